@@ -1,0 +1,38 @@
+"""Errors of the contract: one base for the whole project, one class for each decision that a caller can make."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edge_runtime.wire import wire_pb2 as pb
+
+
+class FederationError(Exception):
+    """Base of every error that this project raises on purpose; its text is one line for people."""
+
+
+class PackageError(FederationError):
+    """A device package is missing, damaged, or not what its manifest says."""
+
+
+class BankError(FederationError):
+    """A bank or a block of one has the wrong shape, digest or values."""
+
+
+class WireError(FederationError):
+    """Bytes or a message are refused.
+
+    ``code`` is the same number in every language; ``detail`` is for people and holds no user text.
+    """
+
+    def __init__(self, code: int, detail: str) -> None:
+        self.code: Final = code
+        self.detail: Final = detail
+        super().__init__(f"{pb.Code.Name(code)}: {detail}")
+
+
+class MalformedMessage(WireError):  # noqa: N818 - names what came, as the reject code does
+    """Bytes are not the message that they claim to be."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(pb.MALFORMED, detail)

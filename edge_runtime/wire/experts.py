@@ -1,0 +1,163 @@
+"""Identity of a block of the bank, and where its values stand.
+
+Axes: M experts in each adapted layer, r rank, rs shared rank, d width, C labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edge_runtime.wire.errors import BankError
+
+RESERVED: Final = 0xFFFF
+"""Layer of the blocks outside the layers, and index of a layer's shared expert."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class ExpertId:
+    """A block's name on the wire; sorts in the order in which the wire lists blocks."""
+
+    layer: int
+    index: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether this is a layer's shared expert."""
+        return self.index == RESERVED and self.layer != RESERVED
+
+    def __str__(self) -> str:
+        """Short form for people: ``3.5``, ``3.shared``, ``head``, ``mean``."""
+        if self.layer == RESERVED:
+            return {0: "head", 1: "mean"}.get(self.index, f"reserved.{self.index}")
+        return f"{self.layer}.shared" if self.shared else f"{self.layer}.{self.index}"
+
+
+HEAD: Final = ExpertId(RESERVED, 0)
+MEAN: Final = ExpertId(RESERVED, 1)
+
+
+def shared_expert(layer: int) -> ExpertId:
+    """Return the id of the shared expert of ``layer``."""
+    return ExpertId(layer, RESERVED)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor inside a block: ``values[offset : offset + size].reshape(shape)``; offsets count float32 values."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Return the number of values."""
+        size = 1
+        for axis in self.shape:
+            size *= axis
+        return size
+
+
+def _parts(*named: tuple[str, tuple[int, ...]]) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    offset = 0
+    for name, shape in named:
+        parts.append(Part(name, shape, offset))
+        offset += parts[-1].size
+    return tuple(parts)
+
+
+def expert_parts(width: int, rank: int) -> tuple[Part, ...]:
+    """Return the parts of an expert's block.
+
+    ``in`` holds r rows of the down-projection, then the router row; ``out`` r rows of the up-projection, then the
+    output bias. So a layer's experts are two matrices, each used in one GEMM.
+    """
+    return _parts(("in", (rank + 1, width)), ("bias", (rank,)), ("out", (rank + 1, width)))
+
+
+def shared_parts(width: int, rank: int) -> tuple[Part, ...]:
+    """Return the parts of a shared expert's block (no router; the last row of ``up`` is the output bias)."""
+    return _parts(("down", (rank, width)), ("bias", (rank,)), ("up", (rank + 1, width)))
+
+
+def head_parts(width: int, labels: int) -> tuple[Part, ...]:
+    """Return the parts of the head's block."""
+    return _parts(("weight", (labels, width)), ("bias", (labels,)))
+
+
+def block_size(parts: tuple[Part, ...]) -> int:
+    """Return the number of float32 values of a block."""
+    return sum(part.size for part in parts)
+
+
+@dataclass(frozen=True)
+class BankShape:
+    """Which blocks a bank has, and how large each is.
+
+    Args:
+        layers: numbers of the adapted layers, ascending.
+        experts: M.
+        rank: r.
+        shared_rank: rs; 0 means that there are no shared experts.
+        width: d.
+        labels: C.
+
+    Raises:
+        BankError: for a size below 1, or layers that are not ascending.
+    """
+
+    layers: tuple[int, ...]
+    experts: int
+    rank: int
+    shared_rank: int
+    width: int
+    labels: int
+
+    def __post_init__(self) -> None:
+        if list(self.layers) != sorted(set(self.layers)) or not self.layers or self.layers[0] < 0:
+            msg = f"adapted layers must be ascending numbers, got {list(self.layers)}"
+            raise BankError(msg)
+        if min(self.experts, self.rank, self.width, self.labels) < 1 or self.shared_rank < 0:
+            msg = f"sizes must be positive, got {self}"
+            raise BankError(msg)
+
+    @property
+    def expert_size(self) -> int:
+        """P, values of an expert's block."""
+        return block_size(expert_parts(self.width, self.rank))
+
+    @property
+    def shared_size(self) -> int:
+        """Ps, values of a shared expert's block; 0 without shared experts."""
+        return block_size(shared_parts(self.width, self.shared_rank)) if self.shared_rank else 0
+
+    @property
+    def head_size(self) -> int:
+        """Values of the head's block."""
+        return block_size(head_parts(self.width, self.labels))
+
+    def ids(self) -> tuple[ExpertId, ...]:
+        """Return every block of the bank, ascending."""
+        found = [ExpertId(layer, index) for layer in self.layers for index in range(self.experts)]
+        found += [shared_expert(layer) for layer in self.layers if self.shared_rank]
+        return tuple(sorted([*found, HEAD, MEAN]))
+
+    def size(self, block: ExpertId) -> int:
+        """Return the values of ``block``.
+
+        Raises:
+            BankError: when the bank has no such block.
+        """
+        if block == HEAD:
+            return self.head_size
+        if block == MEAN:
+            return self.width
+        if block.layer in self.layers:
+            if block.shared and self.shared_rank:
+                return self.shared_size
+            if 0 <= block.index < self.experts:
+                return self.expert_size
+        msg = f"no block {block} in a bank of layers {list(self.layers)} with {self.experts} experts each"
+        raise BankError(msg)

@@ -1,0 +1,94 @@
+"""Topic names, with quality of service and retention of each. One place: SPEC.md, "Topics", is written from it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from edge_runtime.wire.errors import MalformedMessage
+
+ROOT: Final = "fl/v1"
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Federations and devices: 1-64 letters, digits, dots, dashes, underscores; no wildcard or slash can get in."""
+
+
+class Topic(StrEnum):
+    """The last-but-one word of a topic; GATEWAY and VERSION stand alone."""
+
+    GATEWAY = "gateway"
+    VERSION = "version"
+    PLAN = "plan"
+    VERDICT = "verdict"
+    BLOB = "blob"
+    HELLO = "hello"
+    BYE = "bye"
+    DELTA = "delta"
+    STATISTICS = "statistics"
+    WANT = "want"
+
+
+FROM_DEVICE: Final = (Topic.HELLO, Topic.BYE, Topic.DELTA, Topic.STATISTICS, Topic.WANT)
+RETAINED: Final = frozenset({Topic.GATEWAY, Topic.VERSION, Topic.PLAN})
+QOS: Final = 1
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed topic; ``name`` is the device, or the hex digest of a blob, or empty."""
+
+    federation: str
+    topic: Topic
+    name: str = ""
+
+    def __str__(self) -> str:
+        """Return the topic as MQTT knows it."""
+        path = f"{ROOT}/{self.federation}/{self.topic}"
+        return f"{path}/{self.name}" if self.name else path
+
+
+def check_name(name: str, what: str) -> str:
+    """Return ``name`` when it may stand in a topic.
+
+    Raises:
+        MalformedMessage: otherwise.
+    """
+    if not NAME.fullmatch(name):
+        msg = f"{what} {name!r} must be 1-64 letters, digits, dots, dashes or underscores and start with no punctuation"
+        raise MalformedMessage(msg)
+    return name
+
+
+def parse(topic: str) -> Address:
+    """Return the parts of ``topic``.
+
+    Raises:
+        MalformedMessage: when it is none of ours.
+    """
+    words = topic.split("/")
+    if len(words) not in (4, 5) or "/".join(words[:2]) != ROOT or words[3] not in set(Topic):
+        msg = f"topic {topic[:200]!r} is none of {ROOT}/FEDERATION/..."
+        raise MalformedMessage(msg)
+    kind = Topic(words[3])
+    alone = kind in (Topic.GATEWAY, Topic.VERSION)
+    if alone != (len(words) == 4):
+        msg = f"topic {topic[:200]!r} has the wrong number of words"
+        raise MalformedMessage(msg)
+    federation = check_name(words[2], "federation")
+    return Address(federation, kind, "" if alone else check_name(words[4], "name"))
+
+
+def device_subscriptions(federation: str, device: str) -> tuple[str, ...]:
+    """Return what a device listens to (blobs it wants come on top, one by one)."""
+    return (
+        str(Address(federation, Topic.GATEWAY)),
+        str(Address(federation, Topic.VERSION)),
+        str(Address(federation, Topic.PLAN, device)),
+        str(Address(federation, Topic.VERDICT, device)),
+    )
+
+
+def gateway_subscriptions(federation: str) -> tuple[str, ...]:
+    """Return what a gateway listens to."""
+    return tuple(f"{ROOT}/{federation}/{topic}/+" for topic in FROM_DEVICE)

@@ -1,0 +1,335 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CODE_UNSPECIFIED: _ClassVar[Code]
+    ACCEPTED: _ClassVar[Code]
+    MALFORMED: _ClassVar[Code]
+    UNSUPPORTED_WIRE: _ClassVar[Code]
+    WRONG_FEDERATION: _ClassVar[Code]
+    UNKNOWN_DEVICE: _ClassVar[Code]
+    UNKNOWN_PLAN: _ClassVar[Code]
+    NOT_PLANNED: _ClassVar[Code]
+    WRONG_SIZE: _ClassVar[Code]
+    NOT_FINITE: _ClassVar[Code]
+    NORM_TOO_LARGE: _ClassVar[Code]
+    STALE: _ClassVar[Code]
+    DUPLICATE: _ClassVar[Code]
+    TOO_LARGE: _ClassVar[Code]
+    NO_EXAMPLES: _ClassVar[Code]
+    DIGEST_MISMATCH: _ClassVar[Code]
+    BUSY: _ClassVar[Code]
+    STORAGE_FULL: _ClassVar[Code]
+    REVOKED: _ClassVar[Code]
+    UNSUPPORTED_CODEC: _ClassVar[Code]
+
+class Codec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FLOAT32: _ClassVar[Codec]
+    INT8: _ClassVar[Codec]
+
+class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KIND_UNSPECIFIED: _ClassVar[Kind]
+    HELLO: _ClassVar[Kind]
+    DELTA: _ClassVar[Kind]
+    STATISTICS: _ClassVar[Kind]
+    BLOB: _ClassVar[Kind]
+CODE_UNSPECIFIED: Code
+ACCEPTED: Code
+MALFORMED: Code
+UNSUPPORTED_WIRE: Code
+WRONG_FEDERATION: Code
+UNKNOWN_DEVICE: Code
+UNKNOWN_PLAN: Code
+NOT_PLANNED: Code
+WRONG_SIZE: Code
+NOT_FINITE: Code
+NORM_TOO_LARGE: Code
+STALE: Code
+DUPLICATE: Code
+TOO_LARGE: Code
+NO_EXAMPLES: Code
+DIGEST_MISMATCH: Code
+BUSY: Code
+STORAGE_FULL: Code
+REVOKED: Code
+UNSUPPORTED_CODEC: Code
+FLOAT32: Codec
+INT8: Codec
+KIND_UNSPECIFIED: Kind
+HELLO: Kind
+DELTA: Kind
+STATISTICS: Kind
+BLOB: Kind
+
+class ExpertRef(_message.Message):
+    __slots__ = ("layer", "index")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    index: int
+    def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ...) -> None: ...
+
+class GatewayState(_message.Message):
+    __slots__ = ("wire_version", "federation_digest", "online", "session", "version", "round", "rounds_planned", "finished")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_PLANNED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    federation_digest: bytes
+    online: bool
+    session: bytes
+    version: int
+    round: int
+    rounds_planned: int
+    finished: bool
+    def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., online: _Optional[bool] = ..., session: _Optional[bytes] = ..., version: _Optional[int] = ..., round: _Optional[int] = ..., rounds_planned: _Optional[int] = ..., finished: _Optional[bool] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PACKAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_SESSION_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    HELD_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STEP_MS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_UP_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DOWN_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
+    CODECS_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    federation_digest: bytes
+    package_digest: bytes
+    gateway_session: bytes
+    profile: str
+    runtime: str
+    trained_slots: int
+    held_slots: int
+    batch_size: int
+    step_ms: float
+    examples: int
+    bytes_up_per_round: int
+    bytes_down_per_round: int
+    seconds_per_round: float
+    codecs: _containers.RepeatedScalarFieldContainer[Codec]
+    statistics_digest: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ...) -> None: ...
+
+class Bye(_message.Message):
+    __slots__ = ("wire_version", "device")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ...) -> None: ...
+
+class Plan(_message.Message):
+    __slots__ = ("wire_version", "device", "round", "base_version", "version_digest", "train", "steps", "learning_rate", "shared_learning_rate", "head_learning_rate", "weight_decay", "seed", "deadline_s", "codec", "use", "balance_pressure")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    SHARED_LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
+    BALANCE_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    round: int
+    base_version: int
+    version_digest: bytes
+    train: _containers.RepeatedCompositeFieldContainer[ExpertRef]
+    steps: int
+    learning_rate: float
+    shared_learning_rate: float
+    head_learning_rate: float
+    weight_decay: float
+    seed: int
+    deadline_s: float
+    codec: Codec
+    use: _containers.RepeatedCompositeFieldContainer[LayerUse]
+    balance_pressure: float
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., version_digest: _Optional[bytes] = ..., train: _Optional[_Iterable[_Union[ExpertRef, _Mapping]]] = ..., steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., shared_learning_rate: _Optional[float] = ..., head_learning_rate: _Optional[float] = ..., weight_decay: _Optional[float] = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec: _Optional[_Union[Codec, str]] = ..., use: _Optional[_Iterable[_Union[LayerUse, _Mapping]]] = ..., balance_pressure: _Optional[float] = ...) -> None: ...
+
+class LayerUse(_message.Message):
+    __slots__ = ("layer", "use")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    use: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, layer: _Optional[int] = ..., use: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Delta(_message.Message):
+    __slots__ = ("wire_version", "device", "plan_digest", "round", "base_version", "examples", "codec", "experts", "loss_first", "loss_last", "step_ms", "steps", "use", "label_counts")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    EXPERTS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIRST_FIELD_NUMBER: _ClassVar[int]
+    LOSS_LAST_FIELD_NUMBER: _ClassVar[int]
+    STEP_MS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    plan_digest: bytes
+    round: int
+    base_version: int
+    examples: int
+    codec: Codec
+    experts: _containers.RepeatedCompositeFieldContainer[ExpertDelta]
+    loss_first: float
+    loss_last: float
+    step_ms: float
+    steps: int
+    use: _containers.RepeatedCompositeFieldContainer[ExpertUse]
+    label_counts: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., examples: _Optional[int] = ..., codec: _Optional[_Union[Codec, str]] = ..., experts: _Optional[_Iterable[_Union[ExpertDelta, _Mapping]]] = ..., loss_first: _Optional[float] = ..., loss_last: _Optional[float] = ..., step_ms: _Optional[float] = ..., steps: _Optional[int] = ..., use: _Optional[_Iterable[_Union[ExpertUse, _Mapping]]] = ..., label_counts: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ExpertDelta(_message.Message):
+    __slots__ = ("layer", "index", "values")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    index: int
+    values: bytes
+    def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ..., values: _Optional[bytes] = ...) -> None: ...
+
+class ExpertUse(_message.Message):
+    __slots__ = ("layer", "index", "routed", "seen")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ROUTED_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    index: int
+    routed: float
+    seen: float
+    def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ..., routed: _Optional[float] = ..., seen: _Optional[float] = ...) -> None: ...
+
+class ClassStatistics(_message.Message):
+    __slots__ = ("wire_version", "device", "federation_digest", "width", "counts", "sums")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    federation_digest: bytes
+    width: int
+    counts: bytes
+    sums: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., width: _Optional[int] = ..., counts: _Optional[bytes] = ..., sums: _Optional[bytes] = ...) -> None: ...
+
+class Chunk(_message.Message):
+    __slots__ = ("wire_version", "kind", "digest", "index", "count", "total", "payload")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    kind: Kind
+    digest: bytes
+    index: int
+    count: int
+    total: int
+    payload: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., index: _Optional[int] = ..., count: _Optional[int] = ..., total: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class Verdict(_message.Message):
+    __slots__ = ("wire_version", "kind", "digest", "code", "detail", "retry_after_s", "want_statistics", "round")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    WANT_STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    kind: Kind
+    digest: bytes
+    code: Code
+    detail: str
+    retry_after_s: float
+    want_statistics: bool
+    round: int
+    def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., want_statistics: _Optional[bool] = ..., round: _Optional[int] = ...) -> None: ...
+
+class Version(_message.Message):
+    __slots__ = ("wire_version", "federation_digest", "version", "parent", "digest", "round", "blocks")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    federation_digest: bytes
+    version: int
+    parent: int
+    digest: bytes
+    round: int
+    blocks: _containers.RepeatedCompositeFieldContainer[Block]
+    def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., version: _Optional[int] = ..., parent: _Optional[int] = ..., digest: _Optional[bytes] = ..., round: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ...) -> None: ...
+
+class Block(_message.Message):
+    __slots__ = ("layer", "index", "digest")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    index: int
+    digest: bytes
+    def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Want(_message.Message):
+    __slots__ = ("wire_version", "device", "digests")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    digests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
