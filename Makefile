@@ -1,0 +1,61 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both install what they need into .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# `make demo DATA=path.csv` trains on any CSV with the columns text,label[,user]; DEMO_ARGS goes to the demo as it is.
+DATA      ?=
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test check format bench results proto vectors clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed ## install the product into .venv (about 2 minutes: torch is large)
+setup-dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; say make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(VENV)/bin/python
+	@echo "installing into $(VENV) (once; torch alone is several GB) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,gateway,demo]'
+	$(BIN)/python -m edge_runtime.native.build
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,gateway,demo,dev]'
+	@touch $@
+
+demo: setup ## the whole loop on this machine: export, gateway, twelve devices, rounds, figures
+	$(BIN)/python -m benchmarks.demo $(if $(DATA),--data '$(DATA)') $(DEMO_ARGS)
+
+test: setup-dev ## the whole test suite
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+check: setup-dev ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## training step: ours against eager PyTorch
+	$(BIN)/python -m benchmarks.train_step
+
+results: setup ## write docs/results.md from benchmarks/results/*.jsonl
+	$(BIN)/python -m benchmarks.results
+
+proto: setup-dev ## generate edge_runtime/wire/wire_pb2.py from wire.proto
+	cd edge_runtime/wire && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. wire.proto
+
+vectors: setup-dev ## write the shared test vectors
+	$(BIN)/python -m edge_runtime.wire.vectors.generate
+
+clean: ## remove what was built here (not .venv)
+	rm -rf packages runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
