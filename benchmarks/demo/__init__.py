@@ -1,0 +1,1 @@
+"""`make demo`: the whole loop on one machine, with real programs, a real broker and one process for each device."""
