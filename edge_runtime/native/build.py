@@ -1,0 +1,255 @@
+"""Build the native driver: `python -m edge_runtime.native.build`.
+
+The library is compiled once for each combination of our sources, the executorch package and the machine, into a
+per-user cache (``EDGE_RUNTIME_CACHE``, or the platform's cache directory). Two processes may build at once: each works
+in a directory of its own and the last step is one rename. torch is never imported and need not be installed.
+``EDGE_RUNTIME_LIBRARY`` names a library that was built elsewhere, and then nothing is built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_runtime.errors import ProgramError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SOURCES: Final = Path(__file__).parent
+LIBRARY: Final = "libfl_runtime.dylib" if sys.platform == "darwin" else "libfl_runtime.so"
+OLDEST_EXECUTORCH: Final = (1, 5)
+_BUILD_SECONDS: Final = 600
+_OUTPUT_LINES: Final = 3
+
+
+class NativeBuildError(ProgramError):
+    """The native driver cannot be built or found here; the text says what is missing and how to get it."""
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """The executorch package. Args: folder: it; version: such as "1.5.1+cpu"."""
+
+    folder: Path
+    version: str
+
+
+def find_sdk(folder: Path | None = None) -> Sdk:
+    """Return the installed executorch package, or the one unpacked in ``folder``.
+
+    Raises:
+        NativeBuildError: when it is not there, too old, or without a C++ SDK.
+    """
+    if folder is None:
+        spec = importlib.util.find_spec("executorch")  # finds without importing, so no torch
+        places = list(spec.submodule_search_locations or []) if spec else []
+        if not places:
+            msg = "executorch is not installed; run: pip install --no-deps executorch==1.5.1"
+            raise NativeBuildError(msg)
+        folder = Path(places[0])
+    version = _version(folder)
+    if not (folder / "share/cmake/executorch-config.cmake").is_file() or not list(
+        (folder / "lib").glob("libexecutorch.*")
+    ):
+        msg = (
+            f"executorch {version} in {folder} has no C++ SDK (lib/libexecutorch, share/cmake); "
+            "run: pip install --no-deps executorch==1.5.1"
+        )
+        raise NativeBuildError(msg)
+    return Sdk(folder, version)
+
+
+def _version(folder: Path) -> str:
+    try:
+        text = (folder / "version.py").read_text()
+        version = re.search(r"__version__\s*=\s*[\"']([^\"']+)", text)
+    except OSError:
+        version = None
+    found = version.group(1) if version else "of unknown version"
+    numbers = re.match(r"(\d+)\.(\d+)", found)
+    if numbers and tuple(map(int, numbers.groups())) < OLDEST_EXECUTORCH:
+        msg = f"executorch {found} has no C++ SDK, 1.5 or newer is needed; run: pip install --no-deps executorch==1.5.1"
+        raise NativeBuildError(msg)
+    return found
+
+
+def installed_version() -> str | None:
+    """Return the version of the installed executorch distribution, or None."""
+    try:
+        return importlib.metadata.version("executorch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def cache_folder() -> Path:
+    """Return where built libraries are kept: EDGE_RUNTIME_CACHE, XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("EDGE_RUNTIME_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edge_runtime"
+
+
+def key(sdk: Sdk) -> str:
+    """Return the hex key of a build: our sources, the executorch package and where it is, and the machine."""
+    digest = hashlib.sha256()
+    for part in (sdk.version, str(sdk.folder), platform.system(), platform.machine(), os.environ.get("CXX", "")):
+        digest.update(part.encode() + b"\0")
+    for path in sorted(SOURCES.iterdir()):
+        if path.suffix in (".cpp", ".h", ".map") or path.name == "CMakeLists.txt":
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:24]
+
+
+def library_path(sdk: Sdk) -> Path:
+    """Return where the library of this build is, or will be."""
+    return cache_folder() / "native" / key(sdk) / LIBRARY
+
+
+def ensure(*, sdk: Sdk | None = None, force: bool = False, say: Callable[[str], None] | None = None) -> Path:
+    """Return the library, building it when it is not in the cache.
+
+    Args:
+        sdk: the executorch package; found when None.
+        force: build even when it is there.
+        say: told one line when a build starts.
+
+    Raises:
+        NativeBuildError: when it cannot be built.
+    """
+    given = os.environ.get("EDGE_RUNTIME_LIBRARY")
+    if given and sdk is None:
+        if Path(given).is_file():
+            return Path(given)
+        msg = f"EDGE_RUNTIME_LIBRARY names {given}, which is no file; correct it or unset it to build the library here"
+        raise NativeBuildError(msg)
+    sdk = sdk or find_sdk()
+    library = library_path(sdk)
+    if library.is_file() and not force:
+        return library
+    tools = _find_tools()
+    if say:
+        say(f"building the native driver for executorch {sdk.version}, once ...")
+    try:
+        library.parent.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent.parent) as work:
+            made = _compile(sdk, tools, Path(work))
+            _publish(made, library)
+    except OSError as error:
+        msg = (
+            f"cannot write the native driver to {library.parent} ({error.strerror}); set EDGE_RUNTIME_CACHE to a folder"
+        )
+        raise NativeBuildError(msg) from error
+    return library
+
+
+@dataclass(frozen=True)
+class _Tools:
+    cmake: str
+    generator: tuple[str, ...]
+
+
+def _find_tools() -> _Tools:
+    cmake = _which("cmake")
+    if cmake is None:
+        msg = "cmake is needed to build the native driver; run: pip install cmake  (or: apt install cmake)"
+        raise NativeBuildError(msg)
+    wanted = os.environ.get("CXX")
+    compilers = [wanted.split()[0]] if wanted else ["c++", "g++", "clang++"]
+    if not any(map(shutil.which, compilers)):
+        tried = ", ".join(compilers)
+        msg = f"a C++17 compiler is needed to build the native driver ({tried} not found); run: apt install g++"
+        raise NativeBuildError(msg)
+    if shutil.which("make"):
+        return _Tools(cmake, ("-G", "Unix Makefiles"))
+    ninja = _which("ninja")
+    if ninja is None:
+        msg = "make or ninja is needed to build the native driver; run: pip install ninja  (or: apt install make)"
+        raise NativeBuildError(msg)
+    return _Tools(cmake, ("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"))
+
+
+def _which(name: str) -> str | None:
+    """Find a program on the PATH, or beside this Python, where pip puts it when the environment is not activated."""
+    return shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
+
+
+def _compile(sdk: Sdk, tools: _Tools, work: Path) -> Path:
+    build = work / "build"
+    configure = (
+        *(tools.cmake, "-S", str(SOURCES), "-B", str(build), *tools.generator),
+        *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_PREFIX_PATH={sdk.folder}"),
+    )
+    _run(configure)
+    _run((tools.cmake, "--build", str(build), "--parallel", "2"))
+    return build / LIBRARY
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        msg = f"building the native driver: {command[0]} did not finish ({error})"
+        raise NativeBuildError(msg) from error
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if "rror" in line]
+        reason = "; ".join(lines[:_OUTPUT_LINES]) or f"exit code {done.returncode}"
+        msg = f"building the native driver failed: {reason}; to see all: {' '.join(command)}"
+        raise NativeBuildError(msg)
+
+
+def _publish(made: Path, library: Path) -> None:
+    """Move the library into the cache in one step; readers see none or all of it."""
+    library.parent.mkdir(exist_ok=True)
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    made.replace(library)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns: 0 done, 1 the build failed, 2 (by argparse) bad usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edge_runtime.native.build",
+        description="Build the native driver over the installed executorch package, once; torch is not needed.",
+        epilog="examples:\n  python -m edge_runtime.native.build\n  python -m edge_runtime.native.build --force --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--force", action="store_true", help="build even when the cache has this library")
+    parser.add_argument(
+        "--executorch", type=Path, metavar="DIR", help="an unpacked executorch package, not the installed"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        sdk = find_sdk(options.executorch)
+        library = ensure(sdk=sdk, force=options.force, say=_to_stderr)
+    except NativeBuildError as error:
+        _to_stderr(f"error: {error}")
+        return 1
+    found = {"library": str(library), "executorch": sdk.version, "key": key(sdk)}
+    text = json.dumps(found) if options.json else f"native driver for executorch {sdk.version}: {library}"
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,488 @@
+"""Programs: open a .pte file, ask what its methods take and give, execute them. The only file that drives ExecuTorch.
+
+Two drivers do the work. ``native`` is our C library through ctypes (`edge_runtime.native`): numpy in, numpy out, no
+torch, built on first use. ``python`` is `executorch.runtime`, which loads torch (hundreds of megabytes), for machines
+without a compiler. ``EDGE_RUNTIME_DRIVER`` or an argument forces one; otherwise native is tried first.
+
+The file itself does not name its tensors: the manifest does, and a program is checked against it when it is opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+import numpy as np
+
+from edge_runtime.errors import ConfigError, ProgramError
+from edge_runtime.native import build
+from edge_runtime.native.binding import DTYPES, Library, NativeError, NativeProgram
+from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import types
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+DRIVER_VARIABLE: Final = "EDGE_RUNTIME_DRIVER"
+DRIVERS: Final = ("native", "python")
+XNNPACK: Final = "XnnpackBackend"
+Say = Callable[[str], None]
+
+
+class Opened(Protocol):
+    """A program as a driver opens it: tensors by position, arrays contiguous and already checked."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods."""
+
+    def spec(self, method: str) -> MethodSpec:
+        """Return dtypes and shapes, with names made from positions."""
+
+    def load(self, method: str) -> None:
+        """Prepare a method."""
+
+    def unload(self, method: str) -> None:
+        """Free what `load` prepared, where the driver can."""
+
+    def execute(self, method: str, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Fill ``outputs``."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What executes programs here, for `doctor`.
+
+    Args:
+        driver: "native" or "python".
+        executorch: version that the driver was built with.
+        library: the native library; None for the python driver.
+        backends: registered delegates.
+        kernels: number of registered kernels.
+        threads: that kernels and XNNPACK use.
+        notice: why the driver is not the native one; empty when it is, or was asked for.
+    """
+
+    driver: str
+    executorch: str
+    library: Path | None
+    backends: tuple[str, ...]
+    kernels: int
+    threads: int
+    notice: str
+
+    @property
+    def has_xnnpack(self) -> bool:
+        """Tell whether the delegate is here that every package needs."""
+        return XNNPACK in self.backends
+
+
+class Driver(Protocol):
+    """Opens programs in one way."""
+
+    def open(self, path: Path, *, mmap: bool) -> Opened:
+        """Open a file."""
+
+    def set_threads(self, count: int) -> None:
+        """Set the threads of the whole process; do so before anything is executed."""
+
+    def runtime(self, notice: str = "") -> Runtime:
+        """Say what this driver has."""
+
+
+class NativeDriver:
+    """Our C library.
+
+    Raises:
+        ProgramError: when it cannot be built or loaded.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._library: Final = Library(build.ensure(say=say))
+
+    def open(self, path: Path, *, mmap: bool) -> NativeProgram:
+        """Open a file."""
+        return NativeProgram(self._library, path, mmap=mmap)
+
+    def set_threads(self, count: int) -> None:
+        """Set the threads of the whole process."""
+        self._library.call("fl_set_threads", count)
+
+    def runtime(self, notice: str = "") -> Runtime:
+        """Say what this driver has."""
+        library = self._library
+        kernels = len(library.lines("fl_kernels"))
+        backends = library.lines("fl_backends")
+        threads = library.number("fl_threads")
+        return Runtime("native", library.executorch_version, library.path, backends, kernels, threads, notice)
+
+
+class PythonDriver:
+    """`executorch.runtime`.
+
+    Raises:
+        ProgramError: when it or torch is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import torch  # noqa: PLC0415 - hundreds of megabytes: only when this driver is used
+            from executorch.extension.pybindings import portable_lib  # noqa: PLC0415
+            from executorch.runtime import Runtime as ExecuTorch  # noqa: PLC0415
+        except ImportError as error:
+            raise ProgramError(
+                f"executorch.runtime cannot be imported ({error}); run: pip install executorch"
+            ) from error
+        self._torch: Final = torch
+        self._library: Final = portable_lib
+        self._runtime: Final = ExecuTorch.get()
+
+    def open(self, path: Path, *, mmap: bool) -> Opened:
+        """Open a file; ``mmap`` is this runtime's own business."""
+        del mmap
+        if not path.is_file():
+            raise ProgramError(f"{path}: no such file")
+        try:
+            return _PythonProgram(self._torch, self._runtime.load_program(path))
+        except RuntimeError as error:
+            raise ProgramError(f"{path}: not a usable ExecuTorch program ({_one_line(error)})") from error
+
+    def set_threads(self, count: int) -> None:
+        """Set the threads of the whole process."""
+        self._library._unsafe_reset_threadpool(count)  # noqa: SLF001 - the runtime's only way
+
+    def runtime(self, notice: str = "") -> Runtime:
+        """Say what this driver has."""
+        backends = tuple(self._runtime.backend_registry.registered_backend_names)
+        kernels = len(self._runtime.operator_registry.operator_names)
+        threads = int(self._library._threadpool_get_thread_count())  # noqa: SLF001
+        return Runtime("python", build.installed_version() or "?", None, backends, kernels, threads, notice)
+
+
+class _PythonProgram:
+    """The `Opened` of the python driver."""
+
+    def __init__(self, torch: types.ModuleType, program: Any) -> None:  # noqa: ANN401 - untyped library
+        self._torch: Final = torch
+        self._program: Final = program
+        self._lock: Final = threading.Lock()
+        self.methods: Final[tuple[str, ...]] = tuple(sorted(program.method_names))
+
+    def spec(self, method: str) -> MethodSpec:
+        meta = self._program.metadata(method)
+        inputs = (_described("input", i, meta.input_tensor_meta(i)) for i in range(meta.num_inputs()))
+        outputs = (_described("output", i, meta.output_tensor_meta(i)) for i in range(meta.num_outputs()))
+        return MethodSpec(tuple(inputs), tuple(outputs))
+
+    def load(self, method: str) -> None:
+        with self._lock:
+            self._loaded(method)
+
+    def unload(self, method: str) -> None:
+        """Do nothing: this runtime keeps every method that it loaded until the program is closed."""
+
+    def execute(self, method: str, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        tensors = [self._torch.from_numpy(array if array.flags.writeable else array.copy()) for array in inputs]
+        with self._lock:
+            try:
+                results = self._loaded(method).execute(tensors)
+            except RuntimeError as error:
+                raise ProgramError(f"method {method} failed: {_one_line(error)}") from error
+        for result, output in zip(results, outputs, strict=True):
+            np.copyto(output, result.numpy())
+
+    def close(self) -> None:
+        """Do nothing: the program is freed with its last reference."""
+
+    def _loaded(self, method: str) -> Any:  # noqa: ANN401 - untyped library
+        try:
+            return self._program.load_method(method)
+        except RuntimeError as error:
+            raise ProgramError(f"method {method} cannot be loaded: {_one_line(error)}") from error
+
+
+def _described(kind: str, index: int, meta: Any) -> TensorSpec:  # noqa: ANN401 - untyped library
+    return TensorSpec(f"{kind}_{index}", DTYPES.get(int(meta.dtype()), f"dtype {meta.dtype()}"), tuple(meta.sizes()))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+@functools.cache
+def _native() -> NativeDriver:
+    return NativeDriver(_to_stderr)
+
+
+@functools.cache
+def _python() -> PythonDriver:
+    return PythonDriver()
+
+
+@functools.cache
+def _automatic() -> tuple[Driver, str]:
+    """Return the native driver, or the other one and why."""
+    try:
+        return _native(), ""
+    except (build.NativeBuildError, NativeError) as error:
+        reason = str(error)
+    try:
+        driver = _python()
+    except ProgramError as error:
+        raise ProgramError(f"no way to execute programs: {reason}; and {error}") from error
+    notice = f"using executorch.runtime, which loads torch and needs far more memory, because {reason}"
+    _to_stderr(f"notice: {notice}")
+    return driver, notice
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def choose_driver(name: str | None = None) -> tuple[Driver, str]:
+    """Return the driver to use and, when it is a fallback, why.
+
+    Args:
+        name: "native" or "python"; None reads EDGE_RUNTIME_DRIVER, and without it tries native first.
+
+    Raises:
+        ConfigError: for another name.
+        ProgramError: when the driver does not work here.
+    """
+    wanted = name or os.environ.get(DRIVER_VARIABLE) or "auto"
+    if wanted == "auto":
+        return _automatic()
+    if wanted not in DRIVERS:
+        raise ConfigError(f"got driver {wanted!r}, expected one of {', '.join(DRIVERS)} (or unset {DRIVER_VARIABLE})")
+    return (_native() if wanted == "native" else _python()), ""
+
+
+def inspect(driver: str | None = None) -> Runtime:
+    """Say what executes programs here; arguments and errors as `choose_driver`."""
+    chosen, notice = choose_driver(driver)
+    return chosen.runtime(notice)
+
+
+class Program:
+    """An opened program. One thread at a time executes; others wait their turn.
+
+    Args:
+        opened: by a driver.
+        path: of the file, for messages.
+        methods: by name; the tensors' names, dtypes and shapes from the manifest. None takes all methods of the file,
+            with tensors named ``input_0``, ``output_0``, ...
+
+    Raises:
+        ProgramError: when the file is not what ``methods`` says.
+    """
+
+    def __init__(self, opened: Opened, path: Path, methods: Mapping[str, MethodSpec] | None = None) -> None:
+        self._opened: Opened | None = opened
+        self.path: Final = path
+        if methods is None:
+            methods = {name: opened.spec(name) for name in opened.methods}
+        self._methods: Final = dict(methods)
+        for name, spec in self._methods.items():
+            _check_method(path, name, spec, opened)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        methods: Mapping[str, MethodSpec] | None = None,
+        *,
+        driver: str | None = None,
+        threads: int | None = None,
+        mmap: bool = True,
+    ) -> Self:
+        """Open a program.
+
+        Args:
+            path: the .pte file.
+            methods: `Manifest.methods`; None trusts the file.
+            driver: see `choose_driver`.
+            threads: for kernels and XNNPACK, over the whole process; None leaves them (all fast cores).
+            mmap: map the file; False reads it, for a file that may change while it is open.
+
+        Raises:
+            ConfigError: for an unknown driver.
+            ProgramError: when the file is missing, damaged, or not what ``methods`` says.
+        """
+        chosen, _ = choose_driver(driver)
+        if threads is not None:
+            if threads < 1:
+                raise ConfigError(f"got {threads} threads, expected at least 1")
+            chosen.set_threads(threads)
+        opened = chosen.open(path, mmap=mmap)
+        try:
+            return cls(opened, path, methods)
+        except ProgramError:
+            opened.close()
+            raise
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that can be executed."""
+        return tuple(self._methods)
+
+    def spec(self, method: str) -> MethodSpec:
+        """Return what a method takes and gives.
+
+        Raises:
+            ProgramError: when there is no such method.
+        """
+        try:
+            return self._methods[method]
+        except KeyError:
+            raise ProgramError(f"{self.path} has no method {method}; it has {', '.join(self._methods)}") from None
+
+    def execute(
+        self, method: str, inputs: Mapping[str, Array] | Sequence[Array], out: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """Run a method.
+
+        Args:
+            method: its name.
+            inputs: every input, by name or in order; dtype and shape exactly as in `spec`.
+            out: arrays to write some outputs into (contiguous, writable, not among the inputs); the others are new.
+
+        Returns:
+            Every output by name.
+
+        Raises:
+            ProgramError: naming the tensor, what came and what was expected; or why the method failed.
+        """
+        spec = self.spec(method)
+        given = _by_name(method, spec, inputs)
+        arrays = [np.ascontiguousarray(_checked(method, "input", t, given[t.name])) for t in spec.inputs]
+        results = {t.name: self._output(method, t, out) for t in spec.outputs}
+        unknown = sorted(set(out or ()) - set(results))
+        if unknown:
+            raise ProgramError(f"method {method} has no output {', '.join(unknown)}; it has {', '.join(results)}")
+        self._live().execute(method, arrays, list(results.values()))
+        return results
+
+    def load(self, method: str) -> None:
+        """Prepare a method now instead of at its first execution."""
+        self.spec(method)
+        self._live().load(method)
+
+    def unload(self, method: str) -> None:
+        """Free a method's packed weights; it is prepared again when it is next executed."""
+        self.spec(method)
+        self._live().unload(method)
+
+    def close(self) -> None:
+        """Free everything; closing twice does nothing."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _live(self) -> Opened:
+        if self._opened is None:
+            raise ProgramError(f"{self.path} is closed; open it again")
+        return self._opened
+
+    def _output(self, method: str, tensor: TensorSpec, out: Mapping[str, Array] | None) -> Array:
+        if out is None or tensor.name not in out:
+            return np.empty(tensor.shape, _dtype(method, tensor))
+        array = _checked(method, "output", tensor, out[tensor.name])
+        if not (array.flags.c_contiguous and array.flags.writeable):
+            raise ProgramError(f"method {method}, output {tensor.name}: the array must be contiguous and writable")
+        return array
+
+
+def _by_name(method: str, spec: MethodSpec, inputs: Mapping[str, Array] | Sequence[Array]) -> Mapping[str, Array]:
+    names = [tensor.name for tensor in spec.inputs]
+    if not isinstance(inputs, Mapping):
+        if len(inputs) != len(names):
+            raise ProgramError(f"method {method}: got {len(inputs)} inputs, expected {len(names)}: {', '.join(names)}")
+        return dict(zip(names, inputs, strict=True))
+    missing, unknown = sorted(set(names) - set(inputs)), sorted(set(inputs) - set(names))
+    if missing or unknown:
+        raise ProgramError(
+            f"method {method}: missing inputs {missing}, unknown inputs {unknown}; expected {', '.join(names)}"
+        )
+    return inputs
+
+
+def _checked(method: str, kind: str, tensor: TensorSpec, array: Array) -> Array:
+    what = f"method {method}, {kind} {tensor.name}"
+    if not isinstance(array, np.ndarray):
+        raise ProgramError(f"{what}: got {type(array).__name__}, expected a numpy array")
+    if array.dtype != _dtype(method, tensor):
+        raise ProgramError(f"{what}: got {array.dtype}, expected {tensor.dtype}")
+    if array.shape != tensor.shape:
+        raise ProgramError(f"{what}: got shape {list(array.shape)}, expected {list(tensor.shape)}")
+    return array
+
+
+def _dtype(method: str, tensor: TensorSpec) -> np.dtype[Any]:
+    try:
+        return np.dtype(tensor.dtype)
+    except TypeError as error:
+        raise ProgramError(f"method {method}: {tensor.name} is {tensor.dtype}, which numpy does not have") from error
+
+
+def _check_method(path: Path, name: str, spec: MethodSpec, opened: Opened) -> None:
+    """Compare what the manifest says of a method with the file."""
+    if name not in opened.methods:
+        raise ProgramError(
+            f"{path} has no method {name} although the manifest names it; it has {', '.join(opened.methods)}: "
+            "export the package again"
+        )
+    real = opened.spec(name)
+    for kind, wanted, found in (("input", spec.inputs, real.inputs), ("output", spec.outputs, real.outputs)):
+        names = [tensor.name for tensor in wanted]
+        if len(set(names)) != len(names):
+            raise ProgramError(f"{path}, method {name}: two {kind}s have one name: {', '.join(names)}")
+        if len(wanted) != len(found):
+            raise ProgramError(
+                f"{path}, method {name}: the file has {len(found)} {kind}s, the manifest names {len(wanted)}: "
+                "export the package again"
+            )
+        for want, have in zip(wanted, found, strict=True):
+            if (want.dtype, want.shape) != (have.dtype, have.shape):
+                raise ProgramError(
+                    f"{path}, method {name}, {kind} {want.name}: the file has {have.dtype} {list(have.shape)}, "
+                    f"the manifest says {want.dtype} {list(want.shape)}: export the package again"
+                )
+
+
+def peak_rss_mib() -> float:
+    """Return this process's largest resident memory so far in MiB; 0 where the system does not tell."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return _peak_from_usage()
+
+
+def _peak_from_usage() -> float:
+    """Ask getrusage; on Linux it may count the parent that started this process, so it comes second."""
+    try:
+        import resource  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
