@@ -5,9 +5,11 @@ Axes: L adapted layers, M experts, P values of an expert, Ps of a shared expert,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from safetensors import SafetensorError
@@ -17,9 +19,13 @@ from edge_runtime.wire.digests import sha256, version_digest
 from edge_runtime.wire.errors import BankError
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 from edge_runtime.wire.tensors import Array, encode
+from edge_runtime.wire.text import shown
+
+_HEADER_LIMIT: Final = 1024 * 1024
+"""Bytes of names and shapes beside a bank's values."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bank:
     """All trainable values of a model, float32.
 
@@ -118,30 +124,36 @@ class Bank:
         """
         try:
             tensors = load(data)
-        except (SafetensorError, ValueError, KeyError) as error:
-            msg = f"{source} is no safetensors file ({error})"
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:  # KeyError: a dtype that numpy lacks
+            msg = f"{source} is no safetensors file ({shown(str(error), 200)})"
             raise BankError(msg) from error
         wanted = set(_shapes(shape))
         if set(tensors) != wanted:
-            msg = f"{source} holds {sorted(tensors)}, expected {sorted(wanted)}"
+            msg = f"{source} holds {shown(sorted(tensors), 200)}, expected {sorted(wanted)}"
             raise BankError(msg)
+        bank = cls(shape, **tensors)
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             msg = f"{source} holds NaN or infinity"
             raise BankError(msg)
-        return cls(shape, **tensors)
+        return bank
 
     @classmethod
     def read(cls, path: Path, shape: BankShape) -> Bank:
         """Read a bank file.
 
         Raises:
-            BankError: as ``from_bytes``, and when the file cannot be read.
+            BankError: as ``from_bytes``, and when the file cannot be read or is larger than such a bank can be.
         """
+        limit = 4 * sum(map(math.prod, _shapes(shape).values())) + _HEADER_LIMIT
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
         except OSError as error:
             msg = f"cannot read bank {path}: {error.strerror}"
             raise BankError(msg) from error
+        if len(data) > limit:
+            msg = f"bank {path} has over {limit} bytes, more than a bank of this shape can have"
+            raise BankError(msg)
         return cls.from_bytes(data, shape, str(path))
 
 

@@ -11,100 +11,142 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.checks import piece_size
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import MalformedMessage, WireError
-from edge_runtime.wire.messages import MESSAGE_LIMIT, encode
+from edge_runtime.wire.limits import BODY_LIMIT, CHUNKS_LIMIT, MESSAGE_LIMIT
+from edge_runtime.wire.messages import encode
 
 PAYLOAD: Final = MESSAGE_LIMIT - 1024
 """Bytes of body in a chunk; the rest of the message is its header, with room to spare."""
+_BODY_COST: Final = 1024
+_PIECE_COST: Final = 128
+# What Python keeps beside the bytes; charged, so that a flood of tiny pieces is bounded like one of large pieces.
 
 
 def split(body: bytes, kind: pb.Kind, payload: int = PAYLOAD) -> Iterator[bytes]:
-    """Yield the encoded chunks of ``body`` (not empty), in order."""
+    """Yield the encoded chunks of ``body``, in order.
+
+    Args:
+        body: 1 to BODY_LIMIT bytes.
+        kind: of the body.
+        payload: bytes of it in each chunk, 1 to PAYLOAD.
+
+    Raises:
+        WireError: MALFORMED for an empty body, TOO_LARGE for one over the limits; with the first chunk asked for.
+    """
     if not body:
         msg = "an empty body cannot be sent"
         raise MalformedMessage(msg)
+    count = -(-len(body) // min(payload, PAYLOAD))
+    if len(body) > BODY_LIMIT or count > CHUNKS_LIMIT:
+        detail = f"body of {len(body)} bytes in {count} chunks, limits {BODY_LIMIT} and {CHUNKS_LIMIT}"
+        raise WireError(pb.TOO_LARGE, detail)
+    piece = min(payload, PAYLOAD)
     digest = sha256(body)
-    count = -(-len(body) // payload)
     for index in range(count):
-        piece = body[index * payload : (index + 1) * payload]
-        chunk = pb.Chunk(kind=kind, digest=digest, index=index, count=count, total=len(body), payload=piece)
-        yield encode(chunk)
+        part = body[index * piece : (index + 1) * piece]
+        yield encode(pb.Chunk(kind=kind, digest=digest, index=index, count=count, total=len(body), payload=part))
 
 
 @dataclass
 class _Partial:
-    count: int
-    total: int
-    kind: int
-    data: bytearray
-    have: set[int] = field(default_factory=set)
+    shape: tuple[int, int, int, int]  # count, total, kind, bytes of a full piece
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    cost: int = _BODY_COST
 
 
 class Assembler:
-    """Puts bodies together; memory is bounded, the body that waited longest goes first.
+    """Puts bodies together. What it keeps is bounded by what was received, not by what a chunk announces.
+
+    Room is made by dropping whole unfinished bodies, the one that waited longest first: of the sender itself when it
+    is over its share, else of the sender that holds most. So nobody can push another's body out by sending little, and
+    a dropped body is sent again, since no verdict came for it.
 
     Args:
         limit: bytes of all unfinished bodies together.
         body_limit: bytes of one body.
+        sender_limit: bytes of one sender's unfinished bodies together; half of ``limit`` by default.
     """
 
-    def __init__(self, limit: int = 256 * 1024 * 1024, body_limit: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self, limit: int = 4 * BODY_LIMIT, body_limit: int = BODY_LIMIT, sender_limit: int | None = None
+    ) -> None:
         self._limit = limit
         self._body_limit = body_limit
-        self._partial: OrderedDict[tuple[str, bytes], _Partial] = OrderedDict()
+        self._sender_limit = limit // 2 if sender_limit is None else sender_limit
+        self._partial: dict[str, OrderedDict[bytes, _Partial]] = {}
+        self._held: dict[str, int] = {}
+        self._total = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Return the bytes kept for unfinished bodies, their bookkeeping included."""
+        return self._total
 
     def add(self, sender: str, chunk: pb.Chunk) -> bytes | None:
         """Take a checked chunk of ``sender``; return the body when this chunk completes it.
 
         Raises:
-            WireError: TOO_LARGE, MALFORMED (chunks that contradict each other) or DIGEST_MISMATCH; the body's chunks
-                are then forgotten.
+            WireError: TOO_LARGE, MALFORMED (chunks that contradict each other) or DIGEST_MISMATCH; after the last two
+                the body's chunks are forgotten.
         """
-        key = (sender, chunk.digest)
         if chunk.total > self._body_limit:
             raise WireError(pb.TOO_LARGE, f"body of {chunk.total} bytes, limit {self._body_limit}")
-        partial = self._partial.get(key)
-        if partial is None:
-            self._make_room(chunk.total)
-            partial = _Partial(chunk.count, chunk.total, chunk.kind, bytearray(chunk.total))
-            self._partial[key] = partial
-        try:
-            self._place(partial, chunk)
-        except WireError:
-            del self._partial[key]
-            raise
-        self._partial.move_to_end(key)
-        if len(partial.have) < partial.count:
+        shape = (chunk.count, chunk.total, int(chunk.kind), piece_size(chunk))
+        partial = self._place(sender, chunk, shape)
+        if len(partial.pieces) < chunk.count:
+            self._make_room(sender)
             return None
-        del self._partial[key]
-        body = bytes(partial.data)
+        self._drop(sender, chunk.digest)
+        body = b"".join(partial.pieces[index] for index in range(chunk.count))
         if sha256(body) != chunk.digest:
             raise WireError(pb.DIGEST_MISMATCH, f"{len(body)} bytes do not have the digest {chunk.digest.hex()[:12]}")
         return body
 
     def forget(self, sender: str) -> None:
         """Drop the unfinished bodies of ``sender``."""
-        for key in [key for key in self._partial if key[0] == sender]:
-            del self._partial[key]
+        for digest in list(self._partial.get(sender, ())):
+            self._drop(sender, digest)
 
-    def _make_room(self, total: int) -> None:
-        while self._partial and sum(p.total for p in self._partial.values()) + total > self._limit:
-            self._partial.popitem(last=False)
+    def _place(self, sender: str, chunk: pb.Chunk, shape: tuple[int, int, int, int]) -> _Partial:
+        bodies = self._partial.setdefault(sender, OrderedDict())
+        partial = bodies.get(chunk.digest)
+        if partial is None:
+            partial = bodies[chunk.digest] = _Partial(shape)
+            self._charge(sender, partial.cost)
+        known = partial.pieces.get(chunk.index)
+        if partial.shape != shape or (known is not None and known != chunk.payload):
+            self._drop(sender, chunk.digest)
+            msg = f"chunk {chunk.index} of {chunk.count} contradicts the chunks before it"
+            raise MalformedMessage(msg)
+        if known is None:
+            partial.pieces[chunk.index] = chunk.payload
+            cost = len(chunk.payload) + _PIECE_COST
+            partial.cost += cost
+            self._charge(sender, cost)
+        bodies.move_to_end(chunk.digest)
+        return partial
 
-    @staticmethod
-    def _place(partial: _Partial, chunk: pb.Chunk) -> None:
-        if (partial.count, partial.total, partial.kind) != (chunk.count, chunk.total, chunk.kind):
-            msg = f"chunk {chunk.index} tells another size than the chunks before it"
-            raise MalformedMessage(msg)
-        size = len(chunk.payload)
-        last = chunk.index == chunk.count - 1
-        start = partial.total - size if last else chunk.index * size
-        # Equal pieces, then the rest: the piece size that this chunk implies must fit the count and the total.
-        piece = size if not last else (start // chunk.index if chunk.index else size)
-        fits = start == piece * chunk.index and (chunk.count - 1) * piece < partial.total <= chunk.count * piece
-        if not fits:
-            msg = f"chunk {chunk.index} of {chunk.count} has {size} bytes, which does not fit a body of {partial.total}"
-            raise MalformedMessage(msg)
-        partial.data[start : start + size] = chunk.payload
-        partial.have.add(chunk.index)
+    def _make_room(self, sender: str) -> None:
+        """Drop what is over the limits, but never the only body of ``sender``: it is the one that is arriving."""
+        while self._held[sender] > self._sender_limit and len(self._partial[sender]) > 1:
+            self._drop(sender, next(iter(self._partial[sender])))
+        while self._total > self._limit:
+            largest = max(self._held, key=self._held.__getitem__)
+            if largest == sender and len(self._partial[sender]) == 1:
+                others = [name for name in self._held if name != sender]
+                if not others:
+                    return
+                largest = max(others, key=self._held.__getitem__)
+            self._drop(largest, next(iter(self._partial[largest])))
+
+    def _charge(self, sender: str, cost: int) -> None:
+        self._held[sender] = self._held.get(sender, 0) + cost
+        self._total += cost
+
+    def _drop(self, sender: str, digest: bytes) -> None:
+        bodies = self._partial[sender]
+        self._charge(sender, -bodies.pop(digest).cost)
+        if not bodies:
+            del self._partial[sender], self._held[sender]

@@ -19,6 +19,11 @@ class BankError(FederationError):
     """A bank or a block of one has the wrong shape, digest or values."""
 
 
+def code_name(code: int) -> str:
+    """Return the name of a code; a number of tomorrow's schema stays a number, since an enum of proto3 is open."""
+    return pb.Code.Name(pb.Code.ValueType(code)) if code in pb.Code.values() else f"CODE_{code}"
+
+
 class WireError(FederationError):
     """Bytes or a message are refused.
 
@@ -28,7 +33,7 @@ class WireError(FederationError):
     def __init__(self, code: int, detail: str) -> None:
         self.code: Final = code
         self.detail: Final = detail
-        super().__init__(f"{pb.Code.Name(code)}: {detail}")
+        super().__init__(f"{code_name(code)}: {detail}")
 
 
 class MalformedMessage(WireError):  # noqa: N818 - names what came, as the reject code does

@@ -12,6 +12,12 @@ from edge_runtime.wire.errors import BankError
 
 RESERVED: Final = 0xFFFF
 """Layer of the blocks outside the layers, and index of a layer's shared expert."""
+BLOCKS_LIMIT: Final = 2500
+"""Blocks of a bank; so the list of them, 44 bytes each, stays one message."""
+BLOCK_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of a block's float32 values: it travels as one body."""
+BANK_LIMIT: Final = 2**31 - 1
+"""Bytes of a bank, so that every language can address it with 32 bits."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -105,7 +111,7 @@ class BankShape:
         labels: C.
 
     Raises:
-        BankError: for a size below 1, or layers that are not ascending.
+        BankError: for a size below 1, layers that are not ascending, or more than SPEC.md, "Limits", allows.
     """
 
     layers: tuple[int, ...]
@@ -121,6 +127,25 @@ class BankShape:
             raise BankError(msg)
         if min(self.experts, self.rank, self.width, self.labels) < 1 or self.shared_rank < 0:
             msg = f"sizes must be positive, got {self}"
+            raise BankError(msg)
+        if self.layers[-1] >= RESERVED or self.experts >= RESERVED:
+            msg = f"layers and experts are numbered below {RESERVED}, got {self.layers[-1]} and {self.experts}"
+            raise BankError(msg)
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        rows = len(self.layers)
+        blocks = rows * (self.experts + (self.shared_rank > 0)) + 2
+        if blocks > BLOCKS_LIMIT:
+            msg = f"a bank of {blocks} blocks, limit {BLOCKS_LIMIT}: adapt fewer layers or take fewer experts"
+            raise BankError(msg)
+        largest = 4 * max(self.expert_size, self.shared_size, self.head_size)
+        if largest > BLOCK_LIMIT:
+            msg = f"the largest block has {largest} bytes, limit {BLOCK_LIMIT}: take a smaller rank or fewer labels"
+            raise BankError(msg)
+        total = 4 * (rows * (self.experts * self.expert_size + self.shared_size) + self.head_size + self.width)
+        if total > BANK_LIMIT:
+            msg = f"a bank of {total} bytes, limit {BANK_LIMIT}: adapt fewer layers or take fewer experts"
             raise BankError(msg)
 
     @property

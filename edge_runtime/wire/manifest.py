@@ -6,26 +6,35 @@ Unknown keys are refused: a manifest that says more than its reader knows was ma
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import typing
-from collections.abc import Mapping
+import stat
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
 
 from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
 from edge_runtime.wire.errors import BankError, PackageError
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.limits import WIRE_VERSION
+from edge_runtime.wire.strict_json import JSON_LIMIT, parse, plain_tree, typed
+from edge_runtime.wire.text import plain, shown
 
 PACKAGE_FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 GATEWAY_FOLDER: Final = "gateway/"
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _DTYPES: Final = {"float32": 4, "int64": 8}
+_PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+TEXT_BYTES: Final = 200
+"""UTF-8 bytes of a label, of a name, of a path inside the package."""
+TENSOR_LIMIT: Final = 2**31 - 1
+"""Bytes of one input or output."""
+SCALE_RANGE: Final = (0.001, 1e7)
+"""Of logit_scale: in this range every language writes the same shortest decimal, without an exponent."""
+NEEDED_FILES: Final = ("program.pte", "tokenizer.json", "bank.safetensors")
 
-T = TypeVar("T")
+Part = Literal["device", "gateway", "manifest"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ class Architecture:
 
     def digest(self) -> bytes:
         """Return the federation digest: SHA-256 over the canonical JSON of this object."""
-        return sha256(canonical_json(_plain(self)))
+        return sha256(canonical_json(plain_tree(self)))
 
 
 @dataclass(frozen=True)
@@ -204,7 +213,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Write manifest.json."""
-        return (json.dumps(_plain(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return (json.dumps(plain_tree(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes, source: str = MANIFEST) -> Manifest:
@@ -213,18 +222,15 @@ class Manifest:
         Raises:
             PackageError: saying which key is wrong and how.
         """
-        try:
-            tree = json.loads(data)
-        except ValueError as error:
-            msg = f"{source} is not JSON ({error})"
-            raise PackageError(msg) from error
+        tree = parse(data, source)
         if not isinstance(tree, dict) or tree.get("package_format") != PACKAGE_FORMAT:
             found = tree.get("package_format") if isinstance(tree, dict) else None
             msg = (
-                f"{source} has package format {found!r}, this software reads {PACKAGE_FORMAT}; export the package again"
+                f"{source} has package format {shown(found)}, this software reads {PACKAGE_FORMAT};"
+                " export the package again"
             )
             raise PackageError(msg)
-        manifest: Manifest = _typed(tree, cls, source)
+        manifest: Manifest = typed(tree, cls, source)
         _check(manifest, source)
         return manifest
 
@@ -238,7 +244,7 @@ class Package:
     digest: bytes
 
     @classmethod
-    def open(cls, folder: Path, *, part: str = "device") -> Package:
+    def open(cls, folder: Path, *, part: Part = "device") -> Package:
         """Read the manifest and compare every file of ``part`` with its digest.
 
         Args:
@@ -246,11 +252,12 @@ class Package:
             part: "device" (all but gateway/), "gateway" (what a gateway needs) or "manifest" (no file at all).
 
         Raises:
-            PackageError: when a file is missing or is not what the manifest says.
+            PackageError: when a file is missing, leads out of the folder, or is not what the manifest says.
         """
         path = folder / MANIFEST
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(JSON_LIMIT + 1)
         except OSError as error:
             msg = (
                 f"{folder} is no device package: cannot read {MANIFEST} ({error.strerror}); make one with export.build"
@@ -259,7 +266,7 @@ class Package:
         package = cls(folder, Manifest.from_json(data, str(path)), sha256(data))
         for name, entry in package.manifest.files.items():
             if _wanted(name, part):
-                _verify(folder / name, entry)
+                _verify(folder, name, entry)
         return package
 
     def path(self, name: str) -> Path:
@@ -274,7 +281,7 @@ class Package:
         return self.folder / name
 
 
-def _wanted(name: str, part: str) -> bool:
+def _wanted(name: str, part: Part) -> bool:
     if part == "manifest":
         return False
     if part == "gateway":
@@ -282,19 +289,36 @@ def _wanted(name: str, part: str) -> bool:
     return not name.startswith(GATEWAY_FOLDER)
 
 
-def _verify(path: Path, entry: FileEntry) -> None:
+def _verify(folder: Path, name: str, entry: FileEntry) -> None:
+    path = folder / name
     try:
-        size = path.stat().st_size
-        digest = file_sha256(path) if size == entry.bytes else ""
-    except OSError as error:
-        msg = f"package file {path} cannot be read ({error.strerror}); copy or export the package again"
+        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
+        status = path.stat()
+        regular = inside and stat.S_ISREG(status.st_mode)  # a pipe or device would be read for ever
+        digest = file_sha256(path) if regular and status.st_size == entry.bytes else ""
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        reason = error.strerror if isinstance(error, OSError) else "a loop of links"
+        msg = f"package file {path} cannot be read ({reason}); copy or export the package again"
         raise PackageError(msg) from error
-    if size != entry.bytes:
-        msg = f"package file {path} has {size} bytes, the manifest says {entry.bytes}; copy or export the package again"
+    if not regular:
+        msg = f"package file {path} is no file inside the package; copy the package with its files, not links to them"
+        raise PackageError(msg)
+    if status.st_size != entry.bytes:
+        msg = (
+            f"package file {path} has {status.st_size} bytes, the manifest says {entry.bytes};"
+            " copy or export the package again"
+        )
         raise PackageError(msg)
     if digest != entry.sha256:
-        msg = f"package file {path} was changed: SHA-256 is {digest[:12]}…, the manifest says {entry.sha256[:12]}…"
+        msg = (
+            f"package file {path} was changed: SHA-256 is {digest[:12]}…, the manifest says {entry.sha256[:12]}…;"
+            " copy or export the package again"
+        )
         raise PackageError(msg)
+
+
+class _Need(Protocol):
+    def __call__(self, condition: bool, detail: str) -> None: ...
 
 
 def _check(manifest: Manifest, source: str) -> None:
@@ -303,75 +327,60 @@ def _check(manifest: Manifest, source: str) -> None:
             msg = f"{source}: {detail}"
             raise PackageError(msg)
 
-    arch = manifest.architecture
+    version = manifest.wire_version
+    need(version == WIRE_VERSION, f"wire version {version}, this software speaks {WIRE_VERSION}; export it again")
     try:
-        _ = arch.bank_shape
+        _ = manifest.architecture.bank_shape
     except BankError as error:
-        msg = f"{source}: {error}"
-        raise PackageError(msg) from error
+        need(condition=False, detail=str(error))
+    _check_architecture(manifest.architecture, need)
+    _check_program(manifest, need)
+    _check_files(manifest, need)
+
+
+def _check_architecture(arch: Architecture, need: _Need) -> None:
     need(len(set(arch.labels)) == len(arch.labels) > 0, "labels must be distinct and at least one")
-    need(arch.gate in ("soft", "topk"), f"gate {arch.gate!r}, expected soft or topk")
-    need((arch.top_k == 0) == (arch.gate == "soft"), f"top_k {arch.top_k} with the {arch.gate} gate")
-    need(manifest.held in ("all", "slots"), f"held {manifest.held!r}, expected all or slots")
-    need(len(manifest.tiers) > 0, "no tier")
-    need(manifest.predict_method in manifest.methods, f"no method {manifest.predict_method!r}")
+    for text in (*arch.labels, arch.backbone.name, arch.backbone.family):
+        need(bool(text) and plain(text, TEXT_BYTES), f"{shown(text)} is empty, over {TEXT_BYTES} bytes or not plain")
+    need(arch.adapted_layers[-1] < arch.backbone.layers, f"layer {arch.adapted_layers[-1]} is not in the backbone")
+    need(arch.task == "classification", f"task {shown(arch.task)}, expected classification")
+    need(arch.feature == "mean_pool_l2", f"feature {shown(arch.feature)}, expected mean_pool_l2")
+    low, high = SCALE_RANGE
+    need(low <= arch.logit_scale < high, f"logit_scale {arch.logit_scale}, expected {low} to {high:.0f}")
+    need(arch.gate in ("soft", "topk"), f"gate {shown(arch.gate)}, expected soft or topk")
+    routed = 1 <= arch.top_k <= arch.experts if arch.gate == "topk" else arch.top_k == 0
+    need(routed, f"top_k {arch.top_k} with the {arch.gate} gate and {arch.experts} experts")
     for digest in (arch.backbone.digest, arch.tokenizer_digest, arch.bank_digest):
-        need(bool(_HEX.fullmatch(digest)), f"{digest!r} is no SHA-256")
+        need(bool(_HEX.fullmatch(digest)), f"{shown(digest)} is no SHA-256")
+
+
+def _check_program(manifest: Manifest, need: _Need) -> None:
+    experts = manifest.architecture.experts
+    need(manifest.held in ("all", "slots"), f"held {shown(manifest.held)}, expected all or slots")
+    need(manifest.quantize in ("int8", "none"), f"quantize {shown(manifest.quantize)}, expected int8 or none")
+    need(manifest.threads >= 1, f"{manifest.threads} threads")
+    need(len(manifest.tiers) > 0, "no tier")
+    need(manifest.predict_method in manifest.methods, f"no method {shown(manifest.predict_method)}")
     for tier in manifest.tiers:
-        need(tier.method in manifest.methods, f"tier names the unknown method {tier.method!r}")
-        need(
-            tier.trained_slots >= 1 and tier.held_slots <= arch.experts,
-            f"{tier.held_slots} slots, {arch.experts} experts",
-        )
-    for name, entry in manifest.files.items():
-        path = PurePosixPath(name)
-        need(not path.is_absolute() and ".." not in path.parts and name == str(path), f"unsafe file name {name!r}")
-        need(bool(_HEX.fullmatch(entry.sha256)) and entry.bytes >= 0, f"{name}: bad digest or size")
+        need(tier.method in manifest.methods, f"tier names the unknown method {shown(tier.method)}")
+        slots = tier.trained_slots >= 1 and tier.frozen_slots >= 0 and tier.held_slots <= experts
+        need(slots, f"{tier.trained_slots} trained and {tier.frozen_slots} frozen slots, {experts} experts")
+        need(tier.seq_len >= 1 and tier.batch_size >= 1, f"sequence of {tier.seq_len}, batch of {tier.batch_size}")
     for name, method in manifest.methods.items():
         for tensor in (*method.inputs, *method.outputs):
-            need(tensor.dtype in _DTYPES, f"{name}: {tensor.name} has dtype {tensor.dtype!r}")
-            need(all(axis >= 0 for axis in tensor.shape), f"{name}: {tensor.name} has shape {tensor.shape}")
+            where = f"{shown(name)}: {shown(tensor.name)}"
+            need(tensor.dtype in _DTYPES, f"{where} has dtype {shown(tensor.dtype)}")
+            axes = tensor.shape
+            need(len(axes) <= 8 and all(axis >= 0 for axis in axes), f"{where} has shape {shown(axes)}")
+            need(tensor.nbytes <= TENSOR_LIMIT, f"{where} has {tensor.nbytes} bytes, limit {TENSOR_LIMIT}")
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any field
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
-
-
-def _typed(tree: Any, kind: Any, where: str) -> Any:  # noqa: ANN401 - one return for each kind of type
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _typed_dataclass(tree, kind, where)
-    if origin is tuple:
-        _expect(isinstance(tree, list), where, "a list", tree)
-        return tuple(_typed(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(tree))
-    if origin is dict:
-        _expect(isinstance(tree, dict), where, "an object", tree)
-        return {key: _typed(item, arguments[1], f"{where}.{key}") for key, item in tree.items()}
-    if kind is Any:
-        return tree
-    if kind is float:
-        _expect(isinstance(tree, (int, float)) and not isinstance(tree, bool), where, "a number", tree)
-        return float(tree)
-    _expect(isinstance(tree, kind) and not (kind is int and isinstance(tree, bool)), where, kind.__name__, tree)
-    return tree
-
-
-def _typed_dataclass(tree: Any, kind: Any, where: str) -> Any:  # noqa: ANN401 - any dataclass
-    _expect(isinstance(tree, dict), where, "an object", tree)
-    hints = typing.get_type_hints(kind)
-    required = {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
-    missing, unknown = sorted(required - set(tree)), sorted(set(tree) - set(hints))
-    if missing or unknown:
-        msg = f"{where}: missing keys {missing}, unknown keys {unknown}"
-        raise PackageError(msg)
-    return kind(**{name: _typed(item, hints[name], f"{where}.{name}") for name, item in tree.items()})
-
-
-def _expect(condition: bool, where: str, expected: str, found: Any) -> None:  # noqa: ANN401 - an assertion
-    if not condition:
-        msg = f"{where} is {json.dumps(found)[:60]}, expected {expected}"
-        raise PackageError(msg)
+def _check_files(manifest: Manifest, need: _Need) -> None:
+    for name, entry in manifest.files.items():
+        safe = _PATH.fullmatch(name) and len(name) <= TEXT_BYTES and name != MANIFEST
+        need(bool(safe), f"unsafe file name {shown(name)}")
+        need(bool(_HEX.fullmatch(entry.sha256)) and entry.bytes >= 0, f"{name}: bad digest or size")
+    missing = sorted(set(NEEDED_FILES) - set(manifest.files))
+    need(not missing, f"files lack {missing}")
+    tokenizer = manifest.files["tokenizer.json"].sha256
+    need(tokenizer == manifest.architecture.tokenizer_digest, "tokenizer.json is not the architecture's tokenizer")

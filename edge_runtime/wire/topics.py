@@ -8,14 +8,16 @@ from enum import StrEnum
 from typing import Final
 
 from edge_runtime.wire.errors import MalformedMessage
+from edge_runtime.wire.text import shown
 
 ROOT: Final = "fl/v1"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Federations and devices: 1-64 letters, digits, dots, dashes, underscores; no wildcard or slash can get in."""
+_BLOB: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Topic(StrEnum):
-    """The last-but-one word of a topic; GATEWAY and VERSION stand alone."""
+    """The fourth word of a topic; a fifth names the device or the blob, but after GATEWAY and VERSION."""
 
     GATEWAY = "gateway"
     VERSION = "version"
@@ -55,7 +57,10 @@ def check_name(name: str, what: str) -> str:
         MalformedMessage: otherwise.
     """
     if not NAME.fullmatch(name):
-        msg = f"{what} {name!r} must be 1-64 letters, digits, dots, dashes or underscores and start with no punctuation"
+        msg = (
+            f"{what} {shown(name)} must be 1-64 letters, digits, dots, dashes or underscores"
+            " and start with a letter or digit"
+        )
         raise MalformedMessage(msg)
     return name
 
@@ -68,19 +73,29 @@ def parse(topic: str) -> Address:
     """
     words = topic.split("/")
     if len(words) not in (4, 5) or "/".join(words[:2]) != ROOT or words[3] not in set(Topic):
-        msg = f"topic {topic[:200]!r} is none of {ROOT}/FEDERATION/..."
+        msg = f"topic {shown(topic)} is none of {ROOT}/FEDERATION/..."
         raise MalformedMessage(msg)
     kind = Topic(words[3])
     alone = kind in (Topic.GATEWAY, Topic.VERSION)
     if alone != (len(words) == 4):
-        msg = f"topic {topic[:200]!r} has the wrong number of words"
+        msg = f"topic {shown(topic)} has the wrong number of words"
         raise MalformedMessage(msg)
     federation = check_name(words[2], "federation")
-    return Address(federation, kind, "" if alone else check_name(words[4], "name"))
+    name = "" if alone else check_name(words[4], "name")
+    if kind is Topic.BLOB and not _BLOB.fullmatch(name):
+        msg = f"blob {shown(name)} is no SHA-256 in 64 lower-case hex digits"
+        raise MalformedMessage(msg)
+    return Address(federation, kind, name)
 
 
 def device_subscriptions(federation: str, device: str) -> tuple[str, ...]:
-    """Return what a device listens to (blobs it wants come on top, one by one)."""
+    """Return what a device listens to (blobs it wants come on top, one by one).
+
+    Raises:
+        MalformedMessage: for a name that may not stand in a topic.
+    """
+    check_name(federation, "federation")
+    check_name(device, "device")
     return (
         str(Address(federation, Topic.GATEWAY)),
         str(Address(federation, Topic.VERSION)),
@@ -90,5 +105,10 @@ def device_subscriptions(federation: str, device: str) -> tuple[str, ...]:
 
 
 def gateway_subscriptions(federation: str) -> tuple[str, ...]:
-    """Return what a gateway listens to."""
+    """Return what a gateway listens to.
+
+    Raises:
+        MalformedMessage: for a name that may not stand in a topic.
+    """
+    check_name(federation, "federation")
     return tuple(f"{ROOT}/{federation}/{topic}/+" for topic in FROM_DEVICE)

@@ -1,0 +1,27 @@
+"""Sizes that both sides agree on; SPEC.md, "Limits", is written from here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WIRE_VERSION: Final = 1
+MESSAGE_LIMIT: Final = 128 * 1024
+"""Bytes of one MQTT payload (AWS IoT Core's limit, the smallest of the common brokers)."""
+BODY_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of one chunked body."""
+CHUNKS_LIMIT: Final = 65_536
+"""Chunks of one body."""
+FIELDS_LIMIT: Final = 100_000
+"""Fields at the top level of a message, as written; unknown ones count."""
+STEPS_LIMIT: Final = 1_000_000
+SLOTS_LIMIT: Final = 65_535
+BATCH_LIMIT: Final = 65_536
+WANT_LIMIT: Final = 2_000
+"""Blobs asked for in one Want."""
+NAME_BYTES: Final = 200
+"""UTF-8 bytes of a Hello's ``profile`` and ``runtime``."""
+DETAIL_BYTES: Final = 1_000
+"""UTF-8 bytes of a Verdict's ``detail``."""
+RETRY_LIMIT_S: Final = 86_400.0
+RATE_LIMIT: Final = 10.0
+"""Learning rates and weight decay."""
