@@ -1,0 +1,57 @@
+"""Results worth keeping: one JSON line each, with date, machine and commit, in ``benchmarks/results/NAME.jsonl``."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """Return what computed: the processor's name and how many cores this process may use."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in _text(Path("/proc/cpuinfo")).splitlines()
+        if line.startswith(("model name", "Model"))
+    ]
+    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+
+
+def commit() -> str:
+    """Return the short commit of this checkout, with a plus sign when tracked files differ from it."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=here, check=False, capture_output=True).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed else "")
+
+
+def append(name: str, command: str, figures: dict[str, Any]) -> Path:
+    """Add a result to ``NAME.jsonl``; return the file."""
+    path = RESULTS / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    line = {"date": today, "machine": machine(), "commit": commit(), "command": command, **figures}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")
+    return path
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    """Return the results of ``NAME.jsonl``, oldest first; none when there is no such file."""
+    return [json.loads(line) for line in _text(RESULTS / f"{name}.jsonl").splitlines() if line.strip()]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
