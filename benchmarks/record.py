@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -27,8 +27,12 @@ def commit() -> str:
     """Return the short commit of this checkout, with a plus sign when tracked files differ from it."""
     here = Path(__file__).parent
     try:
-        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=here, check=False, capture_output=True).returncode
+        head = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            ["git", "diff", "--quiet", "HEAD"], cwd=here, check=False, capture_output=True
+        ).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+" if changed else "")
@@ -38,7 +42,7 @@ def append(name: str, command: str, figures: dict[str, Any]) -> Path:
     """Add a result to ``NAME.jsonl``; return the file."""
     path = RESULTS / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     line = {"date": today, "machine": machine(), "commit": commit(), "command": command, **figures}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")

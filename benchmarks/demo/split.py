@@ -121,7 +121,8 @@ def dirichlet(rows: Sequence[Example], devices: int, alpha: float, seed: int, at
                 share.extend(rows[i] for i in part)
         if min(len(share) for share in shares) >= at_least:
             return shares
-    msg = f"{len(rows)} rows with alpha {alpha} leave one of {devices} devices fewer than {at_least} rows: too many devices"
+    few = f"leave one of {devices} devices fewer than {at_least} rows"
+    msg = f"{len(rows)} rows with alpha {alpha} {few}: too many devices"
     raise DataError(msg)
 
 
