@@ -1,0 +1,243 @@
+"""Is this delta, hello or statistics taken? Pure: a message and what the gateway knows -> accepted, or a code.
+
+Checked once, here, after ``messages.decode`` has checked what needs no context. Every refusal is a WireError, whose code
+travels to the device. Order: who, then when, then what, so that a device learns the first thing it can do about it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from broker_server.aggregate import Contribution
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.errors import BankError, WireError
+from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
+from edge_runtime.wire.messages import ids
+from edge_runtime.wire.tensors import Array, decode
+
+ADAM_STEP = 3.2
+"""Adam moves a value by at most lr * (1 - b1) / sqrt(1 - b2) = 3.17 lr in a step (Kingma and Ba, 1412.6980, section 2.1)."""
+WEIGHT_LIMIT = 100.0
+NORM_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is known of the device that a topic names. Args: known: said hello since this gateway started."""
+
+    device: str
+    known: bool
+    revoked: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a delta is judged against.
+
+    Args:
+        identity: of the topic's device.
+        plan: the plan that the delta names by digest, when this gateway gave it to this device.
+        accepted: digest of the delta already accepted from this device for the plan's round.
+        version: current.
+        max_staleness: in versions.
+        shape: of the bank.
+        typical_norms: running median norms by kind of block ("expert", "shared", "head"); kinds with few samples lack.
+        norm_factor: how many times the typical norm is too large; 0: not checked.
+        closed: the federation has finished.
+    """
+
+    identity: Identity
+    plan: pb.Plan | None
+    accepted: bytes | None
+    version: int
+    max_staleness: int
+    shape: BankShape
+    typical_norms: Mapping[str, float]
+    norm_factor: float = 10.0
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Args: contribution: decoded; norms: largest norm by kind of block."""
+
+    contribution: Contribution
+    norms: Mapping[str, float]
+
+
+def check_sender(identity: Identity, claimed: str) -> None:
+    """Refuse a message whose sender is not who the topic says, is revoked, or has not said hello.
+
+    Raises:
+        WireError: MALFORMED, REVOKED or UNKNOWN_DEVICE.
+    """
+    if claimed != identity.device:
+        raise WireError(pb.MALFORMED, f"the message says {claimed!r}, its topic {identity.device!r}")
+    if identity.revoked:
+        raise WireError(pb.REVOKED, "this device was removed by the operator")
+    if not identity.known:
+        raise WireError(pb.UNKNOWN_DEVICE, "no hello from this device since the gateway started; say hello again")
+
+
+def check_hello(hello: pb.Hello, identity: Identity, federation: bytes, description: str) -> None:
+    """Refuse a Hello.
+
+    Args:
+        hello: the message.
+        identity: of the topic's device; that it is not known yet is no reason.
+        federation: digest of this gateway's federation.
+        description: what this gateway serves, for people.
+
+    Raises:
+        WireError: MALFORMED, REVOKED or WRONG_FEDERATION.
+    """
+    check_sender(Identity(identity.device, known=True, revoked=identity.revoked), hello.device)
+    if hello.federation_digest != federation:
+        theirs, ours = hello.federation_digest.hex()[:12], federation.hex()[:12]
+        detail = (
+            f"the package (profile {hello.profile or 'not named'}, manifest {hello.package_digest.hex()[:12]}) is of "
+            f"federation {theirs}, this gateway serves {ours}: {description}; export the package for this federation"
+        )
+        raise WireError(pb.WRONG_FEDERATION, detail)
+
+
+def check_statistics(statistics: pb.ClassStatistics, identity: Identity, federation: bytes, shape: BankShape) -> None:
+    """Refuse class statistics.
+
+    Raises:
+        WireError: as check_sender, WRONG_FEDERATION, WRONG_SIZE, NOT_FINITE, NO_EXAMPLES or MALFORMED.
+    """
+    check_sender(identity, statistics.device)
+    if statistics.federation_digest != federation:
+        raise WireError(pb.WRONG_FEDERATION, "class statistics of another federation's features")
+    labels = len(statistics.counts) // 4
+    if (labels, statistics.width) != (shape.labels, shape.width):
+        got, want = f"{labels} labels of {statistics.width}", f"{shape.labels} of {shape.width}"
+        raise WireError(pb.WRONG_SIZE, f"class statistics for {got} values, expected {want}")
+    counts = decode(statistics.counts, shape.labels)
+    sums = decode(statistics.sums, shape.labels * shape.width).reshape(shape.labels, shape.width)
+    if (counts < 0).any():
+        raise WireError(pb.MALFORMED, "a label has fewer than 0 examples")
+    if counts.sum() <= 0:
+        raise WireError(pb.NO_EXAMPLES, "class statistics of 0 examples")
+    # A feature has length 1, so a sum of n of them has at most n.
+    lengths = np.linalg.norm(sums.astype(np.float64), axis=1)
+    if (lengths > counts * 1.001 + 1e-3).any():
+        raise WireError(pb.MALFORMED, "a class sum is longer than its count of unit features allows")
+
+
+def admit(delta: pb.Delta, digest: bytes, known: Known) -> Accepted:
+    """Take a checked delta, or refuse it.
+
+    Args:
+        delta: as ``messages.decode`` returned it.
+        digest: of its body.
+        known: what the gateway knows.
+
+    Raises:
+        WireError: with the code for the device.
+    """
+    check_sender(known.identity, delta.device)
+    plan = known.plan
+    if plan is None:
+        raise WireError(pb.UNKNOWN_PLAN, "the plan digest is none that this gateway gave to this device")
+    if (delta.round, delta.base_version) != (plan.round, plan.base_version):
+        came, want = (delta.round, delta.base_version), (plan.round, plan.base_version)
+        raise WireError(pb.MALFORMED, f"round and base version {came} came, its plan says {want}")
+    if known.accepted is not None and known.accepted != digest:
+        raise WireError(pb.DUPLICATE, f"another delta of this device was accepted in round {plan.round}")
+    age = max(0, known.version - plan.base_version)
+    if known.closed or age > known.max_staleness:
+        why = "the federation has finished" if known.closed else f"at most {known.max_staleness} are taken"
+        raise WireError(pb.STALE, f"trained from version {plan.base_version}, {age} versions ago; {why}")
+    deltas = _blocks(delta, plan, known.shape)
+    norms = _norms(deltas)
+    _check_norms(norms, deltas, plan, known)
+    contribution = Contribution(
+        delta.device, plan.round, delta.examples, age, deltas, _use(delta, known.shape), _labels(delta, known.shape)
+    )
+    return Accepted(contribution, norms)
+
+
+def _blocks(delta: pb.Delta, plan: pb.Plan, shape: BankShape) -> dict[ExpertId, Array]:
+    planned = set(ids(plan.train))
+    blocks: dict[ExpertId, Array] = {}
+    for sent, block in zip(delta.experts, ids(delta.experts), strict=True):
+        if block not in planned:
+            raise WireError(pb.NOT_PLANNED, f"block {block} is not in the plan of round {plan.round}")
+        try:
+            blocks[block] = decode(sent.values, shape.size(block), delta.codec)
+        except WireError as error:
+            raise WireError(error.code, f"block {block}: {error.detail}") from error
+    return blocks
+
+
+def _use(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, tuple[float, float]]:
+    use: dict[ExpertId, tuple[float, float]] = {}
+    for sent in delta.use:
+        block = ExpertId(sent.layer, sent.index)
+        try:
+            shape.size(block)
+        except BankError as error:
+            raise WireError(pb.MALFORMED, f"use of {block}, which the bank does not have") from error
+        if block in use:
+            raise WireError(pb.MALFORMED, f"use of {block} is told twice")
+        use[block] = (sent.routed, sent.seen)
+    return use
+
+
+def _labels(delta: pb.Delta, shape: BankShape) -> tuple[float, ...]:
+    counts = tuple(delta.label_counts)
+    if counts and len(counts) != shape.labels:
+        raise WireError(pb.WRONG_SIZE, f"{len(counts)} label counts, expected {shape.labels}")
+    if not counts and HEAD in ids(delta.experts):
+        raise WireError(pb.MALFORMED, "a trained head came without label counts, the weights of its rows")
+    # What a device says of itself is capped: its rows together weigh no more than its examples.
+    total = sum(counts)
+    return tuple(count * min(1.0, delta.examples / total) for count in counts) if total else counts
+
+
+def kind_of(block: ExpertId) -> str:
+    """Return which norms a block's norm is compared with."""
+    return "head" if block == HEAD else "shared" if block.shared else "expert"
+
+
+def _norms(deltas: Mapping[ExpertId, Array]) -> dict[str, float]:
+    norms: dict[str, float] = {}
+    for block, values in deltas.items():
+        kind = kind_of(block)
+        norms[kind] = max(norms.get(kind, 0.0), float(np.linalg.norm(values.astype(np.float64))))
+    return norms
+
+
+def _check_norms(norms: Mapping[str, float], deltas: Mapping[ExpertId, Array], plan: pb.Plan, known: Known) -> None:
+    if known.norm_factor <= 0:
+        return
+    rates = {"expert": plan.learning_rate, "shared": plan.shared_learning_rate, "head": plan.head_learning_rate}
+    for kind, norm in norms.items():
+        size = max(values.size for block, values in deltas.items() if kind_of(block) == kind)
+        step = rates[kind] * (ADAM_STEP + plan.weight_decay * WEIGHT_LIMIT)
+        possible = plan.steps * step * math.sqrt(size) * 1.01 + 1e-6
+        limit = min(possible, known.norm_factor * known.typical_norms.get(kind, math.inf))
+        if not norm <= limit:
+            raise WireError(pb.NORM_TOO_LARGE, f"an update of a {kind} block has norm {norm:.4g}, limit {limit:.4g}")
+
+
+def typical(samples: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return the median norm for each kind that has enough samples to tell (and is not all zeros)."""
+    return {
+        kind: middle
+        for kind, values in samples.items()
+        if len(values) >= NORM_SAMPLES and (middle := float(median(values))) > 0
+    }
+
+
+def body_digest(body: bytes) -> bytes:
+    """Return the digest by which a verdict names a body."""
+    return sha256(body)

@@ -1,0 +1,33 @@
+"""Errors of the gateway; each text is one line that says what came, what was expected, and what to do."""
+
+from __future__ import annotations
+
+from edge_runtime.wire.errors import FederationError
+
+
+class BrokerError(FederationError):
+    """Base of every error that the gateway raises on purpose."""
+
+
+class UsageError(BrokerError):
+    """An option or a configuration file asks for what cannot be; the command exits with 2."""
+
+
+class ListenError(BrokerError):
+    """The embedded broker cannot listen, or an external broker does not answer."""
+
+
+class StateError(BrokerError):
+    """The state directory is in use, belongs to another federation, or is damaged."""
+
+
+class StorageError(BrokerError):
+    """The disk is full or refuses a write; what was acknowledged before is safe."""
+
+
+class RoundError(BrokerError):
+    """An event came in a state that has no answer to it; nothing was changed."""
+
+
+class EvaluationError(BrokerError):
+    """A data file or the gateway's model cannot be used to evaluate a version."""

@@ -1,0 +1,331 @@
+"""Everything that must survive ``kill -9``, in one SQLite database. Rows in, rows out; no decision is made here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from broker_server.errors import StateError, StorageError
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.experts import ExpertId
+
+NAME = "ledger.sqlite3"
+BUSY_MS = 5000
+
+
+@dataclass(frozen=True)
+class DeltaRow:
+    """An accepted delta. Args: version: that it is part of; None while it waits in the spool."""
+
+    device: str
+    round: int
+    digest: bytes
+    bytes: int
+    examples: int
+    loss_first: float
+    loss_last: float
+    step_ms: float
+    norms: Mapping[str, float]
+    blocks: tuple[ExpertId, ...]
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """Args: opened, closed: seconds since 1970; closed None while it runs."""
+
+    round: int
+    base_version: int
+    opened: float
+    closed: float | None
+    version: int | None
+    extensions: int
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """Args: payload: pb.Version as published; balance: JSON of the top-k statistics after it."""
+
+    version: int
+    parent: int | None
+    digest: bytes
+    round: int
+    contributors: int
+    reason: str
+    created: float
+    payload: bytes
+    balance: str | None
+
+
+class Ledger:
+    """The database. Args: path: file; read_only: for the commands that look on while a gateway runs.
+
+    Raises:
+        StateError: when it cannot be opened or is no ledger.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        if read_only and not path.exists():
+            msg = f"no gateway state at {path.parent}: start one with broker_server run --state {path.parent}"
+            raise StateError(msg)
+        try:
+            mode = "ro" if read_only else "rwc"
+            uri = f"file:{path.resolve().as_posix()}?mode={mode}"
+            # Evaluations come from another thread only through the gateway's queue, but the object may be closed there.
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            if not read_only:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(resources.files(__package__).joinpath("schema.sql").read_text())
+        except sqlite3.Error as error:
+            msg = f"{path} cannot be opened as a gateway's ledger: {error}"
+            raise StateError(msg) from error
+
+    def close(self) -> None:
+        """Close the database; what was committed is safe without it."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run statements that hold together: all of them are on the disk when this ends, or none.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            msg = f"{self.path} refuses a write: {error}; free some space or check the permissions"
+            raise StorageError(msg) from error
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            msg = f"{self.path} cannot be read: {error}"
+            raise StateError(msg) from error
+
+    # meta
+
+    def get(self, key: str) -> str | None:
+        """Return a setting of this state directory."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0]["value"]) if rows else None
+
+    def put(self, key: str, value: str) -> None:
+        """Keep a setting."""
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # devices
+
+    def greet(self, hello: pb.Hello, now: float) -> None:
+        """Keep a device's hello; it is present."""
+        self._execute(
+            "INSERT INTO devices (device, hello, first_seen, last_seen, present) VALUES (?, ?, ?, ?, 1) "
+            "ON CONFLICT (device) DO UPDATE SET hello = excluded.hello, last_seen = excluded.last_seen, present = 1",
+            (hello.device, hello.SerializeToString(), now, now),
+        )
+
+    def leave(self, device: str | None = None) -> None:
+        """Mark one device, or all at a start, as not here."""
+        if device is None:
+            self._execute("UPDATE devices SET present = 0 WHERE present = 1")
+        else:
+            self._execute("UPDATE devices SET present = 0 WHERE device = ?", (device,))
+
+    def count_bytes(self, traffic: Mapping[str, tuple[int, int]], now: float) -> None:
+        """Add (up, down) bytes to devices."""
+        for device, (up, down) in traffic.items():
+            self._execute(
+                "UPDATE devices SET bytes_up = bytes_up + ?, bytes_down = bytes_down + ?, last_seen = ? "
+                "WHERE device = ?",
+                (up, down, now, device),
+            )
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Return every device with its hello, by name."""
+        rows = [dict(row) for row in self._rows("SELECT * FROM devices ORDER BY device")]
+        for row in rows:
+            row["hello"] = pb.Hello.FromString(row["hello"])
+        return rows
+
+    # statistics
+
+    def keep_statistics(self, statistics: pb.ClassStatistics, digest: bytes, now: float) -> None:
+        """Keep a device's class sums in place of what it sent before."""
+        self._execute(
+            "INSERT OR REPLACE INTO statistics VALUES (?, ?, ?, ?, ?)",
+            (statistics.device, digest, statistics.counts, statistics.sums, now),
+        )
+
+    def statistics_digests(self) -> dict[str, bytes]:
+        """Return the digest of each device's statistics."""
+        return {row["device"]: row["digest"] for row in self._rows("SELECT device, digest FROM statistics")}
+
+    def statistics(self) -> list[tuple[str, bytes, bytes]]:
+        """Return (device, counts, sums), by device."""
+        rows = self._rows("SELECT device, counts, sums FROM statistics ORDER BY device")
+        return [(row["device"], row["counts"], row["sums"]) for row in rows]
+
+    # rounds and plans
+
+    def open_round(self, number: int, base_version: int, plans: Mapping[str, tuple[bytes, bytes]], now: float) -> None:
+        """Keep a new round and its plans: (digest, payload) by device."""
+        self._execute(
+            "INSERT INTO rounds (round, base_version, opened) VALUES (?, ?, ?)", (number, base_version, now)
+        )
+        self.add_plans(number, plans)
+
+    def add_plans(self, number: int, plans: Mapping[str, tuple[bytes, bytes]]) -> None:
+        """Keep further plans of a round."""
+        for device, (digest, payload) in sorted(plans.items()):
+            self._execute("INSERT INTO plans VALUES (?, ?, ?, ?)", (device, number, digest, payload))
+
+    def extend_round(self, number: int) -> None:
+        """Note that a round waits once more."""
+        self._execute("UPDATE rounds SET extensions = extensions + 1 WHERE round = ?", (number,))
+
+    def close_round(self, number: int, version: int, now: float) -> None:
+        """Note what a round made."""
+        self._execute("UPDATE rounds SET closed = ?, version = ? WHERE round = ?", (now, version, number))
+
+    def rounds(self) -> list[RoundRow]:
+        """Return all rounds, oldest first."""
+        columns = "round, base_version, opened, closed, version, extensions"
+        return [RoundRow(*row) for row in self._rows(f"SELECT {columns} FROM rounds ORDER BY round")]  # noqa: S608
+
+    def plans(self, number: int) -> dict[str, bytes]:
+        """Return the plans of a round as published, by device."""
+        rows = self._rows("SELECT device, payload FROM plans WHERE round = ? ORDER BY device", (number,))
+        return {row["device"]: row["payload"] for row in rows}
+
+    def plan(self, device: str, digest: bytes) -> bytes | None:
+        """Return the plan of a device with this digest."""
+        rows = self._rows("SELECT payload FROM plans WHERE digest = ? AND device = ?", (digest, device))
+        return bytes(rows[0]["payload"]) if rows else None
+
+    # deltas and verdicts
+
+    def accept(self, row: DeltaRow, now: float) -> None:
+        """Keep an accepted delta."""
+        blocks = json.dumps([[block.layer, block.index] for block in row.blocks])
+        self._execute(
+            "INSERT INTO deltas (device, round, digest, bytes, examples, loss_first, loss_last, step_ms, norms, blocks,"
+            " accepted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.device, row.round, row.digest, row.bytes, row.examples, row.loss_first, row.loss_last, row.step_ms,
+                json.dumps(dict(row.norms)), blocks, now,
+            ),
+        )  # fmt: skip
+
+    def waiting(self) -> list[DeltaRow]:
+        """Return the deltas that no version holds yet, in the order of folding."""
+        return self._deltas("WHERE version IS NULL ORDER BY device, round")
+
+    def deltas(self, number: int) -> list[DeltaRow]:
+        """Return the accepted deltas of a round's plans."""
+        return self._deltas("WHERE round = ? ORDER BY device", (number,))
+
+    def recent_deltas(self, count: int) -> list[DeltaRow]:
+        """Return the last accepted deltas, oldest first."""
+        return self._deltas("ORDER BY accepted DESC, device LIMIT ?", (count,))[::-1]
+
+    def _deltas(self, where: str, values: Sequence[Any] = ()) -> list[DeltaRow]:
+        return [
+            DeltaRow(
+                row["device"], row["round"], row["digest"], row["bytes"], row["examples"], row["loss_first"],
+                row["loss_last"], row["step_ms"], json.loads(row["norms"]),
+                tuple(ExpertId(layer, index) for layer, index in json.loads(row["blocks"])), row["version"],
+            )
+            for row in self._rows(f"SELECT * FROM deltas {where}", values)  # noqa: S608 - the clauses are ours
+        ]  # fmt: skip
+
+    def accepted_digest(self, device: str, number: int) -> bytes | None:
+        """Return the digest of the delta accepted for (device, round)."""
+        rows = self._rows("SELECT digest FROM deltas WHERE device = ? AND round = ?", (device, number))
+        return bytes(rows[0]["digest"]) if rows else None
+
+    def fold(self, rows: Sequence[DeltaRow], version: int) -> None:
+        """Note that deltas are part of a version, and who has trained what."""
+        for row in rows:
+            self._execute(
+                "UPDATE deltas SET version = ? WHERE device = ? AND round = ?", (version, row.device, row.round)
+            )
+            for block in row.blocks:
+                self._execute(
+                    "INSERT INTO trained VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
+                    (row.device, block.layer, block.index),
+                )
+
+    def trained(self) -> dict[tuple[str, ExpertId], int]:
+        """Return how often each device's training of each block became part of a version."""
+        rows = self._rows("SELECT device, layer, idx, times FROM trained")
+        return {(row["device"], ExpertId(row["layer"], row["idx"])): row["times"] for row in rows}
+
+    def decide(self, verdict: pb.Verdict, device: str, now: float) -> None:
+        """Keep a final verdict, so that the same body gets it again."""
+        self._execute(
+            "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (device, verdict.digest, verdict.kind, verdict.code, verdict.detail, verdict.round, now),
+        )
+
+    def verdict(self, device: str, digest: bytes) -> pb.Verdict | None:
+        """Return the final verdict on a body of a device."""
+        rows = self._rows("SELECT * FROM verdicts WHERE device = ? AND digest = ?", (device, digest))
+        if not rows:
+            return None
+        row = rows[0]
+        return pb.Verdict(
+            kind=row["kind"], digest=digest, code=row["code"], detail=row["detail"], round=row["round"]
+        )
+
+    # versions
+
+    def append_version(self, row: VersionRow) -> None:
+        """Keep a version."""
+        self._execute(
+            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.version, row.parent, row.digest, row.round, row.contributors, row.reason, row.created,
+                row.payload, row.balance,
+            ),
+        )  # fmt: skip
+
+    def versions(self) -> list[VersionRow]:
+        """Return all versions, oldest first."""
+        return [VersionRow(*row) for row in self._rows("SELECT * FROM versions ORDER BY version")]
+
+    def version(self, number: int | None = None) -> VersionRow | None:
+        """Return a version, or the newest."""
+        if number is None:
+            rows = self._rows("SELECT * FROM versions ORDER BY version DESC LIMIT 1")
+        else:
+            rows = self._rows("SELECT * FROM versions WHERE version = ?", (number,))
+        return VersionRow(*rows[0]) if rows else None
+
+    def keep_evaluation(self, version: int, data: str, figures: tuple[float, float, int], now: float) -> None:
+        """Keep (accuracy, macro-F1, examples) of a version on a data file."""
+        self._execute("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", (version, data, *figures, now))
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return what was measured, by version."""
+        return [dict(row) for row in self._rows("SELECT * FROM evaluations ORDER BY version, data")]

@@ -1,0 +1,88 @@
+"""Versions of the bank, append-only: each has a parent, the digest of every block, and the blocks by digest on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from broker_server.blobs import Blobs
+from broker_server.errors import StateError
+from broker_server.ledger import Ledger, VersionRow
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire import tensors
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import version_digest
+from edge_runtime.wire.experts import BankShape, ExpertId
+from edge_runtime.wire.messages import decode, encode, ids
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version comes from.
+
+    Args:
+        parent: the version it was made from; None for the initial bank.
+        round: that made it; 0 for the initial bank and for a new head.
+        contributors: deltas or devices that went into it.
+        reason: "initial", "head" or "merge".
+        balance: JSON of the top-k statistics after it.
+    """
+
+    parent: int | None
+    round: int
+    contributors: int
+    reason: str
+    balance: str | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Args: ledger: where versions are listed; blobs: where their blocks lie; federation: digest; shape: of the bank."""
+
+    ledger: Ledger
+    blobs: Blobs
+    federation: bytes
+    shape: BankShape
+
+    def write_blocks(self, bank: Bank) -> dict[ExpertId, bytes]:
+        """Put every block of ``bank`` on the disk, ahead of the transaction that names them; return their digests.
+
+        Raises:
+            StorageError: when the disk refuses; what was written is found again next time.
+        """
+        return {block: self.blobs.put(tensors.encode(bank.block(block))) for block in self.shape.ids()}
+
+    def row(self, number: int, digests: dict[ExpertId, bytes], origin: Origin, now: float) -> VersionRow:
+        """Return the row of a new version; the caller appends it inside its transaction."""
+        message = pb.Version(
+            federation_digest=self.federation,
+            version=number,
+            parent=origin.parent or 0,
+            digest=version_digest(digests),
+            round=origin.round,
+            blocks=[pb.Block(layer=b.layer, index=b.index, digest=digests[b]) for b in sorted(digests)],
+        )
+        return VersionRow(
+            number, origin.parent, message.digest, origin.round, origin.contributors, origin.reason, now,
+            encode(message), origin.balance,
+        )  # fmt: skip
+
+    def load(self, number: int | None = None) -> tuple[VersionRow, Bank]:
+        """Return a version (the newest without a number) and its bank, every digest checked.
+
+        Raises:
+            StateError: when there is no such version, or a block is missing or changed.
+        """
+        row = self.ledger.version(number)
+        if row is None:
+            known = [str(version.version) for version in self.ledger.versions()]
+            msg = f"no version {number}; there are: {', '.join(known) or 'none yet'}"
+            raise StateError(msg)
+        message = decode(pb.Version, row.payload)
+        found = {block: entry.digest for block, entry in zip(ids(message.blocks), message.blocks, strict=True)}
+        if version_digest(found) != row.digest:
+            msg = f"version {row.version} was changed: its blocks have another digest than the ledger says"
+            raise StateError(msg)
+        blocks = {b: np.frombuffer(self.blobs.get(digest), "<f4").astype(np.float32) for b, digest in found.items()}
+        return row, Bank.from_blocks(self.shape, blocks)

@@ -1,0 +1,153 @@
+"""One round as a table, without I/O or clock: quorum, deadline, coverage and late arrivals come in as values.
+
+GATHERING  devices say hello; nobody trains.
+OPEN       plans are out.
+MERGING    the deltas of the round are folded into a new version.
+FINISHED   all planned rounds are done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from broker_server.errors import RoundError
+
+
+class State(StrEnum):
+    """Where the gateway stands."""
+
+    GATHERING = "gathering"
+    OPEN = "open"
+    MERGING = "merging"
+    FINISHED = "finished"
+
+
+class Event(StrEnum):
+    """What happened to the round."""
+
+    QUORUM = "quorum"  # enough devices are ready: plan for all that are
+    DELTA = "delta"  # one was accepted
+    ALL_IN = "all in"  # every planned device answered or left, and enough answered
+    DEADLINE = "deadline"  # passed, and enough answered
+    SHORT = "short"  # passed, and too few answered: wait once more, plan for newcomers
+    MERGED = "merged"
+    LAST = "last"  # merged, and no further round is planned
+
+
+NEXT: Final = {
+    (State.GATHERING, Event.QUORUM): State.OPEN,
+    (State.GATHERING, Event.DELTA): State.GATHERING,  # late, from the round before; folded into the next one
+    (State.OPEN, Event.DELTA): State.OPEN,
+    (State.OPEN, Event.ALL_IN): State.MERGING,
+    (State.OPEN, Event.DEADLINE): State.MERGING,
+    (State.OPEN, Event.SHORT): State.OPEN,
+    (State.MERGING, Event.MERGED): State.GATHERING,
+    (State.MERGING, Event.LAST): State.FINISHED,
+}
+
+
+def step(state: State, event: Event) -> State:
+    """Return the next state.
+
+    Raises:
+        RoundError: when the event has no place in this state; nothing changes.
+    """
+    try:
+        return NEXT[state, event]
+    except KeyError:
+        msg = f"event {event.value!r} came while the round is {state.value}"
+        raise RoundError(msg) from None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a round asks for.
+
+    Args:
+        quorum: devices that must be ready before a round starts, and deltas that it needs to close.
+        deadline_s: from the opening, and again after each extension.
+        settle_s: after the last hello, so that devices that start together share a round.
+        grace_s: how long a device may take for its class statistics.
+        max_staleness: versions that a delta's base may lie behind the current one.
+    """
+
+    quorum: int = 2
+    deadline_s: float = 300.0
+    settle_s: float = 2.0
+    grace_s: float = 60.0
+    max_staleness: int = 2
+
+
+@dataclass(frozen=True)
+class Present:
+    """A device that is here.
+
+    Args:
+        hello_at: seconds on the gateway's clock.
+        complete: whether its class statistics came, or it has none to give.
+    """
+
+    hello_at: float
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What a start is decided on. Args: present: by device; now: seconds on the clock of ``hello_at``."""
+
+    present: dict[str, Present]
+    now: float
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a close is decided on.
+
+    Args:
+        planned: devices with a plan.
+        answered: of them, those whose delta was accepted.
+        left: of them, those that said bye since.
+        deadline_at: on the clock of ``now``.
+    """
+
+    planned: frozenset[str]
+    answered: frozenset[str]
+    left: frozenset[str]
+    deadline_at: float
+    now: float
+
+
+def ready(gathering: Gathering, rules: Rules) -> frozenset[str]:
+    """Return the devices that a round starting now would plan for."""
+    return frozenset(
+        name
+        for name, device in gathering.present.items()
+        if device.complete or gathering.now - device.hello_at >= rules.grace_s
+    )
+
+
+def may_start(gathering: Gathering, rules: Rules) -> Event | None:
+    """Return QUORUM when a round should start: enough are ready, and nobody is just arriving."""
+    able = ready(gathering, rules)
+    if len(able) < rules.quorum:
+        return None
+    latest = max(device.hello_at for device in gathering.present.values())
+    arriving = gathering.now - latest < rules.settle_s
+    return None if arriving or len(able) < len(gathering.present) else Event.QUORUM
+
+
+def may_close(opened: Opened, rules: Rules) -> Event | None:
+    """Return why an open round should go on to its next step, or None to wait."""
+    enough = len(opened.answered) >= min(rules.quorum, len(opened.planned))
+    if enough and opened.planned <= opened.answered | opened.left:
+        return Event.ALL_IN
+    if opened.now < opened.deadline_at:
+        return None
+    return Event.DEADLINE if enough else Event.SHORT
+
+
+def staleness(base_version: int, current_version: int) -> int:
+    """Return how many merges lie between the version a delta was trained from and the one it would be added to."""
+    return max(0, current_version - base_version)

@@ -1,0 +1,96 @@
+-- State of a gateway. WAL, synchronous=FULL: a commit is on the disk before a device is told of it.
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE IF NOT EXISTS devices (
+  device TEXT PRIMARY KEY,
+  hello BLOB NOT NULL,              -- pb.Hello as it came
+  first_seen REAL NOT NULL,         -- seconds since 1970
+  last_seen REAL NOT NULL,
+  present INTEGER NOT NULL,         -- as of the running gateway; all 0 at a start
+  revoked INTEGER NOT NULL DEFAULT 0,
+  bytes_up INTEGER NOT NULL DEFAULT 0,
+  bytes_down INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS statistics (
+  device TEXT PRIMARY KEY,
+  digest BLOB NOT NULL,             -- of the body
+  counts BLOB NOT NULL,             -- [C] float32
+  sums BLOB NOT NULL,               -- [C, d] float32
+  received REAL NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS rounds (
+  round INTEGER PRIMARY KEY,
+  base_version INTEGER NOT NULL,
+  opened REAL NOT NULL,
+  closed REAL,                      -- NULL: open
+  version INTEGER,                  -- that it made
+  extensions INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS plans (
+  device TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  payload BLOB NOT NULL,            -- pb.Plan as published; its digest must stay valid over restarts
+  PRIMARY KEY (device, round)
+) STRICT;
+CREATE INDEX IF NOT EXISTS plans_by_digest ON plans (digest);
+
+CREATE TABLE IF NOT EXISTS deltas (
+  device TEXT NOT NULL,
+  round INTEGER NOT NULL,           -- of its plan: one delta of a device counts in a round
+  digest BLOB NOT NULL,
+  bytes INTEGER NOT NULL,
+  examples INTEGER NOT NULL,
+  loss_first REAL NOT NULL,
+  loss_last REAL NOT NULL,
+  step_ms REAL NOT NULL,
+  norms TEXT NOT NULL,              -- JSON, by kind of block
+  blocks TEXT NOT NULL,             -- JSON, [[layer, index], ...]
+  accepted REAL NOT NULL,
+  version INTEGER,                  -- that it is part of; NULL: in the spool
+  PRIMARY KEY (device, round)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS verdicts (
+  device TEXT NOT NULL,
+  digest BLOB NOT NULL,             -- of the body
+  kind INTEGER NOT NULL,
+  code INTEGER NOT NULL,
+  detail TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  at REAL NOT NULL,
+  PRIMARY KEY (device, digest)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS versions (
+  version INTEGER PRIMARY KEY,
+  parent INTEGER,                   -- NULL: the package's initial bank
+  digest BLOB NOT NULL,
+  round INTEGER NOT NULL,           -- 0: the initial bank or a new head
+  contributors INTEGER NOT NULL,
+  reason TEXT NOT NULL,             -- "initial", "head", "merge"
+  created REAL NOT NULL,
+  payload BLOB NOT NULL,            -- pb.Version as published
+  balance TEXT                      -- JSON; top-k only
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS trained (
+  device TEXT NOT NULL,
+  layer INTEGER NOT NULL,
+  idx INTEGER NOT NULL,
+  times INTEGER NOT NULL,
+  PRIMARY KEY (device, layer, idx)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS evaluations (
+  version INTEGER NOT NULL,
+  data TEXT NOT NULL,               -- digest of the file and its name
+  accuracy REAL NOT NULL,
+  macro_f1 REAL NOT NULL,
+  examples INTEGER NOT NULL,
+  at REAL NOT NULL,
+  PRIMARY KEY (version, data)
+) STRICT;
