@@ -1,0 +1,150 @@
+"""Replays a case: what this implementation makes of its bytes. Kotlin has the same table."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import Message
+
+from edge_runtime.wire import experts, messages, tensors
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.chunks import Assembler
+from edge_runtime.wire.digests import canonical_json, sha256, version_digest
+from edge_runtime.wire.errors import FederationError, WireError, code_name
+from edge_runtime.wire.experts import BankShape, ExpertId
+from edge_runtime.wire.manifest import Manifest
+from edge_runtime.wire.strict_json import plain_tree
+from edge_runtime.wire.topics import RETAINED, parse
+from edge_runtime.wire.vectors.case import Case
+
+Context = dict[str, Any]
+Meaning = dict[str, Any]
+
+MESSAGES: Final[dict[str, type[Message]]] = {
+    kind.__name__: kind
+    for kind in (
+        *(pb.GatewayState, pb.Hello, pb.Bye, pb.Plan, pb.Delta),
+        *(pb.ClassStatistics, pb.Chunk, pb.Verdict, pb.Version, pb.Want),
+    )
+}
+
+
+def decide(case: Case) -> tuple[str, Meaning | None]:
+    """Return what is expected to be ``case.expect`` and ``case.meaning``."""
+    context = case.context or {}
+    try:
+        if case.kind in MESSAGES:
+            return "ACCEPT", _message(MESSAGES[case.kind], case.data, **context)
+        return "ACCEPT", _KINDS[case.kind](case.data, **context)
+    except WireError as error:
+        return code_name(error.code), None
+    except FederationError:
+        return "REFUSED", None
+
+
+def fields_of(message: Message) -> Meaning:
+    """Return all fields of a message as JSON has them; README.md, "Shared vectors"."""
+    return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def _field(message: Message, field: Any) -> Any:  # noqa: ANN401 - two implementations describe fields; any JSON
+    value = getattr(message, field.name)
+    return [_plain(item, field) for item in value] if field.is_repeated else _plain(value, field)
+
+
+def _plain(value: Any, field: Any) -> Any:  # noqa: ANN401 - as above
+    if isinstance(value, Message):
+        return fields_of(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if field.type == field.TYPE_UINT64 else value
+
+
+def _message(kind: type[Message], data: bytes, limit: int | None = None) -> Meaning:
+    return fields_of(messages.decode(kind, data, limit))
+
+
+def _chunks(data: bytes) -> Meaning:
+    assembler = Assembler()
+    bodies, position, number = [], 0, 0
+    while position < len(data):
+        (size,) = struct.unpack_from("<I", data, position)
+        payload = data[position + 4 : position + 4 + size]
+        body = assembler.add("device-1", messages.decode(pb.Chunk, payload))
+        if body is not None:
+            bodies.append({"after": number, "bytes": len(body), "sha256": sha256(body).hex()})
+        position += 4 + size
+        number += 1
+    return {"bodies": bodies}
+
+
+def _values(data: bytes, codec: int, count: int) -> Meaning:
+    return {"values": tensors.decode(data, count, codec).tolist()}
+
+
+def _encode(data: bytes, codec: int) -> Meaning:
+    return {"hex": tensors.encode(np.frombuffer(data, "<f4"), codec).hex()}
+
+
+def _block_digest(data: bytes, codec: int, count: int) -> Meaning:
+    return {"digest": sha256(tensors.encode(tensors.decode(data, count, codec))).hex()}
+
+
+def _version_digest(data: bytes) -> Meaning:
+    return {"digest": version_digest({ExpertId(a, b): c for a, b, c in struct.iter_unpack("<II32s", data)}).hex()}
+
+
+def _layout(data: bytes, block: str, width: int, rank: int = 0, labels: int = 0) -> Meaning:
+    parts = {
+        "expert": lambda: experts.expert_parts(width, rank),
+        "shared": lambda: experts.shared_parts(width, rank),
+        "head": lambda: experts.head_parts(width, labels),
+    }[block]()
+    values = tensors.decode(data, experts.block_size(parts))
+    found = {part.name: values[part.offset : part.offset + part.size].reshape(part.shape).tolist() for part in parts}
+    return {"parts": found}
+
+
+def _bank_shape(data: bytes, layers: list[int], **sizes: int) -> Meaning:
+    del data
+    shape = BankShape(tuple(layers), **sizes)
+    return {"sizes": [[block.layer, block.index, shape.size(block)] for block in shape.ids()]}
+
+
+def _bank(data: bytes, layers: list[int], **sizes: int) -> Meaning:
+    bank = Bank.from_bytes(data, BankShape(tuple(layers), **sizes))
+    return {"digest": bank.digest().hex(), "head": bank.head.tolist(), "mean": bank.mean.tolist()}
+
+
+def _topic(data: bytes) -> Meaning:
+    found = parse(data.decode())
+    retained = found.topic in RETAINED
+    return {"federation": found.federation, "topic": str(found.topic), "name": found.name, "retained": retained}
+
+
+def _manifest(data: bytes) -> Meaning:
+    manifest = Manifest.from_json(data)
+    return {
+        "federation_digest": manifest.architecture.digest().hex(),
+        "canonical": canonical_json(plain_tree(manifest.architecture)).decode(),
+        "labels": list(manifest.architecture.labels),
+        "files": sorted(manifest.files),
+    }
+
+
+_KINDS: Final[dict[str, Callable[..., Meaning]]] = {
+    "Chunks": _chunks,
+    "Values": _values,
+    "Encode": _encode,
+    "BlockDigest": _block_digest,
+    "VersionDigest": _version_digest,
+    "BlockLayout": _layout,
+    "BankShape": _bank_shape,
+    "Bank": _bank,
+    "Topic": _topic,
+    "Manifest": _manifest,
+}

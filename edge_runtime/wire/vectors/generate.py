@@ -1,0 +1,55 @@
+"""Writes every shared vector: ``python -m edge_runtime.wire.vectors.generate [--check]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from edge_runtime.wire.vectors import banks, bodies, conversation, manifests, training, values
+from edge_runtime.wire.vectors.case import CASES, Case, tree_of
+
+
+def all_cases() -> Iterator[Case]:
+    """Yield every case."""
+    makers = (conversation, training, bodies, values, banks, manifests)
+    return chain.from_iterable(maker.cases() for maker in makers)
+
+
+def differences(folder: Path = CASES) -> list[str]:
+    """Return the paths under ``folder`` that are missing, extra or other than generated."""
+    wanted = tree_of(all_cases())
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
+
+
+def write(folder: Path = CASES) -> int:
+    """Write the tree of cases, remove what is no case any more, and return the number of cases."""
+    wanted = tree_of(all_cases())
+    for path in differences(folder):
+        target = folder / path
+        if path not in wanted:
+            target.unlink()
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(wanted[path])
+    return len(wanted) // 2
+
+
+def main() -> int:
+    """Write the vectors, or tell which are out of date."""
+    parser = argparse.ArgumentParser(prog="python -m edge_runtime.wire.vectors.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
+    if parser.parse_args().check:
+        stale = differences()
+        if stale:
+            sys.stderr.write(f"{len(stale)} vector files are out of date, first {stale[0]}: run without --check\n")
+        return 1 if stale else 0
+    sys.stdout.write(f"{write()} vectors in {CASES}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

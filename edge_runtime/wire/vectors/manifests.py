@@ -1,0 +1,233 @@
+"""Cases of manifest.json: a small one that is accepted, and one change each that is refused."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from edge_runtime.wire.vectors.case import Case
+
+Tree = dict[str, Any]
+_A, _B, _C, _D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+_COST: Final = {"memory_mib": 133.5, "step_ms": 81, "storage_mb": 26.0, "bytes_up": 1000, "bytes_down": 2000}
+_GOOD: Final[Tree] = {
+    "package_format": 1,
+    "wire_version": 1,
+    "architecture": {
+        "backbone": {"name": "tiny", "family": "bert", "digest": _A, "width": 3, "layers": 2, "parameters": 1000},
+        "task": "classification",
+        "labels": ["yes", "nö", 'say "hi" \\ bye'],
+        "gate": "soft",
+        "top_k": 0,
+        "adapted_layers": [0, 1],
+        "experts": 2,
+        "rank": 2,
+        "shared_rank": 0,
+        "feature": "mean_pool_l2",
+        "logit_scale": 20.0,
+        "tokenizer_digest": _B,
+        "bank_digest": _C,
+    },
+    "device": "pixel8",
+    "profile": {"cores": 8, "note": "any JSON", "nested": {"list": [1, None, True]}},
+    "quantize": "int8",
+    "held": "all",
+    "tiers": [
+        {
+            "method": "train_m1_f1_s8_b2",
+            "trained_slots": 1,
+            "frozen_slots": 1,
+            "seq_len": 8,
+            "batch_size": 2,
+            "predicted": _COST,
+            "measured": _COST,
+        }
+    ],
+    "methods": {
+        "train_m1_f1_s8_b2": {
+            "inputs": [{"name": "ids", "dtype": "int64", "shape": [2, 8]}],
+            "outputs": [{"name": "loss", "dtype": "float32", "shape": [1]}],
+        },
+        "predict_s8": {"inputs": [], "outputs": []},
+    },
+    "predict_method": "predict_s8",
+    "versions": {"torch": "2.13.0"},
+    "oldest_runtime": "1.3",
+    "threads": 4,
+    "files": {
+        "program.pte": {"sha256": _D, "bytes": 10},
+        "tokenizer.json": {"sha256": _B, "bytes": 20},
+        "bank.safetensors": {"sha256": _A, "bytes": 30},
+        "gateway/model.onnx": {"sha256": _C, "bytes": 40},
+    },
+    "proof": {"loss_error": 1e-7},
+}
+# Written by hand from SPEC.md, "Digests": keys sorted, no spaces, UTF-8.
+_CANONICAL: Final = (
+    '{"adapted_layers":[0,1],"backbone":{"digest":"' + _A + '","family":"bert","layers":2,"name":"tiny",'
+    '"parameters":1000,"width":3},"bank_digest":"' + _C + '","experts":2,"feature":"mean_pool_l2","gate":"soft",'
+    '"labels":["yes","nö","say \\"hi\\" \\\\ bye"],"logit_scale":20.0,"rank":2,"shared_rank":0,'
+    '"task":"classification","tokenizer_digest":"' + _B + '","top_k":0}'
+)
+_FILES: Final = ["bank.safetensors", "gateway/model.onnx", "program.pte", "tokenizer.json"]
+_LONE: Final = r"\ud800"
+
+
+def _meaning(canonical: str = _CANONICAL) -> dict[str, Any]:
+    tree = json.loads(canonical)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return {"federation_digest": digest, "canonical": canonical, "labels": tree["labels"], "files": _FILES}
+
+
+def _bytes(tree: Tree) -> bytes:
+    return json.dumps(tree, indent=1, ensure_ascii=False).encode()
+
+
+def _changed(change: Callable[[Tree], object]) -> bytes:
+    tree = copy.deepcopy(_GOOD)
+    change(tree)
+    return _bytes(tree)
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of this module."""
+    yield Case("Manifest", "accept_small", _bytes(_GOOD), "ACCEPT", "a small manifest", meaning=_meaning())
+    escaped = json.dumps(_GOOD, sort_keys=True).encode()
+    comment = "other order, spaces and escapes: the same federation"
+    yield Case("Manifest", "accept_other_text", escaped, "ACCEPT", comment, meaning=_meaning())
+    integer = _changed(lambda t: t["architecture"].update(logit_scale=20))
+    comment = "20 is the number 20.0: the same federation"
+    yield Case("Manifest", "accept_integer_scale", integer, "ACCEPT", comment, meaning=_meaning())
+    tenth = _changed(lambda t: t["architecture"].update(logit_scale=0.1))
+    other = _meaning(_CANONICAL.replace("20.0", "0.1"))
+    yield Case("Manifest", "accept_fraction", tenth, "ACCEPT", "a fraction that is not exact", meaning=other)
+    no_proof = _changed(lambda t: t.pop("proof"))
+    yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
+    for name, (comment, change) in _CHANGES.items():
+        yield Case("Manifest", f"refuse_{name}", _changed(change), "REFUSED", comment)
+    for name, (comment, data) in _texts().items():
+        yield Case("Manifest", f"refuse_{name}", data, "REFUSED", comment)
+
+
+def _set(value: object, *path: str | int) -> Callable[[Tree], object]:
+    """Return a change that puts ``value`` at ``path``."""
+
+    def change(tree: Tree) -> None:
+        node: Any = tree
+        for step in path[:-1]:
+            node = node[step]
+        node[path[-1]] = value
+
+    return change
+
+
+def _arch(**values: object) -> Callable[[Tree], object]:
+    return lambda tree: tree["architecture"].update(values)
+
+
+def _file(name: str) -> Callable[[Tree], object]:
+    return lambda tree: tree["files"].update({name: {"sha256": _D, "bytes": 1}})
+
+
+def _tier(**values: object) -> Callable[[Tree], object]:
+    return lambda tree: tree["tiers"][0].update(values)
+
+
+_TENSOR: Final = ("methods", "train_m1_f1_s8_b2", "inputs", 0)
+_CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
+    "format_2": ("made for another reader", _set(2, "package_format")),
+    "format_text": ("a format that is no number", _set("1", "package_format")),
+    "format_true": ("a boolean is no number", _set(True, "package_format")),  # noqa: FBT003 - the value itself
+    "format_missing": ("no format", lambda t: t.pop("package_format")),
+    "wire_version_2": ("speaks another wire version", _set(2, "wire_version")),
+    "unknown_key": ("says more than the reader knows", _set(1, "colour")),
+    "unknown_key_inside": ("the same, deeper", _arch(colour="red")),
+    "missing_key": ("no labels", lambda t: t["architecture"].pop("labels")),
+    "architecture_list": ("wrong type", _set([], "architecture")),
+    "labels_text": ("wrong type", _arch(labels="yes")),
+    "labels_number": ("wrong type", _arch(labels=["yes", 1])),
+    "labels_none": ("no label", _arch(labels=[])),
+    "labels_repeated": ("a label twice", _arch(labels=["yes", "yes"])),
+    "label_empty": ("an empty label", _arch(labels=["yes", ""])),
+    "label_newline": ("not plain text", _arch(labels=["yes\n"])),
+    "label_long": ("201 bytes", _arch(labels=["x" * 201])),
+    "experts_fraction": ("wrong type", _arch(experts=2.0)),
+    "experts_true": ("a boolean is no number", _arch(experts=True)),
+    "experts_0": ("no bank", _arch(experts=0)),
+    "experts_huge": ("over the limits of a bank", _arch(experts=2**62)),
+    "layers_unsorted": ("layers 1, 0", _arch(adapted_layers=[1, 0])),
+    "layers_none": ("nothing is adapted", _arch(adapted_layers=[])),
+    "layer_not_there": ("layer 2 of 2", _arch(adapted_layers=[0, 2])),
+    "scale_text": ("wrong type", _arch(logit_scale="20")),
+    "scale_0": ("outside the range", _arch(logit_scale=0.0)),
+    "scale_large": ("would need an exponent", _arch(logit_scale=1e7)),
+    "gate": ("unknown gate", _arch(gate="hard")),
+    "top_k_soft": ("k without the top-k gate", _arch(top_k=1)),
+    "top_k_0": ("top-k of none", _arch(gate="topk")),
+    "top_k_3": ("3 of 2 experts", _arch(gate="topk", top_k=3)),
+    "task": ("unknown task", _arch(task="translation")),
+    "feature": ("unknown feature", _arch(feature="cls")),
+    "digest_short": ("63 hex digits", _arch(bank_digest="c" * 63)),
+    "digest_upper_case": ("upper case", _arch(bank_digest="C" * 64)),
+    "tokenizer_other": ("not the tokenizer of the federation", _arch(tokenizer_digest=_D)),
+    "held": ("unknown", _set("some", "held")),
+    "quantize": ("unknown", _set("int4", "quantize")),
+    "threads_0": ("no thread", _set(0, "threads")),
+    "no_tier": ("nothing to train with", _set([], "tiers")),
+    "tier_method": ("a method that is not there", _tier(method="train")),
+    "tier_slots_0": ("trains nothing", _tier(trained_slots=0)),
+    "tier_slots_negative": ("less than none", _tier(frozen_slots=-1)),
+    "tier_slots_3": ("3 slots, 2 experts", _tier(frozen_slots=2)),
+    "tier_batch_0": ("no batch", _tier(batch_size=0)),
+    "predict_method": ("a method that is not there", _set("predict", "predict_method")),
+    "dtype": ("unknown", _set("float16", *_TENSOR, "dtype")),
+    "shape_negative": ("less than none", _set([-1], *_TENSOR, "shape")),
+    "shape_huge": ("over 2 GiB", _set([2**40], *_TENSOR, "shape")),
+    "shape_deep": ("nine axes", _set([1] * 9, *_TENSOR, "shape")),
+    "file_up": ("leads out of the folder", _file("../secret")),
+    "file_up_inside": ("leads out of the folder", _file("gateway/../../secret")),
+    "file_absolute": ("leads out of the folder", _file("/etc/passwd")),
+    "file_backslash": ("leads out of a folder elsewhere", _file("..\\secret")),
+    "file_drive": ("an absolute path elsewhere", _file("C:/secret")),
+    "file_dot": ("the folder itself", _file(".")),
+    "file_hidden": ("a hidden file", _file(".bashrc")),
+    "file_empty": ("no name", _file("")),
+    "file_double_slash": ("two names of one file", _file("gateway//model")),
+    "file_nul": ("ends the name early in C", _file("a\0b")),
+    "file_manifest": ("cannot hold its own digest", _file("manifest.json")),
+    "file_long": ("201 bytes", _file("x" * 201)),
+    "file_program_missing": ("nothing to run", lambda t: t["files"].pop("program.pte")),
+    "file_digest": ("no digest", _set("abc", "files", "program.pte", "sha256")),
+    "file_size": ("less than none", _set(-1, "files", "program.pte", "bytes")),
+    "nested": ("17 deep", _set(json.loads("[" * 16 + "]" * 16), "profile", "deep")),
+}
+
+
+def _texts() -> dict[str, tuple[str, bytes]]:
+    good = _bytes(_GOOD)
+    return {
+        "empty": ("no bytes", b""),
+        "list": ("a list", b"[]"),
+        "null": ("nothing", b"null"),
+        "truncated": ("half a file", good[: len(good) // 2]),
+        "trailing": ("more after the end", good + b"{}"),
+        "comment": ("JSON has no comments", b"// made by hand\n" + good),
+        "byte_order_mark": ("a byte order mark", b"\xef\xbb\xbf" + good),
+        "utf16": ("another encoding", good.decode().encode("utf-16")),
+        "not_utf8": ("a byte that is no UTF-8", good.replace(b"pixel8", b"pixel\xff")),
+        "nan": ("JSON has no NaN", good.replace(b"133.5", b"NaN", 1)),
+        "infinity": ("JSON has no infinity", good.replace(b"133.5", b"-Infinity", 1)),
+        "overflow": ("more than a double", good.replace(b"133.5", b"1e999", 1)),
+        "huge_integer": ("more than 64 bits", good.replace(b'"bytes_up": 1000', b'"bytes_up": 9223372036854775808', 1)),
+        "endless_integer": ("5,000 digits", good.replace(b'"cores": 8', b'"cores": ' + b"9" * 5000)),
+        "duplicate_key": (
+            "two readers would take different ones",
+            good.replace(b'"held": "all"', b'"held": "all", "held": "all"'),
+        ),
+        "lone_surrogate": ("no character", good.replace(b"pixel8", _LONE.encode())),
+        "lone_surrogate_key": ("no character", good.replace(b'"cores"', b'"' + _LONE.encode() + b'"')),
+        "deep": ("nesting to overflow a stack", b"[" * 100_000),
+    }
