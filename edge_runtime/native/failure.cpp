@@ -43,20 +43,18 @@ void on_log(et_timestamp_t time, et_pal_log_level_t level, const char* file, con
 }  // namespace
 
 void install_hooks() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    et::runtime_init();
-    const et::PalImpl* before = et::get_pal_impl();
-    if (before != nullptr) {
-      previous_log = before->emit_log_message;
-      previous_abort = before->abort;
-    }
-    et::PalImpl hooks{};
-    hooks.emit_log_message = on_log;
-    hooks.abort = on_abort;
-    hooks.source_filename = "fl_runtime";
-    et::register_pal(hooks);
-  });
+  static std::mutex lock;
+  std::lock_guard<std::mutex> hold(lock);
+  et::runtime_init();
+  const et::PalImpl* now = et::get_pal_impl();
+  if (now != nullptr && now->emit_log_message == on_log && now->abort == on_abort) return;
+  if (now != nullptr && now->emit_log_message != on_log) previous_log = now->emit_log_message;
+  if (now != nullptr && now->abort != on_abort) previous_abort = now->abort;
+  et::PalImpl hooks{};
+  hooks.emit_log_message = on_log;
+  hooks.abort = on_abort;
+  hooks.source_filename = "fl_runtime";
+  et::register_pal(hooks);
 }
 
 Scope::Scope() {

@@ -18,7 +18,8 @@ struct Failure : std::runtime_error {
 // ExecuTorch's fatal checks end the process. While a Scope of ours is alive in the thread they throw this instead.
 struct RuntimeAborted {};
 
-// Installs, once a process, the hooks that give this library ExecuTorch's log and its fatal checks.
+// Installs the hooks that give this library ExecuTorch's log and its fatal checks; again when another user of the
+// runtime in this process, such as ExecuTorch's own Python extension, has put its own in their place.
 void install_hooks();
 
 // One call through the C ABI: collects what ExecuTorch logs as an error in this thread meanwhile.

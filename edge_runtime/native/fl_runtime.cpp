@@ -25,6 +25,10 @@ class ThreadPool {
 ThreadPool* get_threadpool();
 }  // namespace executorch::extension::threadpool
 
+// What other languages assume of the layout on 64-bit machines.
+static_assert(sizeof(void*) != 8 || (sizeof(fl_buffer) == 32 && sizeof(fl_tensor_info) == 152 &&
+                                     sizeof(fl_method_info) == 24));
+
 namespace {
 
 using fl::Failure;

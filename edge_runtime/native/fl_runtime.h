@@ -20,6 +20,9 @@
  * resident only as far as they were touched. So methods must be pure functions, as all methods of a package are:
  * a program with mutable state of its own loses it when another of its methods runs.
  *
+ * Trust: a truncated or damaged file is refused, not followed. What a delegate's own blob says of its tensors is
+ * checked by the delegate alone, and not all of it: compare a package's digests before opening what is in it.
+ *
  * After fork(): a child may go on using a handle that its parent opened; its methods are loaded anew.
  */
 #ifndef FL_RUNTIME_H_

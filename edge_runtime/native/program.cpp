@@ -97,6 +97,9 @@ fl_tensor_info describe(const et::TensorInfo& tensor, const std::string& what, s
   return info;
 }
 
+// A text that a damaged file leaves out comes as a small offset from null, not as null.
+bool readable(const char* text) { return reinterpret_cast<uintptr_t>(text) >= kPage; }
+
 using TagOf = et::Result<et::Tag> (et::MethodMeta::*)(size_t) const;
 using TensorOf = et::Result<et::TensorInfo> (et::MethodMeta::*)(size_t) const;
 
@@ -141,7 +144,8 @@ Signature read_signature(const et::MethodMeta& meta) {
   signature.arena_bytes = arena_sizes(meta);
   for (size_t i = 0; i < meta.num_backends(); ++i) {
     const auto name = meta.get_backend_name(i);
-    if (name.ok()) signature.backends += (i > 0 ? "\n" : "") + std::string(name.get());
+    if (!name.ok() || !readable(name.get())) throw Failure(FL_BAD_PROGRAM, "a delegate has no backend name");
+    signature.backends += (i > 0 ? "\n" : "") + std::string(name.get());
   }
   signature.info.inputs = static_cast<int32_t>(inputs);
   signature.info.outputs = static_cast<int32_t>(outputs);
@@ -154,8 +158,8 @@ void check_tensor(const std::string& what, const fl_buffer& got, const fl_tensor
   if (got.dtype != want.dtype) {
     throw Failure(FL_WRONG_DTYPE, what + ": got " + dtype_text(got.dtype) + ", expected " + dtype_text(want.dtype));
   }
-  const bool readable = got.rank == 0 || (got.rank > 0 && got.rank <= FL_MAX_RANK && got.shape != nullptr);
-  if (!readable) {
+  const bool has_shape = got.rank == 0 || (got.rank > 0 && got.rank <= FL_MAX_RANK && got.shape != nullptr);
+  if (!has_shape) {
     throw Failure(FL_BAD_ARGUMENT, what + ": rank " + std::to_string(got.rank) + " with " +
                                        (got.shape == nullptr ? "no" : "a") + " shape; rank must be 0 to 16");
   }
@@ -281,14 +285,18 @@ Program::Program(const std::string& path, int32_t flags) : path_(path), loader_(
 void Program::read_methods() {
   for (size_t i = 0; i < program_->num_methods(); ++i) {
     const auto name = program_->get_method_name(i);
-    if (!name.ok()) raise(FL_BAD_PROGRAM, path_ + ": method name", static_cast<uint32_t>(name.error()));
+    if (!name.ok()) raise(FL_BAD_PROGRAM, path_ + ": name of method " + std::to_string(i), static_cast<uint32_t>(name.error()));
     const std::string method = name.get();
     if (method.empty() || method.find('\n') != std::string::npos || signatures_.count(method) > 0) {
       throw Failure(FL_BAD_PROGRAM, path_ + ": method " + std::to_string(i) + " has no name of its own");
     }
     const auto meta = program_->method_meta(method.c_str());
     if (!meta.ok()) raise(FL_BAD_PROGRAM, path_ + ": method " + method, static_cast<uint32_t>(meta.error()));
-    signatures_.emplace(method, read_signature(meta.get()));
+    try {
+      signatures_.emplace(method, read_signature(meta.get()));
+    } catch (const Failure& failure) {
+      throw Failure(failure.status, path_ + ": method " + method + ": " + failure.what());
+    }
     names_ += (i > 0 ? "\n" : "") + method;
   }
   if (signatures_.empty()) throw Failure(FL_BAD_PROGRAM, path_ + ": the program has no methods");
@@ -379,7 +387,8 @@ void Program::execute(const std::string& method, const fl_buffer* inputs, size_t
     // Its invariants are broken, so even destroying it may fail: leave it where it is and never use it again.
     loaded_.find(method)->second.release();
     loaded_.erase(method);
-    throw;
+    throw Failure(FL_INTERNAL, path_ + ": method " + method + " stopped at a fatal check" + Scope::logged() +
+                                   "; the file is damaged or was made for another runtime");
   }
 }
 
