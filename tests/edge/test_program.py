@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from lowered import lowered
 
 from edge_runtime import program as program_module
 from edge_runtime.errors import ConfigError, ProgramError
@@ -59,15 +60,11 @@ def start(code: str, *arguments: object, **environment: str) -> subprocess.Compl
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lower the little programs once, in a process of its own."""
+def folder() -> Path:
+    """Return the little programs."""
     pytest.importorskip("executorch")
     pytest.importorskip("torch")
-    folder = tmp_path_factory.mktemp("programs")
-    script = Path(__file__).with_name("little_programs.py")
-    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False, timeout=500)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return lowered()
 
 
 @pytest.fixture(params=["planned", "direct"])
