@@ -68,8 +68,8 @@ def federation(lines: Sequence[dict[str, Any]]) -> str:
     sources = [f"- {run['data']}: {source(run)}" for run in runs]
     return (
         "\n## The loop: accuracy on held-out text, %\n\n"
-        "Devices alone: each trains the same number of steps on its own data only. Centralized: the same experts on all\n"
-        "devices' data in one place. Accuracies of versions are computed by the gateway through ONNX Runtime, those of\n"
+        "Devices alone: each trains the same number of steps on its own data. Centralized: the same experts on\n"
+        "all data in one place. Accuracies of versions are computed by the gateway through ONNX Runtime, those of\n"
         "devices alone and centralized on the device runtime.\n\n"
         + table(head, rows)
         + "\n"

@@ -1,0 +1,149 @@
+"""Child processes of the demo: started together, watched, their logs kept, and none left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edge_runtime.wire.errors import FederationError
+
+
+class ChildError(FederationError):
+    """A process of the demo failed; the message names its log."""
+
+
+@dataclass
+class Child:
+    """A running process. Args: log: what it prints on stderr; output: what it prints on stdout."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    output: Path
+
+    def failed(self) -> bool:
+        """Tell whether it ended with an error."""
+        return self.process.poll() not in (None, 0)
+
+    def why(self) -> str:
+        """Return the last line of its log and where the rest is."""
+        lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        last = lines[-1] if lines else "no message"
+        return f"{self.name} ended with status {self.process.poll()}: {last} (see {self.log})"
+
+
+@dataclass
+class Family:
+    """Every child of a run; leaving the context stops those that still run. Args: folder: for logs."""
+
+    folder: Path
+    children: list[Child] = field(default_factory=list)
+
+    def start(self, name: str, arguments: Sequence[str], threads: int = 1) -> Child:
+        """Start ``python -m ARGUMENTS`` with its output in files."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log, output = self.folder / f"{name}.log", self.folder / f"{name}.out"
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        with log.open("wb") as errors, output.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,
+            )
+        child = Child(name, process, log, output)
+        self.children.append(child)
+        return child
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self, patience_s: float = 10.0) -> None:
+        """Ask every running child to end, then make it."""
+        running = [child for child in self.children if child.process.poll() is None]
+        for child in running:
+            child.process.send_signal(signal.SIGINT)
+        until = time.monotonic() + patience_s
+        for child in running:
+            try:
+                child.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+def run_all(
+    family: Family, jobs: dict[str, Sequence[str]], width: int, tick: Callable[[set[str], set[str]], None]
+) -> None:
+    """Run jobs, at most ``width`` at a time, to their end; ``tick`` gets (running, done) after each look.
+
+    Raises:
+        ChildError: when one fails; the others are left to the family.
+    """
+    waiting, running, done = list(jobs), dict[str, Child](), set[str]()
+    while waiting or running:
+        while waiting and len(running) < width:
+            name = waiting.pop(0)
+            running[name] = family.start(name, jobs[name])
+        for name, child in list(running.items()):
+            if child.failed():
+                raise ChildError(child.why())
+            if child.process.poll() == 0:
+                done.add(name)
+                del running[name]
+        tick(set(running), done)
+        time.sleep(0.2)
+
+
+def last_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object on the last line of ``path``.
+
+    Raises:
+        ChildError: when there is none.
+    """
+    for line in reversed(path.read_text(encoding="utf-8").splitlines()):
+        if line.startswith("{"):
+            try:
+                found: dict[str, Any] = json.loads(line)
+            except ValueError:
+                break
+            return found
+    msg = f"{path} ends without a JSON object"
+    raise ChildError(msg)
+
+
+class Tail:
+    """New JSON lines of a growing file; a line that is half written waits for its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield the objects of complete lines since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        end = data.rfind(b"\n") + 1
+        self._at += end
+        for line in data[:end].splitlines():
+            yield json.loads(line)
