@@ -1,0 +1,45 @@
+"""``edge_runtime`` and ``python -m edge_runtime``: exit codes 0 done, 1 the work failed, 2 bad usage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from edge_runtime.commands import doctor, predict, run, train
+from edge_runtime.errors import ConfigError
+from edge_runtime.wire.errors import FederationError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    top = argparse.ArgumentParser(
+        prog="edge_runtime",
+        description="Private training and inference on a device, from a package made by export.build.",
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (run, train, predict, doctor):
+        command.add(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run one subcommand, and turn errors into one line on stderr."""
+    given = parser().parse_args(arguments)
+    try:
+        code: int = given.main(given)
+    except FederationError as error:
+        print(f"edge_runtime: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        print("edge_runtime: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

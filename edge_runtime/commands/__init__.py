@@ -1,0 +1,1 @@
+"""The subcommands of ``edge_runtime``: each parses, opens parts, calls one function."""

@@ -1,0 +1,111 @@
+"""Arguments that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.parts import Parts
+from edge_runtime.store import Store
+from edge_runtime.versions import Versions
+from edge_runtime.wire.bank import Bank
+
+Subcommands = Any  # argparse's own type for them is private
+BANK_FILE = "bank.safetensors"
+
+
+def add_command(commands: Subcommands, name: str, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
+    """Add a subcommand with examples at the end of its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--package", type=Path, required=True, metavar="DIR", help="device package, made by export.build"
+    )
+    return parser
+
+
+def say(line: str) -> None:
+    """Write a line of results to stdout at once, so that a pipe sees it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number above 0")
+    return number
+
+
+def amount(text: str) -> float:
+    """Read a finite number of 0 or more."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number of 0 or more")
+    return number
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add --threads."""
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: the profile's)")
+
+
+def add_bank(parser: argparse.ArgumentParser) -> None:
+    """Add --bank and --state."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--bank", type=Path, metavar="PATH", help="bank to start from: a file, or a directory with bank.safetensors"
+    )
+    where.add_argument(
+        "--state", type=Path, metavar="DIR", help="take the newest version that `run --state DIR` received"
+    )
+
+
+def load_bank(parts: Parts, bank: Path | None, state: Path | None) -> tuple[Bank, str]:
+    """Return the bank that the arguments name, and its name for people.
+
+    Raises:
+        BankError: when the file is not this package's kind of bank.
+        ConfigError: when there is no such state.
+    """
+    if bank is not None:
+        path = bank / BANK_FILE if bank.is_dir() else bank
+        return Bank.read(path, parts.manifest.architecture.bank_shape), str(path)
+    if state is not None:
+        if not (state / "lock").exists():
+            raise ConfigError(f"{state} is no state directory; give the --state of an `edge_runtime run`")
+        with Store(state) as store:
+            found, version = Versions(store, parts.package).latest_bank()
+        return found, f"version {version}"
+    return parts.initial_bank(), "the package's bank"
+
+
+@contextmanager
+def until_signal() -> Iterator[Callable[[], bool]]:
+    """Give a function that says whether Ctrl-C or SIGTERM came; a second one ends the process at once."""
+    came = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,204 @@
+"""``edge_runtime doctor``: what works on this machine, one line a check."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
+from edge_runtime.config import credentials
+from edge_runtime.data import Labels
+from edge_runtime.errors import EdgeError
+from edge_runtime.mqtt import parse_url, probe
+from edge_runtime.parts import Parts
+from edge_runtime.program import inspect
+from edge_runtime.report import peak_rss_mib
+from edge_runtime.statistics import Predictor
+from edge_runtime.store import Store
+from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.wire import messages
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.experts import ExpertId
+
+_PROBE_S = 5.0
+_TEXT = "a short sentence to measure with"
+
+EXAMPLES = """\
+  edge_runtime doctor --package packages/pixel8
+  edge_runtime doctor --package packages/pixel8 --broker mqtt://localhost:1883 --json
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. Args: needed: without it this device cannot work."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+
+
+class _Texts:
+    """One sentence as often as a batch needs, under the first label."""
+
+    digest = b""
+
+    def __init__(self, count: int) -> None:
+        self.labels: Labels = np.zeros(count, np.int32)
+
+    def __len__(self) -> int:
+        return int(self.labels.size)
+
+    def texts(self, rows: object) -> list[str]:
+        """Return the sentence for each row."""
+        return [_TEXT for _ in rows]  # type: ignore[attr-defined]
+
+
+def add(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "doctor",
+        "check what works on this machine",
+        "Checks the driver, the package, one timed prediction and training step, and the broker.\n"
+        "Exit code 1 when something fails that a device needs.",
+        EXAMPLES,
+    )
+    parser.add_argument("--broker", metavar="URL", help="also check that it can be reached and serves this federation")
+    parser.add_argument("--federation", default="default", metavar="NAME", help="topic prefix (%(default)s)")
+    parser.add_argument("--allow-plaintext", action="store_true", help="take mqtt:// to another machine")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="also check a state directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_threads(parser)
+    parser.set_defaults(main=main)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run every check; the exit code says whether the needed ones hold."""
+    checks = []
+    for check in _checks(arguments):
+        checks.append(check)
+        if not arguments.json:
+            mark = "ok  " if check.ok else ("FAIL" if check.needed else "note")
+            say(f"{mark}  {check.name:<10} {check.detail}")
+    works = all(check.ok for check in checks if check.needed)
+    if arguments.json:
+        say(json.dumps({"ok": works, "checks": [asdict(check) for check in checks]}))
+    elif not works:
+        sys.stderr.write("edge_runtime: this machine cannot run a device yet; see FAIL above\n")
+    return 0 if works else 1
+
+
+def _checks(arguments: argparse.Namespace) -> Iterator[Check]:
+    yield _check("driver", _driver)
+    opened: list[Parts] = []
+    yield _check("package", lambda: _package(arguments, opened))
+    for parts in opened:
+        yield from _package_checks(parts, arguments)
+        parts.close()
+    if arguments.state:
+        yield _check("state", lambda: _state(arguments.state))
+
+
+def _package_checks(parts: Parts, arguments: argparse.Namespace) -> Iterator[Check]:
+    yield _check("bank", lambda: _bank(parts))
+    yield _check("budget", lambda: _budget(parts))
+    yield _check("predict", lambda: _predict(parts))
+    yield _check("train", lambda: _train(parts))
+    if arguments.broker:
+        yield _check("broker", lambda: _broker(arguments, parts.manifest.architecture.digest()))
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())  # noqa: FBT003 - the outcome
+    except (FederationError, OSError) as error:
+        return Check(name, False, " ".join(str(error).split()))  # noqa: FBT003
+
+
+def _driver() -> str:
+    found = inspect()
+    if not found.has_xnnpack:
+        raise EdgeError(f"{found.driver} driver without XNNPACK (has {', '.join(found.backends) or 'no backend'})")
+    text = f"{found.driver}, executorch {found.executorch}, {found.kernels} kernels, {found.threads} threads"
+    return text + (f"; {found.notice}" if found.notice else "")
+
+
+def _package(arguments: argparse.Namespace, found: list[Parts]) -> str:
+    parts = Parts.open(arguments.package, arguments.threads)
+    found.append(parts)
+    manifest = parts.manifest
+    size = sum(entry.bytes for name, entry in manifest.files.items() if not name.startswith("gateway/")) / 1e6
+    architecture = manifest.architecture
+    return (
+        f"{manifest.device}: {architecture.backbone.name}, {len(architecture.labels)} labels, "
+        f"{len(manifest.tiers)} tiers, {size:.1f} MB, every digest right; federation {architecture.digest().hex()[:12]}"
+    )
+
+
+def _bank(parts: Parts) -> str:
+    digest = parts.initial_bank().digest().hex()
+    if digest != parts.manifest.architecture.bank_digest:
+        raise EdgeError(f"the package's bank is version {digest[:12]}, the manifest says another; export it again")
+    return f"version 0, {digest[:12]}"
+
+
+def _budget(parts: Parts) -> str:
+    tier = choose_tier(parts.manifest, Budget.from_profile(parts.manifest.profile))
+    return f"{tier.method} fits the profile of {parts.manifest.device}"
+
+
+def _predict(parts: Parts) -> str:
+    predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
+    predictor(_TEXT)
+    began = time.perf_counter()
+    probabilities, _ = predictor(_TEXT)
+    took = (time.perf_counter() - began) * 1000
+    if not np.isfinite(probabilities).all() or abs(float(probabilities.sum()) - 1) > 1e-3:
+        raise EdgeError(f"the program's probabilities sum to {float(probabilities.sum()):.3f}, expected 1")
+    return f"{took:.1f} ms a text"
+
+
+def _train(parts: Parts) -> str:
+    tier = choose_tier(parts.manifest, Budget())
+    layers = parts.manifest.architecture.adapted_layers
+    task = Task(tuple(ExpertId(layer, 0) for layer in layers), steps=2, learning_rate=1e-3)
+    source = _Texts(tier.batch_size)
+    tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+    trainer = Trainer(tools, parts.initial_bank(), task)
+    losses = [trainer.step(), trainer.step()]
+    if not np.isfinite(losses).all():
+        raise EdgeError(f"a training step gave the loss {losses[-1]}")
+    return f"{trainer.last_ms:.0f} ms a step of {tier.batch_size} x {tier.seq_len}; peak {peak_rss_mib():.0f} MiB"
+
+
+def _broker(arguments: argparse.Namespace, federation_digest: bytes) -> str:
+    broker = parse_url(arguments.broker, allow_plaintext=arguments.allow_plaintext)
+    user, password = credentials()
+    broker = broker.with_user(user, password) if user and not broker.user else broker
+    try:
+        payload = probe(broker, arguments.federation, _PROBE_S)
+    except OSError as error:
+        raise EdgeError(f"cannot reach {broker}: {error.strerror or error}") from error
+    if not payload:
+        return f"{broker} answers; no gateway serves federation {arguments.federation} there yet"
+    state = messages.decode(pb.GatewayState, payload)
+    if state.federation_digest != federation_digest:
+        raise EdgeError(f"the gateway serves federation {state.federation_digest.hex()[:12]}, not this package's")
+    return f"{broker} answers; gateway {'online' if state.online else 'away'}, version {state.version}"
+
+
+def _state(folder: Path) -> str:
+    with Store(folder) as store:
+        left = [name for name in ("plan", "checkpoint", "delta") if store.recall(name) is not None]
+    return f"{folder} can be written to" + (f"; holds {', '.join(left)}" if left else "")

@@ -1,0 +1,162 @@
+"""``edge_runtime run``: take part in a federation."""
+
+from __future__ import annotations
+
+import argparse
+import queue
+from pathlib import Path
+
+from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.commands.common import Subcommands, add_command, add_threads, amount, positive, until_signal
+from edge_runtime.config import CODECS, RunConfig, credentials, default_device, default_state
+from edge_runtime.data import FileSource
+from edge_runtime.errors import StoreError
+from edge_runtime.mqtt import LinkEvent, MqttLink, parse_url
+from edge_runtime.parts import Parts
+from edge_runtime.program import inspect
+from edge_runtime.report import Report, bar
+from edge_runtime.runtime import Device, Identity
+from edge_runtime.statistics import ClassSums, class_sums, recalled, remember
+from edge_runtime.store import Record, Store
+from edge_runtime.trainer import Tools
+from edge_runtime.versions import Versions
+from edge_runtime.wire import messages
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.work import Bench
+
+_INBOX = 64  # messages that wait here; beyond, the broker waits
+
+EXAMPLES = """\
+  edge_runtime run --package packages/pixel8 --broker mqtt://localhost:1883 --data my.csv
+  edge_runtime run --package packages/pixel8 --broker mqtts://gateway.example:8883 --ca ca.pem \\
+      --certificate me.pem --key me.key --device-id kitchen --data my.jsonl --rounds 20 --codec int8
+"""
+
+
+def add(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    run = add_command(
+        commands,
+        "run",
+        "take part in a federation",
+        "Joins rounds until interrupted or until the gateway has done all its rounds. What leaves this device: deltas of\n"
+        "experts, counts, losses, step times, class sums; never text. State survives a kill at any moment: start the\n"
+        "same command again. EDGE_RUNTIME_USER and EDGE_RUNTIME_PASSWORD are for the broker.",
+        EXAMPLES,
+    )
+    run.add_argument("--broker", required=True, metavar="URL", help="mqtt://HOST:PORT or mqtts://HOST:PORT")
+    run.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV text,label or JSON lines")
+    run.add_argument("--device-id", default=default_device(), metavar="ID", help="name in the federation (%(default)s)")
+    run.add_argument("--federation", default="default", metavar="NAME", help="topic prefix (%(default)s)")
+    run.add_argument("--state", type=Path, metavar="DIR", help="where progress is kept (default: below ~/.local/state)")
+    run.add_argument("--rounds", type=positive, default=0, metavar="N", help="stop after N rounds (default: no end)")
+    run.add_argument("--codec", choices=sorted(CODECS), help="offer only this way to write deltas (default: both)")
+    run.add_argument("--checkpoint-every", type=amount, default=5.0, metavar="S", help="seconds (%(default)s)")
+    run.add_argument("--events", type=Path, metavar="FILE", help="append one JSON object for each event")
+    run.add_argument("--json", action="store_true", help="write events to stdout instead of lines for people")
+    add_threads(run)
+    secure = run.add_argument_group("TLS")
+    secure.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the broker's certificate")
+    secure.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="this device's certificate (its CN is the device id)"
+    )
+    secure.add_argument("--key", type=Path, metavar="PEM", help="its private key")
+    secure.add_argument("--allow-plaintext", action="store_true", help="take mqtt:// to another machine: not private")
+    limits = run.add_argument_group("budget", "in place of the profile's; 0 = no limit")
+    limits.add_argument("--max-memory-mib", type=amount, metavar="MIB")
+    limits.add_argument("--max-storage-mb", type=amount, metavar="MB")
+    limits.add_argument("--max-bytes-up", type=amount, metavar="BYTES", help="a round")
+    limits.add_argument("--max-bytes-down", type=amount, metavar="BYTES", help="a round")
+    limits.add_argument("--max-seconds", type=amount, metavar="S", help="of training a round")
+    run.set_defaults(main=main)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run a device; returns when it is done or was asked to stop."""
+    files = {"ca": arguments.ca, "certificate": arguments.certificate, "key": arguments.key}
+    broker = parse_url(arguments.broker, allow_plaintext=arguments.allow_plaintext, **files)
+    user, password = credentials()
+    if user and not broker.user:
+        broker = broker.with_user(user, password)
+    config = RunConfig(arguments.device_id, arguments.federation, arguments.rounds)
+    state = arguments.state or default_state(config.federation, config.device)
+    with (
+        Report(config.device, arguments.events, as_json=arguments.json) as report,
+        Store(state) as store,
+        Parts.open(arguments.package, arguments.threads) as parts,
+    ):
+        config = _complete(config, parts, arguments)
+        source = parts.source(arguments.data)
+        enrol(store, parts, config)
+        if source.skipped:
+            report.emit("skipped", f"{source.skipped} rows without a text were left out", rows=source.skipped)
+        inbox: queue.Queue[LinkEvent] = queue.Queue(_INBOX)
+        will = messages.encode(pb.Bye(device=config.device))
+        link = MqttLink(broker, config.federation, config.device, will, inbox.put)
+        report.traffic = link.traffic
+        tier = choose_tier(parts.manifest, config.budget)
+        report.emit(
+            "started",
+            f"{len(source)} examples, {tier.trained_slots} of {tier.held_slots} slots trained, broker {broker}",
+            examples=len(source),
+            tier=tier.method,
+            profile=parts.manifest.device,
+            runtime=config.driver,
+        )
+        versions = Versions(store, parts.package)
+        tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+        bench = Bench(tools, store, versions, config.device)
+        identity = Identity(parts.package.digest, _statistics(store, parts, source, report))
+        with until_signal() as stopped:
+            Device(config, bench, identity, link, inbox, report=report, stopped=stopped).run()
+        report.emit("done", "done")
+    return 0
+
+
+def _complete(config: RunConfig, parts: Parts, arguments: argparse.Namespace) -> RunConfig:
+    budget = Budget.from_profile(parts.manifest.profile).override(
+        memory_mib=arguments.max_memory_mib,
+        storage_mb=arguments.max_storage_mb,
+        bytes_up_per_round=arguments.max_bytes_up,
+        bytes_down_per_round=arguments.max_bytes_down,
+        seconds_per_round=arguments.max_seconds,
+    )
+    found = inspect()
+    codecs = (CODECS[arguments.codec],) if arguments.codec else config.codecs
+    driver = f"{found.driver} executorch {found.executorch}"
+    return RunConfig(
+        config.device, config.federation, config.rounds, codecs, budget, arguments.checkpoint_every, driver
+    )
+
+
+def enrol(store: Store, parts: Parts, config: RunConfig) -> None:
+    """Bind a state directory to a device and a federation; a new package of the same federation starts its plan anew.
+
+    Raises:
+        StoreError: when the directory belongs to another device or federation.
+    """
+    mine = {"device": config.device, "federation": config.federation}
+    mine["architecture"] = parts.manifest.architecture.digest().hex()
+    record = store.recall("enrolment")
+    found = record.head if record is not None else {}
+    for name, value in mine.items():
+        if found.get(name, value) != value:
+            raise StoreError(
+                f"the state directory {store.folder} belongs to {name} {found[name][:64]}, this is {value[:64]}; "
+                "choose another --state"
+            )
+    package = parts.package.digest.hex()
+    if found.get("package", package) != package:
+        store.remove("checkpoint")  # of a program that is no longer there
+    if found != {**mine, "package": package}:
+        store.write("enrolment", Record({**mine, "package": package}))
+
+
+def _statistics(store: Store, parts: Parts, source: FileSource, report: Report) -> ClassSums:
+    found = recalled(store, source, parts.package.digest)
+    if found is None:
+        with bar("features", len(source)) as advance:
+            found = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
+        remember(store, found, source, parts.package.digest)
+    report.emit("features", examples=len(source))
+    return found

@@ -1,0 +1,186 @@
+"""``edge_runtime train``: train on local data alone, without a federation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.commands.common import (
+    BANK_FILE,
+    Subcommands,
+    add_bank,
+    add_command,
+    add_threads,
+    amount,
+    load_bank,
+    positive,
+    say,
+    until_signal,
+)
+from edge_runtime.data import FileSource
+from edge_runtime.errors import ConfigError, EdgeError
+from edge_runtime.local import Recipe, Trained, accuracy, train
+from edge_runtime.parts import Parts
+from edge_runtime.report import bar, peak_rss_mib
+from edge_runtime.statistics import Predictor, class_mean_head, class_sums
+from edge_runtime.trainer import Tools
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Tier
+
+EXAMPLES = """\
+  edge_runtime train --package packages/pixel8 --data my.csv --steps 100 --out my-bank
+  edge_runtime train --package packages/pixel8 --data my.csv --test held-out.csv --epochs 3 --head class-means \\
+      --rotate-every 10 --out my-bank --json
+"""
+
+
+def add(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "train",
+        "train on local data alone",
+        "Trains experts of a bank on this machine's examples and writes the bank; nothing is sent anywhere.\n"
+        "Ctrl-C stops after the step at hand and writes what was reached.",
+        EXAMPLES,
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV text,label or JSON lines")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="held-out examples; accuracy before and after")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the bank there (for predict --bank)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=positive, metavar="N", help="optimizer steps (default: 1 epoch)")
+    length.add_argument("--epochs", type=amount, metavar="N", help="passes over the data, also in parts")
+    parser.add_argument("--lr", type=amount, default=4e-3, metavar="RATE", help="of experts (%(default)s)")
+    parser.add_argument("--shared-lr", type=amount, metavar="RATE", help="of shared experts (default: as --lr)")
+    parser.add_argument("--head-lr", type=amount, default=0.0, metavar="RATE", help="of the head (0: frozen)")
+    parser.add_argument(
+        "--lr-final", type=amount, default=0.1, metavar="SHARE", help="of rates at the end (%(default)s)"
+    )
+    parser.add_argument("--weight-decay", type=amount, default=0.0, metavar="RATE", help="decoupled (%(default)s)")
+    parser.add_argument(
+        "--experts",
+        default="",
+        metavar="LIST",
+        help="indices such as 0,3, or all (default: as many as there are slots)",
+    )
+    parser.add_argument("--rotate-every", type=positive, default=0, metavar="STEPS", help="train the next experts then")
+    parser.add_argument(
+        "--head",
+        choices=("package", "class-means"),
+        default="package",
+        help="start the head from the bank, or from class means of frozen features of --data (%(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the batch order (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_bank(parser)
+    add_threads(parser)
+    parser.set_defaults(main=main)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Train, evaluate, write."""
+    with Parts.open(arguments.package, arguments.threads) as parts, until_signal() as stopped:
+        tier = choose_tier(parts.manifest, Budget())
+        source = parts.source(arguments.data)
+        test = parts.source(arguments.test) if arguments.test else None
+        recipe = _recipe(arguments, parts, tier, len(source))
+        tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+        bank, _ = load_bank(parts, arguments.bank, arguments.state)
+        if arguments.head == "class-means":
+            bank = _with_class_means(parts, bank, source)
+        before = _accuracy(parts, bank, test)
+        with bar("training", recipe.steps, show=not arguments.json) as advance:
+            trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped)
+        if arguments.out:
+            write_bank(trained.bank, arguments.out)
+        found = _figures(trained, before, _accuracy(parts, trained.bank, test), len(source))
+    say(json.dumps(found) if arguments.json else _sentence(found, arguments.out))
+    return 0
+
+
+def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier, examples: int) -> Recipe:
+    architecture = parts.manifest.architecture
+    steps = arguments.steps or max(1, round((arguments.epochs or 1) * examples / tier.batch_size))
+    try:
+        indices = tuple(int(index) for index in arguments.experts.split(",")) if arguments.experts else ()
+    except ValueError as error:
+        if arguments.experts != "all":
+            raise ConfigError(f"--experts {arguments.experts[:60]}: expected indices such as 0,3, or all") from error
+        indices = tuple(range(architecture.experts))
+    if not arguments.experts:
+        indices = tuple(range(architecture.experts if arguments.rotate_every else tier.trained_slots))
+    return Recipe(
+        steps=steps,
+        learning_rate=arguments.lr,
+        shared_learning_rate=arguments.lr if arguments.shared_lr is None else arguments.shared_lr,
+        head_learning_rate=arguments.head_lr,
+        final=arguments.lr_final,
+        weight_decay=arguments.weight_decay,
+        experts=indices,
+        rotate_every=arguments.rotate_every,
+        seed=arguments.seed,
+    )
+
+
+def _with_class_means(parts: Parts, bank: Bank, source: FileSource) -> Bank:
+    with bar("features", len(source)) as advance:
+        sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
+    head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
+    return replace(bank, head=head, mean=mean)
+
+
+def _accuracy(parts: Parts, bank: Bank, test: FileSource | None) -> float | None:
+    if test is None:
+        return None
+    predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
+    with bar("testing", len(test)) as advance:
+        return accuracy(predictor, test, advance)
+
+
+def _figures(trained: Trained, before: float | None, after: float | None, examples: int) -> dict[str, Any]:
+    fifth = max(1, len(trained.losses) // 5)
+    return {
+        "steps": len(trained.losses),
+        "examples": examples,
+        "loss_first": round(float(np.mean(trained.losses[:fifth])), 4) if trained.losses else None,
+        "loss_last": round(float(np.mean(trained.losses[-fifth:])), 4) if trained.losses else None,
+        "step_ms": round(trained.step_ms, 2),
+        "accuracy_before": before,
+        "accuracy": after,
+        "peak_rss_mib": round(peak_rss_mib(), 1),
+        "bank_digest": trained.bank.digest().hex(),
+    }
+
+
+def _sentence(found: dict[str, Any], out: Path | None) -> str:
+    text = f"{found['steps']} steps on {found['examples']} examples, {found['step_ms']:.0f} ms a step"
+    if found["steps"]:
+        text += f", loss {found['loss_first']:.3f} -> {found['loss_last']:.3f}"
+    if found["accuracy"] is not None:
+        text += f", accuracy {found['accuracy_before']:.1%} -> {found['accuracy']:.1%}"
+    return text + (f"; bank in {out}" if out else "; not kept (no --out)")
+
+
+def write_bank(bank: Bank, folder: Path) -> None:
+    """Write bank.safetensors in ``folder``, whole or not at all.
+
+    Raises:
+        EdgeError: when the disk refuses.
+    """
+    beside = folder / f".{BANK_FILE}.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(bank.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(folder / BANK_FILE)
+    except OSError as error:
+        raise EdgeError(f"cannot write {folder / BANK_FILE}: {error.strerror}") from error

@@ -1,0 +1,125 @@
+"""Training without a federation, on this device's data alone: the same trainer, in one stretch or in rotating ones.
+
+With rotation every stretch trains the next experts of the ring with fresh moments, as rounds of a federation do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.data import ExampleSource
+from edge_runtime.errors import ConfigError
+from edge_runtime.statistics import Predictor
+from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
+from edge_runtime.wire.manifest import Architecture, Tier
+
+SEED_STRIDE = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train locally.
+
+    Args:
+        steps: in all.
+        learning_rate: of experts at the first step; of shared experts and head the next two (0: not trained).
+        final: factor on the rates after the last step, linear from 1.
+        weight_decay: decoupled.
+        experts: indices trained at every layer; more than the slots need rotation.
+        rotate_every: steps of a stretch; 0: one stretch.
+        seed: of the batch order.
+    """
+
+    steps: int
+    learning_rate: float
+    shared_learning_rate: float
+    head_learning_rate: float
+    final: float
+    weight_decay: float
+    experts: tuple[int, ...]
+    rotate_every: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What local training gave. Args: losses: one for each step; step_ms: median."""
+
+    bank: Bank
+    losses: tuple[float, ...]
+    step_ms: float
+
+
+def stretches(recipe: Recipe, architecture: Architecture, tier: Tier) -> Iterator[Task]:
+    """Yield the tasks of a recipe, in order.
+
+    Raises:
+        ConfigError: for experts that the bank lacks, or more than the slots without rotation.
+    """
+    slots, chosen = tier.trained_slots, recipe.experts
+    outside = [index for index in chosen if not 0 <= index < architecture.experts]
+    if outside or not chosen:
+        raise ConfigError(f"experts {outside or 'none'}: expected indices from 0 to {architecture.experts - 1}")
+    if len(chosen) > slots and not recipe.rotate_every:
+        raise ConfigError(
+            f"{len(chosen)} experts for {slots} trained slots; name at most {slots}, or use --rotate-every STEPS"
+        )
+    length = recipe.rotate_every or recipe.steps
+    for number, start in enumerate(range(0, recipe.steps, length)):
+        end = min(start + length, recipe.steps)
+        ring = [chosen[(number * slots + place) % len(chosen)] for place in range(min(slots, len(chosen)))]
+        yield Task(
+            train=_blocks(sorted(set(ring)), recipe, architecture),
+            steps=end - start,
+            learning_rate=recipe.learning_rate,
+            shared_learning_rate=recipe.shared_learning_rate,
+            head_learning_rate=recipe.head_learning_rate,
+            weight_decay=recipe.weight_decay,
+            seed=(recipe.seed + number * SEED_STRIDE) % (1 << 64),
+            decay=(_factor(recipe, start), _factor(recipe, end)),
+        )
+
+
+def _factor(recipe: Recipe, step: int) -> float:
+    return 1.0 + (recipe.final - 1.0) * step / recipe.steps
+
+
+def _blocks(experts: list[int], recipe: Recipe, architecture: Architecture) -> tuple[ExpertId, ...]:
+    found = [ExpertId(layer, index) for layer in architecture.adapted_layers for index in experts]
+    if architecture.shared_rank and recipe.shared_learning_rate:
+        found += [shared_expert(layer) for layer in architecture.adapted_layers]
+    return tuple(sorted([*found, HEAD] if recipe.head_learning_rate else found))
+
+
+def train(
+    tools: Tools, bank: Bank, recipe: Recipe, told: Callable[[float], None], stopped: Callable[[], bool]
+) -> Trained:
+    """Carry out a recipe; ``told`` gets each step's loss, and when ``stopped`` is true what was reached is returned."""
+    losses: list[float] = []
+    times: list[float] = []
+    for task in stretches(recipe, tools.manifest.architecture, tools.tier):
+        trainer = Trainer(tools, bank, task)
+        while not trainer.done and not stopped():
+            told(trainer.step())
+            times.append(trainer.last_ms)
+        if trainer.steps:
+            bank = bank.replace(trainer.outcome().blocks)
+            losses += trainer.losses
+        if stopped():
+            break
+    return Trained(bank, tuple(losses), float(np.median(times)) if times else 0.0)
+
+
+def accuracy(predictor: Predictor, source: ExampleSource, progress: Callable[[int], None]) -> float:
+    """Return the share of examples whose likeliest label is the given one, in [0, 1]."""
+    right = 0
+    for row in range(len(source)):
+        probabilities, _ = predictor(source.texts([row])[0])
+        right += int(np.argmax(probabilities) == source.labels[row])
+        progress(1)
+    return right / len(source)

@@ -1,0 +1,469 @@
+"""The broker, behind a small interface: events in, payloads out. The only file that imports the MQTT client.
+
+Every connection is a new client with nothing left over: what must arrive is sent again by whoever needs it to, which
+the protocol asks for anyway (a verdict, not a PUBACK, says that something arrived). At most WINDOW messages are under
+way at once; the rest stays an iterator, so that a slow link costs no memory. Bytes are counted as MQTT payloads.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.wire import topics
+from edge_runtime.wire.errors import MalformedMessage
+
+WINDOW: Final = 8
+KEEPALIVE_S: Final = 60
+FIRST_RETRY_S: Final = 1.0
+LAST_RETRY_S: Final = 60.0
+_CONNECT_S: Final = 10.0
+_LEAVE_S: Final = 5.0
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the broker is and how to speak to it.
+
+    Args:
+        host: name or address.
+        port: TCP port.
+        tls: speak TLS (mqtts://).
+        user: name, where the broker asks for one.
+        password: its password.
+        ca: PEM file of the authority that signed the broker's certificate; None takes the system's.
+        certificate: PEM file of the device's certificate.
+        key: PEM file of its key.
+    """
+
+    host: str
+    port: int
+    tls: bool = False
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def with_user(self, user: str, password: str) -> Broker:
+        """Return the same broker with credentials."""
+        return replace(self, user=user, password=password)
+
+    def __str__(self) -> str:
+        """Return the URL without credentials."""
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+def parse_url(url: str, *, allow_plaintext: bool = False, **files: Path | None) -> Broker:
+    """Read ``mqtt://[user:password@]host[:port]`` or ``mqtts://...``.
+
+    Args:
+        url: of the broker.
+        allow_plaintext: take mqtt:// to another machine, where anyone on the way can read and change what is sent.
+        files: ca, certificate, key.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"broker {url!r} is no URL ({error}); expected mqtt://HOST:PORT") from error
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
+        raise ConfigError(f"broker {url!r}: expected mqtt://HOST:PORT or mqtts://HOST:PORT")
+    tls = parts.scheme == "mqtts"
+    if not tls and parts.hostname not in _LOOPBACK and not allow_plaintext:
+        raise ConfigError(
+            f"broker {parts.hostname} is another machine and mqtt:// is not encrypted; use mqtts://, or "
+            "--allow-plaintext on a network that you trust"
+        )
+    if not tls and any(files.values()):
+        raise ConfigError("certificates need mqtts://, the broker's URL says mqtt://")
+    host, user, password = parts.hostname, parts.username or "", parts.password or ""
+    return Broker(host, port or _PORTS[parts.scheme], tls, user, password, **files)
+
+
+@dataclass(frozen=True)
+class Up:
+    """Connected and listening."""
+
+
+@dataclass(frozen=True)
+class Down:
+    """The connection went, or cannot be made. Args: again_s: seconds until the next try."""
+
+    reason: str
+    again_s: float
+    first: bool
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message. Args: address: of its topic; payload: its bytes."""
+
+    address: topics.Address
+    payload: bytes
+
+
+LinkEvent = Up | Down | Arrived
+
+
+@dataclass
+class Traffic:
+    """Bytes of MQTT payloads since the start."""
+
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+class Link(Protocol):
+    """A way to the broker; `MqttLink` is the real one."""
+
+    traffic: Traffic
+
+    def start(self) -> None:
+        """Begin to connect; events come from now on."""
+        ...
+
+    def send(self, topic: topics.Topic, payloads: Iterable[bytes]) -> None:
+        """Queue messages on this device's ``topic``."""
+        ...
+
+    def request(self, blobs: Sequence[str], want: bytes) -> None:
+        """Listen on blob topics, then ask for them."""
+        ...
+
+    def release(self, blob: str) -> None:
+        """Stop listening on a blob topic."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be sent."""
+        ...
+
+    def stop(self, bye: bytes) -> None:
+        """Say bye and close."""
+        ...
+
+
+def backoff(tries: int, first_s: float, last_s: float, chance: float) -> float:
+    """Return seconds to wait before try number ``tries`` + 1: doubling up to ``last_s``, half of it by chance.
+
+    ``chance`` is in [0, 1). So a thousand devices that lost one broker do not come back in the same second.
+    """
+    span = min(last_s, first_s * 2.0 ** min(tries, 30))
+    return span * (0.5 + 0.5 * chance)
+
+
+class Outbox:
+    """What one connection still has to send: a thread that publishes while fewer than WINDOW messages are under way.
+
+    A thread of its own, because the client calls back with its locks held: publishing from a callback while another
+    thread publishes would wait for ever.
+
+    Args:
+        client: connected.
+        traffic: counts what goes out.
+    """
+
+    def __init__(self, client: paho.Client, traffic: Traffic) -> None:
+        self._client, self._traffic = client, traffic
+        self._queue: deque[tuple[str, Iterator[bytes]]] = deque()
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._closed = False
+        threading.Thread(target=self._work, name="outbox", daemon=True).start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is queued or not yet acknowledged by the broker."""
+        with self._changed:
+            return bool(self._queue or self._under_way)
+
+    def put(self, topic: str, payloads: Iterable[bytes]) -> None:
+        """Queue messages."""
+        with self._changed:
+            self._queue.append((topic, iter(payloads)))
+            self._changed.notify_all()
+
+    def acknowledged(self) -> None:
+        """Note that the broker took one."""
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        with self._changed:
+            self._closed = True
+            self._queue.clear()
+            self._changed.notify_all()
+
+    def wait_empty(self, seconds: float) -> bool:
+        """Wait until everything was acknowledged; return whether it was."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed or not (self._queue or self._under_way), seconds)
+
+    def _work(self) -> None:
+        while (item := self._next()) is not None:
+            topic, payload = item
+            self._client.publish(topic, payload, qos=topics.QOS)
+
+    def _next(self) -> tuple[str, bytes] | None:
+        """Return the next message when there is room for it; None when closed."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._closed or (self._queue and self._under_way < WINDOW))
+                if self._closed:
+                    return None
+                topic, payloads = self._queue[0]
+                payload = next(payloads, None)
+                if payload is None:
+                    self._queue.popleft()
+                    self._changed.notify_all()
+                    continue
+                self._under_way += 1
+                self._traffic.bytes_up += len(payload)
+                return topic, payload
+
+
+@dataclass
+class _Attempt:
+    """One try to connect. Args: settled: it was answered, or ended; made: the broker took it."""
+
+    settled: threading.Event = field(default_factory=threading.Event)
+    made: bool = False
+
+
+class MqttLink:
+    """A link over paho.
+
+    Args:
+        broker: where to.
+        federation: whose topics.
+        device: this device.
+        will: payload of Bye, which the broker sends when the device vanishes.
+        post: takes events; called from the client's threads. While it blocks nothing is read from the broker.
+    """
+
+    def __init__(
+        self, broker: Broker, federation: str, device: str, will: bytes, post: Callable[[LinkEvent], None]
+    ) -> None:
+        self._broker, self._federation, self._device, self._will, self._post = broker, federation, device, will, post
+        self.traffic = Traffic()
+        self._lock = threading.Lock()
+        self._client: paho.Client | None = None
+        self._outbox: Outbox | None = None
+        self._after: dict[int, bytes] = {}
+        self._stopping, self._gone = threading.Event(), threading.Event()
+        self._reason = ""
+        self._thread = threading.Thread(target=self._supervise, name="broker", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is queued or not yet acknowledged by the broker."""
+        outbox = self._outbox
+        return outbox is not None and outbox.busy
+
+    def send(self, topic: topics.Topic, payloads: Iterable[bytes]) -> None:
+        """Queue messages; without a connection they are dropped, since whoever needs them sends them again."""
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.put(self._topic(topic), payloads)
+
+    def request(self, blobs: Sequence[str], want: bytes) -> None:
+        """Subscribe to blobs and, once the broker confirmed, publish the Want."""
+        filters = [(str(topics.Address(self._federation, topics.Topic.BLOB, blob)), topics.QOS) for blob in blobs]
+        with self._lock:  # so that the confirmation cannot come before its request is noted
+            if self._client is not None:
+                _, mid = self._client.subscribe(filters)
+                if mid is not None:
+                    self._after[mid] = want
+
+    def release(self, blob: str) -> None:
+        """Unsubscribe from a blob."""
+        client = self._client
+        if client is not None:
+            client.unsubscribe(str(topics.Address(self._federation, topics.Topic.BLOB, blob)))
+
+    def stop(self, bye: bytes) -> None:
+        """Publish Bye after what is queued, close. Waits a few seconds at most; then the will says bye."""
+        self._stopping.set()
+        client, outbox = self._client, self._outbox
+        if client is not None and outbox is not None:
+            outbox.put(self._topic(topics.Topic.BYE), [bye])
+            if outbox.wait_empty(_LEAVE_S):
+                client.disconnect()
+        self._gone.set()
+        if self._thread.is_alive():
+            self._thread.join(_LEAVE_S)
+
+    def _topic(self, topic: topics.Topic) -> str:
+        return str(topics.Address(self._federation, topic, self._device))
+
+    # --- connecting ------------------------------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        tries = 0
+        while not self._stopping.is_set():
+            tries = 0 if self._connection() else tries
+            if self._stopping.is_set():
+                return
+            wait = backoff(tries, FIRST_RETRY_S, LAST_RETRY_S, random.random())  # noqa: S311 - spreads load
+            self._post(Down(self._reason, wait, first=tries == 0))
+            tries += 1
+            self._stopping.wait(wait)
+
+    def _connection(self) -> bool:
+        """Hold one connection until it ends; return whether it was made."""
+        self._gone.clear()
+        self._reason = "the broker closed the connection"
+        attempt = _Attempt()
+        client = self._new_client(attempt)
+        try:
+            client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
+            client.loop_start()
+            if not attempt.settled.wait(_CONNECT_S):
+                self._reason = f"no answer in {_CONNECT_S:.0f} s"
+            if attempt.made:
+                self._gone.wait()
+        except (OSError, ValueError) as error:
+            self._reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        with self._lock:
+            outbox, self._client, self._outbox = self._outbox, None, None
+            self._after.clear()
+        if outbox is not None:
+            outbox.close()
+        client.loop_stop()
+        return attempt.made
+
+    def _new_client(self, attempt: _Attempt) -> paho.Client:
+        client = _client(self._broker, f"{self._federation}.{self._device}", attempt)
+        client.will_set(self._topic(topics.Topic.BYE), self._will, qos=topics.QOS)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_message, client.on_publish = self._on_message, self._on_publish
+        client.on_subscribe = self._on_subscribe
+        return client
+
+    # --- callbacks of the client, in its thread --------------------------------------------------------------
+
+    def _on_connect(self, client: paho.Client, attempt: _Attempt, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
+        if code.is_failure:
+            self._reason = f"the broker refused: {code}"
+            attempt.settled.set()
+            return
+        client.subscribe([(name, topics.QOS) for name in topics.device_subscriptions(self._federation, self._device)])
+        with self._lock:
+            self._client, self._outbox = client, Outbox(client, self.traffic)
+        self._post(Up())
+        attempt.made = True
+        attempt.settled.set()
+
+    def _on_disconnect(self, _c: paho.Client, attempt: _Attempt, _f: object, code: Any, _p: object) -> None:  # noqa: ANN401
+        if code.is_failure and not self._reason.startswith("the broker refused"):
+            self._reason = f"the connection ended ({code})"
+        attempt.settled.set()
+        self._gone.set()
+
+    def _on_message(self, _client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
+        self.traffic.bytes_down += len(message.payload)
+        try:
+            address = topics.parse(message.topic)
+        except (MalformedMessage, UnicodeDecodeError):
+            return
+        self._post(Arrived(address, bytes(message.payload)))
+
+    def _on_publish(self, _client: paho.Client, _u: object, _mid: int, _code: object, _p: object) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.acknowledged()
+
+    def _on_subscribe(self, client: paho.Client, _u: object, mid: int, _codes: object, _p: object) -> None:
+        with self._lock:
+            want = self._after.pop(mid, None) if client is self._client else None
+        if want is not None:
+            self.send(topics.Topic.WANT, [want])
+
+
+def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
+    """Connect once and return the retained GatewayState's payload; None when the broker has none.
+
+    Raises:
+        OSError: when the broker cannot be reached, refuses, or does not answer in ``seconds``.
+    """
+    answers: queue.SimpleQueue[bytes | str | None] = queue.SimpleQueue()
+    topic = str(topics.Address(federation, topics.Topic.GATEWAY))
+
+    def on_connect(client: paho.Client, _u: object, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
+        if code.is_failure:
+            answers.put(f"the broker refused: {code}")
+        else:
+            client.subscribe(topic, topics.QOS)
+
+    def on_subscribe(*_: object) -> None:
+        answers.put(None)
+
+    def on_message(_client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
+        answers.put(bytes(message.payload))
+
+    client = _client(broker, "")
+    client.on_connect, client.on_message, client.on_subscribe = on_connect, on_message, on_subscribe
+    client.connect_timeout = seconds
+    client.connect(broker.host, broker.port, KEEPALIVE_S)
+    client.loop_start()
+    try:
+        found = answers.get(timeout=seconds)
+        if found is None:  # subscribed: a retained message follows at once, if there is one
+            found = answers.get(timeout=1.0)
+    except queue.Empty:
+        if client.is_connected():
+            return None
+        raise OSError(f"no answer in {seconds:.0f} s") from None
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    if isinstance(found, str):
+        raise OSError(found)
+    return found
+
+
+def _client(broker: Broker, name: str, userdata: object = None) -> paho.Client:
+    """Return a client that is set up for a broker and not connected."""
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=name,
+        userdata=userdata,
+        protocol=paho.MQTTv311,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = _CONNECT_S
+    if broker.user:
+        client.username_pw_set(broker.user, broker.password)
+    if broker.tls:
+        ca, certificate, key = (
+            None if path is None else str(path) for path in (broker.ca, broker.certificate, broker.key)
+        )
+        try:
+            client.tls_set(ca, certificate, key)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ConfigError(f"cannot use the certificates given: {error}") from error
+    return client

@@ -1,0 +1,68 @@
+"""A package opened for work: manifest, program, tokenizer. What every subcommand starts with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edge_runtime.data import FileSource, open_source
+from edge_runtime.program import Program
+from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Manifest, Package
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Args: package: every file of it agrees with its digest."""
+
+    package: Package
+    program: Program
+    tokenizer: Tokenizer
+
+    @property
+    def manifest(self) -> Manifest:
+        """The package's manifest."""
+        return self.package.manifest
+
+    @classmethod
+    def open(cls, folder: Path, threads: int | None = None) -> Self:
+        """Open a package folder.
+
+        Args:
+            folder: made by export.
+            threads: for the program; None takes the profile's.
+
+        Raises:
+            PackageError: when a file is missing or was changed.
+            ProgramError: when the program cannot be run here.
+        """
+        package = Package.open(folder)
+        tokenizer = Tokenizer(package.path("tokenizer.json"))
+        manifest = package.manifest
+        program = Program.open(
+            package.path("program.pte"), manifest.methods, threads=threads or manifest.threads or None
+        )
+        return cls(package, program, tokenizer)
+
+    def source(self, path: Path) -> FileSource:
+        """Index a file of examples with the package's labels."""
+        return open_source(path, self.manifest.architecture.labels)
+
+    def initial_bank(self) -> Bank:
+        """Return version 0."""
+        return Bank.read(self.package.path("bank.safetensors"), self.manifest.architecture.bank_shape)
+
+    def close(self) -> None:
+        """Free the program."""
+        self.program.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,491 @@
+"""A device in a federation: ties session, store, training and link together.
+
+One thread does everything but the broker's sockets: take events, let the session decide, act, make one training step,
+look again. So a step is never interrupted half way, and nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from edge_runtime.config import RunConfig
+from edge_runtime.errors import EdgeError, PlanError, SessionError
+from edge_runtime.mqtt import Arrived, Down, Link, LinkEvent, Up, backoff
+from edge_runtime.report import Report, peak_rss_mib
+from edge_runtime.session import Action, Event, Session, Work, step
+from edge_runtime.session import Link as Standing
+from edge_runtime.statistics import ClassSums
+from edge_runtime.wire import chunks, messages
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.topics import Topic
+from edge_runtime.work import Bench
+
+FIRST_RESEND_S: Final = 5.0
+LAST_RESEND_S: Final = 300.0
+WANT_LIMIT: Final = 2000
+_STEP_EVENTS_S: Final = 0.2
+_END_OF_THE_ROAD: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
+
+
+class ExpelledError(EdgeError):
+    """The gateway will not have this device; the text says why."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What this device tells about itself. Args: package_digest: of its package; sums: class statistics of its data."""
+
+    package_digest: bytes
+    sums: ClassSums
+
+
+@dataclass
+class _Retry:
+    """When to send something again. Args: due: seconds of the clock; None: not waiting."""
+
+    tries: int = 0
+    due: float | None = None
+
+
+class Device:
+    """One device, from connecting until it is stopped or done.
+
+    Args:
+        config: how it takes part.
+        bench: its work.
+        identity: for Hello and the statistics.
+        link: to the broker; its events come through ``inbox``.
+        inbox: filled by the link.
+        report: where events are told.
+        stopped: asked before every turn; true ends ``run`` after the step at hand.
+        clock: seconds, for timers.
+        chance: numbers in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        bench: Bench,
+        identity: Identity,
+        link: Link,
+        inbox: queue.Queue[LinkEvent],
+        *,
+        report: Report,
+        stopped: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._config, self._bench, self._versions, self._link = config, bench, bench.versions, link
+        self._inbox, self._report, self._clock, self._chance = inbox, report, clock, chance
+        self._federation = bench.tools.manifest.architecture.digest()
+        self._package_digest = identity.package_digest
+        self._statistics = identity.sums.message(config.device, self._federation)
+        self._assembler = chunks.Assembler()
+        self._gateway: pb.GatewayState | None = None
+        self._greeted = self._hello_digest = b""
+        self._retries: dict[str, _Retry] = {name: _Retry() for name in ("hello", "resend", "want", "statistics")}
+        self._asked: set[str] = set()
+        self._saved_at = self._told_at = 0.0
+        self._spent_s = 0.0
+        self._settled = 0
+        self._expelled = ""
+        self._stopped = stopped
+        self.session = Session(work=bench.resume())
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Take part until done or stopped; the work at hand is kept either way.
+
+        Raises:
+            ExpelledError: when the gateway refuses this device for good.
+        """
+        self._link.start()
+        try:
+            while not self.finished:
+                self.turn()
+        finally:
+            self._bench.save()
+            self._link.stop(messages.encode(pb.Bye(device=self._config.device)))
+            self._report.emit("stopped", rounds=self._settled, peak_rss_mib=round(peak_rss_mib(), 1))
+        if self._expelled:
+            raise ExpelledError(self._expelled)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: expelled, enough rounds, or the gateway is done and its end is here."""
+        if self._expelled or self._stopped():
+            return True
+        if self.session.work in (Work.TRAINING, Work.UPLOADING):
+            return False
+        if self._config.rounds and self._settled >= self._config.rounds:
+            return True
+        state, newest = self._gateway, self._versions.newest
+        if state is None or not state.finished or newest is None:
+            return False
+        return newest.version == state.version and not self._versions.missing(newest)
+
+    def turn(self) -> None:
+        """Handle what came, fire what is due, make one training step if there is one to make."""
+        event = self._next(0.0 if self.session.work is Work.TRAINING else self._pause())
+        while event is not None:
+            self._handle(event)
+            event = None if self._expelled or self._stopped() else self._next(0.0)
+        self._fire()
+        if self.session.work is Work.WAITING and (self.session.member or self._bench.resumed) and self._bench.ready:
+            self._apply(Event.READY)
+        if self.session.work is Work.TRAINING:
+            self._train_step()
+
+    def _next(self, wait_s: float) -> LinkEvent | None:
+        try:
+            return self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _pause(self) -> float:
+        """Seconds until the next timer, at most half a second: a signal handler cannot wake a queue."""
+        due = [retry.due for retry in self._retries.values() if retry.due is not None]
+        return max(0.0, min([0.5, *(at - self._clock() for at in due)]))
+
+    def _apply(self, event: Event) -> None:
+        try:
+            self.session, actions = step(self.session, event)
+        except SessionError as error:
+            self._report.emit("ignored", reason=str(error))
+            return
+        for action in actions:
+            self._act(action)
+
+    def _act(self, action: Action) -> None:
+        act: dict[Action, Callable[[], None]] = {
+            Action.HELLO: self._hello,
+            Action.TRAIN: self._begin,
+            Action.ABANDON: self._bench.abandon,
+            Action.SEND: self._send_delta,
+            Action.FORGET: lambda: None,  # settled with the verdict, which knows whether it was accepted
+            Action.LEAVE: lambda: None,  # the loop ends
+        }
+        act[action]()
+
+    # --- timers -----------------------------------------------------------------------------------------------
+
+    def _again(self, name: str, after_s: float = 0.0) -> None:
+        """Set the timer of ``name``: ``after_s`` from now, or the next step of its backoff."""
+        retry = self._retries[name]
+        retry.due = self._clock() + (after_s or backoff(retry.tries, FIRST_RESEND_S, LAST_RESEND_S, self._chance()))
+        retry.tries += 1
+
+    def _stop_timer(self, name: str) -> None:
+        self._retries[name] = _Retry()
+
+    def _fire(self) -> None:
+        for name, retry in self._retries.items():
+            if retry.due is not None and self._clock() >= retry.due:
+                retry.due = None
+                self._due(name)
+
+    def _due(self, name: str) -> None:
+        if self._link.busy:  # what was sent last is still on its way: a slow link is not helped by more
+            self._again(name, FIRST_RESEND_S)
+        elif name == "hello" and self.session.link is Standing.GREETING:
+            self._apply(Event.HELLO_DUE)
+        elif name == "resend" and self.session.work is Work.UPLOADING:
+            self._apply(Event.RESEND_DUE)
+        elif name == "want" and self.session.link in (Standing.MEMBER, Standing.GREETING):
+            self._asked.clear()
+            self._fetch()
+        elif name == "statistics" and self.session.member:
+            self._send_statistics()
+
+    # --- what came --------------------------------------------------------------------------------------------
+
+    def _handle(self, event: LinkEvent) -> None:
+        if isinstance(event, Up):
+            self._greeted = b""
+            self._asked.clear()
+            self._report.emit("connected", "connected to the broker")
+            self._apply(Event.LINK_UP)
+        elif isinstance(event, Down):
+            self._lost(event)
+        else:
+            self._arrived(event)
+
+    def _lost(self, event: Down) -> None:
+        text = f"no broker: {event.reason}; trying again, at most a minute apart" if event.first else ""
+        self._report.emit("disconnected", text, reason=event.reason, again_s=round(event.again_s, 1))
+        for name in self._retries:
+            self._stop_timer(name)
+        self._apply(Event.LINK_DOWN)
+
+    def _arrived(self, event: Arrived) -> None:
+        topic = event.address.topic
+        handlers: dict[Topic, Callable[[Arrived], None]] = {
+            Topic.GATEWAY: self._on_gateway,
+            Topic.VERSION: self._on_version,
+            Topic.PLAN: self._on_plan,
+            Topic.VERDICT: self._on_verdict,
+            Topic.BLOB: self._on_blob,
+        }
+        handler = handlers.get(topic)
+        if handler is None:
+            return
+        try:
+            handler(event)
+        except WireError as error:
+            self._report.emit("ignored", f"ignored a message on {topic.value}: {error}", reason=str(error))
+
+    def _on_gateway(self, event: Arrived) -> None:
+        state = messages.decode(pb.GatewayState, event.payload)
+        if not state.online:
+            self._gateway, self._greeted = None, b""
+            self._report.emit("gateway_gone", "the gateway is away; waiting for it")
+            self._apply(Event.GATEWAY_GONE)
+        elif state.federation_digest != self._federation:
+            self._gateway = None
+            if self.session.link is not Standing.STRANGER:
+                came, own = state.federation_digest.hex()[:12], self._federation.hex()[:12]
+                text = (
+                    f"the gateway serves another federation ({came}…, this package is for {own}…): staying silent; "
+                    "use a package exported for it"
+                )
+                self._report.emit("error", text, reason=text)
+            self._apply(Event.FOREIGN)
+        else:
+            self._gateway = state
+            if state.session != self._greeted:
+                self._greeted = state.session
+                self._apply(Event.GATEWAY)
+
+    def _on_version(self, event: Arrived) -> None:
+        if not event.payload:
+            return
+        version = self._versions.announce(event.payload)
+        self._report.emit(
+            "version_announced",
+            version=version.version,
+            round=version.round,
+            missing=len(self._versions.missing(version)),
+        )
+        self._fetch()
+
+    def _on_plan(self, event: Arrived) -> None:
+        if not event.payload:
+            self._bench.withdraw()
+            self._apply(Event.WITHDRAWN)
+            return
+        plan = self._bench.take(event.payload)
+        if plan is None:
+            return
+        experts = len(plan.train)
+        self._report.emit("plan", round=plan.round, experts=experts, steps=plan.steps, deadline_s=plan.deadline_s)
+        self._apply(Event.PLAN)
+        self._fetch()
+
+    def _on_blob(self, event: Arrived) -> None:
+        chunk = messages.decode(pb.Chunk, event.payload)
+        digest = chunk.digest.hex()
+        if chunk.kind != pb.BLOB or digest != event.address.name or digest not in self._asked:
+            return
+        body = self._assembler.add("gateway", chunk)
+        if body is None:
+            return
+        self._versions.keep(chunk.digest, body)
+        self._asked.discard(digest)
+        self._link.release(digest)
+        self._retries["want"].tries = 0
+        self._again("want")
+        self._fetch()
+
+    def _fetch(self) -> None:
+        """Ask for blobs that no one asked for yet; note when the newest version became complete."""
+        wanted: list[bytes] = []
+        found = [self._versions.find(digest) for digest in self._bench.wanted_versions]
+        for version in [self._versions.newest, *found]:
+            if version is not None:
+                wanted += [digest for digest in self._versions.missing(version) if digest not in wanted]
+        if not wanted:
+            self._stop_timer("want")
+        if self._versions.settle(self._bench.wanted_versions):
+            newest = self._versions.newest
+            number = newest.version if newest else 0
+            self._report.emit("version", f"version {number} is here", version=number)
+        fresh = [digest for digest in wanted if digest.hex() not in self._asked][:WANT_LIMIT]
+        if fresh and self.session.member:
+            self._asked |= {digest.hex() for digest in fresh}
+            want = messages.encode(pb.Want(device=self._config.device, digests=fresh))
+            self._link.request([digest.hex() for digest in fresh], want)
+            self._again("want")
+
+    def _on_verdict(self, event: Arrived) -> None:
+        verdict = messages.decode(pb.Verdict, event.payload)
+        mine = {
+            pb.HELLO: (self._hello_digest, self._on_hello_verdict),
+            pb.STATISTICS: (sha256(self._statistics), self._on_statistics_verdict),
+            pb.DELTA: (self._bench.pending.digest if self._bench.pending else b"", self._on_delta_verdict),
+        }
+        digest, handle = mine.get(verdict.kind, (b"", None))
+        if handle is None or verdict.digest != digest:
+            return  # about something that was decided already, or sent before a restart
+        code = pb.Code.Name(verdict.code)
+        fields = {"kind": pb.Kind.Name(verdict.kind).lower(), "code": code, "round": verdict.round}
+        text = "" if verdict.code == pb.ACCEPTED else f"{fields['kind']} refused: {code} {verdict.detail[:300]}"
+        self._report.emit("verdict", text, detail=verdict.detail[:300], **fields)
+        if verdict.code in _END_OF_THE_ROAD:
+            self._expelled = f"the gateway refuses this device: {code} {verdict.detail[:300]}".strip()
+            self._apply(Event.EXPEL)
+        elif verdict.code == pb.UNKNOWN_DEVICE and verdict.kind != pb.HELLO:
+            self._greeted = b""
+            self._apply(Event.UNKNOWN)
+        else:
+            handle(verdict)
+
+    def _on_hello_verdict(self, verdict: pb.Verdict) -> None:
+        if self.session.link is not Standing.GREETING:
+            return
+        if verdict.code != pb.ACCEPTED:
+            self._again("hello", verdict.retry_after_s)
+            return
+        self._stop_timer("hello")
+        self._report.emit("joined", "joined the federation", want_statistics=verdict.want_statistics)
+        self._apply(Event.WELCOME)
+        if verdict.want_statistics:
+            self._send_statistics()
+        self._fetch()
+
+    def _on_statistics_verdict(self, verdict: pb.Verdict) -> None:
+        self._stop_timer("statistics")
+        if verdict.retry_after_s > 0:
+            self._again("statistics", verdict.retry_after_s)
+
+    def _on_delta_verdict(self, verdict: pb.Verdict) -> None:
+        if verdict.retry_after_s > 0:
+            self._again("resend", verdict.retry_after_s)
+            return
+        self._stop_timer("resend")
+        self._bench.settle(accepted=verdict.code == pb.ACCEPTED)
+        self._settled += 1
+        self._apply(Event.SETTLED)
+        self._take_next()
+
+    def _take_next(self) -> None:
+        """After one plan, the newest that came meanwhile."""
+        if self._bench.waiting is not None and self.session.work is Work.IDLE:
+            self._apply(Event.PLAN)
+
+    # --- what to do -------------------------------------------------------------------------------------------
+
+    def _hello(self) -> None:
+        tools, budget, state = self._bench.tools, self._config.budget, self._gateway
+        hello = pb.Hello(
+            device=self._config.device,
+            federation_digest=self._federation,
+            package_digest=self._package_digest,
+            gateway_session=state.session if state is not None else b"",
+            profile=tools.manifest.device,
+            runtime=self._config.driver,
+            trained_slots=tools.tier.trained_slots,
+            held_slots=tools.tier.held_slots,
+            batch_size=tools.tier.batch_size,
+            step_ms=self._bench.step_ms,
+            examples=len(tools.source),
+            bytes_up_per_round=int(budget.bytes_up_per_round),
+            bytes_down_per_round=int(budget.bytes_down_per_round),
+            seconds_per_round=budget.seconds_per_round,
+            codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
+            statistics_digest=sha256(self._statistics),
+        )
+        body = messages.encode(hello)
+        self._hello_digest = sha256(body)
+        self._report.emit("hello", trained_slots=hello.trained_slots, examples=hello.examples)
+        self._link.send(Topic.HELLO, [body])
+        self._again("hello")
+
+    def _send_statistics(self) -> None:
+        self._report.emit("statistics", "sending class sums of frozen features", bytes=len(self._statistics))
+        self._link.send(Topic.STATISTICS, chunks.split(self._statistics, pb.STATISTICS))
+        self._again("statistics")
+
+    def _send_delta(self) -> None:
+        pending = self._bench.pending
+        if pending is None:
+            return
+        text = f"round {pending.round}: sending {len(pending.body) / 1000:.0f} kB"
+        self._report.emit("delta", text, round=pending.round, bytes=len(pending.body))
+        self._link.send(Topic.DELTA, chunks.split(pending.body, pb.DELTA))
+        self._again("resend")
+
+    def _begin(self) -> None:
+        try:
+            present = self._bench.begin()
+        except PlanError as error:
+            self._give_up(str(error))
+            return
+        if present is None:  # a blob proved damaged when it was read: fetch it again
+            self.session = Session(self.session.link, Work.WAITING)
+            self._asked.clear()
+            self._fetch()
+            return
+        self._saved_at, self._spent_s = self._clock(), 0.0
+        plan, trainer = present.plan, present.trainer
+        blocks = [f"{block.layer}.{block.index}" for block in messages.ids(plan.train)]
+        text = f"round {plan.round}: training {len(blocks)} blocks from version {plan.base_version}"
+        text += f", going on after step {trainer.steps}" if trainer.steps else ""
+        self._report.emit(
+            "round",
+            text,
+            round=plan.round,
+            base_version=plan.base_version,
+            blocks=blocks,
+            steps=plan.steps,
+            step=trainer.steps,
+        )
+
+    def _give_up(self, reason: str) -> None:
+        self._report.emit("error", reason, reason=reason)
+        self._apply(Event.FAILED)
+        self._take_next()
+
+    def _train_step(self) -> None:
+        present = self._bench.present
+        if present is None:
+            return
+        trainer, limit = present.trainer, self._config.budget.seconds_per_round
+        if not trainer.done and not (limit and trainer.steps and self._spent_s >= limit):
+            loss = trainer.step()
+            self._spent_s += trainer.last_ms / 1000
+            self._tell_step(present.plan.round, trainer.steps, present.plan.steps, loss, trainer.last_ms)
+            if self._clock() - self._saved_at >= self._config.checkpoint_s:
+                self._bench.save()
+                self._saved_at = self._clock()
+            return
+        try:
+            pending, outcome = self._bench.finish()
+        except WireError as error:
+            self._give_up(f"round {present.plan.round}: training diverged, nothing is sent ({error.detail})")
+            return
+        fields = {"loss_first": round(outcome.loss_first, 4), "loss_last": round(outcome.loss_last, 4)}
+        self._report.emit(
+            "trained",
+            f"round {pending.round}: loss {fields['loss_first']:.3f} -> {fields['loss_last']:.3f}",
+            round=pending.round,
+            steps=len(outcome.losses),
+            step_ms=round(outcome.step_ms, 2),
+            examples=outcome.examples,
+            peak_rss_mib=round(peak_rss_mib(), 1),
+            **fields,
+        )
+        self._apply(Event.TRAINED)
+
+    def _tell_step(self, number: int, made: int, steps: int, loss: float, ms: float) -> None:
+        now = self._clock()
+        if made == steps or now - self._told_at >= _STEP_EVENTS_S:
+            self._told_at = now
+            self._report.emit("step", round=number, step=made, steps=steps, loss=round(loss, 4), step_ms=round(ms, 2))

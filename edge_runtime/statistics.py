@@ -1,0 +1,123 @@
+"""Class sums of frozen features: what the gateway starts the head from.
+
+Axes: N examples, C labels, d width. The features are the program's own, with a bank of zeros, so they are the frozen
+backbone's as this device computes it. They reveal label counts; no text and no single feature leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.data import ExampleSource
+from edge_runtime.slots import predict_inputs
+from edge_runtime.store import Record, Store, pack
+from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.trainer import Executor
+from edge_runtime.wire import messages
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Manifest
+from edge_runtime.wire.tensors import Array
+
+RECORD: Final = "statistics"
+_CHUNK: Final = 64
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """Args: counts: float32 [C]; sums: float32 [C, d]."""
+
+    counts: Array
+    sums: Array
+
+    def message(self, device: str, federation_digest: bytes) -> bytes:
+        """Return the bytes of a ClassStatistics."""
+        return messages.encode(
+            pb.ClassStatistics(
+                device=device,
+                federation_digest=federation_digest,
+                width=self.sums.shape[1],
+                counts=self.counts.astype("<f4").tobytes(),
+                sums=self.sums.astype("<f4").tobytes(),
+            )
+        )
+
+
+class Predictor:
+    """Texts to probabilities and features with one bank.
+
+    Args:
+        program: of the package.
+        manifest: of the package.
+        tokenizer: of the package.
+        bank: whose experts run; the first H of them where the program holds fewer than M.
+    """
+
+    def __init__(self, program: Executor, manifest: Manifest, tokenizer: Tokenizer, bank: Bank) -> None:
+        self._program, self._tokenizer, self._method = program, tokenizer, manifest.predict_method
+        shapes = {tensor.name: tensor.shape for tensor in manifest.methods[self._method].inputs}
+        self._length = shapes["ids"][1]
+        self._inputs: dict[str, npt.NDArray[Any]] = dict(
+            predict_inputs(bank, manifest.architecture, shapes["experts"][1])
+        )
+
+    def __call__(self, text: str) -> tuple[Array, Array]:
+        """Return probabilities [C] and the L2-normalized feature [d] of one text."""
+        ids, mask = self._tokenizer.encode([text], self._length)
+        found = self._program.execute(self._method, {**self._inputs, "ids": ids, "mask": mask})
+        return found["probabilities"][0], found["features"][0]
+
+
+def class_sums(
+    program: Executor, manifest: Manifest, tokenizer: Tokenizer, source: ExampleSource, progress: Progress
+) -> ClassSums:
+    """Return counts and sums of frozen features over all examples, summed in float64, in the order of the file."""
+    shape = manifest.architecture.bank_shape
+    frozen = Predictor(program, manifest, tokenizer, Bank.zeros(shape))
+    sums = np.zeros((shape.labels, shape.width), np.float64)
+    for first in range(0, len(source), _CHUNK):
+        rows = range(first, min(first + _CHUNK, len(source)))
+        for row, text in zip(rows, source.texts(rows), strict=True):
+            sums[source.labels[row]] += frozen(text)[1]
+            progress(1)
+    counts = np.bincount(source.labels, minlength=shape.labels)
+    return ClassSums(counts.astype(np.float32), sums.astype(np.float32))
+
+
+def recalled(store: Store, source: ExampleSource, package_digest: bytes) -> ClassSums | None:
+    """Return the sums that were computed before for the same data and package; None when they were not."""
+    record = store.recall(RECORD)
+    if record is None or record.head.get("key") != _key(source, package_digest):
+        return None
+    tensors = record.tensors()
+    return ClassSums(tensors["counts"], tensors["sums"])
+
+
+def remember(store: Store, sums: ClassSums, source: ExampleSource, package_digest: bytes) -> None:
+    """Keep the sums for the next start."""
+    store.write(RECORD, Record({"key": _key(source, package_digest)}, pack({"counts": sums.counts, "sums": sums.sums})))
+
+
+def _key(source: ExampleSource, package_digest: bytes) -> str:
+    return source.digest.hex() + package_digest.hex()
+
+
+def class_mean_head(sums: ClassSums, logit_scale: float) -> tuple[Array, Array]:
+    """Return head [C * (d + 1)] and mean [d] that tell labels apart by the class means of frozen features.
+
+    Row c is the unit vector of (mean of class c - mean of all). A label without examples gets a zero row and a bias
+    below any logit (features, rows and the mean have at most length 1, so |logit| <= 2 * logit_scale).
+    """
+    counts, total = sums.counts.astype(np.float64), sums.sums.astype(np.float64)
+    mean = total.sum(axis=0) / counts.sum()
+    rows = np.where(counts[:, None] > 0, total / np.maximum(counts, 1)[:, None] - mean, 0.0)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    bias = np.where(counts > 0, 0.0, -5 * logit_scale)
+    return np.concatenate([rows.reshape(-1), bias]).astype(np.float32), mean.astype(np.float32)

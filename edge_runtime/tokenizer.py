@@ -1,0 +1,62 @@
+"""Text to ids, as the backbone was trained: the package's tokenizer.json through the tokenizers library.
+
+Axes: B texts, S sequence length.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer as _Tokenizer
+
+from edge_runtime.errors import DataError
+from edge_runtime.wire.tensors import Array
+
+_PAD_TOKENS: Final = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
+
+
+class Tokenizer:
+    """A package's tokenizer; every text becomes S ids, cut or padded at the end.
+
+    Args:
+        path: tokenizer.json.
+
+    Raises:
+        DataError: when the file is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            self._tokenizer = _Tokenizer.from_str(text)
+            padding = json.loads(text).get("padding") or {}
+        except Exception as error:  # the library raises bare Exception
+            raise DataError(f"{path} is no tokenizer: {str(error)[:200]}; copy the package again") from error
+        self._pad = int(padding.get("pad_id", self._pad_id()))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._length = 0
+
+    def _pad_id(self) -> int:
+        found = (self._tokenizer.token_to_id(token) for token in _PAD_TOKENS)
+        return next((token for token in found if token is not None), 0)
+
+    def encode(self, texts: Sequence[str], length: int) -> tuple[npt.NDArray[np.int64], Array]:
+        """Return ids int64 [B, S] and mask float32 [B, S] (1 token, 0 padding) for S = ``length``.
+
+        Special tokens are added as the tokenizer says and survive the cut.
+        """
+        if length != self._length:
+            self._tokenizer.enable_truncation(max_length=length)
+            self._length = length
+        ids = np.full((len(texts), length), self._pad, np.int64)
+        mask = np.zeros((len(texts), length), np.float32)
+        for row, found in enumerate(self._tokenizer.encode_batch(list(texts))):
+            ids[row, : len(found.ids)] = found.ids
+            mask[row, : len(found.ids)] = 1.0
+        return ids, mask

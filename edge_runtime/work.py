@@ -1,0 +1,272 @@
+"""The plan that a device works on, and what must outlive a kill: plan, checkpoint, delta, error feedback.
+
+Order of writes on disk, each atomic:
+    begin    plan
+    step     checkpoint (every few seconds)
+    finish   residuals (named by the delta's digest), delta; then plan and checkpoint go
+    settle   feedback (when accepted), done; then residuals and delta go
+A kill between any two leaves a state from which ``resume`` goes on to the same bytes: training is deterministic, and a
+residual counts only with the delta that it belongs to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from edge_runtime import delta as deltas
+from edge_runtime.errors import DamagedError, PlanError
+from edge_runtime.session import Work
+from edge_runtime.slots import needed_slots
+from edge_runtime.store import Record, Store, pack
+from edge_runtime.trainer import Checkpoint, Outcome, Task, Tools, Trainer
+from edge_runtime.versions import Versions
+from edge_runtime.wire import messages
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.manifest import Manifest, Tier
+
+_REMEMBERED = 32
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A delta that waits for its verdict. Args: digest: over the body; round and plan_digest: it belongs to."""
+
+    digest: bytes
+    body: bytes
+    round: int
+    plan_digest: bytes
+
+
+@dataclass
+class Present:
+    """The plan that is being trained."""
+
+    plan: pb.Plan
+    digest: bytes
+    bank: Bank
+    trainer: Trainer
+
+
+@dataclass
+class Bench:
+    """Work at hand and on disk.
+
+    Args:
+        tools: for training.
+        store: of this device.
+        versions: of the bank.
+        device: its id.
+    """
+
+    tools: Tools
+    store: Store
+    versions: Versions
+    device: str
+    waiting: pb.Plan | None = None
+    waiting_digest: bytes = b""
+    present: Present | None = None
+    pending: Pending | None = None
+    _waiting_bytes: bytes = b""
+    _done: list[str] = field(default_factory=list)
+
+    def resume(self) -> Work:
+        """Read what an earlier process left, and return the work that it was at."""
+        done = self.store.recall("done")
+        self._done = list(done.head["plans"]) if done else []
+        left = self.store.recall("delta")
+        if left is not None:
+            plan_digest = bytes.fromhex(left.head["plan"])
+            self.pending = Pending(sha256(left.body), left.body, int(left.head["round"]), plan_digest)
+            self._drop_training()
+            return Work.UPLOADING
+        plan = self.store.recall("plan")
+        if plan is None:
+            return Work.IDLE
+        self.waiting, self.waiting_digest = messages.decode(pb.Plan, plan.body), sha256(plan.body)
+        return Work.WAITING
+
+    def take(self, payload: bytes) -> pb.Plan | None:
+        """Take a plan's bytes; None when it is done, or the one at hand.
+
+        Raises:
+            WireError: when the bytes are no plan for this device.
+        """
+        plan, digest = messages.decode(pb.Plan, payload), sha256(payload)
+        if plan.device != self.device:
+            raise WireError(pb.MALFORMED, f"a plan for {plan.device} came on the topic of {self.device}")
+        at_hand = self.present is not None and self.present.digest == digest
+        if at_hand or digest == self.waiting_digest or digest.hex() in self._done:
+            return None
+        self.waiting, self.waiting_digest = plan, digest
+        self._waiting_bytes = payload
+        return plan
+
+    def withdraw(self) -> None:
+        """Forget the plan that waits."""
+        self.waiting, self.waiting_digest, self._waiting_bytes = None, b"", b""
+
+    @property
+    def wanted_versions(self) -> list[bytes]:
+        """Digests of the versions that plans at hand start from."""
+        found = [self.waiting.version_digest] if self.waiting is not None else []
+        return found + ([self.present.plan.version_digest] if self.present is not None else [])
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the waiting plan is one that this device had begun: it may go on before a gateway is there."""
+        return self.waiting is not None and not self._waiting_bytes
+
+    @property
+    def ready(self) -> bool:
+        """Whether the waiting plan's version is complete."""
+        if self.waiting is None:
+            return False
+        version = self.versions.find(self.waiting.version_digest)
+        return version is not None and not self.versions.missing(version)
+
+    def begin(self) -> Present | None:
+        """Start the waiting plan, or go on with its checkpoint; None when a block of its version proved damaged.
+
+        Raises:
+            PlanError: when the plan cannot be carried out here; it is then done with.
+        """
+        plan, digest = self.waiting, self.waiting_digest
+        version = self.versions.find(plan.version_digest) if plan is not None else None
+        bank = self.versions.bank(version) if version is not None else None
+        if plan is None or bank is None:
+            return None
+        try:
+            trainer = self._trainer(plan, bank)
+        except PlanError:
+            self._finished(digest)
+            self.withdraw()
+            raise
+        if self._waiting_bytes:
+            self.store.write("plan", Record({}, self._waiting_bytes))
+        saved = self.store.recall("checkpoint")
+        if saved is not None and saved.head.get("plan") == digest.hex():
+            try:
+                trainer.restore(Checkpoint(saved.tensors(), saved.head))
+            except DamagedError:  # of another program: start the plan again
+                self.store.remove("checkpoint")
+        self.present = Present(plan, digest, bank, trainer)
+        self.withdraw()
+        return self.present
+
+    def _trainer(self, plan: pb.Plan, bank: Bank) -> Trainer:
+        tools = self.tools
+        task = task_of(plan)
+        tier = tier_for(tools.manifest, tools.tier, needed_slots(task.train))
+        return Trainer(replace(tools, tier=tier), bank, task)
+
+    def save(self) -> None:
+        """Write a checkpoint of the training at hand."""
+        if self.present is not None and self.present.trainer.steps:
+            state = self.present.trainer.checkpoint()
+            head = {**state.numbers, "plan": self.present.digest.hex()}
+            self.store.write("checkpoint", Record(head, pack(state.tensors)))
+
+    def finish(self) -> tuple[Pending, Outcome]:
+        """Turn the training at hand into a delta that waits for its verdict.
+
+        Raises:
+            WireError: NOT_FINITE when training diverged; the plan is then done with.
+        """
+        present = self.present
+        assert present is not None  # noqa: S101 - the session says TRAINING
+        plan, outcome, shape = present.plan, present.trainer.outcome(), present.bank.shape
+        record = self.store.recall("feedback")
+        residuals = deltas.unpack_residuals(record.tensors() if record else {}, shape)
+        origin = deltas.Origin(self.device, present.digest, plan.round, plan.base_version, plan.codec)
+        topk = self.tools.manifest.architecture.gate == "topk"
+        try:
+            body, left = deltas.build(origin, present.bank, present.trainer.slots, outcome, residuals, topk=topk)
+        except WireError:
+            self.abandon()
+            raise
+        self.pending = Pending(sha256(body), body, plan.round, present.digest)
+        blocks = [f"{block.layer}.{block.index}" for block in sorted(left)]
+        head = {"delta": self.pending.digest.hex(), "blocks": blocks}
+        self.store.write("residuals", Record(head, pack(deltas.pack_residuals(left))))
+        self.store.write("delta", Record({"round": plan.round, "plan": present.digest.hex()}, body))
+        self.store.write("measure", Record({"step_ms": outcome.step_ms}))
+        self._drop_training()
+        return self.pending, outcome
+
+    def settle(self, *, accepted: bool) -> None:
+        """Forget the delta; what its codec left behind counts for the next one when it was accepted."""
+        if self.pending is None:
+            return
+        if accepted:
+            self._merge_residuals(self.pending.digest)
+        self._finished(self.pending.plan_digest)
+        self.store.remove("delta")
+        self.store.remove("residuals")
+        self.pending = None
+
+    def _merge_residuals(self, digest: bytes) -> None:
+        fresh = self.store.recall("residuals")
+        if fresh is None or fresh.head.get("delta") != digest.hex():
+            return
+        old = self.store.recall("feedback")
+        kept = {name: v for name, v in (old.tensors() if old else {}).items() if name not in fresh.head["blocks"]}
+        if kept or fresh.body or old is not None:
+            self.store.write("feedback", Record({}, pack({**kept, **fresh.tensors()})))
+
+    def abandon(self) -> None:
+        """Drop the training at hand; its plan is not taken up again."""
+        if self.present is not None:
+            self._finished(self.present.digest)
+        self._drop_training()
+
+    def _drop_training(self) -> None:
+        self.present = None
+        self.store.remove("plan")
+        self.store.remove("checkpoint")
+
+    def _finished(self, plan_digest: bytes) -> None:
+        if plan_digest.hex() not in self._done:
+            self._done = [*self._done, plan_digest.hex()][-_REMEMBERED:]
+            self.store.write("done", Record({"plans": self._done}))
+
+    @property
+    def step_ms(self) -> float:
+        """Median step time of the last round on this device; 0 before the first."""
+        record = self.store.recall("measure")
+        return float(record.head["step_ms"]) if record else 0.0
+
+
+def task_of(plan: pb.Plan) -> Task:
+    """Return a plan's task."""
+    return Task(
+        train=messages.ids(plan.train),
+        steps=plan.steps,
+        learning_rate=plan.learning_rate,
+        shared_learning_rate=plan.shared_learning_rate,
+        head_learning_rate=plan.head_learning_rate,
+        weight_decay=plan.weight_decay,
+        seed=plan.seed,
+        use={layer.layer: np.array(layer.use, np.float32) for layer in plan.use},
+        pressure=plan.balance_pressure,
+    )
+
+
+def tier_for(manifest: Manifest, largest: Tier, needed: int) -> Tier:
+    """Return the smallest tier with room for ``needed`` trained slots, not above ``largest``.
+
+    Raises:
+        PlanError: when even the largest has not enough.
+    """
+    fitting = [
+        tier
+        for tier in manifest.tiers
+        if needed <= tier.trained_slots <= largest.trained_slots and tier.held_slots <= largest.held_slots
+    ]
+    if not fitting:
+        raise PlanError(f"the plan trains {needed} experts at a layer, this device has {largest.trained_slots} slots")
+    return min(fitting, key=lambda tier: (tier.trained_slots, tier.held_slots))
