@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -89,7 +89,7 @@ class Family:
 
 
 def run_all(
-    family: Family, jobs: dict[str, Sequence[str]], width: int, tick: Callable[[set[str], set[str]], None]
+    family: Family, jobs: Mapping[str, Sequence[str]], width: int, tick: Callable[[set[str], set[str]], None]
 ) -> None:
     """Run jobs, at most ``width`` at a time, to their end; ``tick`` gets (running, done) after each look.
 

@@ -1,0 +1,205 @@
+"""`python -m benchmarks.demo`: run the stages, print what was found, draw it; the last line is one JSON object."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import record
+from benchmarks.demo import chart, stages
+from benchmarks.demo.figures import DeviceFigures, Figures
+from benchmarks.demo.processes import Family
+from benchmarks.demo.settings import Settings, parse
+from benchmarks.demo.split import skew
+from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.manifest import GATEWAY_FOLDER, Package
+
+BARS: Final = 40
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 done, 1 a stage failed, 2 bad usage."""
+    settings = parse(argv)
+    console = Console(stderr=settings.json, highlight=False)
+    try:
+        figures = run(settings, console)
+    except FederationError as error:
+        sys.stderr.write(f"demo: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("demo: interrupted; every process was stopped\n")
+        return 130
+    found = figures.to_json()
+    if settings.record:
+        record.append("demo", settings.command, found)
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+def run(settings: Settings, console: Console) -> Figures:
+    """Run every stage in a fresh folder.
+
+    Raises:
+        FederationError: when a stage fails.
+    """
+    shutil.rmtree(settings.out, ignore_errors=True)
+    settings.out.mkdir(parents=True)
+    seconds: dict[str, float] = {}
+    with Family(settings.out / "logs") as family:
+        with _stage("data", console, seconds):
+            home = stages.prepare(settings)
+            top = skew(list(home.shares.values()))
+            texts = sum(map(len, home.shares.values()))
+            console.print(
+                f"{texts} texts, {len(home.labels)} labels, {len(home.shares)} devices, {len(home.test)} held out;"
+            )
+            console.print(f"label skew: a device's three most frequent labels make up {top:.0%} of its texts")
+        with _stage("export", console, seconds):
+            packages = stages.export_packages(settings, home, family, console)
+            _print_packages(packages, console)
+        with _stage("rounds", console, seconds):
+            federation = stages.federate(settings, home, packages, family, console)
+        with _stage("arms", console, seconds):
+            arms = stages.train_arms(home, packages, family, console, settings)
+        with _stage("evaluation", console, seconds):
+            versions = stages.evaluate(home, packages, federation.state, family)
+        found = Found(home, packages, federation, arms, versions, seconds)
+        figures = gather(settings, found)
+    report(figures, console)
+    for path in chart.draw(figures, settings.out / "demo"):
+        console.print(f"chart: {path}")
+    return figures
+
+
+@contextmanager
+def _stage(name: str, console: Console, seconds: dict[str, float]) -> Iterator[None]:
+    console.rule(f"[bold]{name}", align="left")
+    start = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - start
+
+
+def _print_packages(packages: dict[str, Package], console: Console) -> None:
+    made = Table(box=None, pad_edge=False)
+    for name in ("profile", "trained slots", "of", "program MB", "step ms (measured here)", "kB up a round"):
+        made.add_column(name, justify="left" if name == "profile" else "right")
+    for name, package in packages.items():
+        tier, files = package.manifest.tiers[0], package.manifest.files
+        program, up = files["program.pte"].bytes / 1e6, tier.predicted.bytes_up / 1e3
+        cells = (
+            str(tier.trained_slots),
+            str(tier.held_slots),
+            f"{program:.1f}",
+            f"{tier.measured.step_ms:.0f}",
+            f"{up:.0f}",
+        )
+        made.add_row(name, *cells)
+    console.print(made)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the stages left. Args: arms: what `edge_runtime train` printed; versions: what the gateway measured."""
+
+    home: stages.Household
+    packages: dict[str, Package]
+    federation: stages.Federation
+    arms: dict[str, dict[str, Any]]
+    versions: Sequence[dict[str, Any]]
+    seconds: dict[str, float]
+
+
+def gather(settings: Settings, found: Found) -> Figures:
+    """Put the figures together."""
+    home, packages, arms = found.home, found.packages, found.arms
+    by_version = sorted(found.versions, key=lambda version: int(version["version"]))
+    heads = [version for version in by_version if version["version"] > 0 and not version["round"]]
+    experts = packages[next(iter(packages))].manifest.architecture.experts
+    devices = {
+        name: DeviceFigures(
+            profile=row.profile,
+            examples=len(home.shares[name]),
+            labels=len({example.label for example in home.shares[name]}),
+            trained_slots=row.trained_slots,
+            rounds=row.accepted,
+            bytes_up=row.bytes_up,
+            bytes_down=row.bytes_down,
+            trained=tuple(row.trained[index] for index in range(experts)),
+            accuracy_alone=float(arms[name]["accuracy"]),
+            step_ms=row.step_ms,
+            peak_rss_mib=row.peak_rss_mib,
+        )
+        for name, row in found.federation.rows.items()
+    }
+    return Figures(
+        data=settings.data.parent.name if settings.data.stem.startswith("train") else settings.data.stem,
+        devices=devices,
+        labels=len(home.labels),
+        held_out=len(home.test),
+        accuracy_untrained=float(by_version[0]["accuracy"]),
+        accuracy_class_means=float(heads[0]["accuracy"]),
+        accuracy_by_round=tuple(float(version["accuracy"]) for version in by_version if version["round"]),
+        accuracy_centralized=float(arms[stages.CENTRALIZED]["accuracy"]),
+        bytes_model=max(_device_bytes(package) for package in packages.values()),
+        seconds=found.seconds,
+        settings={
+            "rounds": settings.rounds,
+            "steps": settings.steps,
+            "rate": settings.rate,
+            "alpha": settings.alpha,
+            "seq_len": settings.seq_len,
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+        },
+    )
+
+
+def _device_bytes(package: Package) -> int:
+    return sum(file.bytes for name, file in package.manifest.files.items() if not name.startswith(GATEWAY_FOLDER))
+
+
+def report(figures: Figures, console: Console) -> None:
+    """Print the arms side by side, then the devices."""
+    console.rule("[bold]what it was good for: accuracy on held-out text", align="left")
+    arms = [("untrained head", figures.accuracy_untrained), ("class means alone", figures.accuracy_class_means)]
+    arms += [(f"round {number}", value) for number, value in enumerate(figures.accuracy_by_round, 1)]
+    arms += [("devices alone, mean", figures.accuracy_local_mean)]
+    arms += [("centralized (pooled data)", figures.accuracy_centralized)]
+    for name, value in arms:
+        console.print(f"{name:28}{100 * value:6.1f} %  {'█' * round(BARS * value)}")
+    made = Table(box=None, pad_edge=False, title="devices", title_justify="left")
+    text = ("device", "profile")
+    numbers = ("texts", "labels", "rounds", "slots", "trained experts 0, 1, ...", "alone %")
+    more = ("MB up", "MB down", "up ÷ model", "step ms", "RSS MiB")
+    for name in (*text, *numbers, *more):
+        made.add_column(name, justify="left" if name in text else "right", no_wrap=True)
+    for name, device in figures.devices.items():
+        made.add_row(
+            name,
+            device.profile,
+            str(device.examples),
+            str(device.labels),
+            str(device.rounds),
+            str(device.trained_slots),
+            " ".join(map(str, device.trained)),
+            f"{100 * device.accuracy_alone:.1f}",
+            f"{device.bytes_up / 1e6:.2f}",
+            f"{device.bytes_down / 1e6:.2f}",
+            f"{device.bytes_up / figures.bytes_model:.2f}",
+            f"{device.step_ms:.0f}",
+            f"{device.peak_rss_mib:.0f}",
+        )
+    console.print(made)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""What a run of the demo is asked to do: arguments, as one frozen value."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PROFILES: Final = ("lowend-phone", "pixel8", "raspberrypi5")
+OWN_DATA: Final = Path(__file__).parent / "assistant.csv"
+
+EXAMPLES: Final = """\
+examples:
+  make demo
+  make demo DATA=path/to/texts.csv                     columns text,label[,user]
+  make demo DATA=ag_news/train.csv.gz DEMO_ARGS='--alpha 1 --rounds 20'
+  make demo DEMO_ARGS='--quick --json'
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run.
+
+    Args:
+        data: CSV with text,label[,user][,split].
+        devices: processes at most (a file with fewer users gets one each).
+        rounds: federated rounds.
+        steps: optimizer steps of a device in a round.
+        rate: learning rate of the first round.
+        alpha: of the Dirichlet split; ignored for data with users.
+        seq_len: tokens of a text; longer ones are cut.
+        batch_size: texts in a step.
+        limit: texts of one device at most; 0: all.
+        test: held-out texts at most.
+        seed: of every draw.
+        out: folder of this run.
+        json: print the JSON line only.
+        record: keep the result in benchmarks/results/demo.jsonl.
+        command: as it was typed, for the record.
+    """
+
+    data: Path
+    devices: int
+    rounds: int
+    steps: int
+    rate: float
+    alpha: float
+    seq_len: int
+    batch_size: int
+    limit: int
+    test: int
+    seed: int
+    out: Path
+    json: bool
+    record: bool
+    command: str
+
+
+def parse(argv: Sequence[str] | None) -> Settings:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.demo",
+        description="The whole loop on this machine: export for three device profiles, a gateway with its embedded\n"
+        "broker, one process for each device with its own texts, rounds, and what it was good for.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, default=OWN_DATA, metavar="CSV", help="text,label[,user] (default: our own)"
+    )
+    parser.add_argument("--devices", type=int, default=12, metavar="N", help="device processes (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="(%(default)s)")
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of a device in a round (%(default)s)")
+    parser.add_argument("--rate", type=float, default=4e-3, metavar="LR", help="first learning rate (%(default)s)")
+    parser.add_argument("--alpha", type=float, default=0.3, help="Dirichlet skew without users (%(default)s)")
+    parser.add_argument("--seq-len", type=int, default=32, metavar="TOKENS", help="(%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="TEXTS", help="(%(default)s)")
+    parser.add_argument("--limit", type=int, default=0, metavar="TEXTS", help="of a device at most (default: all)")
+    parser.add_argument("--test", type=int, default=1000, metavar="TEXTS", help="held out at most (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="six devices, two rounds: does everything work here?")
+    parser.add_argument("--json", action="store_true", help="print only the JSON line")
+    parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/")
+    found = parser.parse_args(argv)
+    if found.quick:
+        found.devices, found.rounds = min(found.devices, 6), min(found.rounds, 2)
+    if found.devices < 2 or found.rounds < 1 or found.steps < 1:
+        parser.error(
+            f"{found.devices} devices, {found.rounds} rounds, {found.steps} steps: expected at least 2, 1 and 1"
+        )
+    own = found.data == OWN_DATA
+    options = "" if own else f" DATA={found.data}"
+    changed = [
+        f"--{name.replace('_', '-')} {getattr(found, name)}"
+        for name in ("devices", "rounds", "steps", "rate", "alpha", "seq_len", "batch_size", "limit", "test", "seed")
+        if getattr(found, name) != parser.get_default(name)
+    ]
+    command = f"make demo{options}" + (f" DEMO_ARGS='{' '.join(changed)}'" if changed else "")
+    return Settings(
+        data=found.data,
+        devices=found.devices,
+        rounds=found.rounds,
+        steps=found.steps,
+        rate=found.rate,
+        alpha=found.alpha,
+        seq_len=found.seq_len,
+        batch_size=found.batch_size,
+        limit=found.limit,
+        test=found.test,
+        seed=found.seed,
+        out=found.out,
+        json=found.json,
+        record=found.record,
+        command=command,
+    )

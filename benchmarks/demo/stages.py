@@ -1,0 +1,258 @@
+"""The demo's stages: prepare data, export, run the federation, train the arms it is compared with."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+
+from benchmarks.demo import split
+from benchmarks.demo.board import Row, table
+from benchmarks.demo.processes import Child, ChildError, Family, Tail, last_json, run_all
+from benchmarks.demo.settings import PROFILES, Settings
+from edge_runtime.wire.manifest import Package
+
+FEDERATION: Final = "demo"
+WIDTH: Final = 2
+"""Processes at a time where each would use a core."""
+PATIENCE_S: Final = 900.0
+"""A federation that shows no event for so long is stuck."""
+CENTRALIZED: Final = "centralized"
+
+
+@dataclass(frozen=True)
+class Household:
+    """The data of a run on disk. Args: shares: rows of each device by its name; test: held-out rows."""
+
+    folder: Path
+    shares: dict[str, list[split.Example]]
+    test: list[split.Example]
+    labels: list[str]
+
+    def file(self, device: str) -> Path:
+        """Return a device's training file; ``pooled`` and ``held-out`` stand beside them."""
+        return self.folder / f"{device}.csv"
+
+
+def prepare(settings: Settings) -> Household:
+    """Split the data and write one file for each device.
+
+    Raises:
+        DataError: when the data cannot be used.
+    """
+    rows = split.read(settings.data)
+    train, test = split.held_out(settings.data, rows, settings.test, settings.seed)
+    if any(row.user for row in train):
+        shares = split.by_user(train, settings.devices)
+    else:
+        shares = split.dirichlet(train, settings.devices, settings.alpha, settings.seed)
+    shares = split.thin(shares, settings.limit, settings.seed)
+    labels = sorted({row.label for row in train})
+    home = Household(settings.out / "data", dict(zip(_names(shares), shares, strict=True)), test, labels)
+    for name, share in home.shares.items():
+        split.write(home.file(name), share)
+    split.write(home.file("pooled"), [row for share in shares for row in share])
+    split.write(home.file("held-out"), test)
+    (home.folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    return home
+
+
+def _names(shares: Sequence[Sequence[split.Example]]) -> list[str]:
+    """Return device names: the user's where a device has just one, else a number."""
+    names = []
+    for number, share in enumerate(shares):
+        users = {row.user for row in share if row.user}
+        plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in next(iter(users), "")).strip("-")[:16]
+        names.append(plain if len(users) == 1 and plain and plain not in names else f"device-{number + 1:02d}")
+    return names
+
+
+def export_packages(settings: Settings, home: Household, family: Family, console: Console) -> dict[str, Package]:
+    """Export one package for each profile; equal programs come from the cache.
+
+    Raises:
+        ChildError: when export fails.
+    """
+    common = ["--labels", str(home.folder / "labels.txt"), "--seq-len", str(settings.seq_len)]
+    common += ["--batch-size", str(settings.batch_size), "--json"]
+    folders = {profile: settings.out / "packages" / profile for profile in PROFILES}
+    jobs = {
+        f"export-{profile}": ["export.build", "--device", profile, *common, "--out", str(folder)]
+        for profile, folder in folders.items()
+    }
+    with console.status("exporting ...") as status:
+        run_all(
+            family,
+            jobs,
+            WIDTH,
+            lambda busy, done: status.update(f"exporting: {len(done)} of {len(jobs)} done; {_list(busy)}"),
+        )
+    return {profile: Package.open(folder) for profile, folder in folders.items()}
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "-"
+
+
+@dataclass
+class Federation:
+    """What a federation left. Args: rows: of the devices; state: the gateway's directory."""
+
+    rows: dict[str, Row]
+    state: Path
+
+
+def assign(home: Household, packages: Mapping[str, Package]) -> dict[str, str]:
+    """Return each device's profile: in turn, so that every size is there."""
+    profiles = list(packages)
+    return {name: profiles[number % len(profiles)] for number, name in enumerate(home.shares)}
+
+
+def federate(
+    settings: Settings, home: Household, packages: Mapping[str, Package], family: Family, console: Console
+) -> Federation:
+    """Run the gateway and one process for each device until all rounds are done.
+
+    Raises:
+        ChildError: when one of them fails, or nothing happens for a long time.
+    """
+    profiles = assign(home, packages)
+    rows = {name: Row(profile, packages[profile].manifest.tiers[0].trained_slots) for name, profile in profiles.items()}
+    state, events = settings.out / "gateway", settings.out / "events"
+    events.mkdir(parents=True, exist_ok=True)
+    gateway = family.start(
+        "gateway", _gateway_arguments(settings, packages, state, events / "gateway.jsonl", len(rows))
+    )
+    watcher = Watcher(rows, {name: Tail(events / f"{name}.jsonl") for name in rows}, Tail(events / "gateway.jsonl"))
+    _wait(lambda: bool(watcher.url), watcher, [gateway], console)
+    for name, profile in profiles.items():
+        arguments = ["edge_runtime", "run", "--package", str(packages[profile].folder), "--broker", watcher.url]
+        arguments += ["--data", str(home.file(name)), "--device-id", name, "--federation", FEDERATION, "--threads", "1"]
+        arguments += ["--state", str(settings.out / "devices" / name), "--events", str(events / f"{name}.jsonl")]
+        family.start(name, arguments)
+    _wait(lambda: gateway.process.poll() == 0, watcher, family.children, console)
+    _wait(lambda: all(child.process.poll() == 0 for child in family.children), watcher, family.children, console)
+    return Federation(rows, state)
+
+
+def _gateway_arguments(
+    settings: Settings, packages: Mapping[str, Package], state: Path, events: Path, devices: int
+) -> list[str]:
+    config = settings.out / "gateway.toml"
+    config.write_text(
+        f'package = "{packages[PROFILES[-1]].folder.resolve()}"\nstate = "{state.resolve()}"\n'
+        f'federation = "{FEDERATION}"\nrounds = {settings.rounds}\nevents = "{events.resolve()}"\n'
+        f'[listen]\nhost = "127.0.0.1"\nport = 0\n'
+        f"[round]\nquorum = {devices}\ndeadline_s = 300.0\n"
+        f"[train]\nsteps = {settings.steps}\nlearning_rate = {settings.rate}\n",
+        encoding="utf-8",
+    )
+    return ["broker_server", "run", "--config", str(config)]
+
+
+class Watcher:
+    """Reads everybody's events. Args: rows: of the devices; tails: of their files; gateway: its file."""
+
+    def __init__(self, rows: dict[str, Row], tails: Mapping[str, Tail], gateway: Tail) -> None:
+        self.rows = rows
+        self._tails, self._gateway = tails, gateway
+        self.url = ""
+        self.said: list[str] = []
+        self.changed_at = time.monotonic()
+
+    def look(self) -> None:
+        """Take what came since the last look."""
+        for name, tail in self._tails.items():
+            for event in tail.read():
+                self.changed_at = time.monotonic()
+                self.rows[name].take(event)
+        for event in self._gateway.read():
+            self.changed_at = time.monotonic()
+            self._take(event)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        kind = event.get("event")
+        if kind == "listening":
+            self.url = str(event["url"])
+            self.said.append(f"gateway listens on {self.url}")
+        elif kind == "version":
+            made = f"round {event['round']}" if event.get("round") else "the head, from class means of all devices"
+            self.said.append(f"version {event['version']}: {made}")
+
+
+def _wait(done: Callable[[], bool], watcher: Watcher, children: Sequence[Child], console: Console) -> None:
+    """Show the table until ``done``; on a terminal it stays in place, elsewhere only news is printed."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            finished = done()
+            watcher.look()
+            for line in watcher.said:
+                console.print(line, highlight=False)
+            watcher.said.clear()
+            if console.is_terminal:
+                live.update(table(watcher.rows, ""), refresh=True)
+            if finished:
+                return
+            failed = [child for child in children if child.failed()]
+            if failed:
+                raise ChildError(failed[0].why())
+            if time.monotonic() - watcher.changed_at > PATIENCE_S:
+                msg = f"nothing happened for {PATIENCE_S:.0f} s; see the logs beside {children[0].log}"
+                raise ChildError(msg)
+            time.sleep(0.2)
+
+
+def evaluate(home: Household, packages: Mapping[str, Package], state: Path, family: Family) -> Any:  # noqa: ANN401 - JSON
+    """Return the accuracy of every version on held-out text, as the gateway measures it."""
+    arguments = ["broker_server", "evaluate", "--state", str(state), "--package", str(packages[PROFILES[-1]].folder)]
+    arguments += ["--data", str(home.file("held-out")), "--version", "all", "--json"]
+    run_all(family, {"evaluate": arguments}, 1, lambda _busy, _done: None)
+    return json.loads((family.folder / "evaluate.out").read_text(encoding="utf-8"))
+
+
+def train_arms(
+    home: Household, packages: Mapping[str, Package], family: Family, console: Console, settings: Settings
+) -> dict[str, dict[str, Any]]:
+    """Train every device alone (same steps, own data) and the centralized bound (same experts, pooled data).
+
+    Raises:
+        ChildError: when one fails.
+    """
+    largest = max(packages, key=lambda name: packages[name].manifest.tiers[0].trained_slots)
+    own = settings.rounds * settings.steps
+    jobs = {CENTRALIZED: _train(settings, home, packages[largest], "pooled", own * len(home.shares))}
+    for name, profile in assign(home, packages).items():
+        jobs[f"alone-{name}"] = _train(settings, home, packages[profile], name, own)
+    with console.status("") as status:
+        run_all(
+            family,
+            jobs,
+            WIDTH,
+            lambda busy, done: status.update(
+                f"training the arms to compare with: {len(done)} of {len(jobs)}; {_list(busy)}"
+            ),
+        )
+    return {name.removeprefix("alone-"): last_json(family.folder / f"{name}.out") for name in jobs}
+
+
+def _train(settings: Settings, home: Household, package: Package, share: str, steps: int) -> list[str]:
+    arguments = ["edge_runtime", "train", "--package", str(package.folder), "--data", str(home.file(share))]
+    arguments += [
+        "--test",
+        str(home.file("held-out")),
+        "--head",
+        "class-means",
+        "--steps",
+        str(steps),
+        "--threads",
+        "1",
+    ]
+    # All experts get their turn, as the federation's plans would give them over the rounds.
+    arguments += ["--experts", "all", "--rotate-every", str(settings.steps), "--lr", str(settings.rate)]
+    return [*arguments, "--seed", str(settings.seed), "--json"]
