@@ -1,14 +1,17 @@
 """Build the native driver: `python -m edge_runtime.native.build`.
 
 The library is compiled once for each combination of our sources, the executorch package and the machine, into a
-per-user cache (``EDGE_RUNTIME_CACHE``, or the platform's cache directory). Two processes may build at once: each works
-in a directory of its own and the last step is one rename. torch is never imported and need not be installed.
+per-user cache (``EDGE_RUNTIME_CACHE``, or the platform's cache directory). Of several processes that need it at once
+one builds and the others wait; where locks do not work each builds in a directory of its own, and the last step is
+always one rename. torch is never imported and need not be installed.
 ``EDGE_RUNTIME_LIBRARY`` names a library that was built elsewhere, and then nothing is built.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -28,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from edge_runtime.errors import ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 SOURCES: Final = Path(__file__).parent
 LIBRARY: Final = "libfl_runtime.dylib" if sys.platform == "darwin" else "libfl_runtime.so"
@@ -111,7 +114,7 @@ def key(sdk: Sdk) -> str:
     for part in (sdk.version, str(sdk.folder), platform.system(), platform.machine(), os.environ.get("CXX", "")):
         digest.update(part.encode() + b"\0")
     for path in sorted(SOURCES.iterdir()):
-        if path.suffix in (".cpp", ".h", ".map") or path.name == "CMakeLists.txt":
+        if path.suffix in (".cpp", ".h") or path.name == "CMakeLists.txt":
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:24]
 
@@ -143,19 +146,32 @@ def ensure(*, sdk: Sdk | None = None, force: bool = False, say: Callable[[str], 
     if library.is_file() and not force:
         return library
     tools = _find_tools()
-    if say:
-        say(f"building the native driver for executorch {sdk.version}, once ...")
+    folder = library.parent.parent
     try:
-        library.parent.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent.parent) as work:
-            made = _compile(sdk, tools, Path(work))
-            _publish(made, library)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _turn(folder / "lock"):
+            if force or not library.is_file():
+                _build(sdk, tools, library, say)
     except OSError as error:
-        msg = (
-            f"cannot write the native driver to {library.parent} ({error.strerror}); set EDGE_RUNTIME_CACHE to a folder"
-        )
+        msg = f"cannot write the native driver to {folder} ({error.strerror}); set EDGE_RUNTIME_CACHE to a folder"
         raise NativeBuildError(msg) from error
     return library
+
+
+def _build(sdk: Sdk, tools: _Tools, library: Path, say: Callable[[str], None] | None) -> None:
+    if say:
+        say(f"building the native driver for executorch {sdk.version}, once ...")
+    with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent.parent) as work:
+        _publish(_compile(sdk, tools, Path(work)), library)
+
+
+@contextlib.contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Wait for other builders; the system ends the lock of one that died."""
+    with path.open("w") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: build side by side
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)

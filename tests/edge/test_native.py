@@ -247,7 +247,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_two_processes_build_at_once_and_a_third_finds_it(cache: Path) -> None:
-    """Both succeed, one library remains, nothing half-made is left, and no later call builds."""
+    """One builds while the other waits, one library remains, nothing half-made is left, and no later call builds."""
     pytest.importorskip("executorch")
     command = [sys.executable, "-m", "edge_runtime.native.build", "--json"]
     both = [subprocess.Popen(command, cwd=REPOSITORY, stdout=-1, stderr=-1, text=True) for _ in range(2)]
@@ -255,7 +255,8 @@ def test_two_processes_build_at_once_and_a_third_finds_it(cache: Path) -> None:
     assert [process.returncode for process in both] == [0, 0], answers
     found = [json.loads(out)["library"] for out, _ in answers]
     assert found[0] == found[1] == str(build.library_path(build.find_sdk()))
-    assert [path.name for path in (cache / "native").iterdir()] == [Path(found[0]).parent.name]
+    assert {path.name for path in (cache / "native").iterdir()} == {Path(found[0]).parent.name, "lock"}
+    assert "".join(err for _, err in answers).count("building") == 1
     assert [path.name for path in Path(found[0]).parent.iterdir()] == [build.LIBRARY]
     said: list[str] = []
     assert build.ensure(say=said.append) == Path(found[0])
@@ -364,7 +365,7 @@ def test_a_failing_compiler_is_quoted_and_leaves_nothing(
     assert first.startswith("building the native driver for executorch")
     assert len(rest) == 1
     assert rest[0].startswith("error: building the native driver failed: ")
-    assert list((cache / "native").iterdir()) == []
+    assert [path.name for path in (cache / "native").iterdir()] == ["lock"]
 
 
 def test_a_build_that_hangs_or_cannot_be_written_is_an_error(
