@@ -15,6 +15,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import canonical_json, file_sha256, sha256, version_digest
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.order import epoch_order
 
 MAX = float(np.finfo(np.float32).max)
 FINITE = st.floats(-MAX, MAX, width=32)
@@ -98,3 +99,14 @@ def test_canonical_json_refuses_nan() -> None:
     assert canonical_json({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'.encode()
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json(float("nan"))
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 1000), st.integers(0, 300))
+@example(2**64 - 1, 0, 300)
+def test_an_epoch_takes_each_example_once(seed: int, epoch: int, count: int) -> None:
+    """A permutation, the same each time, and the device trains by it."""
+    from edge_runtime import data
+
+    order = epoch_order(seed, epoch, count)
+    assert sorted(order.tolist()) == list(range(count))
+    assert order.tolist() == data.epoch_order(seed, epoch, count).tolist()

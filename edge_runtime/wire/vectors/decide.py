@@ -17,6 +17,7 @@ from edge_runtime.wire.digests import canonical_json, sha256, version_digest
 from edge_runtime.wire.errors import FederationError, WireError, code_name
 from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.manifest import Manifest
+from edge_runtime.wire.order import epoch_order
 from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.topics import RETAINED, parse
 from edge_runtime.wire.vectors.case import Case
@@ -120,6 +121,11 @@ def _bank(data: bytes, layers: list[int], **sizes: int) -> Meaning:
     return {"digest": bank.digest().hex(), "head": bank.head.tolist(), "mean": bank.mean.tolist()}
 
 
+def _epoch_order(data: bytes, seed: str, epoch: int, count: int) -> Meaning:
+    del data
+    return {"order": epoch_order(int(seed), epoch, count).tolist()}
+
+
 def _topic(data: bytes) -> Meaning:
     found = parse(data.decode())
     retained = found.topic in RETAINED
@@ -145,6 +151,7 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "BlockLayout": _layout,
     "BankShape": _bank_shape,
     "Bank": _bank,
+    "EpochOrder": _epoch_order,
     "Topic": _topic,
     "Manifest": _manifest,
 }

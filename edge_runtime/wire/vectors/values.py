@@ -31,6 +31,7 @@ def cases() -> Iterator[Case]:
     yield from _read_int8()
     yield from _written()
     yield from _digests()
+    yield from _orders()
 
 
 def _read(  # noqa: PLR0917 - one line for a case
@@ -134,3 +135,27 @@ def _digests() -> Iterator[Case]:
     version = {"digest": hashlib.sha256(a + b + c).hexdigest()}
     comment = "sorted as numbers (255 before 256), not as the bytes that they are written in"
     yield Case("VersionDigest", "accept_unsorted", c + b + a, "ACCEPT", comment, meaning=version)
+
+
+def _splitmix(state: int) -> int:
+    """Return splitmix64 as it is published, in whole numbers; of 0 it is E220A8397B1DCDAF."""
+    z = (state + 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+def _orders() -> Iterator[Case]:
+    named = {
+        "none": (0, 0, 0, "no example"),
+        "one": (5, 3, 1, "one example"),
+        "seed_0": (0, 0, 10, "the first epoch of seed 0"),
+        "epoch_1": (0, 1, 10, "the next epoch has another order"),
+        "seed_largest": (2**64 - 1, 2, 40, "the sum goes round past 64 bits"),
+        "negative_as_signed": (2**63, 0, 33, "keys are compared as unsigned numbers"),
+    }
+    for name, (seed, epoch, count, comment) in named.items():
+        start = _splitmix(seed) + _splitmix(epoch)
+        order = sorted(range(count), key=lambda place, start=start: _splitmix((start + place) % 2**64))  # type: ignore[misc]
+        context = {"seed": str(seed), "epoch": epoch, "count": count}
+        yield Case("EpochOrder", f"accept_{name}", b"", "ACCEPT", comment, context, {"order": order})
