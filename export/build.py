@@ -1,0 +1,146 @@
+"""`python -m export.build --device pixel8`: compile a backbone into a device package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from edge_runtime.wire.errors import FederationError
+from export import cache
+from export.config import ExportConfig, read_labels
+from export.errors import ConfigError
+from export.pipeline import Built, build_package
+from export.profiles import known, load_profile
+from export.report import as_json, print_table
+
+EXAMPLES = """examples:
+  python -m export.build --device pixel8
+  python -m export.build --device lowend-phone --data my.csv --out packages/small
+  python -m export.build --device raspberrypi5 --model ./my-bert --labels spam,ham --gate topk --top-k 2
+  python -m export.build --list-devices
+
+exit codes: 0 done, 1 the work failed (one line on stderr says why), 2 bad usage"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = argparse.ArgumentParser(
+        prog="python -m export.build",
+        description="Compile a pretrained text encoder and a bank of trainable sparse experts into a package that a"
+        " device runs and trains with ExecuTorch.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--device", metavar="NAME", help="device profile (see --list-devices), or the path of a TOML file")
+    made.add_argument("--list-devices", action="store_true", help="list the device profiles and their budgets, and stop")
+    made.add_argument("--model", metavar="DIR|ID", help="Hugging Face folder or hub id (default: all-MiniLM-L6-v2 from pip)")
+    source = made.add_mutually_exclusive_group()
+    source.add_argument("--labels", metavar="A,B|FILE", help="label names joined by commas, or a file with one a line")
+    source.add_argument("--data", metavar="CSV", type=Path, help="take the labels from a CSV with the columns text,label")
+    bank = made.add_argument_group("experts")
+    bank.add_argument("--experts", type=int, default=8, metavar="M", help="experts in each adapted layer (default 8)")
+    bank.add_argument("--train-slots", type=int, metavar="N", help="experts trained at a time (default: what the budget allows)")
+    bank.add_argument(
+        "--held", choices=("all", "slots"), default="all", help="run all experts, or only those trained (default all)"
+    )
+    bank.add_argument("--rank", type=int, default=8, metavar="R", help="rank of an expert (default 8)")
+    bank.add_argument("--shared-rank", type=int, default=8, metavar="R", help="rank of the always-on expert; 0: none (default 8)")
+    bank.add_argument("--gate", choices=("soft", "topk"), default="soft", help="how experts are mixed (default soft)")
+    bank.add_argument("--top-k", type=int, default=2, metavar="K", help="experts for a token with --gate topk (default 2)")
+    bank.add_argument("--layers", default="all", metavar="WHICH", help="adapted layers: all, last:N or 0,3,5 (default all)")
+    program = made.add_argument_group("program")
+    program.add_argument("--seq-len", type=int, metavar="S", help="tokens of a text (default: the profile's)")
+    program.add_argument("--batch-size", type=int, metavar="B", help="texts in a step (default: the profile's, or what fits)")
+    program.add_argument("--quantize", choices=("int8", "none"), default="int8", help="frozen weights (default int8)")
+    output = made.add_argument_group("output")
+    output.add_argument("--out", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)")
+    output.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    output.add_argument("--cache-dir", type=Path, metavar="DIR", help="of compiled programs (default: the XDG cache folder)")
+    output.add_argument("--no-cache", action="store_true", help="compile even what was compiled before")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    usage = parser()
+    options = usage.parse_args(arguments)
+    if options.list_devices:
+        return _list_devices(as_object=options.json)
+    if not options.device:
+        usage.error(f"--device is needed; known: {', '.join(known())}")
+    try:
+        built = _build(_config(options))
+    except ConfigError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    except FederationError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("export: interrupted; nothing was written", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"export: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(as_json(built)))
+    else:
+        print_table(built, Console())
+        print(f"done: {built.package.folder}")
+    return 0
+
+
+def _config(options: argparse.Namespace) -> ExportConfig:
+    profile = load_profile(options.device)
+    return ExportConfig(
+        device=options.device,
+        model=options.model,
+        labels=read_labels(options.labels, options.data),
+        out=options.out or Path("packages") / profile.name,
+        experts=options.experts,
+        train_slots=options.train_slots,
+        held=options.held,
+        rank=options.rank,
+        shared_rank=options.shared_rank,
+        gate=options.gate,
+        top_k=options.top_k,
+        layers=options.layers,
+        seq_len=options.seq_len,
+        batch_size=options.batch_size,
+        quantize=options.quantize,
+        cache_dir=None if options.no_cache else options.cache_dir or cache.default_folder(),
+    )
+
+
+def _build(config: ExportConfig) -> Built:
+    """Build with a spinner on a terminal, plain lines elsewhere; both on stderr."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return build_package(config, lambda stage: print(f"export: {stage}", file=sys.stderr, flush=True))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("plan", total=None)
+        return build_package(config, lambda stage: bar.update(task, description=stage))
+
+
+def _list_devices(*, as_object: bool) -> int:
+    profiles = [load_profile(name) for name in known()]
+    if as_object:
+        print(json.dumps([profile.to_dict() for profile in profiles]))
+        return 0
+    for profile in profiles:
+        budget = profile.budget
+        print(
+            f"{profile.name:14} {profile.title}: {budget.memory_mib:.0f} MiB memory, {budget.storage_mb:.0f} MB storage,"
+            f" {budget.bytes_up / 1e6:.2f} MB up and {budget.bytes_down / 1e6:.1f} MB down a round, {profile.compute.threads} threads"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

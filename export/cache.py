@@ -1,0 +1,86 @@
+"""Content-addressed cache of compiled programs: what was compiled once for one profile serves all that share it.
+
+The key covers everything that determines a program: the backbone's digest, the sizes, the methods, quantization, the
+versions of the compilers, and the bytes of our own export code. An entry is a folder, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
+
+COMPILERS: Final = ("torch", "executorch", "transformers", "onnx")
+RECORD: Final = "record.json"
+_COMPILING: Final = (
+    "adapters", "compile", "families", "frozen", "graft", "joint_graph", "lowering", "measure", "onnx_inference", "proof",
+    "quantize", "reference", "rewrite", "step", "backbone",
+)  # fmt: skip
+
+
+def default_folder() -> Path:
+    """Return the cache folder of the XDG base directory specification."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    return root / "edge-experts" / "programs"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the compilers."""
+    return {name: metadata.version(name) for name in COMPILERS}
+
+
+def code_digest() -> str:
+    """Return a digest over those modules of export that shape a program."""
+    digest = hashlib.sha256()
+    for name in _COMPILING:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def cache_key(request: dict[str, Any]) -> str:
+    """Return the key of a request (plain values), with the versions and our code's digest added."""
+    return sha256(canonical_json({"request": request, "versions": versions(), "code": code_digest()})).hex()
+
+
+def lookup(folder: Path, key: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return an entry's folder and record, or None when there is none or it is damaged."""
+    entry = folder / key
+    try:
+        record = json.loads((entry / RECORD).read_text())
+        whole = all(file_sha256(entry / name) == digest for name, digest in record["files"].items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return (entry, record) if whole else None
+
+
+def store(folder: Path, key: str, files: dict[str, Path], record: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Add an entry; ``files`` are moved into it. An entry of the same key is replaced.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    try:
+        digests = {}
+        for name, source in files.items():
+            target = fresh / name
+            shutil.move(source, target)
+            digests[name] = file_sha256(target)
+        whole = {**record, "files": digests}
+        (fresh / RECORD).write_text(json.dumps(whole, indent=1))
+        entry = folder / key
+        if entry.exists():
+            shutil.rmtree(entry)
+        fresh.rename(entry)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return entry, whole

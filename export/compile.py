@@ -1,0 +1,59 @@
+"""Compile methods: graft, trace, rewrite, quantize, lower. The whole way from a backbone to program bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from torch import nn
+
+from export.families import Family
+from export.graft import Graft
+from export.joint_graph import sample_inputs, trace
+from export.lowering import Lowered, export_graph, lower
+from export.quantize import lower_frozen_linears
+from export.rewrite import drop_unread, fold_constants, simplify
+from export.shapes import MethodShape, ModelShape, input_ports
+from export.step import build_step
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ProgramRequest:
+    """Everything that determines a program besides the backbone's weights.
+
+    Args:
+        model: sizes shared by all methods.
+        adapted: numbers of the L adapted layers.
+        methods: one for each tier, and the inference.
+        int8: quantize the frozen linears and the embedding table.
+    """
+
+    model: ModelShape
+    adapted: tuple[int, ...]
+    methods: tuple[MethodShape, ...]
+    int8: bool
+
+
+def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest, progress: Progress) -> Lowered:
+    """Return the lowered program; ``backbone`` is changed in place (see ``graft``).
+
+    Raises:
+        LoweringError: when the result is not what it must be.
+    """
+    graft = Graft(backbone, family, request.adapted, quantize_embedding=request.int8)
+    exported = {}
+    for method in request.methods:
+        inputs = sample_inputs(input_ports(request.model, method))
+        progress(f"trace {method.name}")
+        module = trace(build_step(graft, request.model, method), inputs)
+        progress(f"rewrite {method.name}")
+        fold_constants(module)
+        simplify(module)
+        lower_frozen_linears(module, int8=request.int8)
+        drop_unread(module)
+        progress(f"export {method.name}")
+        exported[method.name] = export_graph(module, inputs)
+    return lower(exported, progress)

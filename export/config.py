@@ -1,0 +1,173 @@
+"""What the user asked for, checked; every fault is reported in one message."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from export.errors import ConfigError
+
+DEFAULT_LABELS: Final = Path(__file__).parent / "labels" / "assistant.txt"
+LABEL_COLUMN: Final = "label"
+TEXT_COLUMN: Final = "text"
+LABEL_BYTES: Final = 200
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """One run of export.
+
+    Args:
+        device: name of a profile, or path of a TOML file.
+        model: folder or hub id of the backbone; None for MiniLM.
+        labels: C label names in order.
+        out: folder of the package.
+        experts: M.
+        train_slots: m; None lets the planner choose from the profile's budget.
+        held: ``all`` or ``slots``.
+        rank: r.
+        shared_rank: rs.
+        gate: ``soft`` or ``topk``.
+        top_k: k (top-k only).
+        layers: ``all``, ``last:N`` or numbers.
+        seq_len: S; None takes the profile's.
+        batch_size: B; None takes the profile's.
+        quantize: ``int8`` or ``none``.
+        cache_dir: of lowered programs; None for no cache.
+
+    Raises:
+        ConfigError: naming every fault.
+    """
+
+    device: str
+    model: str | None
+    labels: tuple[str, ...]
+    out: Path
+    experts: int = 8
+    train_slots: int | None = None
+    held: str = "all"
+    rank: int = 8
+    shared_rank: int = 8
+    gate: str = "soft"
+    top_k: int = 2
+    layers: str = "all"
+    seq_len: int | None = None
+    batch_size: int | None = None
+    quantize: str = "int8"
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    def _faults(self) -> list[str]:
+        found = [
+            f"--{name.replace('_', '-')} {value}: must be between {low} and {high}"
+            for name, value, low, high in (
+                ("experts", self.experts, 1, 256),
+                ("train_slots", self.train_slots, 1, self.experts),
+                ("rank", self.rank, 1, 256),
+                ("shared_rank", self.shared_rank, 0, 1024),
+                ("seq_len", self.seq_len, 4, 4096),
+                ("batch_size", self.batch_size, 1, 1024),
+            )
+            if value is not None and not low <= value <= high
+        ]
+        held = self.experts if self.held == "all" else self.train_slots
+        if self.gate == "topk" and not 1 <= self.top_k <= (held or self.experts):
+            found.append(f"--top-k {self.top_k}: must be between 1 and the {held or self.experts} experts held")
+        found += label_faults(self.labels)
+        return found
+
+    @property
+    def routed(self) -> int | None:
+        """K in top-k mode, None with soft gates."""
+        return self.top_k if self.gate == "topk" else None
+
+
+def label_faults(labels: tuple[str, ...]) -> list[str]:
+    """Return what is wrong with a list of labels."""
+    found = []
+    if len(labels) < 2:
+        found.append(f"{len(labels)} label(s): a classifier needs at least 2")
+    doubled = sorted({label for label in labels if labels.count(label) > 1})
+    if doubled:
+        found.append(f"labels given twice: {', '.join(doubled[:5])}")
+    bad = [label for label in labels if not label or not label.isprintable() or len(label.encode()) > LABEL_BYTES]
+    if bad:
+        found.append(f"label {bad[0]!r} is empty, not printable or over {LABEL_BYTES} bytes")
+    return found
+
+
+def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
+    """Return the numbers of the adapted layers for ``all``, ``last:N`` or ``0,3,5`` in a backbone of ``depth`` layers.
+
+    Raises:
+        ConfigError: saying what is allowed.
+    """
+    if text == "all":
+        return tuple(range(depth))
+    try:
+        if text.startswith("last:"):
+            count = int(text.removeprefix("last:"))
+            chosen = tuple(range(depth - count, depth)) if 1 <= count <= depth else ()
+        else:
+            numbers = [int(part) for part in text.split(",")]
+            distinct = len(set(numbers)) == len(numbers) and all(0 <= number < depth for number in numbers)
+            chosen = tuple(sorted(numbers)) if distinct else ()
+    except ValueError:
+        chosen = ()
+    if not chosen:
+        raise ConfigError(
+            f"--layers {text}: expected all, last:N with N from 1 to {depth}, or distinct numbers from 0 to {depth - 1} like 0,3,5"
+        )
+    return chosen
+
+
+def read_labels(labels: str | None, data: Path | None) -> tuple[str, ...]:
+    """Return the labels from ``--labels`` (a file with one a line, or names joined by commas), from the column of a
+    CSV, or the default list.
+
+    Raises:
+        ConfigError: saying which file lacks what.
+    """
+    if labels is not None:
+        path = Path(labels)
+        names = _lines(path) if path.is_file() else [part.strip() for part in labels.split(",")]
+        return tuple(names)
+    if data is not None:
+        return labels_of_csv(data)
+    if not DEFAULT_LABELS.is_file():
+        raise ConfigError("no labels: give --labels a,b,c or --data FILE.csv with the columns text,label")
+    return tuple(_lines(DEFAULT_LABELS))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"labels file {path} cannot be read: {error}") from error
+
+
+def labels_of_csv(path: Path) -> tuple[str, ...]:
+    """Return the distinct labels of a CSV ``text,label[,user]``, sorted.
+
+    Raises:
+        ConfigError: when the file cannot be read, lacks a column, or is empty.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            missing = [name for name in (TEXT_COLUMN, LABEL_COLUMN) if name not in columns]
+            if missing:
+                raise ConfigError(f"--data {path}: no column {' and '.join(missing)}; found {', '.join(columns) or 'nothing'}; expected text,label")
+            found = sorted({(row[LABEL_COLUMN] or "").strip() for row in reader} - {""})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"--data {path} cannot be read: {error}") from error
+    if not found:
+        raise ConfigError(f"--data {path} has no rows with a label")
+    return tuple(found)

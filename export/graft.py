@@ -1,0 +1,129 @@
+"""Graft experts onto a stock Hugging Face model: one mechanism, one table row for each family.
+
+Every ``nn.Linear``, layer norm, GELU and embedding is replaced by its frozen stand-in (``frozen``). Then, in each
+adapted layer, two taps are set: one reads the feed-forward's input and runs the experts, the other adds their result to
+the feed-forward's output. The model's own forward is never rewritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.adapters import Balance, LayerBank, Mixture, mixture
+from export.families import Family
+from export.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
+
+
+@dataclass
+class Traffic:
+    """What the taps read and leave behind during one forward.
+
+    Args:
+        banks: parameters by place among the adapted layers.
+        balances: inputs of the auxiliary loss by place; empty in soft mode.
+        share: [1, N] weights of the mean over real tokens.
+        top_k: k, or None for soft gates.
+    """
+
+    banks: list[LayerBank]
+    balances: list[Balance]
+    share: Tensor
+    top_k: int | None
+    mixtures: dict[int, Mixture] = field(default_factory=dict)
+
+
+class _Entry(nn.Module):
+    """Reads the feed-forward's input, runs the layer's experts on it, and passes it on."""
+
+    def __init__(self, inner: nn.Module, place: int, graft: Graft) -> None:
+        super().__init__()
+        self.inner = inner
+        self._place = place
+        self._graft = graft
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Call the wrapped module unchanged."""
+        traffic = self._graft.traffic
+        if traffic is not None:
+            place = self._place
+            balance = traffic.balances[place] if traffic.balances else None
+            flat = x.reshape(-1, x.shape[-1])
+            traffic.mixtures[place] = mixture(flat, traffic.banks[place], traffic.share, traffic.top_k, balance)
+        return self.inner(x, *args, **kwargs)
+
+
+class _Exit(nn.Module):
+    """Adds what the layer's experts made to the feed-forward's output."""
+
+    def __init__(self, inner: nn.Module, place: int, graft: Graft) -> None:
+        super().__init__()
+        self.inner = inner
+        self._place = place
+        self._graft = graft
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Call the wrapped module and add [B, S, d]."""
+        out = self.inner(*args, **kwargs)
+        traffic = self._graft.traffic
+        return out if traffic is None else out + traffic.mixtures[self._place].out.reshape(out.shape)
+
+
+class Graft:
+    """A stock model with frozen stand-ins and taps.
+
+    Args:
+        model: a Hugging Face model that returns ``last_hidden_state``; changed in place.
+        family: its row in the table of families.
+        layers: numbers of the layers that get experts, ascending.
+        quantize_embedding: keep the table of word embeddings as int8.
+    """
+
+    def __init__(self, model: nn.Module, family: Family, layers: tuple[int, ...], *, quantize_embedding: bool) -> None:
+        self.family = family
+        self.model = model
+        self.traffic: Traffic | None = None
+        replace(model, nn.Linear, FrozenLinear)
+        replace(model, nn.LayerNorm, FrozenLayerNorm)
+        for kind in _gelu_kinds():
+            replace(model, kind, lambda _: Gelu())
+        table = model.get_submodule(family.lookup)
+        model.set_submodule(family.lookup, FrozenEmbedding(table, quantize=quantize_embedding))  # type: ignore[arg-type]
+        stack = model.get_submodule(family.stack)
+        for place, number in enumerate(layers):
+            layer = stack.get_submodule(str(number))
+            # The exit first: in families where both are one module it becomes the inner of the entry.
+            layer.set_submodule(family.exit, _Exit(layer.get_submodule(family.exit), place, self))
+            layer.set_submodule(family.entry, _Entry(layer.get_submodule(family.entry), place, self))
+
+    def hidden(self, ids: Tensor, mask: Tensor, traffic: Traffic | None) -> Tensor:
+        """Return the last hidden state [B, S, d] for ids [B, S] and mask [B, S] (1 token, 0 padding)."""
+        self.traffic = traffic
+        # Padding stands at the end, so positions are the same for every text, and a constant to the tracer.
+        first = int(self.model.config.pad_token_id or 0) + 1 if self.family.after_padding else 0
+        positions = torch.arange(first, first + ids.shape[1]).unsqueeze(0)
+        blocked = (mask - 1.0).reshape(mask.shape[0], 1, 1, mask.shape[1]) * 1e4
+        try:
+            found: Tensor = self.model(input_ids=ids, attention_mask=blocked, position_ids=positions).last_hidden_state
+        finally:
+            self.traffic = None
+        return found
+
+
+def replace(module: nn.Module, kind: type[nn.Module], factory: Callable[[Any], nn.Module]) -> None:
+    """Replace every child of exactly or below ``kind`` by ``factory(child)``, in place, at any depth."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, kind):
+            setattr(module, name, factory(child))
+        else:
+            replace(child, kind, factory)
+
+
+def _gelu_kinds() -> list[type[nn.Module]]:
+    from transformers.activations import GELUActivation  # noqa: PLC0415 - heavy
+
+    return [GELUActivation, nn.GELU]

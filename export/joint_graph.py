@@ -1,0 +1,35 @@
+"""Trace a step, gradients and optimizer included, into one graph of ATen operations.
+
+``make_fx`` runs the function on real tensors: whatever depends on frozen tensors only (position embeddings, masks of
+ones) is computed here and becomes a constant.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch._decomp import core_aten_decompositions
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from export.shapes import Port
+from export.step import Function
+
+
+def sample_inputs(ports: tuple[Port, ...], seed: int = 0) -> tuple[Tensor, ...]:
+    """Return plausible inputs of a method: they are shapes to the tracer, and their values never enter the graph."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for port in ports:
+        if port.dtype == "int64":
+            made.append(torch.randint(1, 100, port.shape, generator=generator))
+        elif port.name in {"mask", "gate_scale", "update_mask"}:
+            made.append(torch.ones(port.shape))
+        else:
+            made.append(torch.rand(port.shape, generator=generator) * 0.02)
+    return tuple(made)
+
+
+def trace(step: Function, inputs: tuple[Tensor, ...]) -> GraphModule:
+    """Return the graph of ``step``: placeholders in the order of its inputs, frozen tensors as attributes."""
+    return make_fx(step, decomposition_table=core_aten_decompositions())(*inputs)

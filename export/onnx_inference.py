@@ -1,0 +1,140 @@
+"""The gateway's program: the same inference as ONNX, the bank as inputs, any number of texts of any length.
+
+The frozen weights are those that an int8 program holds, stored as int8 with ``DequantizeLinear``: the gateway judges
+the model that devices run, and the file is a quarter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from edge_runtime.wire.bank import Bank
+from export.families import Family
+from export.reference import Reference, quantize_in_place
+from export.shapes import ModelShape
+
+OPSET = 18
+_SMALLEST = 1 << 14
+"""Values of the smallest weight that is worth storing as int8."""
+
+
+class _Inference(nn.Module):
+    """Positional arguments in the order of the ONNX program's inputs."""
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__()
+        self.reference = reference
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """Map bank tensors, ids [N, T] and mask [N, T] to probabilities [N, C]."""
+        names = [name for name in input_names(self.reference.model) if name not in ("ids", "mask")]
+        bank = dict(zip(names, given[:-2], strict=True))
+        bank["gate_scale"] = torch.ones(bank["experts"].shape[:2])
+        return torch.softmax(self.reference.logits(bank, given[-2], given[-1]), dim=-1)
+
+
+def input_names(model: ModelShape) -> tuple[str, ...]:
+    """Return the names of the program's inputs, in order."""
+    return ("experts", *(("shared",) if model.shared_rank else ()), "head", "mean", "ids", "mask")
+
+
+def write_onnx(
+    backbone: nn.Module, family: Family, adapted: tuple[int, ...], model: ModelShape, *, int8: bool, path: Path
+) -> None:
+    """Export a stock backbone (changed in place) and check the file with onnx's own checker."""
+    if int8:
+        quantize_in_place(backbone, family)
+    module = _Inference(Reference(backbone, family, adapted, model)).eval()
+    texts = (3, 7)
+    shapes = {
+        "experts": (model.layers, model.experts, model.block),
+        "shared": (model.layers, model.shared_block),
+        "head": (model.head,),
+        "mean": (model.width,),
+    }
+    names = input_names(model)
+    given = [torch.zeros(shapes[name]) for name in names[:-2]]
+    given += [torch.ones(texts, dtype=torch.int64), torch.ones(texts)]
+    axes = {0: torch.export.Dim("texts", max=4096), 1: torch.export.Dim("tokens", max=512)}
+    dynamic = tuple(axes if name in ("ids", "mask") else None for name in names)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            tuple(given),
+            dynamo=True,
+            input_names=list(names),
+            output_names=["probabilities"],
+            dynamic_shapes=(dynamic,),
+            opset_version=OPSET,
+        )
+    assert program is not None  # noqa: S101 - a program is returned when no file is given
+    proto = program.model_proto
+    if int8:
+        _store_int8(proto)
+    for place in (*proto.graph.node, *proto.graph.value_info):
+        place.doc_string = ""
+        del place.metadata_props[:]
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(path))
+
+
+def _store_int8(proto: onnx.ModelProto) -> None:
+    """Replace float32 weights that are exactly int8 times a scale along one axis by int8 and a DequantizeLinear."""
+    graph = proto.graph
+    for place, tensor in enumerate(list(graph.initializer)):
+        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) != 2:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.size < _SMALLEST:
+            continue
+        for axis in (0, 1):
+            levels, scales = _levels(values, axis)
+            if np.allclose(levels * np.expand_dims(scales, 1 - axis), values, rtol=1e-6, atol=0):
+                _replace(graph, place, tensor.name, levels.astype(np.int8), scales, axis)
+                break
+
+
+def _levels(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    scales = np.maximum(np.abs(values).max(axis=1 - axis), 1e-8).astype(np.float32) / np.float32(127)
+    return np.clip(np.rint(values / np.expand_dims(scales, 1 - axis)), -127, 127).astype(np.float32), scales
+
+
+def _replace(graph: onnx.GraphProto, place: int, name: str, levels: np.ndarray, scales: np.ndarray, axis: int) -> None:
+    graph.initializer[place].CopyFrom(numpy_helper.from_array(levels, f"{name}.int8"))
+    graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
+    node = helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [name], axis=axis)
+    graph.node.insert(0, node)
+
+
+def agreement(path: Path, bank: Bank, ids: Tensor, mask: Tensor) -> np.ndarray:
+    """Run the program by onnxruntime: probabilities [N, C]."""
+    import onnxruntime  # noqa: PLC0415 - heavy
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    tensors = {"experts": bank.experts, "shared": bank.shared, "head": bank.head, "mean": bank.mean}
+    wanted = {entry.name for entry in session.get_inputs()}
+    feeds = {name: array for name, array in tensors.items() if name in wanted}
+    (found,) = session.run(["probabilities"], {**feeds, "ids": ids.numpy(), "mask": mask.numpy()})
+    return np.asarray(found)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -1,0 +1,224 @@
+"""Predict what a program costs a device, and choose the largest one that fits. Pure: numbers in, numbers out.
+
+Axes: L adapted layers, D all layers, M experts, m trained and f frozen slots, H = m + f, r rank, rs shared rank,
+d width, I inner width, h heads, C labels, B batch, S sequence length, N = B * S tokens.
+
+The model is stated here so that a refusal can be checked by hand; its two constants were fitted to programs that
+``export`` lowered (tests hold prediction and measurement together).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from export.errors import BudgetError
+from export.profiles import DeviceProfile
+from edge_runtime.wire.manifest import Cost
+
+MIB: Final = 2**20
+PROGRAM_BYTES: Final = 1_200_000
+"""Graphs of a training and an inference method, beside their weights."""
+TOKENIZER_BYTES: Final = 700_000
+"""tokenizer.json and manifest.json."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a backbone and of the bank on it.
+
+    Args:
+        vocabulary: rows of the embedding table.
+        adapted: L.
+        lowest: number of the lowest adapted layer; below it nothing is differentiated.
+    """
+
+    width: int
+    depth: int
+    inner: int
+    heads: int
+    vocabulary: int
+    adapted: int
+    lowest: int
+    experts: int
+    rank: int
+    shared_rank: int
+    labels: int
+    int8: bool
+
+    @property
+    def block(self) -> int:
+        """P, values of an expert."""
+        return 2 * (self.rank + 1) * self.width + self.rank
+
+    @property
+    def shared_block(self) -> int:
+        """Ps, values of a shared expert."""
+        return (2 * self.shared_rank + 1) * self.width + self.shared_rank if self.shared_rank else 0
+
+    @property
+    def head(self) -> int:
+        """Values of the head."""
+        return self.labels * (self.width + 1)
+
+    @property
+    def frozen_weights(self) -> int:
+        """Weights of the frozen linears of one layer: query, key, value, output, and the feed-forward's two."""
+        return 4 * self.width**2 + 2 * self.width * self.inner
+
+    @property
+    def bank_bytes(self) -> int:
+        """Bytes of the whole bank."""
+        return 4 * (self.adapted * (self.experts * self.block + self.shared_block) + self.head + self.width)
+
+
+@dataclass(frozen=True)
+class TierShape:
+    """m, f, S and B of a training program."""
+
+    trained: int
+    frozen: int
+    sequence: int
+    batch: int
+
+
+def storage_bytes(sizes: Sizes) -> int:
+    """Return the bytes of a package without its gateway part.
+
+    Each frozen weight is stored twice where a gradient passes it: along the forward's and the backward's channels.
+    """
+    each = 1 if sizes.int8 else 4
+    passes = sizes.depth + (sizes.depth - sizes.lowest)
+    linears = passes * sizes.frozen_weights * each
+    table = sizes.vocabulary * (sizes.width * each + (4 if sizes.int8 else 0))
+    return linears + table + sizes.bank_bytes + PROGRAM_BYTES + TOKENIZER_BYTES
+
+
+def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes of the buffers that a training step plans: what the backward reads, kept for each layer.
+
+    For each token and differentiated layer: seven rows of d (inputs of norms and projections, and their results), one
+    of I (the GELU's argument), S probabilities for each head, and four rows of the experts' units.
+    """
+    tokens = tier.batch * tier.sequence
+    units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
+    row = 7 * sizes.width + sizes.inner + sizes.heads * tier.sequence + 4 * units
+    kept = tokens * row * (sizes.depth - sizes.lowest)
+    passing = tokens * (2 * sizes.inner + 6 * sizes.width + 2 * sizes.heads * tier.sequence)
+    return 4 * (kept + passing)
+
+
+def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
+    """Return the peak resident bytes of a training process.
+
+    XNNPACK packs the frozen weights into copies of its own, so they count twice; inputs and outputs of a step (values
+    and both moments) count twice as well.
+    """
+    values = sizes.adapted * (tier.trained * sizes.block + sizes.shared_block) + sizes.head
+    state = 4 * (2 * 3 * values + sizes.adapted * tier.frozen * sizes.block)
+    return runtime_bytes + 2 * storage_bytes(sizes) + activation_bytes(sizes, tier) + state
+
+
+def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
+    """Return the time of a training step: frozen GEMMs, run-time GEMMs, and elementwise passes, one after another."""
+    tokens = tier.batch * tier.sequence
+    differentiated = sizes.depth - sizes.lowest
+    frozen = tokens * sizes.frozen_weights * (sizes.depth + differentiated)
+    attention = tokens * tier.sequence * sizes.width * (2 * sizes.depth + 4 * differentiated)
+    units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
+    experts = 5 * tokens * units * sizes.width * sizes.adapted
+    passes = 4 * tokens * (
+        sizes.depth * (12 * sizes.width + 4 * sizes.inner + 6 * sizes.heads * tier.sequence)
+        + differentiated * (24 * sizes.width + 20 * sizes.inner + 10 * sizes.heads * tier.sequence)
+    )
+    compute = profile.compute
+    frozen_rate = compute.int8_gmac_s if sizes.int8 else compute.fp32_gmac_s
+    return (
+        frozen / (frozen_rate * 1e9)
+        + (attention + experts) / (compute.fp32_gmac_s * 1e9)
+        + passes / (compute.memory_gb_s * 1e9)
+    )
+
+
+def round_bytes(sizes: Sizes, trained: int) -> tuple[int, int]:
+    """Return (up, down) of a round in float32: trained and shared experts and the head up, the whole bank down."""
+    up = 4 * (sizes.adapted * (trained * sizes.block + sizes.shared_block) + sizes.head)
+    return up, sizes.bank_bytes
+
+
+def predict(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> Cost:
+    """Return what a tier will cost a device."""
+    up, down = round_bytes(sizes, tier.trained)
+    runtime = int(profile.defaults.runtime_mib * MIB)
+    return Cost(
+        memory_mib=round(memory_bytes(sizes, tier, runtime) / MIB, 1),
+        step_ms=round(1e3 * step_seconds(sizes, tier, profile), 1),
+        storage_mb=round(storage_bytes(sizes) / 1e6, 1),
+        bytes_up=up,
+        bytes_down=down,
+    )
+
+
+def excesses(cost: Cost, profile: DeviceProfile) -> list[str]:
+    """Return, for each budget that a cost exceeds, a phrase with both numbers."""
+    budget = profile.budget
+    seconds = cost.step_ms * profile.defaults.steps_per_round / 1e3
+    table = (
+        ("memory", cost.memory_mib, budget.memory_mib, "MiB"),
+        ("storage", cost.storage_mb, budget.storage_mb, "MB"),
+        ("upload", cost.bytes_up / 1e6, budget.bytes_up / 1e6, "MB a round"),
+        ("download", cost.bytes_down / 1e6, budget.bytes_down / 1e6, "MB a round"),
+        ("time", seconds, budget.round_seconds, "s a round"),
+    )
+    return [f"{name} {need:.4g} of {have:.4g} {unit}" for name, need, have, unit in table if need > have]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user fixed. ``trained`` None: the planner chooses; ``hold_all``: untrained experts run in frozen slots."""
+
+    trained: int | None
+    hold_all: bool
+    sequence: int
+    batch: int
+    fixed_batch: bool
+
+
+def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> tuple[TierShape, Cost]:
+    """Return the tier with most trained slots that fits, at the largest batch (halved down to 4 unless fixed).
+
+    Slots come before batch: a smaller batch costs time, fewer slots cost learning in every round.
+
+    Raises:
+        BudgetError: with the numbers of the smallest candidate when none fits.
+    """
+    slots = [wish.trained] if wish.trained else _slot_choices(sizes.experts)
+    batches = [wish.batch] if wish.fixed_batch else _halvings(wish.batch)
+    last: tuple[TierShape, Cost] | None = None
+    for trained in slots:
+        for batch in batches:
+            frozen = sizes.experts - trained if wish.hold_all else 0
+            tier = TierShape(trained, frozen, wish.sequence, batch)
+            last = tier, predict(sizes, tier, profile)
+            if not excesses(last[1], profile):
+                return last
+    assert last is not None  # noqa: S101 - there is at least one choice
+    tier, cost = last
+    raise BudgetError(
+        f"{profile.name}: nothing fits; even {tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence} needs "
+        + ", ".join(excesses(cost, profile))
+        + "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
+    )
+
+
+def _slot_choices(experts: int) -> list[int]:
+    return [count for count in (32, 16, 8, 4, 2, 1) if count < experts] if experts not in (1, 2, 4, 8, 16, 32) else [
+        count for count in (32, 16, 8, 4, 2, 1) if count <= experts
+    ]
+
+
+def _halvings(batch: int) -> list[int]:
+    found = [batch]
+    while found[-1] // 2 >= 4:
+        found.append(found[-1] // 2)
+    return found

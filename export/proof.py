@@ -1,0 +1,154 @@
+"""Proof that a lowered program computes what plain PyTorch computes: one step, every gradient, the optimizer.
+
+Axes: L adapted layers, m trained slots, P values of an expert, r rank, d width, C labels.
+
+Gradients are read from the program's own first moments: with moments of zero, m1' = (1 - beta1) * gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from export.errors import ProofError
+from export.measure import Measurement, run_method
+from export.reference import Reference
+from export.shapes import BETA1, BETA2, EPSILON, TRAINABLE, MethodShape, ModelShape, Port, input_ports, output_ports
+
+EXACT_LIMIT: Final = 1e-4
+"""Relative error of a gradient tensor without quantization."""
+INT8_LIMIT: Final = 0.15
+"""The same with int8 frozen linears."""
+OPTIMIZER_LIMIT: Final = 1e-5
+"""Relative error of the new values against AdamW computed from the program's own moments."""
+HYPER: Final = (4e-3, 4e-4, 0.01, 1 / (1 - BETA1), 1 / (1 - BETA2), 2e-3, 0.0, 0.0)
+"""First step: learning rates, weight decay, bias corrections."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Largest relative errors against eager PyTorch, and what the run cost."""
+
+    gradient_error: float
+    loss_error: float
+    optimizer_error: float
+    step_ms: float
+    gained_mib: float
+
+
+def proof_inputs(model: ModelShape, method: MethodShape, vocabulary: int, seed: int = 0) -> dict[str, Tensor]:
+    """Return inputs in a general position: U is not zero (or half of the gradients are), texts have padding."""
+    generator = torch.Generator().manual_seed(seed)
+    made: dict[str, Tensor] = {}
+    for port in input_ports(model, method):
+        made[port.name] = _proof_tensor(port, model, vocabulary, generator)
+    lengths = torch.randint(min(4, method.sequence), method.sequence + 1, (method.batch, 1), generator=generator)
+    made["mask"] = (torch.arange(method.sequence) < lengths).to(torch.float32)
+    made["ids"] = made["ids"] * made["mask"].to(torch.int64)
+    return made
+
+
+def _proof_tensor(port: Port, model: ModelShape, vocabulary: int, generator: torch.Generator) -> Tensor:
+    if port.name == "ids":
+        return torch.randint(1, vocabulary, port.shape, generator=generator)
+    if port.name == "labels":
+        chosen = torch.randint(0, model.labels, (port.shape[0],), generator=generator)
+        return torch.nn.functional.one_hot(chosen, model.labels).to(torch.float32)
+    if port.name == "hyper":
+        return torch.tensor(HYPER)
+    if port.name.endswith(("_m1", "_m2")):
+        return torch.zeros(port.shape)
+    if port.name in ("gate_scale", "update_mask"):
+        return torch.ones(port.shape)
+    if port.name == "balance_target":
+        return torch.softmax(torch.randn(port.shape, generator=generator), -1)
+    if port.name == "balance_weight":
+        return torch.full(port.shape, 0.05)
+    return torch.randn(port.shape, generator=generator) * (0.01 if port.name == "mean" else 0.04)
+
+
+def reference_gradients(reference: Reference, given: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return loss and the gradient of every trainable block by autograd through the stock model (soft gates, or top-k
+    without the auxiliary loss)."""
+    names = [name for name in TRAINABLE if name in given]
+    leaves = {name: given[name].clone().requires_grad_(True) for name in names}  # noqa: FBT003
+    experts = torch.cat([leaves["trained"], given["frozen"]], 1) if "frozen" in given else leaves["trained"]
+    bank = {**leaves, "experts": experts, "mean": given["mean"], "gate_scale": given["gate_scale"]}
+    logits = reference.logits(bank, given["ids"], given["mask"])
+    weights = given["labels"].sum()
+    loss = -(given["labels"] * torch.log_softmax(logits, -1)).sum() / weights
+    found = torch.autograd.grad(loss, list(leaves.values()))
+    return loss.detach(), dict(zip(names, found, strict=True))
+
+
+def gradient_errors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], model: ModelShape) -> dict[str, float]:
+    """Return the relative error (L2) of each gradient tensor: a layer's stacked down, router, bias, up, and so on."""
+    errors = {}
+    for name, gradient in wanted.items():
+        for part, (a, b) in enumerate(zip(_parts(name, found[name], model), _parts(name, gradient, model), strict=True)):
+            scale = float(b.norm())
+            if scale > 0:
+                errors[f"{name}.{part}"] = float((a - b).norm()) / scale
+    return errors
+
+
+def _parts(name: str, block: Tensor, model: ModelShape) -> list[Tensor]:
+    rank, width = model.rank, model.width
+    if name == "head":
+        return [block[: model.labels * width], block[model.labels * width :]]
+    if name == "shared":
+        cuts = (model.shared_rank * width, model.shared_rank, model.shared_rank * width, width)
+    else:
+        cuts = (rank * width, width, rank, rank * width, width)
+    return [part for layer in block for part in torch.split(layer, cuts, dim=-1)]
+
+
+def prove(
+    program: Path, reference: Reference, model: ModelShape, method: MethodShape, vocabulary: int, *, int8: bool, scratch: Path
+) -> Proof:
+    """Execute one training step of a program file and compare it with eager PyTorch.
+
+    Raises:
+        ProofError: with the numbers, when an error is over its limit.
+    """
+    given = proof_inputs(model, method, vocabulary)
+    if "balance_weight" in given:
+        given["balance_weight"] = torch.zeros_like(given["balance_weight"])
+    ran = run_method(program, method.name, tuple(given.values()), scratch)
+    made = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
+    loss, gradients = reference_gradients(reference, given)
+    found = {name: made[f"{name}_m1"] / (1 - BETA1) for name in gradients}
+    errors = gradient_errors(found, gradients, model)
+    # The z-loss of top-k mode reaches the router rows, which the reference leaves out.
+    routers = {key for key in errors if model.top_k and key.startswith("trained.") and int(key[8:]) % 5 == 1}
+    worst = max(value for key, value in errors.items() if key not in routers)
+    return _judged(made, given, worst, loss, ran, int8=int8)
+
+
+def _judged(
+    made: Mapping[str, Tensor], given: Mapping[str, Tensor], worst: float, loss: Tensor, ran: Measurement, *, int8: bool
+) -> Proof:
+    optimizer = max(_optimizer_error(name, made, given) for name in TRAINABLE if name in given)
+    loss_error = float((made["loss"][0] - loss).abs() / loss.abs().clamp(min=1e-6))
+    limit = INT8_LIMIT if int8 else EXACT_LIMIT
+    if not worst <= limit or not optimizer <= OPTIMIZER_LIMIT:
+        raise ProofError(
+            f"the program's gradients differ from eager PyTorch's by {worst:.2e} (limit {limit:.0e}), its AdamW by"
+            f" {optimizer:.2e} (limit {OPTIMIZER_LIMIT:.0e}); nothing was written"
+        )
+    return Proof(worst, loss_error, optimizer, ran.step_ms, ran.gained_mib)
+
+
+def _optimizer_error(name: str, made: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> float:
+    hyper = given["hyper"].double()
+    rate = hyper[{"trained": 0, "head": 1, "shared": 5}[name]]
+    first, second = made[f"{name}_m1"].double(), made[f"{name}_m2"].double()
+    value = given[name].double()
+    direction = first * hyper[3] / ((second * hyper[4]).sqrt() + EPSILON)
+    wanted = value - rate * (direction + hyper[2] * value)
+    return float((made[name].double() - wanted).norm() / (wanted - value).norm().clamp(min=1e-12))

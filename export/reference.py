@@ -1,0 +1,107 @@
+"""The same model in plain PyTorch: stock modules, hooks, autograd. Slow and independent of how programs are made.
+
+Axes: L adapted layers, H experts held, P values of an expert, r rank, rs shared rank, d width, C labels, B batch,
+S sequence length, N = B * S.
+
+It proves packages (``proof``) and becomes the gateway's ONNX program (``onnx_inference``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.families import Family
+from export.quantize import fake_quantized
+from export.shapes import LOGIT_SCALE, ModelShape
+
+
+class Reference(nn.Module):
+    """A stock model whose feed-forwards have experts beside them.
+
+    Args:
+        backbone: stock Hugging Face model; hooks are set on it.
+        family: its row of the table.
+        adapted: numbers of the adapted layers.
+        model: sizes.
+    """
+
+    def __init__(self, backbone: nn.Module, family: Family, adapted: tuple[int, ...], model: ModelShape) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.model = model
+        self.bank: dict[str, Tensor] = {}
+        self._extra: dict[int, Tensor] = {}
+        self._after_padding = family.after_padding
+        stack = backbone.get_submodule(family.stack)
+        for place, number in enumerate(adapted):
+            layer = stack.get_submodule(str(number))
+            layer.get_submodule(family.entry).register_forward_pre_hook(self._enter(place))
+            layer.get_submodule(family.exit).register_forward_hook(self._leave(place))
+
+    def _enter(self, place: int) -> Any:  # noqa: ANN401 - torch's hook type
+        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            self._extra[place] = self._experts(args[0], place)
+
+        return hook
+
+    def _leave(self, place: int) -> Any:  # noqa: ANN401
+        def hook(_module: nn.Module, _args: tuple[Any, ...], out: Tensor) -> Tensor:
+            return out + self._extra[place]
+
+        return hook
+
+    def _experts(self, x: Tensor, place: int) -> Tensor:
+        """Return the sum of the experts' outputs, [B, S, d]."""
+        model, block, scale = self.model, self.bank["experts"][place], self.bank["gate_scale"][place]
+        cut = (model.rank + 1) * model.width
+        into = block[:, :cut].reshape(-1, model.rank + 1, model.width)
+        out = block[:, cut + model.rank :].reshape(-1, model.rank + 1, model.width)
+        logits = x @ into[:, model.rank].T
+        hidden = torch.einsum("bsd,hrd->bshr", x, into[:, : model.rank]) + block[:, cut : cut + model.rank]
+        each = torch.einsum("bshr,hrd->bshd", functional.gelu(hidden), out[:, : model.rank]) + out[:, model.rank]
+        total = (each * self._gates(logits, scale).unsqueeze(-1)).sum(-2)
+        if not model.shared_rank:
+            return total
+        values, wide = self.bank["shared"][place], model.shared_rank * model.width
+        down, bias = values[:wide].reshape(-1, model.width), values[wide : wide + model.shared_rank]
+        up = values[wide + model.shared_rank :].reshape(-1, model.width)
+        return total + functional.gelu(x @ down.T + bias) @ up[:-1] + up[-1]
+
+    def _gates(self, logits: Tensor, scale: Tensor) -> Tensor:
+        if self.model.top_k is None:
+            return scale * 2 * torch.sigmoid(logits)
+        held = (scale > 0).to(logits.dtype)
+        probability = torch.softmax(logits + (held - 1) * 1e9, -1)
+        floor = probability.topk(self.model.top_k, -1).values[..., -1:]
+        kept = probability * (probability >= floor).to(logits.dtype) * held
+        return kept if self.model.top_k == 1 else kept / kept.sum(-1, keepdim=True)
+
+    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return unit features [B, d]."""
+        first = int(self.backbone.config.pad_token_id or 0) + 1 if self._after_padding else 0  # type: ignore[union-attr, arg-type]
+        positions = torch.arange(first, ids.shape[1] + first).unsqueeze(0)
+        blocked = (mask[:, None, None, :] - 1) * 1e4
+        hidden = self.backbone(input_ids=ids, attention_mask=blocked, position_ids=positions).last_hidden_state
+        mean = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        return mean * torch.rsqrt((mean * mean).sum(-1, keepdim=True) + 1e-12)
+
+    def logits(self, bank: Mapping[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
+        """Return logits [B, C] with the experts [L, H, P], shared, head, mean and gate_scale of ``bank``."""
+        self.bank = dict(bank)
+        cut = self.model.labels * self.model.width
+        weight, bias = bank["head"][:cut].reshape(-1, self.model.width), bank["head"][cut:]
+        return LOGIT_SCALE * ((self.features(ids, mask) - bank["mean"]) @ weight.T) + bias
+
+
+def quantize_in_place(backbone: nn.Module, family: Family) -> None:
+    """Round the weights that an int8 program rounds, as it rounds them: its forward's view of the backbone."""
+    for module in backbone.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.data = fake_quantized(module.weight.data)
+    table = backbone.get_submodule(family.lookup)
+    table.weight.data = fake_quantized(table.weight.data)  # type: ignore[union-attr, arg-type, operator]

@@ -1,0 +1,249 @@
+"""Bring a traced graph into XNNPACK's vocabulary, before it is exported.
+
+XNNPACK has no sum, no squeeze, no select, and multiplies run-time tensors only as ``bmm``. What stays outside a
+delegate costs a crossing, and a portable ``mm`` costs two orders of magnitude. Each rule below replaces one node by an
+equal one; the result of a graph never changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+
+aten = torch.ops.aten
+_CAT_LIMIT: Final = 5
+_NO_OPS: Final = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default}
+
+
+def value(node: Node) -> Tensor:
+    """Return the tensor (real, fake or meta) that tracing recorded for a node."""
+    found = node.meta["val"]
+    assert isinstance(found, Tensor)  # noqa: S101 - a promised type
+    return found
+
+
+class Editor:
+    """Writes nodes and constants into a graph, and keeps their recorded values right."""
+
+    def __init__(self, module: GraphModule) -> None:
+        self.module = module
+        self.graph: Graph = module.graph
+        self._constants: dict[tuple[Any, ...], str] = {}
+
+    def constant(self, tensor: Tensor, key: tuple[Any, ...] | None = None) -> Node:
+        """Add a constant; one with the same ``key`` is stored once."""
+        name = self._constants.get(key) if key is not None else None
+        if name is None:
+            name = f"constant_{len(dict(self.module.named_buffers(recurse=False)))}"
+            self.module.register_buffer(name, tensor)
+            self._constants[key if key is not None else (name,)] = name
+        node = self.graph.get_attr(name)
+        node.meta["val"] = tensor
+        return node
+
+    def scalar(self, number: float) -> Node:
+        """Add a constant of one float32 element, shape [1]."""
+        return self.constant(torch.tensor([number], dtype=torch.float32), ("scalar", float(number)))
+
+    def call(self, target: Any, *args: Any, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Node:  # noqa: ANN401
+        """Add a call whose result has ``shape``."""
+        node = self.graph.call_function(target, args)
+        node.meta["val"] = torch.empty(shape, dtype=dtype, device="meta")
+        return node
+
+    def view(self, node: Node, shape: tuple[int, ...]) -> Node:
+        """Reshape."""
+        if tuple(value(node).shape) == shape:
+            return node
+        return self.call(aten.reshape.default, node, list(shape), shape=shape, dtype=value(node).dtype)
+
+
+def fold_constants(module: GraphModule) -> None:
+    """Compute every node that depends on no input, and keep the result as a constant."""
+    known: dict[Node, Tensor] = {}
+    editor = Editor(module)
+    for node in list(module.graph.nodes):
+        if node.op == "get_attr":
+            known[node] = _attribute(module, str(node.target))
+            node.meta["val"] = known[node]
+        elif node.op == "call_function" and _computable(node, known):
+            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: known[n])
+            made = node.target(*args, **kwargs)  # type: ignore[operator]
+            if isinstance(made, Tensor):
+                known[node] = made
+                with module.graph.inserting_before(node):
+                    fixed = editor.constant(made)
+                known[fixed] = made
+                node.replace_all_uses_with(fixed)
+    module.graph.eliminate_dead_code()
+
+
+def drop_unread(module: GraphModule) -> None:
+    """Delete tensors that the graph does not read: the originals of quantized weights would stay in the file."""
+    read = {str(node.target).split(".")[0] for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in module.named_buffers()] + [name for name, _ in module.named_parameters()]:
+        if name.split(".")[0] not in read and "." not in name:
+            delattr(module, name)
+    for name in [name for name, _ in module.named_children() if name not in read]:
+        delattr(module, name)
+    plain = [name for name, held in vars(module).items() if isinstance(held, Tensor) and name not in read]
+    for name in plain:
+        delattr(module, name)
+    module.recompile()
+
+
+def _computable(node: Node, known: dict[Node, Tensor]) -> bool:
+    return isinstance(node.meta.get("val"), Tensor) and all(source in known for source in node.all_input_nodes)
+
+
+def _attribute(module: GraphModule, path: str) -> Tensor:
+    found: Any = module
+    for part in path.split("."):
+        found = getattr(found, part)
+    assert isinstance(found, Tensor)  # noqa: S101 - only tensors are lifted
+    return found.detach()
+
+
+def simplify(module: GraphModule) -> None:
+    """Apply every rule once, in graph order, and drop what nothing reads."""
+    editor = Editor(module)
+    for node in list(module.graph.nodes):
+        if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):
+            continue
+        rule = _RULES.get(node.target)
+        with module.graph.inserting_before(node):
+            new = node.args[0] if node.target in _NO_OPS else rule(editor, node) if rule else None
+        if isinstance(new, Node) and new is not node:
+            node.replace_all_uses_with(new)
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+Rule = Callable[[Editor, Node], Node | None]
+
+
+def _same_values(editor: Editor, node: Node) -> Node:
+    return editor.view(_source(node), tuple(value(node).shape))
+
+
+def _source(node: Node) -> Node:
+    source = node.args[0]
+    assert isinstance(source, Node)  # noqa: S101 - the first argument of every ruled operation is a tensor
+    return source
+
+
+def _expand(editor: Editor, node: Node) -> Node | None:
+    """Drop a broadcast that the reader does itself, or that changes nothing."""
+    if value(_source(node)).numel() == value(node).numel():
+        return _same_values(editor, node)
+    if all(user.target in _BROADCASTING for user in node.users) and value(_source(node)).dim() == value(node).dim():
+        return _source(node)
+    return None
+
+
+def _select(editor: Editor, node: Node) -> Node:
+    """x[:, i] as a slice and a view."""
+    source, axis, index = node.args
+    assert isinstance(source, Node)  # noqa: S101
+    size = list(value(source).shape)
+    place = int(axis) % len(size)  # type: ignore[arg-type]
+    start = int(index) % size[place]  # type: ignore[arg-type]
+    size[place] = 1
+    cut = editor.call(aten.slice.Tensor, source, place, start, start + 1, shape=tuple(size), dtype=value(source).dtype)
+    return editor.view(cut, tuple(value(node).shape))
+
+
+def _slice(editor: Editor, node: Node) -> Node | None:
+    del editor
+    return _source(node) if value(_source(node)).shape == value(node).shape else None
+
+
+def _sum(editor: Editor, node: Node) -> Node | None:
+    """Sum over trailing axes as a GEMM with a constant row of ones."""
+    source = _source(node)
+    shape = tuple(value(source).shape)
+    axes = sorted(int(axis) % len(shape) for axis in (node.args[1] or range(len(shape))))  # type: ignore[union-attr]
+    if axes != list(range(len(shape) - len(axes), len(shape))):
+        return None
+    width = math.prod(shape[axis] for axis in axes)
+    scale = 1.0 / width if node.target == aten.mean.dim else 1.0
+    rows = math.prod(shape) // width
+    row = editor.constant(torch.full((1, width), scale), ("row", width, scale))
+    flat = editor.view(source, (rows, width))
+    return editor.view(editor.call(aten.linear.default, flat, row, shape=(rows, 1)), tuple(value(node).shape))
+
+
+def _scalar_product(editor: Editor, node: Node) -> Node:
+    factor = float(node.args[1])  # type: ignore[arg-type]
+    number = 1.0 / factor if node.target == aten.div.Scalar else factor
+    return editor.call(aten.mul.Tensor, _source(node), editor.scalar(number), shape=tuple(value(node).shape))
+
+
+def _square(editor: Editor, node: Node) -> Node | None:
+    if node.args[1] != 2:
+        return None
+    return editor.call(aten.mul.Tensor, _source(node), _source(node), shape=tuple(value(node).shape))
+
+
+def _number_operand(editor: Editor, node: Node) -> Node | None:
+    """Write a Python number as a float32 constant: left to the exporter it becomes a copy at run time."""
+    other = node.args[1]
+    if isinstance(other, Node) or value(node).dtype != torch.float32 or "alpha" in node.kwargs:
+        return None
+    number = float(other)  # type: ignore[arg-type]
+    target = node.target
+    if target == aten.div.Tensor:
+        target, number = aten.mul.Tensor, 1.0 / number
+    return editor.call(target, _source(node), editor.scalar(number), shape=tuple(value(node).shape))
+
+
+def _cat(editor: Editor, node: Node) -> Node | None:
+    """XNNPACK joins at most five tensors at a time."""
+    parts = list(node.args[0])  # type: ignore[arg-type]
+    axis = node.args[1] if len(node.args) > 1 else 0
+    if len(parts) <= _CAT_LIMIT:
+        return None
+    while len(parts) > 1:
+        groups = [parts[place : place + _CAT_LIMIT] for place in range(0, len(parts), _CAT_LIMIT)]
+        parts = [_join(editor, group, int(axis)) if len(group) > 1 else group[0] for group in groups]  # type: ignore[arg-type]
+    return parts[0]  # type: ignore[return-value]
+
+
+def _join(editor: Editor, group: list[Any], axis: int) -> Node:
+    shape = list(value(group[0]).shape)
+    shape[axis] = sum(value(part).shape[axis] for part in group)
+    return editor.call(aten.cat.default, list(group), axis, shape=tuple(shape))
+
+
+def _cast(editor: Editor, node: Node) -> Node | None:
+    del editor
+    return _source(node) if value(_source(node)).dtype == value(node).dtype else None
+
+
+_BROADCASTING: Final = {aten.mul.Tensor, aten.add.Tensor, aten.sub.Tensor, aten.div.Tensor}
+_RULES: Final[dict[Any, Rule]] = {
+    aten.unsqueeze.default: _same_values,
+    aten.squeeze.dim: _same_values,
+    aten.squeeze.dims: _same_values,
+    aten.squeeze.default: _same_values,
+    aten.expand.default: _expand,
+    aten.select.int: _select,
+    aten.slice.Tensor: _slice,
+    aten.sum.dim_IntList: _sum,
+    aten.mean.dim: _sum,
+    aten.mul.Scalar: _scalar_product,
+    aten.div.Scalar: _scalar_product,
+    aten.pow.Tensor_Scalar: _square,
+    aten.mul.Tensor: _number_operand,
+    aten.add.Tensor: _number_operand,
+    aten.sub.Tensor: _number_operand,
+    aten.div.Tensor: _number_operand,
+    aten.cat.default: _cat,
+    aten._to_copy.default: _cast,  # noqa: SLF001 - the operator's name
+}

@@ -1,0 +1,155 @@
+"""Sizes of a model and of its methods, and the methods' inputs and outputs by name. No torch.
+
+Axes: L adapted layers, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
+d width, B batch, S sequence length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+BETA1: Final = 0.9
+BETA2: Final = 0.999
+EPSILON: Final = 1e-8
+LOGIT_SCALE: Final = 20.0
+"""Logits are this times the product of a unit feature with the head."""
+HYPER: Final = 8
+"""lr, head_lr, weight_decay, 1/(1-b1^t), 1/(1-b2^t), shared_lr, two spare."""
+TRAINABLE: Final = ("trained", "shared", "head")
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a method: name, dtype (``float32`` or ``int64``) and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes that all methods of a package share.
+
+    Args:
+        layers: L, adapted layers.
+        experts: M.
+        width: d.
+        rank: r.
+        shared_rank: rs; 0 means no shared expert.
+        labels: C.
+        top_k: k in top-k mode, None for soft gates.
+    """
+
+    layers: int
+    experts: int
+    width: int
+    rank: int
+    shared_rank: int
+    labels: int
+    top_k: int | None
+
+    @property
+    def block(self) -> int:
+        """P."""
+        return 2 * (self.rank + 1) * self.width + self.rank
+
+    @property
+    def shared_block(self) -> int:
+        """Ps; 0 without shared experts."""
+        return (2 * self.shared_rank + 1) * self.width + self.shared_rank if self.shared_rank else 0
+
+    @property
+    def head(self) -> int:
+        """Values of the head."""
+        return self.labels * (self.width + 1)
+
+
+@dataclass(frozen=True)
+class MethodShape:
+    """Sizes of one method.
+
+    Args:
+        kind: ``train`` or ``predict``.
+        trained: m; for ``predict`` all held experts count here.
+        frozen: f.
+        sequence: S.
+        batch: B.
+    """
+
+    kind: str
+    trained: int
+    frozen: int
+    sequence: int
+    batch: int
+
+    @property
+    def held(self) -> int:
+        """H."""
+        return self.trained + self.frozen
+
+    @property
+    def name(self) -> str:
+        """Name of the method in the program."""
+        if self.kind == "predict":
+            return f"predict_s{self.sequence}"
+        return f"train_m{self.trained}_f{self.frozen}_s{self.sequence}_b{self.batch}"
+
+
+def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
+    """Return a method's inputs in order."""
+    text = (method.batch, method.sequence)
+    gate = _port("gate_scale", model.layers, method.held)
+    tail = [Port("ids", "int64", text), _port("mask", *text)]
+    if method.kind == "predict":
+        held = (model.layers, method.held, model.block)
+        shared = [_port("shared", model.layers, model.shared_block)] if model.shared_rank else []
+        return (_port("experts", *held), *shared, _port("head", model.head), _port("mean", model.width), gate, *tail)
+    values = _values(model, method)
+    frozen = [_port("frozen", model.layers, method.frozen, model.block)] if method.frozen else []
+    shared = [values["shared"]] if model.shared_rank else []
+    moments = [
+        _port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)
+    ]
+    balance = [_port("balance_target", model.layers, method.held), _port("balance_weight", model.layers)]
+    return (
+        values["trained"],
+        *frozen,
+        *shared,
+        values["head"],
+        _port("mean", model.width),
+        *moments,
+        gate,
+        _port("update_mask", model.layers, method.trained),
+        _port("hyper", HYPER),
+        *(balance if model.top_k else []),
+        *tail,
+        _port("labels", method.batch, model.labels),
+    )
+
+
+def output_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
+    """Return a method's outputs in order; one named like an input replaces that input in the next call."""
+    if method.kind == "predict":
+        return _port("probabilities", 1, model.labels), _port("features", 1, model.width)
+    values = _values(model, method)
+    statistics = [_port("usage", model.layers, method.held)]
+    if model.top_k:
+        statistics.append(_port("affinity", model.layers, method.held))
+    moments = [
+        _port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)
+    ]
+    return (_port("loss", 1), _port("logits", method.batch, model.labels), *statistics, *values.values(), *moments)
+
+
+def _port(name: str, *shape: int) -> Port:
+    return Port(name, "float32", shape)
+
+
+def _values(model: ModelShape, method: MethodShape) -> dict[str, Port]:
+    ports = {"trained": _port("trained", model.layers, method.trained, model.block)}
+    if model.shared_rank:
+        ports["shared"] = _port("shared", model.layers, model.shared_block)
+    ports["head"] = _port("head", model.head)
+    return ports

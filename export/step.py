@@ -1,0 +1,171 @@
+"""The training step and the prediction as functions of tensors: loss, gradients, AdamW and router statistics inside.
+
+Axes: L adapted layers, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
+d width, B batch, S sequence length.
+
+Trainable tensors are inputs and outputs, so one program serves any experts in its slots. A step knows nothing of
+modules: ``Network`` gives hidden states, the rest is arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from export.adapters import Balance, LayerBank, matmul, split_block, split_shared
+from export.frozen import row_sum
+from export.graft import Graft, Traffic
+from export.shapes import BETA1, BETA2, EPSILON, LOGIT_SCALE, MethodShape, ModelShape, input_ports, output_ports
+
+Function = Callable[..., tuple[Tensor, ...]]
+
+
+def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function:
+    """Return the function of a method; arguments and results are ordered as its ports."""
+    names = [port.name for port in input_ports(model, method)]
+    results = [port.name for port in output_ports(model, method)]
+    body = _predict if method.kind == "predict" else _train
+
+    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(names, tensors, strict=True))
+        made = body(graft, model, given)
+        return tuple(made[name] for name in results)
+
+    return step
+
+
+def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    banks = [
+        LayerBank(
+            trained=split_block(given["experts"][place], model.rank, model.width),
+            frozen=None,
+            shared=_shared_parts(model, given, place),
+            gate_scale=given["gate_scale"][place],
+        )
+        for place in range(model.layers)
+    ]
+    mask = given["mask"]
+    hidden = graft.hidden(given["ids"], mask, Traffic(banks, [], token_share(mask), model.top_k))
+    features = pool(hidden, mask)
+    logits = classify(features, given["head"], given["mean"], model)
+    return {"probabilities": torch.softmax(logits, dim=-1), "features": features}
+
+
+def _shared_parts(model: ModelShape, given: Mapping[str, Tensor], place: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    return split_shared(given["shared"][place], model.shared_rank, model.width) if model.shared_rank else None
+
+
+def token_share(mask: Tensor) -> Tensor:
+    """Return weights [1, N] of the mean over real tokens for a mask [B, S]."""
+    flat = mask.reshape(1, -1)
+    return flat / row_sum(flat).clamp(min=1.0)
+
+
+def pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Return unit features [B, d]: the mean over real tokens of [B, S, d], L2-normalized."""
+    rows = mask.unsqueeze(1)  # [B, 1, S]
+    mean = torch.bmm(rows, hidden).squeeze(1) / row_sum(mask).clamp(min=1.0)
+    return mean * torch.rsqrt(row_sum(mean * mean) + 1e-12)
+
+
+def classify(features: Tensor, head: Tensor, mean: Tensor, model: ModelShape) -> Tensor:
+    """Return logits [B, C] = 20 * (features - mean) W^T + b."""
+    cut = model.labels * model.width
+    weight, bias = head[:cut].reshape(model.labels, model.width), head[cut:]
+    return matmul(features - mean, weight.t()) * LOGIT_SCALE + bias
+
+
+def _train(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    leaves = _leaves(model, given)
+    with torch.enable_grad():
+        loss, logits, statistics = _loss(graft, model, given, leaves)
+        flat = [leaf for group in leaves.values() for leaf in group]
+        gradients = iter(torch.autograd.grad(loss, flat))
+    made = {"loss": loss.detach().reshape(1), "logits": logits.detach(), **statistics}
+    for name, group in leaves.items():
+        gradient = _joined(name, [next(gradients) for _ in group], given[name])
+        made |= _adamw(name, gradient, given)
+    return made
+
+
+def _leaves(model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+    """Cut the trainable blocks into the tensors that gradients are taken of: three parts for each layer."""
+
+    def leaf(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+        return [tensor.detach().requires_grad_(True) for tensor in tensors]  # noqa: FBT003
+
+    places = range(model.layers)
+    found = {"trained": [part for p in places for part in leaf(split_block(given["trained"][p], model.rank, model.width))]}
+    if model.shared_rank:
+        found["shared"] = [
+            part for p in places for part in leaf(split_shared(given["shared"][p], model.shared_rank, model.width))
+        ]
+    found["head"] = leaf((given["head"],))
+    return found
+
+
+def _joined(name: str, parts: list[Tensor], block: Tensor) -> Tensor:
+    """Put the gradients of a block's parts back into the block's layout."""
+    if name == "head":
+        return parts[0]
+    rows = (block.shape[1],) if name == "trained" else ()
+    layers = [
+        torch.cat([part.reshape(*rows, -1) for part in parts[place : place + 3]], dim=-1)
+        for place in range(0, len(parts), 3)
+    ]
+    return torch.stack(layers)
+
+
+def _loss(
+    graft: Graft, model: ModelShape, given: Mapping[str, Tensor], leaves: Mapping[str, list[Tensor]]
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return loss (a scalar), logits [B, C] and the router's statistics [L, H]."""
+    banks, balances = [], []
+    for place in range(model.layers):
+        own = slice(3 * place, 3 * place + 3)
+        frozen = split_block(given["frozen"][place], model.rank, model.width) if "frozen" in given else None
+        shared = tuple(leaves["shared"][own]) if model.shared_rank else None
+        banks.append(LayerBank(tuple(leaves["trained"][own]), frozen, shared, given["gate_scale"][place]))  # type: ignore[arg-type]
+        if model.top_k:
+            balances.append(Balance(given["balance_target"][place], given["balance_weight"][place : place + 1]))
+    mask, labels = given["mask"], given["labels"]
+    traffic = Traffic(banks, balances, token_share(mask), model.top_k)
+    features = pool(graft.hidden(given["ids"], mask, traffic), mask)
+    logits = classify(features, leaves["head"][0], given["mean"], model)
+    loss = cross_entropy(logits, labels)
+    mixtures = [traffic.mixtures[place] for place in range(model.layers)]
+    statistics = {"usage": torch.stack([one.usage for one in mixtures])}
+    if model.top_k:
+        statistics["affinity"] = torch.stack([one.affinity for one in mixtures if one.affinity is not None])
+        loss = loss + sum(one.balance for one in mixtures if one.balance is not None)
+    return loss.reshape(()), logits, statistics
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return sum of weighted cross-entropies / sum of weights, [1]; ``labels`` [B, C] are one-hot times the weight."""
+    peak = logits.detach().amax(dim=-1, keepdim=True)
+    shifted = logits - peak
+    weights = row_sum(labels)  # [B, 1]
+    costs = torch.log(row_sum(torch.exp(shifted))) * weights - row_sum(labels * shifted)
+    return (row_sum(costs.reshape(1, -1)) / row_sum(weights.reshape(1, -1)).clamp(min=1e-12)).reshape(1)
+
+
+def _adamw(name: str, gradient: Tensor, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101); a slot whose update_mask is 0 keeps values and moments bit for bit."""
+    hyper = given["hyper"]
+    rate = hyper[{"trained": 0, "head": 1, "shared": 5}[name] :][:1]
+    value, first, second = given[name], given[f"{name}_m1"], given[f"{name}_m2"]
+    first_step = (gradient - first) * (1.0 - BETA1)
+    second_step = (gradient * gradient - second) * (1.0 - BETA2)
+    if name == "trained":
+        moves = given["update_mask"].unsqueeze(-1)
+        first_step, second_step, rate = first_step * moves, second_step * moves, moves * rate
+    first, second = first + first_step, second + second_step
+    direction = first * hyper[3:4] / (torch.sqrt(second * hyper[4:5]) + EPSILON)
+    return {
+        name: value - (direction + value * hyper[2:3]) * rate,
+        f"{name}_m1": first,
+        f"{name}_m2": second,
+    }
