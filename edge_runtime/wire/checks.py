@@ -12,7 +12,7 @@ from edge_runtime.wire import tensors as values
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import DIGEST_BYTES, version_digest
 from edge_runtime.wire.errors import MalformedMessage, WireError
-from edge_runtime.wire.experts import BLOCKS_LIMIT, HEAD, RESERVED, ExpertId
+from edge_runtime.wire.experts import BLOCKS_LIMIT, HEAD, LABELS_LIMIT, RESERVED, ExpertId
 from edge_runtime.wire.text import plain
 from edge_runtime.wire.topics import check_name
 
@@ -127,6 +127,8 @@ def _delta(delta: pb.Delta) -> None:
     for use in delta.use:
         _number(use.seen, "tokens seen")
         _number(use.routed, "tokens routed", high=use.seen * 1.0001)  # both are sums of float32
+    if len(delta.label_counts) > LABELS_LIMIT:
+        raise WireError(pb.TOO_LARGE, f"{len(delta.label_counts)} label counts, limit {LABELS_LIMIT}")
     for count in delta.label_counts:
         _number(count, "label count")
 

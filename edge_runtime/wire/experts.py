@@ -14,6 +14,7 @@ RESERVED: Final = 0xFFFF
 """Layer of the blocks outside the layers, and index of a layer's shared expert."""
 BLOCKS_LIMIT: Final = 2500
 """Blocks of a bank; so the list of them, 44 bytes each, stays one message."""
+LABELS_LIMIT: Final = 65_535
 BLOCK_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of a block's float32 values: it travels as one body."""
 BANK_LIMIT: Final = 2**31 - 1
@@ -134,6 +135,9 @@ class BankShape:
         self._check_limits()
 
     def _check_limits(self) -> None:
+        if self.labels > LABELS_LIMIT:
+            msg = f"{self.labels} labels, limit {LABELS_LIMIT}"
+            raise BankError(msg)
         rows = len(self.layers)
         blocks = rows * (self.experts + (self.shared_rank > 0)) + 2
         if blocks > BLOCKS_LIMIT:

@@ -64,6 +64,7 @@ def _shapes() -> Iterator[Case]:
         "negative_shared_rank": ("less than none", {"shared_rank": -1}),
         "width_0": ("no width", {"width": 0}),
         "labels_0": ("no label", {"labels": 0}),
+        "labels_65536": ("more labels than the limit", {"labels": 65_536}),
         "blocks_2501": ("2,498 experts, a shared one, head and mean", {"experts": 2498}),
         "block_over_64_mib": ("a head of 16,777,217 values is over 64 MiB", {"labels": 1, "width": 16_777_216}),
         "bank_over_2_gib": ("2,000 experts of 1.2 MB", {"experts": 2000, "rank": 36, "width": 4096}),

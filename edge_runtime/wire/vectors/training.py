@@ -146,6 +146,8 @@ def _deltas() -> Iterator[Case]:
     yield _DELTA.refuse("use_infinite", "NOT_FINITE", "infinity", use=_uses((0, 3, 1, INF)))
     yield _DELTA.refuse("use_negative", "MALFORMED", "fewer than none", use=_uses((0, 3, -1, 2)))
     yield _DELTA.refuse("label_count_negative", "MALFORMED", "fewer than none", label_counts=[1.0, -1.0])
+    many = [0.0] * 65_536
+    yield _DELTA.refuse("65536_label_counts", "TOO_LARGE", "more labels than a bank can have", label_counts=many)
     yield _DELTA.refuse("label_count_nan", "NOT_FINITE", "NaN", label_counts=[NAN])
 
 
