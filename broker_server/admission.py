@@ -1,7 +1,7 @@
 """Is this delta, hello or statistics taken? Pure: a message and what the gateway knows -> accepted, or a code.
 
-Checked once, here, after ``messages.decode`` has checked what needs no context. Every refusal is a WireError, whose code
-travels to the device. Order: who, then when, then what, so that a device learns the first thing it can do about it.
+Checked once, here, after ``messages.decode`` has checked what needs no context. Every refusal is a WireError, whose
+code travels to the device. Order: who, then when, then what, so that a device learns what it can do about it first.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import numpy as np
 
 from broker_server.aggregate import Contribution
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
 from edge_runtime.wire.messages import ids
 from edge_runtime.wire.tensors import Array, decode
 
 ADAM_STEP = 3.2
-"""Adam moves a value by at most lr * (1 - b1) / sqrt(1 - b2) = 3.17 lr in a step (Kingma and Ba, 1412.6980, section 2.1)."""
+"""Adam moves a value by at most lr * (1 - b1) / sqrt(1 - b2) = 3.17 lr a step (Kingma and Ba, 1412.6980, 2.1)."""
 WEIGHT_LIMIT = 100.0
 NORM_SAMPLES = 20
 
@@ -44,8 +43,8 @@ class Known:
         identity: of the topic's device.
         plan: the plan that the delta names by digest, when this gateway gave it to this device.
         accepted: digest of the delta already accepted from this device for the plan's round.
-        version: current.
-        max_staleness: in versions.
+        age: merges between the plan's base version and the current one.
+        max_staleness: the largest age that is taken.
         shape: of the bank.
         typical_norms: running median norms by kind of block ("expert", "shared", "head"); kinds with few samples lack.
         norm_factor: how many times the typical norm is too large; 0: not checked.
@@ -55,7 +54,7 @@ class Known:
     identity: Identity
     plan: pb.Plan | None
     accepted: bytes | None
-    version: int
+    age: int
     max_staleness: int
     shape: BankShape
     typical_norms: Mapping[str, float]
@@ -152,25 +151,32 @@ def admit(delta: pb.Delta, digest: bytes, known: Known) -> Accepted:
         raise WireError(pb.MALFORMED, f"round and base version {came} came, its plan says {want}")
     if known.accepted is not None and known.accepted != digest:
         raise WireError(pb.DUPLICATE, f"another delta of this device was accepted in round {plan.round}")
-    age = max(0, known.version - plan.base_version)
-    if known.closed or age > known.max_staleness:
+    if known.closed or known.age > known.max_staleness:
         why = "the federation has finished" if known.closed else f"at most {known.max_staleness} are taken"
-        raise WireError(pb.STALE, f"trained from version {plan.base_version}, {age} versions ago; {why}")
-    deltas = _blocks(delta, plan, known.shape)
-    norms = _norms(deltas)
-    _check_norms(norms, deltas, plan, known)
-    contribution = Contribution(
-        delta.device, plan.round, delta.examples, age, deltas, _use(delta, known.shape), _labels(delta, known.shape)
-    )
+        raise WireError(pb.STALE, f"trained from version {plan.base_version}, {known.age} merges ago; {why}")
+    planned = set(ids(plan.train))
+    for block in ids(delta.experts):
+        if block not in planned:
+            raise WireError(pb.NOT_PLANNED, f"block {block} is not in the plan of round {plan.round}")
+    contribution = read_contribution(delta, known.shape, known.age)
+    norms = _norms(contribution.deltas)
+    _check_norms(norms, contribution.deltas, plan, known)
     return Accepted(contribution, norms)
 
 
-def _blocks(delta: pb.Delta, plan: pb.Plan, shape: BankShape) -> dict[ExpertId, Array]:
-    planned = set(ids(plan.train))
+def read_contribution(delta: pb.Delta, shape: BankShape, age: int) -> Contribution:
+    """Decode what a delta says; also for one that was accepted before and waits in the spool.
+
+    Raises:
+        WireError: WRONG_SIZE, NOT_FINITE, UNSUPPORTED_CODEC or MALFORMED.
+    """
+    use, labels = _use(delta, shape), _labels(delta, shape)
+    return Contribution(delta.device, delta.round, delta.examples, age, _blocks(delta, shape), use, labels)
+
+
+def _blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, Array]:
     blocks: dict[ExpertId, Array] = {}
     for sent, block in zip(delta.experts, ids(delta.experts), strict=True):
-        if block not in planned:
-            raise WireError(pb.NOT_PLANNED, f"block {block} is not in the plan of round {plan.round}")
         try:
             blocks[block] = decode(sent.values, shape.size(block), delta.codec)
         except WireError as error:
@@ -236,8 +242,3 @@ def typical(samples: Mapping[str, list[float]]) -> dict[str, float]:
         for kind, values in samples.items()
         if len(values) >= NORM_SAMPLES and (middle := float(median(values))) > 0
     }
-
-
-def body_digest(body: bytes) -> bytes:
-    """Return the digest by which a verdict names a body."""
-    return sha256(body)

@@ -1,8 +1,8 @@
 """Merging: per-value weighted means of deltas, streamed. Pure; float64; a fixed order gives a bit-identical result.
 
 Axes: P values of a block, C labels, d width, r rank.
-For each block a round keeps (sum of weight * delta, sum of weight), both with the block's own shape, because the rows of
-a head and the router row of an expert have weights of their own. Memory grows with the bank, not with the devices.
+For each block a round keeps (sum of weight * delta, sum of weight), both with the block's own shape, because the rows
+of a head and the router row of an expert have weights of their own. Memory grows with the bank, not with the devices.
 Sums of parts add up (``combine``), so a bank may be folded in shards, by expert, or at sites. Rules:
 shared/design/algorithm.md, "Merging".
 """

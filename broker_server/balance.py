@@ -1,8 +1,8 @@
 """Server statistics of the heterogeneity-aware auxiliary loss (top-k gates). Pure.
 
-u_i = EMA_1/2 [ sum_c N_ci / sum_(c holds i) k_c T_c ]: use of expert i *where it was available*, N tokens routed to it, T
-tokens seen, k experts chosen for a token. Lambda_(r+1) = clip(Lambda_r * exp((CV(u) - 0.2) / 2), 10^-3, 0.1); CV is taken
-layer by layer and averaged, because pooled layers hide opposite imbalances. shared/design/algorithm.md.
+u_i = EMA_1/2 [ sum_c N_ci / sum_(c holds i) k_c T_c ]: use of expert i *where it was available*, N tokens routed to it,
+T tokens seen, k experts chosen for a token. Lambda_(r+1) = clip(Lambda_r * exp((CV(u) - 0.2) / 2), 10^-3, 0.1); CV is
+taken layer by layer and averaged, because pooled layers hide opposite imbalances. shared/design/algorithm.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Balance:
     @classmethod
     def start(cls, shape: BankShape) -> Balance:
         """Return even use and the first pressure."""
-        return cls({layer: (1.0 / shape.experts,) * shape.experts for layer in shape.layers}, PRESSURE_START)
+        return cls(dict.fromkeys(shape.layers, (1.0 / shape.experts,) * shape.experts), PRESSURE_START)
 
     def to_tree(self) -> dict[str, object]:
         """Return what JSON can hold."""

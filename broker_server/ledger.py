@@ -17,6 +17,8 @@ from edge_runtime.wire.experts import ExpertId
 
 NAME = "ledger.sqlite3"
 BUSY_MS = 5000
+VERDICTS_KEPT = 64
+"""For each device: a hostile one must not fill the disk with refusals."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,15 @@ class Ledger:
             row["hello"] = pb.Hello.FromString(row["hello"])
         return rows
 
+    def revoked(self, device: str) -> bool:
+        """Return whether the operator removed a device."""
+        rows = self._rows("SELECT revoked FROM devices WHERE device = ?", (device,))
+        return bool(rows and rows[0]["revoked"])
+
+    def revoke(self, device: str, *, revoked: bool) -> bool:
+        """Remove a device, or take it back; return whether it is known."""
+        return self._execute("UPDATE devices SET revoked = ? WHERE device = ?", (int(revoked), device)).rowcount > 0
+
     # statistics
 
     def keep_statistics(self, statistics: pb.ClassStatistics, digest: bytes, now: float) -> None:
@@ -190,9 +201,7 @@ class Ledger:
 
     def open_round(self, number: int, base_version: int, plans: Mapping[str, tuple[bytes, bytes]], now: float) -> None:
         """Keep a new round and its plans: (digest, payload) by device."""
-        self._execute(
-            "INSERT INTO rounds (round, base_version, opened) VALUES (?, ?, ?)", (number, base_version, now)
-        )
+        self._execute("INSERT INTO rounds (round, base_version, opened) VALUES (?, ?, ?)", (number, base_version, now))
         self.add_plans(number, plans)
 
     def add_plans(self, number: int, plans: Mapping[str, tuple[bytes, bytes]]) -> None:
@@ -287,6 +296,11 @@ class Ledger:
             "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)",
             (device, verdict.digest, verdict.kind, verdict.code, verdict.detail, verdict.round, now),
         )
+        self._execute(
+            "DELETE FROM verdicts WHERE device = ?1 AND digest NOT IN "
+            "(SELECT digest FROM verdicts WHERE device = ?1 ORDER BY at DESC LIMIT ?2)",
+            (device, VERDICTS_KEPT),
+        )
 
     def verdict(self, device: str, digest: bytes) -> pb.Verdict | None:
         """Return the final verdict on a body of a device."""
@@ -294,9 +308,7 @@ class Ledger:
         if not rows:
             return None
         row = rows[0]
-        return pb.Verdict(
-            kind=row["kind"], digest=digest, code=row["code"], detail=row["detail"], round=row["round"]
-        )
+        return pb.Verdict(kind=row["kind"], digest=digest, code=row["code"], detail=row["detail"], round=row["round"])
 
     # versions
 

@@ -9,8 +9,8 @@ import numpy as np
 from broker_server.blobs import Blobs
 from broker_server.errors import StateError
 from broker_server.ledger import Ledger, VersionRow
-from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire import tensors
+from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import version_digest
 from edge_runtime.wire.experts import BankShape, ExpertId
@@ -38,7 +38,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Lineage:
-    """Args: ledger: where versions are listed; blobs: where their blocks lie; federation: digest; shape: of the bank."""
+    """Args: ledger: lists the versions; blobs: hold their blocks; federation: its digest; shape: of the bank."""
 
     ledger: Ledger
     blobs: Blobs

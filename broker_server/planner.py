@@ -8,7 +8,7 @@ the least loaded first keeps the trainers of all experts of a layer within one o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from edge_runtime.wire import wire_pb2 as pb
@@ -102,23 +102,33 @@ def plan_round(
             # A budget that is no multiple of the layers gives some layers one expert more; which ones rotates.
             turn = (place + number + rank) % len(shape.layers)
             count = min(shape.experts, blocks // len(shape.layers) + (turn < blocks % len(shape.layers)))
-            train += _least_trained(budget.device, shape, place, number * 3 + rank + place, load, coverage)[:count]
+            order = _order(budget.device, number * 3 + rank + place, shape.experts, load, coverage)
+            layer = shape.layers[place]
+            train += sorted((ExpertId(layer, index) for index in range(shape.experts)), key=order)[:count]
         for block in train:
             load[block] = load.get(block, 0) + 1
-        plans[budget.device] = Work(tuple(sorted(train)), _steps(budget, wishes), codec, delta_bytes(shape, train, codec))
+        plans[budget.device] = Work(
+            tuple(sorted(train)), _steps(budget, wishes), codec, delta_bytes(shape, train, codec)
+        )
     return plans
 
 
-def _least_trained(
-    device: str, shape: BankShape, place: int, offset: int, load: Mapping[ExpertId, int], coverage: Coverage
-) -> list[ExpertId]:
-    """Return a layer's experts, the most wanted first; ties go by a turn that differs by round, device and layer."""
+def _order(
+    device: str, offset: int, experts: int, load: Mapping[ExpertId, int], coverage: Coverage
+) -> Callable[[ExpertId], tuple[int, int, int, int]]:
+    """Return the key that puts the most wanted expert first; ties go by a turn that differs by round, device, layer."""
 
     def order(block: ExpertId) -> tuple[int, int, int, int]:
         own = coverage.own.get((device, block), 0)
-        return load.get(block, 0), coverage.total.get(block, 0), own, (block.index - offset) % shape.experts
+        return load.get(block, 0), coverage.total.get(block, 0), own, (block.index - offset) % experts
 
-    return sorted((ExpertId(shape.layers[place], index) for index in range(shape.experts)), key=order)
+    return order
+
+
+def learning_rate(start: float, number: int, rounds: int, final_share: float) -> float:
+    """Return the rate of round ``number`` (from 1): a straight line from ``start`` down to ``final_share`` of it."""
+    done = min(1.0, (number - 1) / max(1, rounds - 1))
+    return start * (1.0 - (1.0 - final_share) * done)
 
 
 def delta_bytes(shape: BankShape, train: Iterable[ExpertId], codec: int) -> int:

@@ -21,7 +21,8 @@ from broker_server.ledger import NAME, Ledger
 from broker_server.lineage import Lineage, Origin
 from broker_server.spool import Spool
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.manifest import Architecture, Manifest, Package, plain_tree
+from edge_runtime.wire.manifest import Architecture, Manifest, Package
+from edge_runtime.wire.strict_json import plain_tree
 
 SCHEMA = "1"
 
@@ -56,7 +57,7 @@ class Store:
             ledger = Ledger(folder / NAME)
             _same_federation(ledger, folder, package)
             store = cls._with(folder, ledger, package.manifest, lock)
-            store._begin(package, now)
+            _begin(store, package, now)
         except BaseException:
             lock.close()
             raise
@@ -88,24 +89,6 @@ class Store:
         if self.lock is not None:
             self.lock.close()
 
-    def _begin(self, package: Package, now: float) -> None:
-        if self.ledger.version() is None:
-            architecture = package.manifest.architecture
-            bank = Bank.read(package.path("bank.safetensors"), architecture.bank_shape)
-            digests = self.lineage.write_blocks(bank)
-            row = self.lineage.row(0, digests, Origin(None, 0, 0, "initial"), now)
-            if row.digest.hex() != architecture.bank_digest:
-                came, want = row.digest.hex()[:12], architecture.bank_digest[:12]
-                msg = f"the package's bank has version digest {came}, its manifest says {want}; export the package again"
-                raise StateError(msg)
-            with self.ledger.transaction():
-                self.ledger.put("manifest", package.manifest.to_json().decode())
-                self.ledger.put("schema", SCHEMA)
-                self.ledger.append_version(row)
-        self.ledger.put("package", str(package.folder.resolve()))
-        self.ledger.leave()
-        self.spool.sweep(row.digest for row in self.ledger.waiting())
-
 
 def _same_federation(ledger: Ledger, folder: Path, package: Package) -> None:
     before = ledger.get("manifest")
@@ -135,6 +118,25 @@ def _short(value: object) -> str:
         return f"[{len(value)} entries]"
     text = str(value)
     return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def _begin(store: Store, package: Package, now: float) -> None:
+    if store.ledger.version() is None:
+        architecture = package.manifest.architecture
+        bank = Bank.read(package.path("bank.safetensors"), architecture.bank_shape)
+        digests = store.lineage.write_blocks(bank)
+        row = store.lineage.row(0, digests, Origin(None, 0, 0, "initial"), now)
+        if row.digest.hex() != architecture.bank_digest:
+            came, want = row.digest.hex()[:12], architecture.bank_digest[:12]
+            msg = f"the package's bank has version digest {came}, its manifest says {want}; export the package again"
+            raise StateError(msg)
+        with store.ledger.transaction():
+            store.ledger.put("manifest", package.manifest.to_json().decode())
+            store.ledger.put("schema", SCHEMA)
+            store.ledger.append_version(row)
+    store.ledger.put("package", str(package.folder.resolve()))
+    store.ledger.leave()
+    store.spool.sweep(row.digest for row in store.ledger.waiting())
 
 
 def _lock(folder: Path) -> IO[str]:

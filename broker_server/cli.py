@@ -1,0 +1,58 @@
+"""The command line: parse, call one function, tell errors in one line. Exit 0 done, 1 the work failed, 2 bad usage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from broker_server.commands import evaluate, export, look, run_gateway
+from broker_server.errors import UsageError
+from edge_runtime.wire.errors import FederationError
+
+EXAMPLES = """examples:
+  broker_server run --package packages/pixel8              serve devices on this machine
+  broker_server run --package packages/pixel8 --rounds 20  ... and end after round 20
+  broker_server status                                     what is going on, while it runs or after
+  broker_server export --version 20 --out merged           a bank for: edge_runtime predict --bank merged
+  broker_server evaluate --data heldout.csv --version all  accuracy of every version
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="broker_server",
+        description="Gateway of a federation: rounds over MQTT, merging per expert, versions with their lineage.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (run_gateway, look, export, evaluate):
+        module.add(commands)
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code."""
+    args = build_parser().parse_args(arguments)
+    try:
+        code: int = args.main(args)
+    except UsageError as error:
+        return _fail(error, 2)
+    except FederationError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough (head, less); Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _fail(error: Exception, code: int) -> int:
+    line = " ".join(str(error).split())
+    print(f"broker_server: {line}", file=sys.stderr)  # noqa: T201 - the one place where errors are told
+    return code

@@ -1,0 +1,48 @@
+"""One file for each subcommand (those that only look share one): add its parser, do its work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+STATE = Path("gateway-state")
+
+
+class Subcommands(Protocol):
+    """What ``add_subparsers`` returns; argparse has no public name for it."""
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - as argparse has it
+        """Add a subcommand."""
+        ...
+
+
+def parser(commands: Subcommands, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    """Add a subcommand whose help ends with examples."""
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_state(command: argparse.ArgumentParser) -> None:
+    """Add the options that every command about existing state has."""
+    command.add_argument(
+        "--state", type=Path, default=STATE, metavar="DIR", help="state directory of the gateway (default: %(default)s)"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON value instead of a table")
+
+
+def say(text: str) -> None:
+    """Print a line of output."""
+    sys.stdout.write(text + "\n")
+
+
+def say_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Print a value for machines."""
+    say(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,83 @@
+"""``broker_server evaluate``: accuracy of versions on held-out text, through ONNX Runtime."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from broker_server.commands import Subcommands, add_state, parser, say, say_json
+from broker_server.errors import UsageError
+from broker_server.evaluate import Model, measure, read_examples
+from broker_server.store import Store
+from edge_runtime.wire.manifest import Package
+
+EXAMPLES = """  broker_server evaluate --data heldout.csv                    the newest version
+  broker_server evaluate --data heldout.csv --version all --json
+  broker_server evaluate --data heldout.csv --package packages/linux-x86_64
+"""
+
+
+def add(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    command = parser(commands, "evaluate", "measure versions on a CSV text,label", EXAMPLES)
+    add_state(command)
+    command.add_argument("--data", type=Path, required=True, metavar="CSV", help="columns text,label")
+    command.add_argument("--version", default="", metavar="N|all", help="default: the newest")
+    command.add_argument("--package", type=Path, metavar="DIR", help="default: the one the gateway was started with")
+    command.add_argument("--limit", type=int, default=0, metavar="N", help="texts at most, spread over the file")
+    command.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="of ONNX Runtime (default: %(default)s)"
+    )
+    command.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Do it."""
+    store = Store.look(args.state)
+    folder = args.package or Path(store.ledger.get("package") or "")
+    package = Package.open(folder, part="gateway")
+    if package.manifest.architecture.digest() != store.lineage.federation:
+        msg = f"package {folder} is of another federation than {args.state}; give one of its packages with --package"
+        raise UsageError(msg)
+    numbers = _versions(store, args.version)
+    examples = read_examples(args.data, package.manifest, args.limit)
+    model = Model(package, max(1, args.threads))
+    tokens = model.encode(examples)
+    rows: list[dict[str, Any]] = []
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        for number in progress.track(numbers, description="versions"):
+            row, bank = store.lineage.load(number)
+            figures = measure(model.probabilities(bank, tokens), examples.labels)
+            rows.append(
+                {
+                    "version": row.version, "reason": row.reason, "round": row.round,
+                    "accuracy": round(figures.accuracy, 6), "macro_f1": round(figures.macro_f1, 6),
+                    "examples": figures.examples,
+                }
+            )  # fmt: skip
+            if not args.json:
+                say(
+                    f"version {row.version:3d}  {row.reason:7s}  accuracy {figures.accuracy:.4f}  "
+                    f"macro-F1 {figures.macro_f1:.4f}  {figures.examples} texts"
+                )
+    if args.json:
+        say_json(rows)
+    return 0
+
+
+def _versions(store: Store, asked: str) -> list[int]:
+    known = [row.version for row in store.ledger.versions()]
+    if not asked:
+        return known[-1:]
+    if asked == "all":
+        return known
+    if not asked.isdecimal() or int(asked) not in known:
+        msg = f"no version {asked!r}; there are {known[0]} to {known[-1]}, or say all"
+        raise UsageError(msg)
+    return [int(asked)]

@@ -1,0 +1,205 @@
+"""``broker_server status``, ``devices`` and ``versions``: read the ledger, also while a gateway writes it."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from broker_server.commands import Subcommands, add_state, parser, say, say_json
+from broker_server.display import size
+from broker_server.errors import UsageError
+from broker_server.ledger import NAME, Ledger
+from broker_server.store import Store
+
+
+def add(commands: Subcommands) -> None:
+    """Add the three subcommands."""
+    status = parser(
+        commands,
+        "status",
+        "show where the federation stands",
+        "  broker_server status\n  broker_server status --json\n",
+    )
+    devices = parser(
+        commands, "devices", "list the devices, what they can do, what they sent; remove one",
+        "  broker_server devices\n  broker_server devices --revoke phone-7\n  broker_server devices --restore phone-7\n",
+    )  # fmt: skip
+    versions = parser(
+        commands, "versions", "list the versions and where they come from",
+        "  broker_server versions\n  broker_server versions --json\n",
+    )  # fmt: skip
+    for command, main in ((status, show_status), (devices, show_devices), (versions, show_versions)):
+        add_state(command)
+        command.set_defaults(main=main)
+    change = devices.add_mutually_exclusive_group()
+    change.add_argument("--revoke", metavar="DEVICE", help="refuse everything from this device from now on")
+    change.add_argument("--restore", metavar="DEVICE", help="take a revoked device back")
+
+
+def show_status(args: argparse.Namespace) -> int:
+    """Print the state of the federation."""
+    store = Store.look(args.state)
+    rounds, version = store.ledger.rounds(), store.ledger.version()
+    last = rounds[-1] if rounds else None
+    answered = [row.device for row in store.ledger.deltas(last.round)] if last else []
+    planned = sorted(store.ledger.plans(last.round)) if last else []
+    running = _held(args.state / "lock")
+    devices = store.ledger.devices()
+    tree: dict[str, Any] = {
+        "running": running,
+        "state": str(args.state),
+        "federation_digest": store.lineage.federation.hex(),
+        "backbone": store.manifest.architecture.backbone.name,
+        "version": version.version if version else None,
+        "round": last.round if last else 0,
+        "round_open": bool(last and last.closed is None),
+        "planned": planned,
+        "answered": answered,
+        "late": sum(row.round != (last.round if last else 0) for row in store.ledger.waiting()),
+        "devices": len(devices),
+        "devices_here": sum(row["present"] for row in devices) if running else 0,
+        "bytes_up": sum(row["bytes_up"] for row in devices),
+        "bytes_down": sum(row["bytes_down"] for row in devices),
+    }
+    if args.json:
+        say_json(tree)
+        return 0
+    say(f"gateway    {'running' if running else 'not running'}, state {args.state}")
+    say(f"federation {tree['backbone']}, digest {tree['federation_digest'][:12]}")
+    say(f"version    {tree['version']}")
+    phase = "open" if tree["round_open"] else "closed"
+    waits = [name for name in planned if name not in answered] if tree["round_open"] else []
+    missing = f"; waits for {', '.join(waits[:8])}{' …' if len(waits) > 8 else ''}" if waits else ""
+    say(
+        f"round      {tree['round']} {phase}, {len(answered)} of {len(planned)} deltas{missing}"
+        if last
+        else "round      none yet"
+    )
+    say(f"devices    {tree['devices_here']} here, {tree['devices']} known")
+    say(f"bytes      {size(tree['bytes_up'])} up, {size(tree['bytes_down'])} down")
+    return 0
+
+
+def show_devices(args: argparse.Namespace) -> int:
+    """Print the devices, or remove one."""
+    if args.revoke or args.restore:
+        return _change(args.state, args.revoke or args.restore, revoked=bool(args.revoke))
+    store = Store.look(args.state)
+    trained: dict[str, int] = {}
+    for (device, _), times in store.ledger.trained().items():
+        trained[device] = trained.get(device, 0) + times
+    statistics = store.ledger.statistics_digests()
+    running = _held(args.state / "lock")
+    rows = [
+        {
+            "device": row["device"],
+            "state": "revoked" if row["revoked"] else "here" if row["present"] and running else "away",
+            "profile": row["hello"].profile,
+            "runtime": row["hello"].runtime,
+            "trained_slots": row["hello"].trained_slots,
+            "held_slots": row["hello"].held_slots,
+            "examples": row["hello"].examples,
+            "step_ms": round(row["hello"].step_ms, 2),
+            "class_statistics": row["device"] in statistics,
+            "blocks_trained": trained.get(row["device"], 0),
+            "bytes_up": row["bytes_up"],
+            "bytes_down": row["bytes_down"],
+            "last_seen": _time(row["last_seen"]),
+        }
+        for row in store.ledger.devices()
+    ]
+    if args.json:
+        say_json(rows)
+        return 0
+    keys = ["device", "state", "profile", "trained_slots", "examples", "step_ms", "blocks_trained", "last_seen"]
+    _table(
+        [*keys, "up", "down"],
+        [[*(row[key] for key in keys), size(row["bytes_up"]), size(row["bytes_down"])] for row in rows],
+    )
+    return 0
+
+
+def show_versions(args: argparse.Namespace) -> int:
+    """Print the lineage."""
+    store = Store.look(args.state)
+    measured: dict[int, list[dict[str, Any]]] = {}
+    for found in store.ledger.evaluations():
+        measured.setdefault(found["version"], []).append(found)
+    rows = [
+        {
+            "version": row.version,
+            "parent": row.parent,
+            "digest": row.digest.hex(),
+            "reason": row.reason,
+            "round": row.round,
+            "contributors": row.contributors,
+            "created": _time(row.created),
+            "evaluations": [
+                {key: found[key] for key in ("data", "accuracy", "macro_f1", "examples")}
+                for found in measured.get(row.version, [])
+            ],
+        }
+        for row in store.ledger.versions()
+    ]
+    if args.json:
+        say_json(rows)
+        return 0
+    keys = ["version", "parent", "reason", "round", "contributors", "created"]
+    _table(
+        [*keys, "digest", "accuracy"],
+        [
+            [
+                *("" if row[key] is None else row[key] for key in keys),
+                str(row["digest"])[:12],
+                ", ".join(f"{found['accuracy']:.4f}" for found in measured.get(int(str(row["version"])), [])),
+            ]
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def _change(state: Path, device: str, *, revoked: bool) -> int:
+    Store.look(state)
+    ledger = Ledger(state / NAME)
+    if not ledger.revoke(device, revoked=revoked):
+        known = ", ".join(row["device"] for row in ledger.devices()[:8]) or "none"
+        msg = f"no device {device!r} in {state}; known: {known}"
+        raise UsageError(msg)
+    say(f"{device} is {'revoked' if revoked else 'taken back'}; a running gateway heeds it at once")
+    return 0
+
+
+def _table(columns: list[str], rows: list[list[Any]]) -> None:
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        say("\t".join(columns))
+        for row in rows:
+            say("\t".join(map(str, row)))
+        return
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+def _held(lock: Path) -> bool:
+    """Return whether a gateway holds the state directory now."""
+    try:
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

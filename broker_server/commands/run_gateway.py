@@ -1,0 +1,155 @@
+"""``broker_server run``: serve rounds until they are done, or until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from broker_server.commands import Subcommands, parser
+from broker_server.config import CODECS, load
+from broker_server.display import Lines, LiveTable
+from broker_server.events import Events, JsonLines
+from broker_server.service import Service
+
+EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
+  broker_server run --package packages/pixel8 --rounds 20 --quorum 6
+  broker_server run --broker mqtts://gw:secret@broker.example:8883 --ca ca.pem
+  broker_server run --config gateway.toml --evaluate heldout.csv --events runs/events.jsonl
+"""
+
+
+def add(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    command = parser(commands, "run", "serve rounds, with an embedded MQTT broker unless told otherwise", EXAMPLES)
+    command.set_defaults(main=main)
+    command.add_argument("--config", type=Path, metavar="TOML", help="settings; options here go before it")
+    command.add_argument("--package", type=Path, metavar="DIR", help="device package of the federation (any profile)")
+    command.add_argument("--state", type=Path, metavar="DIR", help="state directory (default: gateway-state)")
+    command.add_argument("--federation", metavar="NAME", help="word in every topic (default: default)")
+    _add_broker(command)
+    _add_rounds(command)
+    _add_training(command)
+    output = command.add_argument_group("output")
+    output.add_argument("--events", type=Path, metavar="JSONL", help="append every event to this file, one JSON a line")
+    output.add_argument("--evaluate", type=Path, metavar="CSV", help="measure each version on this text,label file")
+    output.add_argument("--json", action="store_true", help="print events as JSON lines instead of text")
+    output.add_argument("--verbose", action="store_true", help="log what the embedded broker sees, to stderr")
+
+
+def _add_broker(command: argparse.ArgumentParser) -> None:
+    broker = command.add_argument_group("broker")
+    broker.add_argument("--host", help="address of the embedded broker (default: 127.0.0.1)")
+    broker.add_argument("--port", type=int, help="its port; 0 chooses a free one (default: 1883)")
+    broker.add_argument(
+        "--allow-plaintext", action="store_true", default=None,
+        help="serve other machines, or use mqtt:// on another one, without encryption: anyone on the way can read and "
+        "change what is sent",
+    )  # fmt: skip
+    broker.add_argument(
+        "--broker", metavar="URL", help="use this broker: mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://"
+    )
+    broker.add_argument("--ca", type=Path, metavar="PEM", help="authority of the broker's certificate")
+
+
+def _add_rounds(command: argparse.ArgumentParser) -> None:
+    rounds = command.add_argument_group("rounds")
+    rounds.add_argument("--rounds", type=int, help="rounds of this state directory in all; 0: no end (default: 0)")
+    rounds.add_argument(
+        "--quorum", type=int, metavar="N", help="devices to start, deltas to close a round (default: 2)"
+    )
+    rounds.add_argument("--deadline", type=float, metavar="S", help="seconds that a round waits (default: 300)")
+    rounds.add_argument(
+        "--settle", type=float, metavar="S", help="seconds without a new hello before a start (default: 2)"
+    )
+    rounds.add_argument(
+        "--grace", type=float, metavar="S", help="seconds a device has for class statistics (default: 60)"
+    )
+    rounds.add_argument(
+        "--max-staleness", type=int, metavar="N", help="merges a late delta may lie behind (default: 2)"
+    )
+    rounds.add_argument(
+        "--keep-serving", action="store_true", default=None, help="after the last round, go on serving its version"
+    )
+    rounds.add_argument(
+        "--linger", type=float, metavar="S", help="seconds devices have to fetch the last version (default: 30)"
+    )
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    train = command.add_argument_group("training")
+    train.add_argument("--steps", type=int, help="optimizer steps of a device in a round (default: 10)")
+    train.add_argument("--lr", type=float, metavar="RATE", help="learning rate, falling to a tenth (default: 0.004)")
+    train.add_argument(
+        "--head-share", type=float, metavar="X", help="the head's rate / --lr; 0 keeps class means (default: 0)"
+    )
+    train.add_argument("--shared-share", type=float, metavar="X", help="the shared experts' rate / --lr (default: 1)")
+    train.add_argument("--weight-decay", type=float, metavar="X", help="of AdamW (default: 0)")
+    train.add_argument(
+        "--codec", choices=sorted(CODECS), help="of deltas; auto: int8 where float32 is too large (default)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Do it."""
+    config = load(args.config, _overrides(args))
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s"
+    )
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    events = Events()
+    if config.events is not None:
+        events.watch(JsonLines(config.events))
+    console = Console()
+    display = LiveTable(console) if console.is_terminal and not args.json else Lines(sys.stdout)
+    events.watch(_print_json if args.json else display)
+    try:
+        with Service(config, events) as service:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: service.stop())
+            finished = service.run()
+            if not finished:
+                events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)
+    finally:
+        display.close()
+    return 0
+
+
+def _print_json(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "package": args.package,
+        "state": args.state,
+        "federation": args.federation,
+        "broker": args.broker,
+        "ca": args.ca,
+        "rounds": args.rounds,
+        "keep_serving": args.keep_serving,
+        "linger_s": args.linger,
+        "events": args.events,
+        "evaluate": args.evaluate,
+        "listen.host": args.host,
+        "listen.port": args.port,
+        "listen.allow_plaintext": args.allow_plaintext,
+        "round.quorum": args.quorum,
+        "round.deadline_s": args.deadline,
+        "round.settle_s": args.settle,
+        "round.grace_s": args.grace,
+        "round.max_staleness": args.max_staleness,
+        "train.steps": args.steps,
+        "train.learning_rate": args.lr,
+        "train.head_share": args.head_share,
+        "train.shared_share": args.shared_share,
+        "train.weight_decay": args.weight_decay,
+        "train.codec": args.codec,
+    }

@@ -1,0 +1,229 @@
+"""Settings of a gateway: defaults, over them a TOML file, over it the command line. Frozen; the only reader of both."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from broker_server.errors import UsageError
+from broker_server.round import Rules
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import MalformedMessage
+from edge_runtime.wire.manifest import MANIFEST
+from edge_runtime.wire.topics import check_name
+
+CODECS: Final = {"auto": None, "float32": pb.FLOAT32, "int8": pb.INT8}
+PACKAGES: Final = Path("packages")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Listen:
+    """The embedded broker's listener.
+
+    Args:
+        host: address to listen on.
+        port: 0 chooses a free one.
+        allow_plaintext: take devices from other machines without encryption.
+        connections: clients at most.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    allow_plaintext: bool = False
+    connections: int = 2048
+
+
+@dataclass(frozen=True)
+class Train:
+    """What devices are asked to do.
+
+    Args:
+        steps: optimizer steps in a round.
+        learning_rate: in the first round; falls in a straight line over ``decay_rounds`` to ``final_share`` of it.
+        final_share: of the learning rate, in the last round and after it.
+        decay_rounds: 0: the planned rounds, or 40 when no end is planned.
+        shared_share: learning rate of the shared experts, as a share of ``learning_rate``; 0: they are not trained.
+        head_share: learning rate of the head, likewise; 0: the head stays as the class means made it.
+        weight_decay: of AdamW.
+        codec: "float32", "int8", or "auto": float32, and int8 where the device's uplink budget is too small for it.
+    """
+
+    steps: int = 10
+    learning_rate: float = 4e-3
+    final_share: float = 0.1
+    decay_rounds: int = 0
+    shared_share: float = 1.0
+    head_share: float = 0.0
+    weight_decay: float = 0.0
+    codec: str = "auto"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the gateway puts up with.
+
+    Args:
+        norm_factor: an update this many times the usual norm is refused; 0: norms are not checked.
+        blob_window_s: how long wishes for blocks are gathered before each is published once.
+        retry_after_s: what a device is told when the disk is full.
+        body_bytes: of one body; 0: what the bank's size makes possible.
+    """
+
+    norm_factor: float = 10.0
+    blob_window_s: float = 0.25
+    retry_after_s: float = 60.0
+    body_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class GatewayConfig:
+    """Everything that ``broker_server run`` can be told.
+
+    Args:
+        package: device package of the federation; only its manifest, bank, tokenizer and gateway/ are read.
+        state: directory that survives everything.
+        federation: second word of every topic.
+        broker: URL of an external broker; empty starts the embedded one.
+        ca: PEM file of the authority that signed the external broker's certificate.
+        rounds: of this state directory in all; 0: no end.
+        keep_serving: go on serving versions after the last round.
+        linger_s: after the last round, how long devices may take to fetch the final version.
+        events: file for one JSON object a line.
+        evaluate: CSV that each version is measured on.
+    """
+
+    package: Path
+    state: Path = Path("gateway-state")
+    federation: str = "default"
+    broker: str = ""
+    ca: Path | None = None
+    rounds: int = 0
+    keep_serving: bool = False
+    linger_s: float = 30.0
+    events: Path | None = None
+    evaluate: Path | None = None
+    listen: Listen = field(default_factory=Listen)
+    round: Rules = field(default_factory=Rules)
+    train: Train = field(default_factory=Train)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        try:
+            check_name(self.federation, "federation")
+        except MalformedMessage as error:
+            raise UsageError(error.detail) from error
+        _need(self.round.quorum >= 1, f"quorum {self.round.quorum}, expected 1 or more")
+        _need(self.round.deadline_s > 0, f"deadline {self.round.deadline_s} s, expected more than 0")
+        _need(min(self.round.settle_s, self.round.grace_s, self.linger_s) >= 0, "times cannot be negative")
+        _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
+        _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
+        _need(0 <= self.listen.port <= 0xFFFF, f"port {self.listen.port}, expected 0 to 65535")
+        _need(1 <= self.train.steps <= 1_000_000, f"{self.train.steps} steps, expected 1 to 1,000,000")
+        _need(0 < self.train.learning_rate <= 10, f"learning rate {self.train.learning_rate}, expected up to 10")
+        for name in ("final_share", "shared_share", "head_share", "weight_decay"):
+            value = getattr(self.train, name)
+            _need(0 <= value <= 1, f"{name} {value}, expected 0 to 1")
+        _need(self.train.codec in CODECS, f"codec {self.train.codec!r}, expected one of {', '.join(CODECS)}")
+        if not self.broker and not self.listen.allow_plaintext:
+            _need(
+                _loopback(self.listen.host),
+                f"{self.listen.host} can be reached from other machines and the embedded broker does not encrypt; "
+                "listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), or say --allow-plaintext",
+            )
+
+
+def load(file: Path | None, overrides: dict[str, Any]) -> GatewayConfig:
+    """Read a TOML file and put the command line over it.
+
+    Args:
+        file: with the keys of GatewayConfig; its tables are [listen], [round], [train] and [limits].
+        overrides: values by dotted key ("round.quorum"); None leaves the file's value.
+
+    Raises:
+        UsageError: for an unreadable file, an unknown key, or a value of the wrong kind.
+    """
+    tree: dict[str, Any] = {}
+    if file is not None:
+        try:
+            tree = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            msg = f"cannot read configuration {file}: {error.strerror}"
+            raise UsageError(msg) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            msg = f"configuration {file} is not TOML: {error}"
+            raise UsageError(msg) from error
+    for key, value in overrides.items():
+        if value is not None:
+            table = tree
+            *path, last = key.split(".")
+            for name in path:
+                table = table.setdefault(name, {})
+            table[last] = value
+    if "package" not in tree:
+        tree["package"] = default_package(PACKAGES)
+    return _built(GatewayConfig, tree, str(file or "command line"))
+
+
+def default_package(folder: Path) -> Path:
+    """Return the only package below ``folder``.
+
+    Raises:
+        UsageError: when there is none, or more than one.
+    """
+    found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(path) for path in found)
+        msg = f"there are {len(found)} packages ({names}): choose one with --package; any of a federation will do"
+    else:
+        msg = f"no package below {folder}/: make one with python -m export.build --device pixel8, or give --package"
+    raise UsageError(msg)
+
+
+def _need(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _built(kind: type[T], tree: Any, where: str) -> T:  # noqa: ANN401 - what TOML holds
+    hints = typing.get_type_hints(kind)
+    if not isinstance(tree, dict):
+        msg = f"{where}: expected a table, got {tree!r}"
+        raise UsageError(msg)
+    unknown = sorted(set(tree) - set(hints))
+    if unknown:
+        msg = f"{where}: unknown keys {', '.join(unknown)}; known: {', '.join(hints)}"
+        raise UsageError(msg)
+    values = {name: _value(value, hints[name], f"{where}: {name}") for name, value in tree.items()}
+    return kind(**values)
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:  # noqa: ANN401
+    if dataclasses.is_dataclass(kind):
+        return _built(typing.cast("type[Any]", kind), value, where)
+    if typing.get_origin(kind) is types.UnionType:
+        kind = next(one for one in typing.get_args(kind) if one is not types.NoneType)
+    if kind is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        msg = f"{where} is {value!r}, expected {kind.__name__}"
+        raise UsageError(msg)
+    return value

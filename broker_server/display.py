@@ -1,0 +1,175 @@
+"""What a person sees while ``run`` works: a live table on a terminal, plain lines elsewhere. Fed by events only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+
+class Lines:
+    """Writes a plain line for each event that matters. Args: out: where to."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take an event."""
+        line = describe(event)
+        if line:
+            print(line, file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Nothing to put away."""
+
+
+class LiveTable:
+    """A table of devices that changes in place, and the last lines below it. Args: console: a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._devices: dict[str, dict[str, Any]] = {}
+        self._head = ""
+        self._tail: list[str] = []
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
+        self._live.start()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take an event."""
+        _follow(self._devices, event)
+        line = describe(event)
+        if event["event"] in ("listening", "round", "version", "extended", "finished"):
+            self._head = line
+        if line:
+            self._tail = [*self._tail, line][-6:]
+
+    def close(self) -> None:
+        """Leave the last picture standing."""
+        self._live.stop()
+
+    def _render(self) -> Group:
+        table = Table("device", "profile", "state", "experts", "examples", "loss", "ms/step", "delta", expand=False)
+        for name, row in sorted(self._devices.items()):
+            table.add_row(
+                name, row.get("profile", ""), row.get("state", ""), str(row.get("experts", "")),
+                str(row.get("examples", "")), row.get("loss", ""), str(row.get("step_ms", "")), row.get("bytes", ""),
+            )  # fmt: skip
+        return Group(Text(self._head, style="bold"), table, *(Text(line, style="dim") for line in self._tail))
+
+
+def _follow(devices: dict[str, dict[str, Any]], event: dict[str, Any]) -> None:
+    kind, name = event["event"], event.get("device", "")
+    if kind == "hello" and event.get("code") is None:
+        keys = ("profile", "examples", "step_ms")
+        devices.setdefault(name, {}).update({key: event[key] for key in keys} | {"state": "here"})
+    elif kind in ("round", "extended"):
+        for device, plan in event["devices"].items():
+            devices.setdefault(device, {}).update(state="training", experts=len(plan["experts"]))
+    elif kind == "delta" and name in devices:
+        accepted = event["code"] == "ACCEPTED"
+        devices[name]["state"] = "delivered" if accepted else event["code"]
+        if accepted:
+            devices[name] |= {"loss": f"{event['loss_last']:.3f}", "step_ms": event["step_ms"]}
+            devices[name]["bytes"] = size(event["bytes"])
+    elif kind == "bye" and name in devices:
+        devices[name]["state"] = "left"
+
+
+def describe(event: dict[str, Any]) -> str:
+    """Return one line for people, or an empty one."""
+    writer = _LINES.get(event["event"])
+    return writer(event) if writer is not None else ""
+
+
+def size(count: int) -> str:
+    """Return bytes for people (10^3 steps)."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def _listening(e: dict[str, Any]) -> str:
+    end = f", {e['rounds']} rounds planned" if e["rounds"] else ""
+    kind = "embedded broker" if e["embedded"] else "broker"
+    return (
+        f"{kind} {e['url']}, federation {e['federation']} ({e['backbone']}, {e['labels']} labels, "
+        f"{e['experts']} experts x {len(e['layers'])} layers); version {e['version']}, quorum {e['quorum']}{end}"
+    )
+
+
+def _hello(e: dict[str, Any]) -> str:
+    if e.get("code"):
+        return f"{e['device']}: refused, {e['code']}: {e['detail']}"
+    return (
+        f"{e['device']}: here, {e['profile']}, {e['trained_slots']} slots, {e['examples']} examples" if e["new"] else ""
+    )
+
+
+def _round(e: dict[str, Any]) -> str:
+    blocks = sum(len(plan["experts"]) for plan in e["devices"].values())
+    return f"round {e['round']} from version {e['version']}: {len(e['devices'])} devices train {blocks} blocks"
+
+
+def _extended(e: dict[str, Any]) -> str:
+    more = f"; {len(e['devices'])} newcomers planned" if e["devices"] else ""
+    return (
+        f"round {e['round']}: deadline passed with {e['answered']} deltas, quorum is {e['quorum']}; "
+        f"waiting {e['deadline_s']:.0f} s more{more}"
+    )
+
+
+def _delta(e: dict[str, Any]) -> str:
+    if e["code"] != "ACCEPTED":
+        return f"{e['device']}: delta of {size(e['bytes'])} refused, {e['code']}: {e['detail']}"
+    late = f", {e['staleness']} versions late" if e["staleness"] else ""
+    return f"{e['device']}: delta of {size(e['bytes'])}, loss {e['loss_first']:.3f} to {e['loss_last']:.3f}{late}"
+
+
+def _statistics(e: dict[str, Any]) -> str:
+    if e["code"] == "ACCEPTED":
+        return f"{e['device']}: class statistics"
+    return f"{e['device']}: class statistics refused, {e['code']}: {e['detail']}"
+
+
+def _version(e: dict[str, Any]) -> str:
+    if e["reason"] == "head":
+        return f"version {e['version']}: head from the class means of {e['devices']} devices"
+    short = f", {e['extensions']} extensions" if e["extensions"] else ""
+    return (
+        f"version {e['version']} from round {e['round']}: "
+        f"{e['accepted']} of {e['planned']} deltas ({e['closed']}{short}), "
+        f"{size(e['bytes_deltas'])}, trainers of an expert {e['trainers_min']}-{e['trainers_max']}, "
+        f"loss {e['loss_first']:.3f} to {e['loss_last']:.3f}, {e['seconds']} s"
+    )
+
+
+def _evaluated(e: dict[str, Any]) -> str:
+    if e.get("failure"):
+        return f"version {e['version']} could not be evaluated: {e['failure']}"
+    return (
+        f"version {e['version']}: accuracy {e['accuracy']:.4f}, macro-F1 {e['macro_f1']:.4f} on {e['examples']} texts"
+    )
+
+
+_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "listening": _listening,
+    "resumed": lambda e: f"round {e['round']} goes on: {len(e['accepted'])} of {len(e['planned'])} deltas are kept",
+    "down": lambda e: str(e["reason"]),
+    "hello": _hello,
+    "bye": lambda e: f"{e['device']}: left",
+    "statistics": _statistics,
+    "round": _round,
+    "extended": _extended,
+    "waiting": lambda e: f"waiting: {e['reason']}",
+    "delta": _delta,
+    "version": _version,
+    "evaluated": _evaluated,
+    "storage": lambda e: f"storage: {e['detail']}",
+    "finished": lambda e: (
+        f"finished after round {e['rounds']}: version {e['version']}, "
+        f"{size(e['bytes_up'])} up, {size(e['bytes_down'])} down"
+    ),
+}

@@ -1,0 +1,163 @@
+"""A version's accuracy on held-out text, through ONNX Runtime: no torch, no ExecuTorch.
+
+Axes: N texts of a batch, T tokens of the longest of them, C labels. The only file importing onnxruntime and tokenizers.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Tokenizer
+
+from broker_server.errors import EvaluationError
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import file_sha256
+from edge_runtime.wire.manifest import Manifest, Package
+from edge_runtime.wire.tensors import Array
+
+BATCH: Final = 32
+MODEL: Final = "gateway/model.onnx"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A labelled file. Args: name: file name and digest; texts; labels: index of each text's label."""
+
+    name: str
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Args: accuracy, macro_f1: in [0, 1], F1 over the labels that occur; examples: texts."""
+
+    accuracy: float
+    macro_f1: float
+    examples: int
+
+
+def read_examples(path: Path, manifest: Manifest, limit: int = 0) -> Examples:
+    """Read a CSV with the columns ``text,label``.
+
+    Args:
+        path: the file, UTF-8, with a header.
+        manifest: whose labels the file must use.
+        limit: texts at most, spread evenly over the file; 0: all.
+
+    Raises:
+        EvaluationError: for an unreadable or empty file, missing columns, or labels that the package does not have.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in ("text", "label") if name not in (reader.fieldnames or ())]
+            if missing:
+                found = ", ".join(reader.fieldnames or ()) or "none"
+                msg = f"{path} has no column {' and '.join(missing)}; its columns: {found}; expected text,label"
+                raise EvaluationError(msg)
+            rows = [(row["text"] or "", row["label"] or "") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        raise EvaluationError(msg) from error
+    if not rows:
+        msg = f"{path} holds no examples below its header"
+        raise EvaluationError(msg)
+    index = {label: place for place, label in enumerate(manifest.architecture.labels)}
+    unknown = sorted({label for _, label in rows} - set(index))
+    if unknown:
+        known = ", ".join(list(index)[:5])
+        msg = (
+            f"{path} uses {len(unknown)} labels that the package does not have ({', '.join(unknown[:5])}); "
+            f"it has {len(index)}: {known}{', …' if len(index) > 5 else ''}"
+        )
+        raise EvaluationError(msg)
+    if 0 < limit < len(rows):
+        rows = [rows[place * len(rows) // limit] for place in range(limit)]
+    name = f"{path.name}@{file_sha256(path)[:12]}" + (f"[{len(rows)}]" if limit else "")
+    return Examples(name, tuple(text for text, _ in rows), tuple(index[label] for _, label in rows))
+
+
+class Model:
+    """The package's gateway model.
+
+    Args:
+        package: opened with its gateway part.
+        threads: of ONNX Runtime.
+
+    Raises:
+        EvaluationError: when the package has no such model, or it cannot be loaded.
+    """
+
+    def __init__(self, package: Package, threads: int = 1) -> None:
+        manifest = package.manifest
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(package.path(MODEL)), options, providers=["CPUExecutionProvider"]
+            )
+            self._tokenizer = Tokenizer.from_file(str(package.path("tokenizer.json")))
+        except Exception as error:
+            msg = f"package {package.folder} has no usable gateway model: {error}"
+            raise EvaluationError(msg) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length=_length(manifest))
+        self._inputs = {tensor.name for tensor in self._session.get_inputs()}
+
+    def encode(self, examples: Examples) -> list[list[int]]:
+        """Return token ids of every text, once for all versions."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(examples.texts))]
+
+    def probabilities(self, bank: Bank, tokens: Sequence[Sequence[int]]) -> Array:
+        """Return float32 [N, C] with the experts, head and mean of ``bank``."""
+        feeds = {"experts": bank.experts, "shared": bank.shared, "head": bank.head, "mean": bank.mean}
+        feeds = {name: values for name, values in feeds.items() if name in self._inputs}
+        # Texts of like length share a batch, so that little is padded.
+        order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
+        rows: list[Array | None] = [None] * len(tokens)
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            ids, mask = _padded([tokens[place] for place in places])
+            (found,) = self._session.run(["probabilities"], feeds | {"ids": ids, "mask": mask})
+            for place, row in zip(places, found, strict=True):
+                rows[place] = row
+        return np.stack([row for row in rows if row is not None])
+
+
+def measure(probabilities: Array, labels: Sequence[int]) -> Figures:
+    """Return accuracy and macro-F1. Args: probabilities: [N, C]; labels: N indices."""
+    predicted = probabilities.argmax(axis=1)
+    truth = np.asarray(labels)
+    scores = []
+    for label in np.unique(truth):
+        hits = float(((predicted == label) & (truth == label)).sum())
+        wrong = float(((predicted == label) != (truth == label)).sum())
+        scores.append(2 * hits / (2 * hits + wrong))
+    return Figures(float((predicted == truth).mean()), float(np.mean(scores)), len(truth))
+
+
+def _padded(tokens: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Array]:
+    longest = max(1, *map(len, tokens))
+    ids = np.zeros((len(tokens), longest), np.int64)
+    mask = np.zeros((len(tokens), longest), np.float32)
+    for row, one in enumerate(tokens):
+        ids[row, : len(one)] = one
+        mask[row, : len(one)] = 1.0
+    return ids, mask
+
+
+def _length(manifest: Manifest) -> int:
+    """Return the sequence length of inference on devices, so that both see the same tokens."""
+    for tensor in manifest.methods[manifest.predict_method].inputs:
+        if tensor.name == "ids":
+            return tensor.shape[-1]
+    return manifest.tiers[0].seq_len

@@ -1,0 +1,64 @@
+"""Measures versions in the background, newest last, while rounds go on."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker_server.evaluate import Examples, Figures, Model, measure, read_examples
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Package
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A result. Args: failure: why there is none, or empty."""
+
+    version: int
+    data: str
+    figures: Figures | None
+    failure: str = ""
+
+
+class Evaluator:
+    """One thread, one ONNX Runtime session.
+
+    Args:
+        package: opened with its gateway part.
+        data: CSV of held-out text.
+        post: takes results; called from the thread.
+
+    Raises:
+        EvaluationError: when data or model cannot be used; told at the start, not after the first round.
+    """
+
+    def __init__(self, package: Package, data: Path, post: Callable[[Evaluated], None]) -> None:
+        self._model = Model(package)
+        self.examples: Examples = read_examples(data, package.manifest)
+        self._tokens = self._model.encode(self.examples)
+        self._post = post
+        self._queue: queue.Queue[tuple[int, Bank] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name="evaluator", daemon=True)
+        self._thread.start()
+        self.pending = 0
+
+    def submit(self, version: int, bank: Bank) -> None:
+        """Measure a version when its turn comes."""
+        self.pending += 1
+        self._queue.put((version, bank))
+
+    def stop(self) -> None:
+        """Drop what waits; a running measurement ends by itself."""
+        self._queue.put(None)
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            version, bank = item
+            try:
+                figures = measure(self._model.probabilities(bank, self._tokens), self.examples.labels)
+                self._post(Evaluated(version, self.examples.name, figures))
+            except Exception as error:  # noqa: BLE001 - one version that cannot be measured must not end the rounds
+                self._post(Evaluated(version, self.examples.name, None, str(error)))

@@ -1,0 +1,54 @@
+"""One structured line for each round, in the state directory: integers, sizes and codes; no user text.
+
+The file is for people and their tools. What the gateway itself needs is in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RoundLine:
+    """What there is to say about a closed round.
+
+    Args:
+        round: its number.
+        version: that it made.
+        reason: why it closed: "all in" or "deadline".
+        seconds: it was open.
+        planned, accepted, late, left: devices.
+        extensions: times it waited once more.
+        experts_trained: blocks that somebody trained.
+        trainers_min, trainers_max: of the bank's experts.
+        bytes_deltas: of the accepted deltas.
+        examples: that were trained on.
+        loss_first, loss_last: means over devices.
+    """
+
+    round: int
+    version: int
+    reason: str
+    seconds: float
+    planned: int
+    accepted: int
+    late: int
+    left: int
+    extensions: int
+    experts_trained: int
+    trainers_min: int
+    trainers_max: int
+    bytes_deltas: int
+    examples: int
+    loss_first: float
+    loss_last: float
+
+    def write(self, path: Path) -> None:
+        """Append this line; a disk that refuses costs the line only."""
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(self), separators=(",", ":")) + "\n")
+        except OSError:
+            return

@@ -1,0 +1,278 @@
+"""Takes what devices send: reads it, has it judged, keeps it, and answers. A refusal always has a code."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from broker_server.admission import Accepted, Identity, admit, check_hello, check_sender, check_statistics
+from broker_server.conductor import Conductor, House
+from broker_server.errors import StorageError
+from broker_server.ledger import DeltaRow
+from broker_server.roster import wants_statistics
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.chunks import Assembler, split
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.limits import BODY_LIMIT, DETAIL_BYTES
+from edge_runtime.wire.messages import decode, encode, ids
+from edge_runtime.wire.topics import Address, Topic, parse
+
+PARTIAL_LIMIT = 256 * 1024 * 1024
+DEVICES_LIMIT = 20_000
+REPEAT_S = 2.0
+TRAFFIC_S = 5.0
+_KINDS = {Topic.DELTA: pb.DELTA, Topic.STATISTICS: pb.STATISTICS}
+_PASSING = frozenset({pb.UNKNOWN_DEVICE, pb.REVOKED, pb.BUSY, pb.STORAGE_FULL})
+"""Verdicts on the sender or the moment, not on the body."""
+
+
+@dataclass
+class _Wishes:
+    """Blocks that devices asked for. Args: due: monotonic seconds when they are published."""
+
+    blobs: dict[bytes, set[str]] = field(default_factory=dict)
+    due: float = 0.0
+
+
+class Reception:
+    """Messages in, verdicts and blocks out. Args: house: shared parts; conductor: of the rounds."""
+
+    def __init__(self, house: House, conductor: Conductor) -> None:
+        self._config, self._store, self._roster = house.config, house.store, house.roster
+        self._conductor, self._send, self._events = conductor, house.send, house.events
+        config, store = house.config, house.store
+        shape = store.lineage.shape
+        statistics = 4 * shape.labels * (shape.width + 1)
+        whole_bank = sum(4 * shape.size(block) + 64 for block in shape.ids())
+        possible = max(statistics, whole_bank) + 64 * 1024
+        body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
+        self._bodies = Assembler(PARTIAL_LIMIT, body_limit, 2 * body_limit)
+        self._answered: OrderedDict[tuple[str, bytes], float] = OrderedDict()
+        self._wishes = _Wishes()
+        self._traffic_at = 0.0
+        arch = store.manifest.architecture
+        self._description = (
+            f"{arch.backbone.name}, {len(arch.labels)} labels, {arch.experts} experts of rank {arch.rank} "
+            f"in {len(arch.adapted_layers)} layers, {arch.gate} gate"
+        )
+
+    def take(self, topic: str, payload: bytes, now: float, wall: float) -> None:
+        """Take one message; nothing that arrives raises."""
+        try:
+            address = parse(topic)
+        except WireError as error:
+            self._events.tell("ignored", topic=topic[:80], detail=error.detail[:200])
+            return
+        device = address.name
+        if self._roster.known(device):
+            self._roster.count(device, up=len(payload))
+        if address.topic is Topic.HELLO:
+            self._hello(device, payload, now, wall)
+        elif address.topic is Topic.BYE:
+            self._bye(device, payload)
+        elif address.topic is Topic.WANT:
+            self._want(device, payload, now)
+        elif address.topic in _KINDS:
+            self._chunk(address, payload, now, wall)
+
+    def tick(self, now: float, wall: float) -> None:
+        """Publish the blocks that were asked for; write down the traffic now and then."""
+        if self._wishes.blobs and now >= self._wishes.due:
+            self._publish_blobs()
+        if now - self._traffic_at >= TRAFFIC_S:
+            self.write_traffic(wall)
+            self._traffic_at = now
+
+    def write_traffic(self, wall: float) -> None:
+        """Add the bytes counted so far to the ledger."""
+        taken = self._roster.take_traffic()
+        if taken:
+            with self._store.ledger.transaction():
+                self._store.ledger.count_bytes(taken, wall)
+
+    # hello, bye, want
+
+    def _identity(self, device: str) -> Identity:
+        return Identity(device, self._roster.known(device), revoked=self._store.ledger.revoked(device))
+
+    def _hello(self, device: str, payload: bytes, now: float, wall: float) -> None:
+        digest = sha256(payload)
+        try:
+            hello = decode(pb.Hello, payload)
+            check_hello(hello, self._identity(device), self._store.lineage.federation, self._description)
+            self._check_room(device)
+            with self._store.ledger.transaction():
+                self._store.ledger.greet(hello, wall)
+        except WireError as error:
+            self._refuse(device, pb.HELLO, digest, error)
+            return
+        except StorageError as error:
+            self._refuse(device, pb.HELLO, digest, WireError(pb.STORAGE_FULL, str(error)))
+            return
+        self._bodies.forget(device)
+        new = self._roster.greet(hello, now)
+        self._roster.count(device, up=len(payload))
+        want = wants_statistics(hello, self._store.ledger.statistics_digests().get(device))
+        self._answer(device, pb.Verdict(kind=pb.HELLO, digest=digest, code=pb.ACCEPTED, want_statistics=want))
+        self._events.tell(
+            "hello", device=device, profile=hello.profile, runtime=hello.runtime, trained_slots=hello.trained_slots,
+            held_slots=hello.held_slots, examples=hello.examples, step_ms=round(hello.step_ms, 2), new=new,
+            bytes_up_budget=hello.bytes_up_per_round, want_statistics=want,
+        )  # fmt: skip
+
+    def _check_room(self, device: str) -> None:
+        if len(self._roster.members) >= DEVICES_LIMIT and not self._roster.known(device):
+            raise WireError(pb.BUSY, f"{DEVICES_LIMIT} devices are here, which is the limit")
+
+    def _bye(self, device: str, payload: bytes) -> None:
+        try:
+            bye = decode(pb.Bye, payload)
+            check_sender(self._identity(device), bye.device)
+        except WireError:
+            return  # who is not known cannot leave
+        if self._roster.leave(device):
+            self._store.ledger.leave(device)
+            self._events.tell("bye", device=device)
+
+    def _want(self, device: str, payload: bytes, now: float) -> None:
+        try:
+            want = decode(pb.Want, payload)
+            check_sender(self._identity(device), want.device)
+        except WireError as error:
+            self._refuse(device, pb.HELLO, sha256(payload), error)
+            return
+        self._roster.heard(device)
+        if not self._wishes.blobs:
+            self._wishes.due = now + self._config.limits.blob_window_s
+        for digest in want.digests:
+            if self._store.blobs.has(digest):
+                self._wishes.blobs.setdefault(digest, set()).add(device)
+
+    def _publish_blobs(self) -> None:
+        blobs, self._wishes.blobs = self._wishes.blobs, {}
+        for digest, devices in blobs.items():
+            chunks = list(split(self._store.blobs.get(digest), pb.BLOB))
+            self._send.publish(Topic.BLOB, digest.hex(), chunks)
+            for device in devices:
+                self._roster.count(device, down=sum(map(len, chunks)))
+
+    # bodies
+
+    def _chunk(self, address: Address, payload: bytes, now: float, wall: float) -> None:
+        device, kind = address.name, _KINDS[address.topic]
+        try:
+            chunk = decode(pb.Chunk, payload)
+        except WireError as error:
+            self._events.tell("ignored", device=device, detail=str(error)[:200])
+            return
+        try:
+            _check_kind(chunk, address)
+            check_sender(self._identity(device), device)
+            known = self._store.ledger.verdict(device, chunk.digest) if kind == pb.DELTA else None
+            if known is not None:
+                self._answer_once(device, known, now)
+                return
+            body = self._bodies.add(device, chunk)
+        except WireError as error:
+            if self._once(device, chunk.digest, now):
+                self._refuse(device, kind, chunk.digest, error)
+            return
+        if body is not None:
+            self._body(device, kind, chunk.digest, body, wall)
+
+    def _body(self, device: str, kind: pb.Kind, digest: bytes, body: bytes, wall: float) -> None:
+        self._roster.heard(device)
+        try:
+            if kind == pb.DELTA:
+                self._delta(device, digest, body, wall)
+            else:
+                self._statistics(device, digest, body, wall)
+        except WireError as error:
+            self._refuse(device, kind, digest, error, wall=wall, size=len(body))
+        except StorageError as error:
+            self._refuse(device, kind, digest, WireError(pb.STORAGE_FULL, str(error)), size=len(body))
+
+    def _delta(self, device: str, digest: bytes, body: bytes, wall: float) -> None:
+        delta = decode(pb.Delta, body)
+        taken = admit(delta, digest, self._conductor.known(delta, self._identity(device)))
+        row = _row(delta, digest, len(body), taken)
+        verdict = pb.Verdict(kind=pb.DELTA, digest=digest, code=pb.ACCEPTED, round=delta.round)
+        self._store.spool.keep(digest, body)
+        with self._store.ledger.transaction():
+            self._store.ledger.accept(row, wall)
+            self._store.ledger.decide(verdict, device, wall)
+        self._conductor.accepted(row)
+        self._answer(device, verdict)
+        self._events.tell(
+            "delta", device=device, code="ACCEPTED", round=delta.round, bytes=len(body), experts=len(delta.experts),
+            examples=delta.examples, loss_first=round(delta.loss_first, 4), loss_last=round(delta.loss_last, 4),
+            step_ms=round(delta.step_ms, 2), staleness=taken.contribution.staleness,
+        )  # fmt: skip
+
+    def _statistics(self, device: str, digest: bytes, body: bytes, wall: float) -> None:
+        statistics = decode(pb.ClassStatistics, body)
+        lineage = self._store.lineage
+        check_statistics(statistics, self._identity(device), lineage.federation, lineage.shape)
+        with self._store.ledger.transaction():
+            self._store.ledger.keep_statistics(statistics, digest, wall)
+        self._answer(device, pb.Verdict(kind=pb.STATISTICS, digest=digest, code=pb.ACCEPTED))
+        self._events.tell("statistics", device=device, code="ACCEPTED", bytes=len(body))
+
+    # answers
+
+    def _once(self, device: str, digest: bytes, now: float) -> bool:
+        """Return whether to answer: a body has many chunks, and each would get the same answer."""
+        last = self._answered.get((device, digest))
+        if last is not None and now - last < REPEAT_S:
+            return False
+        self._answered[device, digest] = now
+        self._answered.move_to_end((device, digest))
+        if len(self._answered) > 4096:
+            self._answered.popitem(last=False)
+        return True
+
+    def _answer_once(self, device: str, verdict: pb.Verdict, now: float) -> None:
+        if self._once(device, verdict.digest, now):
+            self._answer(device, verdict)
+
+    def _answer(self, device: str, verdict: pb.Verdict) -> None:
+        payload = encode(verdict)
+        self._roster.count(device, down=len(payload))
+        self._send.publish(Topic.VERDICT, device, [payload])
+
+    def _refuse(
+        self, device: str, kind: pb.Kind, digest: bytes, error: WireError, *, wall: float = 0.0, size: int = 0
+    ) -> None:
+        verdict = pb.Verdict(kind=kind, digest=digest, code=pb.Code.Name(error.code), detail=_short(error.detail))
+        verdict.round = self._conductor.round
+        if error.code in (pb.BUSY, pb.STORAGE_FULL):
+            verdict.retry_after_s = self._config.limits.retry_after_s
+        if kind == pb.DELTA and size and error.code not in _PASSING:
+            self._keep_verdict(verdict, device, wall)
+        self._answer(device, verdict)
+        name = pb.Kind.Name(kind).lower()
+        self._events.tell(name, device=device, code=pb.Code.Name(error.code), detail=_short(error.detail), bytes=size)
+
+    def _keep_verdict(self, verdict: pb.Verdict, device: str, wall: float) -> None:
+        try:
+            with self._store.ledger.transaction():
+                self._store.ledger.decide(verdict, device, wall)
+        except StorageError:
+            return  # the same body would be refused again anyway
+
+
+def _check_kind(chunk: pb.Chunk, address: Address) -> None:
+    if chunk.kind != _KINDS[address.topic]:
+        raise WireError(pb.MALFORMED, f"a chunk of kind {chunk.kind} on topic {address.topic}")
+
+
+def _row(delta: pb.Delta, digest: bytes, size: int, taken: Accepted) -> DeltaRow:
+    return DeltaRow(
+        delta.device, delta.round, digest, size, delta.examples, delta.loss_first, delta.loss_last, delta.step_ms,
+        taken.norms, ids(delta.experts),
+    )  # fmt: skip
+
+
+def _short(text: str) -> str:
+    return text.encode()[:DETAIL_BYTES].decode(errors="ignore")

@@ -1,0 +1,221 @@
+"""The running gateway: broker, link, state and rounds in one process, with one thread that decides everything.
+
+Messages from the MQTT client and results of the evaluator come through one queue; between them the clock is looked at.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import time
+from typing import Final, Self
+
+from broker_server.conductor import Conductor, House
+from broker_server.config import GatewayConfig
+from broker_server.embedded import EmbeddedBroker
+from broker_server.errors import StorageError
+from broker_server.evaluator import Evaluated, Evaluator
+from broker_server.events import Events
+from broker_server.mqtt import Arrived, Down, Link, LinkEvent, Target, Up, parse_url
+from broker_server.reception import Reception
+from broker_server.roster import Roster
+from broker_server.round import State
+from broker_server.store import Store
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.messages import encode
+from edge_runtime.wire.topics import Topic
+
+TICK_S: Final = 0.1
+QUEUE_LENGTH: Final = 4096
+STORAGE_RETRY_S: Final = 5.0
+FLUSH_S: Final = 10.0
+
+
+class Service:
+    """A gateway from start to stop; use as a context manager.
+
+    Args:
+        config: settings.
+        events: told what happens; watchers may already listen.
+
+    Raises:
+        PackageError, StateError, ListenError, EvaluationError: when it cannot start; nothing is left running.
+    """
+
+    def __init__(self, config: GatewayConfig, events: Events) -> None:
+        self._config, self._events = config, events
+        self._queue: queue.Queue[LinkEvent | Evaluated] = queue.Queue(QUEUE_LENGTH)
+        self._package = Package.open(config.package, part="gateway")
+        self._broker: EmbeddedBroker | None = None
+        self._link: Link | None = None
+        self._evaluator: Evaluator | None = None
+        self._finished_at: float | None = None
+        self._rest_until = -1.0
+        self._up = self._stopping = self._closed = False
+        self._evaluated = -1
+        self._store = Store.open(config.state, self._package, time.time())
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def conductor(self) -> Conductor:
+        """Return the conductor of the rounds."""
+        return self._conductor
+
+    @property
+    def url(self) -> str:
+        """Return where devices connect."""
+        return self._url
+
+    def _start(self) -> None:
+        config = self._config
+        if config.evaluate is not None:
+            self._evaluator = Evaluator(self._package, config.evaluate, self._post)
+        if config.broker:
+            target = parse_url(config.broker, config.ca, allow_plaintext=config.listen.allow_plaintext)
+            self._url = str(target)
+        else:
+            self._broker = EmbeddedBroker(config.listen.host, config.listen.port, config.listen.connections)
+            endpoint = self._broker.start()
+            target = Target(endpoint.host, endpoint.port, user=endpoint.user, password=endpoint.password)
+            self._url = endpoint.url
+        session = secrets.token_bytes(16)
+        will = pb.GatewayState(federation_digest=self._store.lineage.federation, online=False, session=session)
+        self._link = Link(target, config.federation, encode(will), self._post)
+        house = House(config, self._store, Roster(), self._link, self._events)
+        self._roster = house.roster
+        self._conductor = Conductor(house, session)
+        self._reception = Reception(house, self._conductor)
+        architecture = self._package.manifest.architecture
+        self._events.tell(
+            "listening", url=self._url, federation=config.federation, embedded=self._broker is not None,
+            federation_digest=architecture.digest().hex(), package=str(config.package), state=str(config.state),
+            version=self._conductor.row.version, rounds=config.rounds, quorum=config.round.quorum,
+            backbone=architecture.backbone.name, labels=len(architecture.labels), experts=architecture.experts,
+            layers=list(architecture.adapted_layers), gate=architecture.gate,
+        )  # fmt: skip
+        self._conductor.resume(time.monotonic())
+        self._submit()
+        self._link.start()
+
+    def run(self) -> bool:
+        """Serve until the last round is done and fetched, or until stopped; return whether it finished."""
+        while True:
+            try:
+                event = self._queue.get(timeout=TICK_S)
+            except queue.Empty:
+                event = None
+            if self._stopping:
+                return False
+            now, wall = time.monotonic(), time.time()
+            if event is not None:
+                self._take(event, now, wall)
+            if now >= self._rest_until:
+                self._tick(now, wall)
+            if self._over(now):
+                self._tell_finished(wall)
+                return True
+
+    def stop(self) -> None:
+        """End ``run`` soon; may be called from a signal handler, so that it takes no lock."""
+        self._stopping = True
+
+    def _post(self, event: LinkEvent | Evaluated) -> None:
+        """Queue an event; a full queue makes the broker wait, unless the loop that empties it has ended."""
+        while not self._closed:
+            try:
+                self._queue.put(event, timeout=0.5)
+            except queue.Full:
+                continue
+            return
+
+    def _take(self, event: LinkEvent | Evaluated, now: float, wall: float) -> None:
+        if isinstance(event, Arrived):
+            self._reception.take(event.topic, event.payload, now, wall)
+        elif isinstance(event, Up):
+            self._up = True
+            self._conductor.announce()
+            self._events.tell("up", url=self._url)
+        elif isinstance(event, Down):
+            if self._up or self._broker is None:
+                self._events.tell("down", reason=event.reason)
+            self._up = False
+        elif isinstance(event, Evaluated):
+            self._note(event, wall)
+
+    def _tick(self, now: float, wall: float) -> None:
+        try:
+            self._reception.tick(now, wall)
+            self._conductor.tick(now, wall)
+        except StorageError as error:
+            self._rest_until = now + STORAGE_RETRY_S
+            self._events.tell("storage", detail=str(error))
+        self._submit()
+
+    def _submit(self) -> None:
+        if self._evaluator is not None and self._conductor.row.version > self._evaluated:
+            self._evaluated = self._conductor.row.version
+            self._evaluator.submit(self._evaluated, self._conductor.bank)
+
+    def _note(self, result: Evaluated, wall: float) -> None:
+        if self._evaluator is not None:
+            self._evaluator.pending -= 1
+        if result.figures is None:
+            self._events.tell("evaluated", version=result.version, failure=result.failure[:300])
+            return
+        figures = result.figures
+        with self._store.ledger.transaction():
+            row = (figures.accuracy, figures.macro_f1, figures.examples)
+            self._store.ledger.keep_evaluation(result.version, result.data, row, wall)
+        self._events.tell(
+            "evaluated", version=result.version, accuracy=round(figures.accuracy, 6),
+            macro_f1=round(figures.macro_f1, 6), examples=figures.examples,
+        )  # fmt: skip
+
+    def _over(self, now: float) -> bool:
+        if self._conductor.state is not State.FINISHED or self._config.keep_serving:
+            return False
+        if self._finished_at is None:
+            self._finished_at = now
+        if self._evaluator is not None and self._evaluator.pending:
+            return False
+        waited = now - self._finished_at
+        return waited >= self._config.linger_s or (waited >= 1.0 and not self._roster.here())
+
+    def _tell_finished(self, wall: float) -> None:
+        self._reception.write_traffic(wall)
+        devices = {
+            row["device"]: {"bytes_up": row["bytes_up"], "bytes_down": row["bytes_down"]}
+            for row in self._store.ledger.devices()
+        }
+        self._events.tell(
+            "finished", version=self._conductor.row.version, rounds=self._conductor.round, devices=devices,
+            bytes_up=sum(row["bytes_up"] for row in devices.values()),
+            bytes_down=sum(row["bytes_down"] for row in devices.values()),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Say goodbye and let everything go; safe to call twice."""
+        self._closed = True
+        if self._evaluator is not None:
+            self._evaluator.stop()
+        if self._link is not None:
+            if self._up:
+                self._link.publish(Topic.GATEWAY, "", [encode(self._conductor.gateway_state(online=False))])
+                self._reception.write_traffic(time.time())
+            self._link.stop(FLUSH_S if self._up else 0.0)
+            self._link = None
+        if self._broker is not None:
+            self._broker.stop()
+            self._broker = None
+        self._store.close()
