@@ -19,18 +19,16 @@ class Budget:
 
     memory_mib: float = 0.0
     storage_mb: float = 0.0
-    bytes_up_per_round: int = 0
-    bytes_down_per_round: int = 0
-    seconds_per_round: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    round_seconds: float = 0.0
 
     @classmethod
     def from_profile(cls, profile: Mapping[str, Any]) -> Self:
-        """Read the limits from a manifest's profile, at its top or one table down; what it does not say is no limit."""
-        flat = {**{k: v for part in profile.values() if isinstance(part, Mapping) for k, v in part.items()}, **profile}
-        found = {
-            field.name: flat[field.name] for field in fields(cls) if isinstance(flat.get(field.name), (int, float))
-        }
-        return cls(**found)
+        """Read the table ``budget`` of a manifest's profile; what it does not say is no limit."""
+        table = profile.get("budget")
+        given = table if isinstance(table, Mapping) else {}
+        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
     def override(self, **given: float | None) -> Self:
         """Return the budget with the given limits in place of its own; None keeps one."""
@@ -58,8 +56,8 @@ def excess(tier: Tier, budget: Budget) -> list[str]:
     limits = {
         "memory_mib": ("memory", "MiB", budget.memory_mib),
         "storage_mb": ("storage", "MB", budget.storage_mb),
-        "bytes_up": ("upload", "bytes a round", budget.bytes_up_per_round),
-        "bytes_down": ("download", "bytes a round", budget.bytes_down_per_round),
+        "bytes_up": ("upload", "bytes a round", budget.bytes_up),
+        "bytes_down": ("download", "bytes a round", budget.bytes_down),
     }
     over = []
     for name, (what, unit, limit) in limits.items():

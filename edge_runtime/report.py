@@ -7,27 +7,19 @@ start) and its own fields; docs/edge.md lists them.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.mqtt import Traffic
-
-_RSS_UNIT: Final = 1024**2 if sys.platform == "darwin" else 1024
-
-
-def peak_rss_mib() -> float:
-    """Return the most resident memory that this process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNIT
 
 
 class Report:

@@ -16,7 +16,8 @@ from typing import Final, cast
 from edge_runtime.config import RunConfig
 from edge_runtime.errors import EdgeError, PlanError, SessionError
 from edge_runtime.mqtt import Arrived, Down, Link, LinkEvent, Up, backoff
-from edge_runtime.report import Report, peak_rss_mib
+from edge_runtime.program import peak_rss_mib
+from edge_runtime.report import Report
 from edge_runtime.session import Action, Event, Session, Work, step
 from edge_runtime.session import Link as Standing
 from edge_runtime.statistics import ClassSums
@@ -396,9 +397,9 @@ class Device:
             batch_size=tools.tier.batch_size,
             step_ms=self._bench.step_ms,
             examples=len(tools.source),
-            bytes_up_per_round=int(budget.bytes_up_per_round),
-            bytes_down_per_round=int(budget.bytes_down_per_round),
-            seconds_per_round=budget.seconds_per_round,
+            bytes_up_per_round=int(budget.bytes_up),
+            bytes_down_per_round=int(budget.bytes_down),
+            seconds_per_round=budget.round_seconds,
             codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
             statistics_digest=sha256(self._statistics),
         )
@@ -457,7 +458,7 @@ class Device:
         present = self._bench.present
         if present is None:
             return
-        trainer, limit = present.trainer, self._config.budget.seconds_per_round
+        trainer, limit = present.trainer, self._config.budget.round_seconds
         if not trainer.done and not (limit and trainer.steps and self._spent_s >= limit):
             loss = trainer.step()
             self._spent_s += trainer.last_ms / 1000

@@ -39,9 +39,9 @@ def add(commands: Subcommands) -> None:
         commands,
         "run",
         "take part in a federation",
-        "Joins rounds until interrupted or until the gateway has done all its rounds. What leaves this device: deltas of\n"
-        "experts, counts, losses, step times, class sums; never text. State survives a kill at any moment: start the\n"
-        "same command again. EDGE_RUNTIME_USER and EDGE_RUNTIME_PASSWORD are for the broker.",
+        "Joins rounds until interrupted or until the gateway has done all its rounds. What leaves this device:\n"
+        "deltas of experts, counts, losses, step times, class sums; never text. State survives a kill at any moment:\n"
+        "start the same command again. EDGE_RUNTIME_USER and EDGE_RUNTIME_PASSWORD are for the broker.",
         EXAMPLES,
     )
     run.add_argument("--broker", required=True, metavar="URL", help="mqtt://HOST:PORT or mqtts://HOST:PORT")
@@ -117,9 +117,9 @@ def _complete(config: RunConfig, parts: Parts, arguments: argparse.Namespace) ->
     budget = Budget.from_profile(parts.manifest.profile).override(
         memory_mib=arguments.max_memory_mib,
         storage_mb=arguments.max_storage_mb,
-        bytes_up_per_round=arguments.max_bytes_up,
-        bytes_down_per_round=arguments.max_bytes_down,
-        seconds_per_round=arguments.max_seconds,
+        bytes_up=arguments.max_bytes_up,
+        bytes_down=arguments.max_bytes_down,
+        round_seconds=arguments.max_seconds,
     )
     found = inspect()
     codecs = (CODECS[arguments.codec],) if arguments.codec else config.codecs

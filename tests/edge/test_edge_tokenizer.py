@@ -1,0 +1,56 @@
+"""Text to ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+
+from edge_runtime.errors import DataError
+from edge_runtime.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The toy tokenizer: [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, wake 4, me 5, ..."""
+    toy.write_tokenizer(tmp_path / "tokenizer.json")
+    return tmp_path / "tokenizer.json"
+
+
+def test_texts_are_padded_cut_and_masked(path: Path) -> None:
+    """Special tokens survive the cut; the mask counts real tokens."""
+    ids, mask = Tokenizer(path).encode(["Wake me", "wake me wake me wake me", ""], 6)
+    assert ids.tolist() == [[2, 4, 5, 3, 0, 0], [2, 4, 5, 4, 5, 3], [2, 3, 0, 0, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6, [1, 1, 0, 0, 0, 0]]
+    assert (ids.dtype, mask.dtype) == (np.int64, np.float32)
+
+
+def test_the_length_may_change_from_call_to_call(path: Path) -> None:
+    """Training and prediction have their own."""
+    tokenizer = Tokenizer(path)
+    assert [tokenizer.encode(["wake me now please"], length)[0].shape[1] for length in (4, 9, 4)] == [4, 9, 4]
+    assert tokenizer.encode(["wake me now please"], 4)[0].tolist() == [[2, 4, 5, 3]]
+
+
+def test_padding_of_the_file_is_used_and_its_own_truncation_is_not(path: Path) -> None:
+    """A tokenizer.json may bring settings of its own: its pad id counts, its lengths do not."""
+    tree = json.loads(path.read_text())
+    tree["padding"] = {
+        "strategy": {"Fixed": 32}, "direction": "Right", "pad_to_multiple_of": None,
+        "pad_id": 7, "pad_type_id": 0, "pad_token": "song",
+    }  # fmt: skip
+    tree["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    path.write_text(json.dumps(tree))
+    assert Tokenizer(path).encode(["wake me"], 6)[0].tolist() == [[2, 4, 5, 3, 7, 7]]
+
+
+def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+    """One line with the path."""
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match=r"tokenizer\.json is no tokenizer"):
+        Tokenizer(tmp_path / "tokenizer.json")
+    with pytest.raises(DataError, match="is no tokenizer"):
+        Tokenizer(tmp_path / "none.json")

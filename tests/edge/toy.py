@@ -1,0 +1,256 @@
+"""A package and a program small enough to follow by hand: numpy in place of ExecuTorch, the same contract.
+
+Axes: B texts, d = 6, L = 2 layers that stand beside each other, M = 4 experts, rank 2, shared rank 1, C = 3 labels.
+The feature of a text is the mean of its tokens' embeddings plus what the experts add. Gradients reach the experts'
+``out`` parts and the head; AdamW as the brief of a training method says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest import (
+    Architecture,
+    Backbone,
+    Cost,
+    FileEntry,
+    Manifest,
+    MethodSpec,
+    Package,
+    TensorSpec,
+    Tier,
+)
+
+LABELS = ("alarm", "music", "weather")
+WORDS = ("wake", "me", "play", "song", "rain", "sun", "now", "please", "at", "seven")
+SHAPE = BankShape(layers=(1, 3), experts=4, rank=2, shared_rank=1, width=6, labels=3)
+S, B = 8, 4
+SCALE = 5.0
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def _spec(name: str, *shape: int, dtype: str = "float32") -> TensorSpec:
+    return TensorSpec(name, dtype, shape)
+
+
+def train_method(m: int, f: int, *, topk: bool) -> MethodSpec:
+    """Return what a training method of m trained and f frozen slots takes and gives, in order."""
+    rows, size, head = len(SHAPE.layers), SHAPE.expert_size, SHAPE.head_size
+    moving = [_spec("trained", rows, m, size), _spec("shared", rows, SHAPE.shared_size), _spec("head", head)]
+    moments = [_spec(f"{t.name}_m{order}", *t.shape) for t in moving for order in (1, 2)]
+    frozen = [_spec("frozen", rows, f, size)] if f else []
+    balance = [_spec("balance_target", rows, m + f), _spec("balance_weight", rows)] if topk else []
+    batch = [_spec("ids", B, S, dtype="int64"), _spec("mask", B, S), _spec("labels", B, SHAPE.labels)]
+    extra = [_spec("gate_scale", rows, m + f), _spec("update_mask", rows, m), _spec("hyper", 8), *balance]
+    inputs = [moving[0], *frozen, moving[1], moving[2], _spec("mean", SHAPE.width), *moments, *extra, *batch]
+    told = [_spec("usage", rows, m + f), *([_spec("affinity", rows, m + f)] if topk else [])]
+    outputs = [_spec("loss", 1), _spec("logits", B, SHAPE.labels), *told, *moving, *moments]
+    return MethodSpec(tuple(inputs), tuple(outputs))
+
+
+def predict_method() -> MethodSpec:
+    """Return what the inference method takes and gives."""
+    rows, held = len(SHAPE.layers), SHAPE.experts
+    inputs = [
+        _spec("experts", rows, held, SHAPE.expert_size),
+        _spec("shared", rows, SHAPE.shared_size),
+        _spec("head", SHAPE.head_size),
+        _spec("mean", SHAPE.width),
+        _spec("gate_scale", rows, held),
+        _spec("ids", 1, S, dtype="int64"),
+        _spec("mask", 1, S),
+    ]
+    return MethodSpec(tuple(inputs), (_spec("probabilities", 1, SHAPE.labels), _spec("features", 1, SHAPE.width)))
+
+
+def initial_bank() -> Bank:
+    """Return a bank as export makes one: random down-projections and routers, up-projections of zero."""
+    rng = np.random.default_rng(7)
+    bank = Bank.zeros(SHAPE)
+    r, d = SHAPE.rank, SHAPE.width
+    bank.experts[:, :, : (r + 1) * d] = rng.normal(size=(2, 4, (r + 1) * d)) * 0.5
+    bank.head[: 3 * d] = rng.normal(size=3 * d) * 0.02
+    return bank
+
+
+class ToyProgram:
+    """Executes the methods of the toy package; counts calls, and fails with ``error`` when that is set."""
+
+    def __init__(self) -> None:
+        self.embedding = np.random.default_rng(3).normal(size=(64, SHAPE.width)).astype(np.float32)
+        self.calls: list[str] = []
+        self.error: Exception | None = None
+
+    def execute(self, method: str, inputs: Arrays) -> Arrays:
+        """Check names, dtypes and shapes like the real one, then compute."""
+        self.calls.append(method)
+        if self.error is not None:
+            raise self.error
+        spec = METHODS[method]
+        assert set(inputs) == {t.name for t in spec.inputs} or self._topk(inputs, spec), sorted(inputs)
+        for tensor in spec.inputs:
+            given = inputs[tensor.name]
+            assert given.shape == tensor.shape, (tensor.name, given.shape, tensor.shape)
+            assert given.dtype == tensor.dtype, (tensor.name, given.dtype)
+        return self._predict(inputs) if method.startswith("predict") else self._train(inputs)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    @staticmethod
+    def _topk(inputs: Arrays, spec: MethodSpec) -> bool:
+        return set(inputs) == {t.name for t in spec.inputs} | {"balance_target", "balance_weight"}
+
+    def _text(self, inputs: Arrays) -> np.ndarray[Any, Any]:
+        mask = inputs["mask"][..., None]
+        return (self.embedding[inputs["ids"]] * mask).sum(1) / np.maximum(mask.sum(1), 1)
+
+    def _features(self, x: Any, experts: Any, scale: Any) -> tuple[Any, Any, Any]:
+        d, r = SHAPE.width, SHAPE.rank
+        into = experts[..., : (r + 1) * d].reshape(*experts.shape[:2], r + 1, d)
+        bias = experts[..., (r + 1) * d : (r + 1) * d + r]
+        out = experts[..., (r + 1) * d + r :].reshape(*experts.shape[:2], r + 1, d)
+        gate = scale[None] * 2 / (1 + np.exp(-np.einsum("bd,lhd->blh", x, into[:, :, r])))
+        hidden = np.tanh(np.einsum("bd,lhrd->blhr", x, into[:, :, :r]) + bias)
+        units = np.concatenate([hidden, np.ones((*hidden.shape[:3], 1), np.float32)], -1) * gate[..., None]
+        return x + np.einsum("blhr,lhrd->bd", units, out), units, gate
+
+    def _logits(self, features: Any, head: Any, mean: Any) -> Any:
+        cut = SHAPE.labels * SHAPE.width
+        return SCALE * (features - mean) @ head[:cut].reshape(SHAPE.labels, -1).T + head[cut:]
+
+    def _predict(self, inputs: Arrays) -> Arrays:
+        features, _, _ = self._features(self._text(inputs), inputs["experts"], inputs["gate_scale"])
+        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+        logits = self._logits(features, inputs["head"], inputs["mean"])
+        share = np.exp(logits - logits.max())
+        return {
+            "probabilities": (share / share.sum()).astype(np.float32),
+            "features": features.astype(np.float32),
+        }
+
+    def _train(self, inputs: Arrays) -> Arrays:
+        held = [inputs["trained"], *([inputs["frozen"]] if "frozen" in inputs else [])]
+        experts = np.concatenate(held, axis=1)
+        m, r, d = inputs["trained"].shape[1], SHAPE.rank, SHAPE.width
+        features, units, gate = self._features(self._text(inputs), experts, inputs["gate_scale"])
+        logits = self._logits(features, inputs["head"], inputs["mean"])
+        share = np.exp(logits - logits.max(1, keepdims=True))
+        share /= share.sum(1, keepdims=True)
+        labels, weight = inputs["labels"], max(float(inputs["labels"].sum()), 1e-12)
+        loss = -(labels * np.log(share + 1e-12)).sum() / weight
+        slope = (share * labels.sum(1, keepdims=True) - labels) / weight * SCALE
+        cut = SHAPE.labels * d
+        back = slope @ inputs["head"][:cut].reshape(SHAPE.labels, d)
+        gradient = {name: np.zeros_like(inputs[name]) for name in ("trained", "shared", "head")}
+        parts = np.einsum("blhr,bd->lhrd", units[:, :, :m], back)
+        gradient["trained"][..., (r + 1) * d + r :] = parts.reshape(2, m, -1)
+        gradient["shared"][...] = back.mean()
+        gradient["head"][:cut] = (slope.T @ (features - inputs["mean"])).reshape(-1)
+        gradient["head"][cut:] = slope.sum(0) / SCALE
+        found: Arrays = {"loss": np.array([loss], np.float32), "logits": logits.astype(np.float32)}
+        found["usage"] = gate.mean(0).astype(np.float32)
+        for name in gradient:
+            found |= self._adamw(name, gradient[name], inputs)
+        return found
+
+    @staticmethod
+    def _adamw(name: str, gradient: Any, inputs: Arrays) -> Arrays:
+        hyper = inputs["hyper"]
+        rate = hyper[{"trained": 0, "head": 1, "shared": 5}[name]]
+        mask = inputs["update_mask"][..., None] if name == "trained" else np.float32(1)
+        value, first, second = inputs[name], inputs[f"{name}_m1"], inputs[f"{name}_m2"]
+        first = first + np.float32(0.1) * (gradient - first) * mask
+        second = second + np.float32(0.001) * (gradient**2 - second) * mask
+        step = first * hyper[3] / (np.sqrt(second * hyper[4]) + np.float32(1e-8)) + value * hyper[2]
+        return {
+            name: (value - step * rate * mask).astype(np.float32),
+            f"{name}_m1": first.astype(np.float32),
+            f"{name}_m2": second.astype(np.float32),
+        }
+
+
+def _tier(m: int, f: int, memory_mib: float) -> Tier:
+    cost = Cost(memory_mib, 1.0, 0.1, 8 * m * SHAPE.expert_size, 4 * 10_000)
+    return Tier(f"train_m{m}_f{f}_s{S}_b{B}", m, f, S, B, cost, cost)
+
+
+TIERS = (_tier(4, 0, 90.0), _tier(2, 2, 60.0), _tier(1, 1, 30.0))
+METHODS = {
+    **{tier.method: train_method(tier.trained_slots, tier.frozen_slots, topk=False) for tier in TIERS},
+    f"predict_s{S}": predict_method(),
+}
+
+
+def write_tokenizer(path: Path) -> None:
+    """Write a tokenizer of whole words that adds [CLS] and [SEP], lower-cases, and pads with 0."""
+    vocabulary = {token: place for place, token in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a token of text
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(path))
+
+
+def write_package(folder: Path, **changes: Any) -> Package:
+    """Write a package whose program.pte is a token of a program; ``changes`` replace fields of the architecture."""
+    folder.mkdir(parents=True)
+    write_tokenizer(folder / "tokenizer.json")
+    bank = initial_bank()
+    (folder / "bank.safetensors").write_bytes(bank.to_bytes())
+    (folder / "program.pte").write_bytes(b"toy")
+    files = {
+        name: FileEntry(sha256((folder / name).read_bytes()).hex(), (folder / name).stat().st_size)
+        for name in ("tokenizer.json", "bank.safetensors", "program.pte")
+    }
+    fields: dict[str, Any] = {
+        "backbone": Backbone("toy", "bert", "0" * 64, SHAPE.width, 4, 384),
+        "task": "classification",
+        "labels": LABELS,
+        "gate": "soft",
+        "top_k": 0,
+        "adapted_layers": SHAPE.layers,
+        "experts": SHAPE.experts,
+        "rank": SHAPE.rank,
+        "shared_rank": SHAPE.shared_rank,
+        "feature": "mean_pool_l2",
+        "logit_scale": SCALE,
+        "tokenizer_digest": files["tokenizer.json"].sha256,
+        "bank_digest": bank.digest().hex(),
+    }
+    manifest = Manifest(
+        package_format=1,
+        wire_version=1,
+        architecture=Architecture(**{**fields, **changes}),
+        device="toy",
+        profile={"name": "toy", "budget": {"memory_mib": 64.0}},
+        quantize="none",
+        held="all",
+        tiers=TIERS,
+        methods=METHODS,
+        predict_method=f"predict_s{S}",
+        versions={"export": "0"},
+        oldest_runtime="1.3.0",
+        threads=1,
+        files=files,
+    )
+    (folder / "manifest.json").write_bytes(manifest.to_json())
+    return Package.open(folder)
+
+
+def write_data(path: Path, rows: int = 24) -> Path:
+    """Write examples whose label follows from their words."""
+    texts = {"alarm": "wake me at seven", "music": "play song now", "weather": "rain sun please"}
+    lines = [f"{texts[label]} {WORDS[row % len(WORDS)]},{label}" for row in range(rows) for label in [LABELS[row % 3]]]
+    path.write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return path
