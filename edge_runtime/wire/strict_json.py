@@ -17,9 +17,9 @@ from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.text import shown
 
 JSON_LIMIT: Final = 4 * 1024 * 1024
-"""Bytes of a file that is read; a manifest has about 50 KB."""
+"""Bytes of a file that is read; a manifest has about 7 KB."""
 DEPTH_LIMIT: Final = 16
-"""Objects and lists inside each other; a manifest has seven."""
+"""Objects and lists inside each other; a manifest has six."""
 
 
 def parse(data: bytes, source: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
