@@ -141,8 +141,11 @@ def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float
 
 
 def round_bytes(sizes: Sizes, trained: int) -> tuple[int, int]:
-    """Return (up, down) of a round in float32: trained and shared experts and the head up, the whole bank down."""
-    up = 4 * (sizes.adapted * (trained * sizes.block + sizes.shared_block) + sizes.head)
+    """Return (up, down) of a round in float32: trained and shared experts up, the whole bank down.
+
+    The head is frozen unless a gateway's operator asks for it; then the gateway's planner counts it against the budget.
+    """
+    up = 4 * sizes.adapted * (trained * sizes.block + sizes.shared_block)
     return up, sizes.bank_bytes
 
 
