@@ -103,8 +103,8 @@ bool readable(const char* text) { return reinterpret_cast<uintptr_t>(text) >= kP
 using TagOf = et::Result<et::Tag> (et::MethodMeta::*)(size_t) const;
 using TensorOf = et::Result<et::TensorInfo> (et::MethodMeta::*)(size_t) const;
 
-std::vector<fl_tensor_info> describe_all(const et::MethodMeta& meta, const std::string& kind, size_t count, TagOf tag_of,
-                                         TensorOf tensor_of, std::string& unsupported) {
+std::vector<fl_tensor_info> describe_all(const et::MethodMeta& meta, const std::string& kind, size_t count,
+                                         TagOf tag_of, TensorOf tensor_of, std::string& unsupported) {
   std::vector<fl_tensor_info> tensors;
   for (size_t i = 0; i < count; ++i) {
     const std::string what = kind + " " + std::to_string(i);
@@ -221,8 +221,8 @@ class View {
       strides_[i] = stride;
       stride *= std::max<SizesType>(sizes_[i], 1);
     }
-    impl_ = std::make_unique<TensorImpl>(static_cast<executorch::aten::ScalarType>(info.dtype), info.rank, sizes_, data,
-                                         order_, strides_);
+    const auto type = static_cast<executorch::aten::ScalarType>(info.dtype);
+    impl_ = std::make_unique<TensorImpl>(type, info.rank, sizes_, data, order_, strides_);
   }
   et::EValue value() { return et::EValue(Tensor(impl_.get())); }
 
@@ -242,7 +242,8 @@ Arena::Arena(size_t bytes) : bytes_(std::max<size_t>(bytes, 1) + kOverread) {
 #endif
   void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (memory == MAP_FAILED) {
-    throw Failure(FL_OUT_OF_MEMORY, "cannot reserve an arena of " + std::to_string(bytes) + " bytes");
+    throw Failure(FL_OUT_OF_MEMORY, "cannot reserve an arena of " + std::to_string(bytes) +
+                                        " bytes; the program does not fit this machine");
   }
   data_ = static_cast<uint8_t*>(memory);
 }
@@ -436,11 +437,13 @@ void Program::run(const std::string& method, Loaded& loaded, const fl_buffer* in
     if (tensor.nbytes() != outputs[i].nbytes) {
       throw Failure(FL_FAILED, "method " + method + ", output " + std::to_string(i) + ": the program gave " +
                                    std::to_string(tensor.nbytes()) + " bytes, its description says " +
-                                   std::to_string(outputs[i].nbytes) + " (programs of changing shape are not supported)");
+                                   std::to_string(outputs[i].nbytes) + "; shapes that change are not supported");
     }
     const void* data = tensor.const_data_ptr();
     if (data == outputs[i].data || outputs[i].nbytes == 0) continue;
-    if (data == nullptr) throw Failure(FL_FAILED, "method " + method + ": output " + std::to_string(i) + " has no data");
+    if (data == nullptr) {
+      throw Failure(FL_FAILED, "method " + method + ": output " + std::to_string(i) + " has no data");
+    }
     std::memcpy(outputs[i].data, data, outputs[i].nbytes);
   }
 }

@@ -10,6 +10,8 @@ A process of its own, because it loads torch and the tests' process must not nee
     odd.pte         ``whole(x f32[2], 3)`` takes a number; ``wide(x f32[1,2,3,4] channels last)`` is not row-major
     fatal.pte       ``score`` hands a number to a kernel as a tensor: ExecuTorch's fatal check
     kernel.pte      ``score`` names a kernel that nobody has
+    huge.pte        ``score`` wants an arena of 2^60 bytes
+    twins.pte       both methods are called ``step``
 """
 
 from __future__ import annotations
@@ -77,14 +79,25 @@ def lower(methods: dict[str, tuple[torch.nn.Module, tuple[Any, ...]]], *, planne
     return bytes(edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning)).buffer)
 
 
-def broken(data: bytes, *, args: list[int] | None = None, kernel: str | None = None) -> bytes:
-    """Return a program whose method ``score`` calls its kernel with other values, or another kernel."""
+def broken(
+    data: bytes,
+    *,
+    args: list[int] | None = None,
+    kernel: str | None = None,
+    arena: int | None = None,
+    name: str | None = None,
+) -> bytes:
+    """Return a program whose method ``score`` has another call, kernel, arena or name."""
     file = deserialize_pte_binary(data)
     plan = next(plan for plan in file.program.execution_plan if plan.name == "score")
     if args is not None:
         plan.chains[0].instructions[1].instr_args.args = args
     if kernel is not None:
         plan.operators[0].name = kernel
+    if arena is not None:
+        plan.non_const_buffer_sizes[-1] = arena
+    if name is not None:
+        plan.name = name
     return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
 
 
@@ -103,6 +116,8 @@ def main(folder: Path) -> None:
         "odd": odd,
         "fatal": broken(direct, args=[5, 0, 5, 4, 4]),
         "kernel": broken(direct, kernel="aten::no_such_kernel"),
+        "huge": broken(planned, arena=2**60),
+        "twins": broken(direct, name="step"),
     }
     for name, data in files.items():
         (folder / f"{name}.pte").write_bytes(data)

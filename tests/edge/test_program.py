@@ -290,6 +290,17 @@ def test_a_missing_kernel_is_named(folder: Path) -> None:
         program.load("score")
 
 
+def test_memory_that_nobody_has_and_names_given_twice_are_refused(folder: Path) -> None:
+    """An arena of 2^60 bytes fails where it is reserved; two methods of one name fail where they are read."""
+    with (
+        Program.open(folder / "huge.pte", METHODS, driver="native") as program,
+        pytest.raises(ProgramError, match="cannot reserve an arena of 1152921504606846976 bytes"),
+    ):
+        program.load("score")
+    with pytest.raises(ProgramError, match="method 1 has no name of its own"):
+        Program.open(folder / "twins.pte", driver="native")
+
+
 def test_methods_that_this_interface_cannot_carry_are_refused(folder: Path) -> None:
     """A number as an input and another order of axes are told apart from mistakes of the caller."""
     with Program.open(folder / "odd.pte", driver="native") as program:
