@@ -263,7 +263,8 @@ class Conductor:
         line = self._line(reason, rows, sums, now)
         line.write(self._store.folder / "journal.jsonl")
         self._store.spool.sweep(())
-        self._events.tell("version", reason="merge", **dataclasses.asdict(line) | {"closed": line.reason})
+        fields = dataclasses.asdict(line) | {"closed": line.reason, "reason": "merge"}
+        self._events.tell("version", **fields)
         if self.state is State.FINISHED:
             for device in self._outstanding:
                 self._send.publish(Topic.PLAN, device, [b""])

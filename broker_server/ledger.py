@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from broker_server.errors import StateError, StorageError
+from broker_server.schema import TABLES
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
 
@@ -87,7 +87,7 @@ class Ledger:
             if not read_only:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(resources.files(__package__).joinpath("schema.sql").read_text())
+                self._db.executescript(TABLES)
         except sqlite3.Error as error:
             msg = f"{path} cannot be opened as a gateway's ledger: {error}"
             raise StateError(msg) from error

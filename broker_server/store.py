@@ -1,7 +1,7 @@
 """The state directory: one gateway at a time, one federation for good.
 
 lock            held while a gateway runs (flock: gone with its process)
-ledger.sqlite3  see schema.sql
+ledger.sqlite3  see schema.py
 blobs/          blocks of versions by digest
 spool/          accepted deltas that are not yet part of a version
 journal.jsonl   one line for each round

@@ -17,6 +17,15 @@ from broker_server.errors import UsageError
 from broker_server.ledger import NAME, Ledger
 from broker_server.store import Store
 
+DEVICES = """  broker_server devices
+  broker_server devices --json --state runs/gateway
+  broker_server devices --revoke phone-7
+  broker_server devices --restore phone-7
+"""
+VERSIONS = """  broker_server versions
+  broker_server versions --json
+"""
+
 
 def add(commands: Subcommands) -> None:
     """Add the three subcommands."""
@@ -26,14 +35,8 @@ def add(commands: Subcommands) -> None:
         "show where the federation stands",
         "  broker_server status\n  broker_server status --json\n",
     )
-    devices = parser(
-        commands, "devices", "list the devices, what they can do, what they sent; remove one",
-        "  broker_server devices\n  broker_server devices --revoke phone-7\n  broker_server devices --restore phone-7\n",
-    )  # fmt: skip
-    versions = parser(
-        commands, "versions", "list the versions and where they come from",
-        "  broker_server versions\n  broker_server versions --json\n",
-    )  # fmt: skip
+    devices = parser(commands, "devices", "list the devices and what they sent, or remove one", DEVICES)
+    versions = parser(commands, "versions", "list the versions and where they come from", VERSIONS)
     for command, main in ((status, show_status), (devices, show_devices), (versions, show_versions)):
         add_state(command)
         command.set_defaults(main=main)

@@ -1,4 +1,10 @@
--- State of a gateway. WAL, synchronous=FULL: a commit is on the disk before a device is told of it.
+"""Tables of the ledger. WAL, synchronous=FULL: a commit is on the disk before a device is told of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
 CREATE TABLE IF NOT EXISTS devices (
@@ -94,3 +100,4 @@ CREATE TABLE IF NOT EXISTS evaluations (
   at REAL NOT NULL,
   PRIMARY KEY (version, data)
 ) STRICT;
+"""
