@@ -11,7 +11,7 @@ from torch import nn
 from export.families import Family
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
-from export.lowering import Lowered, export_graph, lower
+from export.lowering import Lowered, lower
 from export.quantize import lower_frozen_linears
 from export.rewrite import drop_unread, fold_constants, simplify
 from export.shapes import MethodShape, ModelShape, input_ports
@@ -44,7 +44,7 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         LoweringError: when the result is not what it must be.
     """
     graft = Graft(backbone, family, request.adapted, quantize_embedding=request.int8)
-    exported = {}
+    graphs = {}
     for method in request.methods:
         inputs = sample_inputs(input_ports(request.model, method))
         progress(f"trace {method.name}")
@@ -54,6 +54,5 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         simplify(module)
         lower_frozen_linears(module, int8=request.int8)
         drop_unread(module)
-        progress(f"export {method.name}")
-        exported[method.name] = export_graph(module, inputs)
-    return lower(exported, progress)
+        graphs[method.name] = module, inputs
+    return lower(graphs, progress)

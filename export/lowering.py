@@ -12,53 +12,117 @@ from typing import Final
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import EdgeCompileConfig, to_edge
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec
-from executorch.exir.dialects._ops import ops as exir
+from executorch.exir.passes.replace_aten_with_edge_pass import aten_to_edge, should_lower_to_edge
+from executorch.exir.verification.verifier import EXIREdgeDialectVerifier
 from torch import Tensor
-from torch.fx import Graph, GraphModule
-from torch.fx.passes.infra.pass_base import PassResult
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import ExportedProgram, ExportGraphSignature
+from torch.export.graph_signature import InputKind, InputSpec, OutputKind, OutputSpec, TensorArgument
+from torch.export.exported_program import ModuleCallEntry, ModuleCallSignature
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+from torch.utils import _pytree as pytree
 
 from export.errors import LoweringError
 
-aten = exir.edge.aten
 _FORBIDDEN: Final = ("quantized_decomposed.", "aten.mm", "aten.addmm", "aten.bmm", "aten.linear")
-_COPIES = (
-    aten.clone.default, aten._to_copy.default, aten.alias_copy.default, aten.expand_copy.default,  # noqa: SLF001
-    aten.slice_copy.Tensor,
-)
+_COPYING: Final = {
+    torch.ops.aten.reshape.default: torch.ops.aten.view_copy.default,
+    torch.ops.aten.permute.default: torch.ops.aten.permute_copy.default,
+    torch.ops.aten.slice.Tensor: torch.ops.aten.slice_copy.Tensor,
+    torch.ops.aten.select.int: torch.ops.aten.select_copy.int,
+    torch.ops.aten.expand.default: torch.ops.aten.expand_copy.default,
+}
+"""A program has no views of a tensor: each becomes the operation that writes a fresh, contiguous one."""
 
 
-class DropCopies:
-    """Remove copies that change neither shape nor type: every operation writes a fresh contiguous tensor anyway."""
+def edge_program(module: GraphModule, inputs: tuple[Tensor, ...], config: EdgeCompileConfig) -> ExportedProgram:
+    """Turn a rewritten graph into an exported program of ExecuTorch's edge dialect, in one pass.
 
-    def __call__(self, module: GraphModule) -> PassResult:
-        changed = False
-        for node in list(module.graph.nodes):
-            if node.op != "call_function" or node.target not in _COPIES:
-                continue
-            source = node.args[0]
-            before, after = source.meta["val"], node.meta["val"]
-            if before.dtype == after.dtype and before.shape == after.shape:
-                node.replace_all_uses_with(source)
-                module.graph.erase_node(node)
-                changed = True
-        module.graph.eliminate_dead_code()
-        module.recompile()
-        return PassResult(module, changed)
+    ``torch.export`` and ``to_edge`` would retrace the graph about ten times to reach the same: the graph is functional,
+    static and in core ATen already, so only names change. Attributes become buffers.
+    """
+    graph, mode = module.graph, FakeTensorMode(allow_non_fake_inputs=True)
+    _fake_values(module, inputs, mode)
+    buffers = _lift_constants(module)
+    for node in graph.nodes:
+        if node.op == "call_function":
+            target = _COPYING.get(node.target, node.target)
+            node.target = aten_to_edge(target) if should_lower_to_edge(target) else target
+    module.recompile()
+    return ExportedProgram(
+        root=module,
+        graph=graph,
+        graph_signature=_signature(graph, buffers),
+        state_dict=buffers,
+        range_constraints={},
+        module_call_graph=[_calling(inputs, graph)],
+        example_inputs=(inputs, {}),
+        constants={},
+        verifiers=[EXIREdgeDialectVerifier(edge_compile_config=config, class_only=True)],
+    )
 
 
-_PROVENANCE = ("from_node", "stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "original_aten")
+def _fake_values(module: GraphModule, inputs: tuple[Tensor, ...], mode: FakeTensorMode) -> None:
+    """Record for every node a fake, contiguous tensor of its shape and type; drop what only served tracing."""
+    FakeTensorProp(module, mode).propagate(*inputs)
+
+    def contiguous(value: object) -> object:
+        return torch.empty(value.shape, dtype=value.dtype) if isinstance(value, Tensor) else value
+
+    with mode:
+        for node in module.graph.nodes:
+            value = node.meta.get("val")
+            node.meta = {"val": pytree.tree_map(contiguous, value)} if value is not None else {}
 
 
-def export_graph(module: GraphModule, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """Export a rewritten graph; provenance is dropped, since every later pass would copy its growing chain."""
-    program = torch.export.export(module, inputs, strict=False)
-    for node in program.graph.nodes:
-        for key in _PROVENANCE:
-            node.meta.pop(key, None)
-    return program
+def _lift_constants(module: GraphModule) -> dict[str, Tensor]:
+    """Turn attributes into placeholders before the inputs, one for each distinct tensor; return them by name."""
+    graph = module.graph
+    first = next(node for node in graph.nodes if node.op == "placeholder")
+    buffers: dict[str, Tensor] = {}
+    places: dict[tuple[object, ...], Node] = {}
+    for node in [node for node in graph.nodes if node.op == "get_attr"]:
+        tensor = getattr(module, str(node.target)).detach().contiguous()
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.dtype)
+        if key not in places:
+            name = f"frozen_{len(buffers)}"
+            buffers[name] = tensor
+            with graph.inserting_before(first):
+                places[key] = graph.placeholder(name)
+            places[key].meta = dict(node.meta)
+        node.replace_all_uses_with(places[key])
+        graph.erase_node(node)
+    for name in {str(node) for node, _ in [*module.named_buffers(), *module.named_parameters()]}:
+        delattr(module, name)
+    return buffers
+
+
+def _signature(graph: Graph, buffers: Mapping[str, Tensor]) -> ExportGraphSignature:
+    inputs = [
+        InputSpec(InputKind.BUFFER, TensorArgument(node.name), target=node.name, persistent=True)
+        if node.name in buffers
+        else InputSpec(InputKind.USER_INPUT, TensorArgument(node.name), target=None)
+        for node in graph.nodes
+        if node.op == "placeholder"
+    ]
+    results = graph.output_node().args[0]
+    outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), target=None) for node in results]  # type: ignore[union-attr]
+    return ExportGraphSignature(inputs, outputs)
+
+
+def _calling(inputs: tuple[Tensor, ...], graph: Graph) -> ModuleCallEntry:
+    results = tuple(graph.output_node().args[0])  # type: ignore[arg-type]
+    signature = ModuleCallSignature(
+        inputs=[],
+        outputs=[],
+        in_spec=pytree.tree_flatten((inputs, {}))[1],
+        out_spec=pytree.tree_flatten(tuple(range(len(results))))[1],
+    )
+    return ModuleCallEntry("", signature)
 
 
 class _Partitioner(XnnpackPartitioner):
@@ -91,21 +155,21 @@ class Lowered:
     outside: dict[str, dict[str, int]]
 
 
-def lower(programs: Mapping[str, torch.export.ExportedProgram], progress: Callable[[str], None]) -> Lowered:
-    """Lower to XNNPACK: three retraces of a graph instead of the stock pipeline's dozens.
+def lower(graphs: Mapping[str, tuple[GraphModule, tuple[Tensor, ...]]], progress: Callable[[str], None]) -> Lowered:
+    """Lower rewritten graphs, each with example inputs, to methods of one program for XNNPACK.
 
     Raises:
         LoweringError: when quantization or a matrix product is left outside the delegates.
     """
-    config = EdgeCompileConfig(
-        preserve_ops=[torch.ops.aten.linear.default], _check_ir_validity=False, _skip_dim_order=True
-    )
+    config = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
     with _quiet():
         progress("convert")
-        edge = to_edge(dict(programs), compile_config=config).transform([DropCopies()])
+        edge = EdgeProgramManager(
+            {name: edge_program(module, inputs, config) for name, (module, inputs) in graphs.items()}, None, config
+        )
         progress("partition and delegate")
         edge = edge.to_backend(_Partitioner())
-        outside = {name: _outside(edge.exported_program(name).graph) for name in programs}
+        outside = {name: _outside(edge.exported_program(name).graph) for name in graphs}
         _check(outside)
         progress("emit")
         program = edge.to_executorch()

@@ -17,7 +17,8 @@ from torch.fx import Graph, GraphModule, Node
 
 aten = torch.ops.aten
 _CAT_LIMIT: Final = 5
-_NO_OPS: Final = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default}
+_NO_OPS: Final = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default, aten.clone.default}
+"""A lowered graph has no views, so it needs no clone to be safe from one."""
 
 
 def value(node: Node) -> Tensor:
@@ -57,7 +58,9 @@ class Editor:
         return node
 
     def view(self, node: Node, shape: tuple[int, ...]) -> Node:
-        """Reshape."""
+        """Reshape; a reshape of a reshape is one. ``reshape`` and not ``view``, since tensors here may be strided."""
+        if node.target == aten.reshape.default:
+            node = _source(node)
         if tuple(value(node).shape) == shape:
             return node
         return self.call(aten.reshape.default, node, list(shape), shape=shape, dtype=value(node).dtype)
@@ -165,17 +168,20 @@ def _slice(editor: Editor, node: Node) -> Node | None:
 
 
 def _sum(editor: Editor, node: Node) -> Node | None:
-    """Sum over trailing axes as a GEMM with a constant row of ones."""
+    """Sum over leading or trailing axes as a GEMM with a constant row of ones (leading: of the transpose)."""
     source = _source(node)
     shape = tuple(value(source).shape)
     axes = sorted(int(axis) % len(shape) for axis in (node.args[1] or range(len(shape))))  # type: ignore[union-attr]
-    if axes != list(range(len(shape) - len(axes), len(shape))):
-        return None
     width = math.prod(shape[axis] for axis in axes)
-    scale = 1.0 / width if node.target == aten.mean.dim else 1.0
     rows = math.prod(shape) // width
+    if axes == list(range(len(shape) - len(axes), len(shape))):
+        flat = editor.view(source, (rows, width))
+    elif axes == list(range(len(axes))):
+        flat = editor.call(aten.permute.default, editor.view(source, (width, rows)), [1, 0], shape=(rows, width))
+    else:
+        return None
+    scale = 1.0 / width if node.target == aten.mean.dim else 1.0
     row = editor.constant(torch.full((1, width), scale), ("row", width, scale))
-    flat = editor.view(source, (rows, width))
     return editor.view(editor.call(aten.linear.default, flat, row, shape=(rows, 1)), tuple(value(node).shape))
 
 
@@ -185,22 +191,34 @@ def _scalar_product(editor: Editor, node: Node) -> Node:
     return editor.call(aten.mul.Tensor, _source(node), editor.scalar(number), shape=tuple(value(node).shape))
 
 
-def _square(editor: Editor, node: Node) -> Node | None:
-    if node.args[1] != 2:
+def _power(editor: Editor, node: Node) -> Node | None:
+    """A small whole power as products."""
+    power = node.args[1]
+    if power not in (2, 3):
         return None
-    return editor.call(aten.mul.Tensor, _source(node), _source(node), shape=tuple(value(node).shape))
+    shape = tuple(value(node).shape)
+    square = editor.call(aten.mul.Tensor, _source(node), _source(node), shape=shape)
+    return square if power == 2 else editor.call(aten.mul.Tensor, square, _source(node), shape=shape)
+
+
+def _filled(editor: Editor, node: Node) -> Node:
+    """full_like and its kin do not depend on their argument's values."""
+    number = {aten.ones_like.default: 1.0, aten.zeros_like.default: 0.0}.get(node.target)
+    fill = float(node.args[1]) if number is None else number  # type: ignore[arg-type]
+    known = value(node)
+    return editor.constant(torch.full(tuple(known.shape), fill, dtype=known.dtype), ("full", tuple(known.shape), fill))
 
 
 def _number_operand(editor: Editor, node: Node) -> Node | None:
-    """Write a Python number as a float32 constant: left to the exporter it becomes a copy at run time."""
-    other = node.args[1]
-    if isinstance(other, Node) or value(node).dtype != torch.float32 or "alpha" in node.kwargs:
+    """Write a Python number as a float32 constant: XNNPACK takes tensors only."""
+    left, right = node.args[:2]
+    if (isinstance(left, Node) and isinstance(right, Node)) or value(node).dtype != torch.float32 or node.kwargs:
         return None
-    number = float(other)  # type: ignore[arg-type]
     target = node.target
-    if target == aten.div.Tensor:
-        target, number = aten.mul.Tensor, 1.0 / number
-    return editor.call(target, _source(node), editor.scalar(number), shape=tuple(value(node).shape))
+    if target == aten.div.Tensor and not isinstance(right, Node):
+        target, right = aten.mul.Tensor, 1.0 / float(right)  # type: ignore[arg-type]
+    operands = [side if isinstance(side, Node) else editor.scalar(float(side)) for side in (left, right)]  # type: ignore[arg-type]
+    return editor.call(target, *operands, shape=tuple(value(node).shape))
 
 
 def _cat(editor: Editor, node: Node) -> Node | None:
@@ -228,6 +246,8 @@ def _cast(editor: Editor, node: Node) -> Node | None:
 
 _BROADCASTING: Final = {aten.mul.Tensor, aten.add.Tensor, aten.sub.Tensor, aten.div.Tensor}
 _RULES: Final[dict[Any, Rule]] = {
+    aten.view.default: _same_values,
+    aten._unsafe_view.default: _same_values,  # noqa: SLF001 - the operator's name
     aten.unsqueeze.default: _same_values,
     aten.squeeze.dim: _same_values,
     aten.squeeze.dims: _same_values,
@@ -239,7 +259,10 @@ _RULES: Final[dict[Any, Rule]] = {
     aten.mean.dim: _sum,
     aten.mul.Scalar: _scalar_product,
     aten.div.Scalar: _scalar_product,
-    aten.pow.Tensor_Scalar: _square,
+    aten.pow.Tensor_Scalar: _power,
+    aten.full_like.default: _filled,
+    aten.ones_like.default: _filled,
+    aten.zeros_like.default: _filled,
     aten.mul.Tensor: _number_operand,
     aten.add.Tensor: _number_operand,
     aten.sub.Tensor: _number_operand,

@@ -49,7 +49,9 @@ def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> di
     mask = given["mask"]
     hidden = graft.hidden(given["ids"], mask, Traffic(banks, [], token_share(mask), model.top_k))
     features = pool(hidden, mask)
-    logits = classify(features, given["head"], given["mean"], model)
+    cut = model.labels * model.width
+    weight = given["head"][:cut].reshape(model.labels, model.width)
+    logits = classify(features, weight, given["head"][cut:], given["mean"])
     return {"probabilities": torch.softmax(logits, dim=-1), "features": features}
 
 
@@ -70,10 +72,8 @@ def pool(hidden: Tensor, mask: Tensor) -> Tensor:
     return mean * torch.rsqrt(row_sum(mean * mean) + 1e-12)
 
 
-def classify(features: Tensor, head: Tensor, mean: Tensor, model: ModelShape) -> Tensor:
-    """Return logits [B, C] = 20 * (features - mean) W^T + b."""
-    cut = model.labels * model.width
-    weight, bias = head[:cut].reshape(model.labels, model.width), head[cut:]
+def classify(features: Tensor, weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
+    """Return logits [B, C] = 20 * (features [B, d] - mean [d]) weight^T [d, C] + bias [C]."""
     return matmul(features - mean, weight.t()) * LOGIT_SCALE + bias
 
 
@@ -102,14 +102,15 @@ def _leaves(model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, list[Te
         found["shared"] = [
             part for p in places for part in leaf(split_shared(given["shared"][p], model.shared_rank, model.width))
         ]
-    found["head"] = leaf((given["head"],))
+    cut = model.labels * model.width
+    found["head"] = leaf((given["head"][:cut].reshape(model.labels, model.width), given["head"][cut:]))
     return found
 
 
 def _joined(name: str, parts: list[Tensor], block: Tensor) -> Tensor:
     """Put the gradients of a block's parts back into the block's layout."""
     if name == "head":
-        return parts[0]
+        return torch.cat([part.reshape(-1) for part in parts])
     rows = (block.shape[1],) if name == "trained" else ()
     layers = [
         torch.cat([part.reshape(*rows, -1) for part in parts[place : place + 3]], dim=-1)
@@ -133,7 +134,7 @@ def _loss(
     mask, labels = given["mask"], given["labels"]
     traffic = Traffic(banks, balances, token_share(mask), model.top_k)
     features = pool(graft.hidden(given["ids"], mask, traffic), mask)
-    logits = classify(features, leaves["head"][0], given["mean"], model)
+    logits = classify(features, leaves["head"][0], leaves["head"][1], given["mean"])
     loss = cross_entropy(logits, labels)
     mixtures = [traffic.mixtures[place] for place in range(model.layers)]
     statistics = {"usage": torch.stack([one.usage for one in mixtures])}
