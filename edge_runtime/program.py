@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 import numpy as np
 
 from edge_runtime.errors import ConfigError, ProgramError
+from edge_runtime.memory import peak_rss_mib as peak_rss_mib  # noqa: PLC0414 - callers find it here, too
 from edge_runtime.native import build
 from edge_runtime.native.binding import DTYPES, Library, NativeError, NativeProgram
+from edge_runtime.signature import Described, by_name, check_method, checked, dtype_of
 from edge_runtime.wire.manifest import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -38,15 +40,8 @@ XNNPACK: Final = "XnnpackBackend"
 Say = Callable[[str], None]
 
 
-class Opened(Protocol):
+class Opened(Described, Protocol):
     """A program as a driver opens it: tensors by position, arrays contiguous and already checked."""
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Names of the methods."""
-
-    def spec(self, method: str) -> MethodSpec:
-        """Return dtypes and shapes, with names made from positions."""
 
     def load(self, method: str) -> None:
         """Prepare a method."""
@@ -295,7 +290,7 @@ class Program:
             methods = {name: opened.spec(name) for name in opened.methods}
         self._methods: Final = dict(methods)
         for name, spec in self._methods.items():
-            _check_method(path, name, spec, opened)
+            check_method(path, name, spec, opened)
 
     @classmethod
     def open(
@@ -321,9 +316,9 @@ class Program:
             ProgramError: when the file is missing, damaged, or not what ``methods`` says.
         """
         chosen, _ = choose_driver(driver)
+        if threads is not None and threads < 1:
+            raise ConfigError(f"got {threads} threads, expected at least 1")
         if threads is not None:
-            if threads < 1:
-                raise ConfigError(f"got {threads} threads, expected at least 1")
             chosen.set_threads(threads)
         opened = chosen.open(path, mmap=mmap)
         try:
@@ -365,8 +360,8 @@ class Program:
             ProgramError: naming the tensor, what came and what was expected; or why the method failed.
         """
         spec = self.spec(method)
-        given = _by_name(method, spec, inputs)
-        arrays = [np.ascontiguousarray(_checked(method, "input", t, given[t.name])) for t in spec.inputs]
+        given = by_name(method, spec, inputs)
+        arrays = [np.ascontiguousarray(checked(method, "input", t, given[t.name])) for t in spec.inputs]
         results = {t.name: self._output(method, t, out) for t in spec.outputs}
         unknown = sorted(set(out or ()) - set(results))
         if unknown:
@@ -403,86 +398,8 @@ class Program:
 
     def _output(self, method: str, tensor: TensorSpec, out: Mapping[str, Array] | None) -> Array:
         if out is None or tensor.name not in out:
-            return np.empty(tensor.shape, _dtype(method, tensor))
-        array = _checked(method, "output", tensor, out[tensor.name])
+            return np.empty(tensor.shape, dtype_of(method, tensor))
+        array = checked(method, "output", tensor, out[tensor.name])
         if not (array.flags.c_contiguous and array.flags.writeable):
             raise ProgramError(f"method {method}, output {tensor.name}: the array must be contiguous and writable")
         return array
-
-
-def _by_name(method: str, spec: MethodSpec, inputs: Mapping[str, Array] | Sequence[Array]) -> Mapping[str, Array]:
-    names = [tensor.name for tensor in spec.inputs]
-    if not isinstance(inputs, Mapping):
-        if len(inputs) != len(names):
-            raise ProgramError(f"method {method}: got {len(inputs)} inputs, expected {len(names)}: {', '.join(names)}")
-        return dict(zip(names, inputs, strict=True))
-    missing, unknown = sorted(set(names) - set(inputs)), sorted(set(inputs) - set(names))
-    if missing or unknown:
-        raise ProgramError(
-            f"method {method}: missing inputs {missing}, unknown inputs {unknown}; expected {', '.join(names)}"
-        )
-    return inputs
-
-
-def _checked(method: str, kind: str, tensor: TensorSpec, array: Array) -> Array:
-    what = f"method {method}, {kind} {tensor.name}"
-    if not isinstance(array, np.ndarray):
-        raise ProgramError(f"{what}: got {type(array).__name__}, expected a numpy array")
-    if array.dtype != _dtype(method, tensor):
-        raise ProgramError(f"{what}: got {array.dtype}, expected {tensor.dtype}")
-    if array.shape != tensor.shape:
-        raise ProgramError(f"{what}: got shape {list(array.shape)}, expected {list(tensor.shape)}")
-    return array
-
-
-def _dtype(method: str, tensor: TensorSpec) -> np.dtype[Any]:
-    try:
-        return np.dtype(tensor.dtype)
-    except TypeError as error:
-        raise ProgramError(f"method {method}: {tensor.name} is {tensor.dtype}, which numpy does not have") from error
-
-
-def _check_method(path: Path, name: str, spec: MethodSpec, opened: Opened) -> None:
-    """Compare what the manifest says of a method with the file."""
-    if name not in opened.methods:
-        raise ProgramError(
-            f"{path} has no method {name} although the manifest names it; it has {', '.join(opened.methods)}: "
-            "export the package again"
-        )
-    real = opened.spec(name)
-    for kind, wanted, found in (("input", spec.inputs, real.inputs), ("output", spec.outputs, real.outputs)):
-        names = [tensor.name for tensor in wanted]
-        if len(set(names)) != len(names):
-            raise ProgramError(f"{path}, method {name}: two {kind}s have one name: {', '.join(names)}")
-        if len(wanted) != len(found):
-            raise ProgramError(
-                f"{path}, method {name}: the file has {len(found)} {kind}s, the manifest names {len(wanted)}: "
-                "export the package again"
-            )
-        for want, have in zip(wanted, found, strict=True):
-            if (want.dtype, want.shape) != (have.dtype, have.shape):
-                raise ProgramError(
-                    f"{path}, method {name}, {kind} {want.name}: the file has {have.dtype} {list(have.shape)}, "
-                    f"the manifest says {want.dtype} {list(want.shape)}: export the package again"
-                )
-
-
-def peak_rss_mib() -> float:
-    """Return this process's largest resident memory so far in MiB; 0 where the system does not tell."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return _peak_from_usage()
-
-
-def _peak_from_usage() -> float:
-    """Ask getrusage; on Linux it may count the parent that started this process, so it comes second."""
-    try:
-        import resource  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -229,7 +229,7 @@ int32_t fl_execute(fl_handle handle, const char* method, const fl_buffer* inputs
     if (output_count > 0) need(outputs, "outputs");
     const std::shared_ptr<Program> program = find(handle);
     std::shared_lock<std::shared_mutex> hold(pool_lock);
-    program->execute(method, inputs, static_cast<size_t>(input_count), outputs, static_cast<size_t>(output_count));
+    program->execute(method, {inputs, static_cast<size_t>(input_count), outputs, static_cast<size_t>(output_count)});
   });
 }
 

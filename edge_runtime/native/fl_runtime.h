@@ -144,7 +144,8 @@ FL_API int32_t fl_output(fl_handle handle, const char *method, int32_t index, fl
 /* Packs a method's weights now instead of at its first execution. Loading a loaded method does nothing. */
 FL_API int32_t fl_load(fl_handle handle, const char *method);
 
-/* Frees a method's packed weights, and the arenas with the last one. Unloading what is not loaded does nothing. */
+/* Frees a method's packed weights, and of the arenas what no loaded method needs. Unloading what is not loaded does
+ * nothing. */
 FL_API int32_t fl_unload(fl_handle handle, const char *method);
 
 /* Runs a method: reads all inputs, fills all outputs, in the order of fl_input and fl_output. No output buffer may

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <numeric>
 
 #include "failure.h"
 
@@ -33,28 +32,6 @@ constexpr size_t kPage = 4096;     // the smallest page of any platform: crossin
 constexpr size_t kOverread = 64;   // vector kernels may read, and ignore, this many bytes past a tensor's end
 constexpr off_t kSmallestFile = 64;  // less cannot hold ExecuTorch's header
 
-std::string shape_text(const int64_t* shape, int32_t rank) {
-  std::string text = "[";
-  for (int32_t i = 0; i < rank; ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
-
-std::string dtype_text(int32_t dtype) {
-  switch (dtype) {
-    case FL_UINT8: return "uint8";
-    case FL_INT8: return "int8";
-    case FL_INT16: return "int16";
-    case FL_INT32: return "int32";
-    case FL_INT64: return "int64";
-    case FL_FLOAT16: return "float16";
-    case FL_FLOAT32: return "float32";
-    case FL_FLOAT64: return "float64";
-    case FL_BOOL: return "bool";
-    case FL_BFLOAT16: return "bfloat16";
-    default: return "dtype " + std::to_string(dtype);
-  }
-}
-
 std::unique_ptr<et::DataLoader> open_loader(const std::string& path, int32_t flags) {
   struct stat about {};
   if (stat(path.c_str(), &about) != 0) throw Failure(FL_NOT_FOUND, path + ": " + std::strerror(errno));
@@ -71,137 +48,6 @@ std::unique_ptr<et::DataLoader> open_loader(const std::string& path, int32_t fla
   auto loader = MmapDataLoader::from(path.c_str(), MmapDataLoader::MlockConfig::NoMlock);
   if (!loader.ok()) raise(FL_NOT_FOUND, path + ": cannot be mapped", static_cast<uint32_t>(loader.error()));
   return std::make_unique<MmapDataLoader>(std::move(loader.get()));
-}
-
-// Dense row-major order is the only one that this interface speaks.
-bool row_major(et::Span<const uint8_t> order) {
-  for (size_t i = 0; i < order.size(); ++i) {
-    if (order[i] != i) return false;
-  }
-  return true;
-}
-
-fl_tensor_info describe(const et::TensorInfo& tensor, const std::string& what, std::string& unsupported) {
-  fl_tensor_info info{};
-  const auto sizes = tensor.sizes();
-  if (sizes.size() > FL_MAX_RANK) {
-    unsupported = what + " has " + std::to_string(sizes.size()) + " dimensions, at most 16 are supported";
-    return info;
-  }
-  if (!row_major(tensor.dim_order())) unsupported = what + " is not row-major";
-  info.rank = static_cast<int32_t>(sizes.size());
-  std::copy(sizes.begin(), sizes.end(), info.shape);
-  info.nbytes = tensor.nbytes();
-  info.dtype = static_cast<int32_t>(tensor.scalar_type());
-  info.planned = tensor.is_memory_planned() ? 1 : 0;
-  return info;
-}
-
-// A text that a damaged file leaves out comes as a small offset from null, not as null.
-bool readable(const char* text) { return reinterpret_cast<uintptr_t>(text) >= kPage; }
-
-using TagOf = et::Result<et::Tag> (et::MethodMeta::*)(size_t) const;
-using TensorOf = et::Result<et::TensorInfo> (et::MethodMeta::*)(size_t) const;
-
-std::vector<fl_tensor_info> describe_all(const et::MethodMeta& meta, const std::string& kind, size_t count,
-                                         TagOf tag_of, TensorOf tensor_of, std::string& unsupported) {
-  std::vector<fl_tensor_info> tensors;
-  for (size_t i = 0; i < count; ++i) {
-    const std::string what = kind + " " + std::to_string(i);
-    const auto tag = (meta.*tag_of)(i);
-    if (!tag.ok()) raise(FL_BAD_PROGRAM, what, static_cast<uint32_t>(tag.error()));
-    if (tag.get() != et::Tag::Tensor) {
-      unsupported = what + " is not a tensor";
-      tensors.emplace_back();
-      continue;
-    }
-    const auto tensor = (meta.*tensor_of)(i);
-    if (!tensor.ok()) raise(FL_BAD_PROGRAM, what, static_cast<uint32_t>(tensor.error()));
-    tensors.push_back(describe(tensor.get(), what, unsupported));
-  }
-  return tensors;
-}
-
-std::vector<size_t> arena_sizes(const et::MethodMeta& meta) {
-  std::vector<size_t> sizes;
-  for (size_t i = 0; i < meta.num_memory_planned_buffers(); ++i) {
-    const auto bytes = meta.memory_planned_buffer_size(i);
-    if (!bytes.ok()) raise(FL_BAD_PROGRAM, "planned memory", static_cast<uint32_t>(bytes.error()));
-    if (bytes.get() < 0) throw Failure(FL_BAD_PROGRAM, "planned memory of a negative size");
-    sizes.push_back(static_cast<size_t>(bytes.get()));
-  }
-  return sizes;
-}
-
-Signature read_signature(const et::MethodMeta& meta) {
-  Signature signature;
-  const size_t inputs = meta.num_inputs();
-  const size_t outputs = meta.num_outputs();
-  signature.inputs = describe_all(meta, "input", inputs, &et::MethodMeta::input_tag,
-                                  &et::MethodMeta::input_tensor_meta, signature.unsupported);
-  signature.outputs = describe_all(meta, "output", outputs, &et::MethodMeta::output_tag,
-                                   &et::MethodMeta::output_tensor_meta, signature.unsupported);
-  signature.arena_bytes = arena_sizes(meta);
-  for (size_t i = 0; i < meta.num_backends(); ++i) {
-    const auto name = meta.get_backend_name(i);
-    if (!name.ok() || !readable(name.get())) throw Failure(FL_BAD_PROGRAM, "a delegate has no backend name");
-    signature.backends += (i > 0 ? "\n" : "") + std::string(name.get());
-  }
-  signature.info.inputs = static_cast<int32_t>(inputs);
-  signature.info.outputs = static_cast<int32_t>(outputs);
-  signature.info.planned_bytes =
-      std::accumulate(signature.arena_bytes.begin(), signature.arena_bytes.end(), uint64_t{0});
-  return signature;
-}
-
-void check_tensor(const std::string& what, const fl_buffer& got, const fl_tensor_info& want) {
-  if (got.dtype != want.dtype) {
-    throw Failure(FL_WRONG_DTYPE, what + ": got " + dtype_text(got.dtype) + ", expected " + dtype_text(want.dtype));
-  }
-  const bool has_shape = got.rank == 0 || (got.rank > 0 && got.rank <= FL_MAX_RANK && got.shape != nullptr);
-  if (!has_shape) {
-    throw Failure(FL_BAD_ARGUMENT, what + ": rank " + std::to_string(got.rank) + " with " +
-                                       (got.shape == nullptr ? "no" : "a") + " shape; rank must be 0 to 16");
-  }
-  if (got.rank != want.rank || !std::equal(want.shape, want.shape + want.rank, got.shape)) {
-    throw Failure(FL_WRONG_SHAPE, what + ": got shape " + shape_text(got.shape, got.rank) + ", expected " +
-                                      shape_text(want.shape, want.rank));
-  }
-  if (got.nbytes != want.nbytes) {
-    throw Failure(FL_WRONG_SHAPE, what + ": got " + std::to_string(got.nbytes) + " bytes, expected " +
-                                      std::to_string(want.nbytes));
-  }
-  if (got.data == nullptr && got.nbytes > 0) throw Failure(FL_BAD_ARGUMENT, what + ": its data pointer is null");
-}
-
-void check_tensors(const std::string& method, const std::string& kind, const fl_buffer* got, size_t count,
-                   const std::vector<fl_tensor_info>& want) {
-  if (count != want.size()) {
-    throw Failure(FL_WRONG_COUNT, "method " + method + ": got " + std::to_string(count) + " " + kind +
-                                      "s, expected " + std::to_string(want.size()));
-  }
-  for (size_t i = 0; i < count; ++i) {
-    check_tensor("method " + method + ", " + kind + " " + std::to_string(i), got[i], want[i]);
-  }
-}
-
-bool overlap(const fl_buffer& a, const fl_buffer& b) {
-  const auto from_a = reinterpret_cast<uintptr_t>(a.data);
-  const auto from_b = reinterpret_cast<uintptr_t>(b.data);
-  return a.nbytes > 0 && b.nbytes > 0 && from_a < from_b + b.nbytes && from_b < from_a + a.nbytes;
-}
-
-void check_overlap(const std::string& method, const fl_buffer* inputs, size_t input_count, const fl_buffer* outputs,
-                   size_t output_count) {
-  for (size_t i = 0; i < output_count; ++i) {
-    const std::string what = "method " + method + ": the buffer of output " + std::to_string(i) + " overlaps ";
-    for (size_t j = 0; j < input_count; ++j) {
-      if (overlap(outputs[i], inputs[j])) throw Failure(FL_BAD_ARGUMENT, what + "input " + std::to_string(j));
-    }
-    for (size_t j = i + 1; j < output_count; ++j) {
-      if (overlap(outputs[i], outputs[j])) throw Failure(FL_BAD_ARGUMENT, what + "output " + std::to_string(j));
-    }
-  }
 }
 
 // True when reading a little past the buffer could touch a page that is not the caller's.
@@ -254,7 +100,11 @@ Arena::~Arena() {
   if (data_ != nullptr) munmap(data_, bytes_);
 }
 
-void Arena::forget() { madvise(data_, bytes_, MADV_DONTNEED); }
+void Arena::forget(size_t keep) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t kept = (keep + page - 1) / page * page;
+  if (kept < bytes_) madvise(data_ + kept, bytes_ - kept, MADV_DONTNEED);
+}
 
 struct Program::Loaded {
   explicit Loaded(std::vector<et::Span<uint8_t>> arenas)
@@ -286,7 +136,8 @@ Program::Program(const std::string& path, int32_t flags) : path_(path), loader_(
 void Program::read_methods() {
   for (size_t i = 0; i < program_->num_methods(); ++i) {
     const auto name = program_->get_method_name(i);
-    if (!name.ok()) raise(FL_BAD_PROGRAM, path_ + ": name of method " + std::to_string(i), static_cast<uint32_t>(name.error()));
+    const std::string which = path_ + ": name of method " + std::to_string(i);
+    if (!name.ok()) raise(FL_BAD_PROGRAM, which, static_cast<uint32_t>(name.error()));
     const std::string method = name.get();
     if (method.empty() || method.find('\n') != std::string::npos || signatures_.count(method) > 0) {
       throw Failure(FL_BAD_PROGRAM, path_ + ": method " + std::to_string(i) + " has no name of its own");
@@ -325,18 +176,24 @@ void Program::unload(const std::string& method) {
   std::lock_guard<std::mutex> hold(lock_);
   signature(method);
   loaded_.erase(method);
-  release_arenas_if_idle();
+  shrink_arenas();
 }
 
 void Program::unload_all() {
   std::lock_guard<std::mutex> hold(lock_);
   loaded_.clear();
-  release_arenas_if_idle();
+  shrink_arenas();
 }
 
-void Program::release_arenas_if_idle() {
-  if (!loaded_.empty()) return;
-  for (Arena& arena : arenas_) arena.forget();
+void Program::shrink_arenas() {
+  for (size_t i = 0; i < arenas_.size(); ++i) {
+    size_t keep = 0;
+    for (const auto& entry : loaded_) {
+      const std::vector<size_t>& bytes = signature(entry.first).arena_bytes;
+      if (i < bytes.size()) keep = std::max(keep, bytes[i]);
+    }
+    arenas_[i].forget(keep);
+  }
 }
 
 Program::Loaded& Program::ready(const std::string& method) {
@@ -373,17 +230,12 @@ Program::Loaded& Program::ready(const std::string& method) {
   return *loaded_.emplace(method, std::move(fresh)).first->second;
 }
 
-void Program::execute(const std::string& method, const fl_buffer* inputs, size_t input_count, const fl_buffer* outputs,
-                      size_t output_count) {
-  const Signature& wanted = signature(method);
-  if (!wanted.unsupported.empty()) throw Failure(FL_UNSUPPORTED, "method " + method + ": " + wanted.unsupported);
-  check_tensors(method, "input", inputs, input_count, wanted.inputs);
-  check_tensors(method, "output", outputs, output_count, wanted.outputs);
-  check_overlap(method, inputs, input_count, outputs, output_count);
+void Program::execute(const std::string& method, const Buffers& buffers) {
+  check_buffers(method, signature(method), buffers);
   std::lock_guard<std::mutex> hold(lock_);
   Loaded& loaded = ready(method);
   try {
-    run(method, loaded, inputs, outputs);
+    run(method, loaded, buffers.inputs, buffers.outputs);
   } catch (const RuntimeAborted&) {
     // Its invariants are broken, so even destroying it may fail: leave it where it is and never use it again.
     loaded_.find(method)->second.release();

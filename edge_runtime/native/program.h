@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "fl_runtime.h"
+#include "signature.h"
 
 namespace fl {
 
@@ -26,22 +27,12 @@ class Arena {
   Arena(Arena&& other) noexcept;
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
-  void forget();  // gives the pages back; the addresses stay
+  void forget(size_t keep);  // gives the pages after the first `keep` bytes back; the addresses stay
   uint8_t* data() const { return data_; }
 
  private:
   uint8_t* data_ = nullptr;
   size_t bytes_ = 0;
-};
-
-// What one method takes and gives, read once from the file.
-struct Signature {
-  fl_method_info info{};
-  std::vector<fl_tensor_info> inputs;
-  std::vector<fl_tensor_info> outputs;
-  std::vector<size_t> arena_bytes;
-  std::string backends;     // one a line
-  std::string unsupported;  // why it cannot be executed through this library, or empty
 };
 
 class Program {
@@ -56,8 +47,7 @@ class Program {
   void load(const std::string& method);
   void unload(const std::string& method);
   void unload_all();
-  void execute(const std::string& method, const fl_buffer* inputs, size_t input_count, const fl_buffer* outputs,
-               size_t output_count);
+  void execute(const std::string& method, const Buffers& buffers);
 
  private:
   struct Loaded;
@@ -69,7 +59,7 @@ class Program {
   void read_methods();
   Loaded& ready(const std::string& method);  // loads when needed; the lock is held
   void run(const std::string& method, Loaded& loaded, const fl_buffer* inputs, const fl_buffer* outputs);
-  void release_arenas_if_idle();
+  void shrink_arenas();  // to what the loaded methods need
 
   std::mutex lock_;
   std::string path_;

@@ -19,8 +19,9 @@ from lowered import lowered
 
 from edge_runtime import program as program_module
 from edge_runtime.errors import ConfigError, ProgramError
+from edge_runtime.memory import peak_rss_mib
 from edge_runtime.native import build
-from edge_runtime.program import Program, inspect, peak_rss_mib
+from edge_runtime.program import Program, inspect
 from edge_runtime.wire.manifest import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -519,3 +520,12 @@ def test_peak_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "read_text", unreadable)
     assert peak_rss_mib() > 40
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_rss_mib() == 0
+
+
+def test_peak_memory_is_not_the_parents() -> None:
+    """A small process that a large one started reports its own figure."""
+    block = np.ones(200 * 2**20, np.uint8)
+    done = start("from edge_runtime.memory import peak_rss_mib; print(peak_rss_mib())")
+    assert 1 < float(done.stdout) < block.nbytes / 2**20
