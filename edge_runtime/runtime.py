@@ -15,8 +15,8 @@ from typing import Final, cast
 
 from edge_runtime.config import RunConfig
 from edge_runtime.errors import EdgeError, PlanError, SessionError
+from edge_runtime.memory import peak_rss_mib
 from edge_runtime.mqtt import Arrived, Down, Link, LinkEvent, Up, backoff
-from edge_runtime.program import peak_rss_mib
 from edge_runtime.report import Report
 from edge_runtime.session import Action, Event, Session, Work, step
 from edge_runtime.session import Link as Standing

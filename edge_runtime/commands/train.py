@@ -27,8 +27,8 @@ from edge_runtime.commands.common import (
 from edge_runtime.data import FileSource
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.local import Recipe, Trained, accuracy, train
+from edge_runtime.memory import peak_rss_mib
 from edge_runtime.parts import Parts
-from edge_runtime.program import peak_rss_mib
 from edge_runtime.report import bar
 from edge_runtime.statistics import Predictor, class_mean_head, class_sums
 from edge_runtime.trainer import Tools

@@ -51,7 +51,9 @@ def test_csv_with_a_mark_and_windows_line_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_json_lines(tmp_path: Path, mark: bytes) -> None:
     """One object on each line, with or without a mark; other keys are ignored."""
-    lines = [json.dumps({"text": t, "label": l, "n": 1}) for t, l in (("rain?", "weather"), ("song", "music"))]
+    lines = [
+        json.dumps({"text": text, "label": label, "n": 1}) for text, label in (("rain?", "weather"), ("song", "music"))
+    ]
     source = open_source(write(tmp_path / "d.jsonl", mark + "\n\n".join(lines).encode()), LABELS)
     assert (source.texts([1, 0]), source.labels.tolist()) == (["song", "rain?"], [2, 1])
 

@@ -22,7 +22,7 @@ def test_even_use_gives_an_even_target() -> None:
 
 
 def test_an_expert_used_half_as_much_is_wanted_twice_as_much() -> None:
-    """u = (0.2, 0.4), mean 0.4: ratios 2 and 1; q = 0.05 + 0.9 * (2/3, 1/3) = (0.65, 0.35)."""
+    """With u = (0.2, 0.4), mean 0.4: ratios 2 and 1; q = 0.05 + 0.9 * (2/3, 1/3) = (0.65, 0.35)."""
     assert balance_target(f32(0.2, 0.4), 0.4) == pytest.approx([0.65, 0.35], abs=1e-5)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import toy
 
-from edge_runtime.errors import DamagedError, PlanError
+from edge_runtime.data import open_source
+from edge_runtime.errors import ConfigError, DamagedError, PlanError
 from edge_runtime.heterogeneity import balance_target, balance_weight
 from edge_runtime.local import Recipe, accuracy, stretches, train
 from edge_runtime.statistics import ClassSums, Predictor, class_mean_head, class_sums
@@ -22,8 +23,6 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
-from edge_runtime.data import open_source
-from edge_runtime.errors import ConfigError
 
 TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(3))
 
@@ -174,7 +173,7 @@ def test_class_sums_by_hand(tools: Tools) -> None:
 
 
 def test_a_head_of_class_means_by_hand() -> None:
-    """Means (1, 0) and (0, 1), overall (1/2, 1/2): rows (1, -1)/sqrt 2 and back; a label without examples never wins."""
+    """Means (1, 0) and (0, 1), overall (1/2, 1/2): rows (1, -1)/sqrt 2 and back; an absent label never wins."""
     sums = ClassSums(np.array([2, 2, 0], np.float32), np.array([[2, 0], [0, 2], [0, 0]], np.float32))
     head, mean = class_mean_head(sums, 20.0)
     half = 2**-0.5

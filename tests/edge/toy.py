@@ -158,8 +158,8 @@ class ToyProgram:
         gradient["head"][cut:] = slope.sum(0) / SCALE
         found: Arrays = {"loss": np.array([loss], np.float32), "logits": logits.astype(np.float32)}
         found["usage"] = gate.mean(0).astype(np.float32)
-        for name in gradient:
-            found |= self._adamw(name, gradient[name], inputs)
+        for name, slope in gradient.items():
+            found |= self._adamw(name, slope, inputs)
         return found
 
     @staticmethod
