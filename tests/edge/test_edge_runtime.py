@@ -1,0 +1,498 @@
+"""A device against a scripted gateway: whole rounds, bad weather, kills, refusals. No sockets, no waiting."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+from fakes import Clock, FakeLink, ScriptedGateway, Weather
+
+from edge_runtime.budget import Budget
+from edge_runtime.config import RunConfig
+from edge_runtime.data import open_source
+from edge_runtime.mqtt import LinkEvent
+from edge_runtime.report import Report
+from edge_runtime.runtime import Device, ExpelledError, Identity
+from edge_runtime.session import Link, Work
+from edge_runtime.statistics import class_sums
+from edge_runtime.store import Store
+from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.trainer import Tools
+from edge_runtime.versions import Versions
+from edge_runtime.wire import messages, tensors
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
+from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.topics import Topic
+from edge_runtime.work import Bench
+
+TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(3))
+
+
+@dataclass
+class Rig:
+    """A device that can be killed and started again over the same state directory."""
+
+    package: Package
+    folder: Path
+    gateway: ScriptedGateway
+    weather: Weather = field(default_factory=Weather)
+    config: RunConfig = field(default_factory=lambda: RunConfig("me", checkpoint_s=0.0))
+    clock: Clock = field(default_factory=Clock)
+    program: toy.ToyProgram = field(default_factory=toy.ToyProgram)
+
+    def start(self) -> Device:
+        """Start the device as a new process would."""
+        self.store = Store(self.folder / "state")
+        source = open_source(self.folder / "data.csv", toy.LABELS)
+        tokenizer = Tokenizer(self.package.path("tokenizer.json"))
+        tools = Tools(self.program, self.package.manifest, tokenizer, source, toy.TIERS[1], lambda: 0.0)
+        sums = class_sums(self.program, self.package.manifest, tokenizer, source, lambda _: None)
+        inbox: queue.Queue[LinkEvent] = queue.Queue()
+        self.link = FakeLink(inbox, "me", self.weather)
+        self.link.gateway = self.gateway
+        bench = Bench(tools, self.store, Versions(self.store, self.package), "me")
+        self.report = Report("me", self.folder / "events.jsonl")
+        self.report.traffic = self.link.traffic
+        self.device = Device(
+            self.config,
+            bench,
+            Identity(self.package.digest, sums),
+            self.link,
+            inbox,
+            report=self.report,
+            clock=self.clock,
+            chance=lambda: 0.5,
+        )
+        # No turn may wait: a test moves the clock itself.
+        self.device._pause = lambda: 0.0  # type: ignore[method-assign]
+        self.link.start()
+        return self.device
+
+    def kill(self) -> None:
+        """End the process without any farewell."""
+        self.close()
+        self.gateway.links.clear()
+
+    def close(self) -> None:
+        """Give files back."""
+        self.store.close()
+        self.report.__exit__(None, None, None)
+
+    def run(self, until: Callable[[], bool], turns: int = 4000, tick_s: float = 1.0) -> None:
+        """Turn until something holds, a second at a time."""
+        for _ in range(turns):
+            if until():
+                return
+            self.device.turn()
+            self.clock.now += tick_s
+        pytest.fail("it never happened")
+
+    def settle(self, turns: int = 30) -> None:
+        """Turn a few times."""
+        for _ in range(turns):
+            self.device.turn()
+            self.clock.now += 0.01
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of one kind that were told, oldest first."""
+        lines = [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
+        return [line for line in lines if line["event"] == name]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """A package, data and a gateway with the package's own bank."""
+    package = toy.write_package(tmp_path / "package")
+    toy.write_data(tmp_path / "data.csv")
+    made = Rig(package, tmp_path, ScriptedGateway(toy.initial_bank(), package.manifest.architecture.digest()))
+    yield made
+    made.close()
+
+
+def test_a_round_from_hello_to_accepted_delta(rig: Rig) -> None:
+    """Hello, statistics, plan, delta: each once, with the right numbers in them."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    payload = rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is Work.IDLE)
+    (hello,) = rig.gateway.hellos
+    assert (hello.trained_slots, hello.held_slots, hello.batch_size, hello.examples) == (2, 4, 4, 24)
+    assert len(rig.gateway.statistics) == 1
+    (received,) = rig.gateway.deltas
+    delta = received.message
+    assert messages.ids(delta.experts) == tuple(sorted(TRAIN))
+    assert (delta.round, delta.examples, delta.steps) == (1, 24, 6)
+    assert delta.plan_digest == sha256(payload)
+    assert delta.loss_last < delta.loss_first
+    assert not rig.gateway.wants, "every block of version 0 is in the package"
+    assert [event["step"] for event in rig.events("step")][-1] == 6
+
+
+def test_only_changed_blocks_are_fetched_and_the_next_round_starts_from_them(rig: Rig) -> None:
+    """A version with a new head costs a head; a delta's base is the version that the plan names."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rng = np.random.default_rng(0)
+    changed = {block: rng.normal(size=toy.SHAPE.size(block)).astype(np.float32) for block in (HEAD, TRAIN[0])}
+    new = rig.gateway.bank.replace(changed)
+    rig.gateway.announce(new)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: bool(rig.gateway.deltas))
+    assert {len(want.digests) for want in rig.gateway.wants} == {2}
+    bank, version = rig.device._versions.latest_bank()
+    assert (bank.digest(), version) == (new.digest(), 1)
+    assert not rig.link.listening, "blob topics are left when their blob is here"
+
+
+@pytest.mark.parametrize("killed_at", range(12))
+def test_a_kill_at_any_moment_gives_the_same_delta_bytes(rig: Rig, tmp_path: Path, killed_at: int) -> None:
+    """Killed after any turn of the round, started again: the gateway gets one delta, the same as without the kill."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    for _ in range(killed_at):
+        rig.device.turn()
+    rig.kill()
+    rig.start()
+    rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is Work.IDLE)
+    rig.settle()
+    other = Rig(rig.package, tmp_path, ScriptedGateway(rig.gateway.bank, rig.gateway.federation))
+    other.folder = tmp_path / "whole"
+    other.folder.mkdir()
+    toy.write_data(other.folder / "data.csv")
+    other.start()
+    other.run(lambda: other.device.session.member)
+    other.gateway.give_plan("me", TRAIN)
+    other.run(lambda: bool(other.gateway.deltas))
+    other.close()
+    assert [received.body for received in rig.gateway.deltas] == [other.gateway.deltas[0].body]
+
+
+def test_a_resumed_device_trains_before_any_gateway_is_there(rig: Rig) -> None:
+    """Killed in mid-round, started without a link: it goes on after the step it had reached, and sends later."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps == 3)
+    rig.kill()
+    gateway, rig.gateway.online = rig.gateway, False
+    rig.start()
+    assert rig.device.session.work is Work.WAITING
+    rig.run(lambda: rig.device.session.work is Work.UPLOADING)
+    assert rig.events("round")[-1]["step"] == 3
+    assert not gateway.deltas
+    gateway.online = True
+    gateway.publish_state()
+    rig.run(lambda: bool(gateway.deltas))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_bad_weather_every_round_gets_exactly_one_delta(rig: Rig, seed: int) -> None:
+    """A third of all messages lost, a third doubled, chunks shuffled: three rounds, three deltas, the bank arrives."""
+    rig.weather = Weather(drop=0.33, twice=0.33, shuffle=True)
+    rig.weather.rng.seed(seed)
+    rig.start()
+    rng = np.random.default_rng(seed)
+    for number in (1, 2, 3):
+        values = {block: rng.normal(size=toy.SHAPE.size(block)).astype(np.float32) for block in TRAIN[:2]}
+        rig.gateway.announce(rig.gateway.bank.replace(values))
+        rig.gateway.give_plan("me", TRAIN, number)
+        for _ in range(60):
+            # What is retained comes again with a new connection, as after any lost link.
+            rig.run(lambda: True)
+            rig.link.disconnect()
+            rig.link.connect()
+            done = len(rig.gateway.deltas) == number and rig.device.session.work is Work.IDLE
+            for _ in range(400):
+                if done:
+                    break
+                rig.device.turn()
+                rig.clock.now += 2.0
+                done = len(rig.gateway.deltas) == number and rig.device.session.work is Work.IDLE
+            if done:
+                break
+        assert [received.message.round for received in rig.gateway.deltas] == list(range(1, number + 1))
+    assert len(rig.gateway.statistics) == 1
+
+
+def test_a_busy_gateway_is_tried_again_when_it_says(rig: Rig) -> None:
+    """BUSY for 20 s: nothing before, the same bytes after."""
+    answers = [pb.Verdict(code=pb.BUSY, retry_after_s=20), pb.Verdict(code=pb.ACCEPTED)]
+    rig.gateway.decide = lambda _: answers.pop(0)
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: len(answers) == 1)
+    rig.settle()
+    sent = [payload for topic, payload in rig.link.said if topic is Topic.DELTA]
+    rig.clock.now += 19
+    rig.device.turn()
+    assert len([payload for topic, payload in rig.link.said if topic is Topic.DELTA]) == len(sent)
+    rig.clock.now += 2
+    rig.run(lambda: rig.device.session.work is Work.IDLE)
+    assert len(rig.gateway.deltas) == 1
+
+
+@pytest.mark.parametrize("code", [pb.STALE, pb.DUPLICATE, pb.UNKNOWN_PLAN, pb.NORM_TOO_LARGE])
+def test_a_final_refusal_drops_the_delta_and_the_next_plan_is_taken(rig: Rig, code: pb.Code) -> None:
+    """The user is told the code; the plan is not trained again although it stays retained."""
+    rig.gateway.decide = lambda _: pb.Verdict(code=code, detail="why")
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: rig.device._settled == 1)
+    assert rig.events("verdict")[-1]["code"] == pb.Code.Name(code)
+    rig.link.disconnect()
+    rig.link.connect()
+    rig.settle()
+    assert rig.device.session.work is Work.IDLE
+    rig.gateway.decide = lambda _: pb.Verdict(code=pb.ACCEPTED)
+    rig.gateway.give_plan("me", TRAIN, 2)
+    rig.run(lambda: len(rig.gateway.deltas) == 1)
+    assert rig.gateway.deltas[0].message.round == 2
+
+
+def test_an_unknown_device_says_hello_and_sends_again(rig: Rig) -> None:
+    """A gateway that forgot it: hello, then the same delta."""
+    answers = [pb.Verdict(code=pb.UNKNOWN_DEVICE, retry_after_s=1), pb.Verdict(code=pb.ACCEPTED)]
+    rig.gateway.decide = lambda _: answers.pop(0)
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: len(rig.gateway.deltas) == 1)
+    assert len(rig.gateway.hellos) == 2
+
+
+def test_a_restarted_gateway_is_greeted_again(rig: Rig) -> None:
+    """Another session in its state: hello once more; the same session again: silence."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.publish_state()
+    rig.settle()
+    assert len(rig.gateway.hellos) == 1
+    rig.gateway.session = b"t" * 16
+    rig.gateway.publish_state()
+    rig.run(lambda: len(rig.gateway.hellos) == 2)
+    assert rig.gateway.hellos[1].gateway_session == b"t" * 16
+
+
+def test_a_gateway_that_goes_away_is_waited_for(rig: Rig) -> None:
+    """Its will says offline: nothing is sent; when it is back, hello."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.online = False
+    rig.gateway.publish_state()
+    rig.run(lambda: rig.device.session.link is Link.LISTENING)
+    rig.gateway.online = True
+    rig.gateway.publish_state()
+    rig.run(lambda: rig.device.session.member)
+    assert len(rig.gateway.hellos) == 2
+
+
+def test_another_federation_is_told_once_and_kept_silent(rig: Rig) -> None:
+    """The user learns both digests; the gateway hears nothing."""
+    rig.gateway.federation = b"x" * 32
+    rig.start()
+    rig.settle()
+    rig.gateway.publish_state()
+    rig.settle()
+    assert rig.device.session.link is Link.STRANGER
+    assert not rig.link.said
+    (told,) = [event for event in rig.events("error") if "another federation" in event["reason"]]
+    assert "787878787878" in told["reason"]
+
+
+@pytest.mark.parametrize("code", [pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE])
+def test_an_expelled_device_gives_up_with_a_message(rig: Rig, code: pb.Code) -> None:
+    """The run ends with the gateway's reason and a farewell."""
+    rig.gateway.hello_code = code
+    rig.start()
+    with pytest.raises(ExpelledError, match=pb.Code.Name(code)):
+        rig.device.run()
+    assert rig.gateway.byes == ["me"]
+
+
+def test_a_plan_taken_back_stops_training(rig: Rig) -> None:
+    """An empty payload: the checkpoint goes, nothing is sent."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN, steps=1000)
+    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps > 3)
+    rig.gateway.withdraw_plan()
+    rig.run(lambda: rig.device.session.work is Work.IDLE)
+    assert rig.store.read("checkpoint") is rig.store.read("plan") is None
+    assert not rig.gateway.deltas
+
+
+def test_a_plan_that_does_not_fit_is_refused_here_and_the_next_is_taken(rig: Rig) -> None:
+    """Three experts for two slots: an error with the numbers, then work goes on."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", [ExpertId(1, index) for index in range(3)])
+    rig.run(lambda: bool(rig.events("error")))
+    assert "3 experts at a layer, this device has 2 slots" in rig.events("error")[-1]["reason"]
+    rig.gateway.give_plan("me", TRAIN, 2)
+    rig.run(lambda: len(rig.gateway.deltas) == 1)
+
+
+def test_a_diverged_training_sends_nothing(rig: Rig) -> None:
+    """NaN in a block: told, dropped, not tried again."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.program.embedding = rig.program.embedding * np.float32("nan")
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: bool(rig.events("error")))
+    assert "diverged" in rig.events("error")[-1]["reason"]
+    rig.settle()
+    assert (rig.device.session.work, rig.gateway.deltas) == (Work.IDLE, [])
+
+
+def test_a_time_budget_ends_a_round_early(rig: Rig) -> None:
+    """3 s a round and 1 s a step: three steps are made and sent."""
+    rig.config = RunConfig("me", budget=Budget(round_seconds=3.0))
+    rig.start()
+    rig.device._bench.tools = Tools(**{
+        **vars(rig.device._bench.tools), "clock": iter(np.arange(0, 10**4, 1.0)).__next__
+    })  # fmt: skip
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN, steps=1000)
+    rig.run(lambda: bool(rig.gateway.deltas))
+    assert rig.gateway.deltas[0].message.steps == 3
+
+
+def test_int8_residuals_count_only_after_acceptance(rig: Rig) -> None:
+    """A refused delta leaves the feedback as it was; an accepted one replaces that of its blocks."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.decide = lambda _: pb.Verdict(code=pb.STALE)
+    rig.gateway.give_plan("me", TRAIN, codec=pb.INT8)
+    rig.run(lambda: rig.device._settled == 1)
+    assert rig.store.read("feedback") is rig.store.read("residuals") is None
+    rig.gateway.decide = lambda _: pb.Verdict(code=pb.ACCEPTED)
+    rig.gateway.give_plan("me", TRAIN, 2, codec=pb.INT8)
+    rig.run(lambda: rig.device._settled == 2)
+    kept = rig.store.read("feedback")
+    assert kept is not None
+    assert set(kept.tensors()) <= {"1.0", "1.2", "3.1", "3.65535"}
+    assert kept.tensors()
+    assert rig.store.read("residuals") is None
+
+
+def test_a_damaged_blob_is_fetched_again(rig: Rig) -> None:
+    """A bit flipped on disk after the version was complete: the plan waits for a good copy."""
+    values = {HEAD: np.ones(toy.SHAPE.head_size, np.float32)}
+    rig.gateway.announce(rig.gateway.bank.replace(values))
+    rig.start()
+    rig.run(lambda: rig.device._versions.latest_bank()[1] == 1)
+    (blob,) = (rig.store.folder / "blobs").iterdir()
+    blob.write_bytes(b"\1" + blob.read_bytes()[1:])
+    wants = len(rig.gateway.wants)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: bool(rig.gateway.deltas))
+    assert len(rig.gateway.wants) == wants + 1
+
+
+def test_messages_that_are_not_what_they_claim_change_nothing(rig: Rig) -> None:
+    """Junk on every topic, a version of another bank, a plan of another device, a blob nobody asked for."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    before = rig.device.session
+    for topic in (Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT):
+        rig.link.deliver(topic, b"\xff\xff")
+    other = pb.Version()
+    other.ParseFromString(rig.gateway.version())
+    other.blocks[0].digest = b"z" * 32
+    rig.link.deliver(Topic.VERSION, messages.encode(other))
+    other.ParseFromString(rig.gateway.version())
+    other.federation_digest = b"z" * 32
+    rig.link.deliver(Topic.VERSION, messages.encode(other))
+    foreign = messages.decode(pb.Plan, rig.gateway.give_plan("me", TRAIN))
+    rig.gateway.withdraw_plan()
+    rig.settle()
+    foreign.device = "you"
+    rig.link.deliver(Topic.PLAN, messages.encode(foreign))
+    rig.settle()
+    reasons = " ".join(event["reason"] for event in rig.events("ignored"))
+    for word in ("MALFORMED", "DIGEST_MISMATCH", "WRONG_FEDERATION", "a plan for you"):
+        assert word in reasons
+    assert rig.device.session.link is before.link
+
+
+def test_the_end_of_the_federation_ends_the_run(rig: Rig) -> None:
+    """All rounds done: the last version is fetched first, then the device leaves."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    last = rig.gateway.bank.replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)})
+    rig.gateway.finished = True
+    rig.gateway.announce(last)
+    rig.gateway.publish_state()
+    rig.device.run()
+    assert rig.device._versions.latest_bank()[0].digest() == last.digest()
+    assert rig.gateway.byes == ["me"]
+
+
+def test_a_number_of_rounds_ends_the_run(rig: Rig) -> None:
+    """--rounds 1: one verdict, then goodbye."""
+    rig.config = RunConfig("me", rounds=1)
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.device.run()
+    assert len(rig.gateway.deltas) == 1
+    assert rig.events("stopped")[-1]["rounds"] == 1
+
+
+def test_a_broken_link_is_told_once_and_timers_rest(rig: Rig) -> None:
+    """Nothing is sent while it is down; statistics and hello follow when it is back."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.link.disconnect("Connection refused")
+    rig.settle()
+    said = len(rig.link.said)
+    rig.clock.now += 1000
+    rig.settle()
+    assert len(rig.link.said) == said
+    assert rig.events("disconnected")[-1]["reason"] == "Connection refused"
+    rig.link.connect()
+    rig.run(lambda: rig.device.session.member)
+
+
+def test_no_event_holds_a_text(rig: Rig) -> None:
+    """Nothing of the user's examples is in any event."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: bool(rig.gateway.deltas))
+    told = (rig.folder / "events.jsonl").read_text()
+    said = b"".join(payload for _, payload in rig.link.said)
+    for row in range(24):
+        text = rig.device._bench.tools.source.texts([row])[0]
+        assert text not in told
+        assert text.encode() not in said
+
+
+def test_values_arrive_as_they_were_trained(rig: Rig) -> None:
+    """base + delta is what the slots held at the end, bit for bit up to one float32 subtraction and addition."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.done)
+    present = rig.device._bench.present
+    assert present is not None
+    trained = present.trainer.outcome().blocks
+    rig.run(lambda: bool(rig.gateway.deltas))
+    base: Bank = toy.initial_bank()
+    for listed in rig.gateway.deltas[0].message.experts:
+        block = ExpertId(listed.layer, listed.index)
+        change = tensors.decode(listed.values, toy.SHAPE.size(block))
+        assert base.block(block) + change == pytest.approx(trained[block], abs=1e-6)
