@@ -11,53 +11,75 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from export.errors import ProofError
 
-WARM_UP: Final = 2
 REPEATS: Final = 9
 
 
 @dataclass(frozen=True)
+class Run:
+    """What is asked for: one call of ``method`` on ``inputs`` (in order), then ``repeats`` timed calls."""
+
+    method: str
+    inputs: tuple[Tensor, ...]
+    repeats: int = REPEATS
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """Args: outputs: of one call on the given inputs. step_ms: median. gained_mib: peak resident memory that loading
-    and running the method added to the process."""
+    """What came.
+
+    Args:
+        outputs: of the first call.
+        step_ms: median of the timed calls; 0 without any.
+        gained_mib: peak resident memory that the process gained until then.
+    """
 
     outputs: tuple[Tensor, ...]
     step_ms: float
     gained_mib: float
 
 
-def run_method(program: Path, method: str, inputs: tuple[Tensor, ...], scratch: Path, repeats: int = REPEATS) -> Measurement:
-    """Execute a method in a child process.
+def run_methods(program: Path, runs: Sequence[Run], scratch: Path) -> list[Measurement]:
+    """Execute methods one after another in one child process.
 
     Args:
         program: a .pte file.
-        method: its method.
-        inputs: in order.
+        runs: the first is the one whose memory is meant.
         scratch: an existing folder for the tensors that pass between the processes.
-        repeats: timed calls.
 
     Raises:
         ProofError: when the runtime refuses the program.
     """
-    from safetensors.torch import load_file, save_file  # noqa: PLC0415
-
-    source, target = scratch / "inputs.safetensors", scratch / "outputs.safetensors"
-    save_file({f"{place:03d}": tensor.contiguous() for place, tensor in enumerate(inputs)}, source)
-    command = [sys.executable, "-m", "export.measure", str(program), method, str(source), str(target), str(repeats)]
+    request = []
+    for number, run in enumerate(runs):
+        source = scratch / f"inputs-{number}.safetensors"
+        save_file({f"{place:03d}": tensor.contiguous() for place, tensor in enumerate(run.inputs)}, source)
+        target = scratch / f"outputs-{number}.safetensors"
+        request.append({"method": run.method, "source": str(source), "target": str(target), "repeats": run.repeats})
+    command = [sys.executable, "-m", "export.measure", str(program), json.dumps(request)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         tail = done.stderr.strip().splitlines()
-        raise ProofError(f"the runtime cannot execute {method}: {tail[-1] if tail else f'exit code {done.returncode}'}")
+        raise ProofError(f"the runtime cannot execute {program.name}: {tail[-1] if tail else f'exit {done.returncode}'}")
     figures = json.loads(done.stdout.strip().splitlines()[-1])
-    outputs = load_file(target)
-    return Measurement(tuple(outputs[key] for key in sorted(outputs)), figures["step_ms"], figures["gained_mib"])
+    return [
+        Measurement(_ordered(load_file(asked["target"])), got["step_ms"], got["gained_mib"])
+        for asked, got in zip(request, figures, strict=True)
+    ]
+
+
+def _ordered(tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    return tuple(tensors[key] for key in sorted(tensors))
 
 
 def _resident_mib(field: str) -> float:
@@ -67,29 +89,32 @@ def _resident_mib(field: str) -> float:
     return 0.0
 
 
-def main(arguments: list[str]) -> int:
-    """Entry of the child process."""
-    from executorch.runtime import Runtime  # noqa: PLC0415 - heavy
-    from safetensors.torch import load_file, save_file  # noqa: PLC0415
-
-    program, method_name, source, target, repeats = arguments
-    tensors = load_file(source)
-    inputs = [tensors[key] for key in sorted(tensors)]
-    before = _resident_mib("VmRSS")
-    method = Runtime.get().load_program(program).load_method(method_name)
-    if method is None:
-        raise ProofError(f"no method {method_name} in {program}")
+def _execute(program: Any, asked: dict[str, Any], before: float) -> dict[str, float]:  # noqa: ANN401 - ExecuTorch's
+    inputs = list(_ordered(load_file(asked["source"])))
+    method = program.load_method(asked["method"])
     outputs = [tensor.clone() for tensor in method.execute(inputs)]
     times = []
-    for _ in range(WARM_UP - 1 + int(repeats)):
+    for _ in range(int(asked["repeats"])):
         started = time.perf_counter()
         method.execute(inputs)
         times.append(1e3 * (time.perf_counter() - started))
-    save_file({f"{place:03d}": tensor.contiguous() for place, tensor in enumerate(outputs)}, target)
-    gained = max(0.0, _resident_mib("VmHWM") - before)
-    print(json.dumps({"step_ms": statistics.median(times[WARM_UP - 1 :]), "gained_mib": gained}))  # noqa: T201
+    save_file({f"{place:03d}": tensor.contiguous() for place, tensor in enumerate(outputs)}, asked["target"])
+    return {
+        "step_ms": statistics.median(times) if times else 0.0,
+        "gained_mib": max(0.0, _resident_mib("VmHWM") - before),
+    }
+
+
+def main(program: str, request: str) -> int:
+    """Entry of the child process: prints one JSON list of figures."""
+    from executorch.runtime import Runtime  # noqa: PLC0415 - not in the exporter's own process
+
+    torch.zeros(1)
+    before = _resident_mib("VmRSS")
+    opened = Runtime.get().load_program(program)
+    print(json.dumps([_execute(opened, asked, before) for asked in json.loads(request)]))  # noqa: T201
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -117,7 +117,7 @@ def _replace(graph: onnx.GraphProto, place: int, name: str, levels: np.ndarray, 
     graph.node.insert(0, node)
 
 
-def agreement(path: Path, bank: Bank, ids: Tensor, mask: Tensor) -> np.ndarray:
+def probabilities(path: Path, bank: Bank, ids: Tensor, mask: Tensor) -> np.ndarray:
     """Run the program by onnxruntime: probabilities [N, C]."""
     import onnxruntime  # noqa: PLC0415 - heavy
 

@@ -82,17 +82,30 @@ class _Job:
     def int8(self) -> bool:
         return self.config.quantize == "int8"
 
-    def request(self) -> dict[str, Any]:
-        """Everything that determines the programs, as plain values."""
-        return {
+    def requests(self) -> dict[str, dict[str, Any]]:
+        """Everything that determines the device's and the gateway's program, as plain values.
+
+        Profiles that differ in their methods only share the gateway's.
+        """
+        shared = {
             "backbone": self.backbone.digest,
-            "kind": self.backbone.kind,
             "config": self.backbone.config,
             "adapted": list(self.adapted),
             "model": asdict(self.model),
-            "methods": [asdict(method) for method in (self.train, self.predict)],
             "int8": self.int8,
         }
+        methods = [asdict(method) for method in (self.train, self.predict)]
+        return {"program": {**shared, "methods": methods}, "gateway": shared}
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """Where both programs lie, and the record of the first's proof and cost."""
+
+    program: Path
+    gateway: Path
+    record: dict[str, Any]
+    from_cache: bool
 
 
 def build_package(config: ExportConfig, progress: Progress) -> Built:
@@ -104,10 +117,10 @@ def build_package(config: ExportConfig, progress: Progress) -> Built:
     job = plan(config)
     package.check_target(config.out)
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
-        entry, record, cached = _program(job, Path(scratch), progress)
-        progress("write")
-        written = _write(job, entry, record)
-    return Built(written, job.profile, cached, record["outside"])
+        compiled = _program(job, Path(scratch), progress)
+        progress("write the package")
+        written = _write(job, compiled)
+    return Built(written, job.profile, compiled.from_cache, compiled.record["outside"])
 
 
 def plan(config: ExportConfig) -> _Job:
@@ -136,36 +149,43 @@ def plan(config: ExportConfig) -> _Job:
     return _Job(config, profile, found, adapted, model, tier, predicted)
 
 
-def _program(job: _Job, scratch: Path, progress: Progress) -> tuple[Path, dict[str, Any], bool]:
-    """Return the folder with program.pte and model.onnx, their record, and whether they came from the cache."""
-    key = cache.cache_key(job.request())
+def _program(job: _Job, scratch: Path, progress: Progress) -> _Compiled:
+    """Take both programs from the cache, or compile and prove what it lacks."""
     folder = job.config.cache_dir
-    found = cache.lookup(folder, key) if folder else None
-    if found:
-        return *found, True
-    from export.workshop import compile_and_prove  # noqa: PLC0415 - imports torch
+    keys = {name: cache.cache_key({"what": name, **request}) for name, request in job.requests().items()}
+    found = {name: cache.lookup(folder, key) if folder else None for name, key in keys.items()}
+    program, gateway = found["program"], found["gateway"]
+    if program and gateway:
+        return _Compiled(program[0] / "program.pte", gateway[0] / "model.onnx", program[1], from_cache=True)
+    from export import workshop  # noqa: PLC0415 - imports torch
 
-    files, record = compile_and_prove(
-        job.backbone, job.adapted, job.model, (job.train, job.predict), int8=job.int8, scratch=scratch, progress=progress
-    )
+    order = workshop.Order(job.backbone, job.adapted, job.model, job.train, job.predict, job.int8)
+    onnx = gateway[0] / "model.onnx" if gateway else scratch / "model.onnx"
+    if not gateway:
+        workshop.make_gateway_program(order, onnx, progress)
+        if folder:
+            onnx = cache.store(folder, keys["gateway"], {"model.onnx": onnx}, {})[0] / "model.onnx"
+    if program:
+        return _Compiled(program[0] / "program.pte", onnx, program[1], from_cache=True)
+    target = scratch / "program.pte"
+    record = workshop.make_program(order, onnx, target, scratch, progress)
     if folder:
-        entry, whole = cache.store(folder, key, files, record)
-        return entry, whole, False
-    return scratch, record, False
+        target = cache.store(folder, keys["program"], {"program.pte": target}, record)[0] / "program.pte"
+    return _Compiled(target, onnx, record, from_cache=False)
 
 
-def _write(job: _Job, entry: Path, record: dict[str, Any]) -> Package:
+def _write(job: _Job, compiled: _Compiled) -> Package:
     folder = package.staging(job.config.out)
     try:
-        package.place(entry / "program.pte", folder / "program.pte")
-        package.place(entry / "model.onnx", folder / "gateway" / "model.onnx")
+        package.place(compiled.program, folder / "program.pte")
+        package.place(compiled.gateway, folder / "gateway" / "model.onnx")
         package.place(job.backbone.folder / "tokenizer.json", folder / "tokenizer.json")
         shape = BankShape(
             job.adapted, job.model.experts, job.model.rank, job.model.shared_rank, job.model.width, job.model.labels
         )
         bank = initial_bank(shape)
         (folder / "bank.safetensors").write_bytes(bank.to_bytes())
-        manifest = _manifest(job, record, folder, bank.digest().hex())
+        manifest = _manifest(job, compiled.record, folder, bank.digest().hex())
         return package.commit(folder, manifest, job.config.out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

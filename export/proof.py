@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from export.errors import ProofError
-from export.measure import Measurement, run_method
+from export.measure import Measurement
 from export.reference import Reference
 from export.shapes import BETA1, BETA2, EPSILON, TRAINABLE, MethodShape, ModelShape, Port, input_ports, output_ports
 
@@ -69,7 +68,7 @@ def _proof_tensor(port: Port, model: ModelShape, vocabulary: int, generator: tor
     if port.name == "balance_target":
         return torch.softmax(torch.randn(port.shape, generator=generator), -1)
     if port.name == "balance_weight":
-        return torch.full(port.shape, 0.05)
+        return torch.zeros(port.shape)  # the auxiliary loss has its own tests
     return torch.randn(port.shape, generator=generator) * (0.01 if port.name == "mean" else 0.04)
 
 
@@ -120,26 +119,29 @@ def _cuts(name: str, model: ModelShape) -> dict[str, int]:
     return {"down": rank * width, "router": width, "bias": rank, "up": rank * width, "shift": width}
 
 
-def prove(
-    program: Path, reference: Reference, model: ModelShape, method: MethodShape, vocabulary: int, *, int8: bool, scratch: Path
+def judge(
+    given: Mapping[str, Tensor], ran: Measurement, reference: Reference, model: ModelShape, method: MethodShape, *, int8: bool
 ) -> Proof:
-    """Execute one training step of a program file and compare it with eager PyTorch.
+    """Compare one executed training step with eager PyTorch.
+
+    Args:
+        given: the step's inputs (``proof_inputs``), by name.
+        ran: what the program made of them.
+        reference: the same model in plain PyTorch.
+        model: sizes.
+        method: the training method.
+        int8: whether the program's frozen linears are int8.
 
     Raises:
         ProofError: with the numbers, when an error is over its limit.
     """
-    given = proof_inputs(model, method, vocabulary)
-    if "balance_weight" in given:
-        given["balance_weight"] = torch.zeros_like(given["balance_weight"])
-    ran = run_method(program, method.name, tuple(given.values()), scratch)
     made = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
     loss, gradients = reference_gradients(reference, given)
     found = {name: made[f"{name}_m1"] / (1 - BETA1) for name in gradients}
     errors = gradient_errors(found, gradients, model)
     if model.top_k:
         errors.pop("trained.router", None)  # the z-loss reaches these rows, which the reference leaves out
-    worst = max(errors.values())
-    return _judged(made, given, worst, loss, ran, int8=int8)
+    return _judged(made, given, max(errors.values()), loss, ran, int8=int8)
 
 
 def _judged(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape
@@ -15,47 +17,77 @@ from export import backbone as backbones
 from export.backbone import BackboneInfo
 from export.compile import ProgramRequest, compile_program
 from export.errors import ProofError
-from export.measure import run_method
-from export.onnx_inference import agreement, write_onnx
-from export.proof import prove
+from export.measure import Run, run_methods
+from export.onnx_inference import probabilities, write_onnx
+from export.proof import judge, proof_inputs
 from export.reference import Reference
 from export.shapes import MethodShape, ModelShape
 
-PROBABILITY_LIMIT = {True: 0.15, False: 1e-3}
+PROBABILITY_LIMIT: Final = {True: 0.15, False: 1e-3}
 """Largest difference of a probability between the ONNX program and the predict method: (int8, float32)."""
+Progress = Callable[[str], None]
 
 
-def compile_and_prove(
-    info: BackboneInfo,
-    adapted: tuple[int, ...],
-    model: ModelShape,
-    methods: tuple[MethodShape, MethodShape],
-    *,
-    int8: bool,
-    scratch: Path,
-    progress: Callable[[str], None],
-) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Return the files ``program.pte`` and ``model.onnx`` in ``scratch``, and the record of proof and cost.
+@dataclass(frozen=True)
+class Order:
+    """What to compile.
+
+    Args:
+        backbone: the frozen network.
+        adapted: numbers of the adapted layers.
+        model: sizes.
+        train: the training method.
+        predict: the inference method.
+        int8: quantize what is frozen.
+    """
+
+    backbone: BackboneInfo
+    adapted: tuple[int, ...]
+    model: ModelShape
+    train: MethodShape
+    predict: MethodShape
+    int8: bool
+
+    @property
+    def bank_shape(self) -> BankShape:
+        """Shape of the bank."""
+        model = self.model
+        return BankShape(self.adapted, model.experts, model.rank, model.shared_rank, model.width, model.labels)
+
+
+def make_gateway_program(order: Order, target: Path, progress: Progress) -> None:
+    """Write the ONNX program to ``target``."""
+    progress("write the gateway's ONNX program")
+    stock = backbones.load(order.backbone)
+    write_onnx(stock, order.backbone.family, order.adapted, order.model, int8=order.int8, path=target)
+
+
+def make_program(order: Order, onnx: Path, target: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
+    """Write the lowered program to ``target`` and return the record of its proof and cost.
 
     Raises:
-        LoweringError, ProofError: when the program is not what it must be.
+        LoweringError, ProofError: when the program is not what it must be; the text has the numbers.
     """
-    progress("load backbone")
-    request = ProgramRequest(model, adapted, methods, int8)
+    progress("load the backbone")
+    info, model = order.backbone, order.model
+    request = ProgramRequest(model, order.adapted, (order.train, order.predict), order.int8)
     lowered = compile_program(backbones.load(info), info.family, request, progress)
-    program, onnx = scratch / "program.pte", scratch / "model.onnx"
-    program.write_bytes(lowered.data)
+    target.write_bytes(lowered.data)
     progress("prove one step against eager PyTorch")
-    reference = Reference(backbones.load(info), info.family, adapted, model)
-    train, predict = methods
-    proof = prove(program, reference, model, train, info.vocabulary, int8=int8, scratch=scratch)
-    progress("write the gateway's ONNX program")
-    write_onnx(backbones.load(info), info.family, adapted, model, int8=int8, path=onnx)
-    progress("compare it with the program")
-    difference = _prediction_difference(program, onnx, info, adapted, model, predict, scratch)
-    if not difference <= PROBABILITY_LIMIT[int8]:
+    given = proof_inputs(model, order.train, info.vocabulary)
+    bank, asked = _prediction_inputs(order)
+    runs = [Run(order.train.name, tuple(given.values())), Run(order.predict.name, tuple(asked.values()), 0)]
+    trained, predicted = run_methods(target, runs, scratch)
+    reference = Reference(backbones.load(info), info.family, order.adapted, model)
+    proof = judge(given, trained, reference, model, order.train, int8=order.int8)
+    length = int(asked["mask"].sum())
+    wanted = probabilities(onnx, bank, asked["ids"][:, :length], asked["mask"][:, :length])
+    difference = float(np.abs(predicted.outputs[0].numpy() - wanted).max())
+    if model.top_k and order.predict.held < model.experts:
+        difference = 0.0  # the gateway routes over all experts, this program over those it holds: no comparison
+    if not difference <= PROBABILITY_LIMIT[order.int8]:
         raise ProofError(f"ONNX and the program differ by {difference:.3f} in a probability; nothing was written")
-    record = {
+    return {
         "proof": {
             "gradient_error": proof.gradient_error,
             "loss_error": proof.loss_error,
@@ -67,44 +99,24 @@ def compile_and_prove(
         "planned_bytes": lowered.planned,
         "outside": lowered.outside,
     }
-    return {"program.pte": program, "model.onnx": onnx}, record
 
 
-def _prediction_difference(
-    program: Path,
-    onnx: Path,
-    info: BackboneInfo,
-    adapted: tuple[int, ...],
-    model: ModelShape,
-    predict: MethodShape,
-    scratch: Path,
-) -> float:
-    """Return the largest difference of a probability between both programs, on a bank of random values."""
-    shape = BankShape(adapted, model.experts, model.rank, model.shared_rank, model.width, model.labels)
-    draw = np.random.default_rng(0)
-    empty = Bank.zeros(shape)
+def _prediction_inputs(order: Order) -> tuple[Bank, dict[str, Tensor]]:
+    """Return a bank of random values and the inputs of ``predict`` for one random text with it.
+
+    Experts that the program does not hold are silent (U = c = 0), so that soft gates compare.
+    """
+    draw, model, held = np.random.default_rng(0), order.model, order.predict.held
+    empty = Bank.zeros(order.bank_shape)
     sizes = (empty.experts.shape, empty.shared.shape, empty.head.shape, empty.mean.shape)
-    bank = Bank(shape, *((0.04 * draw.standard_normal(size)).astype(np.float32) for size in sizes))
-    held, length = predict.held, max(4, predict.sequence // 2)
-    mask = torch.zeros(1, predict.sequence)
-    mask[0, :length] = 1
-    ids = (torch.from_numpy(draw.integers(1, info.vocabulary, (1, predict.sequence))) * mask).to(torch.int64)
-    # A program that holds fewer than all experts is compared with the others silenced: U = c = 0.
-    experts = bank.experts.copy()
+    experts, shared, head, mean = ((0.04 * draw.standard_normal(size)).astype(np.float32) for size in sizes)
     experts[:, held:, -(model.rank + 1) * model.width :] = 0
-    if model.top_k and held < model.experts:
-        return 0.0  # softmax over other experts: not comparable
-    given = {
-        "experts": torch.from_numpy(experts[:, :held].copy()),
-        "shared": torch.from_numpy(bank.shared),
-        "head": torch.from_numpy(bank.head),
-        "mean": torch.from_numpy(bank.mean),
-        "gate_scale": torch.ones(model.layers, held),
-        "ids": ids,
-        "mask": mask,
-    }
-    if not model.shared_rank:
-        given.pop("shared")
-    ran = run_method(program, predict.name, tuple(given.values()), scratch, repeats=1)
-    wanted = agreement(onnx, Bank(shape, experts, bank.shared, bank.head, bank.mean), ids[:, :length], mask[:, :length])
-    return float(np.abs(ran.outputs[0].numpy() - wanted).max())
+    sequence = order.predict.sequence
+    mask = (torch.arange(sequence) < max(2, sequence // 2)).to(torch.float32).unsqueeze(0)
+    ids = torch.from_numpy(draw.integers(1, order.backbone.vocabulary, (1, sequence))) * mask.to(torch.int64)
+    given = {"experts": torch.from_numpy(experts[:, :held].copy())}
+    if model.shared_rank:
+        given["shared"] = torch.from_numpy(shared)
+    given |= {"head": torch.from_numpy(head), "mean": torch.from_numpy(mean)}
+    given |= {"gate_scale": torch.ones(model.layers, held), "ids": ids, "mask": mask}
+    return Bank(order.bank_shape, experts, shared, head, mean), given
