@@ -16,7 +16,7 @@ import numpy as np
 
 from broker_server import balance as balance_rules
 from broker_server import round as rules
-from broker_server.admission import Identity, Known, kind_of, read_contribution, typical
+from broker_server.admission import Identity, Known, read_contribution, typical
 from broker_server.aggregate import Contribution, Sums, close, fold
 from broker_server.balance import Balance
 from broker_server.config import CODECS, GatewayConfig
@@ -378,7 +378,7 @@ class Conductor:
 
     def _line(self, reason: Event, rows: Sequence[DeltaRow], sums: Sums, now: float) -> RoundLine:
         shape = self._architecture.bank_shape
-        trainers = [sums.devices.get(block, 0) for block in shape.ids() if kind_of(block) == "expert"]
+        trainers = [sums.devices.get(ExpertId(layer, i), 0) for layer in shape.layers for i in range(shape.experts)]
         return RoundLine(
             round=self.round,
             version=self.row.version,

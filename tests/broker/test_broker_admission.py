@@ -22,7 +22,6 @@ from broker_server.admission import (
     typical,
 )
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.messages import decode, encode, refs
@@ -264,9 +263,3 @@ def test_statistics_are_taken_or_refused(tmp_path: Path) -> None:
     assert code(sums=np.full(12, 3, "<f4").tobytes()) == "MALFORMED"
     unknown = Identity("a", known=False)
     assert code_of(lambda: check_statistics(good, unknown, federation, tiny.SHAPE)) == "UNKNOWN_DEVICE"
-
-
-def test_verdict_digest_is_of_the_body() -> None:
-    """What names a body is the digest of its bytes."""
-    body = encode(delta())
-    assert sha256(body) == sha256(bytes(body))

@@ -1,0 +1,90 @@
+"""A gateway without a broker or a clock: what devices send goes in by hand, what it publishes is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tiny
+
+from broker_server.conductor import Conductor, House
+from broker_server.config import GatewayConfig, Train
+from broker_server.events import Events
+from broker_server.reception import Reception
+from broker_server.roster import Roster
+from broker_server.round import Rules
+from broker_server.store import Store
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.chunks import split
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.messages import decode, encode
+from edge_runtime.wire.topics import Address, Topic
+
+
+class Outbox:
+    """Keeps what was published, by topic."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Topic, str, bytes]] = []
+
+    def publish(self, topic: Topic, name: str, payloads: Any) -> None:
+        """Keep payloads."""
+        self.sent += [(topic, name, payload) for payload in payloads]
+
+    def last(self, topic: Topic, name: str = "") -> bytes:
+        """Return the last payload on a topic."""
+        return next(payload for kind, to, payload in reversed(self.sent) if (kind, to) == (topic, name))
+
+
+class Gateway:
+    """Conductor and reception over a real store, without a broker or a clock."""
+
+    def __init__(self, folder: Path, package: Any, **fields: Any) -> None:
+        values = {"rounds": 2, "round": Rules(quorum=2, settle_s=0), "train": Train(learning_rate=0.1)} | fields
+        self.config = GatewayConfig(package.folder, folder, **values)
+        self.package = package
+        self.store = Store.open(folder, package, 1.0)
+        self.out, self.told = Outbox(), []
+        events = Events(lambda: 0.0)
+        events.watch(self.told.append)
+        house = House(self.config, self.store, Roster(), self.out, events)
+        self.conductor = Conductor(house, b"s" * 16)
+        self.reception = Reception(house, self.conductor)
+        self.conductor.resume(0.0)
+        self.now = 1.0
+
+    def send(self, topic: Topic, device: str, payload: bytes) -> None:
+        """Deliver a message from a device."""
+        self.now += 1.0
+        self.reception.take(str(Address("default", topic, device)), payload, self.now, self.now)
+
+    def hello(self, *devices: str) -> None:
+        """Let devices say hello."""
+        for device in devices:
+            self.send(Topic.HELLO, device, encode(tiny.hello(self.package, device)))
+
+    def tick(self) -> None:
+        """Look at the clock."""
+        self.now += 1.0
+        self.conductor.tick(self.now, self.now)
+
+    def plan(self, device: str) -> tuple[pb.Plan, bytes]:
+        """Return the plan of a device in this round."""
+        payload = self.store.ledger.plans(self.conductor.round)[device]
+        return decode(pb.Plan, payload), payload
+
+    def train(self, device: str, value: float = 0.01, **fields: Any) -> bytes:
+        """Send a device's delta; return its digest."""
+        plan, payload = self.plan(device)
+        body = encode(tiny.delta(plan, payload, value=value, **fields))
+        for chunk in split(body, pb.DELTA):
+            self.send(Topic.DELTA, device, chunk)
+        return sha256(body)
+
+    def verdict(self, device: str) -> pb.Verdict:
+        """Return the last verdict to a device."""
+        return decode(pb.Verdict, self.out.last(Topic.VERDICT, device))
+
+    def close(self) -> None:
+        """Let the state directory go."""
+        self.store.close()
