@@ -63,7 +63,7 @@ class _Emit(torch.autograd.Function):
 
 
 class _Scores(torch.autograd.Function):
-    """Cut scores [N, rs + H*(r+1)] into shared hidden [N, rs], hidden [N, H*r] and logits [N, H]; the backward is a cat."""
+    """Cut scores [N, rs + H*(r+1)] into shared hidden [N, rs], hidden [N, H*r], logits [N, H]; backward: a cat."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, extra: int, held: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
@@ -84,7 +84,7 @@ class _Scores(torch.autograd.Function):
 
 
 class _Units(torch.autograd.Function):
-    """Inverse of ``_Scores`` on the way out: activations [N, rs], [N, H*r] and gates [N, H] -> units [N, rs+1 + H*(r+1)].
+    """Join activations [N, rs], [N, H*r] and gates [N, H] to units [N, rs+1 + H*(r+1)], what ``_Emit`` multiplies.
 
     An expert's cell is gate * [activations, 1], the shared expert's is [activations, 1].
     """
@@ -263,7 +263,7 @@ def router_rows(bank: LayerBank) -> Tensor:
 
 
 def balance_loss(x: Tensor, router: Tensor, gate_scale: Tensor, share: Tensor, balance: Balance) -> Tensor:
-    """lambda * KL(q || P) + 1e-3 * mean_t logsumexp(z_t)^2 over real tokens, as a tensor [1].
+    """Lambda * KL(q || P) + 1e-3 * mean_t logsumexp(z_t)^2 over real tokens, as a tensor [1].
 
     Forward KL still pulls on an expert whose probability has died. ``x`` comes detached, so only the router learns
     from this. With fewer than two occupied slots there is nothing to balance and the loss is 0.

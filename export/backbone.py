@@ -76,10 +76,19 @@ def find(model: str | None) -> BackboneInfo:
         sizes["positions"] -= int(config.get("pad_token_id") or 0) + 1
     for needed in (_WEIGHTS, "tokenizer.json"):
         if not (folder / needed).is_file():
-            raise UnsupportedModelError(f"{folder} has no {needed}; save the model with safetensors and a fast tokenizer")
+            raise UnsupportedModelError(
+                f"{folder} has no {needed}; save the model with safetensors and a fast tokenizer"
+            )
     digest, parameters = weights_digest(folder / _WEIGHTS)
     return BackboneInfo(
-        folder, name, str(config["model_type"]), digest, vocabulary=vocabulary, parameters=parameters, config=config, **sizes
+        folder,
+        name,
+        str(config["model_type"]),
+        digest,
+        vocabulary=vocabulary,
+        parameters=parameters,
+        config=config,
+        **sizes,
     )
 
 

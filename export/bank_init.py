@@ -39,7 +39,7 @@ def initial_bank(shape: BankShape) -> Bank:
 
 def _stream(layer: int, index: int) -> np.random.RandomState:
     # RandomState's streams are frozen for ever by numpy's policy; Generator's may change between versions.
-    return np.random.RandomState(layer * 0x10000 + index)  # noqa: NPY002
+    return np.random.RandomState(layer * 0x10000 + index)
 
 
 def _kaiming(stream: np.random.RandomState, shape: tuple[int, ...]) -> Array:

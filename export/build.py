@@ -36,31 +36,51 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--device", metavar="NAME", help="device profile (see --list-devices), or the path of a TOML file")
-    made.add_argument("--list-devices", action="store_true", help="list the device profiles and their budgets, and stop")
-    made.add_argument("--model", metavar="DIR|ID", help="Hugging Face folder or hub id (default: all-MiniLM-L6-v2 from pip)")
+    made.add_argument(
+        "--device", metavar="NAME", help="device profile (see --list-devices), or the path of a TOML file"
+    )
+    made.add_argument(
+        "--list-devices", action="store_true", help="list the device profiles and their budgets, and stop"
+    )
+    made.add_argument(
+        "--model", metavar="DIR|ID", help="Hugging Face folder or hub id (default: all-MiniLM-L6-v2 from pip)"
+    )
     source = made.add_mutually_exclusive_group()
     source.add_argument("--labels", metavar="A,B|FILE", help="label names joined by commas, or a file with one a line")
-    source.add_argument("--data", metavar="CSV", type=Path, help="take the labels from a CSV with the columns text,label")
+    source.add_argument(
+        "--data", metavar="CSV", type=Path, help="take the labels from a CSV with the columns text,label"
+    )
     bank = made.add_argument_group("experts")
     bank.add_argument("--experts", type=int, default=8, metavar="M", help="experts in each adapted layer (default 8)")
-    bank.add_argument("--train-slots", type=int, metavar="N", help="experts trained at a time (default: what the budget allows)")
+    bank.add_argument(
+        "--train-slots", type=int, metavar="N", help="experts trained at a time (default: what the budget allows)"
+    )
     bank.add_argument(
         "--held", choices=("all", "slots"), default="all", help="run all experts, or only those trained (default all)"
     )
     bank.add_argument("--rank", type=int, default=8, metavar="R", help="rank of an expert (default 8)")
-    bank.add_argument("--shared-rank", type=int, default=8, metavar="R", help="rank of the always-on expert; 0: none (default 8)")
+    bank.add_argument(
+        "--shared-rank", type=int, default=8, metavar="R", help="rank of the always-on expert; 0: none (default 8)"
+    )
     bank.add_argument("--gate", choices=("soft", "topk"), default="soft", help="how experts are mixed (default soft)")
-    bank.add_argument("--top-k", type=int, default=2, metavar="K", help="experts for a token with --gate topk (default 2)")
-    bank.add_argument("--layers", default="all", metavar="WHICH", help="adapted layers: all, last:N or 0,3,5 (default all)")
+    bank.add_argument(
+        "--top-k", type=int, default=2, metavar="K", help="experts for a token with --gate topk (default 2)"
+    )
+    bank.add_argument(
+        "--layers", default="all", metavar="WHICH", help="adapted layers: all, last:N or 0,3,5 (default all)"
+    )
     program = made.add_argument_group("program")
     program.add_argument("--seq-len", type=int, metavar="S", help="tokens of a text (default: the profile's)")
-    program.add_argument("--batch-size", type=int, metavar="B", help="texts in a step (default: the profile's, or what fits)")
+    program.add_argument(
+        "--batch-size", type=int, metavar="B", help="texts in a step (default: the profile's, or what fits)"
+    )
     program.add_argument("--quantize", choices=("int8", "none"), default="int8", help="frozen weights (default int8)")
     output = made.add_argument_group("output")
     output.add_argument("--out", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)")
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    output.add_argument("--cache-dir", type=Path, metavar="DIR", help="of compiled programs (default: the XDG cache folder)")
+    output.add_argument(
+        "--cache-dir", type=Path, metavar="DIR", help="of compiled programs (default: the XDG cache folder)"
+    )
     output.add_argument("--no-cache", action="store_true", help="compile even what was compiled before")
     return made
 
@@ -136,8 +156,9 @@ def _list_devices(*, as_object: bool) -> int:
     for profile in profiles:
         budget = profile.budget
         print(
-            f"{profile.name:14} {profile.title}: {budget.memory_mib:.0f} MiB memory, {budget.storage_mb:.0f} MB storage,"
-            f" {budget.bytes_up / 1e6:.2f} MB up and {budget.bytes_down / 1e6:.1f} MB down a round, {profile.compute.threads} threads"
+            f"{profile.name:14} {profile.title}: {budget.memory_mib:.0f} MiB memory,"
+            f" {budget.storage_mb:.0f} MB storage, {budget.bytes_up / 1e6:.2f} MB up and"
+            f" {budget.bytes_down / 1e6:.1f} MB down a round, {profile.compute.threads} threads"
         )
     return 0
 

@@ -20,9 +20,10 @@ from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
 COMPILERS: Final = ("torch", "executorch", "transformers", "onnx")
 RECORD: Final = "record.json"
 _COMPILING: Final = (
-    "adapters", "compile", "families", "frozen", "graft", "joint_graph", "lowering", "measure", "onnx_inference", "proof",
-    "quantize", "reference", "rewrite", "step", "backbone",
-)  # fmt: skip
+    *("adapters", "backbone", "compile", "families", "frozen", "graft", "joint_graph", "lowering", "measure"),
+    *("onnx_inference", "proof", "quantize", "reference", "rewrite", "shapes", "step", "workshop"),
+)
+"""Modules that shape a program, its proof or its figures."""
 
 
 def default_folder() -> Path:

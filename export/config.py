@@ -122,14 +122,16 @@ def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
         chosen = ()
     if not chosen:
         raise ConfigError(
-            f"--layers {text}: expected all, last:N with N from 1 to {depth}, or distinct numbers from 0 to {depth - 1} like 0,3,5"
+            f"--layers {text}: expected all, last:N with N from 1 to {depth},"
+            f" or distinct numbers from 0 to {depth - 1} like 0,3,5"
         )
     return chosen
 
 
 def read_labels(labels: str | None, data: Path | None) -> tuple[str, ...]:
-    """Return the labels from ``--labels`` (a file with one a line, or names joined by commas), from the column of a
-    CSV, or the default list.
+    """Return the labels from ``--labels``, from the column of a CSV, or the default list.
+
+    ``--labels`` is a file with one a line, or names joined by commas.
 
     Raises:
         ConfigError: saying which file lacks what.
@@ -147,7 +149,11 @@ def read_labels(labels: str | None, data: Path | None) -> tuple[str, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+        return [
+            line.strip()
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip() and not line.startswith("#")
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"labels file {path} cannot be read: {error}") from error
 
@@ -164,7 +170,10 @@ def labels_of_csv(path: Path) -> tuple[str, ...]:
             columns = reader.fieldnames or []
             missing = [name for name in (TEXT_COLUMN, LABEL_COLUMN) if name not in columns]
             if missing:
-                raise ConfigError(f"--data {path}: no column {' and '.join(missing)}; found {', '.join(columns) or 'nothing'}; expected text,label")
+                raise ConfigError(
+                    f"--data {path}: no column {' and '.join(missing)}; found {', '.join(columns) or 'nothing'};"
+                    " expected text,label"
+                )
             found = sorted({(row[LABEL_COLUMN] or "").strip() for row in reader} - {""})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"--data {path} cannot be read: {error}") from error

@@ -8,7 +8,6 @@ single nodes in the traced graph (the custom operation below), which ``quantize`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -22,7 +21,7 @@ NEVER_ZERO: Final = 1e-20
 
 
 @torch.library.custom_op("edge_experts::frozen_linear", mutates_args=())
-def frozen_linear(x: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | None, exact: bool) -> Tensor:  # noqa: FBT001
+def frozen_linear(x: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | None, exact: bool) -> Tensor:
     """Multiply [.., I] by a frozen weight [O, I] and add ``bias`` [O].
 
     Args:
@@ -37,7 +36,7 @@ def frozen_linear(x: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | 
 
 
 @frozen_linear.register_fake
-def _(x: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | None, exact: bool) -> Tensor:  # noqa: FBT001
+def _(x: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | None, exact: bool) -> Tensor:
     del transposed, bias, exact
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
@@ -91,6 +90,7 @@ class _LayerNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:  # noqa: ANN401
+        out: Tensor
         out, mean, rstd = torch.ops.aten.native_layer_norm.default(x, [x.shape[-1]], weight, bias, eps)
         ctx.save_for_backward(x, weight, mean, rstd)
         return out
@@ -136,7 +136,8 @@ class _Gelu(torch.autograd.Function):
         safe = x + NEVER_ZERO
         cumulative = functional.gelu(safe) / safe
         density = torch.exp(safe * safe * -0.5)
-        return grads[0] * (cumulative + safe * density * SQRT_HALF_OVER_PI)
+        slope: Tensor = cumulative + safe * density * SQRT_HALF_OVER_PI
+        return grads[0] * slope
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -182,10 +183,8 @@ class FrozenEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids [..] to [.., d]."""
-        found = torch.ops.aten.embedding.default(self.rows, ids)
+        found: Tensor = torch.ops.aten.embedding.default(self.rows, ids)
         if not self.quantize:
             return found
-        return found.to(torch.float32) * torch.ops.aten.embedding.default(self.scales, ids)
-
-
-Factory = Callable[[Any], nn.Module]
+        scales: Tensor = torch.ops.aten.embedding.default(self.scales, ids)
+        return found.to(torch.float32) * scales

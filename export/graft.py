@@ -104,7 +104,8 @@ class Graft:
         """Return the last hidden state [B, S, d] for ids [B, S] and mask [B, S] (1 token, 0 padding)."""
         self.traffic = traffic
         # Padding stands at the end, so positions are the same for every text, and a constant to the tracer.
-        first = int(self.model.config.pad_token_id or 0) + 1 if self.family.after_padding else 0
+        config: Any = self.model.config
+        first = int(config.pad_token_id or 0) + 1 if self.family.after_padding else 0
         positions = torch.arange(first, first + ids.shape[1]).unsqueeze(0)
         blocked = (mask - 1.0).reshape(mask.shape[0], 1, 1, mask.shape[1]) * 1e4
         try:

@@ -6,6 +6,8 @@ ones) is computed here and becomes a constant.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions
@@ -32,4 +34,5 @@ def sample_inputs(ports: tuple[Port, ...], seed: int = 0) -> tuple[Tensor, ...]:
 
 def trace(step: Function, inputs: tuple[Tensor, ...]) -> GraphModule:
     """Return the graph of ``step``: placeholders in the order of its inputs, frozen tensors as attributes."""
-    return make_fx(step, decomposition_table=core_aten_decompositions())(*inputs)
+    table: Any = core_aten_decompositions()
+    return make_fx(step, decomposition_table=table)(*inputs)

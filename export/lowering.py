@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -20,8 +20,8 @@ from executorch.exir.verification.verifier import EXIREdgeDialectVerifier
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram, ExportGraphSignature
-from torch.export.graph_signature import InputKind, InputSpec, OutputKind, OutputSpec, TensorArgument
 from torch.export.exported_program import ModuleCallEntry, ModuleCallSignature
+from torch.export.graph_signature import InputKind, InputSpec, OutputKind, OutputSpec, TensorArgument
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.utils import _pytree as pytree
@@ -109,8 +109,8 @@ def _signature(graph: Graph, buffers: Mapping[str, Tensor]) -> ExportGraphSignat
         for node in graph.nodes
         if node.op == "placeholder"
     ]
-    results = graph.output_node().args[0]
-    outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), target=None) for node in results]  # type: ignore[union-attr]
+    results: Any = graph.output_node().args[0]
+    outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), target=None) for node in results]
     return ExportGraphSignature(inputs, outputs)
 
 
@@ -125,7 +125,7 @@ def _calling(inputs: tuple[Tensor, ...], graph: Graph) -> ModuleCallEntry:
     return ModuleCallEntry("", signature)
 
 
-class _Partitioner(XnnpackPartitioner):
+class _Partitioner(XnnpackPartitioner):  # type: ignore[misc] # untyped library
     """XNNPACK's partitioner, told that the graph is already in its vocabulary.
 
     By default each delegate is retraced by 17 passes, which was half of the lowering time. The compile spec below is
@@ -181,9 +181,7 @@ def lower(graphs: Mapping[str, tuple[GraphModule, tuple[Tensor, ...]]], progress
 def _outside(graph: Graph) -> dict[str, int]:
     """Count the operations that run outside the delegates; crossings and tuple reads do not compute."""
     skipped = ("executorch_call_delegate", "getitem")
-    names = [
-        str(getattr(node.target, "__name__", node.target)) for node in graph.nodes if node.op == "call_function"
-    ]
+    names = [str(getattr(node.target, "__name__", node.target)) for node in graph.nodes if node.op == "call_function"]
     return dict(Counter(name for name in names if name not in skipped))
 
 

@@ -1,4 +1,4 @@
-"""Run methods of a program in a process of their own: outputs, step time, memory (`python -m export.measure`, internal).
+"""Run methods of a program in a process of their own: outputs, step time, memory.
 
 A process of its own, because PyTorch's thread pool and XNNPACK's would fight for the cores, and because memory is
 what the process gained, not what the exporter holds.
@@ -60,7 +60,7 @@ def run_methods(program: Path, runs: Sequence[Run], scratch: Path) -> list[Measu
     Raises:
         ProofError: when the runtime refuses the program.
     """
-    request = []
+    request: list[dict[str, Any]] = []
     for number, run in enumerate(runs):
         source = scratch / f"inputs-{number}.safetensors"
         save_file({f"{place:03d}": tensor.contiguous() for place, tensor in enumerate(run.inputs)}, source)
@@ -70,7 +70,9 @@ def run_methods(program: Path, runs: Sequence[Run], scratch: Path) -> list[Measu
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         tail = done.stderr.strip().splitlines()
-        raise ProofError(f"the runtime cannot execute {program.name}: {tail[-1] if tail else f'exit {done.returncode}'}")
+        raise ProofError(
+            f"the runtime cannot execute {program.name}: {tail[-1] if tail else f'exit {done.returncode}'}"
+        )
     figures = json.loads(done.stdout.strip().splitlines()[-1])
     return [
         Measurement(_ordered(load_file(asked["target"])), got["step_ms"], got["gained_mib"])
@@ -83,10 +85,9 @@ def _ordered(tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
 
 
 def _resident_mib(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []  # elsewhere than on Linux: not known
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), 0.0)
 
 
 def _execute(program: Any, asked: dict[str, Any], before: float) -> dict[str, float]:  # noqa: ANN401 - ExecuTorch's

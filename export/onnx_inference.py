@@ -12,8 +12,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import helper, numpy_helper
@@ -24,8 +26,9 @@ from export.families import Family
 from export.reference import Reference, quantize_in_place
 from export.shapes import ModelShape
 
-OPSET = 18
-_SMALLEST = 1 << 14
+Floats = npt.NDArray[np.float32]
+OPSET: Final = 18
+_SMALLEST: Final = 1 << 14
 """Values of the smallest weight that is worth storing as int8."""
 
 
@@ -101,23 +104,24 @@ def _store_int8(proto: onnx.ModelProto) -> None:
         for axis in (0, 1):
             levels, scales = _levels(values, axis)
             if np.allclose(levels * np.expand_dims(scales, 1 - axis), values, rtol=1e-6, atol=0):
-                _replace(graph, place, tensor.name, levels.astype(np.int8), scales, axis)
+                _replace(graph, place, (levels.astype(np.int8), scales), axis)
                 break
 
 
-def _levels(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def _levels(values: Floats, axis: int) -> tuple[Floats, Floats]:
     scales = np.maximum(np.abs(values).max(axis=1 - axis), 1e-8).astype(np.float32) / np.float32(127)
     return np.clip(np.rint(values / np.expand_dims(scales, 1 - axis)), -127, 127).astype(np.float32), scales
 
 
-def _replace(graph: onnx.GraphProto, place: int, name: str, levels: np.ndarray, scales: np.ndarray, axis: int) -> None:
+def _replace(graph: onnx.GraphProto, place: int, quantized: tuple[npt.NDArray[np.int8], Floats], axis: int) -> None:
+    name, (levels, scales) = graph.initializer[place].name, quantized
     graph.initializer[place].CopyFrom(numpy_helper.from_array(levels, f"{name}.int8"))
     graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
     node = helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [name], axis=axis)
     graph.node.insert(0, node)
 
 
-def probabilities(path: Path, bank: Bank, ids: Tensor, mask: Tensor) -> np.ndarray:
+def probabilities(path: Path, bank: Bank, ids: Tensor, mask: Tensor) -> Floats:
     """Run the program by onnxruntime: probabilities [N, C]."""
     import onnxruntime  # noqa: PLC0415 - heavy
 

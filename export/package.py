@@ -17,9 +17,7 @@ def entries(folder: Path) -> dict[str, FileEntry]:
     """Return digest and size of every file under a folder but the manifest, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in files}
-    return {
-        name: FileEntry(file_sha256(path), path.stat().st_size) for name, path in names.items() if name != MANIFEST
-    }
+    return {name: FileEntry(file_sha256(path), path.stat().st_size) for name, path in names.items() if name != MANIFEST}
 
 
 def check_target(out: Path) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from edge_runtime.wire.manifest import Cost
 from export.errors import BudgetError
 from export.profiles import DeviceProfile
-from edge_runtime.wire.manifest import Cost
 
 MIB: Final = 2**20
 PROGRAM_BYTES: Final = 1_200_000
@@ -127,9 +127,13 @@ def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float
     attention = tokens * tier.sequence * sizes.width * (2 * sizes.depth + 4 * differentiated)
     units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
     experts = 5 * tokens * units * sizes.width * sizes.adapted
-    passes = 4 * tokens * (
-        sizes.depth * (12 * sizes.width + 4 * sizes.inner + 6 * sizes.heads * tier.sequence)
-        + differentiated * (24 * sizes.width + 20 * sizes.inner + 10 * sizes.heads * tier.sequence)
+    passes = (
+        4
+        * tokens
+        * (
+            sizes.depth * (12 * sizes.width + 4 * sizes.inner + 6 * sizes.heads * tier.sequence)
+            + differentiated * (24 * sizes.width + 20 * sizes.inner + 10 * sizes.heads * tier.sequence)
+        )
     )
     compute = profile.compute
     frozen_rate = compute.int8_gmac_s if sizes.int8 else compute.fp32_gmac_s
@@ -178,7 +182,15 @@ def excesses(cost: Cost, profile: DeviceProfile) -> list[str]:
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user fixed. ``trained`` None: the planner chooses; ``hold_all``: untrained experts run in frozen slots."""
+    """What the user fixed.
+
+    Args:
+        trained: m; None lets the planner choose.
+        hold_all: experts that are not trained run in frozen slots.
+        sequence: S.
+        batch: B, the largest one to take.
+        fixed_batch: take no smaller one.
+    """
 
     trained: int | None
     hold_all: bool
@@ -208,16 +220,19 @@ def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> tuple[TierShape,
     assert last is not None  # noqa: S101 - there is at least one choice
     tier, cost = last
     raise BudgetError(
-        f"{profile.name}: nothing fits; even {tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence} needs "
+        f"{profile.name}: nothing fits; even {tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence}"
+        " needs "
         + ", ".join(excesses(cost, profile))
         + "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
     )
 
 
 def _slot_choices(experts: int) -> list[int]:
-    return [count for count in (32, 16, 8, 4, 2, 1) if count < experts] if experts not in (1, 2, 4, 8, 16, 32) else [
-        count for count in (32, 16, 8, 4, 2, 1) if count <= experts
-    ]
+    return (
+        [count for count in (32, 16, 8, 4, 2, 1) if count < experts]
+        if experts not in (1, 2, 4, 8, 16, 32)
+        else [count for count in (32, 16, 8, 4, 2, 1) if count <= experts]
+    )
 
 
 def _halvings(batch: int) -> list[int]:

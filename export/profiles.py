@@ -86,7 +86,10 @@ def load_profile(device: str) -> DeviceProfile:
     """
     path = Path(device) if device.endswith(".toml") else FOLDER / f"{device}.toml"
     if not device.endswith(".toml") and device not in known():
-        raise ConfigError(f"unknown device {device!r}; known: {', '.join(known())}; or give a TOML file like {FOLDER.name}/pixel8.toml")
+        raise ConfigError(
+            f"unknown device {device!r}; known: {', '.join(known())};"
+            f" or give a TOML file like {FOLDER.name}/pixel8.toml"
+        )
     try:
         tree = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -96,7 +99,9 @@ def load_profile(device: str) -> DeviceProfile:
         for name, kind in (("budget", Budget), ("compute", Compute), ("defaults", Defaults))
     }
     if set(tree) != {"name", "title"}:
-        raise ConfigError(f"device profile {path}: expected name, title, [budget], [compute], [defaults]; also got {sorted(tree)}")
+        raise ConfigError(
+            f"device profile {path}: expected name, title, [budget], [compute], [defaults]; also got {sorted(tree)}"
+        )
     return DeviceProfile(str(tree["name"]), str(tree["title"]), **sections)
 
 
@@ -108,5 +113,7 @@ def _section(kind: type, values: object, name: str, path: Path) -> Any:  # noqa:
     for key, value in values.items():
         whole = wanted[key] == "int"
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:
-            raise ConfigError(f"device profile {path}: [{name}] {key} = {value!r} is no positive {'integer' if whole else 'number'}")
+            raise ConfigError(
+                f"device profile {path}: [{name}] {key} = {value!r} is no positive {'integer' if whole else 'number'}"
+            )
     return kind(**{key: int(value) if wanted[key] == "int" else float(value) for key, value in values.items()})

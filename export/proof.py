@@ -59,22 +59,21 @@ def _proof_tensor(port: Port, model: ModelShape, vocabulary: int, generator: tor
     if port.name == "labels":
         chosen = torch.randint(0, model.labels, (port.shape[0],), generator=generator)
         return torch.nn.functional.one_hot(chosen, model.labels).to(torch.float32)
-    if port.name == "hyper":
-        return torch.tensor(HYPER)
-    if port.name.endswith(("_m1", "_m2")):
-        return torch.zeros(port.shape)
-    if port.name in ("gate_scale", "update_mask"):
-        return torch.ones(port.shape)
     if port.name == "balance_target":
         return torch.softmax(torch.randn(port.shape, generator=generator), -1)
-    if port.name == "balance_weight":
-        return torch.zeros(port.shape)  # the auxiliary loss has its own tests
-    return torch.randn(port.shape, generator=generator) * (0.01 if port.name == "mean" else 0.04)
+    fixed = {"hyper": torch.tensor(HYPER), "gate_scale": torch.ones(port.shape), "update_mask": torch.ones(port.shape)}
+    fixed["balance_weight"] = torch.zeros(port.shape)  # the auxiliary loss has its own tests
+    if port.name.endswith(("_m1", "_m2")):
+        fixed[port.name] = torch.zeros(port.shape)
+    spread = 0.01 if port.name == "mean" else 0.04
+    return fixed[port.name] if port.name in fixed else torch.randn(port.shape, generator=generator) * spread
 
 
 def reference_gradients(reference: Reference, given: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return loss and the gradient of every trainable block by autograd through the stock model (soft gates, or top-k
-    without the auxiliary loss)."""
+    """Return loss and the gradient of every trainable block by autograd through the stock model.
+
+    In top-k mode without the auxiliary loss, which has its own tests.
+    """
     names = [name for name in TRAINABLE if name in given]
     leaves = {name: given[name].clone().requires_grad_(True) for name in names}  # noqa: FBT003
     experts = torch.cat([leaves["trained"], given["frozen"]], 1) if "frozen" in given else leaves["trained"]
@@ -100,9 +99,17 @@ def gradient_errors(
     errors = {}
     for name, gradient in wanted.items():
         cuts = _cuts(name, model)
-        pairs = zip(torch.split(found[name], list(cuts.values()), -1), torch.split(gradient, list(cuts.values()), -1), strict=True)
+        pairs = zip(
+            torch.split(found[name], list(cuts.values()), -1),
+            torch.split(gradient, list(cuts.values()), -1),
+            strict=True,
+        )
         for part, (a, b) in zip(cuts, pairs, strict=True):
-            rows = [(f"{part}.{place}", a[place], b[place]) for place in range(len(a))] if by_layer and name != "head" else [(part, a, b)]
+            rows = (
+                [(f"{part}.{place}", a[place], b[place]) for place in range(len(a))]
+                if by_layer and name != "head"
+                else [(part, a, b)]
+            )
             for label, mine, theirs in rows:
                 if float(theirs.norm()) > 0:
                     errors[f"{name}.{label}"] = float((mine - theirs).norm() / theirs.norm())
@@ -120,7 +127,13 @@ def _cuts(name: str, model: ModelShape) -> dict[str, int]:
 
 
 def judge(
-    given: Mapping[str, Tensor], ran: Measurement, reference: Reference, model: ModelShape, method: MethodShape, *, int8: bool
+    given: Mapping[str, Tensor],
+    ran: Measurement,
+    reference: Reference,
+    model: ModelShape,
+    method: MethodShape,
+    *,
+    int8: bool,
 ) -> Proof:
     """Compare one executed training step with eager PyTorch.
 

@@ -1,8 +1,9 @@
 """Frozen linears become what XNNPACK takes: float32 ``linear``, or int8 weights with activations quantized at run time.
 
 Axes: O outputs, I inputs. The forward's W and the backward's W^T are quantized each along its own output channel (the
-idea of SwitchBack, arXiv 2304.13013): int8 for activations and input gradients, float32 for the little that is trained.
-XNNPACK quantizes activations row by row (one scale and zero point for each token), whatever the pattern in the graph says.
+idea of SwitchBack, arXiv 2304.13013): int8 for activations and input gradients, float32 for the little that is
+trained. XNNPACK quantizes activations row by row (a scale and a zero point for each token), whatever the pattern in the
+graph says.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import operator
 
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401 - registers the operations
+import torch.ao.quantization.fx._decomposed
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
@@ -37,7 +38,7 @@ def lower_frozen_linears(module: GraphModule, *, int8: bool) -> None:
             continue
         x, weight, _, bias, exact = node.args
         with module.graph.inserting_before(node):
-            operands = (x, weight) if exact or not int8 else _dynamic(editor, x, weight)  # type: ignore[arg-type]
+            operands = (x, weight) if exact or not int8 else _dynamic(editor, x, weight)
             if bias is not None:
                 operands = (*operands, bias)  # type: ignore[assignment]
             new = editor.call(aten.linear.default, *operands, shape=tuple(value(node).shape))

@@ -45,13 +45,14 @@ def print_table(built: Built, console: Console) -> None:
     table = Table(title=f"{built.package.folder} · {manifest.architecture.backbone.name} for {built.profile.title}")
     for column in ("", "predicted", "measured here", "budget", "of budget"):
         table.add_column(column, justify="left" if not column else "right")
+    guess, found = tier.predicted, tier.measured
     rows = (
-        ("memory, MiB", tier.predicted.memory_mib, tier.measured.memory_mib, budget.memory_mib, tier.measured.memory_mib),
-        ("storage, MB", tier.predicted.storage_mb, tier.measured.storage_mb, budget.storage_mb, tier.measured.storage_mb),
-        ("training step, ms", tier.predicted.step_ms, tier.measured.step_ms, 1e3 * budget.round_seconds / steps, tier.predicted.step_ms),
-        ("bytes up a round, kB", tier.predicted.bytes_up / 1e3, None, budget.bytes_up / 1e3, tier.predicted.bytes_up / 1e3),
-        ("bytes down a round, kB", tier.predicted.bytes_down / 1e3, None, budget.bytes_down / 1e3, tier.predicted.bytes_down / 1e3),
-    )  # fmt: skip
+        ("memory, MiB", guess.memory_mib, found.memory_mib, budget.memory_mib, found.memory_mib),
+        ("storage, MB", guess.storage_mb, found.storage_mb, budget.storage_mb, found.storage_mb),
+        ("training step, ms", guess.step_ms, found.step_ms, 1e3 * budget.round_seconds / steps, guess.step_ms),
+        ("up a round, kB", guess.bytes_up / 1e3, None, budget.bytes_up / 1e3, guess.bytes_up / 1e3),
+        ("down a round, kB", guess.bytes_down / 1e3, None, budget.bytes_down / 1e3, guess.bytes_down / 1e3),
+    )
     for name, predicted, measured, allowed, used in rows:
         shown = "" if measured is None else f"{measured:,.1f}"
         table.add_row(name, f"{predicted:,.1f}", shown, f"{allowed:,.0f}", f"{100 * used / allowed:.0f} %")
@@ -59,8 +60,8 @@ def print_table(built: Built, console: Console) -> None:
     shape = manifest.architecture
     console.print(
         f"{len(shape.adapted_layers)} layers, {shape.experts} experts of rank {shape.rank}"
-        f" ({tier.trained_slots} trained, {tier.frozen_slots} frozen slots), {shape.gate} gates, {len(shape.labels)} labels,"
-        f" batch {tier.batch_size} x {tier.seq_len}, {manifest.quantize}"
+        f" ({tier.trained_slots} trained, {tier.frozen_slots} frozen slots), {shape.gate} gates,"
+        f" {len(shape.labels)} labels, batch {tier.batch_size} x {tier.seq_len}, {manifest.quantize}"
     )
     proof = manifest.proof
     console.print(

@@ -76,7 +76,7 @@ def fold_constants(module: GraphModule) -> None:
             node.meta["val"] = known[node]
         elif node.op == "call_function" and _computable(node, known):
             args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: known[n])
-            made = node.target(*args, **kwargs)  # type: ignore[operator]
+            made = node.target(*args, **kwargs)
             if isinstance(made, Tensor):
                 known[node] = made
                 with module.graph.inserting_before(node):
@@ -171,7 +171,8 @@ def _sum(editor: Editor, node: Node) -> Node | None:
     """Sum over leading or trailing axes as a GEMM with a constant row of ones (leading: of the transpose)."""
     source = _source(node)
     shape = tuple(value(source).shape)
-    axes = sorted(int(axis) % len(shape) for axis in (node.args[1] or range(len(shape))))  # type: ignore[union-attr]
+    given: Any = node.args[1]
+    axes = sorted(int(axis) % len(shape) for axis in given or range(len(shape)))
     width = math.prod(shape[axis] for axis in axes)
     rows = math.prod(shape) // width
     if axes == list(range(len(shape) - len(axes), len(shape))):
@@ -203,8 +204,8 @@ def _power(editor: Editor, node: Node) -> Node | None:
 
 def _filled(editor: Editor, node: Node) -> Node:
     """full_like and its kin do not depend on their argument's values."""
-    number = {aten.ones_like.default: 1.0, aten.zeros_like.default: 0.0}.get(node.target)
-    fill = float(node.args[1]) if number is None else number  # type: ignore[arg-type]
+    fills: dict[Any, float] = {aten.ones_like.default: 1.0, aten.zeros_like.default: 0.0}
+    fill = fills[node.target] if node.target in fills else float(node.args[1])  # type: ignore[arg-type]
     known = value(node)
     return editor.constant(torch.full(tuple(known.shape), fill, dtype=known.dtype), ("full", tuple(known.shape), fill))
 
@@ -223,17 +224,17 @@ def _number_operand(editor: Editor, node: Node) -> Node | None:
 
 def _cat(editor: Editor, node: Node) -> Node | None:
     """XNNPACK joins at most five tensors at a time."""
-    parts = list(node.args[0])  # type: ignore[arg-type]
-    axis = node.args[1] if len(node.args) > 1 else 0
+    parts: list[Node] = list(node.args[0])  # type: ignore[arg-type]
+    axis: Any = node.args[1] if len(node.args) > 1 else 0
     if len(parts) <= _CAT_LIMIT:
         return None
     while len(parts) > 1:
         groups = [parts[place : place + _CAT_LIMIT] for place in range(0, len(parts), _CAT_LIMIT)]
-        parts = [_join(editor, group, int(axis)) if len(group) > 1 else group[0] for group in groups]  # type: ignore[arg-type]
-    return parts[0]  # type: ignore[return-value]
+        parts = [_join(editor, group, int(axis)) if len(group) > 1 else group[0] for group in groups]
+    return parts[0]
 
 
-def _join(editor: Editor, group: list[Any], axis: int) -> Node:
+def _join(editor: Editor, group: list[Node], axis: int) -> Node:
     shape = list(value(group[0]).shape)
     shape[axis] = sum(value(part).shape[axis] for part in group)
     return editor.call(aten.cat.default, list(group), axis, shape=tuple(shape))

@@ -109,9 +109,7 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     values = _values(model, method)
     frozen = [_port("frozen", model.layers, method.frozen, model.block)] if method.frozen else []
     shared = [values["shared"]] if model.shared_rank else []
-    moments = [
-        _port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)
-    ]
+    moments = [_port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)]
     balance = [_port("balance_target", model.layers, method.held), _port("balance_weight", model.layers)]
     return (
         values["trained"],
@@ -137,9 +135,7 @@ def output_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     statistics = [_port("usage", model.layers, method.held)]
     if model.top_k:
         statistics.append(_port("affinity", model.layers, method.held))
-    moments = [
-        _port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)
-    ]
+    moments = [_port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)]
     return (_port("loss", 1), _port("logits", method.batch, model.labels), *statistics, *values.values(), *moments)
 
 

@@ -97,7 +97,9 @@ def _leaves(model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, list[Te
         return [tensor.detach().requires_grad_(True) for tensor in tensors]  # noqa: FBT003
 
     places = range(model.layers)
-    found = {"trained": [part for p in places for part in leaf(split_block(given["trained"][p], model.rank, model.width))]}
+    found = {
+        "trained": [part for p in places for part in leaf(split_block(given["trained"][p], model.rank, model.width))]
+    }
     if model.shared_rank:
         found["shared"] = [
             part for p in places for part in leaf(split_shared(given["shared"][p], model.shared_rank, model.width))
@@ -154,7 +156,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _adamw(name: str, gradient: Tensor, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """AdamW (Loshchilov & Hutter, arXiv 1711.05101); a slot whose update_mask is 0 keeps values and moments bit for bit."""
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101); a slot whose update_mask is 0 keeps every bit, moments too."""
     hyper = given["hyper"]
     rate = hyper[{"trained": 0, "head": 1, "shared": 5}[name] :][:1]
     value, first, second = given[name], given[f"{name}_m1"], given[f"{name}_m2"]
