@@ -7,8 +7,10 @@ way at once; the rest stays an iterator, so that a slow link costs no memory. By
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import random
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -353,6 +355,7 @@ class MqttLink:
             self._after.clear()
         if outbox is not None:
             outbox.close()
+        _cut(client)
         client.loop_stop()
         return attempt.made
 
@@ -402,6 +405,14 @@ class MqttLink:
             want = self._after.pop(mid, None) if client is self._client else None
         if want is not None:
             self.send(topics.Topic.WANT, [want])
+
+
+def _cut(client: paho.Client) -> None:
+    """Close a client's socket without a word, if it is open: its thread would wait for what is not acknowledged."""
+    with contextlib.suppress(OSError):
+        found = client.socket()
+        if isinstance(found, socket.socket):  # an SSLSocket is one too
+            found.shutdown(socket.SHUT_RDWR)
 
 
 def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:

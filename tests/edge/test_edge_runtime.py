@@ -482,7 +482,7 @@ def test_no_event_holds_a_text(rig: Rig) -> None:
 
 
 def test_values_arrive_as_they_were_trained(rig: Rig) -> None:
-    """base + delta is what the slots held at the end, bit for bit up to one float32 subtraction and addition."""
+    """Base + delta is what the slots held at the end, bit for bit up to one float32 subtraction and addition."""
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)

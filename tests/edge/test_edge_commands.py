@@ -1,0 +1,320 @@
+"""The command line as people meet it: exit codes, one-line errors, output for pipes. ExecuTorch's place is numpy's."""
+
+from __future__ import annotations
+
+import io
+import json
+import queue
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+from fakes import FakeLink, ScriptedGateway
+
+from edge_runtime import parts
+from edge_runtime.__main__ import main
+from edge_runtime.commands import run as run_command
+from edge_runtime.mqtt import Broker, LinkEvent
+from edge_runtime.store import Store
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import HEAD
+from edge_runtime.wire.manifest import Package
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    """The toy package; its program is numpy."""
+
+    class Numpy:
+        @staticmethod
+        def open(*_: object, **__: object) -> toy.ToyProgram:
+            return toy.ToyProgram()
+
+    monkeypatch.setattr(parts, "Program", Numpy)
+    return toy.write_package(tmp_path / "package")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """24 examples."""
+    return toy.write_data(tmp_path / "data.csv")
+
+
+def call(said: Said, *arguments: object) -> tuple[int, str, str]:
+    """Run the command line and return exit code, stdout and stderr."""
+    code = main([str(argument) for argument in arguments])
+    out, err = said.readouterr()
+    return code, out, err
+
+
+def failure(said: Said, code: int, *arguments: object) -> str:
+    """Return the one line that a failing command says."""
+    found, _, err = call(said, *arguments)
+    assert found == code
+    (line,) = err.strip().splitlines()
+    assert line.startswith("edge_runtime: ")
+    return line
+
+
+def test_help_of_every_command_has_examples(capsys: Said) -> None:
+    """And exits with 0; without a command it is bad usage."""
+    for command in ("run", "train", "predict", "doctor"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert f"  edge_runtime {command} --package" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+
+
+def test_predict_a_text(package: Package, capsys: Said) -> None:
+    """Labels and probabilities, likeliest first; all of them sum to 1."""
+    code, out, _ = call(capsys, "predict", "--package", package.folder, "--top", 3, "wake", "me")
+    fields = out.strip().split("\t")
+    assert code == 0
+    assert set(fields[::2]) == set(toy.LABELS)
+    shares = [float(share) for share in fields[1::2]]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Put bytes into standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_predict_a_pipe(package: Package, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One JSON object for each line, empty lines too, so that lines stay aligned."""
+    pipe(monkeypatch, b"play song\r\n\nrain")
+    _, out, _ = call(capsys, "predict", "--package", package.folder, "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) == 3
+    assert all(len(line["labels"]) == 1 for line in lines)
+    pipe(monkeypatch, b"ok\n\xff\n")
+    assert "line 2 of standard input is not UTF-8" in failure(capsys, 1, "predict", "--package", package.folder)
+
+
+def test_train_then_predict_with_the_bank(package: Package, data: Path, tmp_path: Path, capsys: Said) -> None:
+    """Training writes a bank that scores what training said."""
+    bank = tmp_path / "bank"
+    arguments = ["--package", package.folder, "--data", data, "--test", data]
+    code, out, _ = call(
+        capsys, "train", *arguments, "--epochs", 4, "--rotate-every", 6, "--lr", 0.05, "--out", bank, "--json"
+    )
+    found = json.loads(out)
+    assert code == 0
+    assert found["steps"] == 24  # 4 epochs of 24 examples in batches of 4
+    assert found["loss_last"] < found["loss_first"]
+    assert found["accuracy"] > found["accuracy_before"]
+    assert Bank.read(bank / "bank.safetensors", toy.SHAPE).digest().hex() == found["bank_digest"]
+    scored = ["predict", "--package", package.folder, "--data", data, "--json"]
+    for path in (bank, bank / "bank.safetensors"):
+        _, out, _ = call(capsys, *scored, "--bank", path)
+        assert json.loads(out)["accuracy"] == found["accuracy"]
+    _, out, _ = call(capsys, "predict", "--package", package.folder, "--data", data, "--bank", bank)
+    assert out.startswith(f"accuracy {found['accuracy']:.1%} on 24 examples")
+
+
+def test_train_says_what_it_did(package: Package, data: Path, capsys: Said) -> None:
+    """For people, one sentence; class means start the head; named experts only."""
+    _, out, _ = call(
+        capsys,
+        *("train", "--package", package.folder, "--data", data, "--steps", 2, "--head", "class-means"),
+        *("--experts", "0,3", "--test", data),
+    )
+    assert out.startswith("2 steps on 24 examples")
+    assert "accuracy" in out
+    assert "not kept (no --out)" in out
+
+
+def test_train_is_the_same_run_every_time(package: Package, data: Path, tmp_path: Path, capsys: Said) -> None:
+    """Same data, same seed, same bytes; another seed, others."""
+    digests = []
+    for seed in (1, 1, 2):
+        arguments = ["train", "--package", package.folder, "--data", data, "--steps", 5, "--json", "--seed", seed]
+        digests.append(json.loads(call(capsys, *arguments, "--out", tmp_path / "bank")[1])["bank_digest"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "expected"),
+    [
+        (2, ["train", "--data", "DATA", "--experts", "x"], "expected indices such as 0,3, or all"),
+        (2, ["train", "--data", "DATA", "--experts", "9"], "expected indices from 0 to 3"),
+        (1, ["train", "--data", "none.csv"], "cannot read none.csv: No such file"),
+        (1, ["train", "--data", "DATA", "--out", "DATA"], "cannot write"),
+        (2, ["predict", "--data", "DATA", "text"], "give one of them"),
+        (1, ["predict", "--bank", "none", "text"], "cannot read bank none"),
+        (1, ["predict", "--bank", "DATA", "text"], "is no safetensors file"),
+        (2, ["predict", "--state", "none", "text"], "none is no state directory"),
+        (2, ["run", "--data", "DATA", "--broker", "http://x"], "expected mqtt://HOST:PORT"),
+        (2, ["run", "--data", "DATA", "--broker", "mqtt://10.1.1.1"], "--allow-plaintext"),
+        (2, ["run", "--data", "DATA", "--broker", "mqtt://localhost", "--device-id", "a/b"], 'device "a/b" must be'),
+        (
+            1,
+            ["run", "--data", "DATA", "--broker", "mqtt://localhost", "--max-memory-mib", "20", "--state", "STATE"],
+            "its smallest needs 30 MiB of memory, the budget is 20",
+        ),
+        (
+            2,
+            ["run", "--data", "DATA", "--broker", "mqtt://localhost", "--state", "STATE", "--events", "/none/e"],
+            "cannot write events to /none/e",
+        ),
+    ],
+)
+def test_errors_are_one_line_with_what_came_and_what_to_do(
+    package: Package, data: Path, tmp_path: Path, capsys: Said, code: int, arguments: list[str], expected: str
+) -> None:
+    """2 for bad usage, 1 for work that failed."""
+    places = {"DATA": str(data), "STATE": str(tmp_path / "state")}
+    given = [places.get(argument, argument) for argument in arguments]
+    assert expected in failure(capsys, code, given[0], "--package", package.folder, *given[1:])
+
+
+def test_a_tampered_package_is_refused(package: Package, data: Path, capsys: Said) -> None:
+    """One byte of the program changed."""
+    (package.folder / "program.pte").write_bytes(b"tob")
+    line = failure(capsys, 1, "train", "--package", package.folder, "--data", data)
+    assert "program.pte was changed: SHA-256 is" in line
+    assert "no device package" in failure(capsys, 1, "train", "--package", data.parent, "--data", data)
+
+
+def test_nothing_to_predict_is_bad_usage(package: Package, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal and no text: say how to give one instead of waiting."""
+    monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
+    assert "no text: give one" in failure(capsys, 2, "predict", "--package", package.folder)
+
+
+def test_a_reader_that_goes_away_is_no_error(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `| head -1` does."""
+
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("edge_runtime.commands.predict.say", gone)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    assert main(["predict", "--package", str(package.folder), "hi"]) == 0
+
+
+def federation(package: Package, monkeypatch: pytest.MonkeyPatch, **state: Any) -> ScriptedGateway:
+    """Put a scripted gateway where the broker would be."""
+    gateway = ScriptedGateway(toy.initial_bank(), package.manifest.architecture.digest())
+    for name, value in state.items():
+        setattr(gateway, name, value)
+
+    def link(_: Broker, federation: str, device: str, will: bytes, post: Any) -> FakeLink:
+        assert federation == "default"
+        assert will
+        inbox: queue.Queue[LinkEvent] = post.__self__
+        made = FakeLink(inbox, device)
+        made.gateway = gateway
+        return made
+
+    monkeypatch.setattr(run_command, "MqttLink", link)
+    return gateway
+
+
+def test_run_joins_fetches_and_ends_with_the_federation(
+    package: Package, data: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A federation that is done: the last version is taken, and predict --state uses it."""
+    last = toy.initial_bank().replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)})
+    gateway = federation(package, monkeypatch, bank=last, number=4, finished=True)
+    arguments = ["--package", package.folder, "--broker", "mqtt://localhost", "--data", data, "--device-id", "me"]
+    state = tmp_path / "state"
+    code, out, err = call(capsys, "run", *arguments, "--state", state, "--json", "--codec", "int8")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [event["event"] for event in events if event["event"] in ("started", "joined", "version", "done")] == [
+        "started", "joined", "version", "done",
+    ]  # fmt: skip
+    assert events[-1]["bytes_up"] > 0
+    assert err == ""
+    assert list(gateway.hellos[0].codecs) == [1]
+    assert gateway.hellos[0].profile == "toy"
+    _, out, _ = call(capsys, "predict", "--package", package.folder, "--state", state, "--data", data, "--json")
+    assert json.loads(out)["bank"] == "version 4"
+    with Store(state):
+        line = failure(capsys, 1, "run", *arguments, "--state", state)
+    assert "already works in the state directory" in line
+
+
+def test_statistics_are_computed_once_for_the_same_data(
+    package: Package, data: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second start reads them; other data are computed again."""
+    programs: list[toy.ToyProgram] = []
+
+    class Numpy:
+        @staticmethod
+        def open(*_: object, **__: object) -> toy.ToyProgram:
+            programs.append(toy.ToyProgram())
+            return programs[-1]
+
+    monkeypatch.setattr(parts, "Program", Numpy)
+    federation(package, monkeypatch, finished=True)
+    arguments = ["run", "--package", package.folder, "--broker", "mqtt://localhost", "--device-id", "me"]
+    for path in (data, data, toy.write_data(tmp_path / "more.csv", 25)):
+        assert call(capsys, *arguments, "--data", path, "--state", tmp_path / "state")[0] == 0
+    assert [len(program.calls) for program in programs] == [24, 0, 25]
+
+
+def test_a_state_directory_belongs_to_one_device_and_federation(
+    package: Package, data: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another device id or another architecture over the same directory is refused."""
+    federation(package, monkeypatch, finished=True)
+    arguments = ["--broker", "mqtt://localhost", "--data", data, "--state", tmp_path / "state"]
+    assert call(capsys, "run", "--package", package.folder, *arguments, "--device-id", "me")[0] == 0
+    line = failure(capsys, 1, "run", "--package", package.folder, *arguments, "--device-id", "you")
+    assert "belongs to device me, this is you; choose another --state" in line
+    other = toy.write_package(tmp_path / "other", logit_scale=9.0)
+    line = failure(capsys, 1, "run", "--package", other.folder, *arguments, "--device-id", "me")
+    assert "belongs to architecture" in line
+
+
+def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) -> None:
+    """Every check of a whole package holds; exit 0."""
+    code, out, _ = call(capsys, "doctor", "--package", package.folder, "--state", tmp_path / "state", "--json")
+    found = json.loads(out)
+    assert {check["name"]: check["ok"] for check in found["checks"] if check["name"] != "driver"} == dict.fromkeys(
+        ("package", "bank", "budget", "predict", "train", "state"), True
+    )
+    assert code == (0 if found["ok"] else 1)
+    _, out, _ = call(capsys, "doctor", "--package", package.folder)
+    assert "ok    bank" in out
+
+
+def test_doctor_finds_what_does_not(package: Package, tmp_path: Path, capsys: Said) -> None:
+    """A closed port, a bank that is not version 0, a package that is none: FAIL and exit 1."""
+    arguments = ["doctor", "--package", package.folder]
+    code, out, _ = call(capsys, *arguments, "--broker", "mqtt://127.0.0.1:1", "--json")
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert code == 1
+    assert checks["broker"]["detail"].startswith("cannot reach mqtt://127.0.0.1:1")
+    other = toy.write_package(tmp_path / "other", bank_digest="0" * 64)
+    code, out, err = call(capsys, "doctor", "--package", other.folder)
+    assert code == 1
+    assert "FAIL  bank" in out
+    assert "see FAIL above" in err
+    code, out, _ = call(capsys, "doctor", "--package", tmp_path)
+    assert (code, "FAIL  package" in out) == (1, True)
+
+
+def test_a_smaller_budget_takes_a_smaller_tier(package: Package) -> None:
+    """Tiers are listed largest first; costs unknown to measurement are taken from the prediction."""
+    from edge_runtime.budget import Budget, choose_tier
+
+    manifest = package.manifest
+    assert choose_tier(manifest, Budget()).trained_slots == 4
+    assert choose_tier(manifest, Budget.from_profile(manifest.profile)).trained_slots == 2
+    assert choose_tier(manifest, Budget(memory_mib=64).override(memory_mib=40.0)).trained_slots == 1
+    guessed = replace(manifest.tiers[0], measured=replace(manifest.tiers[0].measured, memory_mib=0))
+    assert choose_tier(replace(manifest, tiers=(guessed, manifest.tiers[1])), Budget(memory_mib=70)).trained_slots == 2

@@ -1,0 +1,286 @@
+"""The link over a real broker and over sockets that behave badly. Waits are for events, with a limit; none is timed."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker_server.embedded import EmbeddedBroker, Endpoint
+from edge_runtime.errors import ConfigError
+from edge_runtime.mqtt import (
+    WINDOW,
+    Arrived,
+    Broker,
+    Down,
+    LinkEvent,
+    MqttLink,
+    Up,
+    backoff,
+    parse_url,
+    probe,
+)
+from edge_runtime.wire.topics import Topic
+
+LIMIT_S = 30.0
+STATE = "fl/v1/default/gateway"
+AB, CD, EF = (pair * 32 for pair in ("ab", "cd", "ef"))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A broker on a free port."""
+    broker = EmbeddedBroker("127.0.0.1", 0)
+    yield broker.start()
+    broker.stop()
+
+
+class Gateway:
+    """The other side, through the same broker: hears everything, says what a test wants."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        ready = threading.Event()
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        self.client.username_pw_set(endpoint.user, endpoint.password)
+        self.client.on_connect = lambda client, *_: client.subscribe("fl/v1/default/+/+", 1)
+        self.client.on_subscribe = lambda *_: ready.set()
+        self.client.on_message = lambda _c, _u, message: self.heard.put((message.topic, bytes(message.payload)))
+        self.client.connect(endpoint.host, endpoint.port)
+        self.client.loop_start()
+        assert ready.wait(LIMIT_S)
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish."""
+        self.client.publish(topic, payload, 1, retain).wait_for_publish(LIMIT_S)
+
+    def next(self, topic: str) -> bytes:
+        """Return the next message on a topic."""
+        while True:
+            name, payload = self.heard.get(timeout=LIMIT_S)
+            if name == f"fl/v1/default/{topic}":
+                return payload
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def gateway(endpoint: Endpoint) -> Iterator[Gateway]:
+    """A gateway's client."""
+    made = Gateway(endpoint)
+    yield made
+    made.close()
+
+
+def link_to(host: str, port: int) -> tuple[MqttLink, queue.Queue[LinkEvent]]:
+    """Return a link of device ``me`` and its events."""
+    inbox: queue.Queue[LinkEvent] = queue.Queue()
+    return MqttLink(Broker(host, port), "default", "me", b"gone", inbox.put), inbox
+
+
+def wait_for(inbox: queue.Queue[LinkEvent], kind: type[LinkEvent]) -> LinkEvent:
+    """Return the next event of a kind."""
+    while True:
+        event = inbox.get(timeout=LIMIT_S)
+        if isinstance(event, kind):
+            return event
+
+
+def test_retained_state_comes_hello_goes_bye_ends(endpoint: Endpoint, gateway: Gateway) -> None:
+    """What is retained arrives after connecting; payload bytes are counted; an orderly end says bye, not the will."""
+    gateway.say(STATE, b"state", retain=True)
+    link, inbox = link_to(endpoint.host, endpoint.port)
+    link.start()
+    wait_for(inbox, Up)
+    event = wait_for(inbox, Arrived)
+    assert isinstance(event, Arrived)
+    assert (event.address.topic, event.payload) == (Topic.GATEWAY, b"state")
+    link.send(Topic.HELLO, [b"hello"])
+    assert gateway.next("hello/me") == b"hello"
+    link.stop(b"bye")
+    assert gateway.next("bye/me") == b"bye"
+    assert (link.traffic.bytes_up, link.traffic.bytes_down) == (len(b"hello" + b"bye"), len(b"state"))
+    assert not link.busy
+
+
+def test_a_want_is_sent_after_listening(endpoint: Endpoint, gateway: Gateway) -> None:
+    """A gateway that answers at once is heard; after releasing, no more."""
+    link, inbox = link_to(endpoint.host, endpoint.port)
+    link.start()
+    wait_for(inbox, Up)
+    link.request([AB, CD], b"want")
+    assert gateway.next("want/me") == b"want"
+    gateway.say(f"fl/v1/default/blob/{CD}", b"values")
+    event = wait_for(inbox, Arrived)
+    assert isinstance(event, Arrived)
+    assert (event.address.name, event.payload) == (CD, b"values")
+    link.release(CD)
+    link.request([EF], b"again")  # confirmed in order, so the release came before
+    assert gateway.next("want/me") == b"again"
+    gateway.say(f"fl/v1/default/blob/{CD}", b"unheard")
+    gateway.say(f"fl/v1/default/blob/{EF}", b"heard")
+    event = wait_for(inbox, Arrived)
+    assert isinstance(event, Arrived)
+    assert event.payload == b"heard"
+    link.stop(b"bye")
+
+
+def test_many_chunks_go_through_in_order(endpoint: Endpoint, gateway: Gateway) -> None:
+    """More than the window at once: all arrive, in order, from a lazy iterator."""
+    link, inbox = link_to(endpoint.host, endpoint.port)
+    link.start()
+    wait_for(inbox, Up)
+    pieces = [bytes([number]) * 1000 for number in range(5 * WINDOW)]
+    link.send(Topic.DELTA, iter(pieces))
+    assert [gateway.next("delta/me") for _ in pieces] == pieces
+    link.stop(b"bye")
+
+
+def test_a_broker_that_is_not_there_is_tried_again_until_it_is() -> None:
+    """The first failure is marked as such, so that it is told once; a link finds the broker when it comes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    link, inbox = link_to("127.0.0.1", port)
+    link.start()
+    first, second = wait_for(inbox, Down), wait_for(inbox, Down)
+    assert isinstance(first, Down)
+    assert isinstance(second, Down)
+    assert (first.first, second.first) == (True, False)
+    assert "refused" in first.reason.lower()
+    broker = EmbeddedBroker("127.0.0.1", port)
+    broker.start()
+    wait_for(inbox, Up)
+    broker.stop()
+    again = wait_for(inbox, Down)
+    assert isinstance(again, Down)
+    assert again.first
+    link.stop(b"bye")
+
+
+class RawBroker:
+    """A socket that answers CONNECT with ``code`` and, when 0, confirms subscriptions but never a publication."""
+
+    def __init__(self, code: int) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self._code = code
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                connection, _ = self.server.accept()
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+        except OSError:
+            return
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection:
+            data = connection.recv(4096)
+            connection.sendall(bytes((0x20, 2, 0, self._code)))
+            while data:
+                data = connection.recv(65536)
+                if data[:1] == b"\x82":
+                    connection.sendall(b"\x90\x06" + data[2:4] + b"\1\1\1\1")
+
+
+def test_a_slow_broker_costs_no_memory() -> None:
+    """Nothing is acknowledged: an endless iterator is asked for no more than the window; the end does not hang."""
+    server = RawBroker(0)
+    link, inbox = link_to("127.0.0.1", server.port)
+    link.start()
+    wait_for(inbox, Up)
+    taken = threading.Semaphore(0)
+
+    def pieces() -> Iterator[bytes]:
+        while True:
+            taken.release()
+            yield b"x" * 1000
+
+    link.send(Topic.DELTA, pieces())
+    for _ in range(WINDOW):
+        assert taken.acquire(timeout=LIMIT_S)
+    assert not taken.acquire(timeout=0.2)
+    assert link.busy
+    assert link.traffic.bytes_up == WINDOW * 1000
+    server.server.close()
+    link._stopping.set()
+    link._gone.set()
+    link._thread.join(LIMIT_S)
+    assert not link._thread.is_alive()
+
+
+def test_a_broker_that_refuses_says_why() -> None:
+    """CONNACK 5, not authorized."""
+    server = RawBroker(5)
+    link, inbox = link_to("127.0.0.1", server.port)
+    link.start()
+    event = wait_for(inbox, Down)
+    assert isinstance(event, Down)
+    assert "the broker refused: Not authorized" in event.reason
+    link.stop(b"bye")
+    server.server.close()
+    with pytest.raises(OSError, match="refused"):
+        probe(Broker("127.0.0.1", server.port), "default", 2)
+
+
+def test_a_probe_finds_the_gateways_state(endpoint: Endpoint, gateway: Gateway) -> None:
+    """None before there is one; its bytes after; an error where no broker is."""
+    broker = Broker(endpoint.host, endpoint.port)
+    assert probe(broker, "default", LIMIT_S) is None
+    gateway.say(STATE, b"state", retain=True)
+    assert probe(broker, "default", LIMIT_S) == b"state"
+
+
+def test_backoff_doubles_to_its_limit_with_jitter() -> None:
+    """1, 2, 4, ... 60 s, each between half and all of it."""
+    assert [backoff(tries, 1, 60, 0.999999) for tries in range(8)] == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], 1e-3)
+    assert backoff(3, 1, 60, 0.0) == 4
+    assert backoff(10**6, 1, 60, 0.0) == 30
+
+
+def test_urls(tmp_path: Path) -> None:
+    """Ports have defaults; credentials are read and never shown."""
+    broker = parse_url("mqtts://me:secret@gateway.example", ca=tmp_path, certificate=None, key=None)
+    assert (broker.host, broker.port, broker.tls, broker.user, broker.password) == (
+        *("gateway.example", 8883, True),
+        *("me", "secret"),
+    )
+    assert "secret" not in f"{broker}{broker!r}"
+    assert parse_url("mqtt://localhost").port == 1883
+    assert parse_url("mqtt://10.0.0.7:99", allow_plaintext=True).port == 99
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("localhost:1883", "expected mqtt://HOST:PORT"),
+        ("http://localhost", "expected mqtt://HOST:PORT"),
+        ("mqtt://localhost:x", "is no URL"),
+        ("mqtt://localhost/topic", "expected mqtt://HOST:PORT"),
+        ("mqtt://10.0.0.7", "not encrypted; use mqtts://"),
+    ],
+)
+def test_bad_urls_are_refused(url: str, expected: str) -> None:
+    """Each says what was expected."""
+    with pytest.raises(ConfigError, match=expected):
+        parse_url(url)
+
+
+def test_certificates_need_tls(tmp_path: Path) -> None:
+    """They would be ignored otherwise; and files that are none are told."""
+    with pytest.raises(ConfigError, match="certificates need mqtts://"):
+        parse_url("mqtt://localhost", ca=tmp_path / "ca.pem")
+    broken = Broker("localhost", 8883, tls=True, ca=tmp_path / "none.pem")
+    with pytest.raises(ConfigError, match="cannot use the certificates"):
+        probe(broken, "default", 1)
