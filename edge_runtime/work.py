@@ -99,8 +99,9 @@ class Bench:
         plan, digest = messages.decode(pb.Plan, payload), sha256(payload)
         if plan.device != self.device:
             raise WireError(pb.MALFORMED, f"a plan for {plan.device} came on the topic of {self.device}")
-        at_hand = self.present is not None and self.present.digest == digest
-        if at_hand or digest == self.waiting_digest or digest.hex() in self._done:
+        # A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
+        at_hand = [self.waiting_digest, self.present and self.present.digest, self.pending and self.pending.plan_digest]
+        if digest in at_hand or digest.hex() in self._done:
             return None
         self.waiting, self.waiting_digest = plan, digest
         self._waiting_bytes = payload
