@@ -94,7 +94,10 @@ class Reception:
     # hello, bye, want
 
     def _identity(self, device: str) -> Identity:
-        return Identity(device, self._roster.known(device), revoked=self._store.ledger.revoked(device))
+        revoked = self._store.ledger.revoked(device)
+        if revoked:
+            self._roster.leave(device)  # nobody plans for it any more
+        return Identity(device, self._roster.known(device), revoked=revoked)
 
     def _hello(self, device: str, payload: bytes, now: float, wall: float) -> None:
         digest = sha256(payload)

@@ -382,6 +382,7 @@ def test_revoked_device(gateway: Gateway) -> None:
     assert gateway.verdict("a").code == pb.REVOKED
     gateway.hello("a")
     assert gateway.verdict("a").code == pb.REVOKED
+    assert gateway.reception._roster.here() == {"b"}
     gateway.store.ledger.revoke("a", revoked=False)
     gateway.hello("a")
     assert gateway.verdict("a").code == pb.ACCEPTED
