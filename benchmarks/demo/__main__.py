@@ -89,21 +89,12 @@ def _stage(name: str, console: Console, seconds: dict[str, float]) -> Iterator[N
 
 
 def _print_packages(packages: dict[str, Package], console: Console) -> None:
-    made = Table(box=None, pad_edge=False)
-    for name in ("profile", "trained slots", "of", "program MB", "step ms (measured here)", "kB up a round"):
-        made.add_column(name, justify="left" if name == "profile" else "right")
+    rows = []
     for name, package in packages.items():
-        tier, files = package.manifest.tiers[0], package.manifest.files
-        program, up = files["program.pte"].bytes / 1e6, tier.predicted.bytes_up / 1e3
-        cells = (
-            str(tier.trained_slots),
-            str(tier.held_slots),
-            f"{program:.1f}",
-            f"{tier.measured.step_ms:.0f}",
-            f"{up:.0f}",
-        )
-        made.add_row(name, *cells)
-    console.print(made)
+        tier, program = package.manifest.tiers[0], package.manifest.files["program.pte"].bytes / 1e6
+        slots, up = f"{tier.trained_slots} of {tier.held_slots}", f"{tier.predicted.bytes_up / 1e3:.0f}"
+        rows.append((name, slots, f"{program:.1f}", f"{tier.measured.step_ms:.0f}", up))
+    _print_table(console, ("profile", "slots trained", "program, MB", "step here, ms", "kB up a round"), rows)
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ def gather(settings: Settings, found: Found) -> Figures:
     """Put the figures together."""
     home, packages, arms = found.home, found.packages, found.arms
     by_version = sorted(found.versions, key=lambda version: int(version["version"]))
-    heads = [version for version in by_version if version["version"] > 0 and not version["round"]]
+    heads = [version for version in by_version if version["reason"] == "head"]
     experts = packages[next(iter(packages))].manifest.architecture.experts
     devices = {
         name: DeviceFigures(
@@ -147,7 +138,7 @@ def gather(settings: Settings, found: Found) -> Figures:
         held_out=len(home.test),
         accuracy_untrained=float(by_version[0]["accuracy"]),
         accuracy_class_means=float(heads[0]["accuracy"]),
-        accuracy_by_round=tuple(float(version["accuracy"]) for version in by_version if version["round"]),
+        accuracy_by_round=tuple(float(version["accuracy"]) for version in by_version if version["reason"] == "merge"),
         accuracy_centralized=float(arms[stages.CENTRALIZED]["accuracy"]),
         bytes_model=max(_device_bytes(package) for package in packages.values()),
         seconds=found.seconds,
@@ -155,6 +146,7 @@ def gather(settings: Settings, found: Found) -> Figures:
             "rounds": settings.rounds,
             "steps": settings.steps,
             "rate": settings.rate,
+            "pooled_steps": settings.pooled_steps,
             "alpha": settings.alpha,
             "seq_len": settings.seq_len,
             "batch_size": settings.batch_size,
@@ -176,28 +168,36 @@ def report(figures: Figures, console: Console) -> None:
     arms += [("centralized (pooled data)", figures.accuracy_centralized)]
     for name, value in arms:
         console.print(f"{name:28}{100 * value:6.1f} %  {'█' * round(BARS * value)}")
-    made = Table(box=None, pad_edge=False, title="devices", title_justify="left")
-    text = ("device", "profile")
-    numbers = ("texts", "labels", "rounds", "slots", "trained experts 0, 1, ...", "alone %")
-    more = ("MB up", "MB down", "up ÷ model", "step ms", "RSS MiB")
-    for name in (*text, *numbers, *more):
-        made.add_column(name, justify="left" if name in text else "right", no_wrap=True)
-    for name, device in figures.devices.items():
-        made.add_row(
+    each = figures.devices.items()
+    what = [
+        (name, d.profile, d.examples, d.labels, d.trained_slots, d.rounds, " ".join(map(str, d.trained)))
+        for name, d in each
+    ]
+    columns = ("device", "profile", "texts", "labels", "slots", "rounds", "(round, layer) pairs of expert 0, 1, ...")
+    _print_table(console, columns, what)
+    cost = [
+        (
             name,
-            device.profile,
-            str(device.examples),
-            str(device.labels),
-            str(device.rounds),
-            str(device.trained_slots),
-            " ".join(map(str, device.trained)),
-            f"{100 * device.accuracy_alone:.1f}",
-            f"{device.bytes_up / 1e6:.2f}",
-            f"{device.bytes_down / 1e6:.2f}",
-            f"{device.bytes_up / figures.bytes_model:.2f}",
-            f"{device.step_ms:.0f}",
-            f"{device.peak_rss_mib:.0f}",
+            f"{100 * d.accuracy_alone:.1f}",
+            f"{d.bytes_up / 1e6:.2f}",
+            f"{d.bytes_down / 1e6:.2f}",
+            f"{100 * d.bytes_up / figures.bytes_model:.0f} %",
+            f"{d.step_ms:.0f}",
+            f"{d.peak_rss_mib:.0f}",
         )
+        for name, d in each
+    ]
+    columns = ("device", "alone, %", "MB up", "MB down", "up ÷ model", "step, ms", "memory, MiB")
+    _print_table(console, columns, cost)
+    console.print(f"the model: {figures.bytes_model / 1e6:.1f} MB, sent to nobody; each device had it in its package")
+
+
+def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    made = Table(box=None, pad_edge=False)
+    for place, name in enumerate(columns):
+        made.add_column(name, justify="left" if place == 0 or name == "profile" else "right", no_wrap=True)
+    for row in rows:
+        made.add_row(*map(str, row))
     console.print(made)
 
 
