@@ -40,7 +40,7 @@ def lower_frozen_linears(module: GraphModule, *, int8: bool) -> None:
         with module.graph.inserting_before(node):
             operands = (x, weight) if exact or not int8 else _dynamic(editor, x, weight)
             if bias is not None:
-                operands = (*operands, bias)  # type: ignore[assignment]
+                operands = (*operands, bias)
             new = editor.call(aten.linear.default, *operands, shape=tuple(value(node).shape))
         node.replace_all_uses_with(new)
         module.graph.erase_node(node)
