@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 done, 1 a stage failed, 2 bad usage."""
     settings = parse(argv)
     console = Console(stderr=settings.json, highlight=False)
+    if not console.is_terminal:
+        console.width = 110
     try:
         figures = run(settings, console)
     except FederationError as error:
@@ -173,7 +175,7 @@ def report(figures: Figures, console: Console) -> None:
         (name, d.profile, d.examples, d.labels, d.trained_slots, d.rounds, " ".join(map(str, d.trained)))
         for name, d in each
     ]
-    columns = ("device", "profile", "texts", "labels", "slots", "rounds", "(round, layer) pairs of expert 0, 1, ...")
+    columns = ("device", "profile", "texts", "labels", "slots", "rounds", "times trained: expert 0, 1, ...")
     _print_table(console, columns, what)
     cost = [
         (

@@ -76,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument("--devices", type=int, default=12, metavar="N", help="device processes (%(default)s)")
     parser.add_argument("--rounds", type=int, default=8, metavar="N", help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of a device in a round (%(default)s)")
-    parser.add_argument("--rate", type=float, default=4e-3, metavar="LR", help="first learning rate (%(default)s)")
+    parser.add_argument("--rate", type=float, default=2e-3, metavar="LR", help="first learning rate (%(default)s)")
     parser.add_argument("--pooled-steps", type=int, default=0, metavar="N", help="of the bound (4 x rounds x steps)")
     parser.add_argument("--alpha", type=float, default=0.3, help="Dirichlet skew without users (%(default)s)")
     parser.add_argument("--seq-len", type=int, default=32, metavar="TOKENS", help="(%(default)s)")

@@ -24,10 +24,10 @@ WIDTH: Final = 2
 PATIENCE_S: Final = 900.0
 """A federation that shows no event for so long is stuck."""
 CENTRALIZED: Final = "centralized"
-ALONE_RATE: Final = 0.25
+ALONE_RATE: Final = 0.5
 """Learning rate of the arms, as a share of the federation's: no mean over devices shortens their steps.
 
-At the full rate both end lower: on the demo's text the centralized bound at 78.7 % instead of 88.4 %.
+Larger steps let both end lower: on the demo's text the centralized bound reaches 88.4 % at 1e-3 and 78.7 % at 4e-3.
 """
 
 
