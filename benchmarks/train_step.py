@@ -2,8 +2,8 @@
 
 Both arms do the same work: MiniLM, 8 texts of 64 tokens, experts in all six layers (a bank of 8, rank 8, and a shared
 one; 4 trained), soft gates, AdamW included. ``ours`` is the exported program on the native driver, ``eager`` plain
-PyTorch in fp32 (`benchmarks/eager.py`). Each arm runs in a process of its own, because their thread pools would fight; runs are
-interleaved, and the medians of all runs are compared.
+PyTorch in fp32 (`benchmarks/eager.py`). Each arm runs in a process of its own, because their thread pools would
+fight; runs are interleaved, and the medians of all runs are compared.
 """
 
 from __future__ import annotations

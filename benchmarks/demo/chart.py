@@ -62,7 +62,7 @@ def _coverage(axes: Axes, figures: Figures) -> None:
     names = [f"{name} ({device.profile}, {device.trained_slots})" for name, device in figures.devices.items()]
     axes.set_yticks(range(len(names)), names, fontsize=8.5)
     axes.set_xticks(range(counts.shape[1]))
-    axes.set_xlabel("expert")
-    axes.set_title("Who trained what: (round, layer) pairs per expert", loc="left", fontweight="bold")
+    axes.set_xlabel("expert; the number counts rounds times layers")
+    axes.set_title("Who trained which experts, how often", loc="left", fontweight="bold")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
