@@ -12,6 +12,7 @@ import queue
 import random
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,10 @@ WINDOW: Final = 8
 KEEPALIVE_S: Final = 60
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 60.0
+STEADY_S: Final = 10.0
+"""A connection that held so long was a good one: the next try comes soon again."""
+SHORT_CONNECTIONS: Final = 3
+"""So many that ended at once in a row look like two clients with one name, each of which ends the other's."""
 _CONNECT_S: Final = 10.0
 _LEAVE_S: Final = 5.0
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -106,7 +111,13 @@ class Up:
 
 @dataclass(frozen=True)
 class Down:
-    """The connection went, or cannot be made. Args: again_s: seconds until the next try."""
+    """The connection went, or cannot be made.
+
+    Args:
+        reason: for people.
+        again_s: seconds until the next try.
+        first: of several in a row that no connection came between.
+    """
 
     reason: str
     again_s: float
@@ -325,14 +336,19 @@ class MqttLink:
     # --- connecting ------------------------------------------------------------------------------------------
 
     def _supervise(self) -> None:
-        tries = 0
+        tries, told = 0, False
         while not self._stopping.is_set():
-            tries = 0 if self._connection() else tries
+            began = time.monotonic()
+            made = self._connection()
             if self._stopping.is_set():
                 return
+            if made and time.monotonic() - began >= STEADY_S:
+                tries = 0
+            elif made and tries >= SHORT_CONNECTIONS:
+                self._reason += f"; does another process use the device id {self._device}?"
             wait = backoff(tries, FIRST_RETRY_S, LAST_RETRY_S, random.random())  # noqa: S311 - spreads load
-            self._post(Down(self._reason, wait, first=tries == 0))
-            tries += 1
+            self._post(Down(self._reason, wait, first=made or not told))
+            tries, told = tries + 1, True
             self._stopping.wait(wait)
 
     def _connection(self) -> bool:

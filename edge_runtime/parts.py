@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,7 @@ class Parts:
 
         Args:
             folder: made by export.
-            threads: for the program; None takes the profile's.
+            threads: for the program; None takes the profile's, as far as this machine has them.
 
         Raises:
             PackageError: when a file is missing or was changed.
@@ -42,9 +43,8 @@ class Parts:
         package = Package.open(folder)
         tokenizer = Tokenizer(package.path("tokenizer.json"))
         manifest = package.manifest
-        program = Program.open(
-            package.path("program.pte"), manifest.methods, threads=threads or manifest.threads or None
-        )
+        count = threads or min(manifest.threads, os.cpu_count() or 1) or None
+        program = Program.open(package.path("program.pte"), manifest.methods, threads=count)
         return cls(package, program, tokenizer)
 
     def source(self, path: Path) -> FileSource:

@@ -1,7 +1,28 @@
 """What a run tells: one JSON object a line for machines, short lines or a progress bar for people. Never a user's text.
 
 Every event has ``t`` (Unix seconds), ``event``, ``device``, ``bytes_up``, ``bytes_down`` (MQTT payloads since the
-start) and its own fields; docs/edge.md lists them.
+start) and its own fields:
+
+    started            examples, tier, profile, runtime
+    skipped            rows (without a text)
+    features           examples (their class sums are at hand)
+    connected
+    disconnected       reason, again_s
+    gateway_gone
+    hello              trained_slots, examples
+    joined             want_statistics
+    statistics         bytes
+    version_announced  version, round, missing (blocks)
+    version            version (it is complete here)
+    plan               round, experts, steps, deadline_s
+    round              round, base_version, blocks, steps, step (already made)
+    step               round, step, steps, loss, step_ms
+    trained            round, steps, step_ms (median), examples, loss_first, loss_last, peak_rss_mib
+    delta              round, bytes
+    verdict            kind, code, detail, round
+    ignored, error     reason
+    stopped            rounds, peak_rss_mib
+    done
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ from edge_runtime.work import Bench
 
 FIRST_RESEND_S: Final = 5.0
 LAST_RESEND_S: Final = 300.0
-WANT_LIMIT: Final = 2000
+WANT_LIMIT: Final = 500
+"""Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size."""
 _STEP_EVENTS_S: Final = 0.2
 _END_OF_THE_ROAD: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
 
@@ -88,7 +89,9 @@ class Device:
         self._federation = bench.tools.manifest.architecture.digest()
         self._package_digest = identity.package_digest
         self._statistics = identity.sums.message(config.device, self._federation)
-        self._assembler = chunks.Assembler()
+        shape = bench.tools.manifest.architecture.bank_shape
+        sizes = [4 * shape.size(block) for block in shape.ids()]
+        self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
         self._gateway: pb.GatewayState | None = None
         self._greeted = self._hello_digest = b""
         self._retries: dict[str, _Retry] = {name: _Retry() for name in ("hello", "resend", "want", "statistics")}

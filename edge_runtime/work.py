@@ -11,6 +11,7 @@ residual counts only with the delta that it belongs to.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,7 +28,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
-from edge_runtime.wire.manifest import Manifest, Tier
+from edge_runtime.wire.manifest import Tier
 
 _REMEMBERED = 32
 
@@ -150,7 +151,7 @@ class Bench:
         if self._waiting_bytes:
             self.store.write("plan", Record({}, self._waiting_bytes))
         saved = self.store.recall("checkpoint")
-        if saved is not None and saved.head.get("plan") == digest.hex():
+        if saved is not None and self._marks(digest).items() <= saved.head.items():
             try:
                 trainer.restore(Checkpoint(saved.tensors(), saved.head))
             except DamagedError:  # of another program: start the plan again
@@ -159,17 +160,21 @@ class Bench:
         self.withdraw()
         return self.present
 
+    def _marks(self, plan_digest: bytes) -> dict[str, str]:
+        """What a checkpoint belongs to: other examples would make another run of the same plan."""
+        return {"plan": plan_digest.hex(), "data": self.tools.source.digest.hex()}
+
     def _trainer(self, plan: pb.Plan, bank: Bank) -> Trainer:
         tools = self.tools
         task = task_of(plan)
-        tier = tier_for(tools.manifest, tools.tier, needed_slots(task.train))
+        tier = tier_for(tools.manifest.tiers, tools.tier, needed_slots(task.train))
         return Trainer(replace(tools, tier=tier), bank, task)
 
     def save(self) -> None:
         """Write a checkpoint of the training at hand."""
         if self.present is not None and self.present.trainer.steps:
             state = self.present.trainer.checkpoint()
-            head = {**state.numbers, "plan": self.present.digest.hex()}
+            head = {**state.numbers, **self._marks(self.present.digest)}
             self.store.write("checkpoint", Record(head, pack(state.tensors)))
 
     def finish(self) -> tuple[Pending, Outcome]:
@@ -257,17 +262,19 @@ def task_of(plan: pb.Plan) -> Task:
     )
 
 
-def tier_for(manifest: Manifest, largest: Tier, needed: int) -> Tier:
-    """Return the smallest tier with room for ``needed`` trained slots, not above ``largest``.
+def tier_for(tiers: Sequence[Tier], largest: Tier, needed: int) -> Tier:
+    """Return the tier with the fewest trained slots that has room for ``needed``, not above ``largest``.
+
+    Of those that hold the most experts: fewer would be another model.
 
     Raises:
         PlanError: when even the largest has not enough.
     """
     fitting = [
         tier
-        for tier in manifest.tiers
+        for tier in tiers
         if needed <= tier.trained_slots <= largest.trained_slots and tier.held_slots <= largest.held_slots
     ]
     if not fitting:
         raise PlanError(f"the plan trains {needed} experts at a layer, this device has {largest.trained_slots} slots")
-    return min(fitting, key=lambda tier: (tier.trained_slots, tier.held_slots))
+    return min(fitting, key=lambda tier: (-tier.held_slots, tier.trained_slots))

@@ -158,5 +158,6 @@ def _statistics(store: Store, parts: Parts, source: FileSource, report: Report) 
         with bar("features", len(source)) as advance:
             found = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
         remember(store, found, source, parts.package.digest)
+        parts.program.unload(parts.manifest.predict_method)  # its packed weights are no longer needed
     report.emit("features", examples=len(source))
     return found

@@ -170,7 +170,7 @@ def test_train_is_the_same_run_every_time(package: Package, data: Path, tmp_path
     ],
 )
 def test_errors_are_one_line_with_what_came_and_what_to_do(
-    package: Package, data: Path, tmp_path: Path, capsys: Said, code: int, arguments: list[str], expected: str
+    package: Package, data: Path, tmp_path: Path, capsys: Said, *, code: int, arguments: list[str], expected: str
 ) -> None:
     """2 for bad usage, 1 for work that failed."""
     places = {"DATA": str(data), "STATE": str(tmp_path / "state")}

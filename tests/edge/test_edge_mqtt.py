@@ -168,9 +168,10 @@ def test_a_broker_that_is_not_there_is_tried_again_until_it_is() -> None:
 
 
 class RawBroker:
-    """A socket that answers CONNECT with ``code`` and, when 0, confirms subscriptions but never a publication."""
+    """Answers CONNECT with ``code`` and, when 0, confirms subscriptions, never publications; or it hangs up."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, *, hang_up: bool = False) -> None:
+        self._hang_up = hang_up
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
         self._code = code
@@ -188,7 +189,7 @@ class RawBroker:
         with connection:
             data = connection.recv(4096)
             connection.sendall(bytes((0x20, 2, 0, self._code)))
-            while data:
+            while data and not self._hang_up:
                 data = connection.recv(65536)
                 if data[:1] == b"\x82":
                     connection.sendall(b"\x90\x06" + data[2:4] + b"\1\1\1\1")
@@ -218,6 +219,21 @@ def test_a_slow_broker_costs_no_memory() -> None:
     link._gone.set()
     link._thread.join(LIMIT_S)
     assert not link._thread.is_alive()
+
+
+def test_two_processes_with_one_name_are_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that end at once, again and again: each loss is told, waits grow, the last hints at the cause."""
+    monkeypatch.setattr("edge_runtime.mqtt.FIRST_RETRY_S", 0.001)
+    server = RawBroker(0, hang_up=True)
+    link, inbox = link_to("127.0.0.1", server.port)
+    link.start()
+    downs = [event for event in (wait_for(inbox, Down) for _ in range(5)) if isinstance(event, Down)]
+    link.stop(b"bye")
+    server.server.close()
+    assert all(down.first for down in downs)
+    assert "device id" not in downs[0].reason
+    assert downs[-1].reason.endswith("; does another process use the device id me?")
+    assert downs[-1].again_s > 2 * downs[0].again_s
 
 
 def test_a_broker_that_refuses_says_why() -> None:

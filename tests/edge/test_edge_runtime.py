@@ -17,6 +17,7 @@ from fakes import Clock, FakeLink, ScriptedGateway, Weather
 from edge_runtime.budget import Budget
 from edge_runtime.config import RunConfig
 from edge_runtime.data import open_source
+from edge_runtime.errors import PlanError
 from edge_runtime.mqtt import LinkEvent
 from edge_runtime.report import Report
 from edge_runtime.runtime import Device, ExpelledError, Identity
@@ -33,7 +34,7 @@ from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Bench
+from edge_runtime.work import Bench, tier_for
 
 TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(3))
 
@@ -176,6 +177,44 @@ def test_a_kill_at_any_moment_gives_the_same_delta_bytes(rig: Rig, tmp_path: Pat
     other.run(lambda: bool(other.gateway.deltas))
     other.close()
     assert [received.body for received in rig.gateway.deltas] == [other.gateway.deltas[0].body]
+
+
+def test_a_checkpoint_of_other_examples_is_not_gone_on_with(rig: Rig) -> None:
+    """The data file changed between two starts: the same plan begins anew, on the new data."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps == 3)
+    rig.kill()
+    toy.write_data(rig.folder / "data.csv", 10)
+    rig.start()
+    rig.run(lambda: bool(rig.gateway.deltas))
+    assert rig.events("round")[-1]["step"] == 0
+    assert rig.gateway.deltas[0].message.examples == 10
+
+
+def test_a_plan_that_comes_again_while_its_delta_waits_is_not_new_work(rig: Rig) -> None:
+    """Retained plans come with every connection; one verdict settles, nothing is trained twice."""
+    rig.gateway.decide = lambda _: pb.Verdict(code=pb.BUSY, retry_after_s=50)
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: bool(rig.events("verdict")))
+    rig.run(lambda: rig.device.session.work is Work.UPLOADING)
+    rig.link.disconnect()
+    rig.link.connect()
+    rig.gateway.decide = lambda _: pb.Verdict(code=pb.ACCEPTED)
+    rig.run(lambda: len(rig.gateway.deltas) == 1)
+    rig.settle()
+    assert len(rig.events("round")) == 1
+
+
+def test_the_tier_with_fewest_spare_slots_is_taken_among_those_that_hold_most() -> None:
+    """One expert a layer: two trained slots of four held, not one of two, and not four."""
+    tiers = toy.TIERS
+    assert [tier_for(tiers, tiers[0], needed).trained_slots for needed in (1, 2, 3, 4)] == [2, 2, 4, 4]
+    with pytest.raises(PlanError, match="3 experts at a layer, this device has 2 slots"):
+        tier_for(tiers, tiers[1], 3)
 
 
 def test_a_resumed_device_trains_before_any_gateway_is_there(rig: Rig) -> None:

