@@ -15,23 +15,22 @@ from typing import Final, cast
 
 from edge_runtime.config import RunConfig
 from edge_runtime.errors import EdgeError, PlanError, SessionError
+from edge_runtime.fetch import Fetcher
+from edge_runtime.link import Arrived, Down, Link, LinkEvent, Up
 from edge_runtime.memory import peak_rss_mib
-from edge_runtime.mqtt import Arrived, Down, Link, LinkEvent, Up, backoff
 from edge_runtime.report import Report
 from edge_runtime.session import Action, Event, Session, Work, step
 from edge_runtime.session import Link as Standing
 from edge_runtime.statistics import ClassSums
+from edge_runtime.timers import FIRST_RESEND_S, Timers
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.topics import Topic
 from edge_runtime.work import Bench
 
-FIRST_RESEND_S: Final = 5.0
-LAST_RESEND_S: Final = 300.0
-WANT_LIMIT: Final = 500
-"""Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size."""
+LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
 _STEP_EVENTS_S: Final = 0.2
 _END_OF_THE_ROAD: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
 
@@ -46,14 +45,6 @@ class Identity:
 
     package_digest: bytes
     sums: ClassSums
-
-
-@dataclass
-class _Retry:
-    """When to send something again. Args: due: seconds of the clock; None: not waiting."""
-
-    tries: int = 0
-    due: float | None = None
 
 
 class Device:
@@ -90,12 +81,10 @@ class Device:
         self._package_digest = identity.package_digest
         self._statistics = identity.sums.message(config.device, self._federation)
         shape = bench.tools.manifest.architecture.bank_shape
-        sizes = [4 * shape.size(block) for block in shape.ids()]
-        self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
+        self._fetcher = Fetcher(bench.versions, link, config.device, shape)
+        self._timers = Timers(("hello", "resend", "want", "statistics"), clock, chance)
         self._gateway: pb.GatewayState | None = None
         self._greeted = self._hello_digest = b""
-        self._retries: dict[str, _Retry] = {name: _Retry() for name in ("hello", "resend", "want", "statistics")}
-        self._asked: set[str] = set()
         self._saved_at = self._told_at = 0.0
         self._spent_s = 0.0
         self._settled = 0
@@ -138,11 +127,12 @@ class Device:
 
     def turn(self) -> None:
         """Handle what came, fire what is due, make one training step if there is one to make."""
-        event = self._next(0.0 if self.session.work is Work.TRAINING else self._pause())
+        event = self._next(0.0 if self.session.work is Work.TRAINING else self._timers.pause(LONGEST_PAUSE_S))
         while event is not None:
             self._handle(event)
             event = None if self._expelled or self._stopped() else self._next(0.0)
-        self._fire()
+        for name in self._timers.take_due():
+            self._due(name)
         if self.session.work is Work.WAITING and (self.session.member or self._bench.resumed) and self._bench.ready:
             self._apply(Event.READY)
         if self.session.work is Work.TRAINING:
@@ -153,11 +143,6 @@ class Device:
             return self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         except queue.Empty:
             return None
-
-    def _pause(self) -> float:
-        """Seconds until the next timer, at most half a second: a signal handler cannot wake a queue."""
-        due = [retry.due for retry in self._retries.values() if retry.due is not None]
-        return max(0.0, min([0.5, *(at - self._clock() for at in due)]))
 
     def _apply(self, event: Event) -> None:
         try:
@@ -181,30 +166,15 @@ class Device:
 
     # --- timers -----------------------------------------------------------------------------------------------
 
-    def _again(self, name: str, after_s: float = 0.0) -> None:
-        """Set the timer of ``name``: ``after_s`` from now, or the next step of its backoff."""
-        retry = self._retries[name]
-        retry.due = self._clock() + (after_s or backoff(retry.tries, FIRST_RESEND_S, LAST_RESEND_S, self._chance()))
-        retry.tries += 1
-
-    def _stop_timer(self, name: str) -> None:
-        self._retries[name] = _Retry()
-
-    def _fire(self) -> None:
-        for name, retry in self._retries.items():
-            if retry.due is not None and self._clock() >= retry.due:
-                retry.due = None
-                self._due(name)
-
     def _due(self, name: str) -> None:
         if self._link.busy:  # what was sent last is still on its way: a slow link is not helped by more
-            self._again(name, FIRST_RESEND_S)
+            self._timers.again(name, FIRST_RESEND_S)
         elif name == "hello" and self.session.link is Standing.GREETING:
             self._apply(Event.HELLO_DUE)
         elif name == "resend" and self.session.work is Work.UPLOADING:
             self._apply(Event.RESEND_DUE)
         elif name == "want" and self.session.link in (Standing.MEMBER, Standing.GREETING):
-            self._asked.clear()
+            self._fetcher.restart()
             self._fetch()
         elif name == "statistics" and self.session.member:
             self._send_statistics()
@@ -214,7 +184,7 @@ class Device:
     def _handle(self, event: LinkEvent) -> None:
         if isinstance(event, Up):
             self._greeted = b""
-            self._asked.clear()
+            self._fetcher.restart()
             self._report.emit("connected", "connected to the broker")
             self._apply(Event.LINK_UP)
         elif isinstance(event, Down):
@@ -225,8 +195,7 @@ class Device:
     def _lost(self, event: Down) -> None:
         text = f"no broker: {event.reason}; trying again, at most a minute apart" if event.first else ""
         self._report.emit("disconnected", text, reason=event.reason, again_s=round(event.again_s, 1))
-        for name in self._retries:
-            self._stop_timer(name)
+        self._timers.stop_all()
         self._apply(Event.LINK_DOWN)
 
     def _arrived(self, event: Arrived) -> None:
@@ -294,39 +263,22 @@ class Device:
         self._fetch()
 
     def _on_blob(self, event: Arrived) -> None:
-        chunk = messages.decode(pb.Chunk, event.payload)
-        digest = chunk.digest.hex()
-        if chunk.kind != pb.BLOB or digest != event.address.name or digest not in self._asked:
-            return
-        body = self._assembler.add("gateway", chunk)
-        if body is None:
-            return
-        self._versions.keep(chunk.digest, body)
-        self._asked.discard(digest)
-        self._link.release(digest)
-        self._retries["want"].tries = 0
-        self._again("want")
-        self._fetch()
+        if self._fetcher.take(event.address.name, event.payload):
+            self._timers.stop("want")
+            self._timers.again("want")
+            self._fetch()
 
     def _fetch(self) -> None:
-        """Ask for blobs that no one asked for yet; note when the newest version became complete."""
-        wanted: list[bytes] = []
-        found = [self._versions.find(digest) for digest in self._bench.wanted_versions]
-        for version in [self._versions.newest, *found]:
-            if version is not None:
-                wanted += [digest for digest in self._versions.missing(version) if digest not in wanted]
+        """Ask for what is missing; note when the newest version became complete."""
+        others = self._bench.wanted_versions
+        wanted = self._fetcher.wanted(others)
         if not wanted:
-            self._stop_timer("want")
-        if self._versions.settle(self._bench.wanted_versions):
-            newest = self._versions.newest
-            number = newest.version if newest else 0
+            self._timers.stop("want")
+        if self._versions.settle(others):
+            number = self._versions.newest.version if self._versions.newest else 0
             self._report.emit("version", f"version {number} is here", version=number)
-        fresh = [digest for digest in wanted if digest.hex() not in self._asked][:WANT_LIMIT]
-        if fresh and self.session.member:
-            self._asked |= {digest.hex() for digest in fresh}
-            want = messages.encode(pb.Want(device=self._config.device, digests=fresh))
-            self._link.request([digest.hex() for digest in fresh], want)
-            self._again("want")
+        if self.session.member and self._fetcher.ask(wanted):
+            self._timers.again("want")
 
     def _on_verdict(self, event: Arrived) -> None:
         verdict = messages.decode(pb.Verdict, event.payload)
@@ -355,9 +307,9 @@ class Device:
         if self.session.link is not Standing.GREETING:
             return
         if verdict.code != pb.ACCEPTED:
-            self._again("hello", verdict.retry_after_s)
+            self._timers.again("hello", verdict.retry_after_s)
             return
-        self._stop_timer("hello")
+        self._timers.stop("hello")
         self._report.emit("joined", "joined the federation", want_statistics=verdict.want_statistics)
         self._apply(Event.WELCOME)
         if verdict.want_statistics:
@@ -365,15 +317,15 @@ class Device:
         self._fetch()
 
     def _on_statistics_verdict(self, verdict: pb.Verdict) -> None:
-        self._stop_timer("statistics")
+        self._timers.stop("statistics")
         if verdict.retry_after_s > 0:
-            self._again("statistics", verdict.retry_after_s)
+            self._timers.again("statistics", verdict.retry_after_s)
 
     def _on_delta_verdict(self, verdict: pb.Verdict) -> None:
         if verdict.retry_after_s > 0:
-            self._again("resend", verdict.retry_after_s)
+            self._timers.again("resend", verdict.retry_after_s)
             return
-        self._stop_timer("resend")
+        self._timers.stop("resend")
         self._bench.settle(accepted=verdict.code == pb.ACCEPTED)
         self._settled += 1
         self._apply(Event.SETTLED)
@@ -410,12 +362,12 @@ class Device:
         self._hello_digest = sha256(body)
         self._report.emit("hello", trained_slots=hello.trained_slots, examples=hello.examples)
         self._link.send(Topic.HELLO, [body])
-        self._again("hello")
+        self._timers.again("hello")
 
     def _send_statistics(self) -> None:
         self._report.emit("statistics", "sending class sums of frozen features", bytes=len(self._statistics))
         self._link.send(Topic.STATISTICS, chunks.split(self._statistics, pb.STATISTICS))
-        self._again("statistics")
+        self._timers.again("statistics")
 
     def _send_delta(self) -> None:
         pending = self._bench.pending
@@ -424,17 +376,17 @@ class Device:
         text = f"round {pending.round}: sending {len(pending.body) / 1000:.0f} kB"
         self._report.emit("delta", text, round=pending.round, bytes=len(pending.body))
         self._link.send(Topic.DELTA, chunks.split(pending.body, pb.DELTA))
-        self._again("resend")
+        self._timers.again("resend")
 
     def _begin(self) -> None:
         try:
             present = self._bench.begin()
-        except PlanError as error:
+        except (PlanError, BankError) as error:
             self._give_up(str(error))
             return
         if present is None:  # a blob proved damaged when it was read: fetch it again
             self.session = Session(self.session.link, Work.WAITING)
-            self._asked.clear()
+            self._fetcher.restart()
             self._fetch()
             return
         self._saved_at, self._spent_s = self._clock(), 0.0

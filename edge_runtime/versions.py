@@ -11,7 +11,7 @@ from edge_runtime.store import Record, Store
 from edge_runtime.wire import messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.tensors import Array
@@ -98,7 +98,11 @@ class Versions:
         self._store.put_blob(digest, data)
 
     def bank(self, version: pb.Version) -> Bank | None:
-        """Return the bank of a version, every block checked against its digest; None when one lacks or is damaged."""
+        """Return the bank of a version, every block checked against its digest; None when one lacks or is damaged.
+
+        Raises:
+            BankError: when a block is what its digest says and yet no block of this bank.
+        """
         found: dict[ExpertId, Array] = {}
         for block, digest in _digests(version).items():
             values = self._block(block, digest)
@@ -115,8 +119,8 @@ class Versions:
             return None
         try:
             return tensors.decode(data, self._shape.size(block))
-        except WireError:  # right digest, wrong size or values: no such block can be run
-            return None
+        except WireError as error:  # the right digest of wrong values: no copy of it can be run
+            raise BankError(f"block {block} of the gateway's version cannot be used: {error.detail}") from error
 
     def latest_bank(self) -> tuple[Bank, int]:
         """Return the newest complete bank and its version; the package's own is version 0."""

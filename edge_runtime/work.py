@@ -27,7 +27,7 @@ from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.manifest import Tier
 
 _REMEMBERED = 32
@@ -136,15 +136,18 @@ class Bench:
 
         Raises:
             PlanError: when the plan cannot be carried out here; it is then done with.
+            BankError: when its version cannot be run; the same.
         """
         plan, digest = self.waiting, self.waiting_digest
         version = self.versions.find(plan.version_digest) if plan is not None else None
-        bank = self.versions.bank(version) if version is not None else None
-        if plan is None or bank is None:
+        if plan is None or version is None:
             return None
         try:
+            bank = self.versions.bank(version)
+            if bank is None:
+                return None
             trainer = self._trainer(plan, bank)
-        except PlanError:
+        except (PlanError, BankError):
             self._finished(digest)
             self.withdraw()
             raise

@@ -17,8 +17,9 @@ from edge_runtime.commands.common import Subcommands, add_command, add_threads, 
 from edge_runtime.config import credentials
 from edge_runtime.data import Labels
 from edge_runtime.errors import EdgeError
+from edge_runtime.link import parse_url
 from edge_runtime.memory import peak_rss_mib
-from edge_runtime.mqtt import parse_url, probe
+from edge_runtime.mqtt import probe
 from edge_runtime.parts import Parts
 from edge_runtime.program import inspect
 from edge_runtime.statistics import Predictor

@@ -11,7 +11,8 @@ from edge_runtime.commands.common import Subcommands, add_command, add_threads, 
 from edge_runtime.config import CODECS, RunConfig, credentials, default_device, default_state
 from edge_runtime.data import FileSource
 from edge_runtime.errors import StoreError
-from edge_runtime.mqtt import LinkEvent, MqttLink, parse_url
+from edge_runtime.link import LinkEvent, parse_url
+from edge_runtime.mqtt import MqttLink
 from edge_runtime.parts import Parts
 from edge_runtime.program import inspect
 from edge_runtime.report import Report, bar

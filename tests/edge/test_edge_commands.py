@@ -18,7 +18,7 @@ from fakes import FakeLink, ScriptedGateway
 from edge_runtime import parts
 from edge_runtime.__main__ import main
 from edge_runtime.commands import run as run_command
-from edge_runtime.mqtt import Broker, LinkEvent
+from edge_runtime.link import Broker, LinkEvent
 from edge_runtime.store import Store
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD

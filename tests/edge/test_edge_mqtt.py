@@ -12,18 +12,8 @@ import pytest
 
 from broker_server.embedded import EmbeddedBroker, Endpoint
 from edge_runtime.errors import ConfigError
-from edge_runtime.mqtt import (
-    WINDOW,
-    Arrived,
-    Broker,
-    Down,
-    LinkEvent,
-    MqttLink,
-    Up,
-    backoff,
-    parse_url,
-    probe,
-)
+from edge_runtime.link import Arrived, Broker, Down, LinkEvent, Up, backoff, parse_url
+from edge_runtime.mqtt import WINDOW, MqttLink, probe
 from edge_runtime.wire.topics import Topic
 
 LIMIT_S = 30.0

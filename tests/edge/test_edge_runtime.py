@@ -18,7 +18,7 @@ from edge_runtime.budget import Budget
 from edge_runtime.config import RunConfig
 from edge_runtime.data import open_source
 from edge_runtime.errors import PlanError
-from edge_runtime.mqtt import LinkEvent
+from edge_runtime.link import LinkEvent
 from edge_runtime.report import Report
 from edge_runtime.runtime import Device, ExpelledError, Identity
 from edge_runtime.session import Link, Work
@@ -27,10 +27,10 @@ from edge_runtime.store import Store
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trainer import Tools
 from edge_runtime.versions import Versions
-from edge_runtime.wire import messages, tensors
+from edge_runtime.wire import chunks, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.digests import sha256, version_digest
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.topics import Topic
@@ -75,7 +75,7 @@ class Rig:
             chance=lambda: 0.5,
         )
         # No turn may wait: a test moves the clock itself.
-        self.device._pause = lambda: 0.0  # type: ignore[method-assign]
+        self.device._timers.pause = lambda _: 0.0  # type: ignore[method-assign]
         self.link.start()
         return self.device
 
@@ -439,6 +439,47 @@ def test_a_damaged_blob_is_fetched_again(rig: Rig) -> None:
     rig.gateway.give_plan("me", TRAIN)
     rig.run(lambda: bool(rig.gateway.deltas))
     assert len(rig.gateway.wants) == wants + 1
+
+
+def test_a_version_with_an_impossible_block_is_told_and_left_alone(rig: Rig) -> None:
+    """Bytes that have the digest the version names, and yet the wrong size: its plan is given up, once."""
+    junk = b"\0\0\0\0"
+    version = messages.decode(pb.Version, rig.gateway.version())
+    version.version = 5
+    version.blocks[0].digest = sha256(junk)
+    digests = {ExpertId(b.layer, b.index): b.digest for b in version.blocks}
+    version.digest = version_digest(digests)
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.link.deliver(Topic.VERSION, messages.encode(version))
+    plan = messages.decode(pb.Plan, rig.gateway.give_plan("me", TRAIN))
+    rig.gateway.withdraw_plan()
+    plan.version_digest, plan.round = version.digest, 9
+    rig.link.deliver(Topic.PLAN, messages.encode(plan))
+    rig.run(lambda: bool(rig.gateway.wants))
+    for chunk in chunks.split(junk, pb.BLOB):
+        rig.link.deliver(Topic.BLOB, chunk, sha256(junk).hex())
+    rig.run(lambda: bool(rig.events("error")))
+    assert "cannot be used: 4 bytes of values, expected" in rig.events("error")[-1]["reason"]
+    rig.settle()
+    assert rig.device.session.work is Work.IDLE
+    assert len(rig.events("error")) == 1
+
+
+def test_blobs_of_a_superseded_version_are_let_go(rig: Rig) -> None:
+    """A newer version came before the older one's blobs: nobody listens for those any more."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    bank, serve = rig.gateway.bank, rig.gateway._serve
+    rig.gateway._serve = rig.gateway.wants.append  # type: ignore[method-assign]
+    rig.gateway.announce(bank.replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)}))
+    rig.run(lambda: len(rig.gateway.wants) == 1)
+    old = set(rig.link.listening)
+    rig.gateway._serve = serve  # type: ignore[method-assign]
+    rig.gateway.announce(bank.replace({HEAD: np.full(toy.SHAPE.head_size, 2, np.float32)}))
+    rig.run(lambda: rig.device._versions.latest_bank()[1] == 2)
+    assert len(old) == 1
+    assert not rig.link.listening
 
 
 def test_messages_that_are_not_what_they_claim_change_nothing(rig: Rig) -> None:

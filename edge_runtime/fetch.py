@@ -1,0 +1,72 @@
+"""Blobs: which were asked for, which came, what to ask for next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from edge_runtime.link import Link
+from edge_runtime.versions import Versions
+from edge_runtime.wire import chunks, messages
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.experts import BankShape
+
+WANT_LIMIT: Final = 500
+"""Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size."""
+
+
+class Fetcher:
+    """Fetches the blocks that versions lack.
+
+    Args:
+        versions: where blobs go.
+        link: to ask through.
+        device: who asks.
+        shape: of the bank, which bounds what is put together in memory.
+    """
+
+    def __init__(self, versions: Versions, link: Link, device: str, shape: BankShape) -> None:
+        self._versions, self._link, self._device = versions, link, device
+        sizes = [4 * shape.size(block) for block in shape.ids()]
+        self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
+        self._asked: set[str] = set()
+
+    def restart(self) -> None:
+        """Ask for everything again: after a new connection, or when answers stayed away."""
+        self._asked.clear()
+
+    def wanted(self, others: Iterable[bytes]) -> list[bytes]:
+        """Return the digests that the newest version and ``others`` (digests of versions) lack, each once."""
+        found = [self._versions.newest, *(self._versions.find(digest) for digest in others)]
+        lacking = [self._versions.missing(version) for version in found if version is not None]
+        return list(dict.fromkeys(digest for digests in lacking for digest in digests))
+
+    def ask(self, wanted: list[bytes]) -> bool:
+        """Ask for what was not asked for yet; stop listening for what nobody wants any more. True when it asked."""
+        for old in self._asked - {digest.hex() for digest in wanted}:
+            self._link.release(old)
+            self._asked.discard(old)
+        fresh = [digest for digest in wanted if digest.hex() not in self._asked][: WANT_LIMIT - len(self._asked)]
+        if not fresh:
+            return False
+        self._asked |= {digest.hex() for digest in fresh}
+        want = messages.encode(pb.Want(device=self._device, digests=fresh))
+        self._link.request([digest.hex() for digest in fresh], want)
+        return True
+
+    def take(self, name: str, payload: bytes) -> bool:
+        """Take a chunk from the blob topic ``name``; True when it completed a blob that was asked for.
+
+        Raises:
+            WireError: when the bytes are no chunk, or do not fit those before.
+        """
+        chunk = messages.decode(pb.Chunk, payload)
+        if chunk.kind != pb.BLOB or chunk.digest.hex() != name or name not in self._asked:
+            return False
+        body = self._assembler.add("gateway", chunk)
+        if body is None:
+            return False
+        self._versions.keep(chunk.digest, body)
+        self._asked.discard(name)
+        self._link.release(name)
+        return True
