@@ -222,6 +222,12 @@ def _number_operand(editor: Editor, node: Node) -> Node | None:
     return editor.call(target, *operands, shape=tuple(value(node).shape))
 
 
+def _reversed(editor: Editor, node: Node) -> Node:
+    """Number minus tensor."""
+    number = editor.scalar(float(node.args[1]))  # type: ignore[arg-type]
+    return editor.call(aten.sub.Tensor, number, _source(node), shape=tuple(value(node).shape))
+
+
 def _cat(editor: Editor, node: Node) -> Node | None:
     """XNNPACK joins at most five tensors at a time."""
     parts: list[Node] = list(node.args[0])  # type: ignore[arg-type]
@@ -268,6 +274,7 @@ _RULES: Final[dict[Any, Rule]] = {
     aten.add.Tensor: _number_operand,
     aten.sub.Tensor: _number_operand,
     aten.div.Tensor: _number_operand,
+    aten.rsub.Scalar: _reversed,
     aten.cat.default: _cat,
     aten._to_copy.default: _cast,  # noqa: SLF001 - the operator's name
 }

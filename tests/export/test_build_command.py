@@ -1,0 +1,165 @@
+"""The command as its users meet it: output, errors on one line, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from export.build import main, parser
+
+COMMON = ["--device", "linux-x86_64", "--experts", "3", "--train-slots", "2", "--rank", "4", "--shared-rank", "3"]
+SMALL = [*COMMON, "--seq-len", "12", "--batch-size", "4", "--quantize", "none", "--labels", "red,green,blue"]
+
+
+def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = main(arguments)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    lines = [line for line in shown.err.splitlines() if not line.startswith("export: load")]
+    assert len(lines) == 1, lines
+    return code, lines[0]
+
+
+def test_build_prints_a_table_or_json(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """People get memory, storage, time and bytes against the budget; machines get one JSON object."""
+    arguments = [*SMALL, "--model", str(tiny), "--out", str(tmp_path / "p"), "--cache-dir", str(tmp_path / "c")]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    for word in ("memory, MiB", "storage, MB", "training step, ms", "up a round, kB", "budget", "proof: gradients"):
+        assert word in shown.out
+    assert "export: trace train_m2_f1_s12_b4" in shown.err
+    assert main([*arguments, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["from_cache"] is True
+    assert figures["tier"]["trained_slots"] == 2
+    assert figures["measured"]["storage_mb"] < figures["budget"]["storage_mb"]
+    assert len(figures["federation_digest"]) == 64
+
+
+def test_list_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every profile on one line with its budgets, or as JSON."""
+    assert main(["--list-devices"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert "512 MiB memory" in next(line for line in lines if line.startswith("pixel8"))
+    assert main(["--list-devices", "--json"]) == 0
+    assert {profile["name"] for profile in json.loads(capsys.readouterr().out)} >= {"pixel8", "raspberrypi5"}
+
+
+def test_help_has_examples() -> None:
+    """--help shows commands to copy, and the exit codes."""
+    text = parser().format_help()
+    assert "python -m export.build --device pixel8" in text
+    assert "exit codes: 0 done" in text
+
+
+def test_unknown_device_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, and the list of the known."""
+    code, line = _refused(["--device", "pixel99"], capsys)
+    assert code == 2
+    assert line.startswith("export: unknown device 'pixel99'; known: linux-x86_64, lowend-phone, pixel8, raspberrypi5")
+
+
+def test_no_device_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a device the usage says which there are."""
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "--device is needed; known: linux-x86_64" in capsys.readouterr().err
+
+
+def test_profile_too_small_fails_with_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1; memory needed and there stand in the message."""
+    from export.profiles import FOLDER
+
+    path = tmp_path / "watch.toml"
+    path.write_text((FOLDER / "pixel8.toml").read_text().replace("memory_mib = 512", "memory_mib = 64"))
+    code, line = _refused(["--device", str(path), "--labels", "a,b", "--out", str(tmp_path / "p")], capsys)
+    assert code == 1
+    assert "pixel8: nothing fits; even 1 trained slot(s) with batch 4 x 64 needs memory" in line
+    assert "of 64 MiB" in line
+
+
+def test_csv_without_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The refusal has the columns that are there and those expected."""
+    path = tmp_path / "data.csv"
+    path.write_text("sentence,intent\nx,y\n")
+    code, line = _refused(["--device", "pixel8", "--data", str(path)], capsys)
+    assert code == 2
+    assert "no column text and label; found sentence, intent; expected text,label" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--layers", "9"], "numbers from 0 to 2"),
+        (["--seq-len", "64"], "--seq-len 64: "),
+        (["--experts", "0"], "--experts 0"),
+    ],
+)
+def test_options_that_do_not_fit_the_backbone(
+    tiny: Path, capsys: pytest.CaptureFixture[str], change: list[str], said: str
+) -> None:
+    """Bad usage names the option and what the backbone takes."""
+    code, line = _refused([*SMALL, "--model", str(tiny), *change], capsys)
+    assert code == 2
+    assert said in line
+
+
+def test_models_that_cannot_be_used(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown architecture, a missing folder, a missing file, damaged weights: each by name, exit 1."""
+    config = json.loads((tiny / "config.json").read_text())
+
+    def refuse(model: Path | str, said: str) -> None:
+        code, line = _refused([*SMALL, "--model", str(model)], capsys)
+        assert code == 1
+        assert said in line
+
+    refuse(tmp_path / "none", "neither a folder nor a hub id")
+    refuse(tmp_path, "has no readable config.json")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
+    refuse(folder, "model type 'mamba' is not supported; supported: bert")
+    (folder / "config.json").write_text("[]")
+    refuse(folder, "is no JSON object")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    refuse(folder, "lacks the key 'hidden_size'")
+    (folder / "config.json").write_text(json.dumps(config))
+    refuse(folder, "has no model.safetensors")
+    (folder / "model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0{bad}")
+    refuse(folder, "has no tokenizer.json")
+    (folder / "tokenizer.json").write_text("{}")
+    refuse(folder, "is no readable safetensors file")
+    (folder / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes()[:-100])
+    refuse(folder, "is no readable safetensors file")
+
+
+def test_hub_id_without_a_network_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub id that cannot be fetched ends with a hint, not a traceback."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, line = _refused([*SMALL, "--model", "nobody/nothing-of-this-name"], capsys)
+    assert code == 1
+    assert "--model nobody/nothing-of-this-name: no such folder, and the hub gave nothing" in line
+
+
+def test_out_that_is_no_package(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder with other things in it is not touched."""
+    (tmp_path / "thesis.txt").write_text("x")
+    code, line = _refused([*SMALL, "--model", str(tiny), "--out", str(tmp_path)], capsys)
+    assert code == 1
+    assert "is a folder with other things in it" in line
+
+
+def test_interruption_ends_with_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no traceback."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.build.build_package", interrupt)
+    code, line = _refused(["--device", "pixel8", "--labels", "a,b"], capsys)
+    assert code == 1
+    assert line == "export: interrupted; nothing was written"

@@ -1,0 +1,315 @@
+"""Packages made from a tiny backbone: what is in them, that they compute right, and that they are whole or not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from tiny_backbone import save_tiny
+from torch import Tensor
+
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Package
+from export import backbone, cache
+from export.errors import ExportError, LoweringError, ProofError
+from export.measure import Run, run_methods
+from export.onnx_inference import probabilities
+from export.package import check_target
+from export.proof import gradient_errors, proof_inputs, reference_gradients
+from export.reference import Reference
+from export.shapes import MethodShape, ModelShape, output_ports
+
+if TYPE_CHECKING:
+    from export.pipeline import Built
+
+Build = Callable[..., "Built"]
+VARIANTS: dict[str, dict[str, object]] = {
+    "soft": {},
+    "int8": {"quantize": "int8"},
+    "topk": {"gate": "topk", "top_k": 2, "shared_rank": 0},
+    "slots": {"held": "slots", "layers": "last:1"},
+}
+
+
+def _shapes(built: Built) -> tuple[ModelShape, MethodShape]:
+    manifest = built.package.manifest
+    arch, tier = manifest.architecture, manifest.tiers[0]
+    model = ModelShape(
+        len(arch.adapted_layers),
+        arch.experts,
+        arch.backbone.width,
+        arch.rank,
+        arch.shared_rank,
+        len(arch.labels),
+        arch.top_k or None,
+    )
+    return model, MethodShape("train", tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_lowered_step_has_eager_gradients(build: Build, tiny: Path, tmp_path: Path, name: str) -> None:
+    """Every gradient tensor of every layer: within 1e-4 of eager PyTorch, or 0.15 with int8 frozen linears."""
+    built = build(name, **VARIANTS[name])
+    model, method = _shapes(built)
+    info = backbone.find(str(tiny))
+    given = proof_inputs(model, method, info.vocabulary, seed=5)
+    (ran,) = run_methods(built.package.path("program.pte"), [Run(method.name, tuple(given.values()), 0)], tmp_path)
+    made = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
+    adapted = built.package.manifest.architecture.adapted_layers
+    _, wanted = reference_gradients(Reference(backbone.load(info), info.family, adapted, model), given)
+    found = {block: made[f"{block}_m1"] / 0.1 for block in wanted}
+    errors = gradient_errors(found, wanted, model, by_layer=True)
+    if name == "topk":  # the z-loss reaches the router rows as well
+        errors = {key: error for key, error in errors.items() if "router" not in key}
+    assert len(errors) >= 5
+    assert max(errors.values()) <= (0.15 if name == "int8" else 1e-4), errors
+
+
+def test_package_opens_and_says_what_it_is(build: Build) -> None:
+    """The manifest names tier, methods, versions, threads, budgets and every file; the bank is the initial one."""
+    built = build("soft")
+    package = Package.open(built.package.folder)
+    manifest = package.manifest
+    assert set(manifest.files) == {"program.pte", "tokenizer.json", "bank.safetensors", "gateway/model.onnx"}
+    tier = manifest.tiers[0]
+    assert (tier.method, tier.trained_slots, tier.frozen_slots) == ("train_m2_f1_s12_b4", 2, 1)
+    assert set(manifest.methods) == {"train_m2_f1_s12_b4", "predict_s12"}
+    assert manifest.methods["predict_s12"].inputs[0].shape == (3, 3, 2 * 5 * 32 + 4)
+    assert tier.measured.step_ms > 0
+    assert tier.predicted.memory_mib > 0
+    assert set(manifest.versions) >= {"torch", "executorch"}
+    assert 0 < manifest.proof["gradient_error"] < 1e-4
+    bank = Bank.read(package.path("bank.safetensors"), manifest.architecture.bank_shape)
+    assert bank.digest().hex() == manifest.architecture.bank_digest
+
+
+def test_initial_bank_is_the_same_for_every_profile_and_gives_every_expert_its_own_start(build: Build) -> None:
+    """Profiles of one federation share the bank's bytes and the federation's digest, whatever their slots."""
+    one = build("soft").package
+    other = build("phone", device="pixel8", train_slots=1, batch_size=2).package
+    assert one.manifest.architecture.digest() == other.manifest.architecture.digest()
+    assert one.path("bank.safetensors").read_bytes() == other.path("bank.safetensors").read_bytes()
+    bank = Bank.read(one.path("bank.safetensors"), one.manifest.architecture.bank_shape)
+    starts = {bank.experts[layer, index].tobytes() for layer in range(3) for index in range(3)}
+    assert len(starts) == 9
+    assert not bank.experts[:, :, -5 * 32 :].any()
+
+
+@pytest.mark.parametrize("name", ["soft", "int8", "topk"])
+def test_onnx_and_program_predict_alike_for_any_length(build: Build, tmp_path: Path, name: str) -> None:
+    """The gateway's program, on unpadded batches, gives the probabilities of the device's, on one padded text."""
+    built = build(name, **VARIANTS[name])
+    arch = built.package.manifest.architecture
+    draw = np.random.default_rng(2)
+    blank = Bank.zeros(arch.bank_shape)
+    bank = Bank(
+        arch.bank_shape,
+        *(
+            (0.1 * draw.standard_normal(array.shape)).astype(np.float32)
+            for array in (blank.experts, blank.shared, blank.head, blank.mean)
+        ),
+    )
+    runs, wanted = [], []
+    for length in (1, 3, 12):
+        ids = torch.from_numpy(draw.integers(1, 100, (1, length)))
+        padded, mask = torch.zeros(1, 12, dtype=torch.int64), torch.zeros(1, 12)
+        padded[0, :length], mask[0, :length] = ids, 1
+        tensors = [torch.from_numpy(array) for array in (bank.experts, bank.shared, bank.head, bank.mean) if array.size]
+        runs.append(Run("predict_s12", (*tensors, torch.ones(3, 3), padded, mask), 0))
+        pair = torch.cat([ids, ids])
+        wanted.append(probabilities(built.package.path("gateway/model.onnx"), bank, pair, torch.ones(2, length))[0])
+    for run, expected in zip(run_methods(built.package.path("program.pte"), runs, tmp_path), wanted, strict=True):
+        found = run.outputs[0][0].numpy()
+        assert np.abs(found - expected).max() <= (0.1 if name == "int8" else 1e-4)
+        assert float(run.outputs[1].norm()) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["soft", "int8"])
+def test_only_cheap_operations_stay_outside_the_delegates(build: Build, name: str) -> None:
+    """No quantization, no matrix product and no removable copy is left to portable kernels."""
+    built = build(name, **VARIANTS[name])
+    for found in built.outside.values():
+        assert set(found) <= {
+            "aten.embedding.default",
+            "aten._to_copy.default",
+            "aten.native_layer_norm.default",
+            "aten.amax.default",
+        }
+        assert found.get("aten._to_copy.default", 0) == (1 if name == "int8" else 0)  # int8 rows of the table
+
+
+def test_second_build_takes_the_program_from_the_cache(build: Build, tmp_path: Path) -> None:
+    """The same request compiles nothing, and makes the same files."""
+    first = build("soft")
+    again = build("soft-again", out=tmp_path / "again")
+    assert again.from_cache
+    assert again.package.manifest.files == first.package.manifest.files
+    renamed = build("renamed", labels=("x", "y", "z"), out=tmp_path / "renamed")  # names are not in the program
+    assert renamed.from_cache
+
+
+def test_cache_key_depends_on_everything_that_shapes_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another request, another compiler or other code of ours means another key."""
+    key = cache.cache_key({"a": 1})
+    assert key == cache.cache_key({"a": 1})
+    assert key != cache.cache_key({"a": 2})
+    monkeypatch.setattr(cache, "versions", lambda: {"torch": "other"})
+    assert key != cache.cache_key({"a": 1})
+    monkeypatch.undo()
+    monkeypatch.setattr(cache, "code_digest", lambda: "other")
+    assert key != cache.cache_key({"a": 1})
+
+
+def test_damaged_cache_entry_is_not_used(tmp_path: Path) -> None:
+    """An entry whose file was changed, or whose record is gone, counts as absent; storing replaces it."""
+    source = tmp_path / "file"
+    source.write_bytes(b"program")
+    entry, record = cache.store(tmp_path / "cache", "key", {"program.pte": source}, {"x": 1})
+    assert cache.lookup(tmp_path / "cache", "key") == (entry, record)
+    (entry / "program.pte").write_bytes(b"other")
+    assert cache.lookup(tmp_path / "cache", "key") is None
+    source.write_bytes(b"program")
+    cache.store(tmp_path / "cache", "key", {"program.pte": source}, {"x": 2})
+    assert cache.lookup(tmp_path / "cache", "key") is not None
+    (entry / "record.json").unlink()
+    assert cache.lookup(tmp_path / "cache", "key") is None
+
+
+def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XDG_CACHE_HOME is honoured when absolute, as its specification says."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache.default_folder() == Path("/somewhere/edge-experts/programs")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache.default_folder() == Path.home() / ".cache/edge-experts/programs"
+
+
+def test_a_failed_build_leaves_the_old_package_and_no_rubbish(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the last step fails, the folder still holds the package that was there, and nothing else."""
+    out = tmp_path / "target"
+    build("soft-old", out=out)
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise ExportError("disk full")
+
+    monkeypatch.setattr("export.package._sync", fail)
+    with pytest.raises(ExportError, match="disk full"):
+        build("soft-new", out=out)
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_second_build_replaces_the_package(build: Build, tmp_path: Path) -> None:
+    """The new package stands in the place of the old one, and nothing beside it."""
+    out = tmp_path / "target"
+    build("soft-old", out=out)
+    build("soft-new", out=out, labels=("p", "q", "r"))
+    assert Package.open(out).manifest.architecture.labels == ("p", "q", "r")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_folder_that_is_no_package_is_not_replaced(tmp_path: Path) -> None:
+    """Somebody's folder or file is refused; an empty folder is taken."""
+    (tmp_path / "mine").mkdir()
+    check_target(tmp_path / "mine")
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(ExportError, match="other things in it"):
+        check_target(tmp_path / "mine")
+    with pytest.raises(ExportError, match="is no folder"):
+        check_target(tmp_path / "mine" / "thesis.txt")
+
+
+def test_roberta_comes_in_by_the_table(build: Build, tmp_path: Path) -> None:
+    """Another family with other position numbers is exported and proved by the same mechanism."""
+    built = build("roberta", model=str(save_tiny(tmp_path / "tiny-roberta", "roberta")))
+    assert built.package.manifest.architecture.backbone.family == "roberta"
+    assert built.package.manifest.proof["gradient_error"] < 1e-4
+
+
+def test_a_wrong_program_is_not_proved(build: Build, tiny: Path, tmp_path: Path) -> None:
+    """A program whose gradients differ from eager PyTorch's is refused with the numbers."""
+    from export.proof import judge
+
+    built = build("soft")
+    model, method = _shapes(built)
+    info = backbone.find(str(tiny))
+    given = proof_inputs(model, method, info.vocabulary)
+    (ran,) = run_methods(built.package.path("program.pte"), [Run(method.name, tuple(given.values()), 0)], tmp_path)
+    adapted = built.package.manifest.architecture.adapted_layers
+    reference = Reference(backbone.load(info), info.family, adapted, model)
+    judge(given, ran, reference, model, method, int8=False)
+    other = {**given, "labels": given["labels"].roll(1, 0)}
+    with pytest.raises(ProofError, match=r"differ from eager PyTorch's by .* \(limit 1e-04\)"):
+        judge(other, ran, reference, model, method, int8=False)
+
+
+def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
+    """The runtime's refusal becomes one line."""
+    path = tmp_path / "program.pte"
+    path.write_bytes(b"no program at all, but long enough to be read as a header")
+    with pytest.raises(ProofError, match=r"the runtime cannot execute program\.pte"):
+        run_methods(path, [Run("forward", (torch.zeros(1),), 0)], tmp_path)
+
+
+def test_quantization_left_outside_is_refused() -> None:
+    """A graph in which a delegate did not take a product or a quantization never becomes a program."""
+    from export.lowering import _check
+
+    _check({"train": {"aten.embedding.default": 1}})
+    with pytest.raises(LoweringError, match=r"method train: aten\.mm\.default, quantized_decomposed"):
+        _check({"train": {"aten.mm.default": 2, "quantized_decomposed.choose_qparams.tensor": 1}})
+
+
+def test_loss_curve_over_50_steps_follows_eager(build: Build, tiny: Path) -> None:
+    """Fed with its own outputs, the program's loss falls as eager PyTorch's with torch.optim.AdamW, for 50 steps."""
+    from executorch.runtime import Runtime
+
+    built = build("soft")
+    model, method = _shapes(built)
+    info = backbone.find(str(tiny))
+    given = proof_inputs(model, method, info.vocabulary, seed=1)
+    eager = _eager_curve(Reference(backbone.load(info), info.family, (0, 1, 2), model), dict(given), 50)
+    runner = Runtime.get().load_program(str(built.package.path("program.pte"))).load_method(method.name)
+    assert runner is not None
+    names = [port.name for port in output_ports(model, method)]
+    state, curve = dict(given), []
+    for number in range(1, 51):
+        state["hyper"] = _hyper(number)
+        outputs = dict(zip(names, (tensor.clone() for tensor in runner.execute(list(state.values()))), strict=True))
+        curve.append(float(outputs["loss"][0]))
+        state.update({name: tensor for name, tensor in outputs.items() if name in state})
+    assert curve[-1] < 0.5 * curve[0]
+    np.testing.assert_allclose(curve, eager, rtol=2e-3, atol=1e-4)
+
+
+def _hyper(number: int) -> Tensor:
+    corrections = [1 / (1 - 0.9**number), 1 / (1 - 0.999**number)]
+    return torch.tensor([2e-3, 1e-3, 0.01, *corrections, 2e-3, 0.0, 0.0])
+
+
+def _eager_curve(reference: Reference, given: dict[str, Tensor], steps: int) -> list[float]:
+    parameters = {name: torch.nn.Parameter(given[name].clone()) for name in ("trained", "shared", "head")}
+    rates = {"trained": 2e-3, "shared": 2e-3, "head": 1e-3}
+    groups = [{"params": [parameters[name]], "lr": rate} for name, rate in rates.items()]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    curve = []
+    for _ in range(steps):
+        loss, gradients = reference_gradients(reference, {**given, **{n: p.data for n, p in parameters.items()}})
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name]
+        optimizer.step()
+        curve.append(float(loss))
+    return curve
+
+
+def test_manifest_is_plain_json(build: Build) -> None:
+    """Another language reads the manifest with its own JSON parser."""
+    text = (build("soft").package.folder / "manifest.json").read_text()
+    assert json.loads(text)["tiers"][0]["method"] == "train_m2_f1_s12_b4"

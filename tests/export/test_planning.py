@@ -1,0 +1,99 @@
+"""Predictions by hand, choices, and refusals with numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from export.errors import BudgetError
+from export.planning import Sizes, TierShape, Wish, choose, excesses, predict, round_bytes, storage_bytes
+from export.profiles import DeviceProfile, known, load_profile
+
+MINILM = Sizes(
+    width=384, depth=6, inner=1536, heads=12, vocabulary=30522, adapted=6, lowest=0, experts=8, rank=8, shared_rank=8,
+    labels=20, int8=True,
+)  # fmt: skip
+WISH = Wish(trained=None, hold_all=True, sequence=64, batch=16, fixed_batch=False)
+
+
+def test_bytes_of_a_round_are_the_blocks() -> None:
+    """P = 2*9*384+8 = 6920 and Ps = 17*384+8 = 6536 values; 6 layers, 4 trained slots, float32."""
+    up, down = round_bytes(MINILM, 4)
+    assert up == 4 * 6 * (4 * 6920 + 6536)
+    assert down == 4 * (6 * (8 * 6920 + 6536) + 20 * 385 + 384)
+
+
+def test_storage_counts_each_frozen_weight_for_both_directions() -> None:
+    """1,769,472 weights in a layer, 6 layers, twice, one byte each; the table has 384 bytes and a scale for a word."""
+    assert storage_bytes(MINILM) == 12 * 1_769_472 + 30522 * 388 + MINILM.bank_bytes + 1_200_000 + 700_000
+    top = replace(MINILM, lowest=4, adapted=2)
+    assert storage_bytes(MINILM) - storage_bytes(top) == 4 * 1_769_472 + MINILM.bank_bytes - top.bank_bytes
+
+
+def test_the_shipped_profiles_get_the_tiers_of_the_demo() -> None:
+    """Three sizes of device train 4, 2 and 8 experts at a time with the default backbone."""
+    chosen = {name: choose(MINILM, WISH, load_profile(name))[0] for name in known()}
+    assert {name: (tier.trained, tier.frozen) for name, tier in chosen.items()} == {
+        "pixel8": (4, 4),
+        "lowend-phone": (2, 6),
+        "raspberrypi5": (8, 0),
+        "linux-x86_64": (8, 0),
+    }
+    assert {tier.batch for tier in chosen.values()} == {16}
+
+
+def _with(profile: DeviceProfile, **budget: float) -> DeviceProfile:
+    return replace(profile, budget=replace(profile.budget, **budget))
+
+
+def test_half_the_memory_gives_a_smaller_batch() -> None:
+    """Slots come first: a tight memory budget halves the batch before it takes a slot away."""
+    profile = load_profile("pixel8")
+    tier, cost = choose(MINILM, WISH, _with(profile, memory_mib=230))
+    assert (tier.trained, tier.batch) == (4, 8)
+    assert cost.memory_mib <= 230
+
+
+def test_a_fixed_batch_is_refused_instead_of_made_smaller() -> None:
+    """What the user fixed stays; the refusal has the numbers of memory needed and there."""
+    wish = replace(WISH, trained=4, fixed_batch=True)
+    with pytest.raises(BudgetError, match=r"memory 2\d\d(\.\d)? of 100 MiB"):
+        choose(MINILM, wish, _with(load_profile("pixel8"), memory_mib=100))
+
+
+def test_nothing_fits_names_every_exceeded_budget() -> None:
+    """Storage, upload and time are named with both numbers, and what to do."""
+    tight = _with(load_profile("pixel8"), storage_mb=10, bytes_up=1000, round_seconds=0.01)
+    with pytest.raises(BudgetError) as caught:
+        choose(MINILM, WISH, tight)
+    text = str(caught.value)
+    assert "storage 36.5" in text
+    assert "of 10 MB" in text
+    assert "of 0.001 MB a round" in text
+    assert "of 0.01 s a round" in text
+    assert "lower --rank" in text
+
+
+@pytest.mark.parametrize(
+    "bigger",
+    [TierShape(4, 4, 64, 32), TierShape(4, 4, 128, 16), TierShape(8, 4, 64, 16)],
+    ids=["batch", "sequence", "slots"],
+)
+def test_more_work_costs_more(bigger: TierShape) -> None:
+    """Memory and time grow with batch, length and slots."""
+    profile = load_profile("pixel8")
+    small = predict(MINILM, TierShape(4, 4, 64, 16), profile)
+    large = predict(MINILM, bigger, profile)
+    assert large.memory_mib > small.memory_mib
+    assert large.step_ms > small.step_ms
+
+
+def test_float32_costs_more_than_int8() -> None:
+    """Without quantization the package is about four times larger and a step slower."""
+    profile = load_profile("linux-x86_64")
+    tier = TierShape(4, 4, 64, 16)
+    one, other = predict(MINILM, tier, profile), predict(replace(MINILM, int8=False), tier, profile)
+    assert other.storage_mb > 3 * one.storage_mb
+    assert other.step_ms > one.step_ms
+    assert excesses(other, load_profile("pixel8"))
