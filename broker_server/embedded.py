@@ -221,7 +221,8 @@ class EmbeddedBroker:
         try:
             port = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(START_S)
         except Exception as error:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._broker = None
+            self.stop()
             raise ListenError(_reason(error, self._host, self._port)) from error
         return Endpoint(self._host, port, GATEWAY_USER, self._password)
 

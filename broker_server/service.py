@@ -32,19 +32,31 @@ STORAGE_RETRY_S: Final = 5.0
 FLUSH_S: Final = 10.0
 
 
+class Stop:
+    """A wish to end; a plain flag, because a signal handler must take no lock."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self) -> None:
+        """Wish."""
+        self.asked = True
+
+
 class Service:
     """A gateway from start to stop; use as a context manager.
 
     Args:
         config: settings.
         events: told what happens; watchers may already listen.
+        stop: ends ``run`` soon after it was asked, whoever asks.
 
     Raises:
         PackageError, StateError, ListenError, EvaluationError: when it cannot start; nothing is left running.
     """
 
-    def __init__(self, config: GatewayConfig, events: Events) -> None:
-        self._config, self._events = config, events
+    def __init__(self, config: GatewayConfig, events: Events, stop: Stop | None = None) -> None:
+        self._config, self._events, self._stop = config, events, stop or Stop()
         self._queue: queue.Queue[LinkEvent | Evaluated] = queue.Queue(QUEUE_LENGTH)
         self._package = Package.open(config.package, part="gateway")
         self._broker: EmbeddedBroker | None = None
@@ -52,7 +64,7 @@ class Service:
         self._evaluator: Evaluator | None = None
         self._finished_at: float | None = None
         self._rest_until = -1.0
-        self._up = self._stopping = self._closed = False
+        self._up = self._closed = False
         self._evaluated = -1
         self._store = Store.open(config.state, self._package, time.time())
         try:
@@ -115,7 +127,7 @@ class Service:
                 event = self._queue.get(timeout=TICK_S)
             except queue.Empty:
                 event = None
-            if self._stopping:
+            if self._stop.asked:
                 return False
             now, wall = time.monotonic(), time.time()
             if event is not None:
@@ -125,10 +137,6 @@ class Service:
             if self._over(now):
                 self._tell_finished(wall)
                 return True
-
-    def stop(self) -> None:
-        """End ``run`` soon; may be called from a signal handler, so that it takes no lock."""
-        self._stopping = True
 
     def _post(self, event: LinkEvent | Evaluated) -> None:
         """Queue an event; a full queue makes the broker wait, unless the loop that empties it has ended."""

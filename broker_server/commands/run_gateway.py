@@ -16,7 +16,7 @@ from broker_server.commands import Subcommands, parser
 from broker_server.config import CODECS, load
 from broker_server.display import Lines, LiveTable
 from broker_server.events import Events, JsonLines
-from broker_server.service import Service
+from broker_server.service import Service, Stop
 
 EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
   broker_server run --package packages/pixel8 --rounds 20 --quorum 6
@@ -109,10 +109,11 @@ def main(args: argparse.Namespace) -> int:
     console = Console()
     display = LiveTable(console) if console.is_terminal and not args.json else Lines(sys.stdout)
     events.watch(_print_json if args.json else display)
+    stop = Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.ask())
     try:
-        with Service(config, events) as service:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: service.stop())
+        with Service(config, events, stop) as service:
             finished = service.run()
             if not finished:
                 events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)
