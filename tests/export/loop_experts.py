@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def gelu(x: Tensor) -> Tensor:
-    """x * Phi(x)."""
+    """X * Phi(x)."""
     return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
 

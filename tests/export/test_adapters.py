@@ -17,7 +17,7 @@ def _draw(*shape: int, seed: int = 0, spread: float = 0.5) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape))) * spread
 
 
-def _mix(
+def _mix(  # noqa: PLR0917 - what a layer has
     x: Tensor, trained: Tensor, frozen: Tensor | None, own: Tensor | None, scale: Tensor, top_k: int | None = None
 ) -> Mixture:
     share = torch.full((1, len(x)), 1 / len(x))
@@ -89,7 +89,7 @@ def test_topk_with_all_slots_chosen_is_a_plain_softmax_mixture() -> None:
 
 def test_one_chosen_expert_keeps_its_probability_so_that_the_router_learns() -> None:
     """With k = 1 the gate is the probability itself: renormalized it would be 1 and pass no gradient."""
-    logits = _draw(4, 3, seed=6).requires_grad_(True)
+    logits = _draw(4, 3, seed=6).requires_grad_()
     gate, _, probability = topk_gate(logits, torch.ones(3), 1)
     torch.testing.assert_close(gate.amax(1), probability.amax(1))
     (slope,) = torch.autograd.grad(gate.sum(), logits)
@@ -102,10 +102,10 @@ def test_gradients_equal_those_of_the_loop(
 ) -> None:
     """Hand-written backward rules against autograd through the loop: inputs, trained blocks, shared block."""
     scale, weights = torch.tensor([1.0, 1.6, 1.0, 0.7, 1.0]), _draw(TOKENS, WIDTH, seed=8)
-    leaves = [tensor.clone().requires_grad_(True) for tensor in (x, trained, own)]
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, trained, own)]
     out = _mix(leaves[0], leaves[1], frozen, leaves[2], scale, top_k).out
     found = torch.autograd.grad((out * weights).sum(), leaves)
-    again = [tensor.clone().requires_grad_(True) for tensor in (x, trained, own)]
+    again = [tensor.clone().requires_grad_() for tensor in (x, trained, own)]
     blocks = torch.cat([again[1], frozen])
     plain = soft(again[0], blocks, scale, RANK) if top_k is None else routed(again[0], blocks, scale, RANK, top_k)[0]
     wanted = torch.autograd.grad(((plain + shared(again[0], again[2], SHARED_RANK)) * weights).sum(), again)
@@ -124,7 +124,7 @@ def test_padding_counts_in_no_statistic(x: Tensor, trained: Tensor) -> None:
 
 
 def test_balance_loss_is_kl_of_the_target_and_a_penalty_on_logits() -> None:
-    """lambda * sum q log(q / P) + 1e-3 * mean logsumexp^2, with P the mean probability of the real tokens."""
+    """Lambda * sum q log(q / P) + 1e-3 * mean logsumexp^2, with P the mean probability of the real tokens."""
     x, router = _draw(4, WIDTH, seed=9, spread=1.0), _draw(3, WIDTH, seed=10)
     share = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
     target = torch.tensor([0.5, 0.3, 0.2])
@@ -140,7 +140,7 @@ def test_balance_gradient_is_the_formula_of_the_design() -> None:
     x, count = torch.eye(5), 5  # with one-hot tokens, router^T is the table of logits
     logits = _draw(5, 3, seed=11, spread=1.0)
     target, weight = torch.tensor([0.6, 0.3, 0.1]), 0.05
-    router = logits.T.clone().requires_grad_(True)
+    router = logits.T.clone().requires_grad_()
     share = torch.full((1, count), 1 / count)
     loss = balance_loss(x, router, torch.ones(3), share, Balance(target, torch.tensor([weight])))
     (found,) = torch.autograd.grad(loss.sum(), router)
@@ -154,7 +154,7 @@ def test_balance_gradient_is_the_formula_of_the_design() -> None:
 def test_balance_still_pulls_on_a_dead_expert() -> None:
     """At logit -10 the pull is lambda * q (here 0.125 for lambda 1): forward KL does not let an expert die."""
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -10.0]])
-    router = logits.T.clone().requires_grad_(True)
+    router = logits.T.clone().requires_grad_()
     target = torch.full((8,), 1 / 8)
     loss = balance_loss(torch.ones(1, 1), router, torch.ones(8), torch.ones(1, 1), Balance(target, torch.ones(1)))
     (found,) = torch.autograd.grad(loss.sum(), router)
@@ -163,7 +163,7 @@ def test_balance_still_pulls_on_a_dead_expert() -> None:
 
 def test_balance_is_nothing_with_one_occupied_slot() -> None:
     """One expert cannot be out of balance: no loss, and its router row gets no gradient."""
-    router = _draw(3, WIDTH, seed=12).requires_grad_(True)
+    router = _draw(3, WIDTH, seed=12).requires_grad_()
     scale, target = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 0.0, 0.0])
     share = torch.full((1, 4), 0.25)
     loss = balance_loss(_draw(4, WIDTH, seed=13), router, scale, share, Balance(target, torch.ones(1)))

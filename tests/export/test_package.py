@@ -1,4 +1,4 @@
-"""Packages made from a tiny backbone: what is in them, that they compute right, and that they are whole or not there."""
+"""Packages made from a tiny backbone: what is in them, that they compute right, that they are whole or not there."""
 
 from __future__ import annotations
 

@@ -77,10 +77,10 @@ def test_quantized_pattern_is_made_for_forward_and_backward_but_not_for_reductio
     weight = torch.randn(6, 4)
 
     def function(x: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-        leaf = x.detach().requires_grad_(True)
-        out = frozen_linear(leaf, weight, weight.t().contiguous(), None, False)
+        leaf = x.detach().requires_grad_()
+        out = frozen_linear(leaf, weight, weight.t().contiguous(), None, False)  # noqa: FBT003 - an operation has positional arguments only
         (slope,) = torch.autograd.grad((out * out).sum(), leaf)
-        return slope, frozen_linear(row, torch.ones(1, 4), torch.ones(4, 1), None, True)
+        return slope, frozen_linear(row, torch.ones(1, 4), torch.ones(4, 1), None, True)  # noqa: FBT003
 
     x = torch.randn(3, 4)
     module = make_fx(function)(x, x)

@@ -49,18 +49,40 @@ def made(tiny: Path, given: Step) -> Step:
 def test_ports_name_every_tensor_once_and_in_the_order_of_the_contract() -> None:
     """Names, order and shapes of a method's inputs and outputs are fixed for every runtime."""
     inputs = [port.name for port in input_ports(MODEL, TRAIN)]
-    assert (
-        inputs
-        == (
-            "trained frozen shared head mean trained_m1 trained_m2 shared_m1 shared_m2 head_m1 head_m2"
-            " gate_scale update_mask hyper ids mask labels"
-        ).split()
-    )
+    assert inputs == [
+        "trained",
+        "frozen",
+        "shared",
+        "head",
+        "mean",
+        "trained_m1",
+        "trained_m2",
+        "shared_m1",
+        "shared_m2",
+        "head_m1",
+        "head_m2",
+        "gate_scale",
+        "update_mask",
+        "hyper",
+        "ids",
+        "mask",
+        "labels",
+    ]
     outputs = [port.name for port in output_ports(MODEL, TRAIN)]
-    assert (
-        outputs
-        == ("loss logits usage trained shared head trained_m1 trained_m2 shared_m1 shared_m2 head_m1 head_m2").split()
-    )
+    assert outputs == [
+        "loss",
+        "logits",
+        "usage",
+        "trained",
+        "shared",
+        "head",
+        "trained_m1",
+        "trained_m2",
+        "shared_m1",
+        "shared_m2",
+        "head_m1",
+        "head_m2",
+    ]
     routed = ModelShape(2, 3, 32, 4, 0, 5, 2)
     names = [port.name for port in input_ports(routed, MethodShape("train", 3, 0, 12, 4))]
     assert "frozen" not in names

@@ -1,0 +1,219 @@
+"""The default package, MiniLM for a Pixel 8, on real text: the figures that the project promises for it.
+
+Axes: C labels, d width.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Package
+from export import backbone, cache
+from export.config import ExportConfig, read_labels
+from export.onnx_inference import probabilities
+from export.pipeline import build_package
+from export.proof import gradient_errors, proof_inputs, reference_gradients
+from export.reference import Reference
+from export.shapes import MethodShape, ModelShape, output_ports
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+DATA = Path(__file__).parents[2] / "benchmarks" / "demo" / "assistant.csv"
+TRAIN = MethodShape("train", 4, 4, 64, 16)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Return what `python -m export.build --device pixel8` makes (through the user's cache, as the command does)."""
+    out = tmp_path_factory.mktemp("minilm") / "pixel8"
+    config = ExportConfig("pixel8", None, read_labels(None, None), out, cache_dir=cache.default_folder())
+    return build_package(config, lambda _: None).package
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    """Return the demo's utterances."""
+    with DATA.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(package: Package) -> Tokenizer:
+    """Return the package's tokenizer, padding to the program's length."""
+    from tokenizers import Tokenizer
+
+    made = Tokenizer.from_file(str(package.path("tokenizer.json")))
+    made.enable_truncation(64)
+    made.enable_padding(length=64)
+    return made
+
+
+@pytest.fixture(scope="module")
+def program(package: Package) -> Any:
+    """Return the program, opened by ExecuTorch's own Python runtime."""
+    from executorch.runtime import Runtime
+
+    return Runtime.get().load_program(str(package.path("program.pte")))
+
+
+def _model(package: Package) -> ModelShape:
+    return ModelShape(6, 8, 384, 8, 8, len(package.manifest.architecture.labels), None)
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    found = tokenizer.encode_batch(list(texts))
+    return torch.tensor([one.ids for one in found]), torch.tensor([one.attention_mask for one in found]).float()
+
+
+@pytest.fixture(scope="module")
+def real_inputs(package: Package, rows: list[dict[str, str]], tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """Return a training step's inputs: 16 real texts and their labels, a bank in a general position."""
+    labels = package.manifest.architecture.labels
+    given = proof_inputs(_model(package), TRAIN, 30522)
+    chosen = rows[:: len(rows) // 16][:16]
+    given["ids"], given["mask"] = _encode(tokenizer, [row["text"] for row in chosen])
+    given["labels"] = torch.eye(len(labels))[[labels.index(row["label"]) for row in chosen]]
+    return given
+
+
+def _reference(package: Package) -> Reference:
+    info = backbone.find(None)
+    return Reference(backbone.load(info), info.family, tuple(range(6)), _model(package))
+
+
+def _step(method: Any, given: dict[str, Tensor], package: Package) -> dict[str, Tensor]:
+    outputs = method.execute(list(given.values()))
+    names = [port.name for port in output_ports(_model(package), TRAIN)]
+    return dict(zip(names, (tensor.clone() for tensor in outputs), strict=True))
+
+
+def test_default_package_has_four_trained_and_four_frozen_slots(package: Package) -> None:
+    """The command without options makes the tier that the other parts build on, within its budget."""
+    manifest = package.manifest
+    assert list(manifest.methods) == [TRAIN.name, "predict_s64"]
+    assert manifest.quantize == "int8"
+    assert manifest.tiers[0].measured.storage_mb < 40
+    assert manifest.tiers[0].measured.memory_mib < manifest.profile["budget"]["memory_mib"]
+
+
+def test_prediction_of_memory_and_storage_is_near_the_measurement(package: Package) -> None:
+    """The planner's stated model is within a quarter of what was measured, and not below it for memory."""
+    tier = package.manifest.tiers[0]
+    assert 0.95 < tier.predicted.memory_mib / tier.measured.memory_mib < 1.3
+    assert 0.95 < tier.predicted.storage_mb / tier.measured.storage_mb < 1.1
+
+
+def test_int8_gradients_of_real_text_are_within_15_percent(
+    package: Package, program: Any, real_inputs: dict[str, Tensor]
+) -> None:
+    """Each gradient tensor (down, router, biases, up; shared; head), taken over all layers, against eager fp32."""
+    made = _step(program.load_method(TRAIN.name), real_inputs, package)
+    loss, wanted = reference_gradients(_reference(package), real_inputs)
+    found = {block: made[f"{block}_m1"] / 0.1 for block in wanted}
+    errors = gradient_errors(found, wanted, _model(package))
+    assert len(errors) == 11
+    assert max(errors.values()) <= 0.15, errors
+    assert float((made["loss"][0] - loss).abs() / loss) < 0.03
+
+
+def test_loss_curve_over_50_steps_follows_eager(package: Package, program: Any, real_inputs: dict[str, Tensor]) -> None:
+    """From the initial bank, 50 int8 steps on one batch fall as eager fp32 with torch.optim.AdamW does."""
+    bank = Bank.read(package.path("bank.safetensors"), package.manifest.architecture.bank_shape)
+    start = {**real_inputs, "head": torch.from_numpy(bank.head), "shared": torch.from_numpy(bank.shared)}
+    start["trained"], start["frozen"] = (half.contiguous() for half in torch.from_numpy(bank.experts).split(4, dim=1))
+    start["mean"] = torch.zeros(384)
+    eager = list(_eager_curve(_reference(package), start))
+    method = program.load_method(TRAIN.name)
+    state, curve = dict(start), []
+    for number in range(1, 51):
+        state["hyper"] = _hyper(number)
+        made = _step(method, state, package)
+        curve.append(float(made["loss"][0]))
+        state.update({name: tensor for name, tensor in made.items() if name in state})
+    assert eager[-1] < 0.5 * eager[0]
+    assert np.abs(np.array(curve) - np.array(eager)).max() < 0.1 * eager[0]
+    assert np.corrcoef(curve, eager)[0, 1] > 0.995
+
+
+RATES = {"trained": 1e-3, "head": 1e-3, "shared": 1e-3}
+
+
+def _hyper(number: int) -> Tensor:
+    return torch.tensor([1e-3, 1e-3, 0.01, 1 / (1 - 0.9**number), 1 / (1 - 0.999**number), 1e-3, 0.0, 0.0])
+
+
+def _eager_curve(reference: Reference, given: dict[str, Tensor]) -> Iterator[float]:
+    parameters = {name: torch.nn.Parameter(given[name].clone()) for name in RATES}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3, weight_decay=0.01)
+    for _ in range(50):
+        loss, gradients = reference_gradients(reference, {**given, **{n: p.data for n, p in parameters.items()}})
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name]
+        optimizer.step()
+        yield float(loss)
+
+
+def test_onnx_and_the_program_label_1000_texts_alike(
+    package: Package, program: Any, rows: list[dict[str, str]], tokenizer: Tokenizer
+) -> None:
+    """With a head of class means and experts that do something, both give the same label to 99 % of 1,000 texts."""
+    labels = package.manifest.architecture.labels
+    rows = rows[:1000]
+    assert len(rows) == 1000
+    ids, mask = _encode(tokenizer, [row["text"] for row in rows])
+    wanted = np.array([labels.index(row["label"]) for row in rows])
+    shape = package.manifest.architecture.bank_shape
+    predict = program.load_method("predict_s64")
+    features = _predict(predict, Bank.zeros(shape), ids, mask)[1]
+    bank = _trained_like(package, features, wanted)
+    found = _predict(predict, bank, ids, mask)[0].argmax(1)
+    onnx = package.path("gateway/model.onnx")
+    gateway = np.concatenate(
+        [
+            probabilities(onnx, bank, *_cut(ids[place : place + 50], mask[place : place + 50]))
+            for place in range(0, 1000, 50)
+        ]
+    ).argmax(1)
+    assert (found == gateway).mean() >= 0.99
+    assert (found == wanted).mean() > 0.7  # it classifies: the agreement is not that of a constant
+
+
+def _trained_like(package: Package, features: np.ndarray, wanted: np.ndarray) -> Bank:
+    """Return the initial bank with small up-projections, and the head of class means of the frozen features."""
+    shape = package.manifest.architecture.bank_shape
+    start = Bank.read(package.path("bank.safetensors"), shape)
+    draw = np.random.default_rng(0)
+    experts = start.experts.copy()
+    experts[:, :, -9 * 384 :] = (0.01 * draw.standard_normal(experts[:, :, -9 * 384 :].shape)).astype(np.float32)
+    mean = features.mean(0)
+    classes = np.stack([(features[wanted == label] - mean).mean(0) for label in range(shape.labels)])
+    classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+    head = np.concatenate([classes.reshape(-1), np.zeros(shape.labels)]).astype(np.float32)
+    return Bank(shape, experts, start.shared, head, mean.astype(np.float32))
+
+
+def _predict(method: Any, bank: Bank, ids: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities [N, C] and features [N, d], text by text as a device does."""
+    fixed = [torch.from_numpy(array.copy()) for array in (bank.experts, bank.shared, bank.head, bank.mean)]
+    fixed.append(torch.ones(6, 8))
+    found = []
+    for place in range(len(ids)):
+        outputs = method.execute([*fixed, ids[place : place + 1], mask[place : place + 1]])
+        found.append((outputs[0].numpy().copy(), outputs[1].numpy().copy()))
+    return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
+
+
+def _cut(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Drop the columns that are padding in every text: the gateway takes any length."""
+    length = int(mask.sum(1).max())
+    return ids[:, :length], mask[:, :length]
