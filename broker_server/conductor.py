@@ -100,6 +100,13 @@ class Conductor:
     def resume(self, now: float) -> None:
         """Take up what the ledger says was going on."""
         rounds = self._store.ledger.rounds()
+        for past in rounds:
+            if self.age(past.base_version) <= self._config.round.max_staleness:
+                answered = {row.device for row in self._store.ledger.deltas(past.round)}
+                for device in self._store.ledger.plans(past.round):
+                    self._outstanding.pop(device, None)
+                    if device not in answered:
+                        self._outstanding[device] = past.base_version
         if rounds:
             last = rounds[-1]
             self.round = last.round
@@ -109,7 +116,6 @@ class Conductor:
                 self._answered = {row.device for row in self._store.ledger.deltas(last.round)}
                 self._extensions = last.extensions
                 self._opened_at, self._deadline_at = now, now + self._config.round.deadline_s
-                self._outstanding = dict.fromkeys(self.plans, last.base_version)
                 self._events.tell(
                     "resumed", round=self.round, planned=sorted(self.plans), accepted=sorted(self._answered)
                 )
@@ -120,9 +126,11 @@ class Conductor:
         """Publish everything that is retained; after a start, and when the broker was away."""
         self._send.publish(Topic.VERSION, "", [self.row.payload])
         for device in sorted(row["device"] for row in self._store.ledger.devices()):
-            answered = device in self._answered or self.state is not State.OPEN
-            payload = b"" if answered else self.plans.get(device, b"")
-            self._send.publish(Topic.PLAN, device, [payload])
+            if self.state is State.OPEN and device in self.plans and device not in self._answered:
+                self._send.publish(Topic.PLAN, device, [self.plans[device]])
+            elif self.state is State.FINISHED or device not in self._outstanding:
+                # What an external broker still holds is done or too old; a late delta may yet come for the others.
+                self._send.publish(Topic.PLAN, device, [b""])
         self.publish_state()
 
     def publish_state(self) -> None:

@@ -110,8 +110,7 @@ def main(args: argparse.Namespace) -> int:
     display = LiveTable(console) if console.is_terminal and not args.json else Lines(sys.stdout)
     events.watch(_print_json if args.json else display)
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.ask())
+    before = {number: signal.signal(number, lambda *_: stop.ask()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with Service(config, events, stop) as service:
             finished = service.run()
@@ -119,6 +118,8 @@ def main(args: argparse.Namespace) -> int:
                 events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)
     finally:
         display.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 

@@ -489,3 +489,21 @@ def test_device_without_room_for_an_expert_is_told_of(tmp_path: Path, package: A
     gateway.tick()
     assert gateway.conductor.state is State.GATHERING
     assert kinds(gateway)[-1] == "waiting"
+
+
+def test_restart_leaves_a_late_device_its_plan(tmp_path: Path, package: Any) -> None:
+    """A plan whose delta would still count is not taken back; one that was answered is."""
+    rules = Rules(quorum=1, settle_s=0, deadline_s=10, max_staleness=1)
+    gateway = Gateway(tmp_path / "state", package, rounds=0, round=rules)
+    gateway.hello("a", "b")
+    gateway.tick()
+    late, late_bytes = gateway.plan("b")
+    gateway.train("a")
+    gateway.now += 10
+    gateway.tick()
+    gateway.close()
+    again = Gateway(tmp_path / "state", package, rounds=0, round=rules)
+    again.conductor.announce()
+    assert [(name, payload) for topic, name, payload in again.out.sent if topic is Topic.PLAN] == [("a", b"")]
+    again.hello("b")
+    assert send_body(again, "b", pb.DELTA, encode(tiny.delta(late, late_bytes))).code == pb.ACCEPTED

@@ -254,9 +254,7 @@ def whole(tmp_path: Path, package: Any) -> bytes:
 
 
 def test_killed_gateway_goes_on(tmp_path: Path, package: Any, whole: bytes) -> None:
-    """Kill -9 with the round open and one delta accepted: the same round, no delta lost or counted twice, the same
-    version as without the kill.
-    """
+    """Kill -9 in an open round: the same plans, no delta lost or twice, the versions of an unharmed run."""
     first = Process(tmp_path, "--rounds", "2")
     port = first.url.rsplit(":", 1)[1]
     slots = {"a": 1, "b": 2, "c": 4}

@@ -1,0 +1,256 @@
+"""The command line as people and scripts meet it: output, exit codes, one line for each error."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from tiny_gateway import Gateway
+
+from broker_server.cli import run
+from broker_server.store import Store
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.chunks import split
+from edge_runtime.wire.messages import encode
+from edge_runtime.wire.topics import Topic
+
+HELD_OUT = "text,label\nrose rose leaf,red\nleaf,green\nsky,blue\nstone,blue\n"
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Path:
+    """Return a state directory after a round of two devices with class statistics; a second round is open."""
+    package = tiny.make_package(tmp_path / "package")
+    gateway = Gateway(tmp_path / "state", package)
+    gateway.hello("a", "b")
+    for device, words, labels in (("a", ["rose", "leaf"], [0, 1]), ("b", ["sky"], [2])):
+        body = encode(tiny.statistics(package, device, words, labels))
+        for chunk in split(body, pb.STATISTICS):
+            gateway.send(Topic.STATISTICS, device, chunk)
+    gateway.tick()
+    gateway.train("a", value=0.0)
+    gateway.train("b", value=0.0)
+    gateway.tick()
+    gateway.tick()
+    gateway.train("a", value=0.0)
+    gateway.reception.write_traffic(5.0)
+    gateway.close()
+    (tmp_path / "held.csv").write_text(HELD_OUT)
+    return tmp_path / "state"
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """Run a command that works; return what it printed."""
+    code = run([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert (code, captured.err) == (0, "")
+    return captured.out
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+    """Run a command with --json; return the value it printed on its one line."""
+    text = output(capsys, *arguments, "--json")
+    assert text.count("\n") == 1
+    return json.loads(text)
+
+
+def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | Path) -> str:
+    """Run a command that fails with this code; return its one line."""
+    assert run([str(argument) for argument in arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("broker_server: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["status"], ["devices"], ["versions"], ["export"], ["evaluate"]])
+def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command shows how it is used."""
+    with pytest.raises(SystemExit) as caught:
+        run([*command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert f"broker_server {' '.join(command)}".strip() in text.split("examples:")[1]
+
+
+def test_no_command_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, as argparse has it."""
+    with pytest.raises(SystemExit) as caught:
+        run([])
+    assert caught.value.code == 2
+    capsys.readouterr()
+
+
+def test_status(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the round stands, for people and for machines."""
+    tree = answer(capsys, "status", "--state", played)
+    assert (tree["version"], tree["round"], tree["round_open"], tree["running"]) == (2, 2, True, False)
+    assert (tree["planned"], tree["answered"]) == (["a", "b"], ["a"])
+    assert tree["bytes_up"] > 0
+    text = output(capsys, "status", "--state", played)
+    assert "round      2 open, 1 of 2 deltas; waits for b" in text
+    assert "not running" in text
+
+
+def test_status_while_a_gateway_runs(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lock tells that it runs; reading needs no lock."""
+    package = tiny.make_package(tmp_path / "again")
+    gateway = Gateway(played, package)
+    gateway.hello("a")
+    tree = answer(capsys, "status", "--state", played)
+    assert (tree["running"], tree["devices_here"], tree["devices"]) == (True, 1, 2)
+    assert {row["device"]: row["state"] for row in answer(capsys, "devices", "--state", played)} == {
+        "a": "here",
+        "b": "away",
+    }
+    gateway.close()
+
+
+def test_devices(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What each can do and did: two slots in two layers and two shared experts trained."""
+    rows = answer(capsys, "devices", "--state", played)
+    assert [row["device"] for row in rows] == ["a", "b"]
+    assert rows[0]["blocks_trained"] == 6
+    assert rows[0]["class_statistics"]
+    text = output(capsys, "devices", "--state", played)
+    assert text.splitlines()[0].split("\t")[0] == "device"
+    assert len(text.splitlines()) == 3
+
+
+def test_revoke_and_restore(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A device is removed and taken back; an unknown one is named with those there are."""
+    output(capsys, "devices", "--state", played, "--revoke", "a")
+    assert answer(capsys, "devices", "--state", played)[0]["state"] == "revoked"
+    output(capsys, "devices", "--state", played, "--restore", "a")
+    assert answer(capsys, "devices", "--state", played)[0]["state"] == "away"
+    assert "no device 'zed'" in complaint(capsys, 2, "devices", "--state", played, "--revoke", "zed")
+
+
+def test_versions(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lineage: initial bank, head, merge; each with its parent."""
+    rows = answer(capsys, "versions", "--state", played)
+    assert [(row["version"], row["parent"], row["reason"]) for row in rows] == [
+        (0, None, "initial"),
+        (1, 0, "head"),
+        (2, 1, "merge"),
+    ]
+    assert rows[2]["contributors"] == 2
+    assert len(output(capsys, "versions", "--state", played).splitlines()) == 4
+
+
+def test_export(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bank file has the version's digest; the newest version is the default."""
+    about = answer(capsys, "export", "--state", played, "--version", "1", "--out", tmp_path / "v1")
+    assert json.loads((tmp_path / "v1/version.json").read_text())["version"] == 1
+    bank = Bank.read(tmp_path / "v1/bank.safetensors", tiny.SHAPE)
+    assert bank.digest().hex() == about["digest"]
+    output(capsys, "export", "--state", played, "--out", tmp_path / "newest")
+    assert json.loads((tmp_path / "newest/version.json").read_text())["version"] == 2
+    error = complaint(capsys, 1, "export", "--state", played, "--version", "9", "--out", tmp_path / "v9")
+    assert "no version 9; there are: 0, 1, 2" in error
+
+
+def test_export_of_a_damaged_version(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is written from a block that is not what its digest says."""
+    store = Store.look(played)
+    _, bank = store.lineage.load(2)
+    store.close()
+    block = max((played / "blobs").glob("*/*"), key=lambda path: path.stat().st_size)
+    block.write_bytes(np.zeros(block.stat().st_size, np.uint8).tobytes())
+    assert "was changed" in complaint(capsys, 1, "export", "--state", played, "--out", tmp_path / "out")
+    assert bank is not None
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With class means three of four texts are right: nobody showed a stone, and its feature is as near to no class."""
+    rows = answer(capsys, "evaluate", "--state", played, "--data", tmp_path / "held.csv", "--version", "all")
+    assert [row["version"] for row in rows] == [0, 1, 2]
+    assert rows[1]["accuracy"] == rows[2]["accuracy"] >= 0.75
+    newest = answer(capsys, "evaluate", "--state", played, "--data", tmp_path / "held.csv")
+    assert [row["version"] for row in newest] == [2]
+    text = output(capsys, "evaluate", "--state", played, "--data", tmp_path / "held.csv", "--version", "1")
+    assert text.startswith("version   1  head     accuracy")
+
+
+def test_evaluate_errors(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns, labels, emptiness, versions, other federations: each named."""
+    common = ("evaluate", "--state", played, "--data")
+    (tmp_path / "columns.csv").write_text("words,intent\nrose,red\n")
+    assert "no column text and label; its columns: words, intent" in complaint(
+        capsys, 1, *common, tmp_path / "columns.csv"
+    )
+    (tmp_path / "labels.csv").write_text("text,label\nrose,purple\n")
+    error = complaint(capsys, 1, *common, tmp_path / "labels.csv")
+    assert "1 labels that the package does not have (purple)" in error
+    assert "it has 3: red, green, blue" in error
+    (tmp_path / "empty.csv").write_text("text,label\n")
+    assert "holds no examples" in complaint(capsys, 1, *common, tmp_path / "empty.csv")
+    assert "cannot read" in complaint(capsys, 1, *common, tmp_path / "none.csv")
+    for version in ("9", "-1", "new"):
+        error = complaint(capsys, 2, *common, tmp_path / "held.csv", f"--version={version}")
+        assert "there are 0 to 2, or say all" in error
+    tiny.make_package(tmp_path / "other", gate="topk")
+    error = complaint(capsys, 2, *common, tmp_path / "held.csv", "--package", tmp_path / "other")
+    assert "another federation" in error
+
+
+@pytest.mark.parametrize("command", [["status"], ["devices"], ["versions"], ["export", "--out", "x"]])
+def test_no_state(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is missing and how to make it."""
+    error = complaint(capsys, 1, *command, "--state", tmp_path / "none")
+    assert "no gateway state" in error
+    assert "broker_server run" in error
+
+
+def test_run_without_a_package(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    """None below packages/: how to make one. Two: which there are."""
+    monkeypatch.chdir(tmp_path)
+    assert "python -m export.build --device pixel8" in complaint(capsys, 2, "run")
+    tiny.make_package(tmp_path / "packages/one")
+    tiny.make_package(tmp_path / "packages/two")
+    assert "packages/one, packages/two" in complaint(capsys, 2, "run")
+
+
+def test_run_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No package there, plaintext to the world, port in use: one line each, exit 1 or 2, nothing left running."""
+    tiny.make_package(tmp_path / "package")
+    common = ("run", "--package", tmp_path / "package", "--state", tmp_path / "state")
+    assert "no device package" in complaint(capsys, 1, "run", "--package", tmp_path / "none")
+    assert "--allow-plaintext" in complaint(capsys, 2, *common, "--host", "0.0.0.0")  # noqa: S104 - it is refused
+    assert "quorum 0" in complaint(capsys, 2, *common, "--quorum", "0")
+    error = complaint(capsys, 2, *common, "--broker", "mqtt://broker.example")
+    assert "not encrypted" in error
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        error = complaint(capsys, 1, *common, "--port", str(port))
+    assert f"port {port} on 127.0.0.1 is in use" in error
+    Store.open(tmp_path / "state", tiny.Package.open(tmp_path / "package", part="gateway"), 0.0).close()
+
+
+def test_run_that_has_nothing_left_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All planned rounds are done: it says so and ends with 0, as text and as JSON."""
+    package = tiny.make_package(tmp_path / "package")
+    gateway = Gateway(tmp_path / "state", package, rounds=1)
+    gateway.hello("a", "b")
+    gateway.tick()
+    gateway.train("a")
+    gateway.train("b")
+    gateway.tick()
+    gateway.close()
+    common = ["run", "--package", tmp_path / "package", "--state", tmp_path / "state", "--rounds", "1", "--port", "0"]
+    text = output(capsys, *common, "--events", tmp_path / "events.jsonl")
+    assert "finished after round 1: version 1" in text
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["listening", "up", "finished"]
+    lines = output(capsys, *common, "--json").splitlines()
+    assert json.loads(lines[-1])["event"] == "finished"

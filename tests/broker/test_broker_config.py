@@ -1,0 +1,131 @@
+"""Settings: TOML under the command line, every key checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_server.config import GatewayConfig, Listen, Train, load
+from broker_server.errors import UsageError
+from broker_server.mqtt import Target, parse_url
+from broker_server.round import Rules
+
+FULL = """
+package = "packages/pixel8"
+rounds = 20
+keep_serving = true
+[listen]
+port = 1884
+[round]
+quorum = 6
+deadline_s = 90
+[train]
+learning_rate = 0.002
+codec = "int8"
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    """Write a configuration."""
+    (tmp_path / "gateway.toml").write_text(text)
+    return tmp_path / "gateway.toml"
+
+
+def test_file_and_command_line(tmp_path: Path) -> None:
+    """The command line goes before the file, the file before defaults; whole numbers are numbers."""
+    config = load(write(tmp_path, FULL), {"round.quorum": 2, "rounds": None, "train.steps": 5})
+    assert config.package == Path("packages/pixel8")
+    assert (config.rounds, config.round.quorum, config.round.deadline_s) == (20, 2, 90.0)
+    assert (config.listen.port, config.listen.host, config.train.steps) == (1884, "127.0.0.1", 5)
+    assert config.keep_serving
+
+
+def test_command_line_alone() -> None:
+    """No file is needed."""
+    assert load(None, {"package": Path("p")}) == GatewayConfig(Path("p"))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("rounds = 1.5\npackage='p'", "rounds is 1.5, expected int"),
+        ("rounds = true\npackage='p'", "rounds is True, expected int"),
+        ("quorum = 3\npackage='p'", "unknown keys quorum; known: package"),
+        ("round = 3\npackage='p'", "expected a table"),
+        ("[round]\nquorom = 3", "unknown keys quorom; known: quorum"),
+        ("package = 3", "package is 3, expected Path"),
+        ("rounds =", "is not TOML"),
+    ],
+)
+def test_bad_file(tmp_path: Path, text: str, error: str) -> None:
+    """The key, what came, what was expected."""
+    with pytest.raises(UsageError, match=error):
+        load(write(tmp_path, text), {"package": None if "package" in text else Path("p")})
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """It is named."""
+    with pytest.raises(UsageError, match=r"cannot read configuration .*none\.toml"):
+        load(tmp_path / "none.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"federation": "a/b"}, "federation"),
+        ({"round": Rules(quorum=0)}, "quorum 0"),
+        ({"round": Rules(deadline_s=0)}, "deadline 0"),
+        ({"round": Rules(settle_s=-1)}, "negative"),
+        ({"round": Rules(max_staleness=-1)}, "max_staleness -1"),
+        ({"rounds": -1}, "rounds -1"),
+        ({"listen": Listen(port=70000)}, "port 70000"),
+        ({"listen": Listen(host="192.168.1.5")}, "--allow-plaintext"),
+        ({"listen": Listen(host="myhost")}, "--allow-plaintext"),
+        ({"train": Train(steps=0)}, "0 steps"),
+        ({"train": Train(learning_rate=0)}, "learning rate 0"),
+        ({"train": Train(head_share=2)}, "head_share 2"),
+        ({"train": Train(codec="int4")}, "codec 'int4', expected one of auto, float32, int8"),
+    ],
+)
+def test_impossible_settings(fields: dict[str, Any], error: str) -> None:
+    """Refused before anything starts."""
+    with pytest.raises(UsageError, match=error):
+        GatewayConfig(Path("p"), **fields)
+
+
+def test_plaintext_by_leave() -> None:
+    """Said on purpose, other machines are served; loopback needs no leave."""
+    assert GatewayConfig(Path("p"), listen=Listen(host="0.0.0.0", allow_plaintext=True))  # noqa: S104 - on purpose
+    for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9"):
+        assert GatewayConfig(Path("p"), listen=Listen(host=host))
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("mqtt://localhost", Target("localhost", 1883)),
+        ("mqtt://127.0.0.1:1884", Target("127.0.0.1", 1884)),
+        ("mqtts://gw:p%40ss@broker.example", Target("broker.example", 8883, tls=True, user="gw", password="p@ss")),  # noqa: S106
+    ],
+)
+def test_urls(url: str, target: Target) -> None:
+    """Default ports, credentials with escapes; the text form tells no secret."""
+    assert parse_url(url) == target
+    assert "p@ss" not in str(target)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:1883", "http://x", "mqtt://", "mqtt://x:port", "mqtt://localhost/path", "mqtt://far.example"]
+)
+def test_bad_urls(url: str) -> None:
+    """What is expected is said."""
+    with pytest.raises(UsageError, match="mqtt"):
+        parse_url(url)
+
+
+def test_missing_authority(tmp_path: Path) -> None:
+    """A certificate file that is not there."""
+    with pytest.raises(UsageError, match="no certificate file"):
+        parse_url("mqtts://broker.example", tmp_path / "ca.pem")

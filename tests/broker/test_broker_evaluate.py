@@ -1,0 +1,75 @@
+"""Evaluation through ONNX Runtime against arithmetic done apart from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from broker_server.errors import EvaluationError
+from broker_server.evaluate import Examples, Figures, Model, measure, read_examples
+from broker_server.evaluator import Evaluated, Evaluator
+
+TEXTS = ("rose", "rose leaf", "sky sky rose stone", "leaf leaf leaf")
+
+
+def test_probabilities_are_the_models(tmp_path: Path) -> None:
+    """softmax(20 W (f - mean) + b) with features computed by hand; texts of several lengths come back in order."""
+    model = Model(tiny.make_package(tmp_path))
+    bank = tiny.bank(3)
+    tokens = model.encode(Examples("x", TEXTS, (0, 0, 0, 0)))
+    found = model.probabilities(bank, tokens)
+    weight, bias = bank.head[:12].reshape(3, 4), bank.head[12:]
+    logits = 20 * (tiny.features(list(TEXTS)) - bank.mean) @ weight.T + bias
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_long_texts_are_cut_as_on_devices(tmp_path: Path) -> None:
+    """The predict method takes 8 tokens."""
+    model = Model(tiny.make_package(tmp_path))
+    assert [len(ids) for ids in model.encode(Examples("x", ("rose " * 20, "sky"), (0, 0)))] == [8, 1]
+
+
+def test_figures() -> None:
+    """Four texts of two labels, three right: accuracy 3/4; F1 of label 0: 2*2/(2*2+1) = .8, of label 1: 2/(2+1)."""
+    probabilities = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.6, 0.4, 0], [0.1, 0.9, 0]], np.float32)
+    figures = measure(probabilities, (0, 0, 1, 1))
+    assert figures == Figures(0.75, pytest.approx((0.8 + 2 / 3) / 2), 4)
+
+
+def test_limit_spreads_over_the_file(tmp_path: Path) -> None:
+    """Two of four rows: the first and the third; the name tells."""
+    package = tiny.make_package(tmp_path / "package")
+    (tmp_path / "data.csv").write_text("label,text\nred,1\nred,2\ngreen,3\nblue,4\n")
+    examples = read_examples(tmp_path / "data.csv", package.manifest, limit=2)
+    assert (examples.texts, examples.labels) == (("1", "3"), (0, 1))
+    assert examples.name.endswith("[2]")
+    assert len(read_examples(tmp_path / "data.csv", package.manifest).texts) == 4
+
+
+def test_broken_model_is_told(tmp_path: Path) -> None:
+    """Its digest was right when it was opened."""
+    package = tiny.make_package(tmp_path)
+    (tmp_path / "gateway/model.onnx").write_bytes(b"no model")
+    with pytest.raises(EvaluationError, match="no usable gateway model"):
+        Model(package)
+
+
+def test_background_evaluator_goes_on_after_a_failure(tmp_path: Path) -> None:
+    """A bank of another shape cannot be measured; the next one can."""
+    package = tiny.make_package(tmp_path / "package")
+    (tmp_path / "data.csv").write_text("text,label\nrose,red\n")
+    results: list[Evaluated] = []
+    evaluator = Evaluator(package, tmp_path / "data.csv", results.append)
+    good = tiny.bank()
+    evaluator.submit(1, None)  # type: ignore[arg-type]
+    evaluator.submit(2, good)
+    evaluator.stop()
+    evaluator._thread.join(30)
+    assert [(result.version, result.figures is None, bool(result.failure)) for result in results] == [
+        (1, True, True),
+        (2, False, False),
+    ]
