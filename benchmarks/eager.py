@@ -94,6 +94,6 @@ def stepper(model: Classifier, batch: tuple[Tensor, Tensor, Tensor], rate: float
         loss = functional.cross_entropy(model(ids, mask), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step

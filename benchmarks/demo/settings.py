@@ -30,7 +30,7 @@ class Settings:
         rounds: federated rounds.
         steps: optimizer steps of a device in a round.
         rate: learning rate of the first round.
-        pooled_steps: of the centralized bound; 0: four times a device's steps in all rounds.
+        pooled_steps: of the centralized bound; 0: as many as all devices make together.
         alpha: of the Dirichlet split; ignored for data with users.
         seq_len: tokens of a text; longer ones are cut.
         batch_size: texts in a step.
@@ -77,7 +77,13 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument("--rounds", type=int, default=8, metavar="N", help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of a device in a round (%(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, metavar="LR", help="first learning rate (%(default)s)")
-    parser.add_argument("--pooled-steps", type=int, default=0, metavar="N", help="of the bound (4 x rounds x steps)")
+    parser.add_argument(
+        "--pooled-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the bound (default: as many as all devices together)",
+    )
     parser.add_argument("--alpha", type=float, default=0.3, help="Dirichlet skew without users (%(default)s)")
     parser.add_argument("--seq-len", type=int, default=32, metavar="TOKENS", help="(%(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="TEXTS", help="(%(default)s)")
@@ -121,7 +127,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         rounds=found.rounds,
         steps=found.steps,
         rate=found.rate,
-        pooled_steps=found.pooled_steps or 4 * found.rounds * found.steps,
+        pooled_steps=found.pooled_steps or found.devices * found.rounds * found.steps,
         alpha=found.alpha,
         seq_len=found.seq_len,
         batch_size=found.batch_size,
