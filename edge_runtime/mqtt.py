@@ -32,7 +32,7 @@ FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 60.0
 STEADY_S: Final = 10.0
 """A connection that held so long was a good one: the next try comes soon again."""
-SHORT_CONNECTIONS: Final = 3
+SHORT_CONNECTIONS: Final = 5
 """So many that ended at once in a row look like two clients with one name, each of which ends the other's."""
 _CONNECT_S: Final = 10.0
 _LEAVE_S: Final = 5.0
@@ -191,15 +191,16 @@ class MqttLink:
     # --- connecting ------------------------------------------------------------------------------------------
 
     def _supervise(self) -> None:
-        tries, told = 0, False
+        tries, short, told = 0, 0, False
         while not self._stopping.is_set():
             began = time.monotonic()
             made = self._connection()
             if self._stopping.is_set():
                 return
-            if made and time.monotonic() - began >= STEADY_S:
-                tries = 0
-            elif made and tries >= SHORT_CONNECTIONS:
+            if made:
+                short = 0 if time.monotonic() - began >= STEADY_S else short + 1
+                tries = min(max(short - 1, 0), 2)  # the broker is there: come back soon, but not in a tight circle
+            if made and short > SHORT_CONNECTIONS:
                 self._reason += f"; does another process use the device id {self._device}?"
             wait = backoff(tries, FIRST_RETRY_S, LAST_RETRY_S, random.random())  # noqa: S311 - spreads load
             self._post(Down(self._reason, wait, first=made or not told))
