@@ -32,7 +32,7 @@ FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 60.0
 STEADY_S: Final = 10.0
 """A connection that held so long was a good one: the next try comes soon again."""
-SHORT_CONNECTIONS: Final = 5
+SHORT_CONNECTIONS: Final = 8
 """So many that ended at once in a row look like two clients with one name, each of which ends the other's."""
 _CONNECT_S: Final = 10.0
 _LEAVE_S: Final = 5.0
@@ -199,7 +199,7 @@ class MqttLink:
                 return
             if made:
                 short = 0 if time.monotonic() - began >= STEADY_S else short + 1
-                tries = min(max(short - 1, 0), 2)  # the broker is there: come back soon, but not in a tight circle
+                tries = 0 if short <= SHORT_CONNECTIONS else 2  # the broker is there: soon, but not in a tight circle
             if made and short > SHORT_CONNECTIONS:
                 self._reason += f"; does another process use the device id {self._device}?"
             wait = backoff(tries, FIRST_RETRY_S, LAST_RETRY_S, random.random())  # noqa: S311 - spreads load

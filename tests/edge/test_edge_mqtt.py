@@ -217,7 +217,7 @@ def test_two_processes_with_one_name_are_suspected(monkeypatch: pytest.MonkeyPat
     server = RawBroker(0, hang_up=True)
     link, inbox = link_to("127.0.0.1", server.port)
     link.start()
-    downs = [event for event in (wait_for(inbox, Down) for _ in range(7)) if isinstance(event, Down)]
+    downs = [event for event in (wait_for(inbox, Down) for _ in range(10)) if isinstance(event, Down)]
     link.stop(b"bye")
     server.server.close()
     assert all(down.first for down in downs)
