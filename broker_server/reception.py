@@ -205,6 +205,8 @@ class Reception:
         with self._store.ledger.transaction():
             self._store.ledger.accept(row, wall)
             self._store.ledger.decide(verdict, device, wall)
+            # With it, so that a kill loses few of the counted bytes.
+            self._store.ledger.count_bytes(self._roster.take_traffic(), wall)
         self._conductor.accepted(row)
         self._answer(device, verdict)
         self._events.tell(

@@ -117,7 +117,7 @@ class Service:
             layers=list(architecture.adapted_layers), gate=architecture.gate,
         )  # fmt: skip
         self._conductor.resume(time.monotonic())
-        self._submit()
+        self._submit_missed()
         self._link.start()
 
     def run(self) -> bool:
@@ -169,6 +169,17 @@ class Service:
             self._rest_until = now + STORAGE_RETRY_S
             self._events.tell("storage", detail=str(error))
         self._submit()
+
+    def _submit_missed(self) -> None:
+        """Have versions measured that a gateway before this one did not come to."""
+        if self._evaluator is None:
+            return
+        data = self._evaluator.examples.name
+        done = {row["version"] for row in self._store.ledger.evaluations() if row["data"] == data}
+        for row in self._store.ledger.versions():
+            if row.version not in done:
+                self._evaluator.submit(row.version, self._store.lineage.load(row.version)[1])
+        self._evaluated = self._conductor.row.version
 
     def _submit(self) -> None:
         if self._evaluator is not None and self._conductor.row.version > self._evaluated:

@@ -121,6 +121,19 @@ def test_three_devices_three_rounds(tmp_path: Path, package: Any) -> None:
     assert [json.loads(line)["round"] for line in lines] == [1, 2, 3]
 
 
+def test_versions_made_while_nobody_measured_are_measured_later(tmp_path: Path, package: Any) -> None:
+    """A start with --evaluate measures what is missing, once."""
+    running = Running(config(tmp_path, rounds=1))
+    play(running, package)
+    running.wait()
+    held_out = tmp_path / "held.csv"
+    held_out.write_text("text,label\nrose,red\n")
+    for expected in ([0, 1, 2], []):
+        again = Running(config(tmp_path, rounds=1, evaluate=held_out))
+        again.wait()
+        assert [event["version"] for event in again.events("evaluated")] == expected
+
+
 def test_same_devices_make_the_same_versions(tmp_path: Path, package: Any) -> None:
     """Whatever the order of arrival, two federations of the same devices end byte for byte alike."""
     digests = []
