@@ -110,7 +110,7 @@ def main(arguments: argparse.Namespace) -> int:
         identity = Identity(parts.package.digest, _statistics(store, parts, source, report))
         with until_signal() as stopped:
             Device(config, bench, identity, link, inbox, report=report, stopped=stopped).run()
-        report.emit("done", "done")
+        report.emit("done", "stopped; the same command goes on from here" if stopped() else "done")
     return 0
 
 
