@@ -12,7 +12,7 @@ from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.lowering import Lowered, lower
 from export.quantize import lower_frozen_linears
-from export.rewrite import drop_unread, fold_constants, simplify
+from export.rewrite import drop_unread, fold_constants, share_equal, simplify
 from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
 
@@ -52,6 +52,7 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         fold_constants(module)
         simplify(module)
         lower_frozen_linears(module, int8=request.int8)
+        share_equal(module)
         drop_unread(module)
         graphs[method.name] = module, inputs
     return lower(graphs, progress)

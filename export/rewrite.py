@@ -86,6 +86,24 @@ def fold_constants(module: GraphModule) -> None:
     module.graph.eliminate_dead_code()
 
 
+def share_equal(module: GraphModule) -> None:
+    """Keep one of nodes that compute the same from the same: reshapes, and the quantization of q, k and v's input."""
+    known: dict[tuple[Any, ...], Node] = {}
+    for node in list(module.graph.nodes):
+        if node.op not in ("call_function", "get_attr"):
+            continue
+        key = (node.op, node.target, _frozen(node.args), _frozen(tuple(sorted(node.kwargs.items()))))
+        twin = known.setdefault(key, node)
+        if twin is not node:
+            node.replace_all_uses_with(twin)
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401 - any argument of a node
+    return tuple(_frozen(part) for part in value) if isinstance(value, (list, tuple)) else (type(value), value)
+
+
 def drop_unread(module: GraphModule) -> None:
     """Delete tensors that the graph does not read: the originals of quantized weights would stay in the file."""
     read = {str(node.target).split(".")[0] for node in module.graph.nodes if node.op == "get_attr"}
@@ -162,6 +180,17 @@ def _select(editor: Editor, node: Node) -> Node:
     return editor.view(cut, tuple(value(node).shape))
 
 
+def _permute(editor: Editor, node: Node) -> Node | None:
+    """A permutation of a permutation is one; that of an identity is none."""
+    source, order = _source(node), list(node.args[1])  # type: ignore[arg-type]
+    if source.target == aten.permute.default:
+        inner: Any = source.args[1]
+        source, order = _source(source), [inner[axis] for axis in order]
+    if order == sorted(order):
+        return source
+    return editor.call(aten.permute.default, source, order, shape=tuple(value(node).shape))
+
+
 def _slice(editor: Editor, node: Node) -> Node | None:
     del editor
     return _source(node) if value(_source(node)).shape == value(node).shape else None
@@ -175,7 +204,9 @@ def _sum(editor: Editor, node: Node) -> Node | None:
     axes = sorted(int(axis) % len(shape) for axis in given or range(len(shape)))
     width = math.prod(shape[axis] for axis in axes)
     rows = math.prod(shape) // width
-    if axes == list(range(len(shape) - len(axes), len(shape))):
+    if axes == [len(shape) - 1]:
+        flat = source
+    elif axes == list(range(len(shape) - len(axes), len(shape))):
         flat = editor.view(source, (rows, width))
     elif axes == list(range(len(axes))):
         flat = editor.call(aten.permute.default, editor.view(source, (width, rows)), [1, 0], shape=(rows, width))
@@ -183,7 +214,8 @@ def _sum(editor: Editor, node: Node) -> Node | None:
         return None
     scale = 1.0 / width if node.target == aten.mean.dim else 1.0
     row = editor.constant(torch.full((1, width), scale), ("row", width, scale))
-    return editor.view(editor.call(aten.linear.default, flat, row, shape=(rows, 1)), tuple(value(node).shape))
+    total = editor.call(aten.linear.default, flat, row, shape=(*value(flat).shape[:-1], 1))
+    return editor.view(total, tuple(value(node).shape))
 
 
 def _scalar_product(editor: Editor, node: Node) -> Node:
@@ -260,6 +292,7 @@ _RULES: Final[dict[Any, Rule]] = {
     aten.squeeze.dims: _same_values,
     aten.squeeze.default: _same_values,
     aten.expand.default: _expand,
+    aten.permute.default: _permute,
     aten.select.int: _select,
     aten.slice.Tensor: _slice,
     aten.sum.dim_IntList: _sum,
