@@ -15,6 +15,7 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec
+from executorch.exir.lowered_backend_module import LoweredBackendModule
 from executorch.exir.passes.replace_aten_with_edge_pass import aten_to_edge, should_lower_to_edge
 from executorch.exir.verification.verifier import EXIREdgeDialectVerifier
 from torch import Tensor
@@ -29,6 +30,7 @@ from torch.utils import _pytree as pytree
 from export.errors import LoweringError
 
 _FORBIDDEN: Final = ("quantized_decomposed.", "aten.mm", "aten.addmm", "aten.bmm", "aten.linear")
+_GEMM: Final = ("aten.linear", "quantized_decomposed.dequantize_per_channel")
 _COPYING: Final = {
     torch.ops.aten.reshape.default: torch.ops.aten.view_copy.default,
     torch.ops.aten.permute.default: torch.ops.aten.permute_copy.default,
@@ -159,7 +161,8 @@ def lower(graphs: Mapping[str, tuple[GraphModule, tuple[Tensor, ...]]], progress
     """Lower rewritten graphs, each with example inputs, to methods of one program for XNNPACK.
 
     Raises:
-        LoweringError: when quantization or a matrix product is left outside the delegates.
+        LoweringError: when quantization or a matrix product is left outside the delegates, or a delegate holds a
+            constant that old runtimes free.
     """
     config = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
     with _quiet():
@@ -171,6 +174,8 @@ def lower(graphs: Mapping[str, tuple[GraphModule, tuple[Tensor, ...]]], progress
         edge = edge.to_backend(_Partitioner())
         outside = {name: _outside(edge.exported_program(name).graph) for name in graphs}
         _check(outside)
+        for name in graphs:
+            _check_constants(name, edge.exported_program(name).graph_module)
         progress("emit")
         program = edge.to_executorch()
     plans = program._emitter_output.program.execution_plan  # noqa: SLF001 - the only place that knows
@@ -193,6 +198,22 @@ def _check(outside: Mapping[str, Mapping[str, int]]) -> None:
                 f"method {method}: {', '.join(sorted(bad))} stayed outside the XNNPACK delegates;"
                 " such a program would not load or be a hundred times slower"
             )
+
+
+def _check_constants(method: str, module: GraphModule) -> None:
+    """Refuse delegates with constants that are no weight or bias of a GEMM.
+
+    Runtimes before 1.4.1, the Android ones among them, free such constants and then compute wrong gradients silently.
+    """
+    for delegate in (child for child in module.children() if isinstance(child, LoweredBackendModule)):
+        signature = delegate.original_module.graph_signature
+        held = {*signature.inputs_to_buffers, *signature.inputs_to_parameters}
+        held |= set(signature.inputs_to_lifted_tensor_constants)
+        for node in delegate.original_module.graph.nodes:
+            readers = {getattr(user.target, "__name__", "") for user in node.users} if node.name in held else set()
+            foreign = [name for name in sorted(readers) if not name.startswith(_GEMM)]
+            if foreign:
+                raise LoweringError(f"method {method}: a delegate holds a constant operand of {', '.join(foreign)}")
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def reference_gradients(reference: Reference, given: Mapping[str, Tensor]) -> tu
     In top-k mode without the auxiliary loss, which has its own tests.
     """
     names = [name for name in TRAINABLE if name in given]
-    leaves = {name: given[name].clone().requires_grad_() for name in names}  # noqa: FBT003
+    leaves = {name: given[name].clone().requires_grad_() for name in names}
     experts = torch.cat([leaves["trained"], given["frozen"]], 1) if "frozen" in given else leaves["trained"]
     bank = {**leaves, "experts": experts, "mean": given["mean"], "gate_scale": given["gate_scale"]}
     logits = reference.logits(bank, given["ids"], given["mask"])

@@ -94,7 +94,7 @@ def _leaves(model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, list[Te
     """Cut the trainable blocks into the tensors that gradients are taken of: three parts for each layer."""
 
     def leaf(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-        return [tensor.detach().requires_grad_() for tensor in tensors]  # noqa: FBT003
+        return [tensor.detach().requires_grad_() for tensor in tensors]
 
     places = range(model.layers)
     found = {
