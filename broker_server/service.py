@@ -202,6 +202,10 @@ class Service:
         )  # fmt: skip
 
     def _over(self, now: float) -> bool:
+        """Tell whether to leave: all rounds done, and every device that we know came for the last version and went.
+
+        After a restart devices come back one by one, so who has not come yet is waited for, ``linger_s`` at most.
+        """
         if self._conductor.state is not State.FINISHED or self._config.keep_serving:
             return False
         if self._finished_at is None:
@@ -209,7 +213,9 @@ class Service:
         if self._evaluator is not None and self._evaluator.pending:
             return False
         waited = now - self._finished_at
-        return waited >= self._config.linger_s or (waited >= 1.0 and not self._roster.here())
+        known = {row["device"] for row in self._store.ledger.devices()}
+        all_went = not self._roster.here() and known <= set(self._roster.members)
+        return waited >= self._config.linger_s or (waited >= 1.0 and all_went)
 
     def _tell_finished(self, wall: float) -> None:
         self._reception.write_traffic(wall)
