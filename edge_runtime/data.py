@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.errors import DataError
+from edge_runtime.wire.order import epoch_order
 
 COLUMNS: Final = ("text", "label")
 _SHOWN: Final = 5
@@ -233,27 +234,6 @@ class _Scan:
 
     def blank(self) -> str:
         return f" ({self.skipped} rows have an empty text)" if self.skipped else ""
-
-
-def epoch_order(seed: int, epoch: int, count: int) -> Places:
-    """Return the order of ``count`` examples in an epoch: sorted by a mixed counter, so every language gets the same.
-
-    The key of row i is splitmix64(splitmix64(seed) + splitmix64(epoch) + i) (Steele, Lea & Flood 2014); ties, which
-    are next to impossible, go by row.
-    """
-    start = _splitmix(np.array([seed & _MASK], np.uint64)) + _splitmix(np.array([epoch], np.uint64))
-    keys = _splitmix((start + np.arange(count, dtype=np.uint64)).astype(np.uint64))
-    return np.argsort(keys, kind="stable").astype(np.int64)
-
-
-_MASK: Final = (1 << 64) - 1
-
-
-def _splitmix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    z = state + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 class BatchOrder:

@@ -26,7 +26,7 @@ from edge_runtime.timers import FIRST_RESEND_S, Timers
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.errors import BankError, WireError
+from edge_runtime.wire.errors import BankError, WireError, code_name
 from edge_runtime.wire.topics import Topic
 from edge_runtime.work import Bench
 
@@ -290,7 +290,7 @@ class Device:
         digest, handle = mine.get(verdict.kind, (b"", None))
         if handle is None or verdict.digest != digest:
             return  # about something that was decided already, or sent before a restart
-        code = pb.Code.Name(verdict.code)
+        code = code_name(verdict.code)
         fields = {"kind": pb.Kind.Name(verdict.kind).lower(), "code": code, "round": verdict.round}
         text = "" if verdict.code == pb.ACCEPTED else f"{fields['kind']} refused: {code} {verdict.detail[:300]}"
         self._report.emit("verdict", text, detail=verdict.detail[:300], **fields)

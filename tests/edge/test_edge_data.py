@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime.data import BatchOrder, epoch_order, open_source
+from edge_runtime.data import BatchOrder, open_source
 from edge_runtime.errors import DataError
+from edge_runtime.wire.order import epoch_order
 
 LABELS = ("alarm", "music", "weather")
 
