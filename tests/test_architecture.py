@@ -40,7 +40,7 @@ DRIVERS = {
     "paho": {"edge_runtime/mqtt.py", "broker_server/mqtt.py"},
     "amqtt": {"broker_server/embedded.py"},
     "tokenizers": {"edge_runtime/tokenizer.py", "broker_server/evaluate.py"},
-    "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "?export/measure.py"},
+    "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "export/measure.py"},
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
     "sqlite3": {"broker_server/ledger.py"},
