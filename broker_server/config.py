@@ -73,12 +73,14 @@ class Limits:
     Args:
         norm_factor: an update this many times the usual norm is refused; 0: norms are not checked.
         blob_window_s: how long wishes for blocks are gathered before each is published once.
+        blob_repeat_s: how soon a block is published again; a wish that crossed its block on the way waits so long.
         retry_after_s: what a device is told when the disk is full.
         body_bytes: of one body; 0: what the bank's size makes possible.
     """
 
     norm_factor: float = 10.0
     blob_window_s: float = 0.25
+    blob_repeat_s: float = 2.0
     retry_after_s: float = 60.0
     body_bytes: int = 0
 

@@ -29,10 +29,17 @@ _PASSING = frozenset({pb.UNKNOWN_DEVICE, pb.REVOKED, pb.BUSY, pb.STORAGE_FULL})
 
 @dataclass
 class _Wishes:
-    """Blocks that devices asked for. Args: due: monotonic seconds when they are published."""
+    """Blocks that devices asked for.
+
+    Args:
+        blobs: who asked, by digest.
+        due: monotonic seconds when they are published.
+        published: monotonic seconds when a block was, for those of which that is not long ago.
+    """
 
     blobs: dict[bytes, set[str]] = field(default_factory=dict)
     due: float = 0.0
+    published: dict[bytes, float] = field(default_factory=dict)
 
 
 class Reception:
@@ -79,7 +86,7 @@ class Reception:
     def tick(self, now: float, wall: float) -> None:
         """Publish the blocks that were asked for; write down the traffic now and then."""
         if self._wishes.blobs and now >= self._wishes.due:
-            self._publish_blobs()
+            self._publish_blobs(now)
         if now - self._traffic_at >= TRAFFIC_S:
             self.write_traffic(wall)
             self._traffic_at = now
@@ -152,11 +159,15 @@ class Reception:
             if self._store.blobs.has(digest):
                 self._wishes.blobs.setdefault(digest, set()).add(device)
 
-    def _publish_blobs(self) -> None:
-        blobs, self._wishes.blobs = self._wishes.blobs, {}
-        for digest, devices in blobs.items():
+    def _publish_blobs(self, now: float) -> None:
+        """Publish each block once for all who asked, but none again so soon: each goes to everybody who listens."""
+        wishes, repeat_s = self._wishes, self._config.limits.blob_repeat_s
+        wishes.published = {blob: at for blob, at in wishes.published.items() if now - at < repeat_s}
+        for digest in [blob for blob in wishes.blobs if blob not in wishes.published]:
+            devices = wishes.blobs.pop(digest)
             chunks = list(split(self._store.blobs.get(digest), pb.BLOB))
             self._send.publish(Topic.BLOB, digest.hex(), chunks)
+            wishes.published[digest] = now
             for device in devices:
                 self._roster.count(device, down=sum(map(len, chunks)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,20 @@ def test_wanted_blocks_come_once_for_all(gateway: Gateway) -> None:
     assert sha256(Assembler().add("gateway", chunk) or b"") == digests[0]
     gateway.reception.tick(gateway.now + 9, gateway.now)
     assert len([topic for topic, _, _ in gateway.out.sent if topic is Topic.BLOB]) == 2
+
+
+def test_wish_that_crossed_its_block_waits(gateway: Gateway) -> None:
+    """A storm of wishes for one block makes one message in two seconds, not one for each."""
+    digest = decode(pb.Version, gateway.conductor.row.payload).blocks[0].digest
+    published = []
+    for tenth in range(60):
+        now = 100 + tenth / 10
+        gateway.reception.take("fl/v1/default/want/a", encode(pb.Want(device="a", digests=[digest])), now, now)
+        gateway.reception.tick(now, now)
+        published += [now for topic, _, _ in gateway.out.sent if topic is Topic.BLOB]
+        gateway.out.sent.clear()
+    assert len(published) == 3
+    assert min(b - a for a, b in pairwise(published)) >= 2.0
 
 
 def test_bytes_are_counted_for_each_device(gateway: Gateway) -> None:
