@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,8 @@ from broker_server.head import ClassSums, class_mean_head
 from broker_server.journal import RoundLine
 from broker_server.ledger import DeltaRow, VersionRow
 from broker_server.lineage import Origin
-from broker_server.planner import Coverage, Wishes, Work, learning_rate, plan_round
+from broker_server.planner import Coverage, Wishes, Work, plan_round
+from broker_server.plans import Base, plan_message
 from broker_server.roster import Roster
 from broker_server.round import Event, State
 from broker_server.store import Store
@@ -33,7 +34,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
-from edge_runtime.wire.messages import decode, encode, refs
+from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.topics import Topic
 
 NORM_HISTORY = 256
@@ -219,7 +220,7 @@ class Conductor:
             self._retry_at = now + RETRY_S
             self._events.tell("waiting", reason="no device's budget has room for one expert", devices=list(devices))
             return
-        plans = {device: self._plan(device, part, number) for device, part in work.items()}
+        plans = self._plans(work, number)
         with self._store.ledger.transaction():
             rows = {device: (sha256(payload), payload) for device, payload in plans.items()}
             self._store.ledger.open_round(number, self.row.version, rows, wall)
@@ -235,7 +236,7 @@ class Conductor:
         self.state = rules.step(self.state, Event.SHORT)
         newcomers = sorted(self._roster.here() - set(self.plans))
         work = self._work(newcomers, self.round) if newcomers else {}
-        plans = {device: self._plan(device, part, self.round) for device, part in work.items()}
+        plans = self._plans(work, self.round)
         with self._store.ledger.transaction():
             rows = {device: (sha256(payload), payload) for device, payload in plans.items()}
             self._store.ledger.add_plans(self.round, rows)
@@ -329,30 +330,9 @@ class Conductor:
         budgets = [self._roster.budget(device) for device in devices]
         return plan_round(budgets, self._architecture.bank_shape, number, Coverage(total, trained), wishes)
 
-    def _plan(self, device: str, work: Work, number: int) -> bytes:
-        train = self._config.train
-        horizon = train.decay_rounds or self._config.rounds or 40
-        rate = learning_rate(train.learning_rate, number, horizon, train.final_share)
-        seed = sha256(f"{self._config.federation}/{device}/{number}".encode())
-        plan = pb.Plan(
-            device=device,
-            round=number,
-            base_version=self.row.version,
-            version_digest=self.row.digest,
-            train=refs(work.train),
-            steps=work.steps,
-            learning_rate=rate,
-            shared_learning_rate=rate * train.shared_share,
-            head_learning_rate=rate * train.head_share,
-            weight_decay=train.weight_decay,
-            seed=int.from_bytes(seed[:8], "little") >> 1,
-            deadline_s=self._config.round.deadline_s,
-            codec=pb.Codec.Name(work.codec),
-        )
-        if self._topk:
-            plan.use.extend(pb.LayerUse(layer=layer, use=use) for layer, use in sorted(self._balance.use.items()))
-            plan.balance_pressure = self._balance.pressure
-        return encode(plan)
+    def _plans(self, work: Mapping[str, Work], number: int) -> dict[str, bytes]:
+        base = Base(number, self.row.version, self.row.digest, self._balance if self._topk else None)
+        return {device: plan_message(device, part, base, self._config) for device, part in work.items()}
 
     def _publish_plans(self, plans: dict[str, bytes]) -> None:
         for device, payload in sorted(plans.items()):

@@ -1,0 +1,52 @@
+"""A device's work as the message that tells it so. Pure: the same work in the same round gives the same bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker_server.balance import Balance
+from broker_server.config import GatewayConfig
+from broker_server.planner import Work, learning_rate
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.messages import encode, refs
+
+OPEN_END = 40
+"""Rounds over which the learning rate falls when no end is planned."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all plans of a round share. Args: version, digest: to train from; balance: with a top-k gate only."""
+
+    round: int
+    version: int
+    digest: bytes
+    balance: Balance | None
+
+
+def plan_message(device: str, work: Work, base: Base, config: GatewayConfig) -> bytes:
+    """Return the payload of a device's plan."""
+    train = config.train
+    horizon = train.decay_rounds or config.rounds or OPEN_END
+    rate = learning_rate(train.learning_rate, base.round, horizon, train.final_share)
+    seed = sha256(f"{config.federation}/{device}/{base.round}".encode())
+    plan = pb.Plan(
+        device=device,
+        round=base.round,
+        base_version=base.version,
+        version_digest=base.digest,
+        train=refs(work.train),
+        steps=work.steps,
+        learning_rate=rate,
+        shared_learning_rate=rate * train.shared_share,
+        head_learning_rate=rate * train.head_share,
+        weight_decay=train.weight_decay,
+        seed=int.from_bytes(seed[:8], "little") >> 1,
+        deadline_s=config.round.deadline_s,
+        codec=pb.Codec.Name(work.codec),
+    )
+    if base.balance is not None:
+        plan.use.extend(pb.LayerUse(layer=layer, use=use) for layer, use in sorted(base.balance.use.items()))
+        plan.balance_pressure = base.balance.pressure
+    return encode(plan)
