@@ -1,0 +1,178 @@
+"""Two devices of different size in one round, and what the gateway makes of what they send."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from loop_house import House, answer
+from loop_packages import EXPERTS, LABELS, LAYERS, WIDTH, sentences
+from loop_story import ROUNDS, STEPS, Story
+from safetensors.numpy import load_file
+
+from edge_runtime.wire import wire_pb2 as pb
+
+Bank = dict[tuple[int, int], npt.NDArray[np.float32]]
+SHARED, OUTSIDE = 65535, 65535
+HEAD, MEAN = (OUTSIDE, 0), (OUTSIDE, 1)
+
+
+def read_version(house: House, number: int) -> Bank:
+    """Export a version by the command line and return its blocks by (layer, index)."""
+    out = house.folder / f"version-{number}"
+    answer(
+        "broker_server", "export", "--state", house.state, "--version", number, "--out", out, folder=house.folder
+    )  # fmt: skip
+    tensors = load_file(out / "bank.safetensors")
+    blocks: Bank = {HEAD: tensors["head"], MEAN: tensors["mean"]}
+    for layer in range(LAYERS):
+        blocks[layer, SHARED] = tensors["shared"][layer]
+        blocks |= {(layer, index): tensors["experts"][layer, index] for index in range(EXPERTS)}
+    return blocks
+
+
+def values(delta: pb.Delta) -> Bank:
+    """Return a float32 delta's blocks."""
+    assert delta.codec == pb.FLOAT32
+    return {(one.layer, one.index): np.frombuffer(one.values, "<f4") for one in delta.experts}
+
+
+def merged_by_hand(base: Bank, deltas: list[pb.Delta]) -> Bank:
+    """Return base + sum(n * delta) / sum(n), block by block, in float64; a block without a delta as it is."""
+    after = dict(base)
+    for block in base:
+        parts = [(float(delta.examples), values(delta)[block]) for delta in deltas if block in values(delta)]
+        if parts:
+            total = sum(weight * part.astype(np.float64) for weight, part in parts)
+            after[block] = (base[block].astype(np.float64) + total / sum(weight for weight, _ in parts)).astype(
+                np.float32
+            )
+    return after
+
+
+@pytest.fixture(scope="module")
+def versions(undisturbed: Story) -> list[Bank]:
+    """Return the banks of all versions: initial, head, round 1, round 2."""
+    assert len(undisturbed.digests) == 2 + ROUNDS
+    return [read_version(undisturbed.house, number) for number in range(2 + ROUNDS)]
+
+
+def test_devices_with_different_slots_train_different_experts_of_one_round(undisturbed: Story) -> None:
+    """One expert a layer for ada, two others for bo, and both deltas are in the version."""
+    plans = undisturbed.rounds[0]["devices"]
+    chosen = {name: {tuple(block) for block in plan["experts"] if block[1] != SHARED} for name, plan in plans.items()}
+    for layer in range(LAYERS):
+        counts = {name: sum(block[0] == layer for block in blocks) for name, blocks in chosen.items()}
+        assert counts == {"ada": 1, "bo": 2}
+    assert not chosen["ada"] & chosen["bo"]
+    for name, sent in undisturbed.deltas.items():
+        assert [delta.round for delta in sent] == [1, 2]
+        assert all(delta.steps == STEPS for delta in sent)
+        assert {block for block in values(sent[0]) if block[1] != SHARED} == chosen[name]
+    merges = [event for event in undisturbed.versions if event["reason"] == "merge"]
+    assert [event["accepted"] for event in merges] == [2, 2]
+
+
+def test_a_merged_version_is_the_weighted_mean_of_what_was_sent_bit_for_bit(
+    undisturbed: Story, versions: list[Bank]
+) -> None:
+    """Recomputed from the bytes on the wire: every block of both rounds' versions is equal to the last bit."""
+    examples = {name: sent[0].examples for name, sent in undisturbed.deltas.items()}
+    assert examples == {"ada": 15, "bo": 23}
+    for number in range(ROUNDS):
+        sent = [undisturbed.deltas[name][number] for name in ("ada", "bo")]
+        expected = merged_by_hand(versions[1 + number], sent)
+        moved = [block for block in expected if expected[block].tobytes() != versions[1 + number][block].tobytes()]
+        assert moved, "nothing was trained"
+        for block, block_values in expected.items():
+            assert versions[2 + number][block].tobytes() == block_values.tobytes(), block
+
+
+def test_what_nobody_trained_keeps_its_bits(undisturbed: Story, versions: list[Bank]) -> None:
+    """In each round three of a layer's four experts are trained; the fourth, the head and the mean do not move."""
+    for number in range(ROUNDS):
+        sent = {block for name in ("ada", "bo") for block in values(undisturbed.deltas[name][number])}
+        still = set(versions[0]) - sent
+        assert still >= {HEAD, MEAN}
+        assert sorted(layer for layer, index in still - {HEAD, MEAN}) == list(range(LAYERS))
+        for block in still:
+            assert versions[2 + number][block].tobytes() == versions[1 + number][block].tobytes(), block
+
+
+def test_every_expert_is_trained_before_one_is_trained_twice_as_often(undisturbed: Story) -> None:
+    """Coverage rotates: over two rounds of three, each of a layer's four experts had at least one trainer."""
+    trained = [block for sent in undisturbed.deltas.values() for delta in sent for block in values(delta)]
+    for layer in range(LAYERS):
+        counts = [trained.count((layer, index)) for index in range(EXPERTS)]
+        assert sum(counts) == 3 * ROUNDS
+        assert max(counts) - min(counts) <= 1
+
+
+def test_the_head_starts_as_the_class_means_of_all_devices(undisturbed: Story, versions: list[Bank]) -> None:
+    """From the sums on the wire: row c is the direction from the mean of all to the mean of class c."""
+    sums = np.zeros((len(LABELS), WIDTH))
+    counts = np.zeros(len(LABELS))
+    for statistics in undisturbed.statistics.values():
+        sums += np.frombuffer(statistics.sums, "<f4").reshape(len(LABELS), WIDTH)
+        counts += np.frombuffer(statistics.counts, "<f4")
+    assert counts.tolist() == [12, 14, 12]
+    mean = sums.sum(axis=0) / counts.sum()
+    rows = sums / counts[:, None] - mean
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    head = versions[1][HEAD]
+    np.testing.assert_allclose(head[: rows.size].reshape(rows.shape), rows, rtol=1e-6, atol=1e-7)
+    assert head[rows.size :].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(versions[1][MEAN], mean, rtol=1e-6, atol=1e-7)
+    for block in set(versions[0]) - {HEAD, MEAN}:
+        assert versions[1][block].tobytes() == versions[0][block].tobytes()
+
+
+def test_a_versions_digest_is_that_of_its_blocks(undisturbed: Story, versions: list[Bank]) -> None:
+    """Recomputed as SPEC.md says: SHA-256 over (layer, index, digest of the values) in ascending order."""
+    for bank, digest in zip(versions, undisturbed.digests, strict=True):
+        text = b"".join(
+            struct.pack("<II", *block) + hashlib.sha256(bank[block].astype("<f4").tobytes()).digest()
+            for block in sorted(bank)
+        )
+        assert hashlib.sha256(text).hexdigest() == digest
+
+
+def test_bytes_are_counted_as_they_pass(undisturbed: Story) -> None:
+    """A device's own count, the gateway's ledger and the bytes on the wire agree."""
+    ledger = {row["device"]: row for row in undisturbed.house.ask("devices")}
+    for name, device in undisturbed.devices.items():
+        wire = undisturbed.wires[name]
+        up = sum(len(heard.payload) for heard in wire.heard("") if heard.upward)
+        down = sum(len(heard.payload) for heard in wire.heard("") if not heard.upward)
+        told = device.event("done")
+        assert (told["bytes_up"], told["bytes_down"]) == (up, down)
+        # The gateway counts what it sends to a device; what the broker had kept for all, it does not see.
+        kept = [*wire.heard("gateway"), wire.heard("version")[0]]
+        assert ledger[name]["bytes_up"] == up
+        assert ledger[name]["bytes_down"] == down - sum(len(heard.payload) for heard in kept)
+
+
+def test_no_text_leaves_a_device(undisturbed: Story) -> None:
+    """No word of four letters or more of any example is in any payload that a device sent."""
+    words = {word.encode() for text, _ in sentences() for word in text.split() if len(word) >= 4}
+    for wire in undisturbed.wires.values():
+        sent = b"".join(heard.payload for heard in wire.heard("") if heard.upward)
+        assert [word for word in words if word in sent] == []
+
+
+def test_the_device_keeps_the_newest_version_to_predict_with(undisturbed: Story) -> None:
+    """``predict --state`` answers with the bank that ``export`` gives: the same probabilities for a text."""
+    house = undisturbed.house
+    read_version(house, 1 + ROUNDS)
+    package = undisturbed.packages["one"]
+    text = ("play", "some", "jazz")
+    common = ("predict", "--package", package, "--top", 3)
+    own = answer("edge_runtime", *common, "--state", house.folder / "ada", *text, folder=house.folder)
+    bank = house.folder / f"version-{1 + ROUNDS}"
+    assert own == answer("edge_runtime", *common, "--bank", bank, *text, folder=house.folder)
+    assert own != answer("edge_runtime", *common, *text, folder=house.folder)
+    assert Path(bank / "version.json").exists()

@@ -1,0 +1,144 @@
+"""The loop in its other modes, and errors as users meet them, through the real command lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from loop_house import House, Running, call, deltas, port_of, url_of
+from loop_packages import Packages
+from loop_story import Data
+
+from edge_runtime.wire import wire_pb2 as pb
+
+QUICK = ("--rounds", "2", "--steps", "6")
+
+
+def play(house: House, gateway: Running, one: Path, two: Path, data: Data, *options: object) -> None:
+    """Run two devices to the federation's end."""
+    url = url_of(gateway)
+    devices = [
+        house.device("ada", one, data.ada, url, *options),
+        house.device("bo", two, data.bo, url, *options),
+    ]
+    for running in (*devices, gateway):
+        running.done()
+
+
+def test_topk_devices_report_use_and_get_the_servers_statistics(house: House, packages: Packages, data: Data) -> None:
+    """With the top-k gate, deltas tell how often each expert was routed to, and the next plan tells everybody's use."""
+    gateway = house.gateway(packages["topk"], *QUICK)
+    wire = house.wire(gateway)
+    devices = [
+        house.device("ada", packages["topk"], data.ada, wire.url),
+        house.device("bo", packages["topk"], data.bo, url_of(gateway)),
+    ]
+    for running in (*devices, gateway):
+        running.done()
+    first, second = deltas(wire)
+    for delta in (first, second):
+        assert delta.use
+        assert all(0 <= use.routed <= use.seen for use in delta.use)
+        assert sum(use.routed for use in delta.use) > 0
+    plans = [pb.Plan.FromString(heard.payload) for heard in wire.heard("plan") if heard.payload]
+    last = max(plans, key=lambda plan: plan.round)
+    assert last.round == 2
+    assert [len(layer.use) for layer in last.use] == [4, 4]
+    assert last.balance_pressure > 0
+    assert [row["round"] for row in house.ask("versions") if row["round"]] == [1, 2]
+
+
+def test_number_formats_share_a_federation_and_deltas_may_be_int8(house: House, packages: Packages, data: Data) -> None:
+    """A device without quantization and one with int8 merge, and int8 deltas cost about a quarter."""
+    gateway = house.gateway(packages["one"], *QUICK, "--codec", "int8")
+    wire = house.wire(gateway)
+    devices = [
+        house.device("ada", packages["float"], data.ada, wire.url),
+        house.device("bo", packages["two"], data.bo, url_of(gateway)),
+    ]
+    for running in (*devices, gateway):
+        running.done()
+    first = deltas(wire)[0]
+    assert first.codec == pb.INT8
+    sizes = {len(expert.values) for expert in first.experts if expert.index != 0xFFFF}
+    values = 2 * 3 * 32 + 2  # 2 (r + 1) d + r
+    assert sizes == {values + 4 * -(-values // 64)}
+    assert len(house.digests()) == 4
+
+
+def test_an_exported_version_predicts_on_a_device_as_the_gateway_measures_it(
+    house: House, packages: Packages, data: Data
+) -> None:
+    """`broker_server export`, then `edge_runtime predict --bank`: the accuracy is what `evaluate` says."""
+    gateway = house.gateway(packages["one"], *QUICK)
+    play(house, gateway, packages["one"], packages["two"], data)
+    bank = house.folder / "bank"
+    house.ask("export", "--version", "3", "--out", bank)
+    measured = house.ask("evaluate", "--data", data.held_out, "--version", "3")[0]["accuracy"]
+    done = call(
+        "edge_runtime", "predict", "--package", packages["one"], "--bank", bank, "--data", data.held_out,
+        folder=house.folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    right = round(measured * 45)
+    assert f"{100 * right / 45:.1f}" in done.stdout + done.stderr
+    one = call(
+        "edge_runtime", "predict", "--package", packages["one"], "--bank", bank, folder=house.folder, text="play jazz\n"
+    )
+    assert one.returncode == 0
+    assert len(one.stdout.splitlines()) == 1
+
+
+def refused(house: House, expected: str, module: str, *arguments: object, code: int = 1) -> None:
+    """Assert that a command ends with one line on stderr that says what is wrong."""
+    done = call(module, *arguments, folder=house.folder)
+    lines = done.stderr.splitlines()
+    assert done.returncode == code, done.stderr
+    assert expected in lines[-1], done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_shared_is_refused_by_name(house: House, packages: Packages, data: Data) -> None:
+    """A port, a gateway's state directory and a device's state directory belong to one process each."""
+    gateway = house.gateway(packages["one"], *QUICK)
+    port = port_of(gateway)
+    run = ("run", "--package", packages["one"])
+    refused(house, "in use", "broker_server", *run, "--state", house.folder / "other", "--port", port)
+    refused(house, str(house.state), "broker_server", *run, "--state", house.state, "--port", 0)
+    ada = house.device("ada", packages["one"], data.ada, url_of(gateway))
+    ada.event("joined")
+    again = ("--broker", url_of(gateway), "--data", data.ada, "--device-id", "ada", "--state", house.folder / "ada")
+    refused(house, str(house.folder / "ada"), "edge_runtime", *run, *again)
+
+
+def test_a_device_of_another_federation_learns_what_it_met(house: House, packages: Packages, data: Data) -> None:
+    """The device sees at once that the gateway serves another bank, says so and keeps silent; the gateway goes on."""
+    gateway = house.gateway(packages["one"], *QUICK)
+    stranger = house.device("stranger", packages["topk"], data.ada, url_of(gateway))
+    reason = stranger.event("error")["reason"]
+    assert "the gateway serves another federation" in reason
+    assert "use a package exported for it" in reason
+    assert stranger.ask_to_stop() == 0
+    assert not gateway.events("hello")
+    gateway.ask_to_stop()
+    refused(
+        house, "federation", "broker_server", "run", "--package", packages["topk"], "--state", house.state, "--port", 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("utterance,intent\nhello,alarm\n", "utterance"),
+        ("text,label\n", "no "),
+        ("text,label\nhello,greeting\n", "greeting"),
+    ],
+    ids=["columns", "empty", "unknown label"],
+)
+def test_data_that_cannot_be_used_is_refused_with_what_it_holds(
+    house: House, packages: Packages, content: str, expected: str
+) -> None:
+    """Missing columns, no rows, labels that the package does not know."""
+    path = house.folder / "mine.csv"
+    path.write_text(content)
+    refused(house, expected, "edge_runtime", "train", "--package", packages["one"], "--data", path)
