@@ -248,6 +248,7 @@ def test_run_that_has_nothing_left_to_do(tmp_path: Path, capsys: pytest.CaptureF
     gateway.tick()
     gateway.close()
     common = ["run", "--package", tmp_path / "package", "--state", tmp_path / "state", "--rounds", "1", "--port", "0"]
+    common += ["--linger", "0"]  # a and b, which this start has not seen, are not waited for
     text = output(capsys, *common, "--events", tmp_path / "events.jsonl")
     assert "finished after round 1: version 1" in text
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
