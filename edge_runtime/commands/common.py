@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,9 +17,11 @@ from edge_runtime.parts import Parts
 from edge_runtime.store import Store
 from edge_runtime.versions import Versions
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.errors import BankError
 
 Subcommands = Any  # argparse's own type for them is private
 BANK_FILE = "bank.safetensors"
+VERSION_FILE = "version.json"
 
 
 def add_command(commands: Subcommands, name: str, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
@@ -78,12 +81,15 @@ def load_bank(parts: Parts, bank: Path | None, state: Path | None) -> tuple[Bank
     """Return the bank that the arguments name, and its name for people.
 
     Raises:
-        BankError: when the file is not this package's kind of bank.
+        BankError: when the file is not this package's kind of bank, or not the version that stands beside it.
         ConfigError: when there is no such state.
     """
     if bank is not None:
         path = bank / BANK_FILE if bank.is_dir() else bank
-        return Bank.read(path, parts.manifest.architecture.bank_shape), str(path)
+        found = Bank.read(path, parts.manifest.architecture.bank_shape)
+        if bank.is_dir():
+            _check_version(bank / VERSION_FILE, found, parts.manifest.architecture.digest())
+        return found, str(path)
     if state is not None:
         if not (state / "lock").exists():
             raise ConfigError(f"{state} is no state directory; give the --state of an `edge_runtime run`")
@@ -91,6 +97,25 @@ def load_bank(parts: Parts, bank: Path | None, state: Path | None) -> tuple[Bank
             found, version = Versions(store, parts.package).latest_bank()
         return found, f"version {version}"
     return parts.initial_bank(), "the package's bank"
+
+
+def _check_version(path: Path, bank: Bank, federation: bytes) -> None:
+    """Hold a bank against what `broker_server export` wrote beside it, when it did."""
+    if not path.exists():
+        return
+    try:
+        told = json.loads(path.read_bytes())
+        wanted = {name: str(told[name]) for name in ("digest", "federation_digest")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BankError(
+            f"{path} is not what broker_server export writes ({error}); export the version again"
+        ) from error
+    for name, have in (("federation_digest", federation.hex()), ("digest", bank.digest().hex())):
+        if wanted[name] != have:
+            raise BankError(
+                f"{path.parent}: {name} is {have[:12]}, {path.name} says {wanted[name][:12]}; "
+                "the bank was changed or is for another package; export the version again"
+            )
 
 
 @contextmanager

@@ -122,6 +122,30 @@ def test_train_then_predict_with_the_bank(package: Package, data: Path, tmp_path
     assert out.startswith(f"accuracy {found['accuracy']:.1%} on 24 examples")
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"digest": "00" * 32}, "digest is "),
+        ({"federation_digest": "00" * 32}, "federation_digest is "),
+        ({"digest": None}, "version.json says None"),
+        (None, "is not what broker_server export writes"),
+    ],
+    ids=["changed", "foreign", "null", "no object"],
+)
+def test_a_bank_is_held_against_the_version_beside_it(
+    package: Package, tmp_path: Path, capsys: Said, told: dict[str, Any] | None, expected: str
+) -> None:
+    """What the gateway exported is used as it was exported, or not at all."""
+    bank = Bank.zeros(package.manifest.architecture.bank_shape)
+    right = {"digest": bank.digest().hex(), "federation_digest": package.manifest.architecture.digest().hex()}
+    (tmp_path / "bank.safetensors").write_bytes(bank.to_bytes())
+    (tmp_path / "version.json").write_text(json.dumps(right))
+    code, _, _ = call(capsys, "predict", "--package", package.folder, "--bank", tmp_path, "alarm")
+    assert code == 0
+    (tmp_path / "version.json").write_text(json.dumps(right | told if told is not None else []))
+    assert expected in failure(capsys, 1, "predict", "--package", package.folder, "--bank", tmp_path, "alarm")
+
+
 def test_train_says_what_it_did(package: Package, data: Path, capsys: Said) -> None:
     """For people, one sentence; class means start the head; named experts only."""
     _, out, _ = call(
