@@ -27,7 +27,8 @@ CENTRALIZED: Final = "centralized"
 ALONE_RATE: Final = 0.5
 """Learning rate of the arms, as a share of the federation's: no mean over devices shortens their steps.
 
-Larger steps let both end lower: on the demo's text the centralized bound reaches 88.4 % at 1e-3 and 78.7 % at 4e-3.
+Larger steps let both end lower: on the demo's text the centralized bound ends, after 960 steps, at 86.6 % with 1e-3 and
+at 78.7 % with 4e-3.
 """
 
 
