@@ -71,8 +71,7 @@ def federation(lines: Sequence[dict[str, Any]]) -> str:
         "Devices alone: each trains the same number of steps on its own data. Centralized: the same experts on\n"
         "all data in one place. Accuracies of versions are computed by the gateway through ONNX Runtime, those of\n"
         "devices alone and centralized on the device runtime. One seed each. The learning rates were chosen by\n"
-        "looking at the held-out text of the demo's own set (`assistant`: two rates of the federation, seven\n"
-        "settings of the centralized arm, of which the best reached 88.4), so its figures flatter a little; the\n"
+        "looking at the held-out text of the demo's own set (`assistant`), so its figures flatter a little; the\n"
         "other sets ran with what was found there.\n\n"
         + table(head, rows)
         + "\n"
