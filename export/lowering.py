@@ -6,13 +6,15 @@ import contextlib
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager
+from executorch.exir.backend.canonical_partitioners.pattern_op_partitioner import generate_partitions_from_list_of_nodes
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec
 from executorch.exir.lowered_backend_module import LoweredBackendModule
@@ -25,6 +27,7 @@ from torch.export.exported_program import ModuleCallEntry, ModuleCallSignature
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind, OutputSpec, TensorArgument
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+from torch.fx.passes.infra.partitioner import Partition
 from torch.utils import _pytree as pytree
 
 from export.errors import LoweringError
@@ -140,6 +143,31 @@ class _Partitioner(XnnpackPartitioner):  # type: ignore[misc] # untyped library
 
     def _check_if_called_from_to_backend(self) -> bool:
         return False
+
+    def generate_partitions(self, ep: ExportedProgram) -> list[Partition]:
+        """Return delegates that can run one after another.
+
+        The library's own choice sees to it that no delegate waits for itself, but not that two do not wait for each
+        other (seen with routed experts of a small backbone); then PyTorch's partitioner, which does, chooses.
+        """
+        found: list[Partition] = super().generate_partitions(ep)
+        if _in_a_circle(ep.graph, found):
+            found = generate_partitions_from_list_of_nodes(ep.graph_module, self.get_matched_nodes_from_configs(ep))
+        return found
+
+
+def _in_a_circle(graph: Graph, partitions: Sequence[Partition]) -> bool:
+    """Return whether delegates wait for each other's results, directly or by way of nodes outside."""
+    place: dict[Node, Node | int] = {node: number for number, part in enumerate(partitions) for node in part.nodes}
+    order: TopologicalSorter[Node | int] = TopologicalSorter()
+    for node in graph.nodes:
+        here = place.get(node, node)
+        order.add(here, *(there for one in node.all_input_nodes if (there := place.get(one, one)) != here))
+    try:
+        order.prepare()
+    except CycleError:
+        return True
+    return False
 
 
 @dataclass(frozen=True)
