@@ -27,10 +27,10 @@ FILLERS = {
     "music": ("jazz", "rock", "blues", "piano", "folk"),
     "light": ("kitchen", "bedroom", "garden", "hall", "attic"),
 }
-WIDTH, LAYERS, EXPERTS = 32, 2, 4
+WIDTH, LAYERS, EXPERTS, RANK = 32, 2, 4, 2
 COMMON = (
-    "--device", "pixel8", "--labels", ",".join(LABELS), "--experts", str(EXPERTS), "--rank", "2", "--shared-rank", "2",
-    "--seq-len", "8", "--batch-size", "4", "--json",
+    "--device", "pixel8", "--labels", ",".join(LABELS), "--experts", str(EXPERTS), "--rank", str(RANK),
+    "--shared-rank", str(RANK), "--seq-len", "8", "--batch-size", "4", "--json",
 )  # fmt: skip
 VARIANTS = {
     "one": ("--train-slots", "1"),

@@ -7,52 +7,14 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from loop_house import House, answer
+from loop_bank import HEAD, MEAN, SHARED, Bank, assert_equal, merged_by_hand, read_version, values
+from loop_house import answer
 from loop_packages import EXPERTS, LABELS, LAYERS, WIDTH, sentences
 from loop_story import ROUNDS, STEPS, Story
-from safetensors.numpy import load_file
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import encode
-
-Bank = dict[tuple[int, int], npt.NDArray[np.float32]]
-SHARED, OUTSIDE = 65535, 65535
-HEAD, MEAN = (OUTSIDE, 0), (OUTSIDE, 1)
-
-
-def read_version(house: House, number: int) -> Bank:
-    """Export a version by the command line and return its blocks by (layer, index)."""
-    out = house.folder / f"version-{number}"
-    answer(
-        "broker_server", "export", "--state", house.state, "--version", number, "--out", out, folder=house.folder
-    )  # fmt: skip
-    tensors = load_file(out / "bank.safetensors")
-    blocks: Bank = {HEAD: tensors["head"], MEAN: tensors["mean"]}
-    for layer in range(LAYERS):
-        blocks[layer, SHARED] = tensors["shared"][layer]
-        blocks |= {(layer, index): tensors["experts"][layer, index] for index in range(EXPERTS)}
-    return blocks
-
-
-def values(delta: pb.Delta) -> Bank:
-    """Return a float32 delta's blocks."""
-    assert delta.codec == pb.FLOAT32
-    return {(one.layer, one.index): np.frombuffer(one.values, "<f4") for one in delta.experts}
-
-
-def merged_by_hand(base: Bank, deltas: list[pb.Delta]) -> Bank:
-    """Return base + sum(n * delta) / sum(n), block by block, in float64; a block without a delta as it is."""
-    after = dict(base)
-    for block in base:
-        parts = [(float(delta.examples), values(delta)[block]) for delta in deltas if block in values(delta)]
-        if parts:
-            total = sum(weight * part.astype(np.float64) for weight, part in parts)
-            after[block] = (base[block].astype(np.float64) + total / sum(weight for weight, _ in parts)).astype(
-                np.float32
-            )
-    return after
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +51,7 @@ def test_a_merged_version_is_the_weighted_mean_of_what_was_sent_bit_for_bit(
         expected = merged_by_hand(versions[1 + number], sent)
         moved = [block for block in expected if expected[block].tobytes() != versions[1 + number][block].tobytes()]
         assert moved, "nothing was trained"
-        for block, block_values in expected.items():
-            assert versions[2 + number][block].tobytes() == block_values.tobytes(), block
+        assert_equal(versions[2 + number], expected)
 
 
 def test_what_nobody_trained_keeps_its_bits(undisturbed: Story, versions: list[Bank]) -> None:

@@ -1,0 +1,87 @@
+"""Versions and deltas as plain arrays, and merging written down once more, from algorithm.md and SPEC.md alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from loop_house import House, answer
+from loop_packages import EXPERTS, LAYERS, RANK, WIDTH
+from safetensors.numpy import load_file
+
+from edge_runtime.wire import wire_pb2 as pb
+
+Bank = dict[tuple[int, int], npt.NDArray[np.float32]]
+SHARED, OUTSIDE = 65535, 65535
+HEAD, MEAN = (OUTSIDE, 0), (OUTSIDE, 1)
+
+
+def read_version(house: House, number: int) -> Bank:
+    """Export a version by the command line and return its blocks by (layer, index)."""
+    out = house.folder / f"version-{number}"
+    answer(
+        "broker_server", "export", "--state", house.state, "--version", number, "--out", out, folder=house.folder
+    )  # fmt: skip
+    tensors = load_file(out / "bank.safetensors")
+    blocks: Bank = {HEAD: tensors["head"], MEAN: tensors["mean"]}
+    for layer in range(LAYERS):
+        blocks[layer, SHARED] = tensors["shared"][layer]
+        blocks |= {(layer, index): tensors["experts"][layer, index] for index in range(EXPERTS)}
+    return blocks
+
+
+def values(delta: pb.Delta) -> Bank:
+    """Return a delta's blocks; int8 values are a float32 scale for each 64, times a signed byte."""
+    return {(one.layer, one.index): _read(one.values, delta.codec) for one in delta.experts}
+
+
+def _read(data: bytes, codec: int) -> npt.NDArray[np.float32]:
+    if codec == pb.FLOAT32:
+        return np.frombuffer(data, "<f4")
+    count = next(n for n in range(len(data)) if n + 4 * -(-n // 64) == len(data))
+    scales = np.frombuffer(data, "<f4", -(-count // 64))
+    return np.repeat(scales, 64)[:count] * np.frombuffer(data, np.int8, offset=4 * len(scales)).astype(np.float32)
+
+
+def merged_by_hand(base: Bank, deltas: list[pb.Delta], *, topk: bool = False) -> Bank:
+    """Return base + sum(a * delta) / sum(a), block by block, in float64; a block without a delta as it is.
+
+    Soft gates: a = n, the examples. Top-k: for experts a = n * sqrt(N / T) * N / (N + 64), N tokens routed to the
+    expert of T seen (no token, no weight); and each delta's router rows first lose their mean over the layer's experts.
+    """
+    after = dict(base)
+    for block in base:
+        parts = []
+        for delta in deltas:
+            sent = without_common_shift(values(delta)) if topk else values(delta)
+            if block in sent:
+                parts.append((_weight(delta, block, topk=topk), sent[block].astype(np.float64)))
+        if sum(weight for weight, _ in parts) > 0:
+            mean = sum(weight * part for weight, part in parts) / sum(weight for weight, _ in parts)
+            after[block] = (base[block].astype(np.float64) + mean).astype(np.float32)
+    return after
+
+
+def _weight(delta: pb.Delta, block: tuple[int, int], *, topk: bool) -> float:
+    if not topk or block[1] == SHARED:
+        return float(delta.examples)
+    (use,) = [one for one in delta.use if (one.layer, one.index) == block]
+    return delta.examples * (np.sqrt(use.routed / use.seen) * use.routed / (use.routed + 64.0))
+
+
+def without_common_shift(sent: Bank) -> Bank:
+    """Subtract from each router row (row r of an expert's first matrix) the mean over the layer's experts."""
+    after = dict(sent)
+    row = slice(RANK * WIDTH, (RANK + 1) * WIDTH)
+    for layer in range(LAYERS):
+        experts = [block for block in sent if block[0] == layer and block[1] < EXPERTS]
+        mean = np.mean([sent[block][row].astype(np.float64) for block in experts], axis=0)
+        for block in experts:
+            after[block] = sent[block].copy()
+            after[block][row] = (sent[block][row].astype(np.float64) - mean).astype(np.float32)
+    return after
+
+
+def assert_equal(found: Bank, expected: Bank) -> None:
+    """Compare banks to the last bit."""
+    assert found.keys() == expected.keys()
+    assert [block for block in expected if found[block].tobytes() != expected[block].tobytes()] == []
