@@ -232,7 +232,7 @@ def _manifest(job: _Job, record: dict[str, Any], folder: Path, bank_digest: str)
         held=config.held,
         tiers=(tier,),
         methods={method.name: _spec(job.model, method) for method in (job.train, job.predict)},
-        predict_method=job.predict.name,
+        predict_methods=(job.predict.name,),
         versions=cache.versions(),
         oldest_runtime=OLDEST_RUNTIME,
         threads=job.profile.compute.threads,

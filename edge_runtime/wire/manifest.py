@@ -7,32 +7,21 @@ Unknown keys are refused: a manifest that says more than its reader knows was ma
 from __future__ import annotations
 
 import json
-import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
-from edge_runtime.wire.errors import BankError, PackageError
+from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.limits import WIRE_VERSION
+from edge_runtime.wire.manifest_checks import DTYPES, check
 from edge_runtime.wire.strict_json import JSON_LIMIT, parse, plain_tree, typed
-from edge_runtime.wire.text import plain, shown
+from edge_runtime.wire.text import shown
 
-PACKAGE_FORMAT: Final = 1
+PACKAGE_FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 GATEWAY_FOLDER: Final = "gateway/"
-_HEX: Final = re.compile(r"[0-9a-f]{64}")
-_DTYPES: Final = {"float32": 4, "int64": 8}
-_PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-TEXT_BYTES: Final = 200
-"""UTF-8 bytes of a label, of a name, of a path inside the package."""
-TENSOR_LIMIT: Final = 2**31 - 1
-"""Bytes of one input or output."""
-SCALE_RANGE: Final = (0.001, 1e7)
-"""Of logit_scale: in this range every language writes the same shortest decimal, without an exponent."""
-NEEDED_FILES: Final = ("program.pte", "tokenizer.json", "bank.safetensors")
 
 Part = Literal["device", "gateway", "manifest"]
 
@@ -48,7 +37,7 @@ class TensorSpec:
     @property
     def nbytes(self) -> int:
         """Return the bytes of such a tensor."""
-        size = _DTYPES[self.dtype]
+        size = DTYPES[self.dtype]
         for axis in self.shape:
             size *= axis
         return size
@@ -93,6 +82,7 @@ class Tier:
         batch_size: B.
         predicted: by export's model of the device.
         measured: on the machine that exported.
+        proof: what export measured of this method against eager PyTorch before it wrote the package.
     """
 
     method: str
@@ -102,6 +92,7 @@ class Tier:
     batch_size: int
     predicted: Cost
     measured: Cost
+    proof: dict[str, float] = field(default_factory=dict)
 
     @property
     def held_slots(self) -> int:
@@ -185,14 +176,14 @@ class Manifest:
         profile: the profile's figures, as export read them.
         quantize: "int8" or "none".
         held: "all" (every expert runs, m are trained) or "slots" (only the m + f held run).
-        tiers: largest first.
+        tiers: methods of one program over one set of weights, largest first.
         methods: inputs and outputs of every method of program.pte.
-        predict_method: name of the inference method.
+        predict_methods: names of the inference methods, the one for the longest texts first.
         versions: of the libraries that made it ("torch", "executorch", "export").
         oldest_runtime: oldest ExecuTorch runtime that computes the program right.
         threads: that the profile gives to a program.
         files: every file but manifest.json by its path inside the package.
-        proof: what export measured against eager PyTorch before it wrote the package.
+        proof: what export measured of the inference before it wrote the package.
     """
 
     package_format: int
@@ -204,12 +195,17 @@ class Manifest:
     held: str
     tiers: tuple[Tier, ...]
     methods: dict[str, MethodSpec]
-    predict_method: str
+    predict_methods: tuple[str, ...]
     versions: dict[str, str]
     oldest_runtime: str
     threads: int
     files: dict[str, FileEntry]
     proof: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def predict_method(self) -> str:
+        """Name of the inference method that takes the longest texts."""
+        return self.predict_methods[0]
 
     def to_json(self) -> bytes:
         """Write manifest.json."""
@@ -231,7 +227,7 @@ class Manifest:
             )
             raise PackageError(msg)
         manifest: Manifest = typed(tree, cls, source)
-        _check(manifest, source)
+        check(manifest, source)
         return manifest
 
 
@@ -315,72 +311,3 @@ def _verify(folder: Path, name: str, entry: FileEntry) -> None:
             " copy or export the package again"
         )
         raise PackageError(msg)
-
-
-class _Need(Protocol):
-    def __call__(self, condition: bool, detail: str) -> None: ...
-
-
-def _check(manifest: Manifest, source: str) -> None:
-    def need(condition: bool, detail: str) -> None:
-        if not condition:
-            msg = f"{source}: {detail}"
-            raise PackageError(msg)
-
-    version = manifest.wire_version
-    need(version == WIRE_VERSION, f"wire version {version}, this software speaks {WIRE_VERSION}; export it again")
-    try:
-        _ = manifest.architecture.bank_shape
-    except BankError as error:
-        need(condition=False, detail=str(error))
-    _check_architecture(manifest.architecture, need)
-    _check_program(manifest, need)
-    _check_files(manifest, need)
-
-
-def _check_architecture(arch: Architecture, need: _Need) -> None:
-    need(len(set(arch.labels)) == len(arch.labels) > 0, "labels must be distinct and at least one")
-    for text in (*arch.labels, arch.backbone.name, arch.backbone.family):
-        need(bool(text) and plain(text, TEXT_BYTES), f"{shown(text)} is empty, over {TEXT_BYTES} bytes or not plain")
-    need(arch.adapted_layers[-1] < arch.backbone.layers, f"layer {arch.adapted_layers[-1]} is not in the backbone")
-    need(arch.task == "classification", f"task {shown(arch.task)}, expected classification")
-    need(arch.feature == "mean_pool_l2", f"feature {shown(arch.feature)}, expected mean_pool_l2")
-    low, high = SCALE_RANGE
-    need(low <= arch.logit_scale < high, f"logit_scale {arch.logit_scale}, expected {low} to {high:.0f}")
-    need(arch.gate in ("soft", "topk"), f"gate {shown(arch.gate)}, expected soft or topk")
-    routed = 1 <= arch.top_k <= arch.experts if arch.gate == "topk" else arch.top_k == 0
-    need(routed, f"top_k {arch.top_k} with the {arch.gate} gate and {arch.experts} experts")
-    for digest in (arch.backbone.digest, arch.tokenizer_digest, arch.bank_digest):
-        need(bool(_HEX.fullmatch(digest)), f"{shown(digest)} is no SHA-256")
-
-
-def _check_program(manifest: Manifest, need: _Need) -> None:
-    experts = manifest.architecture.experts
-    need(manifest.held in ("all", "slots"), f"held {shown(manifest.held)}, expected all or slots")
-    need(manifest.quantize in ("int8", "none"), f"quantize {shown(manifest.quantize)}, expected int8 or none")
-    need(manifest.threads >= 1, f"{manifest.threads} threads")
-    need(len(manifest.tiers) > 0, "no tier")
-    need(manifest.predict_method in manifest.methods, f"no method {shown(manifest.predict_method)}")
-    for tier in manifest.tiers:
-        need(tier.method in manifest.methods, f"tier names the unknown method {shown(tier.method)}")
-        slots = tier.trained_slots >= 1 and tier.frozen_slots >= 0 and tier.held_slots <= experts
-        need(slots, f"{tier.trained_slots} trained and {tier.frozen_slots} frozen slots, {experts} experts")
-        need(tier.seq_len >= 1 and tier.batch_size >= 1, f"sequence of {tier.seq_len}, batch of {tier.batch_size}")
-    for name, method in manifest.methods.items():
-        for tensor in (*method.inputs, *method.outputs):
-            where = f"{shown(name)}: {shown(tensor.name)}"
-            need(tensor.dtype in _DTYPES, f"{where} has dtype {shown(tensor.dtype)}")
-            axes = tensor.shape
-            need(len(axes) <= 8 and all(axis >= 0 for axis in axes), f"{where} has shape {shown(axes)}")
-            need(tensor.nbytes <= TENSOR_LIMIT, f"{where} has {tensor.nbytes} bytes, limit {TENSOR_LIMIT}")
-
-
-def _check_files(manifest: Manifest, need: _Need) -> None:
-    for name, entry in manifest.files.items():
-        safe = _PATH.fullmatch(name) and len(name) <= TEXT_BYTES and name != MANIFEST
-        need(bool(safe), f"unsafe file name {shown(name)}")
-        need(bool(_HEX.fullmatch(entry.sha256)) and entry.bytes >= 0, f"{name}: bad digest or size")
-    missing = sorted(set(NEEDED_FILES) - set(manifest.files))
-    need(not missing, f"files lack {missing}")
-    tokenizer = manifest.files["tokenizer.json"].sha256
-    need(tokenizer == manifest.architecture.tokenizer_digest, "tokenizer.json is not the architecture's tokenizer")

@@ -232,7 +232,7 @@ def write_package(folder: Path, **changes: Any) -> Package:
         "bank_digest": bank.digest().hex(),
     }
     manifest = Manifest(
-        package_format=1,
+        package_format=2,
         wire_version=1,
         architecture=Architecture(**{**fields, **changes}),
         device="toy",
@@ -241,7 +241,7 @@ def write_package(folder: Path, **changes: Any) -> Package:
         held="all",
         tiers=TIERS,
         methods=METHODS,
-        predict_method=f"predict_s{S}",
+        predict_methods=(f"predict_s{S}",),
         versions={"export": "0"},
         oldest_runtime="1.3.0",
         threads=1,

@@ -14,7 +14,7 @@ Tree = dict[str, Any]
 _A, _B, _C, _D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 _COST: Final = {"memory_mib": 133.5, "step_ms": 81, "storage_mb": 26.0, "bytes_up": 1000, "bytes_down": 2000}
 _GOOD: Final[Tree] = {
-    "package_format": 1,
+    "package_format": 2,
     "wire_version": 1,
     "architecture": {
         "backbone": {"name": "tiny", "family": "bert", "digest": _A, "width": 3, "layers": 2, "parameters": 1000},
@@ -53,7 +53,7 @@ _GOOD: Final[Tree] = {
         },
         "predict_s8": {"inputs": [], "outputs": []},
     },
-    "predict_method": "predict_s8",
+    "predict_methods": ["predict_s8"],
     "versions": {"torch": "2.13.0"},
     "oldest_runtime": "1.3",
     "threads": 4,
@@ -104,6 +104,10 @@ def cases() -> Iterator[Case]:
     tenth = _changed(lambda t: t["architecture"].update(logit_scale=0.1))
     other = _meaning(_CANONICAL.replace("20.0", "0.1"))
     yield Case("Manifest", "accept_fraction", tenth, "ACCEPT", "a fraction that is not exact", meaning=other)
+    tiers = _changed(_two_tiers)
+    yield Case(
+        "Manifest", "accept_two_tiers", tiers, "ACCEPT", "tiers and inferences of two lengths", meaning=_meaning()
+    )
     no_proof = _changed(lambda t: t.pop("proof"))
     yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
     for name, (comment, change) in _CHANGES.items():
@@ -124,6 +128,14 @@ def _set(value: object, *path: str | int) -> Callable[[Tree], object]:
     return change
 
 
+def _two_tiers(tree: Tree) -> None:
+    small = {**tree["tiers"][0], "method": "train_m1_f1_s4_b2", "seq_len": 4, "proof": {"loss_error": 1e-7}}
+    tree["tiers"].append(small)
+    tree["methods"]["train_m1_f1_s4_b2"] = {"inputs": [], "outputs": []}
+    tree["methods"]["predict_s4"] = {"inputs": [], "outputs": []}
+    tree["predict_methods"].append("predict_s4")
+
+
 def _arch(**values: object) -> Callable[[Tree], object]:
     return lambda tree: tree["architecture"].update(values)
 
@@ -138,8 +150,9 @@ def _tier(**values: object) -> Callable[[Tree], object]:
 
 _TENSOR: Final = ("methods", "train_m1_f1_s8_b2", "inputs", 0)
 _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
-    "format_2": ("made for another reader", _set(2, "package_format")),
-    "format_text": ("a format that is no number", _set("1", "package_format")),
+    "format_1": ("made for an earlier reader", _set(1, "package_format")),
+    "format_3": ("made for another reader", _set(3, "package_format")),
+    "format_text": ("a format that is no number", _set("2", "package_format")),
     "format_true": ("a boolean is no number", _set(True, "package_format")),  # noqa: FBT003 - the value itself
     "format_missing": ("no format", lambda t: t.pop("package_format")),
     "wire_version_2": ("speaks another wire version", _set(2, "wire_version")),
@@ -182,7 +195,12 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "tier_slots_negative": ("less than none", _tier(frozen_slots=-1)),
     "tier_slots_3": ("3 slots, 2 experts", _tier(frozen_slots=2)),
     "tier_batch_0": ("no batch", _tier(batch_size=0)),
-    "predict_method": ("a method that is not there", _set("predict", "predict_method")),
+    "tier_twice": ("two tiers of one method", lambda t: t["tiers"].append(t["tiers"][0])),
+    "tier_proof": ("wrong type", _tier(proof={"loss_error": "small"})),
+    "predict_methods_none": ("nothing to predict with", _set([], "predict_methods")),
+    "predict_methods_text": ("wrong type", _set("predict_s8", "predict_methods")),
+    "predict_methods_twice": ("one name twice", _set(["predict_s8", "predict_s8"], "predict_methods")),
+    "predict_methods_other": ("a method that is not there", _set(["predict_s8", "predict"], "predict_methods")),
     "dtype": ("unknown", _set("float16", *_TENSOR, "dtype")),
     "shape_negative": ("less than none", _set([-1], *_TENSOR, "shape")),
     "shape_huge": ("over 2 GiB", _set([2**40], *_TENSOR, "shape")),

@@ -1,0 +1,109 @@
+"""What a manifest must be beyond its types: the parts of manifest.json held against each other."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Protocol
+
+from edge_runtime.wire.errors import BankError, PackageError
+from edge_runtime.wire.limits import WIRE_VERSION
+from edge_runtime.wire.text import plain, shown
+
+if TYPE_CHECKING:
+    from edge_runtime.wire.manifest import Architecture, Manifest
+
+DTYPES: Final = {"float32": 4, "int64": 8}
+"""Bytes of an element."""
+TEXT_BYTES: Final = 200
+"""UTF-8 bytes of a label, of a name, of a path inside the package."""
+TENSOR_LIMIT: Final = 2**31 - 1
+"""Bytes of one input or output."""
+SCALE_RANGE: Final = (0.001, 1e7)
+"""Of logit_scale: in this range every language writes the same shortest decimal, without an exponent."""
+NEEDED_FILES: Final = ("program.pte", "tokenizer.json", "bank.safetensors")
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
+_PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
+
+class _Need(Protocol):
+    def __call__(self, condition: bool, detail: str) -> None: ...
+
+
+def check(manifest: Manifest, source: str) -> None:
+    """Hold the parts of a manifest against each other.
+
+    Raises:
+        PackageError: saying which part is wrong and how.
+    """
+
+    def need(condition: bool, detail: str) -> None:
+        if not condition:
+            msg = f"{source}: {detail}"
+            raise PackageError(msg)
+
+    version = manifest.wire_version
+    need(version == WIRE_VERSION, f"wire version {version}, this software speaks {WIRE_VERSION}; export it again")
+    try:
+        _ = manifest.architecture.bank_shape
+    except BankError as error:
+        need(condition=False, detail=str(error))
+    _check_architecture(manifest.architecture, need)
+    _check_program(manifest, need)
+    _check_files(manifest, need)
+
+
+def _check_architecture(arch: Architecture, need: _Need) -> None:
+    need(len(set(arch.labels)) == len(arch.labels) > 0, "labels must be distinct and at least one")
+    for text in (*arch.labels, arch.backbone.name, arch.backbone.family):
+        need(bool(text) and plain(text, TEXT_BYTES), f"{shown(text)} is empty, over {TEXT_BYTES} bytes or not plain")
+    need(arch.adapted_layers[-1] < arch.backbone.layers, f"layer {arch.adapted_layers[-1]} is not in the backbone")
+    need(arch.task == "classification", f"task {shown(arch.task)}, expected classification")
+    need(arch.feature == "mean_pool_l2", f"feature {shown(arch.feature)}, expected mean_pool_l2")
+    low, high = SCALE_RANGE
+    need(low <= arch.logit_scale < high, f"logit_scale {arch.logit_scale}, expected {low} to {high:.0f}")
+    need(arch.gate in ("soft", "topk"), f"gate {shown(arch.gate)}, expected soft or topk")
+    routed = 1 <= arch.top_k <= arch.experts if arch.gate == "topk" else arch.top_k == 0
+    need(routed, f"top_k {arch.top_k} with the {arch.gate} gate and {arch.experts} experts")
+    for digest in (arch.backbone.digest, arch.tokenizer_digest, arch.bank_digest):
+        need(bool(_HEX.fullmatch(digest)), f"{shown(digest)} is no SHA-256")
+
+
+def _check_program(manifest: Manifest, need: _Need) -> None:
+    experts = manifest.architecture.experts
+    need(manifest.held in ("all", "slots"), f"held {shown(manifest.held)}, expected all or slots")
+    need(manifest.quantize in ("int8", "none"), f"quantize {shown(manifest.quantize)}, expected int8 or none")
+    need(manifest.threads >= 1, f"{manifest.threads} threads")
+    need(len(manifest.tiers) > 0, "no tier")
+    _check_predict(manifest, need)
+    named = [tier.method for tier in manifest.tiers]
+    need(len(set(named)) == len(named), f"two tiers of one method: {shown(sorted(named))}")
+    for tier in manifest.tiers:
+        need(tier.method in manifest.methods, f"tier names the unknown method {shown(tier.method)}")
+        slots = tier.trained_slots >= 1 and tier.frozen_slots >= 0 and tier.held_slots <= experts
+        need(slots, f"{tier.trained_slots} trained and {tier.frozen_slots} frozen slots, {experts} experts")
+        need(tier.seq_len >= 1 and tier.batch_size >= 1, f"sequence of {tier.seq_len}, batch of {tier.batch_size}")
+    for name, method in manifest.methods.items():
+        for tensor in (*method.inputs, *method.outputs):
+            where = f"{shown(name)}: {shown(tensor.name)}"
+            need(tensor.dtype in DTYPES, f"{where} has dtype {shown(tensor.dtype)}")
+            axes = tensor.shape
+            need(len(axes) <= 8 and all(axis >= 0 for axis in axes), f"{where} has shape {shown(axes)}")
+            need(tensor.nbytes <= TENSOR_LIMIT, f"{where} has {tensor.nbytes} bytes, limit {TENSOR_LIMIT}")
+
+
+def _check_predict(manifest: Manifest, need: _Need) -> None:
+    names = manifest.predict_methods
+    need(len(set(names)) == len(names) > 0, f"predict_methods {shown(names)}, expected at least one, each once")
+    for name in names:
+        need(name in manifest.methods, f"no method {shown(name)}")
+
+
+def _check_files(manifest: Manifest, need: _Need) -> None:
+    for name, entry in manifest.files.items():
+        safe = _PATH.fullmatch(name) and len(name) <= TEXT_BYTES and name != "manifest.json"
+        need(bool(safe), f"unsafe file name {shown(name)}")
+        need(bool(_HEX.fullmatch(entry.sha256)) and entry.bytes >= 0, f"{name}: bad digest or size")
+    missing = sorted(set(NEEDED_FILES) - set(manifest.files))
+    need(not missing, f"files lack {missing}")
+    tokenizer = manifest.files["tokenizer.json"].sha256
+    need(tokenizer == manifest.architecture.tokenizer_digest, "tokenizer.json is not the architecture's tokenizer")
