@@ -1,4 +1,4 @@
-"""Build the native driver: `python -m edge_runtime.native.build`.
+"""Build the native driver: `python -m edge_runtime.native.build` (`--runner`: and `fl_run`, which needs no Python).
 
 The library is compiled once for each combination of our sources, the executorch package and the machine, into a
 per-user cache (``EDGE_RUNTIME_CACHE``, or the platform's cache directory). Of several processes that need it at once
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final = Path(__file__).parent
 LIBRARY: Final = "libfl_runtime.dylib" if sys.platform == "darwin" else "libfl_runtime.so"
+RUNNER: Final = "fl_run"
 OLDEST_EXECUTORCH: Final = (1, 5)
 _BUILD_SECONDS: Final = 600
 _OUTPUT_LINES: Final = 3
@@ -50,6 +51,14 @@ class Sdk:
 
     folder: Path
     version: str
+
+
+@dataclass(frozen=True)
+class Cross:
+    """A Linux machine that is not this one. Args: machine: as uname names it; compiler: C++, for that machine."""
+
+    machine: str
+    compiler: str
 
 
 def find_sdk(folder: Path | None = None) -> Sdk:
@@ -108,10 +117,12 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "edge_runtime"
 
 
-def key(sdk: Sdk) -> str:
+def key(sdk: Sdk, cross: Cross | None = None) -> str:
     """Return the hex key of a build: our sources, the executorch package and where it is, and the machine."""
     digest = hashlib.sha256()
-    for part in (sdk.version, str(sdk.folder), platform.system(), platform.machine(), os.environ.get("CXX", "")):
+    own = (platform.system(), platform.machine(), os.environ.get("CXX", ""))
+    machine = ("Linux", cross.machine, cross.compiler) if cross else own
+    for part in (sdk.version, str(sdk.folder), *machine):
         digest.update(part.encode() + b"\0")
     for path in sorted(SOURCES.iterdir()):
         if path.suffix in (".cpp", ".h") or path.name == "CMakeLists.txt":
@@ -142,27 +153,64 @@ def ensure(*, sdk: Sdk | None = None, force: bool = False, say: Callable[[str], 
         msg = f"EDGE_RUNTIME_LIBRARY names {given}, which is no file; correct it or unset it to build the library here"
         raise NativeBuildError(msg)
     sdk = sdk or find_sdk()
-    library = library_path(sdk)
-    if library.is_file() and not force:
-        return library
-    tools = _find_tools()
-    folder = library.parent.parent
+    return _ensure(_Job(sdk, None, library_path(sdk), (LIBRARY,)), force=force, say=say)
+
+
+def ensure_runner(
+    *, sdk: Sdk | None = None, cross: Cross | None = None, say: Callable[[str], None] | None = None
+) -> Path:
+    """Return `fl_run`, a program that executes methods without Python (usage: fl_run.cpp); the library is beside it.
+
+    Args:
+        sdk: the executorch package, of the machine that it is built for; found when None.
+        cross: that machine; None is this one.
+        say: told one line when a build starts.
+
+    Raises:
+        NativeBuildError: when it cannot be built.
+    """
+    sdk = sdk or find_sdk()
+    made = cache_folder() / "native" / key(sdk, cross) / RUNNER
+    return _ensure(_Job(sdk, cross, made, (LIBRARY, RUNNER)), force=False, say=say)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What to build. Args: made: where the last of ``files`` will be; files: in the order in which they appear."""
+
+    sdk: Sdk
+    cross: Cross | None
+    made: Path
+    files: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        return all((self.made.parent / name).is_file() for name in self.files)
+
+
+def _ensure(job: _Job, *, force: bool, say: Callable[[str], None] | None) -> Path:
+    if job.done and not force:
+        return job.made
+    tools = _find_tools(job.cross.compiler if job.cross else os.environ.get("CXX"))
+    folder = job.made.parent.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _turn(folder / "lock"):
-            if force or not library.is_file():
-                _build(sdk, tools, library, say)
+            if force or not job.done:
+                _build(job, tools, say)
     except OSError as error:
         msg = f"cannot write the native driver to {folder} ({error.strerror}); set EDGE_RUNTIME_CACHE to a folder"
         raise NativeBuildError(msg) from error
-    return library
+    return job.made
 
 
-def _build(sdk: Sdk, tools: _Tools, library: Path, say: Callable[[str], None] | None) -> None:
+def _build(job: _Job, tools: _Tools, say: Callable[[str], None] | None) -> None:
     if say:
-        say(f"building the native driver for executorch {sdk.version}, once ...")
-    with tempfile.TemporaryDirectory(prefix="build-", dir=library.parent.parent) as work:
-        _publish(_compile(sdk, tools, Path(work)), library)
+        say(f"building the native driver for executorch {job.sdk.version}, once ...")
+    with tempfile.TemporaryDirectory(prefix="build-", dir=job.made.parent.parent) as work:
+        built = _compile(job, tools, Path(work))
+        for name in job.files:
+            _publish(built / name, job.made.parent / name)
 
 
 @contextlib.contextmanager
@@ -180,12 +228,11 @@ class _Tools:
     generator: tuple[str, ...]
 
 
-def _find_tools() -> _Tools:
+def _find_tools(wanted: str | None = None) -> _Tools:
     cmake = _which("cmake")
     if cmake is None:
         msg = "cmake is needed to build the native driver; run: pip install cmake  (or: apt install cmake)"
         raise NativeBuildError(msg)
-    wanted = os.environ.get("CXX")
     compilers = [wanted.split()[0]] if wanted else ["c++", "g++", "clang++"]
     if not any(map(shutil.which, compilers)):
         tried = ", ".join(compilers)
@@ -205,15 +252,19 @@ def _which(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
 
 
-def _compile(sdk: Sdk, tools: _Tools, work: Path) -> Path:
+def _compile(job: _Job, tools: _Tools, work: Path) -> Path:
     build = work / "build"
-    configure = (
+    configure = [
         *(tools.cmake, "-S", str(SOURCES), "-B", str(build), *tools.generator),
-        *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_PREFIX_PATH={sdk.folder}"),
-    )
+        *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_PREFIX_PATH={job.sdk.folder}"),
+    ]
+    if job.cross:
+        machine = {"SYSTEM_NAME": "Linux", "SYSTEM_PROCESSOR": job.cross.machine, "CXX_COMPILER": job.cross.compiler}
+        configure += [f"-DCMAKE_{name}={value}" for name, value in machine.items()]
     _run(configure)
-    _run((tools.cmake, "--build", str(build), "--parallel", "2"))
-    return build / LIBRARY
+    target = RUNNER if RUNNER in job.files else "fl_runtime"
+    _run((tools.cmake, "--build", str(build), "--target", target, "--parallel", "2"))
+    return build
 
 
 def _run(command: Sequence[str]) -> None:
@@ -249,16 +300,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--executorch", type=Path, metavar="DIR", help="an unpacked executorch package, not the installed"
     )
+    parser.add_argument("--runner", action="store_true", help="build fl_run as well")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     try:
         sdk = find_sdk(options.executorch)
         library = ensure(sdk=sdk, force=options.force, say=_to_stderr)
+        runner = ensure_runner(sdk=sdk, say=_to_stderr) if options.runner else None
     except NativeBuildError as error:
         _to_stderr(f"error: {error}")
         return 1
     found = {"library": str(library), "executorch": sdk.version, "key": key(sdk)}
-    text = json.dumps(found) if options.json else f"native driver for executorch {sdk.version}: {library}"
+    if runner:
+        found["runner"] = str(runner)
+    text = json.dumps(found) if options.json else f"native driver for executorch {sdk.version}: {runner or library}"
     sys.stdout.write(text + "\n")
     return 0
 

@@ -274,8 +274,10 @@ def test_where_a_library_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert build.cache_folder() == Path.home() / ".cache/edge_runtime"
     one = build.Sdk(tmp_path, "1.5.1")
     keys = {build.key(one), build.key(build.Sdk(tmp_path, "1.5.2")), build.key(build.Sdk(tmp_path / "b", "1.5.1"))}
+    boards = [build.Cross("aarch64", "aarch64-linux-gnu-g++"), build.Cross("riscv64", "aarch64-linux-gnu-g++")]
+    keys |= {build.key(one, board) for board in boards}
     monkeypatch.setenv("CXX", "clang++")
-    assert len({*keys, build.key(one)}) == 4
+    assert len({*keys, build.key(one)}) == 6
 
 
 def test_a_library_built_elsewhere_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -387,6 +389,10 @@ def test_the_command_says_where_the_library_is(capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().out
     assert build.LIBRARY in said
     assert build.installed_version() in said
+    assert build.main(["--runner", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert Path(found["runner"]).with_name(build.LIBRARY).is_file()
+    assert Path(found["runner"]) == build.ensure_runner()
     with pytest.raises(SystemExit) as caught:
         build.main(["--nonsense"])
     assert caught.value.code == 2
