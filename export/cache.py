@@ -20,8 +20,30 @@ from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
 COMPILERS: Final = ("torch", "executorch", "transformers", "onnx")
 RECORD: Final = "record.json"
 _COMPILING: Final = (
-    *("adapters", "backbone", "compile", "families", "frozen", "graft", "joint_graph", "lowering", "measure"),
-    *("onnx_inference", "proof", "quantize", "reference", "rewrite", "shapes", "step", "workshop"),
+    *(
+        "adapters",
+        "backbone",
+        "compile",
+        "families",
+        "frozen",
+        "graft",
+        "joint_graph",
+        "lowering",
+        "measure",
+        "micro_batches",
+    ),
+    *(
+        "onnx_inference",
+        "proof",
+        "provenance",
+        "quantize",
+        "recompute",
+        "reference",
+        "rewrite",
+        "shapes",
+        "step",
+        "workshop",
+    ),
 )
 """Modules that shape a program, its proof or its figures."""
 

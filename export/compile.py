@@ -11,6 +11,7 @@ from export.families import Family
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.lowering import Lowered, lower
+from export.provenance import inherited
 from export.quantize import lower_frozen_linears
 from export.rewrite import drop_unread, fold_constants, share_equal, simplify
 from export.shapes import MethodShape, ModelShape, input_ports
@@ -49,10 +50,11 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         progress(f"trace {method.name}")
         module = trace(build_step(graft, request.model, method), inputs)
         progress(f"rewrite {method.name}")
-        fold_constants(module)
-        simplify(module)
-        lower_frozen_linears(module, int8=request.int8)
-        share_equal(module)
+        with inherited(module):
+            fold_constants(module)
+            simplify(module)
+            lower_frozen_linears(module, int8=request.int8)
+            share_equal(module)
         drop_unread(module)
         graphs[method.name] = module, inputs
     return lower(graphs, progress)

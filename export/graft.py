@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from export.adapters import Balance, LayerBank, Mixture, mixture
 from export.families import Family
 from export.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
+from export.provenance import watch, within
 
 
 @dataclass
@@ -53,7 +54,8 @@ class _Entry(nn.Module):
             place = self._place
             balance = traffic.balances[place] if traffic.balances else None
             flat = x.reshape(-1, x.shape[-1])
-            traffic.mixtures[place] = mixture(flat, traffic.banks[place], traffic.share, traffic.top_k, balance)
+            with within("experts"):
+                traffic.mixtures[place] = mixture(flat, traffic.banks[place], traffic.share, traffic.top_k, balance)
         return self.inner(x, *args, **kwargs)
 
 
@@ -99,6 +101,7 @@ class Graft:
             # The exit first: in families where both are one module it becomes the inner of the entry.
             layer.set_submodule(family.exit, _Exit(layer.get_submodule(family.exit), place, self))
             layer.set_submodule(family.entry, _Entry(layer.get_submodule(family.entry), place, self))
+        watch(stack)
 
     def hidden(self, ids: Tensor, mask: Tensor, traffic: Traffic | None) -> Tensor:
         """Return the last hidden state [B, S, d] for ids [B, S] and mask [B, S] (1 token, 0 padding)."""
@@ -109,7 +112,10 @@ class Graft:
         positions = torch.arange(first, first + ids.shape[1]).unsqueeze(0)
         blocked = (mask - 1.0).reshape(mask.shape[0], 1, 1, mask.shape[1]) * 1e4
         try:
-            found: Tensor = self.model(input_ids=ids, attention_mask=blocked, position_ids=positions).last_hidden_state
+            with within("embedding"):
+                found: Tensor = self.model(
+                    input_ids=ids, attention_mask=blocked, position_ids=positions
+                ).last_hidden_state
         finally:
             self.traffic = None
         return found

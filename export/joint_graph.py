@@ -14,6 +14,7 @@ from torch._decomp import core_aten_decompositions
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from export.provenance import recorded
 from export.shapes import Port
 from export.step import Function
 
@@ -33,6 +34,9 @@ def sample_inputs(ports: tuple[Port, ...], seed: int = 0) -> tuple[Tensor, ...]:
 
 
 def trace(step: Function, inputs: tuple[Tensor, ...]) -> GraphModule:
-    """Return the graph of ``step``: placeholders in the order of its inputs, frozen tensors as attributes."""
+    """Return the graph of ``step``: placeholders in the order of its inputs, frozen tensors as attributes.
+
+    Every node says where it comes from (``provenance``).
+    """
     table: Any = core_aten_decompositions()
-    return make_fx(step, decomposition_table=table)(*inputs)
+    return make_fx(recorded(step), decomposition_table=table)(*inputs)

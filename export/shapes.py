@@ -71,11 +71,13 @@ class MethodShape:
     """Sizes of one method.
 
     Args:
-        kind: ``train`` or ``predict``.
+        kind: ``train``, ``predict``, or the two halves of a step in micro-batches: ``accumulate`` adds a micro-batch's
+            gradients to their sums, ``apply`` makes the optimizer's step with the sums (S = B = 0).
         trained: m; for ``predict`` all held experts count here.
         frozen: f.
         sequence: S.
-        batch: B.
+        batch: B; of a micro-batch for ``accumulate``.
+        recompute: what is computed twice instead of kept for the backward: ``none``, ``light`` or ``layers``.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class MethodShape:
     frozen: int
     sequence: int
     batch: int
+    recompute: str = "none"
 
     @property
     def held(self) -> int:
@@ -94,7 +97,10 @@ class MethodShape:
         """Name of the method in the program."""
         if self.kind == "predict":
             return f"predict_s{self.sequence}"
-        return f"train_m{self.trained}_f{self.frozen}_s{self.sequence}_b{self.batch}"
+        if self.kind == "apply":
+            return f"apply_m{self.trained}"
+        saving = "" if self.recompute == "none" else f"_{self.recompute}"
+        return f"{self.kind}_m{self.trained}_f{self.frozen}_s{self.sequence}_b{self.batch}{saving}"
 
 
 def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
@@ -109,7 +115,11 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     values = _values(model, method)
     frozen = [_port("frozen", model.layers, method.frozen, model.block)] if method.frozen else []
     shared = [values["shared"]] if model.shared_rank else []
-    moments = [_port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)]
+    moments = _moments(values)
+    masks = [_port("update_mask", model.layers, method.trained), _port("hyper", HYPER)]
+    if method.kind == "apply":
+        return *values.values(), *moments, *_sums(values), *masks
+    whole = method.kind == "train"
     balance = [_port("balance_target", model.layers, method.held), _port("balance_weight", model.layers)]
     return (
         values["trained"],
@@ -117,10 +127,9 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
         *shared,
         values["head"],
         _port("mean", model.width),
-        *moments,
+        *(moments if whole else _sums(values)),
         gate,
-        _port("update_mask", model.layers, method.trained),
-        _port("hyper", HYPER),
+        *(masks if whole else [_port("share", 1)]),
         *(balance if model.top_k else []),
         *tail,
         _port("labels", method.batch, model.labels),
@@ -132,11 +141,21 @@ def output_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     if method.kind == "predict":
         return _port("probabilities", 1, model.labels), _port("features", 1, model.width)
     values = _values(model, method)
+    if method.kind == "apply":
+        return *values.values(), *_moments(values)
     statistics = [_port("usage", model.layers, method.held)]
     if model.top_k:
         statistics.append(_port("affinity", model.layers, method.held))
-    moments = [_port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)]
-    return (_port("loss", 1), _port("logits", method.batch, model.labels), *statistics, *values.values(), *moments)
+    moved = [*values.values(), *_moments(values)] if method.kind == "train" else _sums(values)
+    return (_port("loss", 1), _port("logits", method.batch, model.labels), *statistics, *moved)
+
+
+def _moments(values: dict[str, Port]) -> list[Port]:
+    return [_port(f"{port.name}_m{order}", *port.shape) for port in values.values() for order in (1, 2)]
+
+
+def _sums(values: dict[str, Port]) -> list[Port]:
+    return [_port(f"{port.name}_sum", *port.shape) for port in values.values()]
 
 
 def _port(name: str, *shape: int) -> Port:

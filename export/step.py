@@ -10,6 +10,7 @@ modules: ``Network`` gives hidden states, the rest is arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -17,7 +18,18 @@ from torch import Tensor
 from export.adapters import Balance, LayerBank, matmul, split_block, split_shared
 from export.frozen import row_sum
 from export.graft import Graft, Traffic
-from export.shapes import BETA1, BETA2, EPSILON, LOGIT_SCALE, MethodShape, ModelShape, input_ports, output_ports
+from export.provenance import within
+from export.shapes import (
+    BETA1,
+    BETA2,
+    EPSILON,
+    LOGIT_SCALE,
+    TRAINABLE,
+    MethodShape,
+    ModelShape,
+    input_ports,
+    output_ports,
+)
 
 Function = Callable[..., tuple[Tensor, ...]]
 
@@ -26,7 +38,7 @@ def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function
     """Return the function of a method; arguments and results are ordered as its ports."""
     names = [port.name for port in input_ports(model, method)]
     results = [port.name for port in output_ports(model, method)]
-    body = _predict if method.kind == "predict" else _train
+    body = _BODIES[method.kind]
 
     def step(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(names, tensors, strict=True))
@@ -78,16 +90,48 @@ def classify(features: Tensor, weight: Tensor, bias: Tensor, mean: Tensor) -> Te
 
 
 def _train(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    leaves = _leaves(model, given)
+    made, gradients = _gradients(graft, model, given)
+    return made | _optimized(gradients, given)
+
+
+def _accumulate(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add a micro-batch's gradients, times its share of the batch, to the sums.
+
+    The loss is a weighted mean, so the sums end as the gradients of the whole batch. The auxiliary loss of top-k mode
+    is no mean: its targets are then held against each micro-batch's own traffic.
+    """
+    made, gradients = _gradients(graft, model, given)
+    with within("optimizer"):
+        return made | {f"{name}_sum": given[f"{name}_sum"] + one * given["share"] for name, one in gradients.items()}
+
+
+def _apply(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    del graft, model
+    return _optimized({name: given[f"{name}_sum"] for name in TRAINABLE if name in given}, given)
+
+
+def _optimized(gradients: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    made: dict[str, Tensor] = {}
+    with within("optimizer"):
+        for name, gradient in gradients.items():
+            made |= _adamw(name, gradient, given)
+    return made
+
+
+def _gradients(
+    graft: Graft, model: ModelShape, given: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return loss, logits and statistics, and the gradient of each trainable block."""
+    with within("experts"):
+        leaves = _leaves(model, given)
     with torch.enable_grad():
         loss, logits, statistics = _loss(graft, model, given, leaves)
         flat = [leaf for group in leaves.values() for leaf in group]
         gradients = iter(torch.autograd.grad(loss, flat))
     made = {"loss": loss.detach().reshape(1), "logits": logits.detach(), **statistics}
-    for name, group in leaves.items():
-        gradient = _joined(name, [next(gradients) for _ in group], given[name])
-        made |= _adamw(name, gradient, given)
-    return made
+    with within("optimizer"):
+        found = {name: _joined(name, [next(gradients) for _ in group], given[name]) for name, group in leaves.items()}
+    return made, found
 
 
 def _leaves(model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
@@ -128,16 +172,18 @@ def _loss(
     banks, balances = [], []
     for place in range(model.layers):
         own = slice(3 * place, 3 * place + 3)
-        frozen = split_block(given["frozen"][place], model.rank, model.width) if "frozen" in given else None
+        with within("experts"):
+            frozen = split_block(given["frozen"][place], model.rank, model.width) if "frozen" in given else None
         shared = tuple(leaves["shared"][own]) if model.shared_rank else None
         banks.append(LayerBank(tuple(leaves["trained"][own]), frozen, shared, given["gate_scale"][place]))  # type: ignore[arg-type]
         if model.top_k:
             balances.append(Balance(given["balance_target"][place], given["balance_weight"][place : place + 1]))
     mask, labels = given["mask"], given["labels"]
     traffic = Traffic(banks, balances, token_share(mask), model.top_k)
-    features = pool(graft.hidden(given["ids"], mask, traffic), mask)
-    logits = classify(features, leaves["head"][0], leaves["head"][1], given["mean"])
-    loss = cross_entropy(logits, labels)
+    hidden = graft.hidden(given["ids"], mask, traffic)
+    with within("head"):
+        logits = classify(pool(hidden, mask), leaves["head"][0], leaves["head"][1], given["mean"])
+        loss = cross_entropy(logits, labels)
     mixtures = [traffic.mixtures[place] for place in range(model.layers)]
     statistics = {"usage": torch.stack([one.usage for one in mixtures])}
     if model.top_k:
@@ -172,3 +218,6 @@ def _adamw(name: str, gradient: Tensor, given: Mapping[str, Tensor]) -> dict[str
         f"{name}_m1": first,
         f"{name}_m2": second,
     }
+
+
+_BODIES: Final = {"train": _train, "predict": _predict, "accumulate": _accumulate, "apply": _apply}

@@ -83,6 +83,9 @@ class Tier:
         predicted: by export's model of the device.
         measured: on the machine that exported.
         proof: what export measured of this method against eager PyTorch before it wrote the package.
+        recompute: what the step computes twice instead of keeping it: "none", "light" or "layers".
+        micro_batches: k; with k > 1 ``method`` takes B / k texts, is called k times, and ``apply_method`` follows.
+        apply_method: the optimizer's method; "" when ``method`` has it inside.
     """
 
     method: str
@@ -93,6 +96,9 @@ class Tier:
     predicted: Cost
     measured: Cost
     proof: dict[str, float] = field(default_factory=dict)
+    recompute: str = "none"
+    micro_batches: int = 1
+    apply_method: str = ""
 
     @property
     def held_slots(self) -> int:

@@ -10,7 +10,7 @@ from edge_runtime.wire.limits import WIRE_VERSION
 from edge_runtime.wire.text import plain, shown
 
 if TYPE_CHECKING:
-    from edge_runtime.wire.manifest import Architecture, Manifest
+    from edge_runtime.wire.manifest import Architecture, Manifest, Tier
 
 DTYPES: Final = {"float32": 4, "int64": 8}
 """Bytes of an element."""
@@ -21,6 +21,8 @@ TENSOR_LIMIT: Final = 2**31 - 1
 SCALE_RANGE: Final = (0.001, 1e7)
 """Of logit_scale: in this range every language writes the same shortest decimal, without an exponent."""
 NEEDED_FILES: Final = ("program.pte", "tokenizer.json", "bank.safetensors")
+RECOMPUTE: Final = ("none", "light", "layers")
+"""How much of the forward a training step computes twice, least first."""
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -82,6 +84,7 @@ def _check_program(manifest: Manifest, need: _Need) -> None:
         slots = tier.trained_slots >= 1 and tier.frozen_slots >= 0 and tier.held_slots <= experts
         need(slots, f"{tier.trained_slots} trained and {tier.frozen_slots} frozen slots, {experts} experts")
         need(tier.seq_len >= 1 and tier.batch_size >= 1, f"sequence of {tier.seq_len}, batch of {tier.batch_size}")
+        _check_memory_plan(tier, manifest, need)
     for name, method in manifest.methods.items():
         for tensor in (*method.inputs, *method.outputs):
             where = f"{shown(name)}: {shown(tensor.name)}"
@@ -89,6 +92,14 @@ def _check_program(manifest: Manifest, need: _Need) -> None:
             axes = tensor.shape
             need(len(axes) <= 8 and all(axis >= 0 for axis in axes), f"{where} has shape {shown(axes)}")
             need(tensor.nbytes <= TENSOR_LIMIT, f"{where} has {tensor.nbytes} bytes, limit {TENSOR_LIMIT}")
+
+
+def _check_memory_plan(tier: Tier, manifest: Manifest, need: _Need) -> None:
+    need(tier.recompute in RECOMPUTE, f"recompute {shown(tier.recompute)}, expected {' or '.join(RECOMPUTE)}")
+    parts, apply = tier.micro_batches, tier.apply_method
+    need(parts >= 1 and tier.batch_size % parts == 0, f"batch of {tier.batch_size} in {parts} micro-batches")
+    need((parts > 1) == bool(apply), f"{parts} micro-batches with the apply method {shown(apply)}")
+    need(not apply or apply in manifest.methods, f"tier names the unknown method {shown(apply)}")
 
 
 def _check_predict(manifest: Manifest, need: _Need) -> None:

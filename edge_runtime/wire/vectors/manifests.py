@@ -108,6 +108,8 @@ def cases() -> Iterator[Case]:
     yield Case(
         "Manifest", "accept_two_tiers", tiers, "ACCEPT", "tiers and inferences of two lengths", meaning=_meaning()
     )
+    small = _changed(_micro_batches)
+    yield Case("Manifest", "accept_micro_batches", small, "ACCEPT", "a batch in two parts", meaning=_meaning())
     no_proof = _changed(lambda t: t.pop("proof"))
     yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
     for name, (comment, change) in _CHANGES.items():
@@ -134,6 +136,11 @@ def _two_tiers(tree: Tree) -> None:
     tree["methods"]["train_m1_f1_s4_b2"] = {"inputs": [], "outputs": []}
     tree["methods"]["predict_s4"] = {"inputs": [], "outputs": []}
     tree["predict_methods"].append("predict_s4")
+
+
+def _micro_batches(tree: Tree) -> None:
+    tree["tiers"][0].update(recompute="light", micro_batches=2, apply_method="apply_m1")
+    tree["methods"]["apply_m1"] = {"inputs": [], "outputs": []}
 
 
 def _arch(**values: object) -> Callable[[Tree], object]:
@@ -196,6 +203,12 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "tier_slots_3": ("3 slots, 2 experts", _tier(frozen_slots=2)),
     "tier_batch_0": ("no batch", _tier(batch_size=0)),
     "tier_twice": ("two tiers of one method", lambda t: t["tiers"].append(t["tiers"][0])),
+    "tier_recompute": ("unknown", _tier(recompute="much")),
+    "tier_micro_batches_0": ("no part of a batch", _tier(micro_batches=0)),
+    "tier_micro_batches_odd": ("a batch of 2 in 3 parts", _tier(micro_batches=3, apply_method="predict_s8")),
+    "tier_no_apply": ("two parts, and nothing that applies their sum", _tier(micro_batches=2)),
+    "tier_apply_alone": ("an optimizer beside the one inside", _tier(apply_method="predict_s8")),
+    "tier_apply_unknown": ("a method that is not there", _tier(micro_batches=2, apply_method="apply")),
     "tier_proof": ("wrong type", _tier(proof={"loss_error": "small"})),
     "predict_methods_none": ("nothing to predict with", _set([], "predict_methods")),
     "predict_methods_text": ("wrong type", _set("predict_s8", "predict_methods")),

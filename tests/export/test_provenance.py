@@ -1,0 +1,72 @@
+"""Every node of a traced step says where it comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from torch.fx import GraphModule
+
+from export import backbone
+from export.graft import Graft
+from export.joint_graph import sample_inputs, trace
+from export.provenance import NOWHERE, Place, inherited, place_of
+from export.quantize import lower_frozen_linears
+from export.rewrite import fold_constants, share_equal, simplify
+from export.shapes import MethodShape, ModelShape, input_ports
+from export.step import build_step
+
+MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
+TRAIN = MethodShape("train", 2, 1, 12, 4)
+
+
+@pytest.fixture(scope="module")
+def module(tiny: Path) -> GraphModule:
+    """Return the rewritten int8 graph of a step with experts in layers 1 and 2 of 3."""
+    info = backbone.find(str(tiny))
+    graft = Graft(backbone.load(info), info.family, (1, 2), quantize_embedding=True)
+    module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
+    with inherited(module):
+        fold_constants(module)
+        simplify(module)
+        lower_frozen_linears(module, int8=True)
+        share_equal(module)
+    return module
+
+
+def _places(module: GraphModule, word: str) -> Counter[Place]:
+    calls = [node for node in module.graph.nodes if node.op == "call_function" and word in str(node.target)]
+    return Counter(place_of(node) for node in calls)
+
+
+def test_layers_and_kinds_are_those_of_the_model(module: GraphModule) -> None:
+    """A BERT layer has one softmax in its attention, two norms, four frozen linears before and two after the first."""
+    assert _places(module, "softmax") == {Place("attention", layer): 1 for layer in (0, 1, 2)}
+    assert _places(module, "native_layer_norm") == {
+        **{Place("norms", layer): 2 for layer in (0, 1, 2)},
+        Place("embedding"): 1,
+    }
+    linears = _places(module, "dequantize_per_channel")
+    assert [linears[Place("attention", layer)] for layer in (0, 1, 2)] == [4, 4, 4]
+    assert [linears[Place("feed-forward", layer)] for layer in (0, 1, 2)] == [2, 2, 2]
+
+
+def test_backward_has_the_layers_and_kinds_of_its_forward(module: GraphModule) -> None:
+    """The lowest adapted layer is 1: below its experts nothing is differentiated, nor the feed-forward beside them."""
+    linears = _places(module, "dequantize_per_channel")
+    assert [linears[Place("feed-forward", layer, backward=True)] for layer in (0, 1, 2)] == [0, 0, 2]
+    assert [linears[Place("attention", layer, backward=True)] for layer in (0, 1, 2)] == [0, 0, 4]
+
+
+def test_experts_head_and_optimizer_are_told_apart(module: GraphModule) -> None:
+    """One sigmoid for each bank of experts, one logarithm in the loss, a root for each of three blocks of AdamW."""
+    assert _places(module, "sigmoid") == {Place("experts", 1): 1, Place("experts", 2): 1}
+    assert _places(module, "log.") == {Place("head"): 1}
+    assert _places(module, "sqrt.default") == {Place("optimizer"): 3, Place("head"): 1}  # the head has a rsqrt
+
+
+def test_no_operation_comes_from_nowhere(module: GraphModule) -> None:
+    """Passes that replace nodes hand down where they came from; what is left over is shared by the whole step."""
+    lost = [node.name for node in module.graph.nodes if node.op == "call_function" and place_of(node) == NOWHERE]
+    assert len(lost) < 0.05 * len(module.graph.nodes)
