@@ -37,7 +37,7 @@ _COMPILING: Final = (
         "proof",
         "provenance",
         "quantize",
-        "recompute",
+       
         "reference",
         "rewrite",
         "shapes",
