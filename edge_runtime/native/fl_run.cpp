@@ -1,11 +1,12 @@
-// Runs one method of a program again and again and tells what it cost: time, memory. No Python, no torch.
+// fl_run: executes one method of a program from the shell, over the C ABI alone, for measurements and for machines
+// without Python.
 //
-//   fl_run PROGRAM METHOD [--inputs FILE] [--outputs FILE] [--feed OUT:IN]... [--steps N] [--warm-up N] [--threads N]
-//          [--smaps FILE]
+//   fl_run PROGRAM METHOD [--inputs FILE] [--outputs FILE] [--steps N] [--threads N] [--carry OUTPUT:INPUT]...
 //
-// Inputs are raw bytes, one tensor after the other in the method's order (zeros without a file); outputs of the last
-// step are written alike. --feed makes an output the next step's input, as a training step's new values are. --smaps
-// keeps the kernel's account of this process's memory after the last step. One JSON object comes out on stdout.
+// Tensors are raw bytes, one after another in the method's order; without --inputs all are zero. --carry says which
+// output replaces which input of the next step, so that a training method trains. --outputs is written after the last
+// step. Prints one JSON object: the processor's features that matter, threads, milliseconds of the load and of each
+// step, the first value of output 0 after each step when it is float32, and the peak of the resident memory.
 // Exit status: 0 done, 1 the work failed (one line on stderr), 2 bad usage.
 #include <sys/resource.h>
 #if defined(__aarch64__) && defined(__linux__)
@@ -13,12 +14,10 @@
 #endif
 
 #include <chrono>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -37,129 +36,149 @@
 
 namespace {
 
-constexpr uintptr_t kLine = 64;    // bytes: alignment of a tensor, and what vector kernels may read past its end
-constexpr uintptr_t kPage = 4096;  // bytes
+struct Usage : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
-struct Options {
-  std::string program, method, inputs, outputs, smaps;
-  std::vector<std::pair<int, int>> feeds;  // output, input
-  int steps = 10, warm_up = 2, threads = 0;
+struct Request {
+  std::string program, method, inputs, outputs;
+  int steps = 1;
+  int threads = 0;  // 0: as many as the runtime takes by itself
+  std::vector<std::pair<size_t, size_t>> carried;  // output, input
+};
+
+// The tensors of one side of a method: their descriptions, their memory, and how the library is told of them.
+struct Side {
+  std::vector<fl_tensor_info> infos;
+  std::vector<std::vector<char>> data;
+  std::vector<fl_buffer> buffers;
 };
 
 void check(int32_t status) {
   if (status == FL_OK) return;
-  std::string text(fl_last_error(nullptr, 0), '\0');
-  fl_last_error(&text[0], text.size());
-  throw std::runtime_error(text.c_str());
+  char text[1024];
+  fl_last_error(text, sizeof text);
+  throw std::runtime_error(text);
 }
 
-int number(const char* text, const char* name, int least) {
+size_t number(const std::string& text, const char* what, size_t least) {
   char* end = nullptr;
-  const long value = std::strtol(text, &end, 10);
-  if (end == text || *end != '\0' || value < least || value > 1000000) {
-    throw std::invalid_argument(std::string(name) + ": got " + text + ", expected a number from " +
-                                std::to_string(least));
+  const unsigned long value = std::strtoul(text.c_str(), &end, 10);
+  if (text.empty() || *end != '\0' || text[0] == '-' || value < least || value > 1000000) {
+    throw Usage("got " + text + " for " + what + ", expected a number from " + std::to_string(least) + " to 1000000");
   }
-  return static_cast<int>(value);
+  return value;
 }
 
-std::pair<int, int> feed(const std::string& text) {
-  const size_t colon = text.find(':');
-  if (colon == std::string::npos) throw std::invalid_argument("--feed: got " + text + ", expected OUTPUT:INPUT");
-  return {number(text.substr(0, colon).c_str(), "--feed", 0), number(text.substr(colon + 1).c_str(), "--feed", 0)};
-}
-
-Options parse(int count, char** words) {
-  Options options;
+Request read_arguments(int count, char** arguments) {
+  Request request;
   std::vector<std::string> places;
   for (int i = 1; i < count; ++i) {
-    const std::string word = words[i];
-    if (word.rfind("--", 0) != 0) {
-      places.push_back(word);
+    const std::string name = arguments[i];
+    if (name.rfind("--", 0) != 0) {
+      places.push_back(name);
       continue;
     }
-    if (i + 1 >= count) throw std::invalid_argument(word + " needs a value");
-    const char* value = words[++i];
-    if (word == "--inputs") options.inputs = value;
-    else if (word == "--outputs") options.outputs = value;
-    else if (word == "--smaps") options.smaps = value;
-    else if (word == "--feed") options.feeds.push_back(feed(value));
-    else if (word == "--steps") options.steps = number(value, "--steps", 1);
-    else if (word == "--warm-up") options.warm_up = number(value, "--warm-up", 0);
-    else if (word == "--threads") options.threads = number(value, "--threads", 1);
-    else throw std::invalid_argument("unknown option " + word);
+    if (++i == count) throw Usage(name + " needs a value");
+    const std::string value = arguments[i];
+    if (name == "--inputs") request.inputs = value;
+    else if (name == "--outputs") request.outputs = value;
+    else if (name == "--steps") request.steps = static_cast<int>(number(value, "--steps", 1));
+    else if (name == "--threads") request.threads = static_cast<int>(number(value, "--threads", 1));
+    else if (name == "--carry") {
+      const size_t colon = value.find(':');
+      if (colon == std::string::npos) throw Usage("got --carry " + value + ", expected OUTPUT:INPUT");
+      request.carried.emplace_back(number(value.substr(0, colon), "--carry", 0),
+                                   number(value.substr(colon + 1), "--carry", 0));
+    } else throw Usage("unknown option " + name);
   }
-  if (places.size() != 2) throw std::invalid_argument("expected PROGRAM METHOD; see the head of fl_run.cpp");
-  options.program = places[0];
-  options.method = places[1];
-  return options;
+  if (places.size() != 2) throw Usage("got " + std::to_string(places.size()) + " names, expected PROGRAM and METHOD");
+  request.program = places[0];
+  request.method = places[1];
+  return request;
 }
 
-// A tensor in memory of its own, placed so that the library works on it where it is (see kOverread in program.cpp).
-class Slot {
- public:
-  explicit Slot(const fl_tensor_info& info) : info_(info), memory_(new uint8_t[info.nbytes + 4 * kLine]()) {
-    uintptr_t start = (reinterpret_cast<uintptr_t>(memory_.get()) + kLine - 1) / kLine * kLine;
-    const uintptr_t end = start + info.nbytes;
-    if ((end - 1) / kPage != (end + kLine - 1) / kPage) start += kLine;
-    data_ = reinterpret_cast<uint8_t*>(start);
+template <class Describe>
+Side allocate(int32_t count, Describe describe) {
+  Side side;
+  side.infos.resize(static_cast<size_t>(count));
+  for (int32_t i = 0; i < count; ++i) check(describe(i, &side.infos[static_cast<size_t>(i)]));
+  for (const fl_tensor_info& info : side.infos) {
+    side.data.emplace_back(info.nbytes);
+    side.buffers.push_back({side.data.back().data(), info.nbytes, info.shape, info.rank, info.dtype});
   }
-  fl_buffer buffer() const { return {data_, info_.nbytes, info_.shape, info_.rank, info_.dtype}; }
-  uint8_t* data() const { return data_; }
-  uint64_t bytes() const { return info_.nbytes; }
-  bool alike(const Slot& other) const {
-    return info_.nbytes == other.info_.nbytes && info_.dtype == other.info_.dtype;
-  }
-  void exchange(Slot& other) {
-    std::swap(memory_, other.memory_);
-    std::swap(data_, other.data_);
-  }
-
- private:
-  fl_tensor_info info_;
-  std::unique_ptr<uint8_t[]> memory_;
-  uint8_t* data_ = nullptr;
-};
-
-std::vector<fl_buffer> buffers(const std::vector<Slot>& slots) {
-  std::vector<fl_buffer> found;
-  for (const Slot& slot : slots) found.push_back(slot.buffer());
-  return found;
+  return side;
 }
 
-void read_inputs(const std::string& path, std::vector<Slot>& slots) {
-  std::ifstream file(path, std::ios::binary);
-  for (Slot& slot : slots) file.read(reinterpret_cast<char*>(slot.data()), static_cast<std::streamsize>(slot.bytes()));
-  if (!file || file.peek() != std::ifstream::traits_type::eof()) {
-    throw std::runtime_error(path + ": not exactly the bytes of the method's inputs");
+void read_tensors(const std::string& path, Side& side) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) throw std::runtime_error(path + ": cannot be read");
+  uint64_t wanted = 0;
+  for (const fl_tensor_info& info : side.infos) wanted += info.nbytes;
+  const auto found = static_cast<uint64_t>(file.tellg());
+  if (found != wanted) {
+    throw std::runtime_error(path + ": " + std::to_string(found) + " bytes, the method's inputs have " +
+                             std::to_string(wanted));
   }
+  file.seekg(0);
+  for (std::vector<char>& tensor : side.data) file.read(tensor.data(), static_cast<std::streamsize>(tensor.size()));
+  if (!file) throw std::runtime_error(path + ": cannot be read to its end");
 }
 
-void write_outputs(const std::string& path, const std::vector<Slot>& slots) {
+void write_tensors(const std::string& path, const Side& side) {
   std::ofstream file(path, std::ios::binary);
-  for (const Slot& slot : slots) {
-    file.write(reinterpret_cast<const char*>(slot.data()), static_cast<std::streamsize>(slot.bytes()));
-  }
+  for (const std::vector<char>& one : side.data) file.write(one.data(), static_cast<std::streamsize>(one.size()));
   if (!file.flush()) throw std::runtime_error(path + ": cannot be written");
 }
 
-void check_feeds(const Options& options, const std::vector<Slot>& inputs, const std::vector<Slot>& outputs) {
-  for (const auto& [from, to] : options.feeds) {
-    const auto out = static_cast<size_t>(from), in = static_cast<size_t>(to);
-    if (out < outputs.size() && in < inputs.size() && outputs[out].alike(inputs[in])) continue;
-    throw std::invalid_argument("--feed " + std::to_string(from) + ":" + std::to_string(to) +
-                                ": no such tensors, or they are not of one type and size");
+// The next step reads what this one wrote: the two tensors change places, nothing is copied.
+void carry(const Request& request, Side& inputs, Side& outputs) {
+  for (const auto& [from, to] : request.carried) {
+    outputs.data[from].swap(inputs.data[to]);
+    std::swap(outputs.buffers[from].data, inputs.buffers[to].data);
   }
 }
 
-// What decides which kernels XNNPACK takes; bits as in Linux's arch/arm64/include/uapi/asm/hwcap.h.
+void check_carried(const Request& request, const Side& inputs, const Side& outputs) {
+  for (const auto& [from, to] : request.carried) {
+    if (from >= outputs.infos.size() || to >= inputs.infos.size() ||
+        outputs.infos[from].nbytes != inputs.infos[to].nbytes || outputs.infos[from].dtype != inputs.infos[to].dtype) {
+      throw Usage("--carry " + std::to_string(from) + ":" + std::to_string(to) +
+                  ": no such tensors, or they are not of one type and size");
+    }
+  }
+}
+
+double milliseconds(std::chrono::steady_clock::time_point since) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
+}
+
+// Of this program alone: what getrusage tells on Linux began with the process that started it.
+double peak_rss_mib() {
+#if defined(__linux__)
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (line.rfind("VmHWM:", 0) == 0) return std::strtod(line.c_str() + 6, nullptr) / 1024;
+  }
+#endif
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+#if defined(__APPLE__)
+  return static_cast<double>(usage.ru_maxrss) / (1024 * 1024);
+#else
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+#endif
+}
+
+// What decides which kernels XNNPACK takes; bits as in the kernel's arch/arm64/include/uapi/asm/hwcap.h.
 std::string features() {
   std::string found;
 #if defined(__aarch64__) && defined(__linux__)
   const unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
   const struct { const char* name; unsigned long word; int bit; } known[] = {
-      {"asimd", first, 1}, {"asimdhp", first, 10}, {"dotprod", first, 20}, {"sve", first, 22},
-      {"sve2", second, 1}, {"i8mm", second, 13},   {"bf16", second, 14},   {"sme", second, 23}};
+      {"asimd", first, 1},    {"asimdhp", first, 10}, {"dotprod", first, 20}, {"sve", first, 22},
+      {"sve2", second, 1},    {"i8mm", second, 13},   {"bf16", second, 14},   {"sme", second, 23}};
   for (const auto& one : known) {
     if (one.word >> one.bit & 1) found += (found.empty() ? "\"" : ", \"") + std::string(one.name) + "\"";
   }
@@ -167,90 +186,66 @@ std::string features() {
   return found;
 }
 
-double status_mib(const std::string& field) {
-  std::ifstream file("/proc/self/status");
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind(field + ":", 0) == 0) return std::atof(line.c_str() + field.size() + 1) / 1024;
+std::string joined(const std::vector<double>& values) {
+  std::string text;
+  for (const double value : values) {
+    char one[32];
+    std::snprintf(one, sizeof one, "%.9g", value);
+    text += (text.empty() ? "" : ", ") + (value - value == 0 ? std::string(one) : "null");  // JSON has no NaN
   }
-  return 0;
+  return text;
 }
 
-double wall_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// Processor time of all threads of this process.
-double cpu_ms() {
-  rusage use{};
-  getrusage(RUSAGE_SELF, &use);
-  return 1e3 * static_cast<double>(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-         1e-3 * static_cast<double>(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
-}
-
-void print_list(const char* name, const std::vector<double>& values) {
-  std::printf("\"%s\": [", name);
-  for (size_t i = 0; i < values.size(); ++i) std::printf("%s%.4f", i > 0 ? ", " : "", values[i]);
-  std::printf("], ");
-}
-
-void run(const Options& options) {
-  const double started = wall_ms();
-  if (options.threads > 0) check(fl_set_threads(options.threads));
+void run(const Request& request) {
+  if (request.threads > 0) check(fl_set_threads(request.threads));
+  const char* method = request.method.c_str();
   fl_handle handle = 0;
-  check(fl_open(options.program.c_str(), FL_OPEN_MMAP, &handle));
-  const char* method = options.method.c_str();
-  fl_method_info info{};
-  check(fl_method(handle, method, &info));
+  fl_method_info about{};
+  check(fl_open(request.program.c_str(), FL_OPEN_MMAP, &handle));
+  check(fl_method(handle, method, &about));
+  Side inputs = allocate(about.inputs, [&](int32_t i, fl_tensor_info* info) { return fl_input(handle, method, i, info); });
+  Side outputs =
+      allocate(about.outputs, [&](int32_t i, fl_tensor_info* info) { return fl_output(handle, method, i, info); });
+  check_carried(request, inputs, outputs);
+  if (!request.inputs.empty()) read_tensors(request.inputs, inputs);
+
+  const auto began = std::chrono::steady_clock::now();
   check(fl_load(handle, method));
-  const double load_ms = wall_ms() - started;
-
-  std::vector<Slot> inputs, outputs;
-  fl_tensor_info tensor{};
-  for (int32_t i = 0; i < info.inputs; ++i) check(fl_input(handle, method, i, &tensor)), inputs.emplace_back(tensor);
-  for (int32_t i = 0; i < info.outputs; ++i) check(fl_output(handle, method, i, &tensor)), outputs.emplace_back(tensor);
-  check_feeds(options, inputs, outputs);
-  if (!options.inputs.empty()) read_inputs(options.inputs, inputs);
-
-  std::vector<double> times, work;
-  for (int step = 0; step < options.warm_up + options.steps; ++step) {
-    if (step > 0) {
-      for (const auto& [from, to] : options.feeds) outputs.at(from).exchange(inputs.at(to));
-    }
-    const double wall = wall_ms(), cpu = cpu_ms();
-    const std::vector<fl_buffer> given = buffers(inputs), made = buffers(outputs);
+  const double load = milliseconds(began);
+  std::vector<double> times, first;
+  for (int step = 0; step < request.steps; ++step) {
+    if (step > 0) carry(request, inputs, outputs);
+    const auto start = std::chrono::steady_clock::now();
     FL_MARK_BEGIN();
-    const int32_t status = fl_execute(handle, method, given.data(), info.inputs, made.data(), info.outputs);
+    const int32_t status = fl_execute(handle, method, inputs.buffers.data(), about.inputs, outputs.buffers.data(),
+                                      about.outputs);
     FL_MARK_END();
+    times.push_back(milliseconds(start));
     check(status);
-    if (step < options.warm_up) continue;
-    times.push_back(wall_ms() - wall);
-    work.push_back(cpu_ms() - cpu);
+    if (about.outputs == 0 || outputs.infos[0].dtype != FL_FLOAT32 || outputs.infos[0].nbytes == 0) continue;
+    float value = 0;
+    std::memcpy(&value, outputs.data[0].data(), sizeof value);
+    first.push_back(value);
   }
-  if (!options.outputs.empty()) write_outputs(options.outputs, outputs);
-  if (!options.smaps.empty()) std::ofstream(options.smaps) << std::ifstream("/proc/self/smaps").rdbuf();
+  if (!request.outputs.empty()) write_tensors(request.outputs, outputs);
   int32_t threads = 0;
   check(fl_threads(&threads));
-  std::printf("{\"features\": [%s], \"threads\": %d, ", features().c_str(), threads);
-  print_list("ms", times);
-  print_list("cpu_ms", work);
-  if (!outputs.empty() && outputs[0].buffer().dtype == FL_FLOAT32 && outputs[0].bytes() >= sizeof(float)) {
-    float first = 0;  // a training step's first output is its loss
-    std::memcpy(&first, outputs[0].data(), sizeof first);
-    if (first - first == 0) std::printf("\"first\": %.9g, ", static_cast<double>(first));  // JSON has no NaN
-  }
-  std::printf("\"load_ms\": %.3f, \"planned_mib\": %.3f, \"peak_rss_mib\": %.3f, \"rss_mib\": %.3f}\n", load_ms,
-              static_cast<double>(info.planned_bytes) / (1 << 20), status_mib("VmHWM"), status_mib("VmRSS"));
+  std::printf("{\"features\": [%s], \"threads\": %d, \"load_ms\": %.3f, \"ms\": [%s], \"first\": [%s], "
+              "\"peak_rss_mib\": %.1f}\n",
+              features().c_str(), threads, load, joined(times).c_str(), joined(first).c_str(),
+              peak_rss_mib());
   check(fl_close(handle));
 }
 
 }  // namespace
 
-int main(int count, char** words) {
+int main(int count, char** arguments) {
   try {
-    run(parse(count, words));
+    run(read_arguments(count, arguments));
     return 0;
-  } catch (const std::invalid_argument& error) {
-    std::fprintf(stderr, "fl_run: %s\n", error.what());
+  } catch (const Usage& error) {
+    std::fprintf(stderr, "fl_run: %s\nusage: fl_run PROGRAM METHOD [--inputs FILE] [--outputs FILE] [--steps N] "
+                         "[--threads N] [--carry OUTPUT:INPUT]...\n", error.what());
     return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fl_run: %s\n", error.what());
