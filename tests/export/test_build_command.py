@@ -122,11 +122,11 @@ def test_models_that_cannot_be_used(tiny: Path, tmp_path: Path, capsys: pytest.C
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
-    refuse(folder, "model type 'mamba' is not supported; supported: bert")
+    refuse(folder, "model type 'mamba' (BertModel) is not supported; supported: bert, distilbert, llama")
     (folder / "config.json").write_text("[]")
     refuse(folder, "is no JSON object")
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    refuse(folder, "lacks the key 'hidden_size'")
+    refuse(folder, 'config.json is not complete (Could not find the attribute named "hidden_size"')
     (folder / "config.json").write_text(json.dumps(config))
     refuse(folder, "has no model.safetensors")
     (folder / "model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0{bad}")

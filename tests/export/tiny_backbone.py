@@ -20,17 +20,32 @@ SIZES: dict[str, Any] = {
 }
 
 
+DECODER: dict[str, Any] = {**SIZES, "num_hidden_layers": 2, "num_key_value_heads": 2, "eos_token_id": 3}
+OTHER_NAMES = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
+FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "bert": ("BertConfig", "BertModel", SIZES),
+    "roberta": ("RobertaConfig", "RobertaModel", SIZES),
+    "distilbert": (
+        "DistilBertConfig",
+        "DistilBertModel",
+        {OTHER_NAMES.get(name, name): size for name, size in SIZES.items() if name != "intermediate_size"}
+        | {"hidden_dim": 48, "n_layers": 2},
+    ),
+    "llama": ("LlamaConfig", "LlamaForCausalLM", {**DECODER, "tie_word_embeddings": True}),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", {**DECODER, "tie_word_embeddings": False}),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {**DECODER, "tie_word_embeddings": True, "head_dim": 16}),
+}
+"""Classes of transformers and the sizes of a small model, by ``model_type``."""
+
+
 def save_tiny(folder: Path, kind: str = "bert") -> Path:
     """Write config.json, model.safetensors and tokenizer.json of a random model of a family; return ``folder``."""
     import torch
     import transformers
 
     torch.manual_seed(7)
-    config_class, model_class = {
-        "bert": (transformers.BertConfig, transformers.BertModel),
-        "roberta": (transformers.RobertaConfig, transformers.RobertaModel),
-    }[kind]
-    model = model_class(config_class(**SIZES))
+    config_class, model_class, sizes = FAMILIES[kind]
+    model = getattr(transformers, model_class)(getattr(transformers, config_class)(**sizes))
     for name, parameter in model.named_parameters():  # biases and norms of a fresh model are trivial: make them not so
         if parameter.dim() == 1:
             parameter.data += 0.1 * torch.randn_like(parameter)
