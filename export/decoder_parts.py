@@ -79,7 +79,8 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocked: Tensor, scale: float) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401
+        blocked, scale = rest
         groups, keys, width = k.shape[0] * k.shape[1], k.shape[2], k.shape[3]
         queries = (q * scale).reshape(groups, -1, width)
         k, v = k.reshape(groups, keys, width), v.reshape(groups, keys, width)
@@ -103,7 +104,7 @@ class _Attention(torch.autograd.Function):
         return to_q.reshape(shape), to_k.reshape(few), to_v.reshape(few), None, None
 
 
-def attention(
+def attention(  # noqa: PLR0917 - transformers' signature
     module: nn.Module,
     query: Tensor,
     key: Tensor,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from export.adapters import Balance, LayerBank, Mixture, mixture
-from export.decoder_parts import FrozenRmsNorm, Silu, is_rms_norm
+from export.decoder_parts import FrozenRmsNorm, Silu, attention, is_rms_norm
 from export.families import Family
 from export.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
 from export.provenance import watch, within
@@ -91,6 +91,8 @@ class Graft:
         self.model = model
         self.traffic: Traffic | None = None
         _freeze(model)
+        if family.causal:
+            _attend(model)
         table = model.get_submodule(family.lookup)
         model.set_submodule(family.lookup, FrozenEmbedding(table, quantize=quantize_embedding))  # type: ignore[arg-type]
         stack = model.get_submodule(family.stack)
@@ -144,6 +146,14 @@ def _freeze(model: nn.Module) -> None:
     replace(model, is_rms_norm, FrozenRmsNorm)
     replace(model, kind(GELUActivation, nn.GELU), lambda _: Gelu())
     replace(model, kind(SiLUActivation, nn.SiLU), lambda _: Silu())
+
+
+def _attend(model: Any) -> None:  # noqa: ANN401 - transformers' base class is not typed
+    """Have the model call our attention function, by transformers' own switch."""
+    from transformers import AttentionInterface  # noqa: PLC0415 - heavy
+
+    AttentionInterface.register("edge_experts", attention)
+    model.set_attn_implementation("edge_experts")
 
 
 def replace(module: nn.Module, wanted: Callable[[nn.Module], bool], factory: Callable[[Any], nn.Module]) -> None:

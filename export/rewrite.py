@@ -272,6 +272,43 @@ def _cat(editor: Editor, node: Node) -> Node | None:
     return parts[0]
 
 
+def _add(editor: Editor, node: Node) -> Node | None:
+    """Halves of a tensor that were each put into zeros and added are joined instead (rotary positions, backward)."""
+    plain = _number_operand(editor, node)
+    if plain is not None or node.kwargs:
+        return plain
+    for half, rest in (node.args[:2], node.args[1::-1]):
+        if not _placed(half):
+            continue
+        if _placed(rest):
+            return _halves(editor, half, rest)
+        if not (isinstance(rest, Node) and rest.target == aten.add.Tensor and len(rest.users) == 1):
+            continue
+        for other, remaining in (rest.args[:2], rest.args[1::-1]):
+            joined = _halves(editor, half, other) if _placed(other) else None
+            if joined is not None:
+                return editor.call(aten.add.Tensor, remaining, joined, shape=tuple(value(node).shape))
+    return None
+
+
+def _placed(node: Any) -> bool:  # noqa: ANN401 - any argument of a node
+    """Return whether a node is a tensor put into one of zeros."""
+    if not (isinstance(node, Node) and node.target == aten.slice_scatter.default):
+        return False
+    known = value(_source(node))
+    return known.device.type != "meta" and _source(node).op == "get_attr" and not bool(known.any())
+
+
+def _halves(editor: Editor, one: Any, other: Any) -> Node | None:  # noqa: ANN401
+    """Join two placed tensors that fill an axis together."""
+    first, second = sorted((one, other), key=lambda node: int(node.args[3]))
+    axis, size = int(first.args[2]), value(first).shape[int(first.args[2])]
+    ends = int(first.args[3]), int(first.args[4]), int(second.args[3]), min(int(second.args[4]), size)
+    if int(second.args[2]) != axis or ends != (0, ends[1], ends[1], size):
+        return None
+    return editor.call(aten.cat.default, [first.args[1], second.args[1]], axis, shape=tuple(value(first).shape))
+
+
 def _join(editor: Editor, group: list[Node], axis: int) -> Node:
     shape = list(value(group[0]).shape)
     shape[axis] = sum(value(part).shape[axis] for part in group)
@@ -304,7 +341,7 @@ _RULES: Final[dict[Any, Rule]] = {
     aten.ones_like.default: _filled,
     aten.zeros_like.default: _filled,
     aten.mul.Tensor: _number_operand,
-    aten.add.Tensor: _number_operand,
+    aten.add.Tensor: _add,
     aten.sub.Tensor: _number_operand,
     aten.div.Tensor: _number_operand,
     aten.rsub.Scalar: _reversed,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from export.frozen import frozen_linear
@@ -42,6 +43,26 @@ def test_rule_keeps_the_result_and_removes_the_operation(name: str) -> None:
     simplify(module)
     torch.testing.assert_close(module(x), function(x))
     assert not [node for node in module.graph.nodes if gone in str(node.target)]
+
+
+def _rotated_gradient(x: Tensor, factor: Tensor) -> Tensor:
+    """The gradient that rotary positions take: both halves of x are cut out, swapped and multiplied."""
+    leaf = x.detach().requires_grad_()
+    turned = leaf * factor + torch.cat([-leaf[..., 2:], leaf[..., :2]], dim=-1) * factor * factor
+    return torch.autograd.grad(turned.sum(), leaf)[0]
+
+
+def test_halves_put_into_zeros_and_added_are_joined() -> None:
+    """The backward of a cut is a tensor put into zeros; two that fill an axis become one join."""
+    x, factor = torch.randn(2, 3, 4), torch.arange(1.0, 5.0).reshape(1, 1, 4)
+    module = make_fx(_rotated_gradient, decomposition_table=core_aten_decompositions())(x, factor)
+    assert [node for node in module.graph.nodes if "slice_scatter" in str(node.target)]
+    fold_constants(module)
+    simplify(module)
+    targets = [str(node.target) for node in module.graph.nodes]
+    assert "aten.slice_scatter.default" not in targets
+    # d/dx1 = 1 + 3^2, d/dx2 = 2 + 4^2, d/dx3 = 3 - 1^2, d/dx4 = 4 - 2^2
+    assert module(x, factor)[0, 0].tolist() == [10.0, 18.0, 2.0, 0.0]
 
 
 def test_joins_are_of_at_most_five() -> None:
