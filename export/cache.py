@@ -34,10 +34,10 @@ _COMPILING: Final = (
     ),
     *(
         "onnx_inference",
+        "prefix",
         "proof",
         "provenance",
         "quantize",
-       
         "reference",
         "rewrite",
         "shapes",

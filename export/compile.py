@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
+from torch.fx import GraphModule
 
 from export.families import Family
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.lowering import Lowered, lower
+from export.prefix import cut_below, keep_below
 from export.provenance import inherited
 from export.quantize import lower_frozen_linears
 from export.rewrite import drop_unread, fold_constants, share_equal, simplify
@@ -46,9 +48,9 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
     graft = Graft(backbone, family, request.adapted, quantize_embedding=request.int8)
     graphs = {}
     for method in request.methods:
-        inputs = sample_inputs(input_ports(request.model, method))
         progress(f"trace {method.name}")
-        module = trace(build_step(graft, request.model, method), inputs)
+        module = _traced(graft, request.model, method)
+        inputs = sample_inputs(input_ports(request.model, method))
         progress(f"rewrite {method.name}")
         with inherited(module):
             fold_constants(module)
@@ -58,3 +60,12 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         drop_unread(module)
         graphs[method.name] = module, inputs
     return lower(graphs, progress)
+
+
+def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:
+    """Trace a method; one that begins or ends at the cut is a part of one that takes ids to the end."""
+    whole = method.uncut(model)
+    module = trace(build_step(graft, model, whole), sample_inputs(input_ports(model, whole)))
+    if method.kind == "trunk":
+        return keep_below(module, model, method)
+    return cut_below(module, model, method) if method.cut else module

@@ -6,7 +6,7 @@ d width, B batch, S sequence length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 BETA1: Final = 0.9
@@ -17,6 +17,9 @@ LOGIT_SCALE: Final = 20.0
 HYPER: Final = 8
 """lr, head_lr, weight_decay, 1/(1-b1^t), 1/(1-b2^t), shared_lr, two spare."""
 TRAINABLE: Final = ("trained", "shared", "head")
+BOUNDARY: Final = ("prefix", "residual")
+"""What a trunk gives and a cut training method takes, [B, S, d] each: the input of the lowest adapted layer's
+feed-forward, and the sum that the experts' output is added to there."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,14 @@ class MethodShape:
 
     Args:
         kind: ``train``, ``predict``, or the two halves of a step in micro-batches: ``accumulate`` adds a micro-batch's
-            gradients to their sums, ``apply`` makes the optimizer's step with the sums (S = B = 0).
-        trained: m; for ``predict`` all held experts count here.
+            gradients to their sums, ``apply`` makes the optimizer's step with the sums (S = B = 0); ``trunk`` is
+            what stands below the lowest adapted layer's experts and depends on the text only.
+        trained: m; for ``predict`` all held experts count here; 0 for ``trunk``.
         frozen: f.
         sequence: S.
         batch: B; of a micro-batch for ``accumulate``.
         recompute: what is computed twice instead of kept for the backward: ``none``, ``light`` or ``layers``.
+        cut: takes the trunk's results instead of token ids.
     """
 
     kind: str
@@ -86,17 +91,24 @@ class MethodShape:
     sequence: int
     batch: int
     recompute: str = "none"
+    cut: bool = False
 
     @property
     def held(self) -> int:
         """H."""
         return self.trained + self.frozen
 
+    def uncut(self, model: ModelShape) -> MethodShape:
+        """Return the method that takes ids, which this one is a part of; a trunk is a part of the inference."""
+        if self.kind == "trunk":
+            return replace(self, kind="predict", trained=model.experts)
+        return replace(self, cut=False)
+
     @property
     def name(self) -> str:
         """Name of the method in the program."""
-        if self.kind == "predict":
-            return f"predict_s{self.sequence}"
+        if self.kind in ("predict", "trunk"):
+            return f"{self.kind}_s{self.sequence}"
         if self.kind == "apply":
             return f"apply_m{self.trained}"
         saving = "" if self.recompute == "none" else f"_{self.recompute}"
@@ -107,7 +119,10 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     """Return a method's inputs in order."""
     text = (method.batch, method.sequence)
     gate = _port("gate_scale", model.layers, method.held)
-    tail = [Port("ids", "int64", text), _port("mask", *text)]
+    given = _boundary(model, method) if method.cut else (Port("ids", "int64", text),)
+    tail = [*given, _port("mask", *text)]
+    if method.kind == "trunk":
+        return tuple(tail)
     if method.kind == "predict":
         held = (model.layers, method.held, model.block)
         shared = [_port("shared", model.layers, model.shared_block)] if model.shared_rank else []
@@ -140,6 +155,8 @@ def output_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     """Return a method's outputs in order; one named like an input replaces that input in the next call."""
     if method.kind == "predict":
         return _port("probabilities", 1, model.labels), _port("features", 1, model.width)
+    if method.kind == "trunk":
+        return _boundary(model, method)
     values = _values(model, method)
     if method.kind == "apply":
         return *values.values(), *_moments(values)
@@ -156,6 +173,10 @@ def _moments(values: dict[str, Port]) -> list[Port]:
 
 def _sums(values: dict[str, Port]) -> list[Port]:
     return [_port(f"{port.name}_sum", *port.shape) for port in values.values()]
+
+
+def _boundary(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
+    return tuple(_port(name, method.batch, method.sequence, model.width) for name in BOUNDARY)
 
 
 def _port(name: str, *shape: int) -> Port:

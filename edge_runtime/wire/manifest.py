@@ -61,6 +61,7 @@ class Cost:
         storage_mb: the package without its gateway part, in 10^6 bytes.
         bytes_up: largest delta of a round.
         bytes_down: largest download of a round.
+        trunk_ms: the trunk for the texts of one step: what a step costs more while their prefix is not in the cache.
     """
 
     memory_mib: float
@@ -68,6 +69,7 @@ class Cost:
     storage_mb: float
     bytes_up: int
     bytes_down: int
+    trunk_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Tier:
         recompute: what the step computes twice instead of keeping it: "none", "light" or "layers".
         micro_batches: k; with k > 1 ``method`` takes B / k texts, is called k times, and ``apply_method`` follows.
         apply_method: the optimizer's method; "" when ``method`` has it inside.
+        trunk_method: name of the method that computes what ``method`` takes in place of token ids: ids, mask of one
+            text -> prefix, residual; "" when ``method`` takes ids.
     """
 
     method: str
@@ -99,6 +103,7 @@ class Tier:
     recompute: str = "none"
     micro_batches: int = 1
     apply_method: str = ""
+    trunk_method: str = ""
 
     @property
     def held_slots(self) -> int:

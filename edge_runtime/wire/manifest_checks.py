@@ -81,6 +81,8 @@ def _check_program(manifest: Manifest, need: _Need) -> None:
     need(len(set(named)) == len(named), f"two tiers of one method: {shown(sorted(named))}")
     for tier in manifest.tiers:
         need(tier.method in manifest.methods, f"tier names the unknown method {shown(tier.method)}")
+        trunk = tier.trunk_method
+        need(not trunk or trunk in manifest.methods, f"tier names the unknown trunk {shown(trunk)}")
         slots = tier.trained_slots >= 1 and tier.frozen_slots >= 0 and tier.held_slots <= experts
         need(slots, f"{tier.trained_slots} trained and {tier.frozen_slots} frozen slots, {experts} experts")
         need(tier.seq_len >= 1 and tier.batch_size >= 1, f"sequence of {tier.seq_len}, batch of {tier.batch_size}")

@@ -110,6 +110,8 @@ def cases() -> Iterator[Case]:
     )
     small = _changed(_micro_batches)
     yield Case("Manifest", "accept_micro_batches", small, "ACCEPT", "a batch in two parts", meaning=_meaning())
+    trunk = _changed(_with_trunk)
+    yield Case("Manifest", "accept_trunk", trunk, "ACCEPT", "a tier whose prefix is a method", meaning=_meaning())
     no_proof = _changed(lambda t: t.pop("proof"))
     yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
     for name, (comment, change) in _CHANGES.items():
@@ -141,6 +143,15 @@ def _two_tiers(tree: Tree) -> None:
 def _micro_batches(tree: Tree) -> None:
     tree["tiers"][0].update(recompute="light", micro_batches=2, apply_method="apply_m1")
     tree["methods"]["apply_m1"] = {"inputs": [], "outputs": []}
+
+
+def _with_trunk(tree: Tree) -> None:
+    tree["tiers"][0]["trunk_method"] = "trunk_s8"
+    tree["tiers"][0]["measured"] = {**_COST, "trunk_ms": 12.5}
+    tree["methods"]["trunk_s8"] = {
+        "inputs": [{"name": "ids", "dtype": "int64", "shape": [1, 8]}],
+        "outputs": [{"name": "prefix", "dtype": "float32", "shape": [1, 8, 3]}],
+    }
 
 
 def _arch(**values: object) -> Callable[[Tree], object]:
@@ -209,6 +220,7 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "tier_no_apply": ("two parts, and nothing that applies their sum", _tier(micro_batches=2)),
     "tier_apply_alone": ("an optimizer beside the one inside", _tier(apply_method="predict_s8")),
     "tier_apply_unknown": ("a method that is not there", _tier(micro_batches=2, apply_method="apply")),
+    "tier_trunk_unknown": ("a trunk that is not there", _tier(trunk_method="trunk_s8")),
     "tier_proof": ("wrong type", _tier(proof={"loss_error": "small"})),
     "predict_methods_none": ("nothing to predict with", _set([], "predict_methods")),
     "predict_methods_text": ("wrong type", _set("predict_s8", "predict_methods")),

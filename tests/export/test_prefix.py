@@ -1,0 +1,97 @@
+"""The cut below the lowest adapted layer: trunk and rest together are the uncut step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from export import backbone
+from export.errors import LoweringError
+from export.graft import Graft
+from export.joint_graph import sample_inputs, trace
+from export.prefix import cut_below, keep_below
+from export.proof import proof_inputs
+from export.shapes import BOUNDARY, MethodShape, ModelShape, input_ports, output_ports
+from export.step import build_step
+
+ADAPTED = (1, 2)
+TRUNK = MethodShape("trunk", 0, 0, 12, 1)
+FROZEN_LINEAR = torch.ops.edge_experts.frozen_linear.default
+
+
+def _model(top_k: int | None = None) -> ModelShape:
+    return ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=top_k)
+
+
+def _graft(folder: Path) -> Graft:
+    info = backbone.find(str(folder))
+    return Graft(backbone.load(info), info.family, ADAPTED, quantize_embedding=False)
+
+
+def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:
+    return trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
+
+
+def _named(model: ModelShape, method: MethodShape, made: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return dict(zip([port.name for port in output_ports(model, method)], made, strict=True))
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_trunk_and_rest_make_the_uncut_step(tiny: Path, top_k: int | None) -> None:
+    """Each text through the trunk alone, then the cut step on a batch: loss, statistics, new values, moments."""
+    model, whole, cut = _model(top_k), MethodShape("train", 2, 1, 12, 4), MethodShape("train", 2, 1, 12, 4, cut=True)
+    graft = _graft(tiny)
+    given = proof_inputs(model, whole, 100)
+    wanted = _named(model, whole, build_step(graft, model, whole)(*given.values()))
+    trunk = keep_below(_traced(graft, model, TRUNK.uncut(model)), model, TRUNK)
+    texts = [trunk(given["ids"][row : row + 1], given["mask"][row : row + 1]) for row in range(4)]
+    for place, name in enumerate(BOUNDARY):
+        given[name] = torch.cat([text[place] for text in texts])
+    rest = cut_below(_traced(graft, model, whole), model, cut)
+    found = _named(model, cut, rest(*(given[port.name] for port in input_ports(model, cut))))
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_the_lowest_adapted_layer_costs_its_experts_only(tiny: Path) -> None:
+    """Of three layers two are adapted: the rest runs one layer's six linears, forward and backward; the trunk two."""
+    model, cut = _model(), MethodShape("train", 2, 1, 12, 4, cut=True)
+    graft = _graft(tiny)
+
+    def frozen(module: GraphModule) -> int:
+        exact = 4
+        return sum(node.target == FROZEN_LINEAR and not node.args[exact] for node in module.graph.nodes)
+
+    assert frozen(cut_below(_traced(graft, model, cut.uncut(model)), model, cut)) == 12
+    assert frozen(keep_below(_traced(graft, model, TRUNK.uncut(model)), model, TRUNK)) == 12
+
+
+def test_ports_of_trunk_and_cut_step() -> None:
+    """What the trunk gives is what the cut step takes, at the place where ids stood."""
+    model, cut = _model(), MethodShape("train", 2, 1, 12, 4, cut=True)
+    assert [port.name for port in input_ports(model, TRUNK)] == ["ids", "mask"]
+    assert [(port.name, port.shape) for port in output_ports(model, TRUNK)] == [
+        ("prefix", (1, 12, 32)),
+        ("residual", (1, 12, 32)),
+    ]
+    assert [port.name for port in input_ports(model, cut)][-4:] == ["prefix", "residual", "mask", "labels"]
+    assert TRUNK.name == "trunk_s12"
+
+
+def test_a_graph_without_such_a_cut_is_refused() -> None:
+    """Three values cross: the message says what was found and how to export all the same."""
+    model, cut = _model(), MethodShape("predict", 1, 0, 12, 1, cut=True)
+
+    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip([port.name for port in input_ports(model, cut.uncut(model))], tensors, strict=True))
+        x = given["ids"].to(torch.float32)
+        scale = given["head"].sum()
+        return (torch.sin(x) * scale, torch.cos(x) * scale, torch.exp(x) * scale)
+
+    module = trace(step, sample_inputs(input_ports(model, cut.uncut(model))))
+    with pytest.raises(LoweringError, match=r"3 values lead .* expected 2 .* --no-trunk"):
+        cut_below(module, model, cut)
