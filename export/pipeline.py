@@ -216,6 +216,7 @@ def _manifest(job: _Job, record: dict[str, Any], folder: Path, bank_digest: str)
         shared_rank=config.shared_rank,
         feature="mean_pool_l2",
         logit_scale=LOGIT_SCALE,
+        end_token=-1,
         tokenizer_digest=file_sha256(folder / "tokenizer.json"),
         bank_digest=bank_digest,
     )

@@ -33,8 +33,8 @@ class Bank:
         shape: which blocks there are.
         experts: [L, M, P].
         shared: [L, Ps]; [L, 0] without shared experts.
-        head: [C * (d + 1)].
-        mean: [d].
+        head: [C * (d + 1)]; [0] without labels.
+        mean: [d]; [0] without labels.
 
     Raises:
         BankError: when an array has another shape than ``shape`` says.
@@ -163,5 +163,5 @@ def _shapes(shape: BankShape) -> dict[str, tuple[int, ...]]:
         "experts": (rows, shape.experts, shape.expert_size),
         "shared": (rows, shape.shared_size),
         "head": (shape.head_size,),
-        "mean": (shape.width,),
+        "mean": (shape.mean_size,),
     }

@@ -109,7 +109,7 @@ class BankShape:
         rank: r.
         shared_rank: rs; 0 means that there are no shared experts.
         width: d.
-        labels: C.
+        labels: C; 0 where the model continues texts: such a bank has neither head nor mean.
 
     Raises:
         BankError: for a size below 1, layers that are not ascending, or more than SPEC.md, "Limits", allows.
@@ -126,7 +126,7 @@ class BankShape:
         if list(self.layers) != sorted(set(self.layers)) or not self.layers or self.layers[0] < 0:
             msg = f"adapted layers must be ascending numbers, got {list(self.layers)}"
             raise BankError(msg)
-        if min(self.experts, self.rank, self.width, self.labels) < 1 or self.shared_rank < 0:
+        if min(self.experts, self.rank, self.width) < 1 or min(self.shared_rank, self.labels) < 0:
             msg = f"sizes must be positive, got {self}"
             raise BankError(msg)
         if self.layers[-1] >= RESERVED or self.experts >= RESERVED:
@@ -139,7 +139,7 @@ class BankShape:
             msg = f"{self.labels} labels, limit {LABELS_LIMIT}"
             raise BankError(msg)
         rows = len(self.layers)
-        blocks = rows * (self.experts + (self.shared_rank > 0)) + 2
+        blocks = rows * (self.experts + (self.shared_rank > 0)) + 2 * (self.labels > 0)
         if blocks > BLOCKS_LIMIT:
             msg = f"a bank of {blocks} blocks, limit {BLOCKS_LIMIT}: adapt fewer layers or take fewer experts"
             raise BankError(msg)
@@ -147,7 +147,7 @@ class BankShape:
         if largest > BLOCK_LIMIT:
             msg = f"the largest block has {largest} bytes, limit {BLOCK_LIMIT}: take a smaller rank or fewer labels"
             raise BankError(msg)
-        total = 4 * (rows * (self.experts * self.expert_size + self.shared_size) + self.head_size + self.width)
+        total = 4 * (rows * (self.experts * self.expert_size + self.shared_size) + self.head_size + self.mean_size)
         if total > BANK_LIMIT:
             msg = f"a bank of {total} bytes, limit {BANK_LIMIT}: adapt fewer layers or take fewer experts"
             raise BankError(msg)
@@ -164,14 +164,19 @@ class BankShape:
 
     @property
     def head_size(self) -> int:
-        """Values of the head's block."""
+        """Values of the head's block; 0 without labels."""
         return block_size(head_parts(self.width, self.labels))
+
+    @property
+    def mean_size(self) -> int:
+        """Values of the mean's block; 0 without labels."""
+        return self.width if self.labels else 0
 
     def ids(self) -> tuple[ExpertId, ...]:
         """Return every block of the bank, ascending."""
         found = [ExpertId(layer, index) for layer in self.layers for index in range(self.experts)]
         found += [shared_expert(layer) for layer in self.layers if self.shared_rank]
-        return tuple(sorted([*found, HEAD, MEAN]))
+        return tuple(sorted([*found, HEAD, MEAN] if self.labels else found))
 
     def size(self, block: ExpertId) -> int:
         """Return the values of ``block``.
@@ -179,10 +184,8 @@ class BankShape:
         Raises:
             BankError: when the bank has no such block.
         """
-        if block == HEAD:
-            return self.head_size
-        if block == MEAN:
-            return self.width
+        if self.labels and block in (HEAD, MEAN):
+            return self.head_size if block == HEAD else self.mean_size
         if block.layer in self.layers:
             if block.shared and self.shared_rank:
                 return self.shared_size

@@ -128,16 +128,17 @@ class Architecture:
     """What all devices of a federation share; its digest is the federation's identity.
 
     Args:
-        task: "classification".
-        labels: C names, in the order of the head's rows.
+        task: "classification" (a head names a text's label) or "causal-lm" (the backbone's own head continues it).
+        labels: C names, in the order of the head's rows; none for causal-lm, whose bank has neither head nor mean.
         gate: "soft" or "topk".
         top_k: experts chosen for a token; 0 with the soft gate.
         adapted_layers: numbers of the L adapted layers.
         experts: M.
         rank: r.
         shared_rank: rs; 0 means none.
-        feature: how a text becomes one vector: "mean_pool_l2".
-        logit_scale: logits = logit_scale * (feature - mean) @ weight.T + bias.
+        feature: how a text becomes one vector: "mean_pool_l2"; "none" for causal-lm.
+        logit_scale: logits = logit_scale * (feature - mean) @ weight.T + bias; 1 for causal-lm.
+        end_token: causal-lm: id of the token that ends a text, -1 where the backbone has none; else -1.
         tokenizer_digest: SHA-256 (hex) of tokenizer.json.
         bank_digest: version digest (hex) of the initial bank, version 0.
     """
@@ -153,6 +154,7 @@ class Architecture:
     shared_rank: int
     feature: str
     logit_scale: float
+    end_token: int
     tokenizer_digest: str
     bank_digest: str
 

@@ -20,6 +20,8 @@ TENSOR_LIMIT: Final = 2**31 - 1
 """Bytes of one input or output."""
 SCALE_RANGE: Final = (0.001, 1e7)
 """Of logit_scale: in this range every language writes the same shortest decimal, without an exponent."""
+FEATURES: Final = {"classification": "mean_pool_l2", "causal-lm": "none"}
+"""How a text becomes one vector, by task."""
 NEEDED_FILES: Final = ("program.pte", "tokenizer.json", "bank.safetensors")
 RECOMPUTE: Final = ("none", "light", "layers")
 """How much of the forward a training step computes twice, least first."""
@@ -55,12 +57,18 @@ def check(manifest: Manifest, source: str) -> None:
 
 
 def _check_architecture(arch: Architecture, need: _Need) -> None:
-    need(len(set(arch.labels)) == len(arch.labels) > 0, "labels must be distinct and at least one")
+    need(arch.task in FEATURES, f"task {shown(arch.task)}, expected {' or '.join(FEATURES)}")
+    if arch.task == "classification":
+        need(len(set(arch.labels)) == len(arch.labels) > 0, "labels must be distinct and at least one")
+        need(arch.end_token == -1, f"end_token {arch.end_token}: a classifier has none, expected -1")
+    else:
+        need(not arch.labels, f"{len(arch.labels)} labels: a model that continues texts has none")
+        need(arch.end_token >= -1, f"end_token {arch.end_token}, expected an id, or -1 for none")
     for text in (*arch.labels, arch.backbone.name, arch.backbone.family):
         need(bool(text) and plain(text, TEXT_BYTES), f"{shown(text)} is empty, over {TEXT_BYTES} bytes or not plain")
     need(arch.adapted_layers[-1] < arch.backbone.layers, f"layer {arch.adapted_layers[-1]} is not in the backbone")
-    need(arch.task == "classification", f"task {shown(arch.task)}, expected classification")
-    need(arch.feature == "mean_pool_l2", f"feature {shown(arch.feature)}, expected mean_pool_l2")
+    feature = FEATURES[arch.task]
+    need(arch.feature == feature, f"feature {shown(arch.feature)}, expected {feature} for {arch.task}")
     low, high = SCALE_RANGE
     need(low <= arch.logit_scale < high, f"logit_scale {arch.logit_scale}, expected {low} to {high:.0f}")
     need(arch.gate in ("soft", "topk"), f"gate {shown(arch.gate)}, expected soft or topk")

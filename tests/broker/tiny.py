@@ -65,7 +65,8 @@ def make_package(
         (folder / name).write_bytes(data)
     architecture = Architecture(
         Backbone("tiny", "bert", "a" * 64, WIDTH, 2, 100), "classification", labels, gate, 2 if gate == "topk" else 0,
-        LAYERS, EXPERTS, RANK, 1, "mean_pool_l2", 20.0, sha256(files["tokenizer.json"]).hex(), initial.digest().hex(),
+        LAYERS, EXPERTS, RANK, 1, "mean_pool_l2", 20.0, -1, sha256(files["tokenizer.json"]).hex(),
+        initial.digest().hex(),
     )  # fmt: skip
     predict = MethodSpec((TensorSpec("ids", "int64", (1, 8)),), ())
     manifest = Manifest(

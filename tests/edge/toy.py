@@ -228,6 +228,7 @@ def write_package(folder: Path, **changes: Any) -> Package:
         "shared_rank": SHAPE.shared_rank,
         "feature": "mean_pool_l2",
         "logit_scale": SCALE,
+        "end_token": -1,
         "tokenizer_digest": files["tokenizer.json"].sha256,
         "bank_digest": bank.digest().hex(),
     }

@@ -52,6 +52,9 @@ def _shapes() -> Iterator[Case]:
     two = {"layers": [0, 4], "experts": 2, "rank": 2, "shared_rank": 0, "width": 3, "labels": 2}
     sizes = [[0, 0, 20], [0, 1, 20], [4, 0, 20], [4, 1, 20], [65_535, 0, 8], [65_535, 1, 3]]
     yield Case("BankShape", "accept_no_shared", b"", "ACCEPT", "rs = 0, layers with a gap", two, {"sizes": sizes})
+    sizes = [[1, 0, 5], [1, 65_535, 4]]
+    comment = "no label: neither head nor mean"
+    yield Case("BankShape", "accept_labels_0", b"", "ACCEPT", comment, {**_SHAPE, "labels": 0}, {"sizes": sizes})
     bad: dict[str, tuple[str, dict[str, Any]]] = {
         "no_layers": ("nothing is adapted", {"layers": []}),
         "unsorted": ("layers 4, 0", {"layers": [4, 0]}),
@@ -63,7 +66,7 @@ def _shapes() -> Iterator[Case]:
         "rank_0": ("an empty expert", {"rank": 0}),
         "negative_shared_rank": ("less than none", {"shared_rank": -1}),
         "width_0": ("no width", {"width": 0}),
-        "labels_0": ("no label", {"labels": 0}),
+        "labels_negative": ("less than none", {"labels": -1}),
         "labels_65536": ("more labels than the limit", {"labels": 65_536}),
         "blocks_2501": ("2,498 experts, a shared one, head and mean", {"experts": 2498}),
         "block_over_64_mib": ("a head of 16,777,217 values is over 64 MiB", {"labels": 1, "width": 16_777_216}),
@@ -98,6 +101,7 @@ def _files() -> Iterator[Case]:
     yield Case("Bank", "accept_small", file, "ACCEPT", "written by hand", _SHAPE, meaning)
     reversed_order = _safetensors(dict(reversed(good.items())))
     yield Case("Bank", "accept_other_order", reversed_order, "ACCEPT", "tensors in another order", _SHAPE, meaning)
+    yield _without_head()
     bad = {
         "empty": (b"", "no bytes"),
         "truncated": (file[:-1], "the last byte is missing"),
@@ -121,3 +125,12 @@ def _files() -> Iterator[Case]:
     }
     for name, (data, comment) in bad.items():
         yield Case("Bank", f"refuse_{name}", data, "REFUSED", comment, _SHAPE)
+
+
+def _without_head() -> Case:
+    empty = {"head": ("F32", [0], b""), "mean": ("F32", [0], b"")}
+    file = _safetensors({"experts": ("F32", [1, 1, 5], _EXPERT), "shared": ("F32", [1, 4], _SHARED), **empty})
+    listed = ((1, 0, _EXPERT), (1, 65_535, _SHARED))
+    preimage = b"".join(struct.pack("<II", a, b) + hashlib.sha256(values).digest() for a, b, values in listed)
+    meaning: dict[str, Any] = {"digest": hashlib.sha256(preimage).hexdigest(), "head": [], "mean": []}
+    return Case("Bank", "accept_labels_0", file, "ACCEPT", "no label", {**_SHAPE, "labels": 0}, meaning)

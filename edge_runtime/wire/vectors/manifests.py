@@ -28,6 +28,7 @@ _GOOD: Final[Tree] = {
         "shared_rank": 0,
         "feature": "mean_pool_l2",
         "logit_scale": 20.0,
+        "end_token": -1,
         "tokenizer_digest": _B,
         "bank_digest": _C,
     },
@@ -68,10 +69,12 @@ _GOOD: Final[Tree] = {
 # Written by hand from SPEC.md, "Digests": keys sorted, no spaces, UTF-8.
 _CANONICAL: Final = (
     '{"adapted_layers":[0,1],"backbone":{"digest":"' + _A + '","family":"bert","layers":2,"name":"tiny",'
-    '"parameters":1000,"width":3},"bank_digest":"' + _C + '","experts":2,"feature":"mean_pool_l2","gate":"soft",'
-    '"labels":["yes","nö","say \\"hi\\" \\\\ bye"],"logit_scale":20.0,"rank":2,"shared_rank":0,'
+    '"parameters":1000,"width":3},"bank_digest":"' + _C + '","end_token":-1,"experts":2,'
+    '"feature":"mean_pool_l2","gate":"soft","labels":["yes","nö","say \\"hi\\" \\\\ bye"],"logit_scale":20.0,"rank":2,"shared_rank":0,'
     '"task":"classification","tokenizer_digest":"' + _B + '","top_k":0}'
 )
+_NAMES: Final = '["yes","nö","say \\"hi\\" \\\\ bye"]'
+_LANGUAGE: Final[Tree] = {"task": "causal-lm", "labels": [], "feature": "none", "logit_scale": 1.0, "end_token": 7}
 _FILES: Final = ["bank.safetensors", "gateway/model.onnx", "program.pte", "tokenizer.json"]
 _LONE: Final = r"\ud800"
 
@@ -112,6 +115,11 @@ def cases() -> Iterator[Case]:
     yield Case("Manifest", "accept_micro_batches", small, "ACCEPT", "a batch in two parts", meaning=_meaning())
     trunk = _changed(_with_trunk)
     yield Case("Manifest", "accept_trunk", trunk, "ACCEPT", "a tier whose prefix is a method", meaning=_meaning())
+    language = _changed(_arch(**_LANGUAGE))
+    canonical = _CANONICAL.replace(_NAMES, "[]").replace("20.0", "1.0").replace("mean_pool_l2", "none")
+    canonical = canonical.replace('"end_token":-1', '"end_token":7').replace("classification", "causal-lm")
+    comment = "continues texts: no labels, no feature"
+    yield Case("Manifest", "accept_causal_lm", language, "ACCEPT", comment, meaning=_meaning(canonical))
     no_proof = _changed(lambda t: t.pop("proof"))
     yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
     for name, (comment, change) in _CHANGES.items():
@@ -201,6 +209,12 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "top_k_3": ("3 of 2 experts", _arch(gate="topk", top_k=3)),
     "task": ("unknown task", _arch(task="translation")),
     "feature": ("unknown feature", _arch(feature="cls")),
+    "causal_lm_labels": ("labels without a head", _arch(**{**_LANGUAGE, "labels": ["yes"]})),
+    "causal_lm_feature": ("a feature that nothing reads", _arch(**{**_LANGUAGE, "feature": "mean_pool_l2"})),
+    "end_token_negative": ("less than none", _arch(**{**_LANGUAGE, "end_token": -2})),
+    "end_token_text": ("wrong type", _arch(**{**_LANGUAGE, "end_token": "</s>"})),
+    "end_token_classifier": ("a classifier ends no text", _arch(end_token=7)),
+    "end_token_missing": ("said for every task", lambda t: t["architecture"].pop("end_token")),
     "digest_short": ("63 hex digits", _arch(bank_digest="c" * 63)),
     "digest_upper_case": ("upper case", _arch(bank_digest="C" * 64)),
     "tokenizer_other": ("not the tokenizer of the federation", _arch(tokenizer_digest=_D)),
