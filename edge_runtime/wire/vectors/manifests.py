@@ -70,7 +70,8 @@ _GOOD: Final[Tree] = {
 _CANONICAL: Final = (
     '{"adapted_layers":[0,1],"backbone":{"digest":"' + _A + '","family":"bert","layers":2,"name":"tiny",'
     '"parameters":1000,"width":3},"bank_digest":"' + _C + '","end_token":-1,"experts":2,'
-    '"feature":"mean_pool_l2","gate":"soft","labels":["yes","nö","say \\"hi\\" \\\\ bye"],"logit_scale":20.0,"rank":2,"shared_rank":0,'
+    '"feature":"mean_pool_l2","gate":"soft","labels":["yes","nö","say \\"hi\\" \\\\ bye"],'
+    '"logit_scale":20.0,"rank":2,"shared_rank":0,'
     '"task":"classification","tokenizer_digest":"' + _B + '","top_k":0}'
 )
 _NAMES: Final = '["yes","nö","say \\"hi\\" \\\\ bye"]'
