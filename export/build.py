@@ -21,6 +21,7 @@ from export.report import as_json, print_table
 
 EXAMPLES = """examples:
   python -m export.build --device pixel8
+  python -m export.build --device raspberrypi5 --train-slots 1,2,4,8 --seq-len 32,64
   python -m export.build --device lowend-phone --data my.csv --out packages/small
   python -m export.build --device raspberrypi5 --model ./my-bert --labels spam,ham --gate topk --top-k 2
   python -m export.build --list-devices
@@ -54,7 +55,10 @@ def parser() -> argparse.ArgumentParser:
     bank = made.add_argument_group("experts")
     bank.add_argument("--experts", type=int, default=8, metavar="M", help="experts in each adapted layer (default 8)")
     bank.add_argument(
-        "--train-slots", type=int, metavar="N", help="experts trained at a time (default: what the budget allows)"
+        "--train-slots",
+        type=_numbers,
+        metavar="N,..",
+        help="experts trained at a time, one tier each (default: what the budget allows)",
     )
     bank.add_argument(
         "--held", choices=("all", "slots"), default="all", help="run all experts, or only those trained (default all)"
@@ -71,7 +75,18 @@ def parser() -> argparse.ArgumentParser:
         "--layers", default="all", metavar="WHICH", help="adapted layers: all, last:N or 0,3,5 (default all)"
     )
     program = made.add_argument_group("program")
-    program.add_argument("--seq-len", type=int, metavar="S", help="tokens of a text (default: the profile's)")
+    program.add_argument(
+        "--seq-len",
+        type=_numbers,
+        metavar="S,..",
+        help="tokens of a text, one tier each (default: the profile's, and half of it to step down to)",
+    )
+    program.add_argument(
+        "--tiers",
+        type=_tiers,
+        metavar="NxS,..",
+        help="slots x tokens of every tier, such as 8x64,4x32; or one number: make at most that many tiers",
+    )
     program.add_argument(
         "--batch-size", type=int, metavar="B", help="texts in a step (default: the profile's, or what fits)"
     )
@@ -84,6 +99,19 @@ def parser() -> argparse.ArgumentParser:
     )
     output.add_argument("--no-cache", action="store_true", help="compile even what was compiled before")
     return made
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers joined by commas."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def _tiers(text: str) -> int | tuple[tuple[int, int], ...]:
+    """Read ``8x64,4x32``, or a number of tiers."""
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    pairs = [part.split("x") for part in text.split(",")]
+    return tuple((int(slots), int(tokens)) for slots, tokens in pairs)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,6 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _config(options: argparse.Namespace) -> ExportConfig:
+    most, tiers = (options.tiers, ()) if isinstance(options.tiers, int) else (0, options.tiers or ())
     profile = load_profile(options.device)
     return ExportConfig(
         device=options.device,
@@ -136,6 +165,8 @@ def _config(options: argparse.Namespace) -> ExportConfig:
         seq_len=options.seq_len,
         batch_size=options.batch_size,
         quantize=options.quantize,
+        tiers=tiers,
+        most_tiers=most,
         cache_dir=None if options.no_cache else options.cache_dir or cache.default_folder(),
     )
 

@@ -25,17 +25,19 @@ class ExportConfig:
         labels: C label names in order.
         out: folder of the package.
         experts: M.
-        train_slots: m; None lets the planner choose from the profile's budget.
+        train_slots: m of the tiers; None lets the planner choose from the profile's budget.
         held: ``all`` or ``slots``.
         rank: r.
         shared_rank: rs.
         gate: ``soft`` or ``topk``.
         top_k: k (top-k only).
         layers: ``all``, ``last:N`` or numbers.
-        seq_len: S; None takes the profile's.
+        seq_len: S of the tiers; None takes the profile's.
         batch_size: B; None takes the profile's.
         quantize: ``int8`` or ``none``.
         cache_dir: of lowered programs; None for no cache.
+        tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
+        most_tiers: tiers at most; 0 for no limit.
 
     Raises:
         ConfigError: naming every fault.
@@ -46,17 +48,19 @@ class ExportConfig:
     labels: tuple[str, ...]
     out: Path
     experts: int = 8
-    train_slots: int | None = None
+    train_slots: int | tuple[int, ...] | None = None
     held: str = "all"
     rank: int = 8
     shared_rank: int = 8
     gate: str = "soft"
     top_k: int = 2
     layers: str = "all"
-    seq_len: int | None = None
+    seq_len: int | tuple[int, ...] | None = None
     batch_size: int | None = None
     quantize: str = "int8"
     cache_dir: Path | None = None
+    tiers: tuple[tuple[int, int], ...] = ()
+    most_tiers: int = 0
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
@@ -64,28 +68,47 @@ class ExportConfig:
             raise ConfigError("; ".join(faults))
 
     def _faults(self) -> list[str]:
+        slots = [*self.slots, *(trained for trained, _ in self.tiers)]
+        lengths = [*self.lengths, *(length for _, length in self.tiers)]
         found = [
-            f"--{name.replace('_', '-')} {value}: must be between {low} and {high}"
-            for name, value, low, high in (
-                ("experts", self.experts, 1, 256),
-                ("train_slots", self.train_slots, 1, self.experts),
-                ("rank", self.rank, 1, 256),
-                ("shared_rank", self.shared_rank, 0, 1024),
-                ("seq_len", self.seq_len, 4, 4096),
-                ("batch_size", self.batch_size, 1, 1024),
+            f"--{name} {value}: must be between {low} and {high}"
+            for name, values, low, high in (
+                ("experts", [self.experts], 1, 256),
+                ("train-slots", slots, 1, self.experts),
+                ("rank", [self.rank], 1, 256),
+                ("shared-rank", [self.shared_rank], 0, 1024),
+                ("seq-len", lengths, 4, 4096),
+                ("batch-size", [] if self.batch_size is None else [self.batch_size], 1, 1024),
             )
-            if value is not None and not low <= value <= high
+            for value in values
+            if not low <= value <= high
         ]
-        held = self.experts if self.held == "all" else self.train_slots
-        if self.gate == "topk" and not 1 <= self.top_k <= (held or self.experts):
-            found.append(f"--top-k {self.top_k}: must be between 1 and the {held or self.experts} experts held")
+        if self.tiers and (self.slots or self.lengths):
+            found.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len would; give one or the other")
+        held = min(slots, default=self.experts) if self.held == "slots" else self.experts
+        if self.gate == "topk" and not 1 <= self.top_k <= held:
+            found.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")
         found += label_faults(self.labels)
         return found
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The m that the user named."""
+        return _several(self.train_slots)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The S that the user named."""
+        return _several(self.seq_len)
 
     @property
     def routed(self) -> int | None:
         """K in top-k mode, None with soft gates."""
         return self.top_k if self.gate == "topk" else None
+
+
+def _several(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    return () if value is None else (value,) if isinstance(value, int) else value
 
 
 def label_faults(labels: tuple[str, ...]) -> list[str]:

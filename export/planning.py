@@ -1,4 +1,4 @@
-"""Predict what a program costs a device, and choose the largest one that fits. Pure: numbers in, numbers out.
+"""Predict what a program costs a device. Pure: numbers in, numbers out.
 
 Axes: L adapted layers, D all layers, M experts, m trained and f frozen slots, H = m + f, r rank, rs shared rank,
 d width, I inner width, h heads, C labels, B batch, S sequence length, N = B * S tokens.
@@ -9,16 +9,17 @@ The model is stated here so that a refusal can be checked by hand; its two const
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from edge_runtime.wire.manifest import Cost
-from export.errors import BudgetError
 from export.profiles import DeviceProfile
 
 MIB: Final = 2**20
-PROGRAM_BYTES: Final = 1_200_000
-"""Graphs of a training and an inference method, beside their weights."""
+TRAIN_BYTES: Final = 800_000
+PREDICT_BYTES: Final = 400_000
+"""Graph of a training and of an inference method, beside their weights, which all methods share."""
 TOKENIZER_BYTES: Final = 700_000
 """tokenizer.json and manifest.json."""
 
@@ -82,16 +83,22 @@ class TierShape:
     batch: int
 
 
-def storage_bytes(sizes: Sizes) -> int:
-    """Return the bytes of a package without its gateway part.
+def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
+    """Return the bytes of a package of so many tiers, without its gateway part.
 
     Each frozen weight is stored twice where a gradient passes it: along the forward's and the backward's channels.
+    Tiers share them; each adds its graph.
     """
     each = 1 if sizes.int8 else 4
     passes = sizes.depth + (sizes.depth - sizes.lowest)
     linears = passes * sizes.frozen_weights * each
     table = sizes.vocabulary * (sizes.width * each + (4 if sizes.int8 else 0))
-    return linears + table + sizes.bank_bytes + PROGRAM_BYTES + TOKENIZER_BYTES
+    return linears + table + sizes.bank_bytes + tiers * TRAIN_BYTES + PREDICT_BYTES + TOKENIZER_BYTES
+
+
+def storage_mb(sizes: Sizes, tiers: Sequence[TierShape]) -> float:
+    """Return the same in 10^6 bytes for a list of tiers."""
+    return round(storage_bytes(sizes, len(tiers)) / 1e6, 1)
 
 
 def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
@@ -154,13 +161,13 @@ def round_bytes(sizes: Sizes, trained: int) -> tuple[int, int]:
 
 
 def predict(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> Cost:
-    """Return what a tier will cost a device."""
+    """Return what a tier will cost a device, as the only one of its package."""
     up, down = round_bytes(sizes, tier.trained)
     runtime = int(profile.defaults.runtime_mib * MIB)
     return Cost(
         memory_mib=round(memory_bytes(sizes, tier, runtime) / MIB, 1),
         step_ms=round(1e3 * step_seconds(sizes, tier, profile), 1),
-        storage_mb=round(storage_bytes(sizes) / 1e6, 1),
+        storage_mb=storage_mb(sizes, [tier]),
         bytes_up=up,
         bytes_down=down,
     )
@@ -178,65 +185,3 @@ def excesses(cost: Cost, profile: DeviceProfile) -> list[str]:
         ("time", seconds, budget.round_seconds, "s a round"),
     )
     return [f"{name} {need:.4g} of {have:.4g} {unit}" for name, need, have, unit in table if need > have]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user fixed.
-
-    Args:
-        trained: m; None lets the planner choose.
-        hold_all: experts that are not trained run in frozen slots.
-        sequence: S.
-        batch: B, the largest one to take.
-        fixed_batch: take no smaller one.
-    """
-
-    trained: int | None
-    hold_all: bool
-    sequence: int
-    batch: int
-    fixed_batch: bool
-
-
-def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> tuple[TierShape, Cost]:
-    """Return the tier with most trained slots that fits, at the largest batch (halved down to 4 unless fixed).
-
-    Slots come before batch: a smaller batch costs time, fewer slots cost learning in every round.
-
-    Raises:
-        BudgetError: with the numbers of the smallest candidate when none fits.
-    """
-    slots = [wish.trained] if wish.trained else _slot_choices(sizes.experts)
-    batches = [wish.batch] if wish.fixed_batch else _halvings(wish.batch)
-    last: tuple[TierShape, Cost] | None = None
-    for trained in slots:
-        for batch in batches:
-            frozen = sizes.experts - trained if wish.hold_all else 0
-            tier = TierShape(trained, frozen, wish.sequence, batch)
-            last = tier, predict(sizes, tier, profile)
-            if not excesses(last[1], profile):
-                return last
-    assert last is not None  # noqa: S101 - there is at least one choice
-    tier, cost = last
-    raise BudgetError(
-        f"{profile.name}: nothing fits; even {tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence}"
-        " needs "
-        + ", ".join(excesses(cost, profile))
-        + "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
-    )
-
-
-def _slot_choices(experts: int) -> list[int]:
-    return (
-        [count for count in (32, 16, 8, 4, 2, 1) if count < experts]
-        if experts not in (1, 2, 4, 8, 16, 32)
-        else [count for count in (32, 16, 8, 4, 2, 1) if count <= experts]
-    )
-
-
-def _halvings(batch: int) -> list[int]:
-    found = [batch]
-    while found[-1] // 2 >= 4:
-        found.append(found[-1] // 2)
-    return found

@@ -7,13 +7,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from edge_runtime.wire.manifest import Tier
 from export.pipeline import Built
 
 
 def as_json(built: Built) -> dict[str, Any]:
-    """Return the figures of a build as plain values."""
+    """Return the figures of a build as plain values; those of the largest tier also stand by themselves."""
     manifest = built.package.manifest
-    tier = manifest.tiers[0]
+    tiers = [_tier_object(tier) for tier in manifest.tiers]
+    largest = tiers[0]
     return {
         "package": str(built.package.folder),
         "package_digest": built.package.digest.hex(),
@@ -22,29 +24,45 @@ def as_json(built: Built) -> dict[str, Any]:
         "backbone": manifest.architecture.backbone.name,
         "labels": len(manifest.architecture.labels),
         "from_cache": built.from_cache,
-        "tier": {
-            "method": tier.method,
-            "trained_slots": tier.trained_slots,
-            "frozen_slots": tier.frozen_slots,
-            "seq_len": tier.seq_len,
-            "batch_size": tier.batch_size,
-        },
-        "predicted": vars(tier.predicted),
-        "measured": vars(tier.measured),
+        "tiers": tiers,
+        "tier": {name: largest[name] for name in ("method", "trained_slots", "frozen_slots", "seq_len", "batch_size")},
+        "predicted": largest["predicted"],
+        "measured": largest["measured"],
+        "left_out": list(built.left_out),
         "budget": manifest.profile["budget"],
-        "proof": manifest.proof,
+        "proof": {**largest["proof"], **manifest.proof},
         "outside_delegates": built.outside,
     }
 
 
+def _tier_object(tier: Tier) -> dict[str, Any]:
+    costs = {"predicted": vars(tier.predicted), "measured": vars(tier.measured)}
+    return {**vars(tier), **costs, "proof": dict(tier.proof)}
+
+
 def print_table(built: Built, console: Console) -> None:
-    """Print predicted and measured cost beside the budget."""
+    """Print predicted and measured cost of every tier beside the budget."""
     manifest = built.package.manifest
-    tier, budget = manifest.tiers[0], built.profile.budget
-    steps = built.profile.defaults.steps_per_round
     table = Table(title=f"{built.package.folder} · {manifest.architecture.backbone.name} for {built.profile.title}")
-    for column in ("", "predicted", "measured here", "budget", "of budget"):
-        table.add_column(column, justify="left" if not column else "right")
+    for column in ("tier", "", "predicted", "measured here", "budget", "of budget"):
+        table.add_column(column, justify="left" if column in ("", "tier") else "right")
+    for tier in manifest.tiers:
+        _add_rows(table, built, tier)
+    console.print(table)
+    shape = manifest.architecture
+    first = manifest.tiers[0]
+    console.print(
+        f"{len(shape.adapted_layers)} layers, {shape.experts} experts of rank {shape.rank}"
+        f" ({first.trained_slots} trained, {first.frozen_slots} frozen slots), {shape.gate} gates,"
+        f" {len(shape.labels)} labels, batch {first.batch_size} x {first.seq_len}, {manifest.quantize}"
+    )
+    _print_proof(built, console)
+    for sentence in built.left_out:
+        console.print(f"left out: {sentence}")
+
+
+def _add_rows(table: Table, built: Built, tier: Tier) -> None:
+    budget, steps = built.profile.budget, built.profile.defaults.steps_per_round
     guess, found = tier.predicted, tier.measured
     rows = (
         ("memory, MiB", guess.memory_mib, found.memory_mib, budget.memory_mib, found.memory_mib),
@@ -53,19 +71,18 @@ def print_table(built: Built, console: Console) -> None:
         ("up a round, kB", guess.bytes_up / 1e3, None, budget.bytes_up / 1e3, guess.bytes_up / 1e3),
         ("down a round, kB", guess.bytes_down / 1e3, None, budget.bytes_down / 1e3, guess.bytes_down / 1e3),
     )
-    for name, predicted, measured, allowed, used in rows:
+    for number, (name, predicted, measured, allowed, used) in enumerate(rows):
         shown = "" if measured is None else f"{measured:,.1f}"
-        table.add_row(name, f"{predicted:,.1f}", shown, f"{allowed:,.0f}", f"{100 * used / allowed:.0f} %")
-    console.print(table)
-    shape = manifest.architecture
+        label = f"{tier.trained_slots} x {tier.seq_len}" if number == 0 else ""
+        table.add_row(label, name, f"{predicted:,.1f}", shown, f"{allowed:,.0f}", f"{100 * used / allowed:.0f} %")
+    table.add_section()
+
+
+def _print_proof(built: Built, console: Console) -> None:
+    tiers, onnx = built.package.manifest.tiers, built.package.manifest.proof["onnx_probability_difference"]
+    worst = {name: max(tier.proof[name] for tier in tiers) for name in tiers[0].proof}
     console.print(
-        f"{len(shape.adapted_layers)} layers, {shape.experts} experts of rank {shape.rank}"
-        f" ({tier.trained_slots} trained, {tier.frozen_slots} frozen slots), {shape.gate} gates,"
-        f" {len(shape.labels)} labels, batch {tier.batch_size} x {tier.seq_len}, {manifest.quantize}"
-    )
-    proof = manifest.proof
-    console.print(
-        f"proof: gradients within {proof['gradient_error']:.1e} of eager PyTorch, loss {proof['loss_error']:.1e},"
-        f" AdamW {proof['optimizer_error']:.1e}, ONNX within {proof['onnx_probability_difference']:.1e}"
+        f"proof: gradients within {worst['gradient_error']:.1e} of eager PyTorch, loss {worst['loss_error']:.1e},"
+        f" AdamW {worst['optimizer_error']:.1e}, ONNX within {onnx:.1e}"
         + (" (program from the cache)" if built.from_cache else "")
     )

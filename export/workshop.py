@@ -36,17 +36,19 @@ class Order:
         backbone: the frozen network.
         adapted: numbers of the adapted layers.
         model: sizes.
-        train: the training method.
-        predict: the inference method.
+        methods: of the program; at least one is an inference.
         int8: quantize what is frozen.
     """
 
     backbone: BackboneInfo
     adapted: tuple[int, ...]
     model: ModelShape
-    train: MethodShape
-    predict: MethodShape
+    methods: tuple[MethodShape, ...]
     int8: bool
+
+    def of_kind(self, kind: str) -> list[MethodShape]:
+        """Return the methods of a kind, in order."""
+        return [method for method in self.methods if method.kind == kind]
 
     @property
     def bank_shape(self) -> BankShape:
@@ -63,55 +65,68 @@ def make_gateway_program(order: Order, target: Path, progress: Progress) -> None
 
 
 def make_program(order: Order, onnx: Path, target: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
-    """Write the lowered program to ``target`` and return the record of its proof and cost.
+    """Write the lowered program to ``target`` and return the record of each method's proof and cost.
 
     Raises:
         LoweringError, ProofError: when the program is not what it must be; the text has the numbers.
     """
     progress("load the backbone")
     info, model = order.backbone, order.model
-    request = ProgramRequest(model, order.adapted, (order.train, order.predict), order.int8)
+    request = ProgramRequest(model, order.adapted, order.methods, order.int8)
     lowered = compile_program(backbones.load(info), info.family, request, progress)
     target.write_bytes(lowered.data)
-    progress("prove one step against eager PyTorch")
-    given = proof_inputs(model, order.train, info.vocabulary)
-    bank, asked = _prediction_inputs(order)
-    runs = [Run(order.train.name, tuple(given.values())), Run(order.predict.name, tuple(asked.values()), 0)]
-    trained, predicted = run_methods(target, runs, scratch)
+    found: dict[str, dict[str, Any]] = {
+        method.name: {"planned_bytes": lowered.planned[method.name], "outside": lowered.outside[method.name]}
+        for method in order.methods
+    }
     reference = Reference(backbones.load(info), info.family, order.adapted, model)
-    proof = judge(given, trained, reference, model, order.train, int8=order.int8)
+    for method in order.of_kind("train"):
+        progress(f"prove {method.name} against eager PyTorch")
+        found[method.name] |= _prove_training(order, method, target, reference, scratch)
+    progress("prove the inference against ONNX")
+    difference = max(_onnx_difference(order, method, target, onnx, scratch) for method in order.of_kind("predict"))
+    return {"methods": found, "proof": {"onnx_probability_difference": difference}}
+
+
+def _prove_training(
+    order: Order, method: MethodShape, program: Path, reference: Reference, scratch: Path
+) -> dict[str, Any]:
+    given = proof_inputs(order.model, method, order.backbone.vocabulary)
+    (ran,) = run_methods(program, [Run(method.name, tuple(given.values()))], scratch)
+    proof = judge(given, ran, reference, order.model, method, int8=order.int8)
+    errors = {
+        "gradient_error": proof.gradient_error,
+        "loss_error": proof.loss_error,
+        "optimizer_error": proof.optimizer_error,
+    }
+    return {"proof": errors, "step_ms": proof.step_ms, "gained_mib": proof.gained_mib}
+
+
+def _onnx_difference(order: Order, method: MethodShape, program: Path, onnx: Path, scratch: Path) -> float:
+    """Return the largest difference of a probability between the gateway's program and an inference method."""
+    bank, asked = _prediction_inputs(order, method)
+    (predicted,) = run_methods(program, [Run(method.name, tuple(asked.values()), 0)], scratch)
+    if order.model.top_k and method.held < order.model.experts:
+        return 0.0  # the gateway routes over all experts, this program over those it holds: no comparison
     length = int(asked["mask"].sum())
     wanted = probabilities(onnx, bank, asked["ids"][:, :length], asked["mask"][:, :length])
     difference = float(np.abs(predicted.outputs[0].numpy() - wanted).max())
-    if model.top_k and order.predict.held < model.experts:
-        difference = 0.0  # the gateway routes over all experts, this program over those it holds: no comparison
     if not difference <= PROBABILITY_LIMIT[order.int8]:
-        raise ProofError(f"ONNX and the program differ by {difference:.3f} in a probability; nothing was written")
-    return {
-        "proof": {
-            "gradient_error": proof.gradient_error,
-            "loss_error": proof.loss_error,
-            "optimizer_error": proof.optimizer_error,
-            "onnx_probability_difference": difference,
-        },
-        "step_ms": proof.step_ms,
-        "gained_mib": proof.gained_mib,
-        "planned_bytes": lowered.planned,
-        "outside": lowered.outside,
-    }
+        raise ProofError(f"ONNX and {method.name} differ by {difference:.3f} in a probability; nothing was written")
+    return difference
 
 
-def _prediction_inputs(order: Order) -> tuple[Bank, dict[str, Tensor]]:
-    """Return a bank of random values and the inputs of ``predict`` for one random text with it.
+def _prediction_inputs(order: Order, method: MethodShape) -> tuple[Bank, dict[str, Tensor]]:
+    """Return a bank of random values and the inputs of an inference method for one random text with it.
 
     Experts that the program does not hold are silent (U = c = 0), so that soft gates compare.
     """
-    draw, model, held = np.random.default_rng(0), order.model, order.predict.held
+    draw, model, held = np.random.default_rng(0), order.model, method.held
     empty = Bank.zeros(order.bank_shape)
     sizes = (empty.experts.shape, empty.shared.shape, empty.head.shape, empty.mean.shape)
     experts, shared, head, mean = ((0.04 * draw.standard_normal(size)).astype(np.float32) for size in sizes)
     experts[:, held:, -(model.rank + 1) * model.width :] = 0
-    sequence = order.predict.sequence
+    sequence = method.sequence
     mask = (torch.arange(sequence) < max(2, sequence // 2)).to(torch.float32).unsqueeze(0)
     ids = torch.from_numpy(draw.integers(1, order.backbone.vocabulary, (1, sequence))) * mask.to(torch.int64)
     given = {"experts": torch.from_numpy(experts[:, :held].copy())}

@@ -85,7 +85,7 @@ def export_packages(settings: Settings, home: Household, family: Family, console
     Raises:
         ChildError: when export fails.
     """
-    common = ["--labels", str(home.folder / "labels.txt"), "--seq-len", str(settings.seq_len)]
+    common = ["--labels", str(home.folder / "labels.txt"), "--seq-len", str(settings.seq_len), "--tiers", "1"]
     common += ["--batch-size", str(settings.batch_size), "--json"]
     folders = {profile: settings.out / "packages" / profile for profile in PROFILES}
     jobs = {

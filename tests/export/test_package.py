@@ -83,7 +83,7 @@ def test_package_opens_and_says_what_it_is(build: Build) -> None:
     assert tier.measured.step_ms > 0
     assert tier.predicted.memory_mib > 0
     assert set(manifest.versions) >= {"torch", "executorch"}
-    assert 0 < manifest.proof["gradient_error"] < 1e-4
+    assert 0 < tier.proof["gradient_error"] < 1e-4
     bank = Bank.read(package.path("bank.safetensors"), manifest.architecture.bank_shape)
     assert bank.digest().hex() == manifest.architecture.bank_digest
 
@@ -230,7 +230,7 @@ def test_roberta_comes_in_by_the_table(build: Build, tmp_path: Path) -> None:
     """Another family with other position numbers is exported and proved by the same mechanism."""
     built = build("roberta", model=str(save_tiny(tmp_path / "tiny-roberta", "roberta")))
     assert built.package.manifest.architecture.backbone.family == "roberta"
-    assert built.package.manifest.proof["gradient_error"] < 1e-4
+    assert built.package.manifest.tiers[0].proof["gradient_error"] < 1e-4
 
 
 def test_a_wrong_program_is_not_proved(build: Build, tiny: Path, tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from export.choice import Wish, choose
 from export.errors import BudgetError
-from export.planning import Sizes, TierShape, Wish, choose, excesses, predict, round_bytes, storage_bytes
+from export.planning import Sizes, TierShape, excesses, predict, round_bytes, storage_bytes
 from export.profiles import DeviceProfile, known, load_profile
 
 MINILM = Sizes(
     width=384, depth=6, inner=1536, heads=12, vocabulary=30522, adapted=6, lowest=0, experts=8, rank=8, shared_rank=8,
     labels=20, int8=True,
 )  # fmt: skip
-WISH = Wish(trained=None, hold_all=True, sequence=64, batch=16, fixed_batch=False)
+WISH = Wish(lengths=(64,))
 
 
 def test_bytes_of_a_round_are_the_blocks() -> None:
@@ -26,14 +27,14 @@ def test_bytes_of_a_round_are_the_blocks() -> None:
 
 def test_storage_counts_each_frozen_weight_for_both_directions() -> None:
     """1,769,472 weights in a layer, 6 layers, twice, one byte each; the table has 384 bytes and a scale for a word."""
-    assert storage_bytes(MINILM) == 12 * 1_769_472 + 30522 * 388 + MINILM.bank_bytes + 1_200_000 + 700_000
+    assert storage_bytes(MINILM) == 12 * 1_769_472 + 30522 * 388 + MINILM.bank_bytes + 800_000 + 400_000 + 700_000
     top = replace(MINILM, lowest=4, adapted=2)
     assert storage_bytes(MINILM) - storage_bytes(top) == 4 * 1_769_472 + MINILM.bank_bytes - top.bank_bytes
 
 
 def test_the_shipped_profiles_get_the_tiers_of_the_demo() -> None:
     """Three sizes of device train 4, 2 and 8 experts at a time with the default backbone."""
-    chosen = {name: choose(MINILM, WISH, load_profile(name))[0] for name in known()}
+    chosen = {name: choose(MINILM, WISH, load_profile(name)).tiers[0][0] for name in known()}
     assert {name: (tier.trained, tier.frozen) for name, tier in chosen.items()} == {
         "pixel8": (4, 4),
         "lowend-phone": (2, 6),
@@ -50,14 +51,14 @@ def _with(profile: DeviceProfile, **budget: float) -> DeviceProfile:
 def test_half_the_memory_gives_a_smaller_batch() -> None:
     """Slots come first: a tight memory budget halves the batch before it takes a slot away."""
     profile = load_profile("pixel8")
-    tier, cost = choose(MINILM, WISH, _with(profile, memory_mib=230))
+    tier, cost = choose(MINILM, WISH, _with(profile, memory_mib=230)).tiers[0]
     assert (tier.trained, tier.batch) == (4, 8)
     assert cost.memory_mib <= 230
 
 
 def test_a_fixed_batch_is_refused_instead_of_made_smaller() -> None:
     """What the user fixed stays; the refusal has the numbers of memory needed and there."""
-    wish = replace(WISH, trained=4, fixed_batch=True)
+    wish = replace(WISH, slots=(4,), fixed_batch=True)
     with pytest.raises(BudgetError, match=r"memory 2\d\d(\.\d)? of 100 MiB"):
         choose(MINILM, wish, _with(load_profile("pixel8"), memory_mib=100))
 

@@ -1,0 +1,156 @@
+"""Choose the tiers of a package: which sizes of program a device profile has room for. Pure: numbers in, numbers out.
+
+Axes: M experts, m trained slots, S sequence length, B batch. All tiers of a package have one B, so that a plan that
+moves from one to another goes on with the same batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge_runtime.wire.manifest import Cost
+from export.errors import BudgetError
+from export.planning import Sizes, TierShape, excesses, predict, storage_mb
+from export.profiles import DeviceProfile
+
+SMALLEST_BATCH: Final = 4
+SHORTEST: Final = 8
+"""Tokens below which a length is not halved to step down."""
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user fixed.
+
+    Args:
+        pairs: (m, S) of every tier; empty lets the next two decide.
+        slots: m to make tiers of; empty lets the planner take the most that fit.
+        lengths: S to make tiers of; empty takes the profile's, and half of it to step down to.
+        most: tiers at most; 0 for no limit.
+        fewest: slots that the planner must not go below.
+        hold_all: experts that are not trained run in frozen slots.
+        batch: B, the largest one to take.
+        fixed_batch: take no smaller one.
+    """
+
+    pairs: tuple[Pair, ...] = ()
+    slots: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    most: int = 0
+    fewest: int = 1
+    hold_all: bool = True
+    batch: int = 16
+    fixed_batch: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Args: tiers: with predicted costs, largest first; left_out: a sentence for each asked tier without room."""
+
+    tiers: tuple[tuple[TierShape, Cost], ...]
+    left_out: tuple[str, ...]
+
+
+def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> Choice:
+    """Return the tiers that fit: longest texts first, then most trained slots, at the largest batch of the first one.
+
+    Where nothing is asked for, the tier with most slots that fits comes with a smaller one to step down to, when the
+    device is hot or short of memory. Slots come before batch: a smaller batch costs time, fewer slots cost learning in
+    every round. The batch is halved down to 4 unless fixed.
+
+    Raises:
+        BudgetError: with the numbers of the smallest candidate when none fits.
+    """
+    firsts = _asked(wish, profile) or [(slots, _longest(wish, profile)) for slots in _slot_choices(sizes, wish)]
+    first = _first(sizes, wish, profile, firsts)
+    asked = _asked(wish, profile) or [(first.trained, length) for length in _lengths(wish, profile)]
+    left_out, fitting = [], []
+    for pair in asked:
+        tier = _tier(sizes, wish, pair, first.batch)
+        over = excesses(predict(sizes, tier, profile), profile)
+        if over:
+            left_out.append(f"{_shown(tier)} needs {', '.join(over)}")
+        else:
+            fitting.append(tier)
+    if len(fitting) == 1:
+        fitting += _step_down(sizes, wish, first)
+    return _within(sizes, profile, fitting[: wish.most or None], left_out)
+
+
+def _longest(wish: Wish, profile: DeviceProfile) -> int:
+    return max(wish.lengths or (profile.defaults.seq_len,))
+
+
+def _lengths(wish: Wish, profile: DeviceProfile) -> list[int]:
+    return sorted(set(wish.lengths or (profile.defaults.seq_len,)), reverse=True)
+
+
+def _asked(wish: Wish, profile: DeviceProfile) -> list[Pair]:
+    """Return the (m, S) that the user named, largest first; none where the planner chooses the slots."""
+    pairs = wish.pairs or tuple((slots, length) for slots in wish.slots for length in _lengths(wish, profile))
+    return sorted(set(pairs), key=lambda pair: (-pair[1], -pair[0]))
+
+
+def _tier(sizes: Sizes, wish: Wish, pair: Pair, batch: int) -> TierShape:
+    trained, length = pair
+    return TierShape(trained, sizes.experts - trained if wish.hold_all else 0, length, batch)
+
+
+def _first(sizes: Sizes, wish: Wish, profile: DeviceProfile, pairs: list[Pair]) -> TierShape:
+    """Return the first of ``pairs`` that fits, at its largest batch."""
+    tiers = [_tier(sizes, wish, pair, batch) for pair in pairs for batch in _batches(wish)]
+    for tier in tiers:
+        if not excesses(predict(sizes, tier, profile), profile):
+            return tier
+    smallest = tiers[-1]
+    raise BudgetError(
+        f"{profile.name}: nothing fits; even {_shown(smallest)} needs "
+        + ", ".join(excesses(predict(sizes, smallest, profile), profile))
+        + "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
+    )
+
+
+def _shown(tier: TierShape) -> str:
+    return f"{tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence}"
+
+
+def _step_down(sizes: Sizes, wish: Wish, first: TierShape) -> list[TierShape]:
+    """Return the smaller tier that goes with a lone one: half of whatever the user left open, the length before slots.
+
+    At half the length every plan of the larger tier can go on; with half the slots only a smaller plan can.
+    """
+    if wish.pairs:
+        return []
+    if not wish.lengths and first.sequence // 2 >= SHORTEST:
+        return [replace(first, sequence=first.sequence // 2)]
+    if not wish.slots and first.trained // 2 >= wish.fewest:
+        return [_tier(sizes, wish, (first.trained // 2, first.sequence), first.batch)]
+    return []
+
+
+def _within(sizes: Sizes, profile: DeviceProfile, tiers: list[TierShape], left_out: list[str]) -> Choice:
+    """Leave out the smallest tiers until the methods of all have room in the storage; the first always has."""
+    kept = list(tiers)
+    while len(kept) > 1 and storage_mb(sizes, kept) > profile.budget.storage_mb:
+        dropped = kept.pop()
+        need, have = storage_mb(sizes, [*kept, dropped]), profile.budget.storage_mb
+        left_out.append(f"{_shown(dropped)}: all tiers need storage {need:.4g} of {have:.4g} MB")
+    storage = storage_mb(sizes, kept)
+    return Choice(
+        tuple((tier, replace(predict(sizes, tier, profile), storage_mb=storage)) for tier in kept), tuple(left_out)
+    )
+
+
+def _slot_choices(sizes: Sizes, wish: Wish) -> list[int]:
+    """Return the powers of two up to M; the fewest slots that are allowed where none is."""
+    return [count for count in (32, 16, 8, 4, 2, 1) if wish.fewest <= count <= sizes.experts] or [wish.fewest]
+
+
+def _batches(wish: Wish) -> list[int]:
+    """Return the batches to try, largest first."""
+    found = [wish.batch]
+    while not wish.fixed_batch and found[-1] // 2 >= SMALLEST_BATCH:
+        found.append(found[-1] // 2)
+    return found

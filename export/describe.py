@@ -1,0 +1,115 @@
+"""The manifest of a finished package: what was planned, what was compiled, proven and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime.wire.digests import file_sha256
+from edge_runtime.wire.limits import WIRE_VERSION
+from edge_runtime.wire.manifest import (
+    PACKAGE_FORMAT,
+    Architecture,
+    Backbone,
+    FileEntry,
+    Manifest,
+    MethodSpec,
+    TensorSpec,
+    Tier,
+)
+from export import cache, package
+from export.errors import BudgetError
+from export.job import Job, TierPlan
+from export.planning import excesses
+from export.shapes import LOGIT_SCALE, MethodShape, ModelShape, Port, input_ports, output_ports
+
+OLDEST_RUNTIME: Final = "1.4.1"
+"""Runtimes before it free constants that delegates still read; see design/android.md."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What compiling found out.
+
+    Args:
+        methods: for each method what was found of it: ``proof`` (errors by name), ``step_ms`` and ``gained_mib``
+            (training methods), ``outside`` (operations outside the delegates, with counts), ``planned_bytes``.
+        proof: of the inference.
+    """
+
+    methods: Mapping[str, Mapping[str, Any]]
+    proof: Mapping[str, float]
+
+
+def manifest(job: Job, record: Record, folder: Path, bank_digest: str) -> Manifest:
+    """Return the manifest of the staged ``folder``.
+
+    Raises:
+        BudgetError: when what was measured exceeds the memory or storage of the profile.
+    """
+    files = package.entries(folder)
+    config = job.config
+    return Manifest(
+        package_format=PACKAGE_FORMAT,
+        wire_version=WIRE_VERSION,
+        architecture=_architecture(job, folder, bank_digest),
+        device=job.profile.name,
+        profile=job.profile.to_dict(),
+        quantize=config.quantize,
+        held=config.held,
+        tiers=tuple(_tier(job, plan, record, files) for plan in job.tiers),
+        methods={method.name: _spec(job.model, method) for method in job.methods},
+        predict_methods=tuple(method.name for method in job.predicts),
+        versions=cache.versions(),
+        oldest_runtime=OLDEST_RUNTIME,
+        threads=job.profile.compute.threads,
+        files=files,
+        proof=dict(record.proof),
+    )
+
+
+def _architecture(job: Job, folder: Path, bank_digest: str) -> Architecture:
+    info, config = job.backbone, job.config
+    return Architecture(
+        backbone=Backbone(info.name, info.kind, info.digest, info.width, info.depth, info.parameters),
+        task="classification",
+        labels=config.labels,
+        gate=config.gate,
+        top_k=config.routed or 0,
+        adapted_layers=job.adapted,
+        experts=config.experts,
+        rank=config.rank,
+        shared_rank=config.shared_rank,
+        feature="mean_pool_l2",
+        logit_scale=LOGIT_SCALE,
+        end_token=-1,
+        tokenizer_digest=file_sha256(folder / "tokenizer.json"),
+        bank_digest=bank_digest,
+    )
+
+
+def _tier(job: Job, plan: TierPlan, record: Record, files: Mapping[str, FileEntry]) -> Tier:
+    found = record.methods[plan.train.name]
+    measured = replace(
+        plan.predicted,
+        memory_mib=round(job.profile.defaults.runtime_mib + found["gained_mib"], 1),
+        step_ms=round(found["step_ms"], 1),
+        storage_mb=round(package.storage_mb(files), 1),
+    )
+    over = [phrase for phrase in excesses(measured, job.profile) if not phrase.startswith("time")]
+    if over:
+        raise BudgetError(
+            f"{job.profile.name}: the finished {plan.train.name} needs {', '.join(over)}; nothing was written"
+        )
+    shape = plan.shape
+    sizes = (shape.trained, shape.frozen, shape.sequence, shape.batch)
+    return Tier(plan.train.name, *sizes, plan.predicted, measured, dict(found["proof"]))
+
+
+def _spec(model: ModelShape, method: MethodShape) -> MethodSpec:
+    def tensors(ports: tuple[Port, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(port.name, port.dtype, port.shape) for port in ports)
+
+    return MethodSpec(tensors(input_ports(model, method)), tensors(output_ports(model, method)))

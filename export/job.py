@@ -1,0 +1,140 @@
+"""What a configuration asks for, decided before anything is compiled: tiers, methods, costs. Reads files only.
+
+``program_methods`` is the one place that says which methods a program has; everything after it goes by that list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_runtime.wire.manifest import Cost
+from export import backbone as backbones
+from export.backbone import BackboneInfo
+from export.choice import Wish, choose
+from export.config import ExportConfig, adapted_layers
+from export.errors import ConfigError
+from export.planning import Sizes, TierShape
+from export.profiles import DeviceProfile, load_profile
+from export.shapes import MethodShape, ModelShape
+
+
+@dataclass(frozen=True)
+class TierPlan:
+    """One tier of the package.
+
+    Args:
+        shape: its size.
+        predicted: what it will cost the device.
+    """
+
+    shape: TierShape
+    predicted: Cost
+
+    @property
+    def train(self) -> MethodShape:
+        """The method that a training step calls."""
+        shape = self.shape
+        return MethodShape("train", shape.trained, shape.frozen, shape.sequence, shape.batch)
+
+    @property
+    def methods(self) -> tuple[MethodShape, ...]:
+        """Every method that this tier needs to train."""
+        return (self.train,)
+
+
+def predict_methods(tiers: Iterable[TierShape]) -> tuple[MethodShape, ...]:
+    """Return the inference methods: one for the longest texts, with as many experts as the widest tier holds."""
+    shapes = tuple(tiers)
+    held = max(shape.trained + shape.frozen for shape in shapes)
+    return (MethodShape("predict", held, 0, max(shape.sequence for shape in shapes), 1),)
+
+
+def program_methods(tiers: Iterable[TierPlan]) -> tuple[MethodShape, ...]:
+    """Return every method of a program, each once: those of the tiers, largest tier first, then the inferences."""
+    plans = tuple(tiers)
+    training = [method for plan in plans for method in plan.methods]
+    return tuple(dict.fromkeys([*training, *predict_methods(plan.shape for plan in plans)]))
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that follows from a configuration before anything is compiled.
+
+    Args:
+        tiers: largest first.
+        left_out: tiers that were asked for and do not fit, one sentence each.
+    """
+
+    config: ExportConfig
+    profile: DeviceProfile
+    backbone: BackboneInfo
+    adapted: tuple[int, ...]
+    model: ModelShape
+    tiers: tuple[TierPlan, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def methods(self) -> tuple[MethodShape, ...]:
+        """Every method of the program."""
+        return program_methods(self.tiers)
+
+    @property
+    def predicts(self) -> tuple[MethodShape, ...]:
+        """The inference methods, the one for the longest texts first."""
+        return predict_methods(plan.shape for plan in self.tiers)
+
+    @property
+    def int8(self) -> bool:
+        """Whether the frozen linears and the embedding table are quantized."""
+        return self.config.quantize == "int8"
+
+    def shared_request(self) -> dict[str, Any]:
+        """Return, as plain values, everything that determines the gateway's program, and every method but its sizes."""
+        return {
+            "backbone": self.backbone.digest,
+            "config": self.backbone.config,
+            "adapted": list(self.adapted),
+            "model": asdict(self.model),
+            "int8": self.int8,
+        }
+
+
+def plan(config: ExportConfig) -> Job:
+    """Choose the tiers; reads files only.
+
+    Raises:
+        ConfigError, UnsupportedModelError, BudgetError.
+    """
+    profile = load_profile(config.device)
+    found = backbones.find(config.model)
+    adapted = adapted_layers(config.layers, found.depth)
+    sizes = Sizes(
+        width=found.width, depth=found.depth, inner=found.inner, heads=found.heads, vocabulary=found.vocabulary,
+        adapted=len(adapted), lowest=adapted[0], experts=config.experts, rank=config.rank,
+        shared_rank=config.shared_rank, labels=len(config.labels), int8=config.quantize == "int8",
+    )  # fmt: skip
+    choice = choose(sizes, _wish(config, profile, found), profile)
+    model = ModelShape(
+        len(adapted), config.experts, found.width, config.rank, config.shared_rank, len(config.labels), config.routed
+    )
+    tiers = tuple(TierPlan(shape, cost) for shape, cost in choice.tiers)
+    return Job(config, profile, found, adapted, model, tiers, choice.left_out)
+
+
+def _wish(config: ExportConfig, profile: DeviceProfile, found: BackboneInfo) -> Wish:
+    lengths = [*config.lengths, *(length for _, length in config.tiers)] or [profile.defaults.seq_len]
+    if max(lengths) > found.positions:
+        option = "--tiers" if config.tiers else "--seq-len"
+        raise ConfigError(f"{option} {max(lengths)}: {found.name} takes at most {found.positions} tokens")
+    return Wish(
+        pairs=config.tiers,
+        slots=config.slots,
+        lengths=config.lengths,
+        most=config.most_tiers,
+        fewest=1 if config.held == "all" else config.routed or 1,
+        hold_all=config.held == "all",
+        batch=config.batch_size or profile.defaults.batch_size,
+        fixed_batch=config.batch_size is not None,
+    )
