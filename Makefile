@@ -45,7 +45,7 @@ format: setup-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## training step: ours against eager PyTorch
+bench: setup ## one training step, every way there is
 	$(BIN)/python -m benchmarks.train_step
 
 results: setup ## write docs/results.md from benchmarks/results/*.jsonl

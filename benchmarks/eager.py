@@ -7,28 +7,55 @@ Stock Hugging Face encoder in fp32 with its own attention, frozen; experts besid
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
-from edge_runtime.wire.manifest import Architecture
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the work.
+
+    Args:
+        layers: numbers of the adapted layers.
+        experts: M held in each of them.
+        trained: m of these.
+        rank: r.
+        shared_rank: rs.
+        labels: C.
+        logit_scale: factor on the logits.
+        batch: texts in a step.
+        sequence: tokens of a text.
+    """
+
+    layers: tuple[int, ...]
+    experts: int
+    trained: int
+    rank: int
+    shared_rank: int
+    labels: int
+    logit_scale: float
+    batch: int
+    sequence: int
 
 
 class Experts(nn.Module):
     """Experts of one layer, soft gates; [.., d] -> [.., d]."""
 
-    def __init__(self, width: int, experts: int, trained: int, rank: int, shared_rank: int) -> None:
+    def __init__(self, width: int, sizes: Sizes) -> None:
         super().__init__()
-        self.rank = rank
-        sizes = {"trained": trained, "frozen": experts - trained}
-        self.banks = nn.ModuleDict({name: _bank(width, count, rank) for name, count in sizes.items() if count})
+        self.rank = sizes.rank
+        counts = {"trained": sizes.trained, "frozen": sizes.experts - sizes.trained}
+        self.banks = nn.ModuleDict({name: _bank(width, count, self.rank) for name, count in counts.items() if count})
         for parameter in self.banks["frozen"].parameters() if "frozen" in self.banks else []:
             parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
-        self.shared = nn.Sequential(nn.Linear(width, shared_rank), nn.GELU(), nn.Linear(shared_rank, width))
+        inner = sizes.shared_rank
+        self.shared = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the experts add."""
@@ -53,19 +80,28 @@ def _bank(width: int, count: int, rank: int) -> nn.ModuleDict:
 
 
 class Classifier(nn.Module):
-    """Encoder, experts, pooled feature, head."""
+    """Encoder, experts, pooled feature, head.
 
-    def __init__(self, folder: Path, architecture: Architecture, trained: int) -> None:
+    Args:
+        folder: of the encoder's config.json; without weights beside it they are random, which takes the same time.
+        sizes: of the work.
+        attention: of the encoder; None leaves the choice to transformers.
+    """
+
+    def __init__(self, folder: Path, sizes: Sizes, attention: str | None = None) -> None:
         super().__init__()
-        self.encoder = AutoModel.from_pretrained(folder).eval().requires_grad_(False)  # noqa: FBT003 - torch's own
-        arch = architecture
-        sizes = (arch.backbone.width, arch.experts, trained, arch.rank, arch.shared_rank)
-        self.experts = nn.ModuleList(Experts(*sizes) for _ in arch.adapted_layers)
-        for place, layer in enumerate(arch.adapted_layers):
+        config = AutoConfig.from_pretrained(folder)
+        if (folder / "model.safetensors").is_file():
+            encoder = AutoModel.from_pretrained(folder, attn_implementation=attention)
+        else:
+            encoder = AutoModel.from_config(config, attn_implementation=attention)
+        self.encoder = encoder.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
+        self.experts = nn.ModuleList(Experts(config.hidden_size, sizes) for _ in sizes.layers)
+        for place, layer in enumerate(sizes.layers):
             block = self.encoder.encoder.layer[layer]
             block.feed_forward_chunk = _feed_forward(block, self.experts[place])
-        self.head = nn.Linear(arch.backbone.width, len(arch.labels))
-        self.scale = arch.logit_scale
+        self.head = nn.Linear(config.hidden_size, sizes.labels)
+        self.scale = sizes.logit_scale
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return logits [B, C]."""
@@ -84,16 +120,30 @@ def _feed_forward(block: Any, experts: nn.Module) -> Callable[[Tensor], Tensor]:
     return chunk
 
 
-def stepper(model: Classifier, batch: tuple[Tensor, Tensor, Tensor], rate: float = 1e-3) -> Callable[[], float]:
-    """Return a function that makes one AdamW step on ``batch`` (ids, mask, label numbers) and gives the loss."""
+def batch_of(sizes: Sizes, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids [B, S], mask [B, S] and label numbers [B]; time does not depend on their values."""
+    shape = (sizes.batch, sizes.sequence)
+    ids = torch.randint(1000, 20000, shape, generator=torch.Generator().manual_seed(seed))
+    return ids, torch.ones(shape), torch.arange(sizes.batch) % sizes.labels
+
+
+def stepper(
+    model: Classifier, batch: tuple[Tensor, Tensor, Tensor], *, compiled: bool = False, rate: float = 1e-3
+) -> Callable[[], float]:
+    """Return a function that makes one AdamW step on ``batch`` (ids, mask, label numbers) and gives the loss.
+
+    With ``compiled`` the model (forward and backward) and the optimizer go through torch.compile.
+    """
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
     ids, mask, labels = batch
+    predict: Callable[..., Tensor] = torch.compile(model) if compiled else model
+    update: Callable[[], Any] = torch.compile(optimizer.step) if compiled else optimizer.step
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(model(ids, mask), labels)
+        loss = functional.cross_entropy(predict(ids, mask), labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        update()
         return float(loss.detach())
 
     return step

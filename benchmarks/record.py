@@ -23,6 +23,19 @@ def machine() -> str:
     return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 
 
+EXTENSIONS: Final = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
+"""Vector extensions that decide how fast int8 and fp32 matrix products are, as /proc/cpuinfo names them."""
+
+
+def extensions() -> list[str]:
+    """Return which of EXTENSIONS this machine has."""
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
+    flags = next(
+        (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), []
+    )
+    return [name for name in EXTENSIONS if name in flags]
+
+
 def commit() -> str:
     """Return the short commit of this checkout, with a plus sign when tracked files differ from it."""
     here = Path(__file__).parent

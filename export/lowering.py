@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import EdgeCompileConfig, EdgeProgramManager
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig
 from executorch.exir.backend.canonical_partitioners.pattern_op_partitioner import generate_partitions_from_list_of_nodes
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec
 from executorch.exir.lowered_backend_module import LoweredBackendModule
+from executorch.exir.passes import MemoryPlanningPass
 from executorch.exir.passes.replace_aten_with_edge_pass import aten_to_edge, should_lower_to_edge
 from executorch.exir.verification.verifier import EXIREdgeDialectVerifier
 from torch import Tensor
@@ -185,8 +186,19 @@ class Lowered:
     outside: dict[str, dict[str, int]]
 
 
-def lower(graphs: Mapping[str, tuple[GraphModule, tuple[Tensor, ...]]], progress: Callable[[str], None]) -> Lowered:
+def lower(
+    graphs: Mapping[str, tuple[GraphModule, tuple[Tensor, ...]]],
+    progress: Callable[[str], None],
+    *,
+    plan_outputs: bool = True,
+) -> Lowered:
     """Lower rewritten graphs, each with example inputs, to methods of one program for XNNPACK.
+
+    Args:
+        graphs: by method name.
+        progress: told each stage.
+        plan_outputs: give outputs a place in the arena, from which they are copied to the caller. Without it they
+            are written to the caller's memory, which only the native driver gives.
 
     Raises:
         LoweringError: when quantization or a matrix product is left outside the delegates, or a delegate holds a
@@ -205,7 +217,8 @@ def lower(graphs: Mapping[str, tuple[GraphModule, tuple[Tensor, ...]]], progress
         for name in graphs:
             _check_constants(name, edge.exported_program(name).graph_module)
         progress("emit")
-        program = edge.to_executorch()
+        planning = MemoryPlanningPass(alloc_graph_output=plan_outputs)
+        program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     plans = program._emitter_output.program.execution_plan  # noqa: SLF001 - the only place that knows
     planned = {plan.name: int(sum(plan.non_const_buffer_sizes)) for plan in plans}
     return Lowered(bytes(program.buffer), planned, outside)

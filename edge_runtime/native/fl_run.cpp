@@ -1,12 +1,15 @@
 // fl_run: executes one method of a program from the shell, over the C ABI alone, for measurements and for machines
 // without Python.
 //
-//   fl_run PROGRAM METHOD [--inputs FILE] [--outputs FILE] [--steps N] [--threads N] [--carry OUTPUT:INPUT]...
+//   fl_run PROGRAM METHOD [--inputs FILE] [--outputs FILE] [--steps N] [--warm-up N] [--threads N]
+//          [--carry OUTPUT:INPUT]... [--smaps FILE]
 //
 // Tensors are raw bytes, one after another in the method's order; without --inputs all are zero. --carry says which
 // output replaces which input of the next step, so that a training method trains. --outputs is written after the last
-// step. Prints one JSON object: the processor's features that matter, threads, milliseconds of the load and of each
-// step, the first value of output 0 after each step when it is float32, and the peak of the resident memory.
+// step. --warm-up makes steps before those that count. --smaps keeps the system's account of this process's memory
+// after the last step (Linux). Prints one JSON object: the processor's features that matter, threads, milliseconds of
+// the load and of each step (wall, and processor time of all threads), the first value of output 0 after each step
+// when it is float32, planned memory, and the peak of the resident memory.
 // Exit status: 0 done, 1 the work failed (one line on stderr), 2 bad usage.
 #include <sys/resource.h>
 #if defined(__aarch64__) && defined(__linux__)
@@ -41,8 +44,9 @@ struct Usage : std::runtime_error {
 };
 
 struct Request {
-  std::string program, method, inputs, outputs;
+  std::string program, method, inputs, outputs, smaps;
   int steps = 1;
+  int warm_up = 0;
   int threads = 0;  // 0: as many as the runtime takes by itself
   std::vector<std::pair<size_t, size_t>> carried;  // output, input
 };
@@ -84,6 +88,8 @@ Request read_arguments(int count, char** arguments) {
     if (name == "--inputs") request.inputs = value;
     else if (name == "--outputs") request.outputs = value;
     else if (name == "--steps") request.steps = static_cast<int>(number(value, "--steps", 1));
+    else if (name == "--warm-up") request.warm_up = static_cast<int>(number(value, "--warm-up", 0));
+    else if (name == "--smaps") request.smaps = value;
     else if (name == "--threads") request.threads = static_cast<int>(number(value, "--threads", 1));
     else if (name == "--carry") {
       const size_t colon = value.find(':');
@@ -153,6 +159,14 @@ double milliseconds(std::chrono::steady_clock::time_point since) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
 }
 
+// Processor time of all threads so far.
+double cpu_milliseconds() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return 1e3 * static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         1e-3 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
 // Of this program alone: what getrusage tells on Linux began with the process that started it.
 double peak_rss_mib() {
 #if defined(__linux__)
@@ -212,28 +226,33 @@ void run(const Request& request) {
   const auto began = std::chrono::steady_clock::now();
   check(fl_load(handle, method));
   const double load = milliseconds(began);
-  std::vector<double> times, first;
-  for (int step = 0; step < request.steps; ++step) {
-    if (step > 0) carry(request, inputs, outputs);
+  std::vector<double> times, work, first;
+  for (int step = -request.warm_up; step < request.steps; ++step) {
+    if (step > -request.warm_up) carry(request, inputs, outputs);
+    const double used = cpu_milliseconds();
     const auto start = std::chrono::steady_clock::now();
     FL_MARK_BEGIN();
     const int32_t status = fl_execute(handle, method, inputs.buffers.data(), about.inputs, outputs.buffers.data(),
                                       about.outputs);
     FL_MARK_END();
-    times.push_back(milliseconds(start));
+    const double took = milliseconds(start);
     check(status);
+    if (step < 0) continue;
+    times.push_back(took);
+    work.push_back(cpu_milliseconds() - used);
     if (about.outputs == 0 || outputs.infos[0].dtype != FL_FLOAT32 || outputs.infos[0].nbytes == 0) continue;
     float value = 0;
     std::memcpy(&value, outputs.data[0].data(), sizeof value);
     first.push_back(value);
   }
   if (!request.outputs.empty()) write_tensors(request.outputs, outputs);
+  if (!request.smaps.empty()) std::ofstream(request.smaps) << std::ifstream("/proc/self/smaps").rdbuf();
   int32_t threads = 0;
   check(fl_threads(&threads));
-  std::printf("{\"features\": [%s], \"threads\": %d, \"load_ms\": %.3f, \"ms\": [%s], \"first\": [%s], "
-              "\"peak_rss_mib\": %.1f}\n",
-              features().c_str(), threads, load, joined(times).c_str(), joined(first).c_str(),
-              peak_rss_mib());
+  std::printf("{\"features\": [%s], \"threads\": %d, \"load_ms\": %.3f, \"ms\": [%s], \"cpu_ms\": [%s], "
+              "\"first\": [%s], \"planned_mib\": %.2f, \"peak_rss_mib\": %.1f}\n",
+              features().c_str(), threads, load, joined(times).c_str(), joined(work).c_str(), joined(first).c_str(),
+              static_cast<double>(about.planned_bytes) / (1 << 20), peak_rss_mib());
   check(fl_close(handle));
 }
 
@@ -245,7 +264,7 @@ int main(int count, char** arguments) {
     return 0;
   } catch (const Usage& error) {
     std::fprintf(stderr, "fl_run: %s\nusage: fl_run PROGRAM METHOD [--inputs FILE] [--outputs FILE] [--steps N] "
-                         "[--threads N] [--carry OUTPUT:INPUT]...\n", error.what());
+                         "[--warm-up N] [--threads N] [--carry OUTPUT:INPUT]... [--smaps FILE]\n", error.what());
     return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fl_run: %s\n", error.what());

@@ -43,8 +43,20 @@ def test_a_carried_output_is_the_next_steps_input(runner: Path, program: str, tm
     assert said["threads"] == 1
     assert len(said["ms"]) == 3
     assert all(ms > 0 for ms in said["ms"])
+    assert len(said["cpu_ms"]) == 3
     assert 1 < said["peak_rss_mib"] < 100
     assert np.fromfile(tmp_path / "out", np.float32).tolist() == [0.0] * 25
+
+
+def test_steps_of_a_warm_up_count_for_nothing_but_are_made(runner: Path, program: str, tmp_path: Path) -> None:
+    """One step before: of the falling sums 96, 24, 0 the first is not told; the memory's account is kept."""
+    (tmp_path / "in").write_bytes(np.repeat(np.float32([3, 2]), 24).tobytes())
+    arguments = ("--inputs", str(tmp_path / "in"), "--steps", "2", "--warm-up", "1", "--carry", "1:0")
+    done = run(runner, program, "step", *arguments, "--smaps", str(tmp_path / "smaps"))
+    said = json.loads(done.stdout)
+    assert said["first"] == [24, 0]
+    assert len(said["ms"]) == 2
+    assert Path(program).name in (tmp_path / "smaps").read_text()
 
 
 def test_without_inputs_all_are_zero_and_without_carry_none_changes(runner: Path, program: str, tmp_path: Path) -> None:

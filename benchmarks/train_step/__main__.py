@@ -1,0 +1,130 @@
+"""`python -m benchmarks.train_step`: prepare the arms, run them in turns, print, draw, keep."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import record
+from benchmarks.train_step import arms
+from benchmarks.train_step.arms import ABOUT, WORK, Plan
+from benchmarks.train_step.compare import FLOOR, OURS, ArmError, interleaved, summary
+from edge_runtime.wire.errors import FederationError
+
+EXAMPLES = """examples:
+  python -m benchmarks.train_step                               # every arm; the first time lowers for minutes
+  python -m benchmarks.train_step --arms ours,floor,eager       # some of them
+  python -m benchmarks.train_step --threads 1 --json            # one JSON object on stdout
+  python -m benchmarks.train_step --record                      # keep it for docs/results.md
+
+exit codes: 0 done, 1 an arm failed, 2 bad usage"""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.train_step",
+        description=f"Measure one training step in every way there is, each in its own process. {WORK}",
+        epilog="arms:\n" + "".join(f"  {name:15} {about}\n" for name, about in ABOUT.items()) + "\n" + EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--arms", default=",".join(ABOUT), metavar="A,B", help="arms to measure (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each arm (%(default)s)")
+    parser.add_argument("--steps", type=int, default=15, metavar="N", help="timed steps of a run (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of every arm (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/train_step.jsonl")
+    found = parser.parse_args(argv)
+    found.arms = tuple(found.arms.split(","))
+    unknown = [name for name in found.arms if name not in ABOUT]
+    if unknown:
+        parser.error(f"--arms: got {', '.join(unknown)}, expected some of {', '.join(ABOUT)}")
+    if min(found.repeats, found.steps, found.threads) < 1:
+        parser.error("--repeats, --steps and --threads must be at least 1")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    options = parse(argv)
+    console = Console(stderr=True, highlight=False)
+    try:
+        result = measure(options, console)
+    except (ArmError, FederationError) as error:
+        sys.stderr.write(f"train_step: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("train_step: interrupted; nothing was kept\n")
+        return 1
+    if options.record:
+        record.append("train_step", _command(options), result)
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        show(result, Console())
+    return 0
+
+
+def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Run the arms and draw the chart.
+
+    Raises:
+        ArmError, FederationError: when an arm cannot be made or fails.
+    """
+    with console.status("") as status:
+
+        def say(line: str) -> None:
+            if console.is_terminal:
+                status.update(line)
+            else:
+                console.print(line)
+
+        made = arms.prepare(Plan(options.arms, options.folder, options.steps), say)
+        runs = interleaved(made, options.repeats, options.threads, say)
+    result = {"work": WORK, **summary(made, runs)}
+    result |= {"repeats": options.repeats, "steps": options.steps, "threads": options.threads}
+    result["extensions"] = record.extensions()
+    from benchmarks.train_step import chart  # noqa: PLC0415 - matplotlib takes a second
+
+    for path in chart.draw(result, ABOUT, options.folder / "train_step"):
+        console.print(f"chart: {path}")
+    return result
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the table."""
+    table = Table(box=None, pad_edge=False, title=result["work"], title_justify="left")
+    for name in ("arm", "what", "ms", "min", "CPU ms", "peak MiB", "file MB", "time ÷ ours"):
+        table.add_column(name, justify="left" if name in ("arm", "what") else "right", no_wrap=name != "what")
+    ours = result["arms"].get(OURS)
+    for name, arm in sorted(result["arms"].items(), key=lambda item: item[1]["ms_median"]):
+        ratio = f"{arm['ms_median'] / ours['ms_median']:.2f}" if ours else ""
+        figures = [f"{arm[key]:.1f}" for key in ("ms_median", "ms_min", "cpu_ms_median")]
+        row = (*figures, f"{arm['peak_rss_mib']:.0f}", f"{arm['file_mb']:.1f}", ratio)
+        table.add_row(name, ABOUT[name], *row, style="bold" if name == OURS else "")
+    console.print(table)
+    if FLOOR in result["ratios"]:
+        console.print(f"ours ÷ floor: {result['ratios'][FLOOR]:.2f}")
+    console.print(f"{record.machine()}; {', '.join(result['extensions'])}; {result['threads']} threads")
+
+
+def _command(options: argparse.Namespace) -> str:
+    words = ["python -m benchmarks.train_step --record"]
+    if options.arms != tuple(ABOUT):
+        words.append(f"--arms {','.join(options.arms)}")
+    words += [f"--{name} {getattr(options, name)}" for name, default in _DEFAULTS if getattr(options, name) != default]
+    return " ".join(words)
+
+
+_DEFAULTS = (("repeats", 3), ("steps", 15), ("threads", 2))
+
+if __name__ == "__main__":
+    raise SystemExit(main())

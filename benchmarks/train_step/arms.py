@@ -1,0 +1,110 @@
+"""The arms: what each measures, and how its process is started. Preparing them makes every file they need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.train_step import native, programs, torch_step
+from benchmarks.train_step.compare import Arm, ArmError
+from edge_runtime.native import build
+from edge_runtime.wire.manifest import Package
+from export import backbone as backbones
+
+WORK: Final = "MiniLM, batch 8 x 64, all six layers, 8 experts of rank 8 held, 4 trained, soft gates, AdamW."
+ABOUT: Final = {
+    "ours": "our program, native driver process",
+    "ours_python": "our program, Python edge runtime, no torch",
+    "eager": "PyTorch eager, fp32",
+    "compile": "the same through torch.compile",
+    "documented": "ExecuTorch as documented, portable kernels",
+    "stock_xnnpack": "the same with the stock XNNPACK partitioner",
+    "onnx_inference": "ONNX Runtime, forward only, for scale",
+    "floor": "only the frozen int8 GEMMs",
+}
+SLOW: Final = ("documented", "stock_xnnpack")
+"""Seconds a step: two steps a run are enough to tell them from milliseconds."""
+_COMPILE_WARM_UP: Final = 6
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure. Args: names: of arms; folder: of everything that is made; steps: timed in one run of an arm."""
+
+    names: tuple[str, ...]
+    folder: Path
+    steps: int
+
+    @property
+    def package(self) -> Path:
+        """Folder of the package."""
+        return self.folder / "package"
+
+
+def prepare(plan: Plan, say: Say) -> dict[str, Arm]:
+    """Make what the arms need, and return them.
+
+    Raises:
+        ArmError: when a program cannot be made.
+        NativeBuildError: when the native runner cannot be built.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    _export(plan.package, say)
+    return {name: _arm(name, plan, say) for name in plan.names}
+
+
+def _export(package: Path, say: Say) -> None:
+    say("exporting the package to measure (from the export cache when it was made before) ...")
+    sizes = ("--device", "linux-x86_64", "--train-slots", "4", "--batch-size", "8", "--seq-len", "64")
+    done = subprocess.run(
+        [sys.executable, "-m", "export.build", *sizes, "--out", str(package)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ArmError(f"no package to measure: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+
+
+def _arm(name: str, plan: Plan, say: Say) -> Arm:
+    if name in ("ours", "floor", *SLOW):
+        made = _ours(plan) if name == "ours" else programs.prepared(name, plan.package, plan.folder, say)
+        command: Sequence[str] = native.command(
+            build.ensure_runner(say=say), made.program, made.method, made.inputs, made.feeds
+        )
+        return _made(name, command, made.program, plan.steps)
+    folder = backbones.find(None).folder
+    if name in torch_step.ARMS:
+        work = torch_step.write_work(
+            plan.folder / "work.json", folder, programs.sizes_of(Package.open(plan.package).manifest)
+        )
+        command = (*_module("torch_step"), "--arm", name, "--work", str(work))
+        return _made(name, command, folder / "model.safetensors", plan.steps)
+    module, file = {"ours_python": ("python_runtime", "program.pte"), "onnx_inference": ("onnx_forward", _ONNX)}[name]
+    return _made(name, (*_module(module), "--package", str(plan.package)), plan.package / file, plan.steps)
+
+
+_ONNX: Final = "gateway/model.onnx"
+
+
+def _module(name: str) -> tuple[str, ...]:
+    return sys.executable, "-m", f"benchmarks.train_step.{name}"
+
+
+def _made(name: str, command: Sequence[str], file: Path, steps: int) -> Arm:
+    slow = name in SLOW
+    warm_up = _COMPILE_WARM_UP if name == "compile" else 0 if slow else 3
+    return Arm(tuple(command), 2 if slow else steps, warm_up, file.stat().st_size / 1e6, ABOUT[name])
+
+
+def _ours(plan: Plan) -> programs.Made:
+    package = Package.open(plan.package)
+    method = package.manifest.tiers[0].method
+    spec = package.manifest.methods[method]
+    inputs = native.write_inputs(plan.folder / "ours.inputs", native.inputs_of(spec))
+    return programs.Made(package.path("program.pte"), inputs, method, tuple(native.feeds_of(spec)))

@@ -1,0 +1,115 @@
+"""The floor: only the frozen int8 matrix products that our step must run, forward and backward, as one program.
+
+They are read from the traced graph of the step itself, without dead ones, and strung together: each takes the newest
+tensor of its shape, products that share an input share it (and its quantization) here, too. Nothing else is left: no
+attention, no norm, no expert, no optimizer. Axes: N rows (tokens of the batch), I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from export import backbone as backbones
+from export.frozen import frozen_linear
+from export.graft import Graft
+from export.joint_graph import sample_inputs, trace
+from export.lowering import lower
+from export.quantize import lower_frozen_linears
+from export.rewrite import drop_unread, fold_constants, share_equal, value
+from export.shapes import MethodShape, ModelShape, input_ports
+from export.step import build_step
+
+METHOD = "floor"
+_SAME_ROWS = ("aten.view", "aten._unsafe_view", "aten.reshape", "aten.detach", "aten.alias", "aten.clone")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One frozen matrix product [N, I] x [I, O]. Args: source: the same for products that read the same tensor."""
+
+    rows: int
+    weight: Tensor
+    transposed: Tensor
+    bias: Tensor | None
+    source: str
+
+
+def step_graph(model: ModelShape, method: MethodShape, adapted: tuple[int, ...]) -> GraphModule:
+    """Trace our training step of the default backbone."""
+    info = backbones.find(None)
+    graft = Graft(backbones.load(info), info.family, adapted, quantize_embedding=True)
+    return trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
+
+
+def products(module: GraphModule) -> list[Product]:
+    """Return the frozen products of a traced step, in its order, without those whose result nobody reads."""
+    module.graph.eliminate_dead_code()
+    target = torch.ops.edge_experts.frozen_linear.default
+    return [
+        _product(module, node)
+        for node in module.graph.nodes
+        if node.op == "call_function" and node.target == target and not node.args[4]
+    ]
+
+
+def _product(module: GraphModule, node: Node) -> Product:
+    def tensor(argument: object) -> Tensor:
+        assert isinstance(argument, Node)  # noqa: S101 - for the type checker
+        found: Tensor = getattr(module, str(argument.target))
+        return found.detach()
+
+    x, weight, transposed, bias, _ = node.args
+    shape = value(node).shape
+    rows = shape.numel() // shape[-1]
+    return Product(rows, tensor(weight), tensor(transposed), None if bias is None else tensor(bias), _source(x))
+
+
+def _source(node: object) -> str:
+    while isinstance(node, Node) and str(node.target).startswith(_SAME_ROWS):
+        node = node.args[0]
+    return str(node)
+
+
+def chained(found: Sequence[Product]) -> tuple[GraphModule, tuple[Tensor, ...]]:
+    """Return the graph that strings the products together, and its inputs; what nobody reads is an output."""
+    shapes: list[tuple[int, int]] = []
+
+    def floor(*given: Tensor) -> tuple[Tensor, ...]:
+        newest = {tuple(tensor.shape): tensor for tensor in given}
+        sources: dict[str, Tensor] = {}
+        unread: list[Tensor] = []
+        for product in found:
+            x = sources.setdefault(product.source, newest[product.rows, product.weight.shape[1]])
+            unread = [tensor for tensor in unread if tensor is not x]
+            made = frozen_linear(x, product.weight, product.transposed, product.bias, False)  # noqa: FBT003
+            newest[tuple(made.shape)] = made
+            unread.append(made)
+        return tuple(unread)
+
+    made: set[tuple[int, int]] = set()
+    for product in found:
+        shape = (product.rows, product.weight.shape[1])
+        if shape not in made and shape not in shapes:
+            shapes.append(shape)
+        made.add((product.rows, product.weight.shape[0]))
+    inputs = tuple(torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 0.5 for shape in shapes)
+    return trace(floor, inputs), inputs
+
+
+def lowered(found: Sequence[Product], say: Say) -> tuple[bytes, tuple[Tensor, ...]]:
+    """Return the program's bytes and its inputs.
+
+    Outputs are written where the caller wants them: to copy them would not be the floor.
+    """
+    module, inputs = chained(found)
+    fold_constants(module)
+    lower_frozen_linears(module, int8=True)
+    share_equal(module)
+    drop_unread(module)
+    return lower({METHOD: (module, inputs)}, say, plan_outputs=False).data, inputs

@@ -1,0 +1,45 @@
+"""The process of ``onnx_inference``: the forward pass alone, in ONNX Runtime, for scale. It trains nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.train_step import timing
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Package
+
+
+def main() -> int:
+    """Measure the gateway's program on a batch of the largest tier."""
+    import onnxruntime  # noqa: PLC0415 - heavy
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--package", type=Path, required=True)
+    timing.add_arguments(parser)
+    arguments = parser.parse_args()
+    package = Package.open(arguments.package)
+    tier, shape = package.manifest.tiers[0], package.manifest.architecture.bank_shape
+    bank = Bank.from_bytes(package.path("bank.safetensors").read_bytes(), shape)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = arguments.threads
+    session = onnxruntime.InferenceSession(str(package.path("gateway/model.onnx")), options)
+    text = (tier.batch_size, tier.seq_len)
+    given: dict[str, np.ndarray[Any, Any]] = {
+        "experts": bank.experts,
+        "shared": bank.shared,
+        "head": bank.head,
+        "mean": bank.mean,
+    }
+    given |= {"ids": np.random.default_rng(0).integers(1000, 20000, text), "mask": np.ones(text, np.float32)}
+    wanted = {entry.name for entry in session.get_inputs()}
+    given = {name: array for name, array in given.items() if name in wanted}
+    return timing.report(lambda: float(session.run(None, given)[0].max()), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
