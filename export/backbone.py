@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from export.errors import UnsupportedModelError
-from export.families import Family, family_of, sizes_of
+from export.families import CAUSAL_LM, CLASSIFICATION, Family, family_of, sizes_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -169,27 +169,26 @@ def weights_digest(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), parameters
 
 
-def load(info: BackboneInfo) -> nn.Module:
-    """Load the stock model without a head, float32, without dropout; its weights take no gradient.
+def load(info: BackboneInfo, task: str = CLASSIFICATION) -> nn.Module:
+    """Load the stock model, float32, without dropout; its weights take no gradient.
+
+    For ``causal-lm`` with its language head (``with_head`` takes both apart), else without.
 
     Raises:
         UnsupportedModelError: when transformers cannot read it.
     """
-    from transformers import AutoModel  # noqa: PLC0415 - heavy
+    from transformers import AutoModel, AutoModelForCausalLM  # noqa: PLC0415 - heavy
 
-    return _stock(info, AutoModel)
+    return _stock(info, AutoModelForCausalLM if task == CAUSAL_LM else AutoModel)
 
 
-def load_language_model(info: BackboneInfo) -> tuple[nn.Module, Tensor]:
-    """Load a decoder and the weight [V, d] of its language head; where both are tied, it is the embedding table.
+def with_head(model: Any) -> tuple[nn.Module, Tensor | None]:  # noqa: ANN401 - transformers' base class is not typed
+    """Return what ``load`` gave as the model without a head, and the head's weight [V, d] where it has one.
 
-    Raises:
-        UnsupportedModelError: when transformers cannot read it.
+    Where the head is tied to the table of word embeddings, both are one tensor.
     """
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - heavy
-
-    model: Any = _stock(info, AutoModelForCausalLM)
-    return model.base_model, model.get_output_embeddings().weight.detach()
+    base: nn.Module = model.base_model
+    return base, None if base is model else model.get_output_embeddings().weight.detach()
 
 
 def _stock(info: BackboneInfo, kind: Any) -> nn.Module:  # noqa: ANN401 - transformers' factory classes have no base

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from export.adapters import Balance, LayerBank, Mixture, mixture
+from export.backbone import with_head
 from export.decoder_parts import FrozenRmsNorm, Silu, attention, is_rms_norm
 from export.families import Family
 from export.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
+from export.next_token import LanguageHead
 from export.provenance import watch, within
 
 
@@ -80,7 +82,7 @@ class Graft:
     """A stock model with frozen stand-ins and taps.
 
     Args:
-        model: a Hugging Face model that returns ``last_hidden_state``; changed in place.
+        model: as ``backbone.load`` gives it, with or without a language head; changed in place.
         family: its row in the table of families.
         layers: numbers of the layers that get experts, ascending.
         quantize_embedding: keep the table of word embeddings as int8.
@@ -88,14 +90,19 @@ class Graft:
 
     def __init__(self, model: nn.Module, family: Family, layers: tuple[int, ...], *, quantize_embedding: bool) -> None:
         self.family = family
-        self.model = model
+        stock, weight = with_head(model)
+        self.model = stock
         self.traffic: Traffic | None = None
-        _freeze(model)
+        _freeze(stock)
         if family.causal:
-            _attend(model)
-        table = model.get_submodule(family.lookup)
-        model.set_submodule(family.lookup, FrozenEmbedding(table, quantize=quantize_embedding))  # type: ignore[arg-type]
-        stack = model.get_submodule(family.stack)
+            _attend(stock)
+        words: Any = stock.get_submodule(family.lookup)
+        table = FrozenEmbedding(words, quantize=quantize_embedding)
+        stock.set_submodule(family.lookup, table)
+        if weight is not None:
+            tied = weight.data_ptr() == words.weight.data_ptr()
+            self.head = LanguageHead(weight, table if tied else None, quantize=quantize_embedding)
+        stack = stock.get_submodule(family.stack)
         for place, number in enumerate(layers):
             layer = stack.get_submodule(str(number))
             # The exit first: in families where both are one module it becomes the inner of the entry.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from export.shapes import TRAINABLE, MethodShape, ModelShape, input_ports
 
-_BY_TEXT = ("ids", "mask", "labels")
+_BY_TEXT = ("ids", "mask", "labels", "targets", "weights")
 
 
 def halves(train: MethodShape, parts: int) -> tuple[MethodShape, MethodShape]:
@@ -31,11 +31,12 @@ def accumulate_inputs(model: ModelShape, micro: MethodShape, given: Mapping[str,
         given: inputs of the ``train`` method, by name; its batch is a multiple of the micro-batch.
     """
     names = [port.name for port in input_ports(model, micro)]
-    weights = given["labels"].reshape(-1, micro.batch * model.labels).sum(1).tolist()
+    counted = given["labels"] if model.labels else given["weights"]
+    weights = counted.reshape(-1, micro.batch * counted.shape[1]).sum(1).tolist()
     calls = []
     for place, weight in enumerate(weights):
         rows = slice(place * micro.batch, (place + 1) * micro.batch)
-        fresh = {name: given[name][rows] for name in _BY_TEXT}
+        fresh = {name: given[name][rows] for name in _BY_TEXT if name in given}
         fresh["share"] = torch.tensor([weight / (sum(weights) or 1.0)])
         fresh |= {f"{name}_sum": torch.zeros_like(given[name]) for name in TRAINABLE if name in given}
         calls.append({name: fresh[name] if name in fresh else given[name] for name in names})

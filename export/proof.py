@@ -52,11 +52,15 @@ def proof_inputs(model: ModelShape, method: MethodShape, vocabulary: int, seed: 
     lengths = torch.randint(min(4, method.sequence), method.sequence + 1, (method.batch, 1), generator=generator)
     made["mask"] = (torch.arange(method.sequence) < lengths).to(torch.float32)
     made["ids"] = made["ids"] * made["mask"].to(torch.int64)
+    if "targets" in made:
+        made["targets"] = made["ids"].roll(-1, 1)
+        made["weights"] = made["mask"] * made["mask"].roll(-1, 1)
+        made["weights"][:, -1] = 0
     return made
 
 
 def _proof_tensor(port: Port, model: ModelShape, vocabulary: int, generator: torch.Generator) -> Tensor:
-    if port.name == "ids":
+    if port.name in ("ids", "targets"):
         return torch.randint(1, vocabulary, port.shape, generator=generator)
     if port.name == "labels":
         chosen = torch.randint(0, model.labels, (port.shape[0],), generator=generator)
@@ -79,12 +83,23 @@ def reference_gradients(reference: Reference, given: Mapping[str, Tensor]) -> tu
     names = [name for name in TRAINABLE if name in given]
     leaves = {name: given[name].clone().requires_grad_() for name in names}
     experts = torch.cat([leaves["trained"], given["frozen"]], 1) if "frozen" in given else leaves["trained"]
-    bank = {**leaves, "experts": experts, "mean": given["mean"], "gate_scale": given["gate_scale"]}
-    logits = reference.logits(bank, given["ids"], given["mask"])
-    weights = given["labels"].sum()
-    loss = -(given["labels"] * torch.log_softmax(logits, -1)).sum() / weights
+    bank = {**leaves, "experts": experts, "gate_scale": given["gate_scale"]}
+    if "mean" in given:
+        bank["mean"] = given["mean"]
+    loss = _language_loss(reference, bank, given) if "targets" in given else _label_loss(reference, bank, given)
     found = torch.autograd.grad(loss, list(leaves.values()))
     return loss.detach(), dict(zip(names, found, strict=True))
+
+
+def _label_loss(reference: Reference, bank: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tensor:
+    logits = reference.logits(bank, given["ids"], given["mask"])
+    return -(given["labels"] * torch.log_softmax(logits, -1)).sum() / given["labels"].sum()
+
+
+def _language_loss(reference: Reference, bank: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tensor:
+    logits = reference.token_logits(bank, given["ids"], given["mask"])
+    costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), given["targets"].flatten(), reduction="none")
+    return (costs * given["weights"].flatten()).sum() / given["weights"].sum()
 
 
 def gradient_errors(

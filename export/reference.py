@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.backbone import with_head
 from export.families import Family
 from export.quantize import fake_quantized
 from export.shapes import LOGIT_SCALE, ModelShape
@@ -24,7 +25,7 @@ class Reference(nn.Module):
     """A stock model whose feed-forwards have experts beside them.
 
     Args:
-        backbone: stock Hugging Face model; hooks are set on it.
+        backbone: as ``backbone.load`` gives it, with or without a language head; hooks are set on it.
         family: its row of the table.
         adapted: numbers of the adapted layers.
         model: sizes.
@@ -32,13 +33,13 @@ class Reference(nn.Module):
 
     def __init__(self, backbone: nn.Module, family: Family, adapted: tuple[int, ...], model: ModelShape) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.head = with_head(backbone)
         self.model = model
         self.bank: dict[str, Tensor] = {}
         self._extra: dict[int, Tensor] = {}
         self._family = family
         self._without_cache = {"use_cache": False} if family.causal else {}
-        stack = backbone.get_submodule(family.stack)
+        stack = self.backbone.get_submodule(family.stack)
         for place, number in enumerate(adapted):
             layer = stack.get_submodule(str(number))
             layer.get_submodule(family.entry).register_forward_pre_hook(self._enter(place))
@@ -102,6 +103,12 @@ class Reference(nn.Module):
         mean: Tensor = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         return mean * torch.rsqrt((mean * mean).sum(-1, keepdim=True) + 1e-12)
 
+    def token_logits(self, bank: Mapping[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the language head's logits [B, S, V] with the experts [L, H, P], shared and gate_scale of ``bank``."""
+        self.bank = dict(bank)
+        assert self.head is not None  # noqa: S101 - the caller knows the task
+        return functional.linear(self.hidden(ids, mask), self.head)
+
     def logits(self, bank: Mapping[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
         """Return logits [B, C] with the experts [L, H, P], shared, head, mean and gate_scale of ``bank``."""
         self.bank = dict(bank)
@@ -110,11 +117,17 @@ class Reference(nn.Module):
         return LOGIT_SCALE * ((self.features(ids, mask) - bank["mean"]) @ weight.T) + bias
 
 
-def quantize_in_place(backbone: nn.Module, family: Family) -> None:
-    """Round the weights that an int8 program rounds, as it rounds them: its forward's view of the backbone."""
+def quantize_in_place(model: nn.Module, family: Family) -> None:
+    """Round the weights that an int8 program rounds, as it rounds them: its forward's view of the backbone.
+
+    A language head is rounded about its mean row (``next_token``), apart from a table that it was tied to.
+    """
+    backbone, head = with_head(model)
     for module in backbone.modules():
         if isinstance(module, nn.Linear):
             module.weight.data = fake_quantized(module.weight.data)
     table = backbone.get_submodule(family.lookup)
     assert isinstance(table, nn.Embedding)  # noqa: S101 - the table of families says so
     table.weight.data = fake_quantized(table.weight.data)
+    if head is not None:
+        model.get_output_embeddings().weight = nn.Parameter(fake_quantized(head - head.mean(0)), requires_grad=False)

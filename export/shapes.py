@@ -1,7 +1,7 @@
 """Sizes of a model and of its methods, and the methods' inputs and outputs by name. No torch.
 
 Axes: L adapted layers, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
-d width, B batch, S sequence length.
+d width, B batch, S sequence length, V vocabulary of a language head.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class ModelShape:
         shared_rank: rs; 0 means no shared expert.
         labels: C.
         top_k: k in top-k mode, None for soft gates.
+        vocabulary: V, rows of the language head of a model that continues texts (which has no labels); else 0.
     """
 
     layers: int
@@ -52,6 +53,7 @@ class ModelShape:
     shared_rank: int
     labels: int
     top_k: int | None
+    vocabulary: int = 0
 
     @property
     def block(self) -> int:
@@ -126,7 +128,7 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     if method.kind == "predict":
         held = (model.layers, method.held, model.block)
         shared = [_port("shared", model.layers, model.shared_block)] if model.shared_rank else []
-        return (_port("experts", *held), *shared, _port("head", model.head), _port("mean", model.width), gate, *tail)
+        return (_port("experts", *held), *shared, *_head(model), gate, *tail)
     values = _values(model, method)
     frozen = [_port("frozen", model.layers, method.frozen, model.block)] if method.frozen else []
     shared = [values["shared"]] if model.shared_rank else []
@@ -140,21 +142,22 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
         values["trained"],
         *frozen,
         *shared,
-        values["head"],
-        _port("mean", model.width),
+        *_head(model),
         *(moments if whole else _sums(values)),
         gate,
         *(masks if whole else [_port("share", 1)]),
         *(balance if model.top_k else []),
         *tail,
-        _port("labels", method.batch, model.labels),
+        *((Port("targets", "int64", text), _port("weights", *text)) if model.vocabulary else ()),
+        *((_port("labels", method.batch, model.labels),) if model.labels else ()),
     )
 
 
 def output_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     """Return a method's outputs in order; one named like an input replaces that input in the next call."""
     if method.kind == "predict":
-        return _port("probabilities", 1, model.labels), _port("features", 1, model.width)
+        features = (_port("features", 1, model.width),) if model.labels else ()
+        return _port("probabilities", 1, model.labels or model.vocabulary), *features
     if method.kind == "trunk":
         return _boundary(model, method)
     values = _values(model, method)
@@ -164,7 +167,12 @@ def output_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     if model.top_k:
         statistics.append(_port("affinity", model.layers, method.held))
     moved = [*values.values(), *_moments(values)] if method.kind == "train" else _sums(values)
-    return (_port("loss", 1), _port("logits", method.batch, model.labels), *statistics, *moved)
+    logits = (_port("logits", method.batch, model.labels),) if model.labels else ()
+    return (_port("loss", 1), *logits, *statistics, *moved)
+
+
+def _head(model: ModelShape) -> tuple[Port, ...]:
+    return (_port("head", model.head), _port("mean", model.width)) if model.labels else ()
 
 
 def _moments(values: dict[str, Port]) -> list[Port]:
@@ -187,5 +195,6 @@ def _values(model: ModelShape, method: MethodShape) -> dict[str, Port]:
     ports = {"trained": _port("trained", model.layers, method.trained, model.block)}
     if model.shared_rank:
         ports["shared"] = _port("shared", model.layers, model.shared_block)
-    ports["head"] = _port("head", model.head)
+    if model.labels:
+        ports["head"] = _port("head", model.head)
     return ports

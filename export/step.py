@@ -60,6 +60,9 @@ def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> di
     ]
     mask = given["mask"]
     hidden = graft.hidden(given["ids"], mask, Traffic(banks, [], token_share(mask), model.top_k))
+    if model.vocabulary:
+        with within("head"):
+            return {"probabilities": graft.head.probabilities(hidden, mask)}
     features = pool(hidden, mask)
     cut = model.labels * model.width
     weight = given["head"][:cut].reshape(model.labels, model.width)
@@ -128,7 +131,9 @@ def _gradients(
         loss, logits, statistics = _loss(graft, model, given, leaves)
         flat = [leaf for group in leaves.values() for leaf in group]
         gradients = iter(torch.autograd.grad(loss, flat))
-    made = {"loss": loss.detach().reshape(1), "logits": logits.detach(), **statistics}
+    made = {"loss": loss.detach().reshape(1), **statistics}
+    if logits is not None:
+        made["logits"] = logits.detach()
     with within("optimizer"):
         found = {name: _joined(name, [next(gradients) for _ in group], given[name]) for name, group in leaves.items()}
     return made, found
@@ -148,6 +153,8 @@ def _leaves(model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, list[Te
         found["shared"] = [
             part for p in places for part in leaf(split_shared(given["shared"][p], model.shared_rank, model.width))
         ]
+    if not model.labels:
+        return found
     cut = model.labels * model.width
     found["head"] = leaf((given["head"][:cut].reshape(model.labels, model.width), given["head"][cut:]))
     return found
@@ -167,8 +174,8 @@ def _joined(name: str, parts: list[Tensor], block: Tensor) -> Tensor:
 
 def _loss(
     graft: Graft, model: ModelShape, given: Mapping[str, Tensor], leaves: Mapping[str, list[Tensor]]
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Return loss (a scalar), logits [B, C] and the router's statistics [L, H]."""
+) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    """Return loss (a scalar), logits [B, C] of a classifier and the router's statistics [L, H]."""
     banks, balances = [], []
     for place in range(model.layers):
         own = slice(3 * place, 3 * place + 3)
@@ -178,12 +185,16 @@ def _loss(
         banks.append(LayerBank(tuple(leaves["trained"][own]), frozen, shared, given["gate_scale"][place]))  # type: ignore[arg-type]
         if model.top_k:
             balances.append(Balance(given["balance_target"][place], given["balance_weight"][place : place + 1]))
-    mask, labels = given["mask"], given["labels"]
+    mask = given["mask"]
     traffic = Traffic(banks, balances, token_share(mask), model.top_k)
     hidden = graft.hidden(given["ids"], mask, traffic)
+    logits: Tensor | None = None
     with within("head"):
-        logits = classify(pool(hidden, mask), leaves["head"][0], leaves["head"][1], given["mean"])
-        loss = cross_entropy(logits, labels)
+        if model.vocabulary:
+            loss = graft.head.loss(hidden, given["targets"], given["weights"])
+        else:
+            logits = classify(pool(hidden, mask), leaves["head"][0], leaves["head"][1], given["mean"])
+            loss = cross_entropy(logits, given["labels"])
     mixtures = [traffic.mixtures[place] for place in range(model.layers)]
     statistics = {"usage": torch.stack([one.usage for one in mixtures])}
     if model.top_k:
