@@ -1,5 +1,8 @@
 """The gateway's program: the same inference as ONNX, the bank as inputs, any number of texts of any length.
 
+Outputs: ``probabilities`` [N, C] of the labels, or [N, V] of the token after each text; a language model also gives
+``losses`` [N, T-1], -log p of each token but the first (0 at padding), which the gateway makes perplexities of.
+
 The frozen weights are those that an int8 program holds, stored as int8 with ``DequantizeLinear``: the gateway judges
 the model that devices run, and the file is a quarter.
 """
@@ -28,6 +31,8 @@ from export.shapes import ModelShape
 
 Floats = npt.NDArray[np.float32]
 OPSET: Final = 18
+POSITIONS: Final = 512
+"""Longest text."""
 _SMALLEST: Final = 1 << 14
 """Values of the smallest weight that is worth storing as int8."""
 
@@ -39,17 +44,34 @@ class _Inference(nn.Module):
         super().__init__()
         self.reference = reference
 
-    def forward(self, *given: Tensor) -> Tensor:
-        """Map bank tensors, ids [N, T] and mask [N, T] to probabilities [N, C]."""
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Map bank tensors, ids [N, T] and mask [N, T] to the outputs."""
         names = [name for name in input_names(self.reference.model) if name not in ("ids", "mask")]
         bank = dict(zip(names, given[:-2], strict=True))
         bank["gate_scale"] = torch.ones(bank["experts"].shape[:2])
-        return torch.softmax(self.reference.logits(bank, given[-2], given[-1]), dim=-1)
+        if self.reference.model.vocabulary:
+            return _continued(self.reference.token_logits(bank, given[-2], given[-1]), given[-2], given[-1])
+        return (torch.softmax(self.reference.logits(bank, given[-2], given[-1]), dim=-1),)
+
+
+def _continued(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probabilities [N, V] after the last real token and the losses [N, T-1] from logits [N, T, V]."""
+    known = torch.log_softmax(logits, dim=-1)
+    losses = -known[:, :-1].gather(2, ids[:, 1:].unsqueeze(-1)).squeeze(-1) * mask[:, 1:]
+    last = (mask.sum(1, keepdim=True) - 1).clamp(min=0).to(torch.int64)  # [N, 1]
+    found = known.gather(1, last.unsqueeze(-1).expand(-1, 1, known.shape[2])).squeeze(1)
+    return torch.exp(found), losses
 
 
 def input_names(model: ModelShape) -> tuple[str, ...]:
     """Return the names of the program's inputs, in order."""
-    return ("experts", *(("shared",) if model.shared_rank else ()), "head", "mean", "ids", "mask")
+    head = ("head", "mean") if model.labels else ()
+    return ("experts", *(("shared",) if model.shared_rank else ()), *head, "ids", "mask")
+
+
+def output_names(model: ModelShape) -> tuple[str, ...]:
+    """Return the names of the program's outputs, in order."""
+    return ("probabilities", "losses") if model.vocabulary else ("probabilities",)
 
 
 def write_onnx(
@@ -69,7 +91,7 @@ def write_onnx(
     names = input_names(model)
     given = [torch.zeros(shapes[name]) for name in names[:-2]]
     given += [torch.ones(texts, dtype=torch.int64), torch.ones(texts)]
-    axes = {0: torch.export.Dim("texts", max=4096), 1: torch.export.Dim("tokens", max=512)}
+    axes = {0: torch.export.Dim("texts", max=4096), 1: torch.export.Dim("tokens", max=POSITIONS)}
     dynamic = tuple(axes if name in ("ids", "mask") else None for name in names)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -77,7 +99,7 @@ def write_onnx(
             tuple(given),
             dynamo=True,
             input_names=list(names),
-            output_names=["probabilities"],
+            output_names=list(output_names(model)),
             dynamic_shapes=(dynamic,),
             opset_version=OPSET,
         )
