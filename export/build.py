@@ -15,6 +15,7 @@ from edge_runtime.wire.errors import FederationError
 from export import cache
 from export.config import ExportConfig, read_labels
 from export.errors import ConfigError
+from export.families import CLASSIFICATION, FAMILIES, TASKS
 from export.pipeline import Built, build_package
 from export.profiles import known, load_profile
 from export.report import as_json, print_table
@@ -24,28 +25,46 @@ EXAMPLES = """examples:
   python -m export.build --device raspberrypi5 --train-slots 1,2,4,8 --seq-len 32,64
   python -m export.build --device lowend-phone --data my.csv --out packages/small
   python -m export.build --device raspberrypi5 --model ./my-bert --labels spam,ham --gate topk --top-k 2
+  python -m export.build --device pixel8 --task causal-lm -m ./SmolLM2-135M --max_seq_len 128 -o packages/writer
   python -m export.build --list-devices
 
+--device is the device that the package is made FOR (optimum-executorch's --device is the one that it computes on; here
+that is always this machine's CPU). Its other options are taken by their names there, too: -m, -o/--output_dir, --task,
+--max_seq_len, and --qlinear with 8da8w, our int8.
+
+
 exit codes: 0 done, 1 the work failed (one line on stderr says why), 2 bad usage"""
+
+QLINEAR = {"8da8w": "int8"}
+"""optimum-executorch's names of quantizations, and ours."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     made = argparse.ArgumentParser(
         prog="python -m export.build",
-        description="Compile a pretrained text encoder and a bank of trainable sparse experts into a package that a"
-        " device runs and trains with ExecuTorch.",
+        description="Compile a pretrained language model and a bank of trainable sparse experts into a package that a"
+        " device runs and trains with ExecuTorch. Families: " + ", ".join(sorted(FAMILIES)) + ".",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "--device", metavar="NAME", help="device profile (see --list-devices), or the path of a TOML file"
+        "--device",
+        metavar="NAME",
+        help="the target device: a profile (see --list-devices), or the path of a TOML file",
     )
     made.add_argument(
         "--list-devices", action="store_true", help="list the device profiles and their budgets, and stop"
     )
     made.add_argument(
-        "--model", metavar="DIR|ID", help="Hugging Face folder or hub id (default: all-MiniLM-L6-v2 from pip)"
+        "-m", "--model", metavar="DIR|ID", help="Hugging Face folder or hub id (default: all-MiniLM-L6-v2 from pip)"
+    )
+    made.add_argument(
+        "--task",
+        choices=TASKS,
+        default=CLASSIFICATION,
+        help="name a text's label, or continue it: next words learned from own text, decoders only (default"
+        " %(default)s)",
     )
     source = made.add_mutually_exclusive_group()
     source.add_argument("--labels", metavar="A,B|FILE", help="label names joined by commas, or a file with one a line")
@@ -77,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     program = made.add_argument_group("program")
     program.add_argument(
         "--seq-len",
+        "--max_seq_len",
         type=_numbers,
         metavar="S,..",
         help="tokens of a text, one tier each (default: the profile's, and half of it to step down to)",
@@ -90,9 +110,18 @@ def parser() -> argparse.ArgumentParser:
     program.add_argument(
         "--batch-size", type=int, metavar="B", help="texts in a step (default: the profile's, or what fits)"
     )
-    program.add_argument("--quantize", choices=("int8", "none"), default="int8", help="frozen weights (default int8)")
+    program.add_argument(
+        "--quantize",
+        "--qlinear",
+        type=lambda text: QLINEAR.get(text, text),
+        choices=("int8", "none"),
+        default="int8",
+        help="frozen weights (default int8)",
+    )
     output = made.add_argument_group("output")
-    output.add_argument("--out", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)")
+    output.add_argument(
+        "-o", "--out", "--output_dir", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)"
+    )
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     output.add_argument(
         "--cache-dir", type=Path, metavar="DIR", help="of compiled programs (default: the XDG cache folder)"
@@ -152,7 +181,7 @@ def _config(options: argparse.Namespace) -> ExportConfig:
     return ExportConfig(
         device=options.device,
         model=options.model,
-        labels=read_labels(options.labels, options.data),
+        labels=_labels(options),
         out=options.out or Path("packages") / profile.name,
         experts=options.experts,
         train_slots=options.train_slots,
@@ -167,8 +196,16 @@ def _config(options: argparse.Namespace) -> ExportConfig:
         quantize=options.quantize,
         tiers=tiers,
         most_tiers=most,
+        task=options.task,
         cache_dir=None if options.no_cache else options.cache_dir or cache.default_folder(),
     )
+
+
+def _labels(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the labels; the default list is a classifier's."""
+    if options.task != CLASSIFICATION and options.labels is None and options.data is None:
+        return ()
+    return read_labels(options.labels, options.data)
 
 
 def _build(config: ExportConfig) -> Built:

@@ -24,6 +24,7 @@ _COMPILING: Final = (
         "adapters",
         "backbone",
         "compile",
+        "decoder_parts",
         "families",
         "frozen",
         "graft",
@@ -31,6 +32,7 @@ _COMPILING: Final = (
         "lowering",
         "measure",
         "micro_batches",
+        "next_token",
     ),
     *(
         "onnx_inference",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from export.errors import ConfigError
+from export.families import CLASSIFICATION
 
 DEFAULT_LABELS: Final = Path(__file__).parent / "labels" / "assistant.txt"
 LABEL_COLUMN: Final = "label"
@@ -38,6 +39,7 @@ class ExportConfig:
         cache_dir: of lowered programs; None for no cache.
         tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
         most_tiers: tiers at most; 0 for no limit.
+        task: ``classification``, or ``causal-lm``, which has no labels.
 
     Raises:
         ConfigError: naming every fault.
@@ -61,6 +63,7 @@ class ExportConfig:
     cache_dir: Path | None = None
     tiers: tuple[tuple[int, int], ...] = ()
     most_tiers: int = 0
+    task: str = CLASSIFICATION
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
@@ -88,7 +91,10 @@ class ExportConfig:
         held = min(slots, default=self.experts) if self.held == "slots" else self.experts
         if self.gate == "topk" and not 1 <= self.top_k <= held:
             found.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")
-        found += label_faults(self.labels)
+        if self.task == CLASSIFICATION:
+            return found + label_faults(self.labels)
+        if self.labels:
+            found.append(f"--task {self.task}: such a model has no labels; leave out --labels and --data")
         return found
 
     @property

@@ -19,6 +19,7 @@ from edge_runtime.wire.manifest import (
     TensorSpec,
     Tier,
 )
+from edge_runtime.wire.manifest_checks import FEATURES
 from export import cache, package
 from export.errors import BudgetError
 from export.job import Job, TierPlan
@@ -74,7 +75,7 @@ def _architecture(job: Job, folder: Path, bank_digest: str) -> Architecture:
     info, config = job.backbone, job.config
     return Architecture(
         backbone=Backbone(info.name, info.kind, info.digest, info.width, info.depth, info.parameters),
-        task="classification",
+        task=config.task,
         labels=config.labels,
         gate=config.gate,
         top_k=config.routed or 0,
@@ -82,9 +83,9 @@ def _architecture(job: Job, folder: Path, bank_digest: str) -> Architecture:
         experts=config.experts,
         rank=config.rank,
         shared_rank=config.shared_rank,
-        feature="mean_pool_l2",
-        logit_scale=LOGIT_SCALE,
-        end_token=-1,
+        feature=FEATURES[config.task],
+        logit_scale=1.0 if job.model.vocabulary else LOGIT_SCALE,
+        end_token=info.end_token if job.model.vocabulary else -1,
         tokenizer_digest=file_sha256(folder / "tokenizer.json"),
         bank_digest=bank_digest,
     )

@@ -15,6 +15,7 @@ from export.backbone import BackboneInfo
 from export.choice import Wish, choose
 from export.config import ExportConfig, adapted_layers
 from export.errors import ConfigError
+from export.families import CAUSAL_LM, check_task
 from export.planning import Sizes, TierShape
 from export.profiles import DeviceProfile, load_profile
 from export.shapes import MethodShape, ModelShape
@@ -110,15 +111,20 @@ def plan(config: ExportConfig) -> Job:
     profile = load_profile(config.device)
     found = backbones.find(config.model)
     adapted = adapted_layers(config.layers, found.depth)
+    check_task(found.config, config.task, found.name)
+    language = found.vocabulary if config.task == CAUSAL_LM else 0
     sizes = Sizes(
         width=found.width, depth=found.depth, inner=found.inner, heads=found.heads, vocabulary=found.vocabulary,
         adapted=len(adapted), lowest=adapted[0], experts=config.experts, rank=config.rank,
         shared_rank=config.shared_rank, labels=len(config.labels), int8=config.quantize == "int8",
+        kv_heads=found.kv_heads, head_width=found.head_width, gated=found.family.gated, language=language,
+        tied=found.tied,
     )  # fmt: skip
     choice = choose(sizes, _wish(config, profile, found), profile)
     model = ModelShape(
-        len(adapted), config.experts, found.width, config.rank, config.shared_rank, len(config.labels), config.routed
-    )
+        len(adapted), config.experts, found.width, config.rank, config.shared_rank, len(config.labels), config.routed,
+        language,
+    )  # fmt: skip
     tiers = tuple(TierPlan(shape, cost) for shape, cost in choice.tiers)
     return Job(config, profile, found, adapted, model, tiers, choice.left_out)
 

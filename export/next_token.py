@@ -42,8 +42,8 @@ class LanguageHead(nn.Module):
         self.register_buffer("weight", centred)
         self.register_buffer("transposed", centred.t().contiguous())
         self.register_buffer("offset", centre)
-        own = None if table is not None else nn.Embedding.from_pretrained(weight)
-        self.table = table if own is None else FrozenEmbedding(own, quantize=quantize)
+        own = nn.Embedding.from_pretrained(weight)  # type: ignore[no-untyped-call] # torch's own
+        self.table = FrozenEmbedding(own, quantize=quantize) if table is None else table
 
     def rows(self, targets: Tensor) -> Tensor:
         """Return the centred rows [N, d] of targets [N]."""

@@ -1,7 +1,7 @@
 """Predict what a program costs a device. Pure: numbers in, numbers out.
 
 Axes: L adapted layers, D all layers, M experts, m trained and f frozen slots, H = m + f, r rank, rs shared rank,
-d width, I inner width, h heads, C labels, B batch, S sequence length, N = B * S tokens.
+d width, I inner width, h heads, C labels, V rows of a language head, B batch, S sequence length, N = B * S tokens.
 
 The model is stated here so that a refusal can be checked by hand; its two constants were fitted to programs that
 ``export`` lowered (tests hold prediction and measurement together).
@@ -32,6 +32,11 @@ class Sizes:
         vocabulary: rows of the embedding table.
         adapted: L.
         lowest: number of the lowest adapted layer; below it nothing is differentiated.
+        kv_heads: heads of keys and values; 0: as many as ``heads``.
+        head_width: values of one head; 0: d / h.
+        gated: the feed-forward has three matrices.
+        language: V where the model continues texts; 0 for a classifier.
+        tied: the language head is the embedding table.
     """
 
     width: int
@@ -46,6 +51,11 @@ class Sizes:
     shared_rank: int
     labels: int
     int8: bool
+    kv_heads: int = 0
+    head_width: int = 0
+    gated: bool = False
+    language: int = 0
+    tied: bool = True
 
     @property
     def block(self) -> int:
@@ -64,13 +74,21 @@ class Sizes:
 
     @property
     def frozen_weights(self) -> int:
-        """Weights of the frozen linears of one layer: query, key, value, output, and the feed-forward's two."""
-        return 4 * self.width**2 + 2 * self.width * self.inner
+        """Weights of the frozen linears of one layer: query, key, value, output, and the feed-forward's."""
+        each = self.head_width or self.width // self.heads
+        attention = 2 * (self.heads + (self.kv_heads or self.heads)) * each * self.width
+        return attention + (3 if self.gated else 2) * self.width * self.inner
+
+    @property
+    def language_weights(self) -> int:
+        """Weights of the frozen language head; 0 for a classifier."""
+        return self.language * self.width
 
     @property
     def bank_bytes(self) -> int:
         """Bytes of the whole bank."""
-        return 4 * (self.adapted * (self.experts * self.block + self.shared_block) + self.head + self.width)
+        mean = self.width if self.labels else 0
+        return 4 * (self.adapted * (self.experts * self.block + self.shared_block) + self.head + mean)
 
 
 @dataclass(frozen=True)
@@ -86,13 +104,15 @@ class TierShape:
 def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
     """Return the bytes of a package of so many tiers, without its gateway part.
 
-    Each frozen weight is stored twice where a gradient passes it: along the forward's and the backward's channels.
-    Tiers share them; each adds its graph.
+    Each frozen weight is stored twice where a gradient passes it: along the forward's and the backward's channels; of a
+    language head that is not tied, the rows are stored a third time, to be looked up. Tiers share them; each adds its
+    graph.
     """
     each = 1 if sizes.int8 else 4
     passes = sizes.depth + (sizes.depth - sizes.lowest)
     linears = passes * sizes.frozen_weights * each
     table = sizes.vocabulary * (sizes.width * each + (4 if sizes.int8 else 0))
+    linears += (2 if sizes.tied else 3) * sizes.language_weights * each
     return linears + table + sizes.bank_bytes + tiers * TRAIN_BYTES + PREDICT_BYTES + TOKENIZER_BYTES
 
 
@@ -105,14 +125,16 @@ def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
     """Return the bytes of the buffers that a training step plans: what the backward reads, kept for each layer.
 
     For each token and differentiated layer: seven rows of d (inputs of norms and projections, and their results), one
-    of I (the GELU's argument), S probabilities for each head, and four rows of the experts' units.
+    of I (the GELU's argument; three where the feed-forward is gated), S probabilities for each head, and four rows of
+    the experts' units. A language head passes two rows of V: logits and probabilities.
     """
     tokens = tier.batch * tier.sequence
     units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
-    row = 7 * sizes.width + sizes.inner + sizes.heads * tier.sequence + 4 * units
+    inner = (3 if sizes.gated else 1) * sizes.inner
+    row = 7 * sizes.width + inner + sizes.heads * tier.sequence + 4 * units
     kept = tokens * row * (sizes.depth - sizes.lowest)
     passing = tokens * (2 * sizes.inner + 6 * sizes.width + 2 * sizes.heads * tier.sequence)
-    return 4 * (kept + passing)
+    return 4 * (kept + max(passing, 2 * tokens * sizes.language))
 
 
 def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
@@ -130,7 +152,7 @@ def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float
     """Return the time of a training step: frozen GEMMs, run-time GEMMs, and elementwise passes, one after another."""
     tokens = tier.batch * tier.sequence
     differentiated = sizes.depth - sizes.lowest
-    frozen = tokens * sizes.frozen_weights * (sizes.depth + differentiated)
+    frozen = tokens * (sizes.frozen_weights * (sizes.depth + differentiated) + 2 * sizes.language_weights)
     attention = tokens * tier.sequence * sizes.width * (2 * sizes.depth + 4 * differentiated)
     units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
     experts = 5 * tokens * units * sizes.width * sizes.adapted
@@ -139,6 +161,7 @@ def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float
         * tokens
         * (
             sizes.depth * (12 * sizes.width + 4 * sizes.inner + 6 * sizes.heads * tier.sequence)
+            + 6 * sizes.language
             + differentiated * (24 * sizes.width + 20 * sizes.inner + 10 * sizes.heads * tier.sequence)
         )
     )

@@ -130,4 +130,5 @@ def quantize_in_place(model: nn.Module, family: Family) -> None:
     assert isinstance(table, nn.Embedding)  # noqa: S101 - the table of families says so
     table.weight.data = fake_quantized(table.weight.data)
     if head is not None:
-        model.get_output_embeddings().weight = nn.Parameter(fake_quantized(head - head.mean(0)), requires_grad=False)
+        stock: Any = model
+        stock.get_output_embeddings().weight = nn.Parameter(fake_quantized(head - head.mean(0)), requires_grad=False)

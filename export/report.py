@@ -22,6 +22,7 @@ def as_json(built: Built) -> dict[str, Any]:
         "federation_digest": manifest.architecture.digest().hex(),
         "device": manifest.device,
         "backbone": manifest.architecture.backbone.name,
+        "task": manifest.architecture.task,
         "labels": len(manifest.architecture.labels),
         "from_cache": built.from_cache,
         "tiers": tiers,
@@ -51,10 +52,11 @@ def print_table(built: Built, console: Console) -> None:
     console.print(table)
     shape = manifest.architecture
     first = manifest.tiers[0]
+    purpose = f"{len(shape.labels)} labels" if shape.labels else shape.task
     console.print(
         f"{len(shape.adapted_layers)} layers, {shape.experts} experts of rank {shape.rank}"
         f" ({first.trained_slots} trained, {first.frozen_slots} frozen slots), {shape.gate} gates,"
-        f" {len(shape.labels)} labels, batch {first.batch_size} x {first.seq_len}, {manifest.quantize}"
+        f" {purpose}, batch {first.batch_size} x {first.seq_len}, {manifest.quantize}"
     )
     _print_proof(built, console)
     for sentence in built.left_out:
