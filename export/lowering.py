@@ -217,7 +217,8 @@ def lower(
         for name in graphs:
             _check_constants(name, edge.exported_program(name).graph_module)
         progress("emit")
-        planning = MemoryPlanningPass(alloc_graph_output=plan_outputs)
+        # Inputs are read where the caller has them: a place in the arena would cost memory all the step, and a copy.
+        planning = MemoryPlanningPass(alloc_graph_input=False, alloc_graph_output=plan_outputs)
         program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     plans = program._emitter_output.program.execution_plan  # noqa: SLF001 - the only place that knows
     planned = {plan.name: int(sum(plan.non_const_buffer_sizes)) for plan in plans}
