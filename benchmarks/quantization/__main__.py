@@ -1,0 +1,173 @@
+"""`python -m benchmarks.quantization`: export the packages, make the runs, print the table, keep the result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import record
+from benchmarks.quantization import ARMS, BASE, texts
+from benchmarks.quantization.texts import SETS
+
+DATA: Final = Path(__file__).parents[3] / "shared" / "data"
+BATCH: Final = 8
+EPOCHS: Final = 2
+"""Passes over the training texts: steps * BATCH / EPOCHS of them are drawn."""
+EXAMPLES: Final = """examples:
+  python -m benchmarks.quantization                          # three sets, three seeds: 20 minutes on 2 cores
+  python -m benchmarks.quantization --sets trec --seeds 1 --steps 100
+  python -m benchmarks.quantization --record                 # keep it for docs/results.md
+
+exit codes: 0 done (also when the data is not there), 1 the work failed, 2 bad usage"""
+
+
+class RunError(Exception):
+    """An export or a run failed; the text has its last words."""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.quantization",
+        description="Held-out accuracy after training in programs whose frozen weights are rounded, and in float32.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--sets", default=",".join(SETS), metavar="A,B", help="data sets (%(default)s)")
+    parser.add_argument("--arms", default=",".join(ARMS), metavar="A,B", help="kinds of frozen weights (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each kind and set (%(default)s)")
+    parser.add_argument("--steps", type=int, default=400, metavar="N", help=f"of {BATCH} texts (%(default)s)")
+    parser.add_argument("--test", type=int, default=1000, metavar="N", help="held-out texts at most (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of each run (%(default)s)")
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="the sets (default: ../shared/data)")
+    parser.add_argument("--folder", type=Path, default=Path("runs/quantization"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--record", action="store_true", help="keep it in benchmarks/results/quantization.jsonl")
+    found = parser.parse_args(argv)
+    found.sets, found.arms = tuple(found.sets.split(",")), tuple(found.arms.split(","))
+    for name, given, known in (("--sets", found.sets, tuple(SETS)), ("--arms", found.arms, ARMS)):
+        unknown = [one for one in given if one not in known]
+        if unknown:
+            parser.error(f"{name}: got {', '.join(unknown)}, expected some of {', '.join(known)}")
+    if min(found.seeds, found.steps, found.test, found.threads) < 1:
+        parser.error("--seeds, --steps, --test and --threads must be at least 1")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    options = parse(argv)
+    missing = [name for name in options.sets if not (options.data / name / SETS[name].train).is_file()]
+    if missing:
+        sys.stderr.write(f"quantization: no {', '.join(missing)} in {options.data}; nothing was measured\n")
+        return 0
+    started = time.monotonic()
+    try:
+        found = {name: measure(name, options) for name in options.sets}
+    except RunError as error:
+        sys.stderr.write(f"quantization: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("quantization: interrupted; nothing was kept\n")
+        return 1
+    result = {"sets": found, "seconds": round(time.monotonic() - started)}
+    result |= {name: getattr(options, name) for name in ("seeds", "steps", "test", "threads")}
+    if options.record:
+        record.append("quantization", "python -m benchmarks.quantization --record", result)
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        show(result, Console())
+    return 0
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of one set.
+
+    Raises:
+        RunError: when an export or a run fails.
+    """
+    source, folder = SETS[name], options.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = texts.read(options.data / name / source.train)
+    test = texts.write(
+        folder / "test.csv", texts.chosen(texts.read(options.data / name / source.test), options.test, 0)
+    )
+    (folder / "labels.txt").write_text("\n".join(texts.labels(rows)) + "\n", encoding="utf-8")
+    packages = {arm: export(arm, folder, source.seq_len) for arm in options.arms}
+    accuracies: dict[str, list[float]] = {arm: [] for arm in options.arms}
+    for seed in range(options.seeds):
+        count = options.steps * BATCH // EPOCHS
+        train = texts.write(folder / f"train-{seed}.csv", texts.chosen(rows, count, seed))
+        for arm, package in packages.items():  # in turns, so that an interrupted run has whole pairs
+            words = ["--package", str(package), "--train", str(train), "--test", str(test), "--seed", str(seed)]
+            words += ["--steps", str(options.steps), "--threads", str(options.threads)]
+            found = json.loads(run(f"{name}, {arm}, seed {seed}", "benchmarks.quantization.one_run", words))
+            accuracies[arm].append(found["accuracy"])
+            sys.stderr.write(f"{name}, {arm}, seed {seed}: {100 * found['accuracy']:.1f} %\n")
+    return summary(accuracies)
+
+
+def export(arm: str, folder: Path, seq_len: int) -> Path:
+    """Make a set's package of one kind (from the export cache when it was made before)."""
+    out = folder / f"package-{arm}"
+    words = ["--device", "linux-x86_64", "--train-slots", "4", "--batch-size", str(BATCH), "--seq-len", str(seq_len)]
+    words += ["--labels", str(folder / "labels.txt"), "--quantize", arm, "--out", str(out)]
+    sys.stderr.write(f"{folder.name}: exporting with --quantize {arm} ...\n")
+    run(f"export of {folder.name} with --quantize {arm}", "export.build", words)
+    return out
+
+
+def run(what: str, module: str, words: Sequence[str]) -> str:
+    """Run a module to its end and return the last line that it printed.
+
+    Raises:
+        RunError: when it fails.
+    """
+    done = subprocess.run([sys.executable, "-m", module, *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RunError(f"{what}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return (done.stdout.strip().splitlines() or [""])[-1]
+
+
+def summary(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return, for each arm, accuracies by seed, their mean and standard deviation, and points lost against float32."""
+    base = statistics.fmean(accuracies[BASE]) if BASE in accuracies else None
+    return {
+        arm: {
+            "accuracy": list(values),
+            "mean": statistics.fmean(values),
+            "spread": statistics.stdev(values) if len(values) > 1 else 0.0,
+            "points_lost": None if base is None else 100 * (base - statistics.fmean(values)),
+        }
+        for arm, values in accuracies.items()
+    }
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """Print the table."""
+    table = Table(
+        box=None, pad_edge=False, title=f"held-out accuracy, %, after {result['steps']} steps of {BATCH} texts"
+    )
+    for column in ("set", "frozen weights", "mean", "± (seeds)", "points lost"):
+        table.add_column(column, justify="left" if column in ("set", "frozen weights") else "right")
+    for name, arms in result["sets"].items():
+        for arm, figures in arms.items():
+            lost = "" if figures["points_lost"] is None or arm == BASE else f"{figures['points_lost']:+.2f}"
+            kind = "float32" if arm == BASE else arm
+            table.add_row(name, kind, f"{100 * figures['mean']:.2f}", f"{100 * figures['spread']:.2f}", lost)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

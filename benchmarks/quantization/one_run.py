@@ -1,0 +1,58 @@
+"""One run in a process of its own: class means, some steps, held-out accuracy; prints one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from edge_runtime.local import Recipe, accuracy, train
+from edge_runtime.parts import Parts
+from edge_runtime.statistics import Predictor, class_mean_head, class_sums
+from edge_runtime.trainer import Tools
+
+RATE = 4e-3
+"""Of experts and shared experts at the first step, a tenth at the last: what `edge_runtime train` does."""
+
+
+def main() -> int:
+    """Train and test."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--package", type=Path, required=True)
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    with Parts.open(options.package, options.threads) as parts:
+        source, test = parts.source(options.train), parts.source(options.test)
+        tier = parts.manifest.tiers[0]
+        tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+        bank = parts.initial_bank()
+        sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, lambda _count: None)
+        head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
+        bank = replace(bank, head=head, mean=mean)
+        recipe = Recipe(
+            steps=options.steps,
+            learning_rate=RATE,
+            shared_learning_rate=RATE,
+            head_learning_rate=0.0,
+            final=0.1,
+            weight_decay=0.0,
+            experts=tuple(range(tier.trained_slots)),
+            rotate_every=0,
+            seed=options.seed,
+        )
+        trained = train(tools, bank, recipe, lambda _loss: None, lambda: False)
+        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained.bank)
+        found = accuracy(predictor, test, lambda _count: None)
+    figures = {"accuracy": found, "loss_last": float(sum(trained.losses[-20:]) / 20), "step_ms": trained.step_ms}
+    sys.stdout.write(json.dumps(figures) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
