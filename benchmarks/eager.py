@@ -85,7 +85,7 @@ class Classifier(nn.Module):
     Args:
         folder: of the encoder's config.json; without weights beside it they are random, which takes the same time.
         sizes: of the work.
-        attention: of the encoder; None leaves the choice to transformers.
+        attention: of the encoder; None leaves the choice to transformers, and "eager" can be traced.
     """
 
     def __init__(self, folder: Path, sizes: Sizes, attention: str | None = None) -> None:
@@ -102,10 +102,13 @@ class Classifier(nn.Module):
             block.feed_forward_chunk = _feed_forward(block, self.experts[place])
         self.head = nn.Linear(config.hidden_size, sizes.labels)
         self.scale = sizes.logit_scale
+        self.traceable = attention == "eager"
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return logits [B, C]."""
-        hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        # From a mask [B, S] transformers makes what its attention needs by looking at values, which no tracer follows.
+        given = ((mask - 1) * 1e4)[:, None, None, :] if self.traceable else mask
+        hidden = self.encoder(input_ids=ids, attention_mask=given).last_hidden_state
         pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         out: Tensor = self.scale * self.head(functional.normalize(pooled, dim=-1))
         return out

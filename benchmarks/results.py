@@ -1,4 +1,4 @@
-"""Write docs/results.md from benchmarks/results/*.jsonl: ``python -m benchmarks.results`` (``--check`` only compares).
+"""Write docs/results.md, and README's table, from benchmarks/results/*.jsonl: ``python -m benchmarks.results``.
 
 For each benchmark and data set the newest line counts; its date, machine and commit stand beside it.
 """
@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import record
+from benchmarks.train_step.arms import ABOUT
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
+README: Final = Path(__file__).parent.parent / "README.md"
+MARKERS: Final = ("<!-- train_step: written by make results -->", "<!-- /train_step -->")
 HEADER: Final = """# Results
 
 Written by `make results` from `benchmarks/results/*.jsonl`; do not edit. Each figure was printed by the command
@@ -83,43 +86,96 @@ def federation(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def train_step(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on the training step."""
+    """Return the section on the training step: the newest run on each machine."""
+    parts = ["\n## One training step\n\n", f"{lines[-1]['work']} Each arm in its own process, in turns, medians.\n"]
+    for run in newest(lines, "machine"):
+        extensions = f" ({', '.join(run['extensions'])})" if run.get("extensions") else ""
+        threads = f", {run['threads']} threads" if "threads" in run else ""
+        parts += ["\n", step_table(run), f"\n- {source(run)}{extensions}{threads}\n"]
+    return "".join(parts)
+
+
+def step_table(run: dict[str, Any]) -> str:
+    """Return the arms of one run, fastest first."""
+    ours = run["arms"]["ours"]["ms_median"]
+    rows = [
+        [
+            f"**{ABOUT[name]}**" if name == "ours" else ABOUT[name],
+            f"{arm['ms_median']:,.1f}",
+            f"{arm['ms_median'] / ours:.2f}",
+            f"{arm['peak_rss_mib']:,.0f}",
+            f"{arm['file_mb']:.1f}" if "file_mb" in arm else "",
+        ]
+        for name, arm in sorted(run["arms"].items(), key=lambda item: float(item[1]["ms_median"]))
+    ]
+    return table(("one step of training", "ms", "time ÷ ours", "peak memory, MiB", "file, MB"), rows)
+
+
+def quantization(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on what rounding the frozen weights costs."""
     run = lines[-1]
     rows = [
-        [name, f"{arm['ms_median']:.1f}", f"{arm['peak_rss_mib']:.0f}", f"{run['ratios'].get(name, 1.0):.2f}"]
-        for name, arm in run["arms"].items()
+        [
+            name,
+            "float32" if arm == "none" else arm,
+            f"{percent(figures['mean'])} ± {percent(figures['spread'])}",
+            "" if arm == "none" or figures["points_lost"] is None else f"{figures['points_lost']:.2f}",
+        ]
+        for name, arms in run["sets"].items()
+        for arm, figures in arms.items()
     ]
     return (
-        "\n## One training step\n\n"
-        f"{run['work']} Each arm in its own process, interleaved, medians.\n\n"
-        + table(("arm", "ms", "peak RSS, MiB", "time ÷ ours"), rows)
-        + f"\n- `{run['command']}`, {run['date']}, {run['machine']}, commit {run['commit']}\n"
+        "\n## Rounded frozen weights: accuracy on held-out text, %\n\n"
+        f"The same experts trained by the same {run['steps']} steps of 8 texts on the device runtime, head from class\n"
+        f"means; mean and standard deviation of {run['seeds']} seeds, at most {run['test']:,} held-out texts.\n\n"
+        + table(("data", "frozen weights", "accuracy", "points lost"), rows)
+        + f"\n- {source(run)}\n"
     )
+
+
+def readme(text: str, lines: Sequence[dict[str, Any]]) -> str:
+    """Return README's text with the newest training step's table between its markers.
+
+    Raises:
+        ValueError: when the markers are not there.
+    """
+    begin, end = MARKERS
+    if begin not in text or end not in text:
+        msg = f"README.md lacks the lines {begin} and {end}; put them back"
+        raise ValueError(msg)
+    before, after = text.split(begin, maxsplit=1)[0], text.split(end)[1]
+    run = lines[-1]
+    return f"{before}{begin}\n\n{step_table(run)}\n{run['date']}, {run['machine']}; `{run['command']}`.\n\n{end}{after}"
 
 
 def page() -> str:
     """Return docs/results.md."""
     parts = [HEADER]
-    for name, section in (("demo", federation), ("train_step", train_step)):
+    for name, section in SECTIONS.items():
         lines = record.read(name)
         if lines:
             parts.append(section(lines))
     return "".join(parts)
 
 
+SECTIONS: Final = {"demo": federation, "train_step": train_step, "quantization": quantization}
+"""By benchmark, in the order of the page."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write or compare the page; exit status 1 when ``--check`` finds another text."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when docs/results.md is not current")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
     arguments = parser.parse_args(argv)
-    text = page()
+    written = {PAGE: page(), README: readme(README.read_text(encoding="utf-8"), record.read("train_step"))}
     if arguments.check:
-        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text
-        if not current:
-            sys.stderr.write("docs/results.md is not what benchmarks/results says; run: make results\n")
-        return 0 if current else 1
-    PAGE.write_text(text, encoding="utf-8")
-    sys.stdout.write(f"wrote {PAGE}\n")
+        stale = [path.name for path, text in written.items() if not path.is_file() or path.read_text("utf-8") != text]
+        if stale:
+            sys.stderr.write(f"{', '.join(stale)}: not what benchmarks/results says; run: make results\n")
+        return 1 if stale else 0
+    for path, text in written.items():
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"wrote {path}\n")
     return 0
 
 

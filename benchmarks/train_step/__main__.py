@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.train_step import arms
+from benchmarks.train_step import arms, bundle
 from benchmarks.train_step.arms import ABOUT, WORK, Plan
 from benchmarks.train_step.compare import FLOOR, OURS, ArmError, interleaved, summary
 from edge_runtime.wire.errors import FederationError
@@ -23,8 +23,9 @@ EXAMPLES = """examples:
   python -m benchmarks.train_step --arms ours,floor,eager       # some of them
   python -m benchmarks.train_step --threads 1 --json            # one JSON object on stdout
   python -m benchmarks.train_step --record                      # keep it for docs/results.md
+  python -m benchmarks.train_step --bundle /tmp/step            # for a machine with torch, transformers and numpy
 
-exit codes: 0 done, 1 an arm failed, 2 bad usage"""
+exit codes: 0 done, 1 an arm failed (the others are shown, nothing is kept), 2 bad usage"""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,6 +43,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/train_step.jsonl")
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help=f"write what another machine needs to run {', '.join(bundle.ARMS)}"
+    )
     found = parser.parse_args(argv)
     found.arms = tuple(found.arms.split(","))
     unknown = [name for name in found.arms if name not in ABOUT]
@@ -64,17 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("train_step: interrupted; nothing was kept\n")
         return 1
-    if options.record:
+    if not result:
+        return 0
+    if options.record and not result["failed"]:
         record.append("train_step", _command(options), result)
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         show(result, Console())
-    return 0
+    return 1 if result["failed"] else 0
 
 
 def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Run the arms and draw the chart.
+    """Run the arms and draw the chart; nothing is run when a bundle is asked for.
 
     Raises:
         ArmError, FederationError: when an arm cannot be made or fails.
@@ -87,9 +93,13 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
             else:
                 console.print(line)
 
-        made = arms.prepare(Plan(options.arms, options.folder, options.steps), say)
-        runs = interleaved(made, options.repeats, options.threads, say)
-    result = {"work": WORK, **summary(made, runs)}
+        plan = Plan(options.arms, options.folder, options.steps)
+        if options.bundle:
+            console.print(f"bundle: {bundle.write(options.bundle, plan, say)}")
+            return {}
+        made, unmade = arms.prepare(plan, say)
+        runs, failed = interleaved(made, options.repeats, options.threads, say)
+    result = {"work": WORK, **summary(made, runs), "failed": unmade | failed}
     result |= {"repeats": options.repeats, "steps": options.steps, "threads": options.threads}
     result["extensions"] = record.extensions()
     from benchmarks.train_step import chart  # noqa: PLC0415 - matplotlib takes a second
@@ -101,9 +111,11 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def show(result: dict[str, Any], console: Console) -> None:
     """Print the table."""
+    if not console.is_terminal:
+        console.width = 120
     table = Table(box=None, pad_edge=False, title=result["work"], title_justify="left")
     for name in ("arm", "what", "ms", "min", "CPU ms", "peak MiB", "file MB", "time ÷ ours"):
-        table.add_column(name, justify="left" if name in ("arm", "what") else "right", no_wrap=name != "what")
+        table.add_column(name, justify="left" if name in ("arm", "what") else "right", no_wrap=True)
     ours = result["arms"].get(OURS)
     for name, arm in sorted(result["arms"].items(), key=lambda item: item[1]["ms_median"]):
         ratio = f"{arm['ms_median'] / ours['ms_median']:.2f}" if ours else ""
@@ -113,6 +125,8 @@ def show(result: dict[str, Any], console: Console) -> None:
     console.print(table)
     if FLOOR in result["ratios"]:
         console.print(f"ours ÷ floor: {result['ratios'][FLOOR]:.2f}")
+    for line in result["failed"].values():
+        console.print(f"failed: {line}", style="red")
     console.print(f"{record.machine()}; {', '.join(result['extensions'])}; {result['threads']} threads")
 
 

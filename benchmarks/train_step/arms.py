@@ -17,14 +17,14 @@ from export import backbone as backbones
 
 WORK: Final = "MiniLM, batch 8 x 64, all six layers, 8 experts of rank 8 held, 4 trained, soft gates, AdamW."
 ABOUT: Final = {
-    "ours": "our program, native driver process",
-    "ours_python": "our program, Python edge runtime, no torch",
+    "ours": "ours, native driver process",
+    "ours_python": "ours, Python edge runtime (no torch)",
     "eager": "PyTorch eager, fp32",
-    "compile": "the same through torch.compile",
+    "compile": "PyTorch torch.compile, fp32",
     "documented": "ExecuTorch as documented, portable kernels",
-    "stock_xnnpack": "the same with the stock XNNPACK partitioner",
+    "stock_xnnpack": "ExecuTorch with the stock XNNPACK partitioner",
     "onnx_inference": "ONNX Runtime, forward only, for scale",
-    "floor": "only the frozen int8 GEMMs",
+    "floor": "only the frozen int8 GEMMs of our step",
 }
 SLOW: Final = ("documented", "stock_xnnpack")
 """Seconds a step: two steps a run are enough to tell them from milliseconds."""
@@ -46,16 +46,24 @@ class Plan:
         return self.folder / "package"
 
 
-def prepare(plan: Plan, say: Say) -> dict[str, Arm]:
-    """Make what the arms need, and return them.
+def prepare(plan: Plan, say: Say) -> tuple[dict[str, Arm], dict[str, str]]:
+    """Make what the arms need; return them, and why others cannot be made.
 
     Raises:
-        ArmError: when a program cannot be made.
+        ArmError: when there is no package.
         NativeBuildError: when the native runner cannot be built.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     _export(plan.package, say)
-    return {name: _arm(name, plan, say) for name in plan.names}
+    made: dict[str, Arm] = {}
+    failed: dict[str, str] = {}
+    for name in plan.names:
+        try:
+            made[name] = _arm(name, plan, say)
+        except ArmError as error:
+            failed[name] = str(error)
+            say(f"failed: {error}")
+    return made, failed
 
 
 def _export(package: Path, say: Say) -> None:
@@ -73,20 +81,19 @@ def _export(package: Path, say: Say) -> None:
 
 def _arm(name: str, plan: Plan, say: Say) -> Arm:
     if name in ("ours", "floor", *SLOW):
-        made = _ours(plan) if name == "ours" else programs.prepared(name, plan.package, plan.folder, say)
-        command: Sequence[str] = native.command(
-            build.ensure_runner(say=say), made.program, made.method, made.inputs, made.feeds
-        )
-        return _made(name, command, made.program, plan.steps)
+        made = native_program(name, plan, say)
+        runner = build.ensure_runner(say=say)
+        command: Sequence[str] = native.command(runner, made.program, made.method, made.inputs, made.feeds)
+        return arm_of(name, command, made.program, plan.steps)
     folder = backbones.find(None).folder
     if name in torch_step.ARMS:
         work = torch_step.write_work(
             plan.folder / "work.json", folder, programs.sizes_of(Package.open(plan.package).manifest)
         )
         command = (*_module("torch_step"), "--arm", name, "--work", str(work))
-        return _made(name, command, folder / "model.safetensors", plan.steps)
+        return arm_of(name, command, folder / "model.safetensors", plan.steps)
     module, file = {"ours_python": ("python_runtime", "program.pte"), "onnx_inference": ("onnx_forward", _ONNX)}[name]
-    return _made(name, (*_module(module), "--package", str(plan.package)), plan.package / file, plan.steps)
+    return arm_of(name, (*_module(module), "--package", str(plan.package)), plan.package / file, plan.steps)
 
 
 _ONNX: Final = "gateway/model.onnx"
@@ -96,13 +103,21 @@ def _module(name: str) -> tuple[str, ...]:
     return sys.executable, "-m", f"benchmarks.train_step.{name}"
 
 
-def _made(name: str, command: Sequence[str], file: Path, steps: int) -> Arm:
+def arm_of(name: str, command: Sequence[str], file: Path, steps: int) -> Arm:
+    """Return an arm; slow ones make fewer steps, a compiling one more before them."""
     slow = name in SLOW
     warm_up = _COMPILE_WARM_UP if name == "compile" else 0 if slow else 3
     return Arm(tuple(command), 2 if slow else steps, warm_up, file.stat().st_size / 1e6, ABOUT[name])
 
 
-def _ours(plan: Plan) -> programs.Made:
+def native_program(name: str, plan: Plan, say: Say) -> programs.Made:
+    """Return the program of a native arm.
+
+    Raises:
+        ArmError: when it cannot be lowered.
+    """
+    if name != "ours":
+        return programs.prepared(name, plan.package, plan.folder, say)
     package = Package.open(plan.package)
     method = package.manifest.tiers[0].method
     spec = package.manifest.methods[method]

@@ -44,7 +44,7 @@ def _bars(axes: Axes, result: Mapping[str, Any], names: list[str], figure: str, 
     for place, value in enumerate(values):
         text = f"{value:,.1f}" if value < 1000 and unit == "ms" else f"{value:,.0f}"
         axes.annotate(f"{text} {unit}", (value, place), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.margins(x=0.16)
+    axes.margins(x=0.2)
     axes.tick_params(axis="y", length=0)
 
 

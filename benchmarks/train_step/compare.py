@@ -61,19 +61,24 @@ def run(name: str, arm: Arm, threads: int) -> dict[str, Any]:
 
 def interleaved(
     arms: Mapping[str, Arm], repeats: int, threads: int, say: Callable[[str], None]
-) -> dict[str, list[dict[str, Any]]]:
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """Run every arm ``repeats`` times, in turns, so that a busy minute of the machine falls on all of them.
 
-    Raises:
-        ArmError: when one fails.
+    Returns:
+        What each arm printed, and why others failed: those are not tried again.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    failed: dict[str, str] = {}
     for repeat in range(repeats):
-        for name, arm in arms.items():
-            found[name].append(run(name, arm, threads))
-            middle = statistics.median(found[name][-1]["ms"])
-            say(f"run {repeat + 1} of {repeats}: {name} {middle:.1f} ms")
-    return found
+        for name in [name for name in arms if name not in failed]:
+            try:
+                found[name].append(run(name, arms[name], threads))
+            except ArmError as error:
+                failed[name] = str(error)
+                say(f"failed: {error}")
+                continue
+            say(f"run {repeat + 1} of {repeats}: {name} {statistics.median(found[name][-1]['ms']):.1f} ms")
+    return {name: runs for name, runs in found.items() if name not in failed}, failed
 
 
 def summary(arms: Mapping[str, Arm], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

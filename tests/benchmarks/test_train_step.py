@@ -49,7 +49,8 @@ def test_arms_run_in_turns() -> None:
     """Two repeats of two arms: each runs twice, and what is said follows the order."""
     said: list[str] = []
     arms = {"a": arm(saying()), "b": arm(saying(ms=[4.0, 6.0]))}
-    found = compare.interleaved(arms, 2, 1, said.append)
+    found, failed = compare.interleaved(arms, 2, 1, said.append)
+    assert not failed
     assert [line.split(": ")[1] for line in said] == ["a 1.0 ms", "b 5.0 ms"] * 2
     assert [len(runs) for runs in found.values()] == [2, 2]
 
@@ -72,6 +73,40 @@ def test_an_arm_that_fails_is_named(script: str, words: str) -> None:
     """Its last words come with it; a loss that is no number is a failure, too."""
     with pytest.raises(ArmError, match=words):
         compare.run("slow", arm(script), 1)
+
+
+def test_an_arm_that_failed_is_left_out_and_not_tried_again() -> None:
+    """The other one is measured all the same."""
+    said: list[str] = []
+    found, failed = compare.interleaved(
+        {"a": arm("raise SystemExit('no compiler')"), "b": arm(saying())}, 2, 1, said.append
+    )
+    assert (list(found), len(found["b"])) == (["b"], 2)
+    assert failed == {"a": "a ended with status 1: no compiler"}
+    assert said == ["failed: a ended with status 1: no compiler", "run 1 of 2: b 1.0 ms", "run 2 of 2: b 1.0 ms"]
+
+
+def test_a_bundle_runs_with_nothing_but_what_is_in_it(tmp_path: Path) -> None:
+    """The modules that it carries are enough, and its commands find the folder and the Python they run in."""
+    from benchmarks.train_step import bundle
+
+    payload = tmp_path / "payload"
+    bundle.copy_code(payload)
+    (payload / "lib").mkdir()
+    line = saying() + "; import sys; assert sys.argv[1].endswith('/payload/work.json'), sys.argv"
+    one = {"command": ["{python}", "-c", line, "{here}/work.json"], "steps": 1, "warm_up": 0, "file_mb": 2.0}
+    about = {"work": "little", "commit": "abc", "arms": {"ours": {**one, "about": "x"}}}
+    (payload / "arms.json").write_text(json.dumps(about))
+    target = tmp_path / "there"
+    target.mkdir()
+    run = bundle.pack(payload, target)
+    done = subprocess.run(
+        [sys.executable, "-I", run, "--repeats", "2"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["arms"]["ours"]["file_mb"] == 2.0
+    assert (told["work"], told["commit"], told["failed"]) == ("little", "abc", {})
+    assert sorted(path.name for path in target.iterdir()) == ["payload", "payload.tar.xz", "run.py"]
 
 
 def test_outputs_named_like_inputs_are_fed_back() -> None:

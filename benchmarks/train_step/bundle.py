@@ -1,0 +1,134 @@
+"""Pack the benchmark for a machine without network and without this project: ``--bundle DIR``.
+
+Two files come out. ``payload.tar.xz`` has the programs, the native runner with its libraries, the encoder's
+config.json (the PyTorch arms take random weights: time does not depend on them) and the few modules that are needed;
+``run.py`` unpacks it beside itself once and runs the arms. The floor repeats the package's weights byte for byte, which
+a dictionary as large as the whole finds.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from benchmarks import record
+from benchmarks.train_step import arms, native, programs, torch_step
+from benchmarks.train_step.arms import Plan, Say
+from benchmarks.train_step.compare import Arm
+from edge_runtime.native import build
+from edge_runtime.wire.manifest import Package
+from export import backbone as backbones
+
+ARMS: Final = ("ours", "eager", "compile", "floor")
+ROOT: Final = Path(__file__).parents[2]
+CODE: Final = (
+    "benchmarks/__init__.py",
+    "benchmarks/eager.py",
+    "benchmarks/record.py",
+    *(f"benchmarks/train_step/{name}.py" for name in ("__init__", "bundled", "compare", "timing", "torch_step")),
+    "edge_runtime/__init__.py",
+    "edge_runtime/memory.py",
+)
+LIBRARIES: Final = ("", "_threadpool", "_kernels_optimized", "_backend_xnnpack")
+_DICTIONARY: Final = 1 << 26
+RUN: Final = '''"""Unpack payload.tar.xz beside this file, once, and run the arms: python run.py --help"""
+import sys
+import tarfile
+from pathlib import Path
+
+here = Path(__file__).resolve().parent
+if not (here / "payload" / "arms.json").is_file():
+    with tarfile.open(here / "payload.tar.xz") as archive:
+        archive.extractall(here / "payload", filter="data")
+sys.path.insert(0, str(here / "payload"))
+from benchmarks.train_step.bundled import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(here / "payload"))
+'''
+
+
+def write(folder: Path, plan: Plan, say: Say) -> Path:
+    """Make the bundle in ``folder``; return the path of its run.py.
+
+    Raises:
+        ArmError, NativeBuildError: when a part of it cannot be made.
+    """
+    arms.prepare(Plan(("ours", "floor"), plan.folder, plan.steps), say)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
+        payload = Path(scratch)
+        copy_code(payload)
+        _libraries(payload / "lib", say)
+        made = {name: _arm(name, plan, payload, say) for name in ARMS}
+        about = {
+            "work": arms.WORK,
+            "commit": record.commit(),
+            "arms": {name: asdict(arm) for name, arm in made.items()},
+        }
+        (payload / "arms.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        say("packing ...")
+        return pack(payload, folder)
+
+
+def copy_code(payload: Path) -> None:
+    """Copy the modules that run there."""
+    for name in CODE:
+        target = payload / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+
+
+def _libraries(folder: Path, say: Say) -> None:
+    folder.mkdir()
+    runner, sdk = build.ensure_runner(say=say), build.find_sdk()
+    files = [runner, runner.with_name(build.LIBRARY)]
+    files += [sdk.folder / "lib" / f"libexecutorch{part}.so" for part in LIBRARIES]
+    strip = shutil.which("strip")
+    for file in files:
+        copy = Path(shutil.copy(file, folder))
+        if strip:
+            subprocess.run([strip, "--strip-unneeded", str(copy)], check=True)
+
+
+def _arm(name: str, plan: Plan, payload: Path, say: Say) -> Arm:
+    if name in torch_step.ARMS:
+        encoder = backbones.find(None).folder
+        (payload / "model").mkdir(exist_ok=True)
+        shutil.copy(encoder / "config.json", payload / "model")
+        sizes = programs.sizes_of(Package.open(plan.package).manifest)
+        torch_step.write_work(payload / "work.json", Path("model"), sizes)
+        words = ("{python}", "-m", "benchmarks.train_step.torch_step", "--arm", name, "--work", "{here}/work.json")
+        return arms.arm_of(name, words, encoder / "model.safetensors", plan.steps)
+    made = arms.native_program(name, plan, say)
+    shutil.copy(made.program, payload / f"{name}.pte")
+    shutil.copy(made.inputs, payload / f"{name}.inputs")
+    here = Path("{here}")
+    command = native.command(
+        here / "lib" / build.RUNNER, here / f"{name}.pte", made.method, here / f"{name}.inputs", made.feeds
+    )
+    return arms.arm_of(name, command, made.program, plan.steps)
+
+
+def pack(payload: Path, folder: Path) -> Path:
+    """Write both files of a bundle, and return the path of run.py.
+
+    Large files come first in the archive, so that equal weights are within the dictionary's reach.
+    """
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 4, "dict_size": _DICTIONARY}]
+    files = sorted((path for path in payload.rglob("*") if path.is_file()), key=lambda path: -path.stat().st_size)
+    with (
+        lzma.open(folder / "payload.tar.xz", "wb", filters=filters) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as archive,
+    ):
+        for path in files:
+            archive.add(path, path.relative_to(payload).as_posix())
+    (folder / "run.py").write_text(RUN, encoding="utf-8")
+    return folder / "run.py"
