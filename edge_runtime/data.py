@@ -12,7 +12,7 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -88,7 +88,7 @@ class FileSource:
         """
         try:
             with self.path.open("rb") as file:
-                if _stamp(file) != self.stamp:
+                if stamp_of(file) != self.stamp:
                     raise DataError(f"{self.path} was changed while it was in use; start again")
                 return [self._text(file, int(self.places[row])) for row in rows]
         except OSError as error:
@@ -113,41 +113,57 @@ def open_source(path: Path, labels: Sequence[str]) -> FileSource:
     Raises:
         DataError: saying what is wrong, in which line, and what was expected.
     """
-    scan = _Scan(path, {label: row for row, label in enumerate(labels)})
+    found = _Labelled(path, {label: row for row, label in enumerate(labels)})
+    scan = Scan(path, found.take)
     try:
         with path.open("rb") as file:
-            stamp = _stamp(file)
-            header = scan.json_lines(file) if path.suffix.lower() in _JSON_SUFFIXES else scan.csv_rows(file)
+            stamp = stamp_of(file)
+            header = scan.rows(file)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    scan.check_labels(labels)
-    if not scan.rows:
-        raise DataError(f"{path} has no examples{scan.blank()}; expected rows with {' and '.join(COLUMNS)}")
+    found.check_labels(labels)
+    if not found.rows:
+        raise DataError(f"{path} has no examples{found.blank()}; expected rows with {' and '.join(COLUMNS)}")
     scan.hash.update(json.dumps(list(labels)).encode())
-    places, rows = np.frombuffer(scan.places, np.int64), np.frombuffer(scan.rows, np.int32)
-    return FileSource(path, header, places, rows, scan.skipped, scan.hash.digest(), stamp)
+    places, rows = np.frombuffer(found.places, np.int64), np.frombuffer(found.rows, np.int32)
+    return FileSource(path, header, places, rows, found.skipped, scan.hash.digest(), stamp)
 
 
-def _stamp(file: BinaryIO) -> tuple[int, int]:
+def is_json(path: Path) -> bool:
+    """Return whether a file's name says that it has one JSON object on each line."""
+    return path.suffix.lower() in _JSON_SUFFIXES
+
+
+def stamp_of(file: BinaryIO) -> tuple[int, int]:
+    """Return the size in bytes and the modification time in ns of an open file."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
 
 
 @dataclass
-class _Scan:
-    """One pass over a file, line by line."""
+class Scan:
+    """One pass over a file, line by line.
+
+    Args:
+        path: the file, for messages.
+        take: gets the byte at which each row starts, and the row's ``columns``.
+        columns: that every row must have.
+        hash: over the file's bytes.
+    """
 
     path: Path
-    known: dict[str, int]
-    places: array[int] = field(default_factory=lambda: array("q"))
-    rows: array[int] = field(default_factory=lambda: array("i"))
-    unknown: Counter[str] = field(default_factory=Counter)
-    skipped: int = 0
+    take: Callable[..., None]
+    columns: tuple[str, ...] = COLUMNS
     offset: int = 0
     line: int = 0
     hash: Any = field(default_factory=hashlib.sha256)
 
+    def rows(self, file: BinaryIO) -> tuple[str, ...]:
+        """Take every row of a CSV or of JSON lines; return the CSV's header, nothing for JSON lines."""
+        return self.json_lines(file) if is_json(self.path) else self.csv_rows(file)
+
     def fail(self, detail: str) -> DataError:
+        """Return the error that says in which line what is wrong."""
         return DataError(f"{self.path} line {self.line}: {detail}")
 
     def lines(self, file: BinaryIO) -> Iterator[str]:
@@ -164,19 +180,20 @@ class _Scan:
                 raise self.fail(f"byte {error.start + 1} is not UTF-8; save the file as UTF-8") from error
 
     def csv_rows(self, file: BinaryIO) -> tuple[str, ...]:
+        """Take every row of a CSV; return its header."""
         csv.field_size_limit(_FIELD_LIMIT)
         reader = csv.reader(self.lines(file), strict=True)
         header = tuple(name.strip() for name in self._next(reader) or ())
-        if not set(COLUMNS) <= set(header):
+        if not set(self.columns) <= set(header):
             came = ", ".join(name[:40] for name in header[:10]) or "nothing"
-            raise DataError(f"{self.path} has the columns {came}; expected {' and '.join(COLUMNS)}")
-        text, label = (header.index(name) for name in COLUMNS)
+            raise DataError(f"{self.path} has the columns {came}; expected {' and '.join(self.columns)}")
+        wanted = [header.index(name) for name in self.columns]
         place = self.offset
         while (row := self._next(reader)) is not None:
             if row and len(row) != len(header):
                 raise self.fail(f"{len(row)} fields, the header has {len(header)}; quote texts that contain commas")
             if row:
-                self.take(place, row[text], row[label])
+                self.take(place, *(row[column] for column in wanted))
             place = self.offset
         return header
 
@@ -187,11 +204,12 @@ class _Scan:
             raise self.fail(f"not CSV ({error})") from error
 
     def json_lines(self, file: BinaryIO) -> tuple[str, ...]:
+        """Take the object of every line."""
         place = 0
         for line in self.lines(file):
             if line.strip():
                 found = self._object(line)
-                self.take(place, found["text"], found["label"])
+                self.take(place, *(found[name] for name in self.columns))
             place = self.offset
         return ()
 
@@ -200,10 +218,22 @@ class _Scan:
             found = json.loads(line)
         except ValueError as error:
             raise self.fail("not JSON; expected one object on each line") from error
-        if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in COLUMNS):
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in self.columns):
             came = ", ".join(sorted(found)[:10]) if isinstance(found, dict) else type(found).__name__
-            raise self.fail(f"came {came[:200]}; expected an object with the strings {' and '.join(COLUMNS)}")
+            raise self.fail(f"came {came[:200]}; expected an object with the strings {' and '.join(self.columns)}")
         return found
+
+
+@dataclass
+class _Labelled:
+    """What a scan finds of labelled texts."""
+
+    path: Path
+    known: dict[str, int]
+    places: array[int] = field(default_factory=lambda: array("q"))
+    rows: array[int] = field(default_factory=lambda: array("i"))
+    unknown: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
 
     def take(self, place: int, text: str, label: str) -> None:
         if not text.strip():

@@ -10,9 +10,11 @@ from typing import Self
 
 from edge_runtime.data import FileSource, open_source
 from edge_runtime.program import Program
+from edge_runtime.stream import WindowSource, open_windows
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.manifest import Manifest, Package
+from edge_runtime.wire.manifest import Manifest, Package, Tier
+from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,12 @@ class Parts:
         program = Program.open(package.path("program.pte"), manifest.methods, threads=count)
         return cls(package, program, tokenizer)
 
-    def source(self, path: Path) -> FileSource:
-        """Index a file of examples with the package's labels."""
-        return open_source(path, self.manifest.architecture.labels)
+    def source(self, path: Path, tier: Tier) -> FileSource | WindowSource:
+        """Index a file of examples: texts with the package's labels, or windows of own text as long as the tier's."""
+        architecture = self.manifest.architecture
+        if architecture.task == CAUSAL_LM:
+            return open_windows(path, self.tokenizer, architecture.end_token, tier.seq_len)
+        return open_source(path, architecture.labels)
 
     def initial_bank(self) -> Bank:
         """Return version 0."""

@@ -41,10 +41,15 @@ class ExpelledError(EdgeError):
 
 @dataclass(frozen=True)
 class Identity:
-    """What this device tells about itself. Args: package_digest: of its package; sums: class statistics of its data."""
+    """What this device tells about itself.
+
+    Args:
+        package_digest: of its package.
+        sums: class statistics of its data; None where there are no classes.
+    """
 
     package_digest: bytes
-    sums: ClassSums
+    sums: ClassSums | None
 
 
 class Device:
@@ -79,7 +84,8 @@ class Device:
         self._inbox, self._report, self._clock, self._chance = inbox, report, clock, chance
         self._federation = bench.tools.manifest.architecture.digest()
         self._package_digest = identity.package_digest
-        self._statistics = identity.sums.message(config.device, self._federation)
+        sums = identity.sums
+        self._statistics = sums.message(config.device, self._federation) if sums is not None else b""
         shape = bench.tools.manifest.architecture.bank_shape
         self._fetcher = Fetcher(bench.versions, link, config.device, shape)
         self._timers = Timers(("hello", "resend", "want", "statistics"), clock, chance)
@@ -356,7 +362,7 @@ class Device:
             bytes_down_per_round=int(budget.bytes_down),
             seconds_per_round=budget.round_seconds,
             codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
-            statistics_digest=sha256(self._statistics),
+            statistics_digest=sha256(self._statistics) if self._statistics else b"",
         )
         body = messages.encode(hello)
         self._hello_digest = sha256(body)

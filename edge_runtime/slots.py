@@ -94,10 +94,15 @@ def _row(chosen: list[int], experts: int, held: int) -> list[int]:
 
 
 def inputs(bank: Bank, slots: Slots) -> dict[str, Array]:
-    """Return the bank's tensors as a training method takes them: trained, frozen, shared, head, mean; copies."""
+    """Return the bank's tensors as a training method takes them: trained, frozen, shared, head, mean; copies.
+
+    Frozen, shared, head and mean only where the program has them.
+    """
     held = bank.experts[np.arange(len(slots.held))[:, None], slots.held]  # [L, H, P]
     cut = slots.tier.trained_slots
-    tensors = {"trained": np.ascontiguousarray(held[:, :cut]), "head": bank.head.copy(), "mean": bank.mean.copy()}
+    tensors = {"trained": np.ascontiguousarray(held[:, :cut])}
+    if bank.shape.labels:
+        tensors |= {"head": bank.head.copy(), "mean": bank.mean.copy()}
     if held.shape[1] > cut:
         tensors["frozen"] = np.ascontiguousarray(held[:, cut:])
     if bank.shared.size:
@@ -130,15 +135,18 @@ def blocks(
 
 
 def predict_inputs(bank: Bank, architecture: Architecture, held: int) -> dict[str, Array]:
-    """Return a bank as the inference method takes it: experts [L, H, P], gate_scale [L, H], shared, head, mean."""
+    """Return a bank as the inference method takes it: experts [L, H, P], gate_scale [L, H], shared, head, mean.
+
+    The last three only where the program has them.
+    """
     experts = bank.experts[:, :held]
     scale = 1.0 if architecture.gate == "topk" else bank.shape.experts / held
     tensors = {
         "experts": np.ascontiguousarray(experts),
         "gate_scale": np.full(experts.shape[:2], scale, np.float32),
-        "head": bank.head,
-        "mean": bank.mean,
     }
+    if bank.shape.labels:
+        tensors |= {"head": bank.head, "mean": bank.mean}
     if bank.shared.size:
         tensors["shared"] = bank.shared
     return tensors

@@ -46,6 +46,19 @@ class Tokenizer:
         found = (self._tokenizer.token_to_id(token) for token in _PAD_TOKENS)
         return next((token for token in found if token is not None), 0)
 
+    def tokens(self, text: str) -> list[int]:
+        """Return all ids of a text, with the special tokens that the tokenizer adds, uncut."""
+        if self._length:
+            self._tokenizer.no_truncation()
+            self._length = 0
+        found: list[int] = self._tokenizer.encode(text).ids
+        return found
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, without special tokens."""
+        found: str = self._tokenizer.decode(list(ids))
+        return found
+
     def encode(self, texts: Sequence[str], length: int) -> tuple[npt.NDArray[np.int64], Array]:
         """Return ids int64 [B, S] and mask float32 [B, S] (1 token, 0 padding) for S = ``length``.
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime import slots as placement
-from edge_runtime.data import BatchOrder, ExampleSource
+from edge_runtime.batches import Source, batch_of, label_counts
+from edge_runtime.data import BatchOrder
 from edge_runtime.errors import DamagedError
 from edge_runtime.heterogeneity import balance_target, balance_weight, divergence
 from edge_runtime.tokenizer import Tokenizer
@@ -81,7 +82,7 @@ class Tools:
     program: Executor
     manifest: Manifest
     tokenizer: Tokenizer
-    source: ExampleSource
+    source: Source
     tier: Tier
     clock: Callable[[], float] = time.perf_counter
 
@@ -222,7 +223,7 @@ class Trainer:
         return Outcome(
             placement.blocks(self._task.train, shape, self.slots, self._values),
             len(rows),
-            np.bincount(self._source.labels[rows], minlength=shape.labels).astype(np.float32),
+            label_counts(self._source, rows, shape.labels),
             tuple(self.losses),
             float(np.median(self._times)),
             self._routed.astype(np.float32),
@@ -237,10 +238,7 @@ class Trainer:
 
     def _batch(self) -> dict[str, npt.NDArray[Any]]:
         rows = self._order.rows(self.steps)
-        ids, mask = self._tokenizer.encode(self._source.texts(rows), self.tier.seq_len)
-        labels = np.zeros((len(rows), self._bank.shape.labels), np.float32)
-        labels[np.arange(len(rows)), self._source.labels[rows]] = 1.0
-        return {"ids": ids, "mask": mask, "labels": labels}
+        return batch_of(self._source, rows, self._tokenizer, self._bank.shape.labels, self.tier.seq_len)
 
     def _learning_rates(self) -> tuple[float, float, float]:
         """Rates of experts, shared experts, head; 0 keeps what the task does not train bit for bit."""

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
 from export.errors import UnsupportedModelError
-from export.families import CAUSAL_LM, CLASSIFICATION, Family, family_of, sizes_of
+from export.families import Family, family_of, sizes_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

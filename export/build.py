@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from export import cache
 from export.config import ExportConfig, read_labels
 from export.errors import ConfigError
-from export.families import CLASSIFICATION, FAMILIES, TASKS
+from export.families import FAMILIES, TASKS
 from export.pipeline import Built, build_package
 from export.profiles import known, load_profile
 from export.report import as_json, print_table

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from export.errors import ConfigError
-from export.families import CLASSIFICATION
 
 DEFAULT_LABELS: Final = Path(__file__).parent / "labels" / "assistant.txt"
 LABEL_COLUMN: Final = "label"

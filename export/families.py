@@ -13,10 +13,9 @@ from typing import Any, Final
 
 from optimum.utils import NormalizedConfigManager
 
+from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
 from export.errors import UnsupportedModelError
 
-CLASSIFICATION: Final = "classification"
-CAUSAL_LM: Final = "causal-lm"
 TASKS: Final = (CLASSIFICATION, CAUSAL_LM)
 
 

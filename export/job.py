@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge_runtime.wire.manifest import Cost
+from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from export import backbone as backbones
 from export.backbone import BackboneInfo
 from export.choice import Wish, choose
 from export.config import ExportConfig, adapted_layers
 from export.errors import ConfigError
-from export.families import CAUSAL_LM, check_task
+from export.families import check_task
 from export.planning import Sizes, TierShape
 from export.profiles import DeviceProfile, load_profile
 from export.shapes import MethodShape, ModelShape

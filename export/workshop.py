@@ -13,11 +13,11 @@ from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
 from export import backbone as backbones
 from export.backbone import BackboneInfo
 from export.compile import ProgramRequest, compile_program
 from export.errors import ProofError
-from export.families import CAUSAL_LM, CLASSIFICATION
 from export.measure import Run, run_methods
 from export.onnx_inference import probabilities, write_onnx
 from export.proof import judge, proof_inputs

@@ -22,6 +22,7 @@ from edge_runtime.wire.errors import BankError
 Subcommands = Any  # argparse's own type for them is private
 BANK_FILE = "bank.safetensors"
 VERSION_FILE = "version.json"
+DATA_HELP = "CSV text,label or JSON lines; of a package that continues texts: CSV text, JSON lines, or plain lines"
 
 
 def add_command(commands: Subcommands, name: str, summary: str, text: str, examples: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""``edge_runtime predict``: labels and probabilities for texts."""
+"""``edge_runtime predict``: labels and probabilities for texts, or their continuation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,36 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.commands.common import Subcommands, add_bank, add_command, add_threads, load_bank, positive, say
+from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.commands.common import (
+    Subcommands,
+    add_bank,
+    add_command,
+    add_threads,
+    amount,
+    load_bank,
+    positive,
+    say,
+)
+from edge_runtime.continuation import Taste, Writer
 from edge_runtime.errors import ConfigError, DataError
 from edge_runtime.local import accuracy
 from edge_runtime.parts import Parts
+from edge_runtime.perplexity import knowledge
 from edge_runtime.report import bar
 from edge_runtime.statistics import Predictor
+from edge_runtime.stream import WindowSource
+from edge_runtime.trainer import Tools
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.tensors import Array
 
 EXAMPLES = """\
   edge_runtime predict --package packages/pixel8 --bank my-bank "wake me at seven"
   cat texts.txt | edge_runtime predict --package packages/pixel8 --state state --top 3 --json
   edge_runtime predict --package packages/pixel8 --bank v12 --data held-out.csv
+  edge_runtime predict --package packages/writer --bank my-words "See you" --max-new-tokens 20
+  edge_runtime predict --package packages/writer --bank my-words "See you" --suggest 3
 """
 
 
@@ -30,14 +48,21 @@ def add(commands: Subcommands) -> None:
     parser = add_command(
         commands,
         "predict",
-        "label texts",
-        "Labels the text given, or every line of standard input, or scores a file of examples.",
+        "label texts, or continue them",
+        "Labels or continues (as the package does) the text given, or every line of standard input, or scores a file.",
         EXAMPLES,
     )
     parser.add_argument("text", nargs="*", help="one text (words are joined); without it, lines of standard input")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="examples to score: prints the accuracy")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="examples to score: prints accuracy or perplexity")
     parser.add_argument("--top", type=positive, default=1, metavar="N", help="likeliest labels to show (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    writing = parser.add_argument_group("texts that are continued")
+    writing.add_argument("--max-new-tokens", type=positive, default=32, metavar="N", help="at most (%(default)s)")
+    writing.add_argument(
+        "--temperature", type=amount, default=0.0, metavar="T", help="0: the likeliest token; more: drawn (%(default)s)"
+    )
+    writing.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (%(default)s)")
+    writing.add_argument("--suggest", type=positive, metavar="N", help="show the N likeliest next tokens instead")
     add_bank(parser)
     add_threads(parser)
     parser.set_defaults(main=main)
@@ -51,6 +76,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError('no text: give one ("wake me at seven"), pipe lines into standard input, or use --data FILE')
     with Parts.open(arguments.package, arguments.threads) as parts:
         bank, name = load_bank(parts, arguments.bank, arguments.state)
+        if parts.manifest.architecture.task == CAUSAL_LM:
+            return _continue(parts, bank, arguments, name)
         predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
         if arguments.data:
             return _score(parts, predictor, arguments, name)
@@ -60,8 +87,47 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _continue(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
+    if arguments.data:
+        return _score_text(parts, bank, arguments, name)
+    writer = Writer(parts.program, parts.manifest, parts.tokenizer, bank)
+    taste = Taste(arguments.temperature, arguments.seed)
+    for text in _texts(arguments.text):
+        if arguments.suggest:
+            say(_suggestions(writer.suggest(text, arguments.suggest), as_object=arguments.json))
+        elif arguments.json:
+            say(json.dumps({"continuation": "".join(writer.pieces(text, arguments.max_new_tokens, taste))}))
+        else:
+            sys.stdout.write(text)
+            for piece in writer.pieces(text, arguments.max_new_tokens, taste):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            say("")
+    return 0
+
+
+def _suggestions(found: list[tuple[str, float]], *, as_object: bool) -> str:
+    if as_object:
+        return json.dumps({"next": [{"text": text, "probability": round(share, 6)} for text, share in found]})
+    return "\t".join(f"{text}\t{share:.4f}" for text, share in found)
+
+
+def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
+    tier = choose_tier(parts.manifest, Budget())
+    source = parts.source(arguments.data, tier)
+    assert isinstance(source, WindowSource)  # noqa: S101 - what a package that continues texts reads
+    tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+    with bar("scoring", len(source), show=not arguments.json) as advance:
+        known = knowledge(tools, bank, source, advance)
+    found = {"perplexity": known.perplexity, "loss": known.loss, "tokens": known.targets, "bank": name}
+    said = f"perplexity {known.perplexity:.2f} on {known.targets} tokens with {name}"
+    say(json.dumps(found) if arguments.json else said)
+    return 0
+
+
 def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, name: str) -> int:
-    source = parts.source(arguments.data)
+    source = parts.source(arguments.data, choose_tier(parts.manifest, Budget()))
+    assert not isinstance(source, WindowSource)  # noqa: S101 - what a classifier reads
     with bar("scoring", len(source), show=not arguments.json) as advance:
         share = accuracy(predictor, source, advance)
     found = {"accuracy": share, "examples": len(source), "bank": name}

@@ -6,10 +6,18 @@ import argparse
 import queue
 from pathlib import Path
 
+from edge_runtime.batches import Source
 from edge_runtime.budget import Budget, choose_tier
-from edge_runtime.commands.common import Subcommands, add_command, add_threads, amount, positive, until_signal
+from edge_runtime.commands.common import (
+    DATA_HELP,
+    Subcommands,
+    add_command,
+    add_threads,
+    amount,
+    positive,
+    until_signal,
+)
 from edge_runtime.config import CODECS, RunConfig, credentials, default_device, default_state
-from edge_runtime.data import FileSource
 from edge_runtime.errors import StoreError
 from edge_runtime.link import LinkEvent, parse_url
 from edge_runtime.mqtt import MqttLink
@@ -19,6 +27,7 @@ from edge_runtime.report import Report, bar
 from edge_runtime.runtime import Device, Identity
 from edge_runtime.statistics import ClassSums, class_sums, recalled, remember
 from edge_runtime.store import Record, Store
+from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
 from edge_runtime.versions import Versions
 from edge_runtime.wire import messages
@@ -46,7 +55,7 @@ def add(commands: Subcommands) -> None:
         EXAMPLES,
     )
     run.add_argument("--broker", required=True, metavar="URL", help="mqtt://HOST:PORT or mqtts://HOST:PORT")
-    run.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV text,label or JSON lines")
+    run.add_argument("--data", type=Path, required=True, metavar="FILE", help=DATA_HELP)
     run.add_argument("--device-id", default=default_device(), metavar="ID", help="name in the federation (%(default)s)")
     run.add_argument("--federation", default="default", metavar="NAME", help="topic prefix (%(default)s)")
     run.add_argument("--state", type=Path, metavar="DIR", help="where progress is kept (default: below ~/.local/state)")
@@ -87,7 +96,8 @@ def main(arguments: argparse.Namespace) -> int:
         Parts.open(arguments.package, arguments.threads) as parts,
     ):
         config = _complete(config, parts, arguments)
-        source = parts.source(arguments.data)
+        tier = choose_tier(parts.manifest, config.budget)
+        source = parts.source(arguments.data, tier)
         enrol(store, parts, config)
         if source.skipped:
             report.emit("skipped", f"{source.skipped} rows without a text were left out", rows=source.skipped)
@@ -95,7 +105,6 @@ def main(arguments: argparse.Namespace) -> int:
         will = messages.encode(pb.Bye(device=config.device))
         link = MqttLink(broker, config.federation, config.device, will, inbox.put)
         report.traffic = link.traffic
-        tier = choose_tier(parts.manifest, config.budget)
         report.emit(
             "started",
             f"{len(source)} examples, {tier.trained_slots} of {tier.held_slots} slots trained, broker {broker}",
@@ -153,7 +162,10 @@ def enrol(store: Store, parts: Parts, config: RunConfig) -> None:
         store.write("enrolment", Record({**mine, "package": package}))
 
 
-def _statistics(store: Store, parts: Parts, source: FileSource, report: Report) -> ClassSums:
+def _statistics(store: Store, parts: Parts, source: Source, report: Report) -> ClassSums | None:
+    """Return the class sums, computed or remembered; None for windows, which have no classes."""
+    if isinstance(source, WindowSource):
+        return None
     found = recalled(store, source, parts.package.digest)
     if found is None:
         with bar("features", len(source)) as advance:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.batches import Source
 from edge_runtime.budget import Budget, choose_tier
 from edge_runtime.commands.common import (
     BANK_FILE,
+    DATA_HELP,
     Subcommands,
     add_bank,
     add_command,
@@ -24,21 +26,24 @@ from edge_runtime.commands.common import (
     say,
     until_signal,
 )
-from edge_runtime.data import FileSource
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.local import Recipe, Trained, accuracy, train
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.parts import Parts
+from edge_runtime.perplexity import knowledge
 from edge_runtime.report import bar
 from edge_runtime.statistics import Predictor, class_mean_head, class_sums
+from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Tier
+from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
 EXAMPLES = """\
   edge_runtime train --package packages/pixel8 --data my.csv --steps 100 --out my-bank
   edge_runtime train --package packages/pixel8 --data my.csv --test held-out.csv --epochs 3 --head class-means \\
       --rotate-every 10 --out my-bank --json
+  edge_runtime train --package packages/writer --data my-notes.txt --test more-notes.txt --epochs 2 --out my-words
 """
 
 
@@ -52,8 +57,10 @@ def add(commands: Subcommands) -> None:
         "Ctrl-C stops after the step at hand and writes what was reached.",
         EXAMPLES,
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV text,label or JSON lines")
-    parser.add_argument("--test", type=Path, metavar="FILE", help="held-out examples; accuracy before and after")
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=DATA_HELP)
+    parser.add_argument(
+        "--test", type=Path, metavar="FILE", help="held-out examples; accuracy (causal-lm: perplexity) before and after"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the bank there (for predict --bank)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=positive, metavar="N", help="optimizer steps (default: 1 epoch)")
@@ -89,19 +96,19 @@ def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate, write."""
     with Parts.open(arguments.package, arguments.threads) as parts, until_signal() as stopped:
         tier = choose_tier(parts.manifest, Budget())
-        source = parts.source(arguments.data)
-        test = parts.source(arguments.test) if arguments.test else None
+        source = parts.source(arguments.data, tier)
+        test = parts.source(arguments.test, tier) if arguments.test else None
         recipe = _recipe(arguments, parts, tier, len(source))
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
         bank, _ = load_bank(parts, arguments.bank, arguments.state)
         if arguments.head == "class-means":
             bank = _with_class_means(parts, bank, source)
-        before = _accuracy(parts, bank, test)
+        before = _score(tools, bank, test)
         with bar("training", recipe.steps, show=not arguments.json) as advance:
             trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped)
         if arguments.out:
             write_bank(trained.bank, arguments.out)
-        found = _figures(trained, before, _accuracy(parts, trained.bank, test), len(source))
+        found = _figures(trained, len(source)) | _compared(tools, before, _score(tools, trained.bank, test))
     say(json.dumps(found) if arguments.json else _sentence(found, arguments.out))
     return 0
 
@@ -130,22 +137,31 @@ def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier, examples: i
     )
 
 
-def _with_class_means(parts: Parts, bank: Bank, source: FileSource) -> Bank:
+def _with_class_means(parts: Parts, bank: Bank, source: Source) -> Bank:
+    if isinstance(source, WindowSource):
+        raise ConfigError("--head class-means: this package continues texts, it has no head to start; leave it out")
     with bar("features", len(source)) as advance:
         sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
     head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
     return replace(bank, head=head, mean=mean)
 
 
-def _accuracy(parts: Parts, bank: Bank, test: FileSource | None) -> float | None:
+def _score(tools: Tools, bank: Bank, test: Source | None) -> float | None:
+    """Return the accuracy, or the perplexity of a language model, on held-out examples."""
     if test is None:
         return None
-    predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
     with bar("testing", len(test)) as advance:
-        return accuracy(predictor, test, advance)
+        if isinstance(test, WindowSource):
+            return knowledge(tools, bank, test, advance).perplexity
+        return accuracy(Predictor(tools.program, tools.manifest, tools.tokenizer, bank), test, advance)
 
 
-def _figures(trained: Trained, before: float | None, after: float | None, examples: int) -> dict[str, Any]:
+def _compared(tools: Tools, before: float | None, after: float | None) -> dict[str, float | None]:
+    name = "perplexity" if tools.manifest.architecture.task == CAUSAL_LM else "accuracy"
+    return {f"{name}_before": before, name: after}
+
+
+def _figures(trained: Trained, examples: int) -> dict[str, Any]:
     fifth = max(1, len(trained.losses) // 5)
     return {
         "steps": len(trained.losses),
@@ -153,8 +169,6 @@ def _figures(trained: Trained, before: float | None, after: float | None, exampl
         "loss_first": round(float(np.mean(trained.losses[:fifth])), 4) if trained.losses else None,
         "loss_last": round(float(np.mean(trained.losses[-fifth:])), 4) if trained.losses else None,
         "step_ms": round(trained.step_ms, 2),
-        "accuracy_before": before,
-        "accuracy": after,
         "peak_rss_mib": round(peak_rss_mib(), 1),
         "bank_digest": trained.bank.digest().hex(),
     }
@@ -164,7 +178,9 @@ def _sentence(found: dict[str, Any], out: Path | None) -> str:
     text = f"{found['steps']} steps on {found['examples']} examples, {found['step_ms']:.0f} ms a step"
     if found["steps"]:
         text += f", loss {found['loss_first']:.3f} -> {found['loss_last']:.3f}"
-    if found["accuracy"] is not None:
+    if found.get("perplexity") is not None:
+        text += f", perplexity {found['perplexity_before']:.1f} -> {found['perplexity']:.1f}"
+    if found.get("accuracy") is not None:
         text += f", accuracy {found['accuracy_before']:.1%} -> {found['accuracy']:.1%}"
     return text + (f"; bank in {out}" if out else "; not kept (no --out)")
 

@@ -20,7 +20,9 @@ TENSOR_LIMIT: Final = 2**31 - 1
 """Bytes of one input or output."""
 SCALE_RANGE: Final = (0.001, 1e7)
 """Of logit_scale: in this range every language writes the same shortest decimal, without an exponent."""
-FEATURES: Final = {"classification": "mean_pool_l2", "causal-lm": "none"}
+CLASSIFICATION: Final = "classification"
+CAUSAL_LM: Final = "causal-lm"
+FEATURES: Final = {CLASSIFICATION: "mean_pool_l2", CAUSAL_LM: "none"}
 """How a text becomes one vector, by task."""
 NEEDED_FILES: Final = ("program.pte", "tokenizer.json", "bank.safetensors")
 RECOMPUTE: Final = ("none", "light", "layers")
@@ -58,7 +60,7 @@ def check(manifest: Manifest, source: str) -> None:
 
 def _check_architecture(arch: Architecture, need: _Need) -> None:
     need(arch.task in FEATURES, f"task {shown(arch.task)}, expected {' or '.join(FEATURES)}")
-    if arch.task == "classification":
+    if arch.task == CLASSIFICATION:
         need(len(set(arch.labels)) == len(arch.labels) > 0, "labels must be distinct and at least one")
         need(arch.end_token == -1, f"end_token {arch.end_token}: a classifier has none, expected -1")
     else:

@@ -1,0 +1,48 @@
+"""Examples to what a training method takes: labelled texts for a classifier, windows for a language model.
+
+Axes: B rows, S sequence length, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.data import ExampleSource
+from edge_runtime.stream import WindowSource
+from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.windows import arrays
+
+Source = ExampleSource | WindowSource
+
+
+def batch_of(
+    source: Source, rows: Sequence[int], tokenizer: Tokenizer, labels: int, length: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Return a batch by name: ids and mask [B, S], and labels [B, C], or targets and weights [B, S].
+
+    Args:
+        source: of the examples.
+        rows: B of them.
+        tokenizer: of the package.
+        labels: C; not used for windows.
+        length: S; longer texts and windows are cut.
+    """
+    if isinstance(source, WindowSource):
+        names = ("ids", "mask", "targets", "weights")
+        return dict(zip(names, arrays(source.windows(rows), length), strict=True))
+    ids, mask = tokenizer.encode(source.texts(rows), length)
+    wanted = np.zeros((len(rows), labels), np.float32)
+    wanted[np.arange(len(rows)), source.labels[rows]] = 1.0
+    return {"ids": ids, "mask": mask, "labels": wanted}
+
+
+def label_counts(source: Source, rows: npt.NDArray[np.int64], labels: int) -> Array:
+    """Return the examples of each label, float32 [C]; [0] for windows."""
+    if isinstance(source, WindowSource):
+        return np.zeros(0, np.float32)
+    return np.bincount(source.labels[rows], minlength=labels).astype(np.float32)

@@ -1,0 +1,110 @@
+"""Continue a text: the next token from the program, the choice of one, and the text that tokens become.
+
+Axes: S sequence length of an inference method, V vocabulary. Each token is one call over the last S tokens at most: the
+program keeps nothing between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.errors import DataError
+from edge_runtime.slots import predict_inputs
+from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.trainer import Executor
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Manifest
+from edge_runtime.wire.tensors import Array
+
+_UNFINISHED: Final = "\ufffd"
+"""What a decoder writes for bytes that are no character yet."""
+
+
+@dataclass(frozen=True)
+class Taste:
+    """How tokens are chosen.
+
+    Args:
+        temperature: 0 takes the likeliest; else one is drawn with probabilities to the power of 1 / temperature.
+        seed: of the draws.
+    """
+
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Writer:
+    """Next tokens with one bank.
+
+    Args:
+        program: of the package.
+        manifest: of the package.
+        tokenizer: of the package.
+        bank: whose experts run; the first H of them where the program holds fewer than M.
+    """
+
+    def __init__(self, program: Executor, manifest: Manifest, tokenizer: Tokenizer, bank: Bank) -> None:
+        self._program, self._tokenizer = program, tokenizer
+        self._end = manifest.architecture.end_token
+        self._methods: dict[int, tuple[str, dict[str, npt.NDArray[Any]]]] = {}
+        for name in manifest.predict_methods:
+            shapes = {tensor.name: tensor.shape for tensor in manifest.methods[name].inputs}
+            given = dict(predict_inputs(bank, manifest.architecture, shapes["experts"][1]))
+            self._methods[shapes["ids"][1]] = (name, given)
+        self._longest = max(self._methods)
+
+    def tokens(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt.
+
+        Raises:
+            DataError: when it has none.
+        """
+        found = self._tokenizer.tokens(prompt)
+        if not found:
+            raise DataError("the prompt has no token; give at least a word to continue")
+        return found
+
+    def next(self, tokens: Sequence[int]) -> Array:
+        """Return the probabilities [V] of what follows the last of ``tokens`` (at least one)."""
+        seen = list(tokens)[-self._longest :]
+        length = min(size for size in self._methods if size >= len(seen))
+        name, given = self._methods[length]
+        ids, mask = np.zeros((1, length), np.int64), np.zeros((1, length), np.float32)
+        ids[0, : len(seen)], mask[0, : len(seen)] = seen, 1.0
+        found: Array = self._program.execute(name, {**given, "ids": ids, "mask": mask})["probabilities"][0]
+        return found
+
+    def suggest(self, prompt: str, count: int) -> list[tuple[str, float]]:
+        """Return the ``count`` likeliest next tokens of a prompt as text, with their probabilities."""
+        shares = self.next(self.tokens(prompt))
+        best = np.argsort(-shares, kind="stable")[:count]
+        return [(self._tokenizer.decode([int(token)]), float(shares[token])) for token in best]
+
+    def pieces(self, prompt: str, most: int, taste: Taste) -> Iterator[str]:
+        """Yield the continuation of a prompt piece by piece, at most ``most`` tokens, until the end token comes."""
+        tokens, random = self.tokens(prompt), np.random.default_rng(taste.seed)
+        start, shown = len(tokens), self._tokenizer.decode(tokens)
+        for _ in range(most):
+            token = chosen(self.next(tokens), taste.temperature, random)
+            if token == self._end:
+                break
+            tokens.append(token)
+            text = self._tokenizer.decode(tokens)
+            if text.endswith(_UNFINISHED) and len(tokens) - start < most:
+                continue  # half a character; the next token ends it
+            yield text[len(shown) :]
+            shown = text
+
+
+def chosen(probabilities: Array, temperature: float, random: np.random.Generator) -> int:
+    """Choose a token from probabilities [V]."""
+    if temperature <= 0:
+        return int(np.argmax(probabilities))
+    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-300)) / temperature
+    shares = np.exp(logits - logits.max())
+    return int(random.choice(len(shares), p=shares / shares.sum()))

@@ -1,0 +1,72 @@
+"""How well a language model knows a text: mean loss and perplexity over windows.
+
+Axes: B batch, S sequence length. The program's own training method says the loss; with learning rates of 0 it changes
+nothing, so a package needs no method more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime import slots as placement
+from edge_runtime.batches import batch_of
+from edge_runtime.stream import WindowSource
+from edge_runtime.trainer import Tools
+from edge_runtime.wire.bank import Bank
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Args: loss: mean of -log p over all targets; targets: how many there were."""
+
+    loss: float
+    targets: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): between so many tokens the model would have to guess."""
+        return math.exp(min(self.loss, 700.0))
+
+
+def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable[[int], None]) -> Knowledge:
+    """Measure a bank on every window of ``source``; ``progress`` gets the windows of each batch.
+
+    Args:
+        tools: program, manifest and tier; its source is not used.
+        bank: with the experts that the tier's slots hold when nothing is trained.
+        source: windows of held-out text.
+        progress: told after each batch.
+    """
+    tier, shape = tools.tier, bank.shape
+    slots = placement.place((), tools.manifest.architecture, tier)
+    fixed = {**placement.inputs(bank, slots), "gate_scale": slots.gate_scale}
+    specs = tools.manifest.methods[tier.method].inputs
+    rows_of = next(spec.shape[0] for spec in specs if spec.name == "targets")
+    total = count = 0.0
+    for first in range(0, len(source), rows_of):
+        rows = list(range(first, min(first + rows_of, len(source))))
+        given = fixed | _padded(batch_of(source, rows, tools.tokenizer, shape.labels, tier.seq_len), rows_of)
+        dtypes = {"float32": np.float32, "int64": np.int64}
+        inputs = {
+            spec.name: given[spec.name] if spec.name in given else np.zeros(spec.shape, dtypes[spec.dtype])
+            for spec in specs
+        }
+        weight = float(given["weights"].sum())
+        total += float(tools.program.execute(tier.method, inputs)["loss"][0]) * weight
+        count += weight
+        progress(len(rows))
+    return Knowledge(total / count, int(count))
+
+
+def _padded(batch: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, npt.NDArray[Any]]:
+    """Fill a batch up with rows of nothing."""
+    return {
+        name: np.concatenate([one, np.zeros((rows - len(one), *one.shape[1:]), one.dtype)])
+        for name, one in batch.items()
+    }

@@ -1,0 +1,49 @@
+"""How texts become examples of a language model: one stream of tokens, cut into windows (SPEC.md, "causal-lm").
+
+Axes: S sequence length. A window has S + 1 tokens: S inputs, and the S that follow each of them as targets; the last
+token of a window is the first input of the next, so every token but the stream's first is a target once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+def windows(texts: Iterable[Sequence[int]], end_token: int, length: int) -> Iterator[list[int]]:
+    """Yield the windows of a stream; the last one may be shorter, and has at least two tokens.
+
+    Args:
+        texts: token ids of each text, in order.
+        end_token: put after each text; -1: nothing is.
+        length: S.
+    """
+    held: list[int] = []
+    for tokens in texts:
+        held.extend(tokens)
+        if end_token >= 0 and tokens:
+            held.append(end_token)
+        while len(held) > length:
+            yield held[: length + 1]
+            del held[:length]
+    if len(held) > 1:
+        yield held
+
+
+def arrays(found: Sequence[Sequence[int]], length: int) -> tuple[Ids, Floats, Ids, Floats]:
+    """Return ids, mask, targets and weights, each [B, S], of B windows; what is longer than S + 1 tokens is cut.
+
+    The mask is 1 at every input, the weights at every input that has a target.
+    """
+    ids, targets = np.zeros((2, len(found), length), np.int64)
+    mask, weights = np.zeros((2, len(found), length), np.float32)
+    for row, tokens in enumerate(found):
+        given, wanted = tokens[:length], tokens[1 : length + 1]
+        ids[row, : len(given)], mask[row, : len(given)] = given, 1.0
+        targets[row, : len(wanted)], weights[row, : len(wanted)] = wanted, 1.0
+    return ids, mask, targets, weights
