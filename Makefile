@@ -8,7 +8,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check format bench results proto vectors clean
+.PHONY: help setup setup-dev demo test check format bench arm64 arm64-tools results proto vectors clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,20 @@ format: setup-dev
 
 bench: setup ## one training step, every way there is
 	$(BIN)/python -m benchmarks.train_step
+
+arm64: arm64-tools setup-dev ## exported programs on emulated 64-bit ARM cores: outputs as on x86-64, instructions counted
+	$(BIN)/python -m pytest tests/export/test_arm64.py
+	$(BIN)/python -m benchmarks.arm64 --check
+
+# Debian's and Ubuntu's packages, installed only by root; then ExecuTorch's wheel for ARM64 and our runner.
+ARM64_APT := g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+arm64-tools: setup
+	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null && test -e /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 \
+	  || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $(ARM64_APT) ..." && apt-get -qq update \
+	    && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(ARM64_APT) >/dev/null; \
+	  else echo "run as root: apt-get install $(ARM64_APT)" >&2; exit 1; fi
+	$(BIN)/python -m benchmarks.arm64 --prepare
 
 results: setup ## write docs/results.md from benchmarks/results/*.jsonl
 	$(BIN)/python -m benchmarks.results

@@ -1,0 +1,104 @@
+"""Instructions of one training step on 64-bit ARM: ``python -m benchmarks.arm64 [--json] [--record]``.
+
+The program is the one of ``benchmarks.train_step``. Its second step is counted, one thread, on an emulated processor
+with the int8 matrix product (i8mm, as a Pixel 8 has) and on one with dot products only (as a Raspberry Pi 5 has). A
+count repeats exactly, so it shows what a change costs on a phone's instruction set. It is no model of cycles: it knows
+no cache, bandwidth, issue width or heat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks import record, train_step
+from benchmarks.arm64 import tools
+from benchmarks.arm64.emulator import DOTPROD, I8MM, Call, EmulationError, run_arm64
+from edge_runtime.native.build import NativeBuildError
+from edge_runtime.wire.manifest import Package
+
+COMMAND: Final = "python -m benchmarks.arm64 --record"
+CPUS: Final = {"i8mm": I8MM, "dotprod": DOTPROD}
+KINDS: Final = ("instructions", "smmla", "sdot", "fmla", "load_store")
+TOLERANCE: Final = 0.02
+"""More instructions than this share above the last record fail ``--check``."""
+
+
+def measure(package: Package) -> dict[str, dict[str, int]]:
+    """Return the counts of a steady step of the package's first tier, by processor.
+
+    Raises:
+        EmulationError, ToolsError, NativeBuildError.
+    """
+    manifest = package.manifest
+    method = manifest.tiers[0].method
+    spec, random = manifest.methods[method], np.random.default_rng(0)
+    inputs = {tensor.name: train_step.filled(tensor.name, tensor.shape, random) for tensor in spec.inputs}
+    call = Call(package.path("program.pte"), method, spec, inputs, steps=2)
+    found = {}
+    for name, cpu in CPUS.items():
+        sys.stderr.write(f"counting on an emulated {name} processor ...\n")
+        counts = run_arm64(call, cpu, count=True).counts
+        found[name] = {kind: counts[kind] for kind in KINDS}
+    return found
+
+
+def changes(found: dict[str, dict[str, int]], last: dict[str, Any] | None) -> dict[str, float]:
+    """Return, by processor, instructions now as a multiple of those of the last record."""
+    if last is None:
+        return {}
+    return {cpu: counts["instructions"] / last["cpus"][cpu]["instructions"] for cpu, counts in found.items()}
+
+
+def report(found: dict[str, dict[str, int]], since: dict[str, float]) -> str:
+    """Return the table for people."""
+    lines = [train_step.WORK, f"{'':10}" + "".join(f"{kind:>16}" for kind in KINDS)]
+    lines += [f"{cpu:10}" + "".join(f"{counts[kind]:16,}" for kind in KINDS) for cpu, counts in found.items()]
+    lines += [f"{cpu}: {100 * (ratio - 1):+.2f} % against the last record" for cpu, ratio in since.items()]
+    lines.append("A count is no model of cycles: it knows no cache, bandwidth, issue width or heat.")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Count and print; exit status 1 when it cannot, or when ``--check`` finds more than the last record."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.arm64", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/arm64.jsonl")
+    parser.add_argument(
+        "--check", action="store_true", help=f"fail when a count is {TOLERANCE:.0%} above the last record"
+    )
+    parser.add_argument("--prepare", action="store_true", help="only fetch and build what emulation needs")
+    parser.add_argument(
+        "--package", type=Path, default=Path("runs/train_step/package"), help="where to put the package"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        tools.prepare()
+        if arguments.prepare:
+            return 0
+        found = measure(Package.open(train_step.export(arguments.package)))
+    except (EmulationError, tools.ToolsError, NativeBuildError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    since = changes(found, (record.read("arm64") or [None])[-1])
+    result = {"work": train_step.WORK, "cpus": found, "since_last": since}
+    if arguments.record:
+        record.append("arm64", COMMAND, {"work": train_step.WORK, "cpus": found})
+    sys.stdout.write(json.dumps(result) + "\n" if arguments.json else report(found, since))
+    worse = [cpu for cpu, ratio in since.items() if ratio > 1 + TOLERANCE]
+    if arguments.check and worse:
+        sys.stderr.write(f"error: more instructions than the last record on {', '.join(worse)}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

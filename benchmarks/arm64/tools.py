@@ -1,0 +1,128 @@
+"""What emulation needs: Debian's cross compiler and QEMU, ExecuTorch's wheel for ARM64, and what we build with them.
+
+Everything that is made or fetched lies in the per-user cache (see ``edge_runtime.native.build``).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from benchmarks.arm64.pixel8 import make_root
+from edge_runtime.native import build
+from edge_runtime.native.build import Cross
+
+COMPILER: Final = "aarch64-linux-gnu-g++"
+EMULATOR: Final = "qemu-aarch64"
+LIBRARIES: Final = Path("/usr/aarch64-linux-gnu/lib")
+PACKAGES: Final = ("g++-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
+"""Of Debian and Ubuntu; the Makefile installs the same."""
+_PLATFORM: Final = "manylinux_2_28_aarch64"
+_PARTS: Final = ("executorch/lib/", "executorch/include/", "executorch/share/", "executorch/version.py")
+
+
+class ToolsError(RuntimeError):
+    """Something that emulation needs is not here; the text says what and how to get it."""
+
+
+def folder() -> Path:
+    """Return where everything for ARM64 is kept."""
+    return build.cache_folder() / "arm64"
+
+
+def sdk_folder() -> Path:
+    """Return where the ARM64 package of the installed version is, or will be, unpacked.
+
+    Raises:
+        ToolsError: when no executorch is installed whose version could be taken.
+    """
+    version = build.installed_version()
+    if version is None:
+        raise ToolsError("executorch is not installed; run: make setup")
+    return folder() / f"executorch-{version.partition('+')[0]}" / "executorch"
+
+
+def missing() -> list[str]:
+    """Return what is not here, each with the command that gets it."""
+    install = f"apt-get install {' '.join(PACKAGES)}"
+    found = [f"{name} (run: {install})" for name in (COMPILER, EMULATOR) if shutil.which(name) is None]
+    if not (LIBRARIES / "ld-linux-aarch64.so.1").exists():
+        found.append(f"{LIBRARIES}/ld-linux-aarch64.so.1 (run: {install})")
+    if not (sdk_folder() / "version.py").is_file():
+        found.append("ExecuTorch's package for ARM64 (run: make arm64-tools)")
+    return found
+
+
+def prepare() -> None:
+    """Fetch and build all that is not here yet.
+
+    Raises:
+        ToolsError, NativeBuildError: when something cannot be had.
+    """
+    if not (sdk_folder() / "version.py").is_file():
+        _fetch(sdk_folder().parent)
+    lacking = missing()
+    if lacking:
+        raise ToolsError("emulation of ARM64 needs " + "; ".join(lacking))
+    runner()
+    counter()
+    root()
+
+
+def runner() -> Path:
+    """Return fl_run for ARM64, built when need be."""
+    return build.ensure_runner(sdk=build.find_sdk(sdk_folder()), cross=Cross("aarch64", COMPILER))
+
+
+def root() -> Path:
+    """Return the tree that the emulated program sees."""
+    return make_root(folder() / "pixel8", LIBRARIES)
+
+
+def counter() -> Path:
+    """Return the plugin that counts instructions, compiled for this machine's QEMU.
+
+    Raises:
+        ToolsError: when this QEMU has another plugin interface, or the compiler fails.
+    """
+    said = subprocess.run([EMULATOR, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    version = tuple(map(int, found.groups())) if found else (0, 0)
+    if not (7, 1) <= version < (9, 0):
+        raise ToolsError(f"instructions are counted with QEMU 7.1 to 8.x, found {said.splitlines()[0]}")
+    source, made = Path(__file__).with_name("count.c"), folder() / "count.so"
+    if not made.is_file() or made.stat().st_mtime < source.stat().st_mtime:
+        folder().mkdir(parents=True, exist_ok=True)
+        fresh = made.with_suffix(".new")
+        command = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+        done = subprocess.run([*command, source, "-o", fresh], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ToolsError(f"{source.name} does not compile: {done.stderr.strip().splitlines()[0]}")
+        fresh.replace(made)
+    return made
+
+
+def _fetch(target: Path) -> None:
+    """Unpack the SDK of the wheel for ARM64, of the version that is installed here."""
+    version = target.name.partition("-")[2]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=target.parent) as work:
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        options = ("--no-deps", "--only-binary=:all:", "--platform", _PLATFORM, "--python-version", python)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", work, *options]
+        done = subprocess.run([*command, f"executorch=={version}"], capture_output=True, text=True, check=False)
+        wheels = list(Path(work).glob("executorch-*.whl"))
+        if done.returncode != 0 or not wheels:
+            reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise ToolsError(f"executorch {version} for {_PLATFORM} cannot be fetched: {reason}")
+        unpacked = Path(work) / "unpacked"
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            wheel.extractall(unpacked, [name for name in wheel.namelist() if name.startswith(_PARTS)])
+        shutil.rmtree(target, ignore_errors=True)
+        unpacked.replace(target)
