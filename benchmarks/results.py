@@ -133,6 +133,20 @@ def quantization(lines: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def arm64(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on instructions of a step on 64-bit ARM."""
+    run, kinds = lines[-1], ("instructions", "smmla", "sdot", "fmla", "load_store")
+    rows = [[cpu, *(f"{counts[kind] / 1e6:,.1f}" for kind in kinds)] for cpu, counts in run["cpus"].items()]
+    return (
+        "\n## One training step on 64-bit ARM, millions of instructions\n\n"
+        f"{run['work']} The second step, one thread, under emulation (`docs/arm64.md`).\n"
+        "Counts repeat exactly, so they show what a change costs. They are no model of cycles: they know no cache,\n"
+        "bandwidth, issue width or heat.\n\n"
+        + table(("processor", "all", "smmla", "sdot", "fmla", "load or store"), rows)
+        + f"\n- `{run['command']}`, {run['date']}, commit {run['commit']}\n"
+    )
+
+
 def readme(text: str, lines: Sequence[dict[str, Any]]) -> str:
     """Return README's text with the newest training step's table between its markers.
 
@@ -158,7 +172,7 @@ def page() -> str:
     return "".join(parts)
 
 
-SECTIONS: Final = {"demo": federation, "train_step": train_step, "quantization": quantization}
+SECTIONS: Final = {"demo": federation, "train_step": train_step, "arm64": arm64, "quantization": quantization}
 """By benchmark, in the order of the page."""
 
 

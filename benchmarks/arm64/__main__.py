@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from benchmarks import record, train_step
+from benchmarks import record
 from benchmarks.arm64 import tools
 from benchmarks.arm64.emulator import DOTPROD, I8MM, Call, EmulationError, run_arm64
+from benchmarks.train_step import arms, native
+from benchmarks.train_step.arms import WORK, Plan
+from benchmarks.train_step.compare import ArmError
 from edge_runtime.native.build import NativeBuildError
 from edge_runtime.wire.manifest import Package
 
@@ -38,8 +39,8 @@ def measure(package: Package) -> dict[str, dict[str, int]]:
     """
     manifest = package.manifest
     method = manifest.tiers[0].method
-    spec, random = manifest.methods[method], np.random.default_rng(0)
-    inputs = {tensor.name: train_step.filled(tensor.name, tensor.shape, random) for tensor in spec.inputs}
+    spec = manifest.methods[method]
+    inputs = dict(zip((tensor.name for tensor in spec.inputs), native.inputs_of(spec), strict=True))
     call = Call(package.path("program.pte"), method, spec, inputs, steps=2)
     found = {}
     for name, cpu in CPUS.items():
@@ -49,16 +50,17 @@ def measure(package: Package) -> dict[str, dict[str, int]]:
     return found
 
 
-def changes(found: dict[str, dict[str, int]], last: dict[str, Any] | None) -> dict[str, float]:
-    """Return, by processor, instructions now as a multiple of those of the last record."""
-    if last is None:
+def changes(found: dict[str, dict[str, int]], records: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return, by processor, instructions now as a multiple of those of the last record; nothing without records."""
+    if not records:
         return {}
-    return {cpu: counts["instructions"] / last["cpus"][cpu]["instructions"] for cpu, counts in found.items()}
+    last = records[-1]["cpus"]
+    return {cpu: counts["instructions"] / last[cpu]["instructions"] for cpu, counts in found.items()}
 
 
 def report(found: dict[str, dict[str, int]], since: dict[str, float]) -> str:
     """Return the table for people."""
-    lines = [train_step.WORK, f"{'':10}" + "".join(f"{kind:>16}" for kind in KINDS)]
+    lines = [WORK, f"{'':10}" + "".join(f"{kind:>16}" for kind in KINDS)]
     lines += [f"{cpu:10}" + "".join(f"{counts[kind]:16,}" for kind in KINDS) for cpu, counts in found.items()]
     lines += [f"{cpu}: {100 * (ratio - 1):+.2f} % against the last record" for cpu, ratio in since.items()]
     lines.append("A count is no model of cycles: it knows no cache, bandwidth, issue width or heat.")
@@ -76,22 +78,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--check", action="store_true", help=f"fail when a count is {TOLERANCE:.0%} above the last record"
     )
     parser.add_argument("--prepare", action="store_true", help="only fetch and build what emulation needs")
-    parser.add_argument(
-        "--package", type=Path, default=Path("runs/train_step/package"), help="where to put the package"
-    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="(%(default)s)")
     arguments = parser.parse_args(argv)
     try:
         tools.prepare()
         if arguments.prepare:
             return 0
-        found = measure(Package.open(train_step.export(arguments.package)))
-    except (EmulationError, tools.ToolsError, NativeBuildError) as error:
+        plan = Plan((), arguments.folder, 1)
+        arms.prepare(plan, lambda line: print(line, file=sys.stderr))
+        found = measure(Package.open(plan.package))
+    except (ArmError, EmulationError, tools.ToolsError, NativeBuildError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    since = changes(found, (record.read("arm64") or [None])[-1])
-    result = {"work": train_step.WORK, "cpus": found, "since_last": since}
+    since = changes(found, record.read("arm64"))
+    result = {"work": WORK, "cpus": found, "since_last": since}
     if arguments.record:
-        record.append("arm64", COMMAND, {"work": train_step.WORK, "cpus": found})
+        record.append("arm64", COMMAND, {"work": WORK, "cpus": found})
     sys.stdout.write(json.dumps(result) + "\n" if arguments.json else report(found, since))
     worse = [cpu for cpu, ratio in since.items() if ratio > 1 + TOLERANCE]
     if arguments.check and worse:

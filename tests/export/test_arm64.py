@@ -80,7 +80,7 @@ def test_int8_instructions_are_as_many_as_theory_says(linear: Call, cpu: str) ->
 
 def test_a_processor_with_sme_is_refused(linear: Call) -> None:
     """QEMU's ``max`` has it, and emulates it wrongly."""
-    with pytest.raises(EmulationError, match="the emulated processor max has SME.*say -cpu max,sve=off,sme=off"):
+    with pytest.raises(EmulationError, match=r"the emulated processor max has SME.*say -cpu max,sve=off,sme=off"):
         run_arm64(linear, "max")
 
 
@@ -88,9 +88,9 @@ def test_what_fails_there_is_told_here(linear: Call, tmp_path: Path) -> None:
     """The runner's own line, the emulator's, or what was asked for wrongly."""
     broken = tmp_path / "broken.pte"
     broken.write_bytes(linear.program.read_bytes()[:4096])
-    with pytest.raises(EmulationError, match="linear on qemu-aarch64 failed: .*broken.pte"):
+    with pytest.raises(EmulationError, match=r"linear on qemu-aarch64 failed: .*broken.pte"):
         run_arm64(Call(broken, "linear", linear.spec, linear.inputs))
-    with pytest.raises(EmulationError, match="linear on qemu-aarch64 failed: .*no-such-core"):
+    with pytest.raises(EmulationError, match=r"linear on qemu-aarch64 failed: .*no-such-core"):
         run_arm64(linear, "no-such-core")
     with pytest.raises(EmulationError, match="got 2 threads, expected 1"):
         run_arm64(Call(linear.program, "linear", linear.spec, linear.inputs, threads=2), count=True)
