@@ -114,7 +114,7 @@ def _suggestions(found: list[tuple[str, float]], *, as_object: bool) -> str:
 
 def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
     tier = choose_tier(parts.manifest, Budget())
-    source = parts.source(arguments.data, tier)
+    source = parts.examples(arguments.data, tier)
     assert isinstance(source, WindowSource)  # noqa: S101 - what a package that continues texts reads
     tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
     with bar("scoring", len(source), show=not arguments.json) as advance:
@@ -126,8 +126,7 @@ def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: s
 
 
 def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, name: str) -> int:
-    source = parts.source(arguments.data, choose_tier(parts.manifest, Budget()))
-    assert not isinstance(source, WindowSource)  # noqa: S101 - what a classifier reads
+    source = parts.source(arguments.data)
     with bar("scoring", len(source), show=not arguments.json) as advance:
         share = accuracy(predictor, source, advance)
     found = {"accuracy": share, "examples": len(source), "bank": name}

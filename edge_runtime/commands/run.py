@@ -97,7 +97,7 @@ def main(arguments: argparse.Namespace) -> int:
     ):
         config = _complete(config, parts, arguments)
         tier = choose_tier(parts.manifest, config.budget)
-        source = parts.source(arguments.data, tier)
+        source = parts.examples(arguments.data, tier)
         enrol(store, parts, config)
         if source.skipped:
             report.emit("skipped", f"{source.skipped} rows without a text were left out", rows=source.skipped)

@@ -96,8 +96,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate, write."""
     with Parts.open(arguments.package, arguments.threads) as parts, until_signal() as stopped:
         tier = choose_tier(parts.manifest, Budget())
-        source = parts.source(arguments.data, tier)
-        test = parts.source(arguments.test, tier) if arguments.test else None
+        source = parts.examples(arguments.data, tier)
+        test = parts.examples(arguments.test, tier) if arguments.test else None
         recipe = _recipe(arguments, parts, tier, len(source))
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
         bank, _ = load_bank(parts, arguments.bank, arguments.state)
