@@ -8,10 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edge_runtime.batches import Source
 from edge_runtime.data import FileSource, open_source
 from edge_runtime.program import Program
-from edge_runtime.stream import open_windows
+from edge_runtime.stream import WindowSource, open_windows
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Manifest, Package, Tier
@@ -54,8 +53,8 @@ class Parts:
         """Index a file of texts with the package's labels."""
         return open_source(path, self.manifest.architecture.labels)
 
-    def examples(self, path: Path, tier: Tier) -> Source:
-        """Index a file of what the package learns from: labelled texts, or windows of own text as long as the tier's."""
+    def examples(self, path: Path, tier: Tier) -> FileSource | WindowSource:
+        """Index a file of what the package learns from: labelled texts, or windows of text as long as the tier's."""
         architecture = self.manifest.architecture
         if architecture.task == CAUSAL_LM:
             return open_windows(path, self.tokenizer, architecture.end_token, tier.seq_len)
