@@ -60,6 +60,12 @@ def default_state(federation: str, device: str) -> Path:
     return (Path(home) if home else Path.home() / ".local/state") / "edge_runtime" / federation / device
 
 
+def default_prefixes() -> Path:
+    """Return where prefixes of local training are kept when nobody says: below XDG_CACHE_HOME."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "edge_runtime" / "prefixes"
+
+
 def credentials() -> tuple[str, str]:
     """Return user and password for the broker from EDGE_RUNTIME_USER and EDGE_RUNTIME_PASSWORD, empty without."""
     return os.environ.get("EDGE_RUNTIME_USER", ""), os.environ.get("EDGE_RUNTIME_PASSWORD", "")

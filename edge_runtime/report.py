@@ -22,6 +22,7 @@ start) and its own fields:
     verdict            kind, code, detail, round
     ignored, error     reason
     stopped            rounds, peak_rss_mib
+    prefixes           hits, misses, damaged, bytes, limit_bytes (packages with a trunk)
     done
 """
 

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 
+class Executor(Protocol):
+    """What runs a method; `edge_runtime.program.Program` is one."""
+
+    def execute(self, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run ``method`` on named arrays and return its outputs by name."""
+        ...
+
+
 class Described(Protocol):
     """A program that tells what its file says."""
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.data import ExampleSource
+from edge_runtime.signature import Executor
 from edge_runtime.slots import predict_inputs
 from edge_runtime.store import Record, Store, pack
 from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trainer import Executor
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

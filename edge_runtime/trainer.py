@@ -10,17 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime import slots as placement
 from edge_runtime.batches import Source, batch_of, label_counts
+from edge_runtime.cache import PrefixCache
 from edge_runtime.data import BatchOrder
 from edge_runtime.errors import DamagedError
 from edge_runtime.heterogeneity import balance_target, balance_weight, divergence
+from edge_runtime.signature import Executor
 from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.trunk import DEFAULT_ROUNDING, Trunk
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.manifest import Manifest, Tier
@@ -29,14 +32,6 @@ from edge_runtime.wire.tensors import Array
 BETA1: Final = 0.9
 BETA2: Final = 0.999
 _MOVING: Final = ("trained", "shared", "head")
-
-
-class Executor(Protocol):
-    """What runs a method; `edge_runtime.program.Program` is one."""
-
-    def execute(self, method: str, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Run ``method`` on named arrays and return its outputs by name."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,8 @@ class Tools:
         source: N examples.
         tier: whose method is used.
         clock: seconds, for step times only.
+        cache: of the prefixes of a tier that has a trunk; None computes them in every step.
+        rounding: of prefixes, whether they are cached or not.
     """
 
     program: Executor
@@ -85,6 +82,15 @@ class Tools:
     source: Source
     tier: Tier
     clock: Callable[[], float] = time.perf_counter
+    cache: PrefixCache | None = None
+    rounding: str = DEFAULT_ROUNDING
+
+    @property
+    def trunk(self) -> Trunk | None:
+        """What computes the tier's prefixes; None when its method takes token ids."""
+        if not self.tier.trunk_method:
+            return None
+        return Trunk(self.program, self.manifest, self.tier.trunk_method, self.cache, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ class Trainer:
     def __init__(self, tools: Tools, bank: Bank, task: Task) -> None:
         self._program, self._architecture, self._task = tools.program, tools.manifest.architecture, task
         self._source, self._tokenizer, self._clock = tools.source, tools.tokenizer, tools.clock
-        self.tier, self._bank = tools.tier, bank
+        self.tier, self._bank, self._trunk = tools.tier, bank, tools.trunk
         self.slots: Final = placement.place(task.train, self._architecture, self.tier)
         self._order = BatchOrder(task.seed, len(tools.source), self.tier.batch_size)
         self._values: dict[str, Array] = placement.inputs(bank, self.slots)
@@ -238,7 +244,8 @@ class Trainer:
 
     def _batch(self) -> dict[str, npt.NDArray[Any]]:
         rows = self._order.rows(self.steps)
-        return batch_of(self._source, rows, self._tokenizer, self._bank.shape.labels, self.tier.seq_len)
+        given = batch_of(self._source, rows, self._tokenizer, self._bank.shape.labels, self.tier.seq_len)
+        return given if self._trunk is None else self._trunk.in_place_of_ids(given)
 
     def _learning_rates(self) -> tuple[float, float, float]:
         """Rates of experts, shared experts, head; 0 keeps what the task does not train bit for bit."""

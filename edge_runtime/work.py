@@ -164,8 +164,9 @@ class Bench:
         return self.present
 
     def _marks(self, plan_digest: bytes) -> dict[str, str]:
-        """What a checkpoint belongs to: other examples would make another run of the same plan."""
-        return {"plan": plan_digest.hex(), "data": self.tools.source.digest.hex()}
+        """What a checkpoint belongs to: other examples or roundings would make another run of the plan."""
+        tools = self.tools
+        return {"plan": plan_digest.hex(), "data": tools.source.digest.hex(), "rounding": tools.rounding}
 
     def _trainer(self, plan: pb.Plan, bank: Bank) -> Trainer:
         tools = self.tools

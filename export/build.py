@@ -94,6 +94,11 @@ def parser() -> argparse.ArgumentParser:
     bank.add_argument(
         "--layers", default="all", metavar="WHICH", help="adapted layers: all, last:N or 0,3,5 (default all)"
     )
+    bank.add_argument(
+        "--no-trunk",
+        action="store_true",
+        help="run the frozen layers below the lowest adapted one in every step, instead of once a text for a cache",
+    )
     program = made.add_argument_group("program")
     program.add_argument(
         "--seq-len",
@@ -198,6 +203,7 @@ def _config(options: argparse.Namespace) -> ExportConfig:
         tiers=tiers,
         most_tiers=most,
         task=options.task,
+        trunk=not options.no_trunk,
         cache_dir=None if options.no_cache else options.cache_dir or cache.default_folder(),
     )
 

@@ -40,6 +40,7 @@ class ExportConfig:
         tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
         most_tiers: tiers at most; 0 for no limit.
         task: ``classification``, or ``causal-lm``, which has no labels.
+        trunk: make the layers below the lowest adapted one a method of its own, whose results a device can keep.
 
     Raises:
         ConfigError: naming every fault.
@@ -64,6 +65,7 @@ class ExportConfig:
     tiers: tuple[tuple[int, int], ...] = ()
     most_tiers: int = 0
     task: str = CLASSIFICATION
+    trunk: bool = True
 
     def __post_init__(self) -> None:
         faults = list(self._faults())

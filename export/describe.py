@@ -92,12 +92,13 @@ def _architecture(job: Job, folder: Path, bank_digest: str) -> Architecture:
 
 
 def _tier(job: Job, plan: TierPlan, record: Record, files: Mapping[str, FileEntry]) -> Tier:
-    found = record.methods[plan.train.name]
+    found, trunk = record.methods[plan.train.name], plan.trunk
     measured = replace(
         plan.predicted,
         memory_mib=round(job.profile.defaults.runtime_mib + found["gained_mib"], 1),
         step_ms=round(found["step_ms"], 1),
         storage_mb=round(package.storage_mb(files), 1),
+        trunk_ms=round(record.methods[trunk.name]["step_ms"] * plan.shape.batch, 1) if trunk else 0.0,
     )
     over = [phrase for phrase in excesses(measured, job.profile) if not phrase.startswith("time")]
     if over:
@@ -106,7 +107,8 @@ def _tier(job: Job, plan: TierPlan, record: Record, files: Mapping[str, FileEntr
         )
     shape = plan.shape
     sizes = (shape.trained, shape.frozen, shape.sequence, shape.batch)
-    return Tier(plan.train.name, *sizes, plan.predicted, measured, dict(found["proof"]))
+    proof, below = dict(found["proof"]), trunk.name if trunk else ""
+    return Tier(plan.train.name, *sizes, plan.predicted, measured, proof, trunk_method=below)
 
 
 def _spec(model: ModelShape, method: MethodShape) -> MethodSpec:

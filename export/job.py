@@ -19,7 +19,7 @@ from export.errors import ConfigError
 from export.families import check_task
 from export.planning import Sizes, TierShape
 from export.profiles import DeviceProfile, load_profile
-from export.shapes import MethodShape, ModelShape
+from export.shapes import MethodShape, ModelShape, trunk_of
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,28 @@ class TierPlan:
     Args:
         shape: its size.
         predicted: what it will cost the device.
+        cut: its step begins above the frozen prefix, which is a method of its own.
     """
 
     shape: TierShape
     predicted: Cost
+    cut: bool = False
 
     @property
     def train(self) -> MethodShape:
         """The method that a training step calls."""
         shape = self.shape
-        return MethodShape("train", shape.trained, shape.frozen, shape.sequence, shape.batch)
+        return MethodShape("train", shape.trained, shape.frozen, shape.sequence, shape.batch, cut=self.cut)
+
+    @property
+    def trunk(self) -> MethodShape | None:
+        """The method that computes the prefix of one text; None where ``train`` takes token ids."""
+        return trunk_of(self.train) if self.cut else None
 
     @property
     def methods(self) -> tuple[MethodShape, ...]:
         """Every method that this tier needs to train."""
-        return (self.train,)
+        return (self.train, self.trunk) if self.trunk else (self.train,)
 
 
 def predict_methods(tiers: Iterable[TierShape]) -> tuple[MethodShape, ...]:
@@ -119,14 +126,14 @@ def plan(config: ExportConfig) -> Job:
         adapted=len(adapted), lowest=adapted[0], experts=config.experts, rank=config.rank,
         shared_rank=config.shared_rank, labels=len(config.labels), int8=config.quantize == "int8",
         kv_heads=found.kv_heads, head_width=found.head_width, gated=found.family.gated, language=language,
-        tied=found.tied,
+        tied=found.tied, cut=config.trunk and adapted[0] > 0,
     )  # fmt: skip
     choice = choose(sizes, _wish(config, profile, found), profile)
     model = ModelShape(
         len(adapted), config.experts, found.width, config.rank, config.shared_rank, len(config.labels), config.routed,
         language,
     )  # fmt: skip
-    tiers = tuple(TierPlan(shape, cost) for shape, cost in choice.tiers)
+    tiers = tuple(TierPlan(shape, cost, sizes.cut) for shape, cost in choice.tiers)
     return Job(config, profile, found, adapted, model, tiers, choice.left_out)
 
 

@@ -37,6 +37,7 @@ class Sizes:
         gated: the feed-forward has three matrices.
         language: V where the model continues texts; 0 for a classifier.
         tied: the language head is the embedding table.
+        cut: a step begins at the lowest adapted layer's experts; what lies below is the trunk's, once a text.
     """
 
     width: int
@@ -56,6 +57,17 @@ class Sizes:
     gated: bool = False
     language: int = 0
     tied: bool = True
+    cut: bool = False
+
+    @property
+    def forward(self) -> int:
+        """Layers whose frozen linears a step runs forward."""
+        return self.depth - self.lowest - 1 if self.cut else self.depth
+
+    @property
+    def differentiated(self) -> int:
+        """Layers whose frozen linears a step runs backward."""
+        return self.depth - self.lowest - (1 if self.cut else 0)
 
     @property
     def block(self) -> int:
@@ -109,7 +121,7 @@ def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
     graph.
     """
     each = 1 if sizes.int8 else 4
-    passes = sizes.depth + (sizes.depth - sizes.lowest)
+    passes = sizes.depth + sizes.differentiated
     linears = passes * sizes.frozen_weights * each
     table = sizes.vocabulary * (sizes.width * each + (4 if sizes.int8 else 0))
     linears += (2 if sizes.tied else 3) * sizes.language_weights * each
@@ -132,7 +144,10 @@ def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
     units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
     inner = (3 if sizes.gated else 1) * sizes.inner
     row = 7 * sizes.width + inner + sizes.heads * tier.sequence + 4 * units
-    kept = tokens * row * (sizes.depth - sizes.lowest)
+    kept = tokens * row * sizes.differentiated
+    if sizes.cut:  # prefix, residual and units of the layer that costs its experts only; and the trunk beside it
+        kept += tokens * (2 * sizes.width + 4 * units)
+        kept += tier.sequence * (2 * sizes.inner + 6 * sizes.width + 2 * sizes.heads * tier.sequence)
     passing = tokens * (2 * sizes.inner + 6 * sizes.width + 2 * sizes.heads * tier.sequence)
     return 4 * (kept + max(passing, 2 * tokens * sizes.language))
 
@@ -151,25 +166,45 @@ def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
 def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
     """Return the time of a training step: frozen GEMMs, run-time GEMMs, and elementwise passes, one after another."""
     tokens = tier.batch * tier.sequence
-    differentiated = sizes.depth - sizes.lowest
-    frozen = tokens * (sizes.frozen_weights * (sizes.depth + differentiated) + 2 * sizes.language_weights)
-    attention = tokens * tier.sequence * sizes.width * (2 * sizes.depth + 4 * differentiated)
     units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
     experts = 5 * tokens * units * sizes.width * sizes.adapted
+    return _seconds(sizes, tier, profile, _Work(sizes.forward, sizes.differentiated, experts, sizes.language))
+
+
+def trunk_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
+    """Return the time that the trunk takes for the texts of one step; 0 without a trunk."""
+    return _seconds(sizes, tier, profile, _Work(sizes.lowest + 1, 0)) if sizes.cut else 0.0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Layers run forward and backward, multiply-accumulates of experts, V of a language head that runs."""
+
+    forward: int
+    backward: int
+    experts: int = 0
+    language: int = 0
+
+
+def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work) -> float:
+    tokens, forward, backward = tier.batch * tier.sequence, work.forward, work.backward
+    head = 2 * sizes.language_weights if work.language else 0
+    frozen = tokens * (sizes.frozen_weights * (forward + backward) + head)
+    attention = tokens * tier.sequence * sizes.width * (2 * forward + 4 * backward)
     passes = (
         4
         * tokens
         * (
-            sizes.depth * (12 * sizes.width + 4 * sizes.inner + 6 * sizes.heads * tier.sequence)
-            + 6 * sizes.language
-            + differentiated * (24 * sizes.width + 20 * sizes.inner + 10 * sizes.heads * tier.sequence)
+            forward * (12 * sizes.width + 4 * sizes.inner + 6 * sizes.heads * tier.sequence)
+            + 6 * work.language
+            + backward * (24 * sizes.width + 20 * sizes.inner + 10 * sizes.heads * tier.sequence)
         )
     )
     compute = profile.compute
     frozen_rate = compute.int8_gmac_s if sizes.int8 else compute.fp32_gmac_s
     return (
         frozen / (frozen_rate * 1e9)
-        + (attention + experts) / (compute.fp32_gmac_s * 1e9)
+        + (attention + work.experts) / (compute.fp32_gmac_s * 1e9)
         + passes / (compute.memory_gb_s * 1e9)
     )
 
@@ -193,13 +228,15 @@ def predict(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> Cost:
         storage_mb=storage_mb(sizes, [tier]),
         bytes_up=up,
         bytes_down=down,
+        trunk_ms=round(1e3 * trunk_seconds(sizes, tier, profile), 1),
     )
 
 
 def excesses(cost: Cost, profile: DeviceProfile) -> list[str]:
     """Return, for each budget that a cost exceeds, a phrase with both numbers."""
     budget = profile.budget
-    seconds = cost.step_ms * profile.defaults.steps_per_round / 1e3
+    # A round may be the first on its texts, so the trunk counts in each of its steps.
+    seconds = (cost.step_ms + cost.trunk_ms) * profile.defaults.steps_per_round / 1e3
     table = (
         ("memory", cost.memory_mib, budget.memory_mib, "MiB"),
         ("storage", cost.storage_mb, budget.storage_mb, "MB"),

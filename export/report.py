@@ -58,6 +58,11 @@ def print_table(built: Built, console: Console) -> None:
         f" ({first.trained_slots} trained, {first.frozen_slots} frozen slots), {shape.gate} gates,"
         f" {purpose}, batch {first.batch_size} x {first.seq_len}, {manifest.quantize}"
     )
+    if first.trunk_method:
+        console.print(
+            f"{shape.backbone.layers} layers, the lowest {shape.adapted_layers[0]} and the attention of the next are a"
+            " method of their own: a device keeps what they make of each text"
+        )
     _print_proof(built, console)
     for sentence in built.left_out:
         console.print(f"left out: {sentence}")
@@ -66,10 +71,13 @@ def print_table(built: Built, console: Console) -> None:
 def _add_rows(table: Table, built: Built, tier: Tier) -> None:
     budget, steps = built.profile.budget, built.profile.defaults.steps_per_round
     guess, found = tier.predicted, tier.measured
+    allowed_ms = 1e3 * budget.round_seconds / steps
+    first = (guess.step_ms + guess.trunk_ms, found.step_ms + found.trunk_ms)
     rows = (
         ("memory, MiB", guess.memory_mib, found.memory_mib, budget.memory_mib, found.memory_mib),
         ("storage, MB", guess.storage_mb, found.storage_mb, budget.storage_mb, found.storage_mb),
-        ("training step, ms", guess.step_ms, found.step_ms, 1e3 * budget.round_seconds / steps, guess.step_ms),
+        ("training step, ms", guess.step_ms, found.step_ms, allowed_ms, guess.step_ms),
+        *([("… on new texts, ms", *first, allowed_ms, first[0])] if tier.trunk_method else []),
         ("up a round, kB", guess.bytes_up / 1e3, None, budget.bytes_up / 1e3, guess.bytes_up / 1e3),
         ("down a round, kB", guess.bytes_down / 1e3, None, budget.bytes_down / 1e3, guess.bytes_down / 1e3),
     )

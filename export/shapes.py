@@ -117,6 +117,11 @@ class MethodShape:
         return f"{self.kind}_m{self.trained}_f{self.frozen}_s{self.sequence}_b{self.batch}{saving}"
 
 
+def trunk_of(method: MethodShape) -> MethodShape:
+    """Return the trunk of a cut method: one text at a time, so that a text's prefix depends on no other."""
+    return MethodShape("trunk", 0, 0, method.sequence, 1)
+
+
 def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     """Return a method's inputs in order."""
     text = (method.batch, method.sequence)

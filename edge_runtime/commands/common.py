@@ -12,9 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from edge_runtime.cache import DEFAULT_MB, PrefixCache
 from edge_runtime.errors import ConfigError
 from edge_runtime.parts import Parts
 from edge_runtime.store import Store
+from edge_runtime.trunk import DEFAULT_ROUNDING, ROUNDINGS
 from edge_runtime.versions import Versions
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import BankError
@@ -65,6 +67,27 @@ def amount(text: str) -> float:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: the profile's)")
+
+
+def add_prefixes(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Add the options of the prefix cache; ``folder`` says where it stands unless the user does."""
+    group = parser.add_argument_group("prefix cache", "results of frozen layers, for packages of --layers last:N")
+    group.add_argument("--prefix-cache", type=Path, metavar="DIR", help=f"where it is kept (default: {folder})")
+    group.add_argument(
+        "--prefix-cache-mb", type=amount, default=DEFAULT_MB, metavar="MB", help="its size; 0: none (%(default)s)"
+    )
+    group.add_argument(
+        "--prefix-rounding", choices=ROUNDINGS, default=DEFAULT_ROUNDING, help="of what is kept (%(default)s)"
+    )
+
+
+def open_prefixes(arguments: argparse.Namespace, folder: Path) -> PrefixCache:
+    """Return the cache that the arguments name, in ``folder`` unless they name another."""
+    return PrefixCache(arguments.prefix_cache or folder, arguments.prefix_cache_mb, _warn)
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(f"edge_runtime: {line}\n")
 
 
 def add_bank(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.cache import DEFAULT_MB, PrefixCache
 from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
 from edge_runtime.config import credentials
 from edge_runtime.data import Labels
@@ -25,6 +27,7 @@ from edge_runtime.program import inspect
 from edge_runtime.statistics import Predictor
 from edge_runtime.store import Store
 from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.trunk import BOUNDARY, DEFAULT_ROUNDING, Trunk
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
@@ -116,6 +119,8 @@ def _package_checks(parts: Parts, arguments: argparse.Namespace) -> Iterator[Che
     yield _check("budget", lambda: _budget(parts))
     yield _check("predict", lambda: _predict(parts))
     yield _check("train", lambda: _train(parts))
+    if choose_tier(parts.manifest, Budget()).trunk_method:
+        yield _check("prefixes", lambda: _prefixes(parts))
     if arguments.broker:
         yield _check("broker", lambda: _broker(arguments, parts.manifest.architecture.digest()))
 
@@ -170,6 +175,29 @@ def _predict(parts: Parts) -> str:
     return f"{took:.1f} ms a text"
 
 
+def _prefixes(parts: Parts) -> str:
+    """Put one text through the trunk and a cache of its own, twice."""
+    tier = choose_tier(parts.manifest, Budget())
+    ids, mask = parts.tokenizer.encode([_TEXT], tier.seq_len)
+    with tempfile.TemporaryDirectory() as folder:
+        complaints: list[str] = []
+        cache = PrefixCache(Path(folder), DEFAULT_MB, complaints.append)
+        trunk = Trunk(parts.program, parts.manifest, tier.trunk_method, cache, DEFAULT_ROUNDING)
+        times, found = [], []
+        for _ in range(2):
+            began = time.perf_counter()
+            found.append(trunk(ids, mask))
+            times.append((time.perf_counter() - began) * 1000)
+    use = cache.use
+    if complaints or use.hits != 1:
+        raise EdgeError(" ".join(complaints) or "a prefix that was kept is not found again")
+    if any(found[0][name].tobytes() != found[1][name].tobytes() for name in BOUNDARY):
+        raise EdgeError("a prefix that was kept came back as another; this disk cannot be trusted")
+    return (
+        f"{times[0]:.1f} ms a text by {tier.trunk_method}, {times[1]:.2f} ms from the cache; {use.bytes} bytes a text"
+    )
+
+
 def _train(parts: Parts) -> str:
     tier = choose_tier(parts.manifest, Budget())
     layers = parts.manifest.architecture.adapted_layers
@@ -180,7 +208,9 @@ def _train(parts: Parts) -> str:
     losses = [trainer.step(), trainer.step()]
     if not np.isfinite(losses).all():
         raise EdgeError(f"a training step gave the loss {losses[-1]}")
-    return f"{trainer.last_ms:.0f} ms a step of {tier.batch_size} x {tier.seq_len}; peak {peak_rss_mib():.0f} MiB"
+    what = "step with its trunk" if tier.trunk_method else "step"
+    peak = peak_rss_mib()
+    return f"{trainer.last_ms:.0f} ms a {what} of {tier.batch_size} x {tier.seq_len}; peak {peak:.0f} MiB"
 
 
 def _broker(arguments: argparse.Namespace, federation_digest: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import queue
+from dataclasses import asdict
 from pathlib import Path
 
 from edge_runtime.batches import Source
@@ -12,8 +13,10 @@ from edge_runtime.commands.common import (
     DATA_HELP,
     Subcommands,
     add_command,
+    add_prefixes,
     add_threads,
     amount,
+    open_prefixes,
     positive,
     until_signal,
 )
@@ -65,6 +68,7 @@ def add(commands: Subcommands) -> None:
     run.add_argument("--events", type=Path, metavar="FILE", help="append one JSON object for each event")
     run.add_argument("--json", action="store_true", help="write events to stdout instead of lines for people")
     add_threads(run)
+    add_prefixes(run, "prefixes in the state directory")
     secure = run.add_argument_group("TLS")
     secure.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the broker's certificate")
     secure.add_argument(
@@ -114,11 +118,15 @@ def main(arguments: argparse.Namespace) -> int:
             runtime=config.driver,
         )
         versions = Versions(store, parts.package)
-        tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+        cache = open_prefixes(arguments, state / "prefixes") if tier.trunk_method else None
+        rounding = arguments.prefix_rounding
+        tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=rounding)
         bench = Bench(tools, store, versions, config.device)
         identity = Identity(parts.package.digest, _statistics(store, parts, source, report))
         with until_signal() as stopped:
             Device(config, bench, identity, link, inbox, report=report, stopped=stopped).run()
+        if cache is not None:
+            report.emit("prefixes", **asdict(cache.use))
         report.emit("done", "stopped; the same command goes on from here" if stopped() else "done")
     return 0
 

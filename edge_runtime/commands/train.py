@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ from edge_runtime.commands.common import (
     Subcommands,
     add_bank,
     add_command,
+    add_prefixes,
     add_threads,
     amount,
     load_bank,
+    open_prefixes,
     positive,
     say,
     until_signal,
 )
+from edge_runtime.config import default_prefixes
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.local import Recipe, Trained, accuracy, train
 from edge_runtime.memory import peak_rss_mib
@@ -89,6 +92,7 @@ def add(commands: Subcommands) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     add_bank(parser)
     add_threads(parser)
+    add_prefixes(parser, "below ~/.cache")
     parser.set_defaults(main=main)
 
 
@@ -99,7 +103,16 @@ def main(arguments: argparse.Namespace) -> int:
         source = parts.examples(arguments.data, tier)
         test = parts.examples(arguments.test, tier) if arguments.test else None
         recipe = _recipe(arguments, parts, tier, len(source))
-        tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+        cache = open_prefixes(arguments, default_prefixes()) if tier.trunk_method else None
+        tools = Tools(
+            parts.program,
+            parts.manifest,
+            parts.tokenizer,
+            source,
+            tier,
+            cache=cache,
+            rounding=arguments.prefix_rounding,
+        )
         bank, _ = load_bank(parts, arguments.bank, arguments.state)
         if arguments.head == "class-means":
             bank = _with_class_means(parts, bank, source)
@@ -109,6 +122,7 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.out:
             write_bank(trained.bank, arguments.out)
         found = _figures(trained, len(source)) | _compared(tools, before, _score(tools, trained.bank, test))
+        found["prefix_cache"] = asdict(cache.use) if cache is not None else None
     say(json.dumps(found) if arguments.json else _sentence(found, arguments.out))
     return 0
 
@@ -182,6 +196,9 @@ def _sentence(found: dict[str, Any], out: Path | None) -> str:
         text += f", perplexity {found['perplexity_before']:.1f} -> {found['perplexity']:.1f}"
     if found.get("accuracy") is not None:
         text += f", accuracy {found['accuracy_before']:.1%} -> {found['accuracy']:.1%}"
+    prefixes = found["prefix_cache"]
+    if prefixes is not None:
+        text += f"; prefixes: {prefixes['hits']} found, {prefixes['misses']} computed, {prefixes['bytes'] / 1e6:.1f} MB"
     return text + (f"; bank in {out}" if out else "; not kept (no --out)")
 
 

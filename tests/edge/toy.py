@@ -7,6 +7,7 @@ The feature of a text is the mean of its tokens' embeddings plus what the expert
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,22 @@ def _spec(name: str, *shape: int, dtype: str = "float32") -> TensorSpec:
     return TensorSpec(name, dtype, shape)
 
 
-def train_method(m: int, f: int, *, topk: bool) -> MethodSpec:
+def trunk_method() -> MethodSpec:
+    """Return what the trunk takes and gives: the prefix is the tokens' embeddings, the residual twice that."""
+    outputs = tuple(_spec(name, 1, S, SHAPE.width) for name in ("prefix", "residual"))
+    return MethodSpec((_spec("ids", 1, S, dtype="int64"), _spec("mask", 1, S)), outputs)
+
+
+def train_method(m: int, f: int, *, topk: bool, cut: bool = False) -> MethodSpec:
     """Return what a training method of m trained and f frozen slots takes and gives, in order."""
     rows, size, head = len(SHAPE.layers), SHAPE.expert_size, SHAPE.head_size
     moving = [_spec("trained", rows, m, size), _spec("shared", rows, SHAPE.shared_size), _spec("head", head)]
     moments = [_spec(f"{t.name}_m{order}", *t.shape) for t in moving for order in (1, 2)]
     frozen = [_spec("frozen", rows, f, size)] if f else []
     balance = [_spec("balance_target", rows, m + f), _spec("balance_weight", rows)] if topk else []
-    batch = [_spec("ids", B, S, dtype="int64"), _spec("mask", B, S), _spec("labels", B, SHAPE.labels)]
+    below = [_spec(name, B, S, SHAPE.width) for name in ("prefix", "residual")]
+    batch = [*(below if cut else [_spec("ids", B, S, dtype="int64")]), _spec("mask", B, S)]
+    batch.append(_spec("labels", B, SHAPE.labels))
     extra = [_spec("gate_scale", rows, m + f), _spec("update_mask", rows, m), _spec("hyper", 8), *balance]
     inputs = [moving[0], *frozen, moving[1], moving[2], _spec("mean", SHAPE.width), *moments, *extra, *batch]
     told = [_spec("usage", rows, m + f), *([_spec("affinity", rows, m + f)] if topk else [])]
@@ -100,6 +109,9 @@ class ToyProgram:
             given = inputs[tensor.name]
             assert given.shape == tensor.shape, (tensor.name, given.shape, tensor.shape)
             assert given.dtype == tensor.dtype, (tensor.name, given.dtype)
+        if method.startswith("trunk"):
+            tokens = self.embedding[inputs["ids"]]
+            return {"prefix": tokens, "residual": 2 * tokens}
         return self._predict(inputs) if method.startswith("predict") else self._train(inputs)
 
     def unload(self, method: str) -> None:
@@ -114,7 +126,9 @@ class ToyProgram:
 
     def _text(self, inputs: Arrays) -> np.ndarray[Any, Any]:
         mask = inputs["mask"][..., None]
-        return (self.embedding[inputs["ids"]] * mask).sum(1) / np.maximum(mask.sum(1), 1)
+        cut = "prefix" in inputs
+        tokens = (inputs["prefix"] + inputs["residual"]) / np.float32(3) if cut else self.embedding[inputs["ids"]]
+        return (tokens * mask).sum(1) / np.maximum(mask.sum(1), 1)
 
     def _features(self, x: Any, experts: Any, scale: Any) -> tuple[Any, Any, Any]:
         d, r = SHAPE.width, SHAPE.rank
@@ -187,8 +201,12 @@ def _tier(m: int, f: int, memory_mib: float) -> Tier:
 
 
 TIERS = (_tier(4, 0, 90.0), _tier(2, 2, 60.0), _tier(1, 1, 30.0))
+CUT = replace(TIERS[1], method="train_cut", trunk_method=f"trunk_s{S}")
+"""The second tier above the trunk; in no package unless a test puts it there."""
 METHODS = {
     **{tier.method: train_method(tier.trained_slots, tier.frozen_slots, topk=False) for tier in TIERS},
+    CUT.method: train_method(2, 2, topk=False, cut=True),
+    CUT.trunk_method: trunk_method(),
     f"predict_s{S}": predict_method(),
 }
 

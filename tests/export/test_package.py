@@ -22,7 +22,7 @@ from export.onnx_inference import probabilities
 from export.package import check_target
 from export.proof import gradient_errors, proof_inputs, reference_gradients
 from export.reference import Reference
-from export.shapes import MethodShape, ModelShape, output_ports
+from export.shapes import MethodShape, ModelShape, input_ports, output_ports
 
 if TYPE_CHECKING:
     from export.pipeline import Built
@@ -32,7 +32,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "soft": {},
     "int8": {"quantize": "int8"},
     "topk": {"gate": "topk", "top_k": 2, "shared_rank": 0},
-    "slots": {"held": "slots", "layers": "last:1"},
+    "slots": {"held": "slots", "layers": "last:1", "trunk": False},
+    "trunk": {"layers": "last:2"},
 }
 
 
@@ -48,7 +49,8 @@ def _shapes(built: Built) -> tuple[ModelShape, MethodShape]:
         len(arch.labels),
         arch.top_k or None,
     )
-    return model, MethodShape("train", tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
+    cut = bool(tier.trunk_method)
+    return model, MethodShape("train", tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size, cut=cut)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -57,8 +59,14 @@ def test_lowered_step_has_eager_gradients(build: Build, tiny: Path, tmp_path: Pa
     built = build(name, **VARIANTS[name])
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method, info.vocabulary, seed=5)
-    (ran,) = run_methods(built.package.path("program.pte"), [Run(method.name, tuple(given.values()), 0)], tmp_path)
+    given = proof_inputs(model, method.uncut(model), info.vocabulary, seed=5)
+    program = built.package.path("program.pte")
+    if method.cut:
+        texts = [Run("trunk_s12", (given["ids"][row : row + 1], given["mask"][row : row + 1]), 0) for row in range(4)]
+        below = [ran.outputs for ran in run_methods(program, texts, tmp_path)]
+        given |= {name: torch.cat([one[place] for one in below]) for place, name in enumerate(("prefix", "residual"))}
+    inputs = tuple(given[port.name] for port in input_ports(model, method))
+    (ran,) = run_methods(program, [Run(method.name, inputs, 0)], tmp_path)
     made = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
     adapted = built.package.manifest.architecture.adapted_layers
     _, wanted = reference_gradients(Reference(backbone.load(info), info.family, adapted, model), given)
@@ -86,6 +94,23 @@ def test_package_opens_and_says_what_it_is(build: Build) -> None:
     assert 0 < tier.proof["gradient_error"] < 1e-4
     bank = Bank.read(package.path("bank.safetensors"), manifest.architecture.bank_shape)
     assert bank.digest().hex() == manifest.architecture.bank_digest
+
+
+def test_a_package_of_the_last_layers_has_its_prefix_as_a_method(build: Build) -> None:
+    """The tier names it; tensors are those of SPEC.md; the step is faster than with it, and the report says both."""
+    built = build("trunk", **VARIANTS["trunk"])
+    manifest = built.package.manifest
+    tier = manifest.tiers[0]
+    assert tier.trunk_method == "trunk_s12"
+    trunk, train = manifest.methods[tier.trunk_method], manifest.methods[tier.method]
+    assert [(t.name, t.shape) for t in trunk.inputs] == [("ids", (1, 12)), ("mask", (1, 12))]
+    assert [(t.name, t.shape) for t in trunk.outputs] == [("prefix", (1, 12, 32)), ("residual", (1, 12, 32))]
+    assert "ids" not in [t.name for t in train.inputs]
+    assert {t.name: t.shape for t in train.inputs}["prefix"] == (4, 12, 32)
+    assert tier.measured.trunk_ms > 0
+    assert tier.predicted.trunk_ms > 0
+    assert 0 < tier.proof["gradient_error"] < 1e-4
+    assert not build("slots", **VARIANTS["slots"]).package.manifest.tiers[0].trunk_method
 
 
 def test_initial_bank_is_the_same_for_every_profile_and_gives_every_expert_its_own_start(build: Build) -> None:
