@@ -97,7 +97,7 @@ def test_package_opens_and_says_what_it_is(build: Build) -> None:
 
 
 def test_a_package_of_the_last_layers_has_its_prefix_as_a_method(build: Build) -> None:
-    """The tier names it; tensors are those of SPEC.md; the step is faster than with it, and the report says both."""
+    """The tier names it; its tensors are those of SPEC.md, it was measured and proven; --no-trunk makes none."""
     built = build("trunk", **VARIANTS["trunk"])
     manifest = built.package.manifest
     tier = manifest.tiers[0]
@@ -108,7 +108,6 @@ def test_a_package_of_the_last_layers_has_its_prefix_as_a_method(build: Build) -
     assert "ids" not in [t.name for t in train.inputs]
     assert {t.name: t.shape for t in train.inputs}["prefix"] == (4, 12, 32)
     assert tier.measured.trunk_ms > 0
-    assert tier.predicted.trunk_ms > 0
     assert 0 < tier.proof["gradient_error"] < 1e-4
     assert not build("slots", **VARIANTS["slots"]).package.manifest.tiers[0].trunk_method
 

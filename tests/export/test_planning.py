@@ -32,6 +32,23 @@ def test_storage_counts_each_frozen_weight_for_both_directions() -> None:
     assert storage_bytes(MINILM) - storage_bytes(top) == 4 * 1_769_472 + MINILM.bank_bytes - top.bank_bytes
 
 
+def test_a_step_above_a_cached_prefix_runs_one_layer_both_ways_and_a_round_still_pays_for_new_texts() -> None:
+    """Two of six layers: 11 passes of a layer's frozen GEMMs become 2, and the trunk has 5 forward; sums by hand."""
+    profile = load_profile("pixel8")
+    pace = replace(profile.compute, int8_gmac_s=1.0, fp32_gmac_s=1e9, memory_gb_s=1e9)
+    slow = replace(profile, compute=pace, budget=replace(profile.budget, round_seconds=1e9))
+    tier = TierShape(4, 4, 64, 8)
+    cut = predict(replace(MINILM, lowest=4, adapted=2, cut=True), tier, slow)
+    layer_ms = 1e3 * 8 * 64 * 1_769_472 / 1e9
+    assert (cut.step_ms, cut.trunk_ms) == (pytest.approx(2 * layer_ms, abs=0.1), pytest.approx(5 * layer_ms, abs=0.1))
+    steps = profile.defaults.steps_per_round
+    between = steps * (cut.step_ms + cut.trunk_ms / 2) / 1e3
+    assert [phrase.split()[0] for phrase in excesses(cut, _with(slow, round_seconds=between))] == ["time"]
+    whole = predict(replace(MINILM, lowest=4, adapted=2), tier, slow)
+    assert whole.trunk_ms == 0
+    assert cut.memory_mib < whole.memory_mib
+
+
 def test_the_shipped_profiles_get_the_tiers_of_the_demo() -> None:
     """Three sizes of device train 4, 2 and 8 experts at a time with the default backbone."""
     chosen = {name: choose(MINILM, WISH, load_profile(name)).tiers[0][0] for name in known()}
