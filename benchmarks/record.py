@@ -51,12 +51,20 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed else "")
 
 
-def append(name: str, command: str, figures: dict[str, Any]) -> Path:
-    """Add a result to ``NAME.jsonl``; return the file."""
+def append(name: str, command: str, figures: dict[str, Any], elsewhere: dict[str, str] | None = None) -> Path:
+    """Add a result to ``NAME.jsonl``; return the file.
+
+    Args:
+        name: of the benchmark.
+        command: that printed it.
+        figures: what it printed.
+        elsewhere: machine and commit of a result that was measured on another machine.
+    """
     path = RESULTS / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    line = {"date": today, "machine": machine(), "commit": commit(), "command": command, **figures}
+    where = elsewhere or {"machine": machine(), "commit": commit()}
+    line = {"date": today, "command": command, **where, **figures}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")
     return path

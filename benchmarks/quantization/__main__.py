@@ -51,6 +51,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="of each run (%(default)s)")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="the sets (default: ../shared/data)")
     parser.add_argument("--folder", type=Path, default=Path("runs/quantization"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument(
+        "--exported", action="store_true", help="take the packages that an earlier run left in --folder as they are"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--record", action="store_true", help="keep it in benchmarks/results/quantization.jsonl")
     found = parser.parse_args(argv)
@@ -104,7 +107,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         folder / "test.csv", texts.chosen(texts.read(options.data / name / source.test), options.test, 0)
     )
     (folder / "labels.txt").write_text("\n".join(texts.labels(rows)) + "\n", encoding="utf-8")
-    packages = {arm: export(arm, folder, source.seq_len) for arm in options.arms}
+    packages = {arm: folder / f"package-{arm}" for arm in options.arms}
+    for arm in () if options.exported else options.arms:
+        export(arm, folder, source.seq_len)
     accuracies: dict[str, list[float]] = {arm: [] for arm in options.arms}
     for seed in range(options.seeds):
         count = options.steps * BATCH // EPOCHS
@@ -118,14 +123,13 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return summary(accuracies)
 
 
-def export(arm: str, folder: Path, seq_len: int) -> Path:
+def export(arm: str, folder: Path, seq_len: int) -> None:
     """Make a set's package of one kind (from the export cache when it was made before)."""
-    out = folder / f"package-{arm}"
     words = ["--device", "linux-x86_64", "--train-slots", "4", "--batch-size", str(BATCH), "--seq-len", str(seq_len)]
-    words += ["--labels", str(folder / "labels.txt"), "--quantize", arm, "--out", str(out)]
+    words += ["--labels", str(folder / "labels.txt"), "--quantize", arm]
+    words += ["--out", str(folder / f"package-{arm}")]
     sys.stderr.write(f"{folder.name}: exporting with --quantize {arm} ...\n")
     run(f"export of {folder.name} with --quantize {arm}", "export.build", words)
-    return out
 
 
 def run(what: str, module: str, words: Sequence[str]) -> str:

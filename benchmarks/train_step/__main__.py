@@ -46,6 +46,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--bundle", type=Path, metavar="DIR", help=f"write what another machine needs to run {', '.join(bundle.ARMS)}"
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="keep what a bundle's run.py printed, as --record does"
+    )
     found = parser.parse_args(argv)
     found.arms = tuple(found.arms.split(","))
     unknown = [name for name in found.arms if name not in ABOUT]
@@ -59,6 +62,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     options = parse(argv)
+    if options.keep:
+        print(f"kept in {keep(options.keep)}")
+        return 0
     console = Console(stderr=True, highlight=False)
     try:
         result = measure(options, console)
@@ -128,6 +134,15 @@ def show(result: dict[str, Any], console: Console) -> None:
     for line in result["failed"].values():
         console.print(f"failed: {line}", style="red")
     console.print(f"{record.machine()}; {', '.join(result['extensions'])}; {result['threads']} threads")
+
+
+def keep(file: Path) -> Path:
+    """Add to the records what a bundle's run.py printed (its last line) on another machine; return their file."""
+    result = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+    made = {name: result.pop(name) for name in ("machine", "commit")}
+    return record.append(
+        "train_step", "python run.py, in what python -m benchmarks.train_step --bundle made", result, made
+    )
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -109,6 +109,19 @@ def test_a_bundle_runs_with_nothing_but_what_is_in_it(tmp_path: Path) -> None:
     assert sorted(path.name for path in target.iterdir()) == ["payload", "payload.tar.xz", "run.py"]
 
 
+def test_what_a_bundle_printed_is_kept_with_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machine and commit are those of the run, not of this checkout."""
+    from benchmarks import record
+    from benchmarks.train_step.__main__ import main
+
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    (tmp_path / "said").write_text('noise\n{"arms": {}, "machine": "a board", "commit": "abc1234"}\n')
+    assert main(["--keep", str(tmp_path / "said")]) == 0
+    (line,) = record.read("train_step")
+    assert (line["machine"], line["commit"], line["arms"]) == ("a board", "abc1234", {})
+    assert line["command"].startswith("python run.py")
+
+
 def test_outputs_named_like_inputs_are_fed_back() -> None:
     """Output 2 is w, the first input; output 0 and 1 are nobody's."""
     tensor = TensorSpec("w", "float32", (2,))
