@@ -149,6 +149,8 @@ def _version(e: dict[str, Any]) -> str:
 def _evaluated(e: dict[str, Any]) -> str:
     if e.get("failure"):
         return f"version {e['version']} could not be evaluated: {e['failure']}"
+    if "perplexity" in e:  # a federation that continues texts
+        return f"version {e['version']}: perplexity {e['perplexity']:.2f} on {e['tokens']} tokens"
     return (
         f"version {e['version']}: accuracy {e['accuracy']:.4f}, macro-F1 {e['macro_f1']:.4f} on {e['examples']} texts"
     )

@@ -1,11 +1,13 @@
-"""A version's accuracy on held-out text, through ONNX Runtime: no torch, no ExecuTorch.
+"""A version's accuracy or perplexity on held-out text, through ONNX Runtime: no torch, no ExecuTorch.
 
-Axes: N texts of a batch, T tokens of the longest of them, C labels. The only file importing onnxruntime and tokenizers.
+Axes: N texts of a batch, T tokens of the longest of them, C labels, V vocabulary. The only file importing onnxruntime
+and tokenizers.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +22,12 @@ from broker_server.errors import EvaluationError
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import file_sha256
 from edge_runtime.wire.manifest import Manifest, Package
+from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from edge_runtime.wire.tensors import Array
 
 BATCH: Final = 32
+LOGITS: Final = 1 << 23
+"""Values of the logits of a batch of a language model: 32 MiB."""
 MODEL: Final = "gateway/model.onnx"
 
 
@@ -42,6 +47,28 @@ class Figures:
     accuracy: float
     macro_f1: float
     examples: int
+
+    def plain(self) -> dict[str, float]:
+        """Return the figures by name, as events and tables show them."""
+        rounded = {"accuracy": round(self.accuracy, 6), "macro_f1": round(self.macro_f1, 6)}
+        return {**rounded, "examples": self.examples}
+
+
+@dataclass(frozen=True)
+class TextFigures:
+    """Args: loss: mean of -log p of a token; tokens: how many were predicted."""
+
+    loss: float
+    tokens: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): between so many tokens the model would have to guess."""
+        return math.exp(min(self.loss, 700.0))
+
+    def plain(self) -> dict[str, float]:
+        """Return the figures by name, as events and tables show them."""
+        return {"perplexity": round(self.perplexity, 4), "loss": round(self.loss, 6), "tokens": self.tokens}
 
 
 def read_examples(path: Path, manifest: Manifest, limit: int = 0) -> Examples:
@@ -105,22 +132,41 @@ class Model:
             self._session: Any = onnxruntime.InferenceSession(
                 str(package.path(MODEL)), options, providers=["CPUExecutionProvider"]
             )
-            self._tokenizer = Tokenizer.from_file(str(package.path("tokenizer.json")))
+            self.tokenizer = Tokenizer.from_file(str(package.path("tokenizer.json")))
         except Exception as error:
             msg = f"package {package.folder} has no usable gateway model: {error}"
             raise EvaluationError(msg) from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=_length(manifest))
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.length = _length(manifest)
+        if manifest.architecture.task == CLASSIFICATION:
+            self.tokenizer.enable_truncation(max_length=self.length)
         self._inputs = {tensor.name for tensor in self._session.get_inputs()}
 
     def encode(self, examples: Examples) -> list[list[int]]:
         """Return token ids of every text, once for all versions."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(examples.texts))]
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(list(examples.texts))]
+
+    def losses(self, bank: Bank, found: Sequence[Sequence[int]]) -> TextFigures:
+        """Return the mean loss of every token but the first of each window, with the experts of ``bank``."""
+        vocabulary = int(self._session.get_outputs()[0].shape[-1])
+        longest = max(map(len, found))
+        batch = max(1, LOGITS // (vocabulary * longest))
+        total, count = 0.0, 0
+        for start in range(0, len(found), batch):
+            ids, mask = _padded(found[start : start + batch])
+            (losses,) = self._session.run(["losses"], self._feeds(bank) | {"ids": ids, "mask": mask})
+            total += float(losses.sum(dtype=np.float64))
+            count += int(mask[:, 1:].sum())
+        return TextFigures(total / count, count)
+
+    def _feeds(self, bank: Bank) -> dict[str, Array]:
+        tensors = {"experts": bank.experts, "shared": bank.shared, "head": bank.head, "mean": bank.mean}
+        return {name: values for name, values in tensors.items() if name in self._inputs}
 
     def probabilities(self, bank: Bank, tokens: Sequence[Sequence[int]]) -> Array:
         """Return float32 [N, C] with the experts, head and mean of ``bank``."""
-        feeds = {"experts": bank.experts, "shared": bank.shared, "head": bank.head, "mean": bank.mean}
-        feeds = {name: values for name, values in feeds.items() if name in self._inputs}
+        feeds = self._feeds(bank)
         # Texts of like length share a batch, so that little is padded.
         order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
         rows: list[Array | None] = [None] * len(tokens)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker_server.evaluate import Examples, Figures, Model, measure, read_examples
+from broker_server.evaluate import Figures, TextFigures
+from broker_server.judge import judge
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
 
@@ -19,7 +20,7 @@ class Evaluated:
 
     version: int
     data: str
-    figures: Figures | None
+    figures: Figures | TextFigures | None
     failure: str = ""
 
 
@@ -28,7 +29,7 @@ class Evaluator:
 
     Args:
         package: opened with its gateway part.
-        data: CSV of held-out text.
+        data: file of held-out text.
         post: takes results; called from the thread.
 
     Raises:
@@ -36,14 +37,17 @@ class Evaluator:
     """
 
     def __init__(self, package: Package, data: Path, post: Callable[[Evaluated], None]) -> None:
-        self._model = Model(package)
-        self.examples: Examples = read_examples(data, package.manifest)
-        self._tokens = self._model.encode(self.examples)
+        self._judge = judge(package, data)
         self._post = post
         self._queue: queue.Queue[tuple[int, Bank] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="evaluator", daemon=True)
         self._thread.start()
         self.pending = 0
+
+    @property
+    def data(self) -> str:
+        """Name and digest of the held-out file."""
+        return self._judge.data
 
     def submit(self, version: int, bank: Bank) -> None:
         """Measure a version when its turn comes."""
@@ -58,7 +62,6 @@ class Evaluator:
         while (item := self._queue.get()) is not None:
             version, bank = item
             try:
-                figures = measure(self._model.probabilities(bank, self._tokens), self.examples.labels)
-                self._post(Evaluated(version, self.examples.name, figures))
+                self._post(Evaluated(version, self.data, self._judge.measure(bank)))
             except Exception as error:  # noqa: BLE001 - one version that cannot be measured must not end the rounds
-                self._post(Evaluated(version, self.examples.name, None, str(error)))
+                self._post(Evaluated(version, self.data, None, str(error)))

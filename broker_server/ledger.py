@@ -338,6 +338,14 @@ class Ledger:
         """Keep (accuracy, macro-F1, examples) of a version on a data file."""
         self._execute("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", (version, data, *figures, now))
 
+    def keep_text_evaluation(self, version: int, data: str, figures: tuple[float, int], now: float) -> None:
+        """Keep (mean loss of a token, tokens) of a version on a file of text."""
+        self._execute("INSERT OR REPLACE INTO text_evaluations VALUES (?, ?, ?, ?, ?)", (version, data, *figures, now))
+
+    def text_evaluations(self) -> list[dict[str, Any]]:
+        """Return what was measured of texts, by version."""
+        return [dict(row) for row in self._rows("SELECT * FROM text_evaluations ORDER BY version, data")]
+
     def evaluations(self) -> list[dict[str, Any]]:
-        """Return what was measured, by version."""
+        """Return what was measured of labels, by version."""
         return [dict(row) for row in self._rows("SELECT * FROM evaluations ORDER BY version, data")]

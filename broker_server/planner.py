@@ -148,7 +148,7 @@ def _fit(budget: Budget, shape: BankShape, wishes: Wishes) -> tuple[int, int, li
     able = [codec for codec in codecs if codec in (*budget.codecs, pb.FLOAT32)] or [pb.FLOAT32]
     wanted = min(budget.trained_slots, shape.experts) * len(shape.layers)
     shared = [shared_expert(layer) for layer in shape.layers] if shape.shared_rank and wishes.train_shared else []
-    always = shared + ([HEAD] if wishes.train_head else [])
+    always = shared + ([HEAD] if wishes.train_head and shape.labels else [])
     best: tuple[int, int, list[ExpertId]] | None = None
     for extra in (always, []):
         for codec in able:

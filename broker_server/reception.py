@@ -59,8 +59,9 @@ class Reception:
         self._wishes = _Wishes()
         self._traffic_at = 0.0
         arch = store.manifest.architecture
+        purpose = f"{len(arch.labels)} labels" if arch.labels else arch.task
         self._description = (
-            f"{arch.backbone.name}, {len(arch.labels)} labels, {arch.experts} experts of rank {arch.rank} "
+            f"{arch.backbone.name}, {purpose}, {arch.experts} experts of rank {arch.rank} "
             f"in {len(arch.adapted_layers)} layers, {arch.gate} gate"
         )
 

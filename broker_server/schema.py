@@ -100,4 +100,13 @@ CREATE TABLE IF NOT EXISTS evaluations (
   at REAL NOT NULL,
   PRIMARY KEY (version, data)
 ) STRICT;
+
+CREATE TABLE IF NOT EXISTS text_evaluations ( -- of a federation that continues texts
+  version INTEGER NOT NULL,
+  data TEXT NOT NULL,               -- digest of the file and its name
+  loss REAL NOT NULL,               -- mean of -log p of a token
+  tokens INTEGER NOT NULL,
+  at REAL NOT NULL,
+  PRIMARY KEY (version, data)
+) STRICT;
 """

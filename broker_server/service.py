@@ -14,6 +14,7 @@ from broker_server.conductor import Conductor, House
 from broker_server.config import GatewayConfig
 from broker_server.embedded import EmbeddedBroker
 from broker_server.errors import StorageError
+from broker_server.evaluate import TextFigures
 from broker_server.evaluator import Evaluated, Evaluator
 from broker_server.events import Events
 from broker_server.mqtt import Arrived, Down, Link, LinkEvent, Target, Up, parse_url
@@ -174,8 +175,8 @@ class Service:
         """Have versions measured that a gateway before this one did not come to."""
         if self._evaluator is None:
             return
-        data = self._evaluator.examples.name
-        done = {row["version"] for row in self._store.ledger.evaluations() if row["data"] == data}
+        data, ledger = self._evaluator.data, self._store.ledger
+        done = {row["version"] for row in (*ledger.evaluations(), *ledger.text_evaluations()) if row["data"] == data}
         for row in self._store.ledger.versions():
             if row.version not in done:
                 self._evaluator.submit(row.version, self._store.lineage.load(row.version)[1])
@@ -192,14 +193,14 @@ class Service:
         if result.figures is None:
             self._events.tell("evaluated", version=result.version, failure=result.failure[:300])
             return
-        figures = result.figures
-        with self._store.ledger.transaction():
-            row = (figures.accuracy, figures.macro_f1, figures.examples)
-            self._store.ledger.keep_evaluation(result.version, result.data, row, wall)
-        self._events.tell(
-            "evaluated", version=result.version, accuracy=round(figures.accuracy, 6),
-            macro_f1=round(figures.macro_f1, 6), examples=figures.examples,
-        )  # fmt: skip
+        figures, ledger = result.figures, self._store.ledger
+        with ledger.transaction():
+            if isinstance(figures, TextFigures):
+                ledger.keep_text_evaluation(result.version, result.data, (figures.loss, figures.tokens), wall)
+            else:
+                row = (figures.accuracy, figures.macro_f1, figures.examples)
+                ledger.keep_evaluation(result.version, result.data, row, wall)
+        self._events.tell("evaluated", version=result.version, **figures.plain())
 
     def _over(self, now: float) -> bool:
         """Tell whether to leave: all rounds done, and every device that we know came for the last version and went.

@@ -1,4 +1,4 @@
-"""``broker_server evaluate``: accuracy of versions on held-out text, through ONNX Runtime."""
+"""``broker_server evaluate``: accuracy or perplexity of versions on held-out text, through ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.progress import Progress
 
 from broker_server.commands import Subcommands, add_state, parser, say, say_json
 from broker_server.errors import UsageError
-from broker_server.evaluate import Model, measure, read_examples
+from broker_server.evaluate import Figures, TextFigures
+from broker_server.judge import judge
 from broker_server.store import Store
 from edge_runtime.wire.manifest import Package
 
@@ -25,9 +26,15 @@ EXAMPLES = """  broker_server evaluate --data heldout.csv                    the
 
 def add(commands: Subcommands) -> None:
     """Add the subcommand."""
-    command = parser(commands, "evaluate", "measure versions on a CSV text,label", EXAMPLES)
+    command = parser(commands, "evaluate", "measure versions on held-out text", EXAMPLES)
     add_state(command)
-    command.add_argument("--data", type=Path, required=True, metavar="CSV", help="columns text,label")
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="CSV text,label; of a federation that continues texts: CSV text, or lines",
+    )
     command.add_argument("--version", default="", metavar="N|all", help="default: the newest")
     command.add_argument("--package", type=Path, metavar="DIR", help="default: the one the gateway was started with")
     command.add_argument("--limit", type=int, default=0, metavar="N", help="texts at most, spread over the file")
@@ -46,29 +53,24 @@ def main(args: argparse.Namespace) -> int:
         msg = f"package {folder} is of another federation than {args.state}; give one of its packages with --package"
         raise UsageError(msg)
     numbers = _versions(store, args.version)
-    examples = read_examples(args.data, package.manifest, args.limit)
-    model = Model(package, max(1, args.threads))
-    tokens = model.encode(examples)
+    judged = judge(package, args.data, args.limit, max(1, args.threads))
     rows: list[dict[str, Any]] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for number in progress.track(numbers, description="versions"):
             row, bank = store.lineage.load(number)
-            figures = measure(model.probabilities(bank, tokens), examples.labels)
-            rows.append(
-                {
-                    "version": row.version, "reason": row.reason, "round": row.round,
-                    "accuracy": round(figures.accuracy, 6), "macro_f1": round(figures.macro_f1, 6),
-                    "examples": figures.examples,
-                }
-            )  # fmt: skip
+            figures = judged.measure(bank)
+            rows.append({"version": row.version, "reason": row.reason, "round": row.round, **figures.plain()})
             if not args.json:
-                say(
-                    f"version {row.version:3d}  {row.reason:7s}  accuracy {figures.accuracy:.4f}  "
-                    f"macro-F1 {figures.macro_f1:.4f}  {figures.examples} texts"
-                )
+                say(f"version {row.version:3d}  {row.reason:7s}  {_shown(figures)}")
     if args.json:
         say_json(rows)
     return 0
+
+
+def _shown(figures: Figures | TextFigures) -> str:
+    if isinstance(figures, TextFigures):
+        return f"perplexity {figures.perplexity:.2f}  {figures.tokens} tokens"
+    return f"accuracy {figures.accuracy:.4f}  macro-F1 {figures.macro_f1:.4f}  {figures.examples} texts"
 
 
 def _versions(store: Store, asked: str) -> list[int]:

@@ -14,8 +14,10 @@ from rich.table import Table
 from broker_server.commands import Subcommands, add_state, parser, say, say_json
 from broker_server.display import size
 from broker_server.errors import UsageError
+from broker_server.evaluate import TextFigures
 from broker_server.ledger import NAME, Ledger
 from broker_server.store import Store
+from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
 DEVICES = """  broker_server devices
   broker_server devices --json --state runs/gateway
@@ -132,8 +134,8 @@ def show_versions(args: argparse.Namespace) -> int:
     """Print the lineage."""
     store = Store.look(args.state)
     measured: dict[int, list[dict[str, Any]]] = {}
-    for found in store.ledger.evaluations():
-        measured.setdefault(found["version"], []).append(found)
+    for found in (*store.ledger.evaluations(), *store.ledger.text_evaluations()):
+        measured.setdefault(found["version"], []).append(_figures(found))
     rows = [
         {
             "version": row.version,
@@ -143,10 +145,7 @@ def show_versions(args: argparse.Namespace) -> int:
             "round": row.round,
             "contributors": row.contributors,
             "created": _time(row.created),
-            "evaluations": [
-                {key: found[key] for key in ("data", "accuracy", "macro_f1", "examples")}
-                for found in measured.get(row.version, [])
-            ],
+            "evaluations": measured.get(row.version, []),
         }
         for row in store.ledger.versions()
     ]
@@ -154,18 +153,26 @@ def show_versions(args: argparse.Namespace) -> int:
         say_json(rows)
         return 0
     keys = ["version", "parent", "reason", "round", "contributors", "created"]
+    figure = "perplexity" if store.manifest.architecture.task == CAUSAL_LM else "accuracy"
     _table(
-        [*keys, "digest", "accuracy"],
+        [*keys, "digest", figure],
         [
             [
                 *("" if row[key] is None else row[key] for key in keys),
                 str(row["digest"])[:12],
-                ", ".join(f"{found['accuracy']:.4f}" for found in measured.get(int(str(row["version"])), [])),
+                ", ".join(f"{found[figure]:.4f}" for found in measured.get(int(str(row["version"])), [])),
             ]
             for row in rows
         ],
     )
     return 0
+
+
+def _figures(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the ledger as it is shown."""
+    if "loss" in found:
+        return {"data": found["data"], **TextFigures(found["loss"], found["tokens"]).plain()}
+    return {key: found[key] for key in ("data", "accuracy", "macro_f1", "examples")}
 
 
 def _change(state: Path, device: str, *, revoked: bool) -> int:

@@ -38,7 +38,7 @@ def add(commands: Subcommands) -> None:
     _add_training(command)
     output = command.add_argument_group("output")
     output.add_argument("--events", type=Path, metavar="JSONL", help="append every event to this file, one JSON a line")
-    output.add_argument("--evaluate", type=Path, metavar="CSV", help="measure each version on this text,label file")
+    output.add_argument("--evaluate", type=Path, metavar="CSV", help="measure each version on this held-out file")
     output.add_argument("--json", action="store_true", help="print events as JSON lines instead of text")
     output.add_argument("--verbose", action="store_true", help="log what the embedded broker sees, to stderr")
 

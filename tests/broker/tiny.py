@@ -19,6 +19,7 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import (
+    PACKAGE_FORMAT,
     Architecture,
     Backbone,
     Cost,
@@ -70,8 +71,8 @@ def make_package(
     )  # fmt: skip
     predict = MethodSpec((TensorSpec("ids", "int64", (1, 8)),), ())
     manifest = Manifest(
-        1, 1, architecture, device, {}, "none", "all", (Tier("train", 2, 2, 8, 2, _COST, _COST),),
-        {"train": MethodSpec((), ()), "predict": predict}, "predict", {}, "1.3", 1,
+        PACKAGE_FORMAT, 1, architecture, device, {}, "none", "all", (Tier("train", 2, 2, 8, 2, _COST, _COST),),
+        {"train": MethodSpec((), ()), "predict": predict}, ("predict",), {}, "1.3", 1,
         {name: FileEntry(sha256(data).hex(), len(data)) for name, data in files.items()},
     )  # fmt: skip
     (folder / "manifest.json").write_bytes(manifest.to_json())
