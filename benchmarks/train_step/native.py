@@ -45,7 +45,7 @@ def inputs_of(spec: MethodSpec) -> list[Array]:
 
 def _filled(tensor: TensorSpec, random: np.random.Generator) -> Array:
     name, shape = tensor.name, tensor.shape
-    if name == "ids":
+    if name in ("ids", "targets"):
         return random.integers(1000, 20000, shape)
     if name == "labels":
         return np.eye(shape[1], dtype=np.float32)[np.arange(shape[0]) % shape[1]]
@@ -57,5 +57,5 @@ def _filled(tensor: TensorSpec, random: np.random.Generator) -> Array:
     return random.normal(0, 0.02, shape).astype(np.float32)
 
 
-_CONSTANT: Final = {"mask": 1.0, "gate_scale": 1.0, "_m1": 0.0, "_m2": 1e-6}
+_CONSTANT: Final = {"mask": 1.0, "gate_scale": 1.0, "_m1": 0.0, "_m2": 1e-6, "weights": 1.0}
 """Values of inputs by how their name ends."""
