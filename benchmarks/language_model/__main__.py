@@ -103,8 +103,8 @@ def export(kind: str, model: Path, options: argparse.Namespace, say: Say) -> tup
         return out, float(json.loads(note.read_text())["export_s"])
     say(f"exporting {kind} (minutes) ...")
     line = ["export.build", "--device", DEVICE, "--task", "causal-lm", "--model", str(model), "--quantize", kind]
-    line += [*EXPERTS, "--seq-len", str(options.tokens), "--batch-size", str(options.batch), "--tiers", "1"]
-    line = [*line[:-2], "--no-cache", "--out", str(out)]
+    line += [*EXPERTS, "--seq-len", str(options.tokens), "--batch-size", str(options.batch)]
+    line += ["--no-cache", "--out", str(out)]
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-m", *line], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -123,9 +123,8 @@ def _arm(
         spec = package.manifest.methods[method]
         inputs = native.write_inputs(options.folder / f"{name}.inputs", native.inputs_of(spec))
         program = package.path("program.pte")
-        command = native.command(
-            build.ensure_runner(say=lambda _: None), program, method, inputs, native.feeds_of(spec)
-        )
+        runner = build.ensure_runner(say=lambda _: None)
+        command = native.command(runner, program, method, inputs, native.feeds_of(spec))
         return Arm(command, options.steps, 1, program.stat().st_size / 1e6, ABOUT[name])
     work = options.folder / "work.json"
     work.write_text(json.dumps({"model": str(model), "sizes": _sizes(manifest)}), encoding="utf-8")

@@ -52,7 +52,7 @@ def stepper(model: Any, work: dict[str, Any], rate: float = 1e-3) -> Callable[[]
         optimizer.zero_grad(set_to_none=True)
         logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return float(loss.detach())
 
