@@ -1,0 +1,114 @@
+"""A federation that continues texts: a tiny Llama, two devices with their own texts, rounds, perplexity, next words."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+from loop_house import House, call, command, environment, url_of
+
+ADA = ("the cat sat on the mat", "the cat ate the fish")
+BO = ("a dog ran in the park", "a dog ate the bone")
+VOCABULARY = 300
+
+
+def _write(path: Path, texts: tuple[str, ...], times: int) -> Path:
+    path.write_text("\n".join(texts * times) + "\n", encoding="utf-8")
+    return path
+
+
+def _backbone(folder: Path) -> Path:
+    """Write a random Llama of two layers, and a byte-level BPE that was trained on the devices' sentences."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator([*ADA, *BO] * 20, VOCABULARY, show_progress=False, special_tokens=["<|endoftext|>"])
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        config = LlamaConfig(
+            vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            intermediate_size=48, max_position_embeddings=32, initializer_range=0.2, eos_token_id=0,
+            tie_word_embeddings=True,
+        )  # fmt: skip
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the package of the tiny Llama."""
+    folder = tmp_path_factory.mktemp("language")
+    line = command(
+        "export.build", "--device", "pixel8", "--task", "causal-lm", "-m", _backbone(folder / "llama"), "--experts", 2,
+        "--train-slots", 2, "--rank", 4, "--shared-rank", 4, "--seq-len", 16, "--batch-size", 4,
+        "-o", folder / "package", "--cache-dir", folder / "cache",
+    )  # fmt: skip
+    done = subprocess.run(line, env=environment(), cwd=folder, capture_output=True, text=True, timeout=540, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "package"
+
+
+def test_two_devices_teach_a_model_their_next_words(house: House, package: Path) -> None:
+    """Rounds run without class statistics; held-out perplexity falls; the bank continues a sentence of a device."""
+    held_out = _write(house.folder / "held-out.txt", ADA + BO, 3)
+    gateway = house.gateway(package, "--rounds", "3", "--steps", "40", "--evaluate", held_out)
+    devices = [
+        house.device(name, package, _write(house.folder / f"{name}.txt", texts, 20), url_of(gateway))
+        for name, texts in (("ada", ADA), ("bo", BO))
+    ]
+    for running in (*devices, gateway):
+        running.done()
+    assert not gateway.events("statistics")
+    assert all(not hello["want_statistics"] for hello in gateway.events("hello"))
+    versions = house.ask("versions")
+    assert [(row["version"], row["reason"]) for row in versions] == [
+        (0, "initial"),
+        (1, "merge"),
+        (2, "merge"),
+        (3, "merge"),
+    ]
+    perplexities = [row["evaluations"][0]["perplexity"] for row in versions]
+    assert perplexities[0] > 100
+    assert perplexities[-1] < 0.2 * perplexities[0]
+    measured = house.ask("evaluate", "--data", held_out, "--version", "3")[0]
+    assert measured["perplexity"] == pytest.approx(perplexities[-1], rel=1e-3)
+    _check_exported(house, package, held_out, measured["loss"])
+
+
+def _check_exported(house: House, package: Path, held_out: Path, loss: float) -> None:
+    """What the gateway exports, a device measures alike and continues sentences with."""
+    bank = house.folder / "bank"
+    house.ask("export", "--version", "3", "--out", bank)
+    options = ("predict", "--package", package, "--bank", bank)
+    scored = call("edge_runtime", *options, "--data", held_out, folder=house.folder)
+    assert scored.returncode == 0, scored.stderr
+    words = scored.stdout.split()
+    assert math.log(float(words[1])) == pytest.approx(loss, abs=0.1)
+    written = call("edge_runtime", *options, "--max-new-tokens", 12, "a dog", folder=house.folder)
+    assert written.stdout.strip() in (*BO, "a dog ate the fish"), written.stdout
+    drawn = [
+        call("edge_runtime", *options, "--temperature", 0.7, "--seed", 3, "the cat", folder=house.folder).stdout
+        for _ in range(2)
+    ]
+    assert drawn[0] == drawn[1]
+    suggested = call("edge_runtime", *options, "--suggest", 3, "the cat", folder=house.folder)
+    assert len(suggested.stdout.split("\t")) == 6
+
+
+def test_one_device_alone_trains_and_scores(house: House, package: Path) -> None:
+    """`train` tells perplexity before and after; a head to start is refused."""
+    mine, test = _write(house.folder / "mine.txt", ADA, 20), _write(house.folder / "test.csv", ("text", *ADA), 1)
+    common = ("train", "--package", package, "--data", mine, "--steps", 60, "--lr", 0.01)
+    done = call("edge_runtime", *common, "--test", test, folder=house.folder)
+    assert done.returncode == 0, done.stderr
+    before, after = done.stdout.split("perplexity ")[1].split(";")[0].split(" -> ")
+    assert float(after) < 0.2 * float(before)
+    refused = call("edge_runtime", *common, "--head", "class-means", folder=house.folder)
+    assert refused.returncode != 0
+    assert "it has no head to start" in refused.stderr

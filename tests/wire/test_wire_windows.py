@@ -1,0 +1,40 @@
+"""Windows of a stream of texts, with places worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_runtime.wire.windows import arrays, windows
+
+TEXTS = [[1, 2, 3], [], [4], [5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize(
+    ("end_token", "length", "expected"),
+    [
+        # 1 2 3 9 4 9 5 6 7 8 9: 11 tokens, ceil(10 / 4) = 3 windows
+        (9, 4, [[1, 2, 3, 9, 4], [4, 9, 5, 6, 7], [7, 8, 9]]),
+        (9, 5, [[1, 2, 3, 9, 4, 9], [9, 5, 6, 7, 8, 9]]),
+        (-1, 3, [[1, 2, 3, 4], [4, 5, 6, 7], [7, 8]]),
+        (-1, 100, [[1, 2, 3, 4, 5, 6, 7, 8]]),
+    ],
+)
+def test_windows_overlap_by_one_token(end_token: int, length: int, expected: list[list[int]]) -> None:
+    """Each token but the first is a target once; a text without tokens adds nothing."""
+    assert list(windows(TEXTS, end_token, length)) == expected
+
+
+def test_a_lone_token_is_no_window() -> None:
+    """Nothing follows it, so there is nothing to learn."""
+    assert list(windows([[1]], -1, 4)) == []
+    assert list(windows([], 9, 4)) == []
+    assert list(windows([[1, 2, 3, 4, 5]], -1, 4)) == [[1, 2, 3, 4, 5]]
+
+
+def test_arrays_pad_and_cut() -> None:
+    """Inputs and the tokens that follow them; padding has mask and weight 0, and a last token without a target too."""
+    ids, mask, targets, weights = arrays([[1, 2, 3, 4, 5], [6, 7], [8, 9, 1, 2, 3, 4]], 4)
+    assert ids.tolist() == [[1, 2, 3, 4], [6, 7, 0, 0], [8, 9, 1, 2]]
+    assert targets.tolist() == [[2, 3, 4, 5], [7, 0, 0, 0], [9, 1, 2, 3]]
+    assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]]
+    assert weights.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]]
