@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
-
 from edge_runtime.slots import Slots
 from edge_runtime.trainer import Outcome
 from edge_runtime.wire import messages, tensors
@@ -77,9 +75,9 @@ def build(
 def _use(shape: BankShape, slots: Slots, outcome: Outcome) -> list[pb.ExpertUse]:
     """List every held expert: the gateway needs the use of those that were not trained too."""
     found = [
-        pb.ExpertUse(layer=layer, index=int(index), routed=float(routed), seen=outcome.seen)
+        pb.ExpertUse(layer=layer, index=int(index), routed=float(min(routed, seen)), seen=float(seen))
         for row, layer in enumerate(shape.layers)
-        for index, routed in zip(slots.held[row], np.minimum(outcome.routed[row], outcome.seen), strict=True)
+        for index, routed, seen in zip(slots.held[row], outcome.routed[row], outcome.seen[row], strict=True)
     ]
     return sorted(found, key=lambda use: (use.layer, use.index))
 

@@ -6,14 +6,16 @@ With rotation every stretch trains the next experts of the ring with fresh momen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge_runtime.data import ExampleSource
 from edge_runtime.errors import ConfigError
+from edge_runtime.slots import needed_slots
 from edge_runtime.statistics import Predictor
 from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.watch import Watch
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Architecture, Tier
@@ -48,11 +50,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """What local training gave. Args: losses: one for each step; step_ms: median."""
+    """What local training gave. Args: losses: one for each step; step_ms: median; moves: from tier to tier, and why."""
 
     bank: Bank
     losses: tuple[float, ...]
     step_ms: float
+    moves: tuple[str, ...] = ()
 
 
 def stretches(recipe: Recipe, architecture: Architecture, tier: Tier) -> Iterator[Task]:
@@ -97,14 +100,26 @@ def _blocks(experts: list[int], recipe: Recipe, architecture: Architecture) -> t
 
 
 def train(
-    tools: Tools, bank: Bank, recipe: Recipe, told: Callable[[float], None], stopped: Callable[[], bool]
+    tools: Tools,
+    bank: Bank,
+    recipe: Recipe,
+    told: Callable[[float], None],
+    stopped: Callable[[], bool],
+    *,
+    watch: Watch | None = None,
 ) -> Trained:
-    """Carry out a recipe; ``told`` gets each step's loss, and when ``stopped`` is true what was reached is returned."""
+    """Carry out a recipe; ``told`` gets each step's loss, and when ``stopped`` is true what was reached is returned.
+
+    A watch chooses the tier, and may change it between two steps; without one it is that of the tools.
+    """
     losses: list[float] = []
     times: list[float] = []
+    moves: list[str] = []
     for task in stretches(recipe, tools.manifest.architecture, tools.tier):
-        trainer = Trainer(tools, bank, task)
+        tier = watch.begin(needed_slots(task.train)) if watch else tools.tier
+        trainer = Trainer(replace(tools, tier=tier), bank, task)
         while not trainer.done and not stopped():
+            moves += [moved] if watch and (moved := watch.look(trainer)) else []
             told(trainer.step())
             times.append(trainer.last_ms)
         if trainer.steps:
@@ -112,7 +127,7 @@ def train(
             losses += trainer.losses
         if stopped():
             break
-    return Trained(bank, tuple(losses), float(np.median(times)) if times else 0.0)
+    return Trained(bank, tuple(losses), float(np.median(times)) if times else 0.0, tuple(moves))
 
 
 def accuracy(predictor: Predictor, source: ExampleSource, progress: Callable[[int], None]) -> float:

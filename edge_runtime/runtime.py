@@ -421,6 +421,9 @@ class Device:
             return
         trainer, limit = present.trainer, self._config.budget.round_seconds
         if not trainer.done and not (limit and trainer.steps and self._spent_s >= limit):
+            moved = self._bench.adapt()
+            if moved:
+                self._report.emit("tier", f"round {present.plan.round}: {moved}", moved=moved, tier=trainer.tier.method)
             loss = trainer.step()
             self._spent_s += trainer.last_ms / 1000
             self._tell_step(present.plan.round, trainer.steps, present.plan.steps, loss, trainer.last_ms)

@@ -26,6 +26,10 @@ class Executor(Protocol):
         """Run ``method`` on named arrays and return its outputs by name."""
         ...
 
+    def unload(self, method: str) -> None:
+        """Free what executing ``method`` has prepared."""
+        ...
+
 
 class Described(Protocol):
     """A program that tells what its file says."""

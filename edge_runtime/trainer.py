@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime import carry
 from edge_runtime import slots as placement
 from edge_runtime.batches import Source, batch_of, label_counts
 from edge_runtime.cache import PrefixCache
 from edge_runtime.data import BatchOrder
-from edge_runtime.errors import DamagedError
+from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.heterogeneity import balance_target, balance_weight, divergence
 from edge_runtime.signature import Executor
 from edge_runtime.tokenizer import Tokenizer
@@ -29,9 +30,9 @@ from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.manifest import Manifest, Tier
 from edge_runtime.wire.tensors import Array
 
+Sums = npt.NDArray[np.float64]
 BETA1: Final = 0.9
 BETA2: Final = 0.999
-_MOVING: Final = ("trained", "shared", "head")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Outcome:
         losses: one for each step.
         step_ms: median.
         routed: [L, H] tokens by slot (soft gates: sums of gates).
-        seen: tokens.
+        seen: [L, H] tokens that came by while the slot's expert was held.
     """
 
     blocks: dict[ExpertId, Array]
@@ -121,7 +122,7 @@ class Outcome:
     losses: tuple[float, ...]
     step_ms: float
     routed: Array
-    seen: float
+    seen: Array
 
     @property
     def loss_first(self) -> float:
@@ -149,17 +150,16 @@ class Trainer:
     def __init__(self, tools: Tools, bank: Bank, task: Task) -> None:
         self._program, self._architecture, self._task = tools.program, tools.manifest.architecture, task
         self._source, self._tokenizer, self._clock = tools.source, tools.tokenizer, tools.clock
-        self.tier, self._bank, self._trunk = tools.tier, bank, tools.trunk
-        self.slots: Final = placement.place(task.train, self._architecture, self.tier)
+        self.tier, self._bank, self._tools, self._trunk = tools.tier, bank, tools, tools.trunk
+        self.needed: Final = placement.needed_slots(task.train)
+        self.slots = placement.place(task.train, self._architecture, self.tier)
         self._order = BatchOrder(task.seed, len(tools.source), self.tier.batch_size)
-        self._values: dict[str, Array] = placement.inputs(bank, self.slots)
-        for name in [name for name in _MOVING if name in self._values]:
-            for moment in (f"{name}_m1", f"{name}_m2"):
-                self._values[moment] = np.zeros_like(self._values[name])
+        self._values: dict[str, Array] = carry.start(bank, self.slots)
         self._rates = self._learning_rates()
         self._held_rows = self._frozen_shared_rows()
-        self._routed = np.zeros(self.slots.held.shape, np.float64)
-        self._seen = 0.0
+        everyone = (len(bank.shape.layers), bank.shape.experts)
+        self._routed = np.zeros(everyone, np.float64)  # [L, M]: by expert, because tiers hold different ones
+        self._seen = np.zeros(everyone, np.float64)
         self.losses: list[float] = []
         self._times: list[float] = []
 
@@ -186,8 +186,8 @@ class Trainer:
         for row in self._held_rows:
             self._values["shared"][row] = self._bank.shared[row]
         tokens = float(given["mask"].sum())
-        self._routed += found["usage"].astype(np.float64) * tokens
-        self._seen += tokens
+        self._add(self._routed, found["usage"].astype(np.float64) * tokens)
+        self._add(self._seen, np.full(self.slots.held.shape, tokens))
         self.losses.append(float(found["loss"][0]))
         self._times.append((self._clock() - began) * 1000)
         return self.losses[-1]
@@ -197,16 +197,36 @@ class Trainer:
         """Milliseconds of the last step; 0 before the first."""
         return self._times[-1] if self._times else 0.0
 
+    def switch(self, tier: Tier) -> None:
+        """Go on in another tier; what was learned is carried over to the bit.
+
+        Raises:
+            PlanError: when the task needs more slots than it has, or its batches are others; nothing is changed then.
+        """
+        if tier.batch_size != self.tier.batch_size:
+            raise PlanError(
+                f"{tier.method} takes {tier.batch_size} texts a step, {self.tier.method} the same task's"
+                f" {self.tier.batch_size}"
+            )
+        slots = placement.place(self._task.train, self._architecture, tier)
+        self._values = carry.carry(carry.learned(self._values, self.needed), self._bank, slots, self.needed)
+        unused = {self.tier.method, self.tier.trunk_method, self.tier.apply_method}
+        for method in unused - {tier.method, tier.trunk_method, tier.apply_method, ""}:
+            self._program.unload(method)  # before the next is loaded: there may be no room for both
+        self._trunk = replace(self._tools, tier=tier).trunk
+        self.slots, self.tier = slots, tier
+
     def checkpoint(self) -> Checkpoint:
-        """Return all that is needed to go on later."""
-        kept = {name: value for name, value in self._values.items() if name not in ("frozen", "mean")}
+        """Return all that is needed to go on later, in this tier or in any that has room for the task."""
+        kept = carry.learned(self._values, self.needed)
         # float64 sums in two float32 halves: what came back must equal what was kept.
-        high = self._routed.astype(np.float32)
-        kept |= {"routed": high, "routed_rest": (self._routed - high).astype(np.float32)}
-        return Checkpoint(kept, {"losses": self.losses, "step_ms": self._times, "seen": self._seen})
+        for name, sums in (("routed", self._routed), ("seen", self._seen)):
+            high = sums.astype(np.float32)
+            kept |= {name: high, f"{name}_rest": (sums - high).astype(np.float32)}
+        return Checkpoint(kept, {"losses": list(self.losses), "step_ms": list(self._times)})
 
     def restore(self, saved: Checkpoint) -> None:
-        """Go on from a checkpoint of the same task.
+        """Go on from a checkpoint of the same task, made in whatever tier.
 
         Raises:
             DamagedError: when it is of another task or program; nothing is changed then.
@@ -215,10 +235,12 @@ class Trainer:
         found = {name: value.shape for name, value in saved.tensors.items()}
         if found != wanted:
             raise DamagedError("the checkpoint belongs to another task or program; the round starts again")
-        routed, rest = saved.tensors["routed"], saved.tensors["routed_rest"]
-        self._routed = routed.astype(np.float64) + rest.astype(np.float64)
-        self._values |= {name: value for name, value in saved.tensors.items() if name in self._values}
-        self._seen = float(saved.numbers["seen"])
+        self._routed, self._seen = (
+            saved.tensors[name].astype(np.float64) + saved.tensors[f"{name}_rest"] for name in ("routed", "seen")
+        )
+        sums = ("routed", "routed_rest", "seen", "seen_rest")
+        known = {name: value for name, value in saved.tensors.items() if name not in sums}
+        self._values = carry.carry(known, self._bank, self.slots, self.needed)
         self.losses = [float(loss) for loss in saved.numbers["losses"]]
         self._times = [float(ms) for ms in saved.numbers["step_ms"]]
 
@@ -232,9 +254,17 @@ class Trainer:
             label_counts(self._source, rows, shape.labels),
             tuple(self.losses),
             float(np.median(self._times)),
-            self._routed.astype(np.float32),
-            self._seen,
+            self._of_held(self._routed).astype(np.float32),
+            self._of_held(self._seen).astype(np.float32),
         )
+
+    def _add(self, sums: Sums, values: Sums) -> None:
+        """Add what slots [L, H] counted to the sums [L, M] of their experts."""
+        sums[np.arange(len(sums))[:, None], self.slots.held] += values
+
+    def _of_held(self, sums: Sums) -> Sums:
+        """Return the sums [L, M] of the experts in the slots [L, H]."""
+        return sums[np.arange(len(sums))[:, None], self.slots.held]
 
     def _trained_rows(self) -> npt.NDArray[np.int64]:
         count = len(self._source)
@@ -278,6 +308,7 @@ class Trainer:
                 continue
             mine = use[self.slots.held[row]]
             target[row] = balance_target(mine, float(use.mean()))
-            unlike = divergence(self._routed[row].astype(np.float32), mine)
+            mixed = self._routed[row, self.slots.held[row]].astype(np.float32)
+            unlike = divergence(mixed, mine)
             weight[row] = balance_weight(self._task.pressure, unlike, held, experts)
         return {"balance_target": target, "balance_weight": weight}

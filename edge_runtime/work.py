@@ -11,7 +11,6 @@ residual counts only with the delta that it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,12 +22,12 @@ from edge_runtime.slots import needed_slots
 from edge_runtime.store import Record, Store, pack
 from edge_runtime.trainer import Checkpoint, Outcome, Task, Tools, Trainer
 from edge_runtime.versions import Versions
+from edge_runtime.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import BankError, WireError
-from edge_runtime.wire.manifest import Tier
 
 _REMEMBERED = 32
 
@@ -62,18 +61,24 @@ class Bench:
         store: of this device.
         versions: of the bank.
         device: its id.
+        watch: chooses the tier of each plan; None takes the best for it.
     """
 
     tools: Tools
     store: Store
     versions: Versions
     device: str
+    watch: Watch | None = None
     waiting: pb.Plan | None = None
     waiting_digest: bytes = b""
     present: Present | None = None
     pending: Pending | None = None
     _waiting_bytes: bytes = b""
     _done: list[str] = field(default_factory=list)
+
+    @property
+    def _watch(self) -> Watch:
+        return self.watch or Watch(self.tools.manifest.tiers, self.tools.tier)
 
     def resume(self) -> Work:
         """Read what an earlier process left, and return the work that it was at."""
@@ -171,8 +176,12 @@ class Bench:
     def _trainer(self, plan: pb.Plan, bank: Bank) -> Trainer:
         tools = self.tools
         task = task_of(plan)
-        tier = tier_for(tools.manifest.tiers, tools.tier, needed_slots(task.train))
+        tier = self._watch.begin(needed_slots(task.train))
         return Trainer(replace(tools, tier=tier), bank, task)
+
+    def adapt(self) -> str:
+        """Between two steps: move to another tier if the device's memory or heat ask for it; return what was done."""
+        return self._watch.look(self.present.trainer) if self.present is not None else ""
 
     def save(self) -> None:
         """Write a checkpoint of the training at hand."""
@@ -264,21 +273,3 @@ def task_of(plan: pb.Plan) -> Task:
         use={layer.layer: np.array(layer.use, np.float32) for layer in plan.use},
         pressure=plan.balance_pressure,
     )
-
-
-def tier_for(tiers: Sequence[Tier], largest: Tier, needed: int) -> Tier:
-    """Return the tier with the fewest trained slots that has room for ``needed``, not above ``largest``.
-
-    Of those that hold the most experts: fewer would be another model.
-
-    Raises:
-        PlanError: when even the largest has not enough.
-    """
-    fitting = [
-        tier
-        for tier in tiers
-        if needed <= tier.trained_slots <= largest.trained_slots and tier.held_slots <= largest.held_slots
-    ]
-    if not fitting:
-        raise PlanError(f"the plan trains {needed} experts at a layer, this device has {largest.trained_slots} slots")
-    return min(fitting, key=lambda tier: (-tier.held_slots, tier.trained_slots))

@@ -57,6 +57,8 @@ PURE = (
     "edge_runtime/session.py",
     "edge_runtime/heterogeneity.py",
     "edge_runtime/slots.py",
+    "edge_runtime/carry.py",
+    "edge_runtime/tiers.py",
     "broker_server/admission.py",
     "broker_server/aggregate.py",
     "broker_server/balance.py",

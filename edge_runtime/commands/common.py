@@ -16,6 +16,7 @@ from edge_runtime.cache import DEFAULT_MB, PrefixCache
 from edge_runtime.errors import ConfigError
 from edge_runtime.parts import Parts
 from edge_runtime.store import Store
+from edge_runtime.tiers import AUTO
 from edge_runtime.trunk import DEFAULT_ROUNDING, ROUNDINGS
 from edge_runtime.versions import Versions
 from edge_runtime.wire.bank import Bank
@@ -88,6 +89,17 @@ def open_prefixes(arguments: argparse.Namespace, folder: Path) -> PrefixCache:
 
 def _warn(line: str) -> None:
     sys.stderr.write(f"edge_runtime: {line}\n")
+
+
+def add_tier(parser: argparse.ArgumentParser) -> None:
+    """Add --tier."""
+    parser.add_argument(
+        "--tier",
+        default=AUTO,
+        metavar="NAME",
+        help="program size to train with, as `doctor` lists them; auto: the largest that the budget allows, a smaller"
+        " one while memory is short or the device is hot (%(default)s)",
+    )
 
 
 def add_bank(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.budget import Budget, choose_tier, excess, known
 from edge_runtime.cache import DEFAULT_MB, PrefixCache
 from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
 from edge_runtime.config import credentials
@@ -24,14 +24,18 @@ from edge_runtime.memory import peak_rss_mib
 from edge_runtime.mqtt import probe
 from edge_runtime.parts import Parts
 from edge_runtime.program import inspect
+from edge_runtime.senses import feel
 from edge_runtime.statistics import Predictor
 from edge_runtime.store import Store
+from edge_runtime.tiers import short
 from edge_runtime.trainer import Task, Tools, Trainer
 from edge_runtime.trunk import BOUNDARY, DEFAULT_ROUNDING, Trunk
+from edge_runtime.watch import told
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.manifest import Tier
 
 _PROBE_S = 5.0
 _TEXT = "a short sentence to measure with"
@@ -118,7 +122,8 @@ def _package_checks(parts: Parts, arguments: argparse.Namespace) -> Iterator[Che
     yield _check("bank", lambda: _bank(parts))
     yield _check("budget", lambda: _budget(parts))
     yield _check("predict", lambda: _predict(parts))
-    yield _check("train", lambda: _train(parts))
+    for tier in parts.manifest.tiers:
+        yield _tier(parts, tier)
     if choose_tier(parts.manifest, Budget()).trunk_method:
         yield _check("prefixes", lambda: _prefixes(parts))
     if arguments.broker:
@@ -161,7 +166,15 @@ def _bank(parts: Parts) -> str:
 
 def _budget(parts: Parts) -> str:
     tier = choose_tier(parts.manifest, Budget.from_profile(parts.manifest.profile))
-    return f"{tier.method} fits the profile of {parts.manifest.device}"
+    return f"{short(tier)} fits the profile of {parts.manifest.device}; now {told(feel())}"
+
+
+def _tier(parts: Parts, tier: Tier) -> Check:
+    """Say what a tier costs, whether it fits, and how long a step of it takes here."""
+    over = excess(tier, Budget.from_profile(parts.manifest.profile))
+    if over:
+        return Check(f"tier {short(tier)}", ok=False, detail=f"needs {'; '.join(over)}", needed=False)
+    return _check(f"tier {short(tier)}", lambda: _train(parts, tier))
 
 
 def _predict(parts: Parts) -> str:
@@ -198,19 +211,22 @@ def _prefixes(parts: Parts) -> str:
     )
 
 
-def _train(parts: Parts) -> str:
-    tier = choose_tier(parts.manifest, Budget())
+def _train(parts: Parts, tier: Tier) -> str:
     layers = parts.manifest.architecture.adapted_layers
     task = Task(tuple(ExpertId(layer, 0) for layer in layers), steps=2, learning_rate=1e-3)
     source = _Texts(tier.batch_size)
     tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
     trainer = Trainer(tools, parts.initial_bank(), task)
     losses = [trainer.step(), trainer.step()]
+    parts.program.unload(tier.method)  # the next tier has the memory to itself
     if not np.isfinite(losses).all():
         raise EdgeError(f"a training step gave the loss {losses[-1]}")
     what = "step with its trunk" if tier.trunk_method else "step"
-    peak = peak_rss_mib()
-    return f"{trainer.last_ms:.0f} ms a {what} of {tier.batch_size} x {tier.seq_len}; peak {peak:.0f} MiB"
+    there = f"{known(tier, 'step_ms'):.0f} ms and {known(tier, 'memory_mib'):.0f} MiB where it was exported"
+    return (
+        f"{tier.trained_slots} of {tier.held_slots} slots trained, {tier.batch_size} x {tier.seq_len}:"
+        f" {trainer.last_ms:.0f} ms a {what} here, {there}; peak {peak_rss_mib():.0f} MiB"
+    )
 
 
 def _broker(arguments: argparse.Namespace, federation_digest: bytes) -> str:

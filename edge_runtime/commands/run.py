@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge_runtime.batches import Source
-from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.budget import Budget
 from edge_runtime.commands.common import (
     DATA_HELP,
     Subcommands,
     add_command,
     add_prefixes,
     add_threads,
+    add_tier,
     amount,
     open_prefixes,
     positive,
@@ -33,6 +34,7 @@ from edge_runtime.store import Record, Store
 from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
 from edge_runtime.versions import Versions
+from edge_runtime.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.work import Bench
@@ -69,6 +71,7 @@ def add(commands: Subcommands) -> None:
     run.add_argument("--json", action="store_true", help="write events to stdout instead of lines for people")
     add_threads(run)
     add_prefixes(run, "prefixes in the state directory")
+    add_tier(run)
     secure = run.add_argument_group("TLS")
     secure.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the broker's certificate")
     secure.add_argument(
@@ -100,7 +103,8 @@ def main(arguments: argparse.Namespace) -> int:
         Parts.open(arguments.package, arguments.threads) as parts,
     ):
         config = _complete(config, parts, arguments)
-        tier = choose_tier(parts.manifest, config.budget)
+        watch = Watch.of(parts.manifest, config.budget, arguments.tier)
+        tier = watch.largest
         source = parts.examples(arguments.data, tier)
         enrol(store, parts, config)
         if source.skipped:
@@ -121,7 +125,7 @@ def main(arguments: argparse.Namespace) -> int:
         cache = open_prefixes(arguments, state / "prefixes") if tier.trunk_method else None
         rounding = arguments.prefix_rounding
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=rounding)
-        bench = Bench(tools, store, versions, config.device)
+        bench = Bench(tools, store, versions, config.device, watch)
         identity = Identity(parts.package.digest, _statistics(store, parts, source, report))
         with until_signal() as stopped:
             Device(config, bench, identity, link, inbox, report=report, stopped=stopped).run()

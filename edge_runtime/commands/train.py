@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.batches import Source
-from edge_runtime.budget import Budget, choose_tier
+from edge_runtime.budget import Budget
 from edge_runtime.commands.common import (
     BANK_FILE,
     DATA_HELP,
@@ -21,6 +21,7 @@ from edge_runtime.commands.common import (
     add_command,
     add_prefixes,
     add_threads,
+    add_tier,
     amount,
     load_bank,
     open_prefixes,
@@ -38,6 +39,7 @@ from edge_runtime.report import bar
 from edge_runtime.statistics import Predictor, class_mean_head, class_sums
 from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
+from edge_runtime.watch import Watch
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Tier
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
@@ -93,13 +95,15 @@ def add(commands: Subcommands) -> None:
     add_bank(parser)
     add_threads(parser)
     add_prefixes(parser, "below ~/.cache")
+    add_tier(parser)
     parser.set_defaults(main=main)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate, write."""
     with Parts.open(arguments.package, arguments.threads) as parts, until_signal() as stopped:
-        tier = choose_tier(parts.manifest, Budget())
+        watch = Watch.of(parts.manifest, Budget(), arguments.tier)
+        tier = watch.largest
         source = parts.examples(arguments.data, tier)
         test = parts.examples(arguments.test, tier) if arguments.test else None
         recipe = _recipe(arguments, parts, tier, len(source))
@@ -118,7 +122,7 @@ def main(arguments: argparse.Namespace) -> int:
             bank = _with_class_means(parts, bank, source)
         before = _score(tools, bank, test)
         with bar("training", recipe.steps, show=not arguments.json) as advance:
-            trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped)
+            trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped, watch=watch)
         if arguments.out:
             write_bank(trained.bank, arguments.out)
         found = _figures(trained, len(source)) | _compared(tools, before, _score(tools, trained.bank, test))
@@ -183,6 +187,7 @@ def _figures(trained: Trained, examples: int) -> dict[str, Any]:
         "loss_first": round(float(np.mean(trained.losses[:fifth])), 4) if trained.losses else None,
         "loss_last": round(float(np.mean(trained.losses[-fifth:])), 4) if trained.losses else None,
         "step_ms": round(trained.step_ms, 2),
+        "tier_moves": list(trained.moves),
         "peak_rss_mib": round(peak_rss_mib(), 1),
         "bank_digest": trained.bank.digest().hex(),
     }

@@ -308,12 +308,19 @@ def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) 
     """Every check of a whole package holds; exit 0."""
     code, out, _ = call(capsys, "doctor", "--package", package.folder, "--state", tmp_path / "state", "--json")
     found = json.loads(out)
-    assert {check["name"]: check["ok"] for check in found["checks"] if check["name"] != "driver"} == dict.fromkeys(
-        ("package", "bank", "budget", "predict", "train", "state"), True
-    )
+    tiers = {"tier m4_f0_s8_b4": False, "tier m2_f2_s8_b4": True, "tier m1_f1_s8_b4": True}  # the profile has 64 MiB
+    assert {check["name"]: check["ok"] for check in found["checks"] if check["name"] != "driver"} == {
+        **dict.fromkeys(("package", "bank", "budget", "predict", "state"), True),
+        **tiers,
+    }
+    details = {check["name"]: check["detail"] for check in found["checks"]}
+    assert details["tier m4_f0_s8_b4"] == "needs 90 MiB of memory, the budget is 64"
+    assert "2 of 4 slots trained, 4 x 8:" in details["tier m2_f2_s8_b4"]
+    assert "1 ms and 60 MiB where it was exported" in details["tier m2_f2_s8_b4"]
     assert code == (0 if found["ok"] else 1)
     _, out, _ = call(capsys, "doctor", "--package", package.folder)
     assert "ok    bank" in out
+    assert "note  tier m4_f0_s8_b4" in out
 
 
 def test_doctor_finds_what_does_not(package: Package, tmp_path: Path, capsys: Said) -> None:

@@ -17,7 +17,6 @@ from fakes import Clock, FakeLink, ScriptedGateway, Weather
 from edge_runtime.budget import Budget
 from edge_runtime.config import RunConfig
 from edge_runtime.data import open_source
-from edge_runtime.errors import PlanError
 from edge_runtime.link import LinkEvent
 from edge_runtime.report import Report
 from edge_runtime.runtime import Device, ExpelledError, Identity
@@ -34,7 +33,7 @@ from edge_runtime.wire.digests import sha256, version_digest
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Bench, tier_for
+from edge_runtime.work import Bench
 
 TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(3))
 
@@ -207,14 +206,6 @@ def test_a_plan_that_comes_again_while_its_delta_waits_is_not_new_work(rig: Rig)
     rig.run(lambda: len(rig.gateway.deltas) == 1)
     rig.settle()
     assert len(rig.events("round")) == 1
-
-
-def test_the_tier_with_fewest_spare_slots_is_taken_among_those_that_hold_most() -> None:
-    """One expert a layer: two trained slots of four held, not one of two, and not four."""
-    tiers = toy.TIERS
-    assert [tier_for(tiers, tiers[0], needed).trained_slots for needed in (1, 2, 3, 4)] == [2, 2, 4, 4]
-    with pytest.raises(PlanError, match="3 experts at a layer, this device has 2 slots"):
-        tier_for(tiers, tiers[1], 3)
 
 
 def test_a_resumed_device_trains_before_any_gateway_is_there(rig: Rig) -> None:

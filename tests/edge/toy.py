@@ -48,15 +48,15 @@ def trunk_method() -> MethodSpec:
     return MethodSpec((_spec("ids", 1, S, dtype="int64"), _spec("mask", 1, S)), outputs)
 
 
-def train_method(m: int, f: int, *, topk: bool, cut: bool = False) -> MethodSpec:
+def train_method(m: int, f: int, *, topk: bool, cut: bool = False, tokens: int = S) -> MethodSpec:
     """Return what a training method of m trained and f frozen slots takes and gives, in order."""
     rows, size, head = len(SHAPE.layers), SHAPE.expert_size, SHAPE.head_size
     moving = [_spec("trained", rows, m, size), _spec("shared", rows, SHAPE.shared_size), _spec("head", head)]
     moments = [_spec(f"{t.name}_m{order}", *t.shape) for t in moving for order in (1, 2)]
     frozen = [_spec("frozen", rows, f, size)] if f else []
     balance = [_spec("balance_target", rows, m + f), _spec("balance_weight", rows)] if topk else []
-    below = [_spec(name, B, S, SHAPE.width) for name in ("prefix", "residual")]
-    batch = [*(below if cut else [_spec("ids", B, S, dtype="int64")]), _spec("mask", B, S)]
+    below = [_spec(name, B, tokens, SHAPE.width) for name in ("prefix", "residual")]
+    batch = [*(below if cut else [_spec("ids", B, tokens, dtype="int64")]), _spec("mask", B, tokens)]
     batch.append(_spec("labels", B, SHAPE.labels))
     extra = [_spec("gate_scale", rows, m + f), _spec("update_mask", rows, m), _spec("hyper", 8), *balance]
     inputs = [moving[0], *frozen, moving[1], moving[2], _spec("mean", SHAPE.width), *moments, *extra, *batch]
@@ -203,7 +203,10 @@ def _tier(m: int, f: int, memory_mib: float) -> Tier:
 TIERS = (_tier(4, 0, 90.0), _tier(2, 2, 60.0), _tier(1, 1, 30.0))
 CUT = replace(TIERS[1], method="train_cut", trunk_method=f"trunk_s{S}")
 """The second tier above the trunk; in no package unless a test puts it there."""
+SHORT = replace(_tier(2, 2, 40.0), method=f"train_m2_f2_s{S // 2}_b{B}", seq_len=S // 2)
+"""A tier of half the length, for tests that put it among the others."""
 METHODS = {
+    SHORT.method: train_method(2, 2, topk=False, tokens=S // 2),
     **{tier.method: train_method(tier.trained_slots, tier.frozen_slots, topk=False) for tier in TIERS},
     CUT.method: train_method(2, 2, topk=False, cut=True),
     CUT.trunk_method: trunk_method(),

@@ -1,0 +1,82 @@
+"""Watch memory and heat while training, and move to another tier between two steps when they ask for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from edge_runtime.budget import Budget, choose_tier, excess
+from edge_runtime.senses import feel
+from edge_runtime.tiers import AUTO, Signal, by_name, choose, fitting, short
+from edge_runtime.trainer import Trainer
+from edge_runtime.wire.manifest import Manifest, Tier
+
+LOOK_EVERY_S: Final = 10.0
+"""A chip needs about that long to show that it has less to do."""
+
+
+def nothing() -> Signal:
+    """Feel nothing: the best tier for every plan, and no move."""
+    return Signal()
+
+
+@dataclass
+class Watch:
+    """The tiers that training may use, and when to look again.
+
+    Args:
+        tiers: that the budget leaves, or the one that the user named.
+        largest: that the device offers for plans.
+        feel: tells memory and temperature.
+        clock: seconds.
+    """
+
+    tiers: tuple[Tier, ...]
+    largest: Tier
+    feel: Callable[[], Signal] = nothing
+    clock: Callable[[], float] = time.monotonic
+    _looked_at: float = field(default=float("-inf"), init=False)
+
+    @classmethod
+    def of(cls, manifest: Manifest, budget: Budget, name: str = AUTO) -> Self:
+        """Return the watch of a device with a budget; a named tier is kept whatever the device feels.
+
+        Raises:
+            ConfigError: when the package has no such tier.
+            BudgetError: when no tier fits the budget.
+        """
+        if name != AUTO:
+            tier = by_name(manifest, name)
+            return cls((tier,), tier)
+        tiers = tuple(tier for tier in manifest.tiers if not excess(tier, budget))
+        return cls(tiers, choose_tier(manifest, budget), feel)
+
+    def begin(self, needed: int) -> Tier:
+        """Return the tier to start a task in that needs so many trained slots.
+
+        Raises:
+            PlanError: when no tier has as many.
+        """
+        self._looked_at = self.clock()
+        return choose(fitting(self.tiers, self.largest, needed), self.feel())
+
+    def look(self, trainer: Trainer) -> str:
+        """Move training to another tier if memory or heat ask for it; return what was done, empty for nothing."""
+        now = self.clock()
+        if len(self.tiers) < 2 or now - self._looked_at < LOOK_EVERY_S:
+            return ""
+        self._looked_at = now
+        before, signal = trainer.tier, self.feel()
+        after = choose(fitting(self.tiers, self.largest, trainer.needed), signal, before)
+        if after.method == before.method:
+            return ""
+        trainer.switch(after)
+        return f"{short(before)} -> {short(after)} ({told(signal)})"
+
+
+def told(signal: Signal) -> str:
+    """Return what a device feels, for people."""
+    room = "memory not known" if signal.room_mib is None else f"room for {signal.room_mib:.0f} MiB"
+    return room if signal.celsius is None else f"{room}, {signal.celsius:.0f} °C"
