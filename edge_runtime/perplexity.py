@@ -48,10 +48,12 @@ def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
     fixed = {**placement.inputs(bank, slots), "gate_scale": slots.gate_scale}
     specs = tools.manifest.methods[tier.method].inputs
     rows_of = next(spec.shape[0] for spec in specs if spec.name == "targets")
+    trunk = tools.trunk
     total = count = 0.0
     for first in range(0, len(source), rows_of):
         rows = list(range(first, min(first + rows_of, len(source))))
-        given = fixed | _padded(batch_of(source, rows, tools.tokenizer, shape.labels, tier.seq_len), rows_of)
+        batch = batch_of(source, rows, tools.tokenizer, shape.labels, tier.seq_len)
+        given = fixed | _padded(batch if trunk is None else trunk.in_place_of_ids(batch), rows_of)
         dtypes = {"float32": np.float32, "int64": np.int64}
         inputs = {
             spec.name: given[spec.name] if spec.name in given else np.zeros(spec.shape, dtypes[spec.dtype])
