@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from tiny_backbone import FAMILIES, save_tiny
 from torch import Tensor
 from torch.fx import GraphModule
 
@@ -27,9 +29,9 @@ def _model(top_k: int | None = None) -> ModelShape:
     return ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=top_k)
 
 
-def _graft(folder: Path) -> Graft:
+def _graft(folder: Path, adapted: tuple[int, ...] = ADAPTED) -> Graft:
     info = backbone.find(str(folder))
-    return Graft(backbone.load(info), info.family, ADAPTED, quantize_embedding=False)
+    return Graft(backbone.load(info), info.family, adapted, quantize_embedding=False)
 
 
 def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:
@@ -40,12 +42,11 @@ def _named(model: ModelShape, method: MethodShape, made: tuple[Tensor, ...]) -> 
     return dict(zip([port.name for port in output_ports(model, method)], made, strict=True))
 
 
-@pytest.mark.parametrize("top_k", [None, 2])
-def test_trunk_and_rest_make_the_uncut_step(tiny: Path, top_k: int | None) -> None:
-    """Each text through the trunk alone, then the cut step on a batch: loss, statistics, new values, moments."""
-    model, whole, cut = _model(top_k), MethodShape("train", 2, 1, 12, 4), MethodShape("train", 2, 1, 12, 4, cut=True)
-    graft = _graft(tiny)
-    given = proof_inputs(model, whole, 100)
+def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
+    """Hold trunk and cut step against the uncut step: loss, statistics, new values, moments."""
+    whole = MethodShape("train", 2, 1, 12, 4)
+    cut = replace(whole, cut=True)
+    given = proof_inputs(model, whole, vocabulary)
     wanted = _named(model, whole, build_step(graft, model, whole)(*given.values()))
     trunk = keep_below(_traced(graft, model, TRUNK.uncut(model)), model, TRUNK)
     texts = [trunk(given["ids"][row : row + 1], given["mask"][row : row + 1]) for row in range(4)]
@@ -55,6 +56,26 @@ def test_trunk_and_rest_make_the_uncut_step(tiny: Path, top_k: int | None) -> No
     found = _named(model, cut, rest(*(given[port.name] for port in input_ports(model, cut))))
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_trunk_and_rest_make_the_uncut_step(tiny: Path, top_k: int | None) -> None:
+    """Each text goes through the trunk alone, then the cut step runs on the batch."""
+    _check_cut(_graft(tiny, ADAPTED), _model(top_k), 100)
+
+
+@pytest.mark.parametrize("kind", sorted(set(FAMILIES) - {"bert"}))
+def test_every_family_is_cut_in_the_same_way(tmp_path: Path, kind: str) -> None:
+    """The last of two layers adapted: post-norm, pre-norm, rotary positions; the loss and every gradient agree."""
+    model = ModelShape(layers=1, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
+    _check_cut(_graft(save_tiny(tmp_path, kind), (1,)), model, 100)
+
+
+def test_a_language_model_is_cut_in_the_same_way(tmp_path: Path) -> None:
+    """Its loss is of the next tokens, which the step gets beside the prefix."""
+    model = ModelShape(layers=1, experts=3, width=32, rank=4, shared_rank=3, labels=0, top_k=None, vocabulary=100)
+    graft = _graft(save_tiny(tmp_path, "llama"), (1,))
+    _check_cut(graft, model, 100)
 
 
 def test_the_lowest_adapted_layer_costs_its_experts_only(tiny: Path) -> None:
