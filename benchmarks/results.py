@@ -133,6 +133,42 @@ def quantization(lines: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def prefix_cache(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on training above cached prefixes."""
+    run = lines[-1]
+    about = {
+        "all": "all six layers, no cache",
+        "first": "last two, first epoch",
+        "cached": "last two, from the second epoch on",
+        "int8": "last two, prefixes int8",
+        "fp16": "last two, prefixes fp16",
+    }
+    times = [
+        [about[arm], f"{found['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{found['peak_rss_mib']:.0f}"]
+        for arm, found in run["arms"].items()
+    ]
+    accuracies = [
+        [
+            name,
+            about[arm],
+            f"{percent(found['mean'])} ± {percent(found['spread'])}",
+            "" if arm == "all" else f"{found['points_lost']:.2f}",
+        ]
+        for name, arms in run["sets"].items()
+        for arm, found in arms.items()
+    ]
+    return (
+        "\n## The frozen prefix, cached\n\n"
+        f"{run['work']} Whole steps of the device runtime (tokenizing, reading the cache),\n"
+        f"in turns, medians; {run['cache_bytes_per_text'] / 1000:.0f} kB of cache for a text of 64 tokens.\n\n"
+        + table(("experts in", "step, ms", "times as fast", "peak memory, MiB"), times)
+        + f"\nAccuracy on held-out text, %: the same settings, {run['steps']} steps of 8 texts, head from class\n"
+        f"means; mean and standard deviation of {run['seeds']} seeds, at most {run['test']:,} held-out texts.\n\n"
+        + table(("data", "experts in", "accuracy", "points lost"), accuracies)
+        + f"\n- {source(run)}\n"
+    )
+
+
 def arm64(lines: Sequence[dict[str, Any]]) -> str:
     """Return the section on instructions of a step on 64-bit ARM."""
     run, kinds = lines[-1], ("instructions", "smmla", "sdot", "fmla", "load_store")
@@ -172,7 +208,13 @@ def page() -> str:
     return "".join(parts)
 
 
-SECTIONS: Final = {"demo": federation, "train_step": train_step, "arm64": arm64, "quantization": quantization}
+SECTIONS: Final = {
+    "demo": federation,
+    "train_step": train_step,
+    "prefix_cache": prefix_cache,
+    "arm64": arm64,
+    "quantization": quantization,
+}
 """By benchmark, in the order of the page."""
 
 

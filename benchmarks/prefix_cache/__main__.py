@@ -22,6 +22,7 @@ from benchmarks.quantization import texts
 from benchmarks.quantization.texts import SETS
 
 DATA: Final = Path(__file__).parents[3] / "shared" / "data"
+COMMAND: Final = "python -m benchmarks.prefix_cache"
 EPOCHS: Final = 2
 JOINED: Final = 8
 """Texts joined to one for the timing, so that it fills all tokens: the most that a cache has to read."""
@@ -29,7 +30,8 @@ WORK: Final = "MiniLM, batch 8 x 64, 8 experts of rank 8 held, 4 trained, AdamW;
 EXAMPLES: Final = """examples:
   python -m benchmarks.prefix_cache                        # two sets, three seeds: 15 minutes on 2 cores
   python -m benchmarks.prefix_cache --seeds 0              # times only
-  python -m benchmarks.prefix_cache --packages --record    # with the packages that --folder has already
+  python -m benchmarks.prefix_cache --record               # keep it for docs/results.md
+  python -m benchmarks.prefix_cache --keep result.json     # the same for what --json printed on another machine
 
 exit codes: 0 done (also when the data is not there), 1 the work failed, 2 bad usage"""
 
@@ -56,9 +58,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, not timed ones (%(default)s)")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="the sets (default: ../shared/data)")
     parser.add_argument("--folder", type=Path, default=Path("runs/prefix_cache"), metavar="DIR", help="(%(default)s)")
-    parser.add_argument("--packages", action="store_true", help="take the packages that --folder has; export nothing")
+    parser.add_argument(
+        "--exported", action="store_true", help="take the packages that an earlier run left in --folder as they are"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.add_argument("--record", action="store_true", help="keep it in benchmarks/results/prefix_cache.jsonl")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="only record what --json printed elsewhere")
     found = parser.parse_args(argv)
     found.sets = tuple(found.sets.split(","))
     unknown = [name for name in found.sets if name not in SETS]
@@ -72,6 +77,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     options = parse(argv)
+    if options.keep:
+        return keep(options.keep)
     missing = [name for name in options.sets if not (options.data / name / SETS[name].train).is_file()]
     if missing:
         sys.stderr.write(f"prefix_cache: no {', '.join(missing)} in {options.data}; nothing was measured\n")
@@ -85,13 +92,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("prefix_cache: interrupted; nothing was kept\n")
         return 1
-    result["seconds"] = round(time.monotonic() - started)
+    result |= {"seconds": round(time.monotonic() - started), "machine": record.machine(), "commit": record.commit()}
     if options.record:
-        record.append("prefix_cache", "python -m benchmarks.prefix_cache --record", result)
+        record.append("prefix_cache", COMMAND, result)
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         show(result, Console())
+    return 0
+
+
+def keep(path: Path) -> int:
+    """Record a result that was printed on another machine."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        elsewhere = {name: result.pop(name) for name in ("machine", "commit")}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        sys.stderr.write(f"prefix_cache: {path} is not what --json printed ({error})\n")
+        return 1
+    record.append("prefix_cache", COMMAND, result, elsewhere)
     return 0
 
 
@@ -114,7 +133,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def _package(name: str, options: argparse.Namespace) -> Path:
     """Export a package with the labels of all sets (from the export cache when it was made before)."""
     out: Path = options.folder / f"package-{name}"
-    if options.packages:
+    if options.exported:
         return out
     words = ["--device", "linux-x86_64", "--tiers", f"4x{SEQ_LEN}", "--batch-size", str(BATCH)]
     words += ["--labels", str(options.folder / "labels.txt"), "--layers", LAYERS[name], "--out", str(out)]

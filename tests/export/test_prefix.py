@@ -74,7 +74,8 @@ def test_every_family_is_cut_in_the_same_way(tmp_path: Path, kind: str) -> None:
 def test_a_language_model_is_cut_in_the_same_way(tmp_path: Path) -> None:
     """Its loss is of the next tokens, which the step gets beside the prefix."""
     model = ModelShape(layers=1, experts=3, width=32, rank=4, shared_rank=3, labels=0, top_k=None, vocabulary=100)
-    graft = _graft(save_tiny(tmp_path, "llama"), (1,))
+    info = backbone.find(str(save_tiny(tmp_path, "llama")))
+    graft = Graft(backbone.load(info, "causal-lm"), info.family, (1,), quantize_embedding=False)
     _check_cut(graft, model, 100)
 
 
