@@ -40,6 +40,7 @@ _COMPILING: Final = (
         "proof",
         "provenance",
         "quantize",
+        "recompute",
         "reference",
         "rewrite",
         "shapes",

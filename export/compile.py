@@ -15,6 +15,7 @@ from export.lowering import Lowered, lower
 from export.prefix import cut_below, keep_below
 from export.provenance import inherited
 from export.quantize import lower_frozen_linears
+from export.recompute import recompute
 from export.rewrite import drop_unread, fold_constants, share_equal, simplify
 from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
@@ -57,6 +58,7 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
             simplify(module)
             lower_frozen_linears(module, int8=request.int8)
             share_equal(module)
+            recompute(module, method.recompute, request.model.width)
         drop_unread(module)
         graphs[method.name] = module, inputs
     return lower(graphs, progress)

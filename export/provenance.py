@@ -148,6 +148,7 @@ def inherited(*modules: GraphModule) -> Iterator[None]:
 
 
 def _inherit(node: Node) -> None:
-    neighbour: Node = node.graph._insert.__self__  # noqa: SLF001 - where it will stand
+    insert: Any = node.graph._insert  # noqa: SLF001 - a method of the node beside which it will stand
+    neighbour: Node = insert.__self__
     if KEY in neighbour.meta:
         node.meta[KEY] = neighbour.meta[KEY]

@@ -39,6 +39,7 @@ DRIVERS = {
     },
     "transformers": {"export/backbone.py", "?export/graft.py", "benchmarks/"},
     "optimum": {"export/families.py"},
+    "networkx": {"export/recompute.py"},
     "huggingface_hub": {"?export/backbone.py"},
     "onnx": {"export/onnx_inference.py"},
     "onnxruntime": {"?export/onnx_inference.py", "?benchmarks/train_step/", "broker_server/evaluate.py"},

@@ -1,0 +1,141 @@
+"""Recomputation changes what a step keeps, not what it computes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+from torch.fx import GraphModule
+
+from export import backbone
+from export.graft import Graft
+from export.joint_graph import sample_inputs, trace
+from export.lowering import lower
+from export.measure import Run, run_methods
+from export.proof import proof_inputs
+from export.provenance import inherited, place_of
+from export.quantize import lower_frozen_linears
+from export.recompute import LEVELS, kept, recompute
+from export.rewrite import drop_unread, fold_constants, share_equal, simplify, value
+from export.shapes import MethodShape, ModelShape, input_ports, output_ports
+from export.step import build_step
+
+MODEL = ModelShape(layers=3, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
+TRAIN = MethodShape("train", 2, 1, 12, 4)
+
+
+def _plain(graft: Graft, model: ModelShape, method: MethodShape, *, int8: bool) -> GraphModule:
+    module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
+    with inherited(module):
+        fold_constants(module)
+        simplify(module)
+        lower_frozen_linears(module, int8=int8)
+        share_equal(module)
+    return module
+
+
+def _with(module: GraphModule, level: str, width: int = 32) -> GraphModule:
+    made = copy.deepcopy(module)
+    for node, original in zip(made.graph.nodes, module.graph.nodes, strict=True):
+        node.meta = dict(original.meta)
+    recompute(made, level, width)
+    drop_unread(made)
+    return made
+
+
+def _kept_bytes(module: GraphModule) -> int:
+    return sum(value(node).numel() * value(node).element_size() for node in kept(module.graph))
+
+
+@pytest.fixture(scope="module")
+def graft(tiny: Path) -> Graft:
+    """Return the tiny backbone with experts in all three layers."""
+    info = backbone.find(str(tiny))
+    return Graft(backbone.load(info), info.family, (0, 1, 2), quantize_embedding=False)
+
+
+@pytest.fixture(scope="module")
+def module(graft: Graft) -> GraphModule:
+    """Return the tiny backbone's step without any recomputation, in float32."""
+    return _plain(graft, MODEL, TRAIN, int8=False)
+
+
+@pytest.fixture(scope="module")
+def given(tiny: Path) -> dict[str, Tensor]:
+    """Return inputs in a general position."""
+    return proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).vocabulary)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_gradient_is_the_one_of_the_plain_step(module: GraphModule, given: dict[str, Tensor], level: str) -> None:
+    """First moments (a tenth of the gradients) and all other outputs are equal to 1e-6 of their size."""
+    plain, other = module(*given.values()), _with(module, level)(*given.values())
+    for port, one, two in zip(output_ports(MODEL, TRAIN), plain, other, strict=True):
+        assert float((one - two).norm()) <= 1e-6 * float(one.norm()), port.name
+
+
+def test_each_level_keeps_less(module: GraphModule) -> None:
+    """Without views kept twice, then without what is cheap to compute again, then one tensor a layer."""
+    sizes = [_kept_bytes(module), *(_kept_bytes(_with(module, level)) for level in LEVELS)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 4
+    twins = 2 * 4 * 4 * 12 * 12 * 4  # attention probabilities [4, 4, 12, 12] in float32, in two of three layers
+    assert sizes[0] - sizes[1] >= twins
+
+
+def test_layers_keep_one_tensor_of_the_residual_stream_each(module: GraphModule) -> None:
+    """Of what is as large as [B, S, d], a layer keeps its end; the lowest also its norm's input, below any gradient."""
+    large = [node for node in kept(_with(module, "layers").graph) if value(node).numel() >= 4 * 12 * 32]
+    assert [tuple(value(node).shape) for node in large] == [(4, 12, 32)] * 4
+    assert [place_of(node).layer for node in large] == [0, 0, 1, 2]
+
+
+def test_second_computation_comes_after_the_backward_of_the_layers_above(module: GraphModule) -> None:
+    """What is computed again for a layer is not there before it is needed: that is the point."""
+    nodes = [node for node in _with(module, "layers").graph.nodes if node.op == "call_function"]
+    softmax = [place for place, node in enumerate(nodes) if "softmax" in str(node.target)]
+    layers = [place_of(nodes[place]).layer for place in softmax]
+    assert layers == [0, 1, 2, 2, 1]
+    above = [node for node in nodes[: softmax[4]] if place_of(node).backward and place_of(node).layer == 2]
+    linears = [node for node in above if "linear" in str(node.target) and min(value(node).shape[-1:]) > 1]
+    assert len(linears) == 6 + 5  # all six of the backward, and all but the last of the forward
+
+
+def test_unadapted_layers_are_not_computed_again(tiny: Path) -> None:
+    """With experts in the top layer, nothing below is differentiated, so nothing below is kept or repeated."""
+    info = backbone.find(str(tiny))
+    graft = Graft(backbone.load(info), info.family, (2,), quantize_embedding=False)
+    model = ModelShape(layers=1, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
+    made = _with(_plain(graft, model, TRAIN, int8=False), "layers")
+    assert {place_of(node).layer for node in made.graph.nodes if place_of(node).backward} == {2, None}
+
+
+def test_predict_has_nothing_to_compute_again(graft: Graft) -> None:
+    """A graph without a backward stays as it is."""
+    predict = MethodShape("predict", 3, 0, 12, 1)
+    module = _plain(graft, MODEL, predict, int8=False)
+    assert len(_with(module, "layers").graph.nodes) == len(module.graph.nodes)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_lowered_programs_compute_the_same_with_less_memory(
+    graft: Graft, given: dict[str, Tensor], tmp_path: Path, *, int8: bool
+) -> None:
+    """ExecuTorch plans fewer bytes at each level, leaves nothing more outside, and the results are the plain ones."""
+    module = _plain(graft, MODEL, TRAIN, int8=int8)
+    inputs = tuple(given.values())
+    planned, outside, results = [], [], []
+    for level in LEVELS:
+        lowered = lower({"train": (_with(module, level), inputs)}, lambda _: None)
+        planned.append(lowered.planned["train"])
+        outside.append(lowered.outside["train"])
+        path = tmp_path / f"{level}.pte"
+        path.write_bytes(lowered.data)
+        results.append(run_methods(path, [Run("train", inputs, 0)], tmp_path)[0].outputs)
+    assert planned[0] > planned[1] > planned[2]
+    assert outside[1:] == outside[:1] * 2
+    for other in results[1:]:
+        for port, one, two in zip(output_ports(MODEL, TRAIN), results[0], other, strict=True):
+            assert float((one - two).norm()) <= 1e-6 * float(one.norm()), port.name
