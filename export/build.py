@@ -17,7 +17,9 @@ from export import cache
 from export.config import ExportConfig, read_labels
 from export.errors import ConfigError
 from export.families import FAMILIES, TASKS
+from export.memory_plan import AUTO
 from export.pipeline import Built, build_package
+from export.planning import RECOMPUTE
 from export.profiles import known, load_profile
 from export.report import as_json, print_table
 
@@ -124,6 +126,16 @@ def parser() -> argparse.ArgumentParser:
         default="int8",
         help="frozen weights (default int8)",
     )
+    program.add_argument(
+        "--recompute",
+        choices=(AUTO, *RECOMPUTE),
+        default=AUTO,
+        help="compute twice instead of keeping for the backward: nothing; light: norms, attention and experts; layers:"
+        " whole layers (default auto: the fastest that fits the memory budget)",
+    )
+    program.add_argument(
+        "--micro-batches", type=int, metavar="K", help="make a step of K smaller batches (default: 1, or what fits)"
+    )
     output = made.add_argument_group("output")
     output.add_argument(
         "-o", "--out", "--output_dir", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)"
@@ -204,6 +216,8 @@ def _config(options: argparse.Namespace) -> ExportConfig:
         most_tiers=most,
         task=options.task,
         trunk=not options.no_trunk,
+        recompute=options.recompute,
+        micro_batches=options.micro_batches,
         cache_dir=None if options.no_cache else options.cache_dir or cache.default_folder(),
     )
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from edge_runtime.wire.manifest import Cost
 from export.errors import BudgetError
-from export.planning import Sizes, TierShape, excesses, predict, storage_mb
+from export.memory_plan import OPEN, Fixed, Planned, cheapest, shown
+from export.planning import Sizes, TierShape, storage_mb
 from export.profiles import DeviceProfile
 
 SMALLEST_BATCH: Final = 4
@@ -33,6 +33,7 @@ class Wish:
         hold_all: experts that are not trained run in frozen slots.
         batch: B, the largest one to take.
         fixed_batch: take no smaller one.
+        memory: what is fixed of the memory plan.
     """
 
     pairs: tuple[Pair, ...] = ()
@@ -43,13 +44,14 @@ class Wish:
     hold_all: bool = True
     batch: int = 16
     fixed_batch: bool = False
+    memory: Fixed = OPEN
 
 
 @dataclass(frozen=True)
 class Choice:
     """Args: tiers: with predicted costs, largest first; left_out: a sentence for each asked tier without room."""
 
-    tiers: tuple[tuple[TierShape, Cost], ...]
+    tiers: tuple[Planned, ...]
     left_out: tuple[str, ...]
 
 
@@ -58,24 +60,26 @@ def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> Choice:
 
     Where nothing is asked for, the tier with most slots that fits comes with a smaller one to step down to, when the
     device is hot or short of memory. Slots come before batch: a smaller batch costs time, fewer slots cost learning in
-    every round. The batch is halved down to 4 unless fixed.
+    every round. Each batch is tried with every memory plan, then halved, down to 4, unless fixed.
 
     Raises:
         BudgetError: with the numbers of the smallest candidate when none fits.
     """
     firsts = _asked(wish, profile) or [(slots, _longest(wish, profile)) for slots in _slot_choices(sizes, wish)]
     first = _first(sizes, wish, profile, firsts)
-    asked = _asked(wish, profile) or [(first.trained, length) for length in _lengths(wish, profile)]
-    left_out, fitting = [], []
+    asked = _asked(wish, profile) or [(first.shape.trained, length) for length in _lengths(wish, profile)]
+    left_out: list[str] = []
+    fitting: list[Planned] = []
     for pair in asked:
-        tier = _tier(sizes, wish, pair, first.batch)
-        over = excesses(predict(sizes, tier, profile), profile)
-        if over:
-            left_out.append(f"{_shown(tier)} needs {', '.join(over)}")
+        tier = _tier(sizes, wish, pair, first.shape.batch)
+        found = cheapest(sizes, tier, wish.memory, profile)
+        if found is None or found.over:
+            left_out.append(f"{_shown(tier)} needs {', '.join(found.over) if found else 'another batch'}")
         else:
-            fitting.append(tier)
+            fitting.append(found)
     if len(fitting) == 1:
-        fitting += _step_down(sizes, wish, first)
+        smaller = [cheapest(sizes, tier, wish.memory, profile) for tier in _step_down(sizes, wish, first.shape)]
+        fitting += [found for found in smaller if found is not None]
     return _within(sizes, profile, fitting[: wish.most or None], left_out)
 
 
@@ -98,17 +102,23 @@ def _tier(sizes: Sizes, wish: Wish, pair: Pair, batch: int) -> TierShape:
     return TierShape(trained, sizes.experts - trained if wish.hold_all else 0, length, batch)
 
 
-def _first(sizes: Sizes, wish: Wish, profile: DeviceProfile, pairs: list[Pair]) -> TierShape:
-    """Return the first of ``pairs`` that fits, at its largest batch."""
-    tiers = [_tier(sizes, wish, pair, batch) for pair in pairs for batch in _batches(wish)]
-    for tier in tiers:
-        if not excesses(predict(sizes, tier, profile), profile):
-            return tier
-    smallest = tiers[-1]
+def _first(sizes: Sizes, wish: Wish, profile: DeviceProfile, pairs: list[Pair]) -> Planned:
+    """Return the first of ``pairs`` that fits, at its largest batch, with its cheapest memory plan."""
+    last: Planned | None = None
+    for pair in pairs:
+        for batch in _batches(wish):
+            found = cheapest(sizes, _tier(sizes, wish, pair, batch), wish.memory, profile)
+            if found is not None and not found.over:
+                return found
+            last = found or last
+    if last is None:
+        raise BudgetError(
+            f"--micro-batches {wish.memory.micro_batches}: a batch of {wish.batch} cannot be cut into so many"
+            " equal parts; give a --batch-size that is a multiple"
+        )
     raise BudgetError(
-        f"{profile.name}: nothing fits; even {_shown(smallest)} needs "
-        + ", ".join(excesses(predict(sizes, smallest, profile), profile))
-        + "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
+        f"{profile.name}: nothing fits; even {_shown(last.shape)}, {shown(last.shape)}, needs {', '.join(last.over)}"
+        "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
     )
 
 
@@ -124,23 +134,26 @@ def _step_down(sizes: Sizes, wish: Wish, first: TierShape) -> list[TierShape]:
     if wish.pairs:
         return []
     if not wish.lengths and first.sequence // 2 >= SHORTEST:
-        return [replace(first, sequence=first.sequence // 2)]
+        return [_tier(sizes, wish, (first.trained, first.sequence // 2), first.batch)]
     if not wish.slots and first.trained // 2 >= wish.fewest:
         return [_tier(sizes, wish, (first.trained // 2, first.sequence), first.batch)]
     return []
 
 
-def _within(sizes: Sizes, profile: DeviceProfile, tiers: list[TierShape], left_out: list[str]) -> Choice:
+def _within(sizes: Sizes, profile: DeviceProfile, tiers: list[Planned], left_out: list[str]) -> Choice:
     """Leave out the smallest tiers until the methods of all have room in the storage; the first always has."""
+
+    def needed(plans: list[Planned]) -> float:
+        return storage_mb(sizes, [plan.shape for plan in plans])
+
     kept = list(tiers)
-    while len(kept) > 1 and storage_mb(sizes, kept) > profile.budget.storage_mb:
-        dropped = kept.pop()
-        need, have = storage_mb(sizes, [*kept, dropped]), profile.budget.storage_mb
-        left_out.append(f"{_shown(dropped)}: all tiers need storage {need:.4g} of {have:.4g} MB")
-    storage = storage_mb(sizes, kept)
-    return Choice(
-        tuple((tier, replace(predict(sizes, tier, profile), storage_mb=storage)) for tier in kept), tuple(left_out)
-    )
+    while len(kept) > 1 and needed(kept) > profile.budget.storage_mb:
+        need, dropped = needed(kept), kept.pop()
+        left_out.append(
+            f"{_shown(dropped.shape)}: all tiers need storage {need:.4g} of {profile.budget.storage_mb:.4g} MB"
+        )
+    storage = needed(kept)
+    return Choice(tuple(replace(plan, cost=replace(plan.cost, storage_mb=storage)) for plan in kept), tuple(left_out))
 
 
 def _slot_choices(sizes: Sizes, wish: Wish) -> list[int]:

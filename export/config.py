@@ -9,6 +9,8 @@ from typing import Final
 
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from export.errors import ConfigError
+from export.memory_plan import AUTO
+from export.planning import RECOMPUTE
 
 DEFAULT_LABELS: Final = Path(__file__).parent / "labels" / "assistant.txt"
 LABEL_COLUMN: Final = "label"
@@ -39,6 +41,8 @@ class ExportConfig:
         cache_dir: of lowered programs; None for no cache.
         tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
         most_tiers: tiers at most; 0 for no limit.
+        recompute: level of recomputation, or ``auto``.
+        micro_batches: k; None lets the planner choose.
         task: ``classification``, or ``causal-lm``, which has no labels.
         trunk: make the layers below the lowest adapted one a method of its own, whose results a device can keep.
 
@@ -66,6 +70,8 @@ class ExportConfig:
     most_tiers: int = 0
     task: str = CLASSIFICATION
     trunk: bool = True
+    recompute: str = AUTO
+    micro_batches: int | None = None
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
@@ -83,6 +89,7 @@ class ExportConfig:
                 ("rank", [self.rank], 1, 256),
                 ("shared-rank", [self.shared_rank], 0, 1024),
                 ("seq-len", lengths, 4, 4096),
+                ("micro-batches", [] if self.micro_batches is None else [self.micro_batches], 1, 1024),
                 ("batch-size", [] if self.batch_size is None else [self.batch_size], 1, 1024),
             )
             for value in values
@@ -90,6 +97,8 @@ class ExportConfig:
         ]
         if self.tiers and (self.slots or self.lengths):
             found.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len would; give one or the other")
+        if self.recompute not in (AUTO, *RECOMPUTE):
+            found.append(f"--recompute {self.recompute}: must be {AUTO} or one of {', '.join(RECOMPUTE)}")
         held = min(slots, default=self.experts) if self.held == "slots" else self.experts
         if self.gate == "topk" and not 1 <= self.top_k <= held:
             found.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")

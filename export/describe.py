@@ -107,8 +107,17 @@ def _tier(job: Job, plan: TierPlan, record: Record, files: Mapping[str, FileEntr
         )
     shape = plan.shape
     sizes = (shape.trained, shape.frozen, shape.sequence, shape.batch)
-    proof, below = dict(found["proof"]), trunk.name if trunk else ""
-    return Tier(plan.train.name, *sizes, plan.predicted, measured, proof, trunk_method=below)
+    return Tier(
+        plan.train.name,
+        *sizes,
+        plan.predicted,
+        measured,
+        dict(found["proof"]),
+        trunk_method=trunk.name if trunk else "",
+        recompute=shape.recompute,
+        micro_batches=shape.micro_batches,
+        apply_method=plan.apply.name if plan.apply else "",
+    )
 
 
 def _spec(model: ModelShape, method: MethodShape) -> MethodSpec:

@@ -17,9 +17,10 @@ from export.choice import Wish, choose
 from export.config import ExportConfig, adapted_layers
 from export.errors import ConfigError
 from export.families import check_task
+from export.memory_plan import Fixed
 from export.planning import Sizes, TierShape
 from export.profiles import DeviceProfile, load_profile
-from export.shapes import MethodShape, ModelShape, trunk_of
+from export.shapes import MethodShape, ModelShape, halves, trunk_of
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,24 @@ class TierPlan:
     Args:
         shape: its size.
         predicted: what it will cost the device.
+        why: why its memory plan and no other.
         cut: its step begins above the frozen prefix, which is a method of its own.
     """
 
     shape: TierShape
     predicted: Cost
+    why: str
     cut: bool = False
 
     @property
     def train(self) -> MethodShape:
-        """The method that a training step calls."""
-        shape = self.shape
-        return MethodShape("train", shape.trained, shape.frozen, shape.sequence, shape.batch, cut=self.cut)
+        """The method that a training step calls; once, or for each micro-batch."""
+        return self._step[0]
+
+    @property
+    def apply(self) -> MethodShape | None:
+        """The method of the optimizer, where ``train`` does not have it inside."""
+        return self._step[1] if self.shape.micro_batches > 1 else None
 
     @property
     def trunk(self) -> MethodShape | None:
@@ -48,9 +55,18 @@ class TierPlan:
         return trunk_of(self.train) if self.cut else None
 
     @property
+    def _step(self) -> tuple[MethodShape, ...]:
+        """The methods of an optimizer step."""
+        shape = self.shape
+        whole = MethodShape(
+            "train", shape.trained, shape.frozen, shape.sequence, shape.batch, shape.recompute, cut=self.cut
+        )
+        return (whole,) if shape.micro_batches == 1 else halves(whole, shape.micro_batches)
+
+    @property
     def methods(self) -> tuple[MethodShape, ...]:
         """Every method that this tier needs to train."""
-        return (self.train, self.trunk) if self.trunk else (self.train,)
+        return (*self._step, self.trunk) if self.trunk else self._step
 
 
 def predict_methods(tiers: Iterable[TierShape]) -> tuple[MethodShape, ...]:
@@ -133,7 +149,7 @@ def plan(config: ExportConfig) -> Job:
         len(adapted), config.experts, found.width, config.rank, config.shared_rank, len(config.labels), config.routed,
         language,
     )  # fmt: skip
-    tiers = tuple(TierPlan(shape, cost, sizes.cut) for shape, cost in choice.tiers)
+    tiers = tuple(TierPlan(found.shape, found.cost, found.why, sizes.cut) for found in choice.tiers)
     return Job(config, profile, found, adapted, model, tiers, choice.left_out)
 
 
@@ -151,4 +167,5 @@ def _wish(config: ExportConfig, profile: DeviceProfile, found: BackboneInfo) -> 
         hold_all=config.held == "all",
         batch=config.batch_size or profile.defaults.batch_size,
         fixed_batch=config.batch_size is not None,
+        memory=Fixed(config.recompute, config.micro_batches or 0),
     )

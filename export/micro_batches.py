@@ -6,20 +6,14 @@ Axes: B batch, k micro-batches, B / k texts each, S sequence length, C labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from export.shapes import TRAINABLE, MethodShape, ModelShape, input_ports
+from export.shapes import BOUNDARY, TRAINABLE, MethodShape, ModelShape, input_ports, output_ports
 
-_BY_TEXT = ("ids", "mask", "labels", "targets", "weights")
-
-
-def halves(train: MethodShape, parts: int) -> tuple[MethodShape, MethodShape]:
-    """Return the methods ``accumulate`` and ``apply`` that make a step of ``train`` in ``parts`` micro-batches."""
-    micro = replace(train, kind="accumulate", batch=train.batch // parts)
-    return micro, MethodShape("apply", train.trained, 0, 0, 0)
+_BY_TEXT: Final = ("ids", *BOUNDARY, "mask", "labels", "targets", "weights")
 
 
 def accumulate_inputs(model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -31,7 +25,7 @@ def accumulate_inputs(model: ModelShape, micro: MethodShape, given: Mapping[str,
         given: inputs of the ``train`` method, by name; its batch is a multiple of the micro-batch.
     """
     names = [port.name for port in input_ports(model, micro)]
-    counted = given["labels"] if model.labels else given["weights"]
+    counted = given["labels"] if "labels" in given else given["weights"]
     weights = counted.reshape(-1, micro.batch * counted.shape[1]).sum(1).tolist()
     calls = []
     for place, weight in enumerate(weights):
@@ -59,3 +53,30 @@ def apply_inputs(
         name: torch.stack([one[name] for one in made]).sum(0) if name.endswith("_sum") else given[name]
         for name in names
     }
+
+
+def whole_outputs(
+    model: ModelShape,
+    train: MethodShape,
+    calls: Sequence[Mapping[str, Tensor]],
+    made: Sequence[Mapping[str, Tensor]],
+    applied: Mapping[str, Tensor],
+) -> tuple[Tensor, ...]:
+    """Return the outputs that one call of ``train`` would give, in its order.
+
+    Args:
+        model: sizes.
+        train: the method that the micro-batches stand for.
+        calls: inputs of each call of ``accumulate``.
+        made: its outputs.
+        applied: outputs of ``apply``.
+    """
+    tokens = torch.stack([call["mask"].sum() for call in calls])
+    found = dict(applied)
+    found["loss"] = torch.stack([call["share"] * one["loss"] for call, one in zip(calls, made, strict=True)]).sum(0)
+    for name in ("usage", "affinity"):  # means over tokens
+        if name in made[0]:
+            found[name] = torch.einsum("k,klh->lh", tokens / tokens.sum(), torch.stack([one[name] for one in made]))
+    if "logits" in made[0]:
+        found["logits"] = torch.cat([one["logits"] for one in made])
+    return tuple(found[port.name] for port in output_ports(model, train))

@@ -41,6 +41,7 @@ class Built:
     from_cache: bool
     outside: dict[str, dict[str, int]]
     left_out: tuple[str, ...]
+    memory_plans: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ def build_package(config: ExportConfig, progress: Progress) -> Built:
         compiled = _program(job, Path(scratch), progress)
         progress("write the package")
         written = _write(job, compiled)
+    plans = {tier.train.name: tier.why for tier in job.tiers}
     outside = {name: dict(found["outside"]) for name, found in compiled.record.methods.items()}
-    return Built(written, job.profile, compiled.from_cache, outside, job.left_out)
+    return Built(written, job.profile, compiled.from_cache, outside, job.left_out, plans)
 
 
 def requests(job: Job) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,8 @@ from typing import Final
 from edge_runtime.wire.manifest import Cost
 from export.profiles import DeviceProfile
 
+RECOMPUTE: Final = ("none", "light", "layers")
+"""Levels of recomputation, least first."""
 MIB: Final = 2**20
 TRAIN_BYTES: Final = 800_000
 PREDICT_BYTES: Final = 400_000
@@ -105,12 +107,35 @@ class Sizes:
 
 @dataclass(frozen=True)
 class TierShape:
-    """m, f, S and B of a training program."""
+    """Size of a training program.
+
+    Args:
+        trained: m.
+        frozen: f.
+        sequence: S.
+        batch: B, texts of an optimizer step.
+        recompute: what a step computes twice instead of keeping it (``recompute``).
+        micro_batches: k; a call takes B / k texts.
+    """
 
     trained: int
     frozen: int
     sequence: int
     batch: int
+    recompute: str = "none"
+    micro_batches: int = 1
+
+    @property
+    def batch_per_call(self) -> int:
+        """Texts that are in memory at a time."""
+        return self.batch // self.micro_batches
+
+
+def linear_bytes(sizes: Sizes) -> int:
+    """Return the bytes of the frozen linears, in both directions where a gradient passes."""
+    each = 1 if sizes.int8 else 4
+    passes = sizes.depth + sizes.differentiated
+    return each * (passes * sizes.frozen_weights + (2 if sizes.tied else 3) * sizes.language_weights)
 
 
 def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
@@ -121,10 +146,8 @@ def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
     graph.
     """
     each = 1 if sizes.int8 else 4
-    passes = sizes.depth + sizes.differentiated
-    linears = passes * sizes.frozen_weights * each
     table = sizes.vocabulary * (sizes.width * each + (4 if sizes.int8 else 0))
-    linears += (2 if sizes.tied else 3) * sizes.language_weights * each
+    linears = linear_bytes(sizes)
     return linears + table + sizes.bank_bytes + tiers * TRAIN_BYTES + PREDICT_BYTES + TOKENIZER_BYTES
 
 
@@ -133,23 +156,54 @@ def storage_mb(sizes: Sizes, tiers: Sequence[TierShape]) -> float:
     return round(storage_bytes(sizes, len(tiers)) / 1e6, 1)
 
 
-def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
-    """Return the bytes of the buffers that a training step plans: what the backward reads, kept for each layer.
+def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes that a training step keeps from its forward for its backward, planned by ExecuTorch.
 
-    For each token and differentiated layer: seven rows of d (inputs of norms and projections, and their results), one
-    of I (the GELU's argument; three where the feed-forward is gated), S probabilities for each head, and four rows of
-    the experts' units. A language head passes two rows of V: logits and probabilities.
+    For each token and differentiated layer but the lowest, six rows of d (query, key, value, and what enters and leaves
+    the norms), one of I (the GELU's argument; three where the feed-forward is gated) and S probabilities for each head.
+    In the lowest one only the norm after it and its experts are differentiated: two rows of d. The experts keep three
+    rows of their units in each layer.
+
+    ``light`` does without the probabilities, what leaves the norms and what the experts keep; ``layers`` keeps one row
+    of d in a layer only, and then four rows that pass between delegates count.
     """
-    tokens = tier.batch * tier.sequence
-    units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
+    above = sizes.depth - sizes.lowest - 1
     inner = (3 if sizes.gated else 1) * sizes.inner
-    row = 7 * sizes.width + inner + sizes.heads * tier.sequence + 4 * units
-    kept = tokens * row * sizes.differentiated
-    if sizes.cut:  # prefix, residual and units of the layer that costs its experts only; and the trunk beside it
-        kept += tokens * (2 * sizes.width + 4 * units)
+    rows = {
+        "none": above * (6 * sizes.width + inner + sizes.heads * tier.sequence)
+        + 2 * sizes.width
+        + 3 * _units(sizes, tier) * sizes.adapted,
+        "light": above * (5 * sizes.width + inner) + 2 * sizes.width,
+        "layers": above * sizes.width + 6 * sizes.width,
+    }
+    kept = tier.batch_per_call * tier.sequence * rows[tier.recompute]
+    if sizes.cut:  # the trunk stands beside it, with what passes through it for one text
         kept += tier.sequence * (2 * sizes.inner + 6 * sizes.width + 2 * sizes.heads * tier.sequence)
-    passing = tokens * (2 * sizes.inner + 6 * sizes.width + 2 * sizes.heads * tier.sequence)
-    return 4 * (kept + max(passing, 2 * tokens * sizes.language))
+    return 4 * kept
+
+
+def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes that XNNPACK plans inside its delegates: what passes through the backward of one layer.
+
+    Two rows of I, six of d and two of the probabilities; or two of V where a language head is larger: logits and
+    probabilities. With ``layers`` a layer's forward stands beside its backward.
+    """
+    probabilities = sizes.heads * tier.sequence
+    row = 2 * sizes.inner + 6 * sizes.width + 2 * probabilities
+    if tier.recompute == "layers":
+        row += (3 if sizes.gated else 1) * sizes.inner + 3 * sizes.width + probabilities
+    return 4 * tier.batch_per_call * tier.sequence * max(row, 2 * sizes.language)
+
+
+def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes of a call's buffers: kept for the backward, and passing."""
+    return kept_bytes(sizes, tier) + workspace_bytes(sizes, tier)
+
+
+def state_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes of a step's inputs and outputs: values, both moments and, in micro-batches, gradient sums."""
+    copies = 2 * (3 if tier.micro_batches == 1 else 5)
+    return 4 * (copies * _values(sizes, tier) + sizes.adapted * tier.frozen * sizes.block)
 
 
 def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
@@ -158,17 +212,29 @@ def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
     XNNPACK packs the frozen weights into copies of its own, so they count twice; inputs and outputs of a step (values
     and both moments) count twice as well.
     """
-    values = sizes.adapted * (tier.trained * sizes.block + sizes.shared_block) + sizes.head
-    state = 4 * (2 * 3 * values + sizes.adapted * tier.frozen * sizes.block)
-    return runtime_bytes + 2 * storage_bytes(sizes) + activation_bytes(sizes, tier) + state
+    return runtime_bytes + 2 * storage_bytes(sizes) + activation_bytes(sizes, tier) + state_bytes(sizes, tier)
+
+
+def _units(sizes: Sizes, tier: TierShape) -> int:
+    """Columns of a layer's held experts: hidden units, routers, biases."""
+    return (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
+
+
+def _values(sizes: Sizes, tier: TierShape) -> int:
+    """Trainable values."""
+    return sizes.adapted * (tier.trained * sizes.block + sizes.shared_block) + sizes.head
 
 
 def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
-    """Return the time of a training step: frozen GEMMs, run-time GEMMs, and elementwise passes, one after another."""
-    tokens = tier.batch * tier.sequence
-    units = (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
-    experts = 5 * tokens * units * sizes.width * sizes.adapted
-    return _seconds(sizes, tier, profile, _Work(sizes.forward, sizes.differentiated, experts, sizes.language))
+    """Return the time of a training step: frozen GEMMs, run-time GEMMs, and elementwise passes, one after another.
+
+    Each micro-batch after the first reads the frozen weights once more, and each of them the gradient sums.
+    """
+    experts = 5 * tier.batch * tier.sequence * _units(sizes, tier) * sizes.width * sizes.adapted
+    again = (tier.micro_batches - 1) * linear_bytes(sizes)
+    again += 4 * 3 * tier.micro_batches * _values(sizes, tier) if tier.micro_batches > 1 else 0
+    work = _Work(sizes.forward, sizes.differentiated, experts, sizes.language, tier.recompute)
+    return _seconds(sizes, tier, profile, work) + again / (profile.compute.memory_gb_s * 1e9)
 
 
 def trunk_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
@@ -178,34 +244,46 @@ def trunk_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> floa
 
 @dataclass(frozen=True)
 class _Work:
-    """Layers run forward and backward, multiply-accumulates of experts, V of a language head that runs."""
+    """Layers run forward and backward, multiply-accumulates of experts, V of a language head, level of recomputation."""
 
     forward: int
     backward: int
     experts: int = 0
     language: int = 0
+    recompute: str = "none"
 
 
 def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work) -> float:
+    """Return the time of some work; what is computed again is counted again.
+
+    ``light`` repeats norms, attention probabilities and the experts' first GEMM, ``layers`` a layer's forward but its
+    last linear.
+    """
     tokens, forward, backward = tier.batch * tier.sequence, work.forward, work.backward
     head = 2 * sizes.language_weights if work.language else 0
     frozen = tokens * (sizes.frozen_weights * (forward + backward) + head)
     attention = tokens * tier.sequence * sizes.width * (2 * forward + 4 * backward)
+    probabilities, experts = sizes.heads * tier.sequence, work.experts
     passes = (
-        4
-        * tokens
-        * (
-            forward * (12 * sizes.width + 4 * sizes.inner + 6 * sizes.heads * tier.sequence)
-            + 6 * work.language
-            + backward * (24 * sizes.width + 20 * sizes.inner + 10 * sizes.heads * tier.sequence)
-        )
+        forward * (12 * sizes.width + 4 * sizes.inner + 6 * probabilities)
+        + 6 * work.language
+        + backward * (24 * sizes.width + 20 * sizes.inner + 10 * probabilities)
     )
+    if work.recompute == "light":
+        attention += tokens * tier.sequence * sizes.width * backward
+        passes += backward * (8 * sizes.width + 4 * probabilities)
+    if work.recompute == "layers":
+        frozen += tokens * backward * (sizes.frozen_weights - sizes.width * sizes.inner)
+        attention += 2 * tokens * tier.sequence * sizes.width * backward
+        passes += backward * (12 * sizes.width + 4 * sizes.inner + 6 * probabilities)
+    if work.recompute != "none":
+        experts += experts // 5
     compute = profile.compute
     frozen_rate = compute.int8_gmac_s if sizes.int8 else compute.fp32_gmac_s
     return (
         frozen / (frozen_rate * 1e9)
-        + (attention + work.experts) / (compute.fp32_gmac_s * 1e9)
-        + passes / (compute.memory_gb_s * 1e9)
+        + (attention + experts) / (compute.fp32_gmac_s * 1e9)
+        + 4 * tokens * passes / (compute.memory_gb_s * 1e9)
     )
 
 

@@ -30,6 +30,7 @@ def as_json(built: Built) -> dict[str, Any]:
         "predicted": largest["predicted"],
         "measured": largest["measured"],
         "left_out": list(built.left_out),
+        "memory_plans": built.memory_plans,
         "budget": manifest.profile["budget"],
         "proof": {**largest["proof"], **manifest.proof},
         "outside_delegates": built.outside,
@@ -64,6 +65,8 @@ def print_table(built: Built, console: Console) -> None:
             " method of their own: a device keeps what they make of each text"
         )
     _print_proof(built, console)
+    for method, why in built.memory_plans.items():
+        console.print(f"memory plan of {method}: {why}")
     for sentence in built.left_out:
         console.print(f"left out: {sentence}")
 

@@ -84,6 +84,7 @@ class MethodShape:
         sequence: S.
         batch: B; of a micro-batch for ``accumulate``.
         recompute: what is computed twice instead of kept for the backward: ``none``, ``light`` or ``layers``.
+        parts: calls of ``accumulate`` that make a batch.
         cut: takes the trunk's results instead of token ids.
     """
 
@@ -94,6 +95,7 @@ class MethodShape:
     batch: int
     recompute: str = "none"
     cut: bool = False
+    parts: int = 1
 
     @property
     def held(self) -> int:
@@ -122,6 +124,17 @@ def trunk_of(method: MethodShape) -> MethodShape:
     return MethodShape("trunk", 0, 0, method.sequence, 1)
 
 
+def halves(train: MethodShape, parts: int) -> tuple[MethodShape, MethodShape]:
+    """Return the methods ``accumulate`` and ``apply`` that make a step of ``train`` in ``parts`` micro-batches."""
+    micro = replace(train, kind="accumulate", batch=train.batch // parts, parts=parts)
+    return micro, MethodShape("apply", train.trained, 0, 0, 0)
+
+
+def whole(micro: MethodShape) -> MethodShape:
+    """Return the method that an ``accumulate`` is a part of."""
+    return replace(micro, kind="train", batch=micro.batch * micro.parts, parts=1)
+
+
 def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     """Return a method's inputs in order."""
     text = (method.batch, method.sequence)
@@ -141,16 +154,16 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[Port, ...]:
     masks = [_port("update_mask", model.layers, method.trained), _port("hyper", HYPER)]
     if method.kind == "apply":
         return *values.values(), *moments, *_sums(values), *masks
-    whole = method.kind == "train"
+    at_once = method.kind == "train"
     balance = [_port("balance_target", model.layers, method.held), _port("balance_weight", model.layers)]
     return (
         values["trained"],
         *frozen,
         *shared,
         *_head(model),
-        *(moments if whole else _sums(values)),
+        *(moments if at_once else _sums(values)),
         gate,
-        *(masks if whole else [_port("share", 1)]),
+        *(masks if at_once else [_port("share", 1)]),
         *(balance if model.top_k else []),
         *tail,
         *((Port("targets", "int64", text), _port("weights", *text)) if model.vocabulary else ()),

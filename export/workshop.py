@@ -18,11 +18,12 @@ from export import backbone as backbones
 from export.backbone import BackboneInfo
 from export.compile import ProgramRequest, compile_program
 from export.errors import ProofError
-from export.measure import REPEATS, Run, run_methods
+from export.measure import REPEATS, Measurement, Run, run_methods
+from export.micro_batches import accumulate_inputs, apply_inputs, whole_outputs
 from export.onnx_inference import probabilities, write_onnx
 from export.proof import judge, proof_inputs
 from export.reference import Reference
-from export.shapes import BOUNDARY, MethodShape, ModelShape, input_ports, trunk_of
+from export.shapes import BOUNDARY, MethodShape, ModelShape, halves, input_ports, output_ports, trunk_of, whole
 
 PROBABILITY_LIMIT: Final = {True: 0.15, False: 1e-3}
 """Largest difference between the ONNX program's and the predict method's probabilities: (int8, float32).
@@ -89,7 +90,7 @@ def make_program(order: Order, onnx: Path, target: Path, scratch: Path, progress
         for method in order.methods
     }
     reference = Reference(backbones.load(info, order.task), info.family, order.adapted, model)
-    for method in order.of_kind("train"):
+    for method in [*order.of_kind("train"), *order.of_kind("accumulate")]:
         progress(f"prove {method.name} against eager PyTorch")
         for name, record in _prove_training(order, method, target, reference, scratch).items():
             found[name] |= record
@@ -102,23 +103,27 @@ def _prove_training(
     order: Order, method: MethodShape, program: Path, reference: Reference, scratch: Path
 ) -> dict[str, dict[str, Any]]:
     """Return the records of a training method, and of the trunk below it where it has one, by method."""
-    given = proof_inputs(order.model, method.uncut(order.model), order.backbone.vocabulary)
-    trunks = _trunk_runs(method, given)
+    step = whole(method) if method.kind == "accumulate" else method
+    given = proof_inputs(order.model, step.uncut(order.model), order.backbone.vocabulary)
+    trunks = _trunk_runs(step, given)
     if trunks:
         texts = [ran.outputs for ran in run_methods(program, trunks, scratch)]
         given |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
-    inputs = tuple(given[port.name] for port in input_ports(order.model, method))
     # Both in one process: a device has both loaded while it fills its cache.
-    timed = [Run(method.name, inputs), *(replace(run, repeats=REPEATS) for run in trunks[:1])]
-    ran, *below = run_methods(program, timed, scratch)
-    proof = judge(given, ran, reference, order.model, method, int8=order.int8)
+    beside = [replace(run, repeats=REPEATS) for run in trunks[:1]]
+    if method.kind == "accumulate":
+        ran, *below = _run_parts(order.model, method, given, beside, program)
+    else:
+        inputs = tuple(given[port.name] for port in input_ports(order.model, method))
+        ran, *below = run_methods(program, [Run(method.name, inputs), *beside], scratch)
+    proof = judge(given, ran, reference, order.model, step, int8=order.int8)
     errors = {
         "gradient_error": proof.gradient_error,
         "loss_error": proof.loss_error,
         "optimizer_error": proof.optimizer_error,
     }
     records: dict[str, dict[str, Any]] = {
-        run.method: {"step_ms": one.step_ms} for run, one in zip(timed[1:], below, strict=True)
+        run.method: {"step_ms": one.step_ms} for run, one in zip(beside, below, strict=True)
     }
     gained = max(one.gained_mib for one in (ran, *below))
     return records | {method.name: {"proof": errors, "step_ms": proof.step_ms, "gained_mib": gained}}
@@ -130,6 +135,29 @@ def _trunk_runs(method: MethodShape, given: Mapping[str, Tensor]) -> list[Run]:
         return []
     name = trunk_of(method).name
     return [Run(name, (given["ids"][row : row + 1], given["mask"][row : row + 1]), 0) for row in range(method.batch)]
+
+
+def _run_parts(
+    model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor], beside: list[Run], program: Path
+) -> list[Measurement]:
+    """Make one step in micro-batches, then what stands ``beside`` it; scratch files lie next to ``program``.
+
+    Its memory is that of the calls and of what ``apply`` takes and gives.
+    """
+    step, (_, apply), scratch = whole(micro), halves(whole(micro), micro.parts), program.parent
+    calls = accumulate_inputs(model, micro, given)
+    runs = [Run(micro.name, tuple(call.values()), 0 if place else REPEATS) for place, call in enumerate(calls)]
+    parts = run_methods(program, [*runs, *beside], scratch)
+    parts, below = parts[: len(runs)], parts[len(runs) :]
+    names = [port.name for port in output_ports(model, micro)]
+    made = [dict(zip(names, part.outputs, strict=True)) for part in parts]
+    last = apply_inputs(model, apply, given, made)
+    (applied,) = run_methods(program, [Run(apply.name, tuple(last.values()))], scratch)
+    named = dict(zip([port.name for port in output_ports(model, apply)], applied.outputs, strict=True))
+    state = sum(tensor.nbytes for tensor in (*last.values(), *applied.outputs)) / 2**20
+    milliseconds = micro.parts * parts[0].step_ms + applied.step_ms
+    outputs = whole_outputs(model, step, calls, made, named)
+    return [Measurement(outputs, milliseconds, parts[0].gained_mib + state), *below]
 
 
 def _onnx_difference(order: Order, method: MethodShape, program: Path, onnx: Path, scratch: Path) -> float:

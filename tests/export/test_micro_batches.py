@@ -10,9 +10,9 @@ from torch import Tensor
 
 from export import backbone
 from export.graft import Graft
-from export.micro_batches import accumulate_inputs, apply_inputs, halves
+from export.micro_batches import accumulate_inputs, apply_inputs
 from export.proof import proof_inputs
-from export.shapes import MethodShape, ModelShape, input_ports, output_ports
+from export.shapes import MethodShape, ModelShape, halves, input_ports, output_ports
 from export.step import build_step
 
 MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
