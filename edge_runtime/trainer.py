@@ -22,6 +22,7 @@ from edge_runtime.cache import PrefixCache
 from edge_runtime.data import BatchOrder
 from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.heterogeneity import balance_target, balance_weight, divergence
+from edge_runtime.micro_batches import run_step
 from edge_runtime.signature import Executor
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trunk import DEFAULT_ROUNDING, Trunk
@@ -148,7 +149,8 @@ class Trainer:
     """
 
     def __init__(self, tools: Tools, bank: Bank, task: Task) -> None:
-        self._program, self._architecture, self._task = tools.program, tools.manifest.architecture, task
+        self._program, self._manifest, self._task = tools.program, tools.manifest, task
+        self._architecture = tools.manifest.architecture
         self._source, self._tokenizer, self._clock = tools.source, tools.tokenizer, tools.clock
         self.tier, self._bank, self._tools, self._trunk = tools.tier, bank, tools, tools.trunk
         self.needed: Final = placement.needed_slots(task.train)
@@ -176,12 +178,8 @@ class Trainer:
     def step(self) -> float:
         """Make one step and return its loss."""
         began = self._clock()
-        given = self._batch()
-        given |= {name: value for name, value in self._values.items() if name not in given}
-        given |= {"gate_scale": self.slots.gate_scale, "update_mask": self.slots.update_mask, "hyper": self._hyper()}
-        if self._architecture.gate == "topk":
-            given |= self._balance()
-        found = self._program.execute(self.tier.method, given)
+        given = self.step_inputs()
+        found = run_step(self._program.execute, self._manifest, self.tier, given)
         self._values |= {name: found[name] for name in self._values if name in found}
         for row in self._held_rows:
             self._values["shared"][row] = self._bank.shared[row]
@@ -191,6 +189,15 @@ class Trainer:
         self.losses.append(float(found["loss"][0]))
         self._times.append((self._clock() - began) * 1000)
         return self.losses[-1]
+
+    def step_inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the inputs of the next step by name."""
+        given = self._batch()
+        given |= {name: value for name, value in self._values.items() if name not in given}
+        given |= {"gate_scale": self.slots.gate_scale, "update_mask": self.slots.update_mask, "hyper": self._hyper()}
+        if self._architecture.gate == "topk":
+            given |= self._balance()
+        return given
 
     @property
     def last_ms(self) -> float:

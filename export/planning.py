@@ -244,7 +244,7 @@ def trunk_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> floa
 
 @dataclass(frozen=True)
 class _Work:
-    """Layers run forward and backward, multiply-accumulates of experts, V of a language head, level of recomputation."""
+    """Layers run forward and backward, multiply-accumulates of experts, V of a language head, recomputation."""
 
     forward: int
     backward: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edge_runtime.data import open_source
 from edge_runtime.errors import ConfigError, DamagedError, PlanError
 from edge_runtime.heterogeneity import balance_target, balance_weight
 from edge_runtime.local import Recipe, accuracy, stretches, train
+from edge_runtime.micro_batches import run_step
 from edge_runtime.statistics import ClassSums, Predictor, class_mean_head, class_sums
 from edge_runtime.store import Record, pack
 from edge_runtime.tokenizer import Tokenizer
@@ -75,6 +77,56 @@ def test_what_is_not_planned_stays_bit_identical(tools: Tools) -> None:
     assert values["shared"][0].tobytes() == bank.shared[0].tobytes()
     assert values["shared"][1].tobytes() != bank.shared[1].tobytes()
     assert values["head"].tobytes() == bank.head.tobytes()
+
+
+def test_a_batch_in_parts_makes_the_same_run(tools: Tools) -> None:
+    """Two micro-batches and an apply end where whole batches end, and tell the same losses and traffic."""
+    whole = finish(Trainer(tools, toy.initial_bank(), task()))
+    program = toy.ToyProgram()
+    parts = finish(Trainer(replace(tools, program=program, tier=toy.IN_PARTS), toy.initial_bank(), task()))
+    assert program.calls == [toy.IN_PARTS.method, toy.IN_PARTS.method, "apply_m2"] * 10
+    np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-5)
+    one, other = whole.outcome(), parts.outcome()
+    for block, values in one.blocks.items():
+        np.testing.assert_allclose(other.blocks[block], values, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(other.routed, one.routed, rtol=0.2)  # the toy's usage is a mean over texts, not tokens
+    assert other.seen == one.seen
+
+
+def test_a_run_in_parts_goes_on_from_a_checkpoint_bit_for_bit(tools: Tools) -> None:
+    """A checkpoint lies between optimizer steps and needs no sums; the resumed run is the uninterrupted one."""
+    cut = replace(tools, tier=toy.IN_PARTS)
+    straight = finish(Trainer(cut, toy.initial_bank(), task()))
+    first = Trainer(cut, toy.initial_bank(), task())
+    for _ in range(4):
+        first.step()
+    saved = first.checkpoint()
+    assert not [name for name in saved.tensors if name.endswith("_sum")]
+    second = Trainer(cut, toy.initial_bank(), task())
+    second.restore(saved)
+    finish(second)
+    for name, values in straight.checkpoint().tensors.items():
+        assert second.checkpoint().tensors[name].tobytes() == values.tobytes(), name
+
+
+def test_parts_are_weighed_by_their_labels(tools: Tools) -> None:
+    """Shares add up to 1 whatever the weights; a batch without weight has shares of 0 and a loss of 0."""
+    shares: list[float] = []
+
+    def execute(method: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        shares.extend(inputs["share"].tolist() if "share" in inputs else [])
+        return toy.ToyProgram().execute(method, dict(inputs))
+
+    trainer = Trainer(tools, toy.initial_bank(), task())
+    given = trainer.step_inputs()
+    given["labels"] = given["labels"] * np.array([[3.0], [1.0], [0.0], [4.0]], np.float32)
+    run_step(execute, tools.manifest, toy.IN_PARTS, given)
+    assert shares == [0.5, 0.5]
+    given["labels"] = given["labels"] * np.array([[1.0], [1.0], [0.0], [0.0]], np.float32)
+    run_step(execute, tools.manifest, toy.IN_PARTS, given)
+    assert shares[2:] == [1.0, 0.0]
+    given["labels"] = given["labels"] * np.float32(0)
+    assert run_step(execute, tools.manifest, toy.IN_PARTS, given)["loss"].tolist() == [0.0]
 
 
 def test_a_head_moves_only_when_it_is_planned(tools: Tools) -> None:

@@ -65,6 +65,21 @@ def train_method(m: int, f: int, *, topk: bool, cut: bool = False, tokens: int =
     return MethodSpec(tuple(inputs), tuple(outputs))
 
 
+def micro_methods(m: int, f: int, parts: int) -> tuple[MethodSpec, MethodSpec]:
+    """Return the two halves of such a method for a batch in ``parts`` micro-batches: accumulate, apply."""
+    whole = train_method(m, f, topk=False)
+    moments = [t for t in whole.inputs if t.name.endswith(("_m1", "_m2"))]
+    moving = [t for t in whole.outputs if t.name in ("trained", "shared", "head")]
+    sums = [_spec(f"{t.name}_sum", *t.shape) for t in moving]
+    steering = [t for t in whole.inputs if t.name in ("update_mask", "hyper")]
+    rows = B // parts
+    batch = [TensorSpec(t.name, t.dtype, (rows, *t.shape[1:])) for t in whole.inputs[-3:]]
+    held = [t for t in whole.inputs[:-3] if t not in moments and t not in steering]
+    told = [_spec("loss", 1), _spec("logits", rows, SHAPE.labels), _spec("usage", len(SHAPE.layers), m + f)]
+    accumulate = MethodSpec((*held, *sums, _spec("share", 1), *batch), (*told, *sums))
+    return accumulate, MethodSpec((*moving, *moments, *sums, *steering), (*moving, *moments))
+
+
 def predict_method() -> MethodSpec:
     """Return what the inference method takes and gives."""
     rows, held = len(SHAPE.layers), SHAPE.experts
@@ -112,7 +127,8 @@ class ToyProgram:
         if method.startswith("trunk"):
             tokens = self.embedding[inputs["ids"]]
             return {"prefix": tokens, "residual": 2 * tokens}
-        return self._predict(inputs) if method.startswith("predict") else self._train(inputs)
+        bodies = {"predict": self._predict, "train": self._train, "apply": self._apply, "accumulate": self._accumulate}
+        return bodies[method.split("_", maxsplit=1)[0]](inputs)
 
     def unload(self, method: str) -> None:
         """Nothing to free."""
@@ -155,6 +171,24 @@ class ToyProgram:
         }
 
     def _train(self, inputs: Arrays) -> Arrays:
+        found, gradient = self._gradient(inputs)
+        for name, slope in gradient.items():
+            found |= self._adamw(name, slope, inputs)
+        return found
+
+    def _accumulate(self, inputs: Arrays) -> Arrays:
+        found, gradient = self._gradient(inputs)
+        for name, slope in gradient.items():
+            found[f"{name}_sum"] = inputs[f"{name}_sum"] + slope * inputs["share"]
+        return found
+
+    def _apply(self, inputs: Arrays) -> Arrays:
+        found: Arrays = {}
+        for name in ("trained", "shared", "head"):
+            found |= self._adamw(name, inputs[f"{name}_sum"], inputs)
+        return found
+
+    def _gradient(self, inputs: Arrays) -> tuple[Arrays, Arrays]:
         held = [inputs["trained"], *([inputs["frozen"]] if "frozen" in inputs else [])]
         experts = np.concatenate(held, axis=1)
         m, r, d = inputs["trained"].shape[1], SHAPE.rank, SHAPE.width
@@ -175,9 +209,7 @@ class ToyProgram:
         gradient["head"][cut:] = slope.sum(0) / SCALE
         found: Arrays = {"loss": np.array([loss], np.float32), "logits": logits.astype(np.float32)}
         found["usage"] = gate.mean(0).astype(np.float32)
-        for name, slope in gradient.items():
-            found |= self._adamw(name, slope, inputs)
-        return found
+        return found, gradient
 
     @staticmethod
     def _adamw(name: str, gradient: Any, inputs: Arrays) -> Arrays:
@@ -205,12 +237,17 @@ CUT = replace(TIERS[1], method="train_cut", trunk_method=f"trunk_s{S}")
 """The second tier above the trunk; in no package unless a test puts it there."""
 SHORT = replace(_tier(2, 2, 40.0), method=f"train_m2_f2_s{S // 2}_b{B}", seq_len=S // 2)
 """A tier of half the length, for tests that put it among the others."""
+IN_PARTS = replace(TIERS[1], method=f"accumulate_m2_f2_s{S}_b{B // 2}", micro_batches=2, apply_method="apply_m2")
+"""The second tier with its batch in two micro-batches; not in the package."""
+_HALVES = micro_methods(2, 2, 2)
 METHODS = {
     SHORT.method: train_method(2, 2, topk=False, tokens=S // 2),
     **{tier.method: train_method(tier.trained_slots, tier.frozen_slots, topk=False) for tier in TIERS},
     CUT.method: train_method(2, 2, topk=False, cut=True),
     CUT.trunk_method: trunk_method(),
     f"predict_s{S}": predict_method(),
+    IN_PARTS.method: _HALVES[0],
+    IN_PARTS.apply_method: _HALVES[1],
 }
 
 
