@@ -8,6 +8,7 @@ import pytest
 
 from export.choice import Wish, choose
 from export.errors import BudgetError
+from export.memory_plan import Fixed
 from export.planning import Sizes, TierShape, excesses, predict, round_bytes, storage_bytes
 from export.profiles import DeviceProfile, known, load_profile
 
@@ -51,7 +52,7 @@ def test_a_step_above_a_cached_prefix_runs_one_layer_both_ways_and_a_round_still
 
 def test_the_shipped_profiles_get_the_tiers_of_the_demo() -> None:
     """Three sizes of device train 4, 2 and 8 experts at a time with the default backbone."""
-    chosen = {name: choose(MINILM, WISH, load_profile(name)).tiers[0][0] for name in known()}
+    chosen = {name: choose(MINILM, WISH, load_profile(name)).tiers[0].shape for name in known()}
     assert {name: (tier.trained, tier.frozen) for name, tier in chosen.items()} == {
         "pixel8": (4, 4),
         "lowend-phone": (2, 6),
@@ -66,17 +67,18 @@ def _with(profile: DeviceProfile, **budget: float) -> DeviceProfile:
 
 
 def test_half_the_memory_gives_a_smaller_batch() -> None:
-    """Slots come first: a tight memory budget halves the batch before it takes a slot away."""
+    """Where the memory plan is fixed, slots come first: the batch is halved before a slot is taken away."""
     profile = load_profile("pixel8")
-    tier, cost = choose(MINILM, WISH, _with(profile, memory_mib=230)).tiers[0]
-    assert (tier.trained, tier.batch) == (4, 8)
-    assert cost.memory_mib <= 230
+    plain = replace(WISH, memory=Fixed("none", 1))
+    first = choose(MINILM, plain, _with(profile, memory_mib=230)).tiers[0]
+    assert (first.shape.trained, first.shape.batch) == (4, 8)
+    assert first.cost.memory_mib <= 230
 
 
 def test_a_fixed_batch_is_refused_instead_of_made_smaller() -> None:
     """What the user fixed stays; the refusal has the numbers of memory needed and there."""
     wish = replace(WISH, slots=(4,), fixed_batch=True)
-    with pytest.raises(BudgetError, match=r"memory 2\d\d(\.\d)? of 100 MiB"):
+    with pytest.raises(BudgetError, match=r"batch 16 x 64, .*memory 1\d\d(\.\d)? of 100 MiB"):
         choose(MINILM, wish, _with(load_profile("pixel8"), memory_mib=100))
 
 
