@@ -16,6 +16,7 @@ from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from export import cache
 from export.config import ExportConfig, read_labels
 from export.errors import ConfigError
+from export.explain_table import print_explained
 from export.families import FAMILIES, TASKS
 from export.memory_plan import AUTO
 from export.pipeline import Built, build_package
@@ -140,6 +141,11 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument(
         "-o", "--out", "--output_dir", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)"
     )
+    output.add_argument(
+        "--explain",
+        action="store_true",
+        help="tell where memory and time go, by layer and by kind of operation, and what is not delegated",
+    )
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     output.add_argument(
         "--cache-dir", type=Path, metavar="DIR", help="of compiled programs (default: the XDG cache folder)"
@@ -186,9 +192,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"export: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps(as_json(built)))
+        print(json.dumps(as_json(built, explain=options.explain)))
     else:
         print_table(built, Console())
+        for method, found in built.explained.items() if options.explain else ():
+            print_explained(method, found, Console())
         print(f"done: {built.package.folder}")
     return 0
 

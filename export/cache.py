@@ -25,6 +25,7 @@ _COMPILING: Final = (
         "backbone",
         "compile",
         "decoder_parts",
+        "explain",
         "families",
         "frozen",
         "graft",

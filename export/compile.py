@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.fx import GraphModule
 
+from export.explain import explain
 from export.families import Family
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
@@ -40,14 +42,18 @@ class ProgramRequest:
     int8: bool
 
 
-def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest, progress: Progress) -> Lowered:
-    """Return the lowered program; ``backbone`` is changed in place (see ``graft``).
+def compile_program(
+    backbone: nn.Module, family: Family, request: ProgramRequest, progress: Progress
+) -> tuple[Lowered, dict[str, Any]]:
+    """Return the lowered program, and what each method's graph says of itself (``explain``).
+
+    ``backbone`` is changed in place (see ``graft``).
 
     Raises:
         LoweringError: when the result is not what it must be.
     """
     graft = Graft(backbone, family, request.adapted, quantize_embedding=request.int8)
-    graphs = {}
+    graphs, explained = {}, {}
     for method in request.methods:
         progress(f"trace {method.name}")
         module = _traced(graft, request.model, method)
@@ -60,8 +66,9 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
             share_equal(module)
             recompute(module, method.recompute, request.model.width)
         drop_unread(module)
+        explained[method.name] = explain(module)
         graphs[method.name] = module, inputs
-    return lower(graphs, progress)
+    return lower(graphs, progress), explained
 
 
 def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:

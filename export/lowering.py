@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 import torch
+from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig
 from executorch.exir.backend.canonical_partitioners.pattern_op_partitioner import generate_partitions_from_list_of_nodes
@@ -32,9 +33,11 @@ from torch.fx.passes.infra.partitioner import Partition
 from torch.utils import _pytree as pytree
 
 from export.errors import LoweringError
+from export.provenance import KEY, place_of
 
 _FORBIDDEN: Final = ("quantized_decomposed.", "aten.mm", "aten.addmm", "aten.bmm", "aten.linear")
 _GEMM: Final = ("aten.linear", "quantized_decomposed.dequantize_per_channel")
+_BETTER_OUTSIDE: Final = {"aten.native_layer_norm.default": "its own kernel is faster than its parts in XNNPACK"}
 _COPYING: Final = {
     torch.ops.aten.reshape.default: torch.ops.aten.view_copy.default,
     torch.ops.aten.permute.default: torch.ops.aten.permute_copy.default,
@@ -82,7 +85,8 @@ def _fake_values(module: GraphModule, inputs: tuple[Tensor, ...], mode: FakeTens
     with mode:
         for node in module.graph.nodes:
             value = node.meta.get("val")
-            node.meta = {"val": pytree.tree_map(contiguous, value)} if value is not None else {}
+            kept = {KEY: node.meta[KEY]} if KEY in node.meta else {}
+            node.meta = {"val": pytree.tree_map(contiguous, value), **kept} if value is not None else kept
 
 
 def _lift_constants(module: GraphModule) -> dict[str, Tensor]:
@@ -179,11 +183,13 @@ class Lowered:
         data: bytes of program.pte.
         planned: bytes of planned buffers for each method.
         outside: names of the operations left outside the delegates, with their counts, for each method.
+        left: the same with their layers (-1: none) and why, as plain values.
     """
 
     data: bytes
     planned: dict[str, int]
     outside: dict[str, dict[str, int]]
+    left: dict[str, list[dict[str, Any]]]
 
 
 def lower(
@@ -213,6 +219,7 @@ def lower(
         progress("partition and delegate")
         edge = edge.to_backend(_Partitioner())
         outside = {name: _outside(edge.exported_program(name).graph) for name in graphs}
+        left = {name: _left(edge.exported_program(name).graph) for name in graphs}
         _check(outside)
         for name in graphs:
             _check_constants(name, edge.exported_program(name).graph_module)
@@ -222,7 +229,7 @@ def lower(
         program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     plans = program._emitter_output.program.execution_plan  # noqa: SLF001 - the only place that knows
     planned = {plan.name: int(sum(plan.non_const_buffer_sizes)) for plan in plans}
-    return Lowered(bytes(program.buffer), planned, outside)
+    return Lowered(bytes(program.buffer), planned, outside, left)
 
 
 def _outside(graph: Graph) -> dict[str, int]:
@@ -230,6 +237,28 @@ def _outside(graph: Graph) -> dict[str, int]:
     skipped = ("executorch_call_delegate", "getitem")
     names = [str(getattr(node.target, "__name__", node.target)) for node in graph.nodes if node.op == "call_function"]
     return dict(Counter(name for name in names if name not in skipped))
+
+
+def _left(graph: Graph) -> list[dict[str, Any]]:
+    """Return what runs outside the delegates, with where it comes from and why."""
+    found: dict[str, list[int]] = {}
+    for node in graph.nodes:
+        name = str(getattr(node.target, "__name__", node.target))
+        if node.op == "call_function" and name not in ("executorch_call_delegate", "getitem"):
+            layer = place_of(node).layer
+            found.setdefault(name, []).append(-1 if layer is None else layer)
+    return [
+        {"operation": name, "count": len(layers), "layers": sorted(set(layers)), "why": _why(name)}
+        for name, layers in sorted(found.items())
+    ]
+
+
+def _why(operation: str) -> str:
+    if operation in _BETTER_OUTSIDE:
+        return _BETTER_OUTSIDE[operation]
+    word = operation.removeprefix("aten.")
+    known = any(config.target_name == word for config in ALL_PARTITIONER_CONFIGS)
+    return "XNNPACK does not take it with this shape, type or operand" if known else "XNNPACK has no such operation"
 
 
 def _check(outside: Mapping[str, Mapping[str, int]]) -> None:

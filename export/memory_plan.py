@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_runtime.wire.manifest import Cost
-from export.planning import RECOMPUTE, Sizes, TierShape, excesses, predict
+from export.planning import RECOMPUTE, Sizes, TierShape, excesses, predict, step_seconds
 from export.profiles import DeviceProfile
 
 AUTO: Final = "auto"
@@ -63,7 +63,7 @@ def cheapest(sizes: Sizes, tier: TierShape, fixed: Fixed, profile: DeviceProfile
     costs = [(shape, predict(sizes, shape, profile)) for shape in candidates(tier, fixed)]
     if not costs:
         return None
-    by_time = sorted(costs, key=lambda pair: (pair[1].step_ms, pair[1].memory_mib))
+    by_time = sorted(costs, key=lambda pair: step_seconds(sizes, pair[0], profile))  # a cost's step_ms is rounded
     for shape, cost in by_time:
         if not excesses(cost, profile):
             return Planned(shape, cost, (), _why(by_time, shape, fixed, profile))

@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Package
-from export import cache, describe, package
+from export import cache, describe, explain_table, package
 from export.bank_init import initial_bank
 from export.config import ExportConfig
 from export.describe import Record
@@ -34,6 +34,8 @@ class Built:
         from_cache: whether the program was compiled before.
         outside: operations outside the delegates, for each method.
         left_out: tiers that were asked for and do not fit, one sentence each.
+        memory_plans: for each training method the sentence that says why its memory plan and no other.
+        explained: for each method where its memory and time go (``explain_table.as_object``).
     """
 
     package: Package
@@ -42,6 +44,7 @@ class Built:
     outside: dict[str, dict[str, int]]
     left_out: tuple[str, ...]
     memory_plans: dict[str, str]
+    explained: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,13 @@ def build_package(config: ExportConfig, progress: Progress) -> Built:
         compiled = _program(job, Path(scratch), progress)
         progress("write the package")
         written = _write(job, compiled)
+    explained = {
+        name: explain_table.as_object(dict(found), job.profile.compute)
+        for name, found in compiled.record.methods.items()
+    }
     plans = {tier.train.name: tier.why for tier in job.tiers}
     outside = {name: dict(found["outside"]) for name, found in compiled.record.methods.items()}
-    return Built(written, job.profile, compiled.from_cache, outside, job.left_out, plans)
+    return Built(written, job.profile, compiled.from_cache, outside, job.left_out, plans, explained)
 
 
 def requests(job: Job) -> dict[str, dict[str, Any]]:

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import networkx as nx
 import torch
+import torch.ao.quantization.fx._decomposed
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 

@@ -11,7 +11,7 @@ from edge_runtime.wire.manifest import Tier
 from export.pipeline import Built
 
 
-def as_json(built: Built) -> dict[str, Any]:
+def as_json(built: Built, *, explain: bool = False) -> dict[str, Any]:
     """Return the figures of a build as plain values; those of the largest tier also stand by themselves."""
     manifest = built.package.manifest
     tiers = [_tier_object(tier) for tier in manifest.tiers]
@@ -34,6 +34,7 @@ def as_json(built: Built) -> dict[str, Any]:
         "budget": manifest.profile["budget"],
         "proof": {**largest["proof"], **manifest.proof},
         "outside_delegates": built.outside,
+        **({"explain": built.explained} if explain else {}),
     }
 
 

@@ -83,10 +83,15 @@ def make_program(order: Order, onnx: Path, target: Path, scratch: Path, progress
     progress("load the backbone")
     info, model = order.backbone, order.model
     request = ProgramRequest(model, order.adapted, order.methods, order.int8)
-    lowered = compile_program(backbones.load(info, order.task), info.family, request, progress)
+    lowered, explained = compile_program(backbones.load(info, order.task), info.family, request, progress)
     target.write_bytes(lowered.data)
     found: dict[str, dict[str, Any]] = {
-        method.name: {"planned_bytes": lowered.planned[method.name], "outside": lowered.outside[method.name]}
+        method.name: {
+            "planned_bytes": lowered.planned[method.name],
+            "outside": lowered.outside[method.name],
+            "left": lowered.left[method.name],
+            "explain": explained[method.name],
+        }
         for method in order.methods
     }
     reference = Reference(backbones.load(info, order.task), info.family, order.adapted, model)
