@@ -105,7 +105,7 @@ def _table(title: str, first: str, rows: dict[str, dict[str, float]], found: dic
 def _outside(title: str, left: list[dict[str, Any]]) -> Table:
     table = Table(title=title)
     for head in ("operation", "count", "layers", "why"):
-        table.add_column(head, justify="right" if head == "count" else "left", overflow="fold")
+        table.add_column(head, justify="right" if head == "count" else "left", no_wrap=head == "operation")
     for entry in left:
         layers = ", ".join("-" if layer < 0 else str(layer) for layer in entry["layers"])
         table.add_row(entry["operation"], str(entry["count"]), layers, entry["why"])

@@ -124,11 +124,11 @@ def test_plans_come_before_smaller_batches_and_fewer_slots() -> None:
 
 
 def test_a_step_too_short_to_tell_apart_stays_plain() -> None:
-    """Of a backbone whose step rounds to no time at all, nothing is computed twice for memory that is there."""
+    """Of a backbone whose steps all round to the same time, nothing is computed twice for memory that is there."""
     tiny = replace(MINILM, width=32, inner=48, heads=4, depth=3, adapted=3, vocabulary=100)
     found = cheapest(tiny, TierShape(2, 1, 12, 8), OPEN, _profile(memory_mib=512))
     assert found is not None
-    assert found.cost.step_ms < 0.2
+    assert found.cost.step_ms < 1
     assert (found.shape.recompute, found.shape.micro_batches) == ("none", 1)
 
 
