@@ -271,11 +271,11 @@ def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work)
     )
     if work.recompute == "light":
         attention += tokens * tier.sequence * sizes.width * backward
-        passes += backward * (8 * sizes.width + 4 * probabilities)
+        passes += backward * (4 * sizes.width + 2 * probabilities)
     if work.recompute == "layers":
         frozen += tokens * backward * (sizes.frozen_weights - sizes.width * sizes.inner)
         attention += 2 * tokens * tier.sequence * sizes.width * backward
-        passes += backward * (12 * sizes.width + 4 * sizes.inner + 6 * probabilities)
+        passes += backward * (8 * sizes.width + 2 * sizes.inner + 4 * probabilities)
     if work.recompute != "none":
         experts += experts // 5
     compute = profile.compute
