@@ -63,11 +63,12 @@ def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> di
     if model.vocabulary:
         with within("head"):
             return {"probabilities": graft.head.probabilities(hidden, mask)}
-    features = pool(hidden, mask)
     cut = model.labels * model.width
-    weight = given["head"][:cut].reshape(model.labels, model.width)
-    logits = classify(features, weight, given["head"][cut:], given["mean"])
-    return {"probabilities": torch.softmax(logits, dim=-1), "features": features}
+    with within("head"):
+        features = pool(hidden, mask)
+        weight = given["head"][:cut].reshape(model.labels, model.width)
+        logits = classify(features, weight, given["head"][cut:], given["mean"])
+        return {"probabilities": torch.softmax(logits, dim=-1), "features": features}
 
 
 def _shared_parts(model: ModelShape, given: Mapping[str, Tensor], place: int) -> tuple[Tensor, Tensor, Tensor] | None:
