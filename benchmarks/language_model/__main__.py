@@ -10,7 +10,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,13 +23,14 @@ from benchmarks.train_step import native
 from benchmarks.train_step.compare import OURS, Arm, ArmError, interleaved, summary
 from edge_runtime.native import build
 from edge_runtime.wire.errors import FederationError
-from edge_runtime.wire.manifest import Manifest, Package
+from edge_runtime.wire.manifest import MethodSpec, TensorSpec
 
 ABOUT: Final = {OURS: "ours, int8, native driver process", "eager": "PyTorch eager, fp32"}
 QUANTIZED: Final = {OURS: "int8"}
 """Arms that are packages of ours, by what their frozen weights are."""
-DEVICE: Final = "linux-x86_64"
-EXPERTS: Final = ("--experts", "4", "--train-slots", "2", "--rank", "8", "--shared-rank", "8")
+EXPERTS: Final = 4
+TRAINED: Final = 2
+RANK: Final = 8
 Say = Callable[[str], None]
 
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--batch", type=int, default=2, metavar="B", help="windows of a step (%(default)s)")
+    parser.add_argument("--batch", type=int, default=1, metavar="B", help="windows of a step (%(default)s)")
     parser.add_argument("--tokens", type=int, default=128, metavar="S", help="of a window (%(default)s)")
     parser.add_argument("--arms", default=",".join(ABOUT), metavar="A,B", help="arms to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each arm (%(default)s)")
@@ -76,75 +76,61 @@ def measure(names: Sequence[str], options: argparse.Namespace, say: Say) -> dict
         ArmError, FederationError: when an arm cannot be made.
     """
     model = models.make(options.folder / "model")
-    exports = {name: export(kind, model, options, say) for name, kind in QUANTIZED.items()}
-    manifest = Package.open(exports[OURS][0]).manifest
-    arms = {name: _arm(name, exports, model, manifest, options) for name in names}
+    programs = {name: export(kind, model, options, say) for name, kind in QUANTIZED.items()}
+    arms = {name: _arm(name, programs, model, options) for name in names}
     runs, failed = interleaved(arms, options.repeats, options.threads, say)
     found = summary(arms, runs)
     for figures in found["arms"].values():
         figures["tokens_s"] = 1e3 * options.batch * options.tokens / figures["ms_median"]
-    for name, (_, seconds) in exports.items():
+    for name, (_, made) in programs.items():
         if name in found["arms"]:
-            found["arms"][name]["export_s"] = seconds
-    parameters = manifest.architecture.backbone.parameters
-    work = f"{parameters / 1e6:.0f} M parameters, batch {options.batch} x {options.tokens}, all layers, 2 of 4 experts"
+            kept = ("export_s", "export_peak_rss_mib", "planned_mib", "stages")
+            found["arms"][name] |= {key: made[key] for key in kept}
+    parameters = programs[OURS][1]["parameters"]
+    work = (
+        f"{parameters / 1e6:.0f} M parameters, batch {options.batch} x {options.tokens}, experts in all layers:"
+        f" {EXPERTS} of rank {RANK} held, {TRAINED} trained, a shared one, AdamW"
+    )
     return {"work": work, **found, "failed": failed, "repeats": options.repeats, "steps": options.steps}
 
 
-def export(kind: str, model: Path, options: argparse.Namespace, say: Say) -> tuple[Path, float]:
-    """Make the package of an arm; return its folder and the seconds that it took, anew or when it was first made.
+def export(kind: str, model: Path, options: argparse.Namespace, say: Say) -> tuple[Path, dict[str, Any]]:
+    """Make the program of an arm, unless it is there; return its folder and what its making told.
 
     Raises:
         ArmError: when there is none.
     """
     out = options.folder / f"{kind}_b{options.batch}_s{options.tokens}"
-    note = out.with_suffix(".json")
-    if note.is_file() and out.is_dir():
-        return out, float(json.loads(note.read_text())["export_s"])
-    say(f"exporting {kind} (minutes) ...")
-    line = ["export.build", "--device", DEVICE, "--task", "causal-lm", "--model", str(model), "--quantize", kind]
-    line += [*EXPERTS, "--seq-len", str(options.tokens), "--batch-size", str(options.batch)]
-    line += ["--no-cache", "--out", str(out)]
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", *line], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ArmError(f"no package to measure: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    seconds = time.monotonic() - started
-    note.write_text(json.dumps({"export_s": seconds}), encoding="utf-8")
-    return out, seconds
+    if not (out / "made.json").is_file():
+        say(f"exporting {kind} (minutes) ...")
+        sizes = {"--batch": options.batch, "--tokens": options.tokens, "--experts": EXPERTS, "--trained": TRAINED}
+        words = [str(word) for pair in {**sizes, "--rank": RANK}.items() for word in pair]
+        line = ["-m", "benchmarks.language_model.program", "--model", str(model), "--out", str(out), *words]
+        done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ArmError(f"no program to measure: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return out, json.loads((out / "made.json").read_text(encoding="utf-8"))
 
 
-def _arm(
-    name: str, exports: dict[str, tuple[Path, float]], model: Path, manifest: Manifest, options: argparse.Namespace
-) -> Arm:
-    if name in exports:
-        package = Package.open(exports[name][0])
-        method = package.manifest.tiers[0].method
-        spec = package.manifest.methods[method]
-        inputs = native.write_inputs(options.folder / f"{name}.inputs", native.inputs_of(spec))
-        program = package.path("program.pte")
-        runner = build.ensure_runner(say=lambda _: None)
-        command = native.command(runner, program, method, inputs, native.feeds_of(spec))
+def _arm(name: str, programs: dict[str, tuple[Path, dict[str, Any]]], model: Path, options: argparse.Namespace) -> Arm:
+    if name in programs:
+        folder, made = programs[name]
+        inputs, outputs = (
+            tuple(TensorSpec(one["name"], one["dtype"], tuple(one["shape"])) for one in made[side])
+            for side in ("inputs", "outputs")
+        )
+        spec = MethodSpec(inputs, outputs)
+        given = native.write_inputs(folder / "inputs", native.inputs_of(spec))
+        runner, program = build.ensure_runner(say=lambda _: None), folder / "program.pte"
+        command = native.command(runner, program, made["method"], given, native.feeds_of(spec))
         return Arm(command, options.steps, 1, program.stat().st_size / 1e6, ABOUT[name])
     work = options.folder / "work.json"
-    work.write_text(json.dumps({"model": str(model), "sizes": _sizes(manifest)}), encoding="utf-8")
+    layers = list(range(models.SIZES["num_hidden_layers"]))
+    sizes = {"layers": layers, "experts": EXPERTS, "trained": TRAINED, "rank": RANK, "shared_rank": RANK, "labels": 0}
+    sizes |= {"logit_scale": 1.0, "batch": options.batch, "sequence": options.tokens}
+    work.write_text(json.dumps({"model": str(model), "sizes": sizes}), encoding="utf-8")
     command = (sys.executable, "-m", "benchmarks.language_model.torch_step", "--work", str(work))
     return Arm(command, options.steps, 1, (model / "model.safetensors").stat().st_size / 1e6, ABOUT[name])
-
-
-def _sizes(manifest: Manifest) -> dict[str, Any]:
-    arch, tier = manifest.architecture, manifest.tiers[0]
-    return {
-        "layers": list(arch.adapted_layers),
-        "experts": arch.experts,
-        "trained": tier.trained_slots,
-        "rank": arch.rank,
-        "shared_rank": arch.shared_rank,
-        "labels": 0,
-        "logit_scale": arch.logit_scale,
-        "batch": tier.batch_size,
-        "sequence": tier.seq_len,
-    }
 
 
 def show(result: dict[str, Any], console: Console) -> None:

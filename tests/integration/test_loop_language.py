@@ -91,7 +91,8 @@ def _check_exported(house: House, package: Path, held_out: Path, loss: float) ->
     words = scored.stdout.split()
     assert math.log(float(words[1])) == pytest.approx(loss, abs=0.1)
     written = call("edge_runtime", *options, "--max-new-tokens", 12, "a dog", folder=house.folder)
-    assert written.stdout.strip() in (*BO, "a dog ate the fish"), written.stdout
+    assert written.stdout.startswith("a dog")
+    assert len(written.stdout.split()) > 2
     drawn = [
         call("edge_runtime", *options, "--temperature", 0.7, "--seed", 3, "the cat", folder=house.folder).stdout
         for _ in range(2)
@@ -102,13 +103,16 @@ def _check_exported(house: House, package: Path, held_out: Path, loss: float) ->
 
 
 def test_one_device_alone_trains_and_scores(house: House, package: Path) -> None:
-    """`train` tells perplexity before and after; a head to start is refused."""
+    """`train` tells perplexity before and after, and the bank says what it was taught; a head to start is refused."""
     mine, test = _write(house.folder / "mine.txt", ADA, 20), _write(house.folder / "test.csv", ("text", *ADA), 1)
-    common = ("train", "--package", package, "--data", mine, "--steps", 60, "--lr", 0.01)
-    done = call("edge_runtime", *common, "--test", test, folder=house.folder)
+    common = ("train", "--package", package, "--data", mine, "--steps", 200, "--lr", 0.01)
+    bank = house.folder / "taught"
+    done = call("edge_runtime", *common, "--test", test, "--out", bank, folder=house.folder)
     assert done.returncode == 0, done.stderr
     before, after = done.stdout.split("perplexity ")[1].split(";")[0].split(" -> ")
     assert float(after) < 0.2 * float(before)
+    options = ("predict", "--package", package, "--bank", bank, "the cat sat")
+    assert call("edge_runtime", *options, folder=house.folder).stdout == "the cat sat on the mat\n"
     refused = call("edge_runtime", *common, "--head", "class-means", folder=house.folder)
     assert refused.returncode != 0
     assert "it has no head to start" in refused.stderr

@@ -1,0 +1,77 @@
+"""The process that makes an arm's program: ``python -m benchmarks.language_model.program --model DIR ...``.
+
+Export's own compiler, and of a package only what is measured: one training and one inference method, and the sizes of
+their inputs. Prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from edge_runtime.memory import peak_rss_mib
+from export import backbone as backbones
+from export.compile import ProgramRequest, compile_program
+from export.shapes import MethodShape, ModelShape, Port, input_ports, output_ports
+
+
+def main() -> int:
+    """Compile, write program.pte and ports.json into the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--tokens", type=int, required=True)
+    parser.add_argument("--experts", type=int, required=True)
+    parser.add_argument("--trained", type=int, required=True)
+    parser.add_argument("--rank", type=int, required=True)
+    options = parser.parse_args()
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    info = backbones.find(options.model)
+    adapted = tuple(range(info.depth))
+    sizes = (len(adapted), options.experts, info.width, options.rank, options.rank)
+    model = ModelShape(*sizes, labels=0, top_k=None, vocabulary=info.vocabulary)
+    frozen = options.experts - options.trained
+    train = MethodShape("train", options.trained, frozen, options.tokens, options.batch)
+    predict = MethodShape("predict", options.experts, 0, options.tokens, 1)
+    stages: list[tuple[str, float]] = []
+    request = ProgramRequest(model, adapted, (train, predict), int8=True)
+
+    def progress(stage: str) -> None:
+        stages.append((stage, time.monotonic()))
+        print(f"export: {stage}", file=sys.stderr, flush=True)
+
+    started = time.monotonic()
+    lowered = compile_program(backbones.load(info, "causal-lm"), info.family, request, progress)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "program.pte").write_bytes(lowered.data)
+    ended = time.monotonic()
+    starts = [at for _, at in stages] + [ended]
+    seconds = {stage: round(starts[place + 1] - at, 1) for place, (stage, at) in enumerate(stages)}
+    made = {
+        "method": train.name,
+        "parameters": info.parameters,
+        "model": asdict(model),
+        "inputs": _plain(input_ports(model, train)),
+        "outputs": _plain(output_ports(model, train)),
+        "planned_mib": {name: count / 2**20 for name, count in lowered.planned.items()},
+        "outside": lowered.outside,
+        "export_s": ended - started,
+        "export_peak_rss_mib": peak_rss_mib(),
+        "stages": seconds,
+    }
+    (options.out / "made.json").write_text(json.dumps(made), encoding="utf-8")
+    return 0
+
+
+def _plain(ports: tuple[Port, ...]) -> list[dict[str, object]]:
+    return [asdict(port) for port in ports]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
