@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import record
+from benchmarks.language_model import ABOUT as LANGUAGE_ARMS
 from benchmarks.train_step.arms import ABOUT
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
@@ -183,6 +184,27 @@ def arm64(lines: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def language_model(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on training a language model: the newest run on each machine."""
+    head = ("training a language model", "tokens/s", "ms a step", "time ÷ ours", "peak memory, MiB", "file, MB")
+    parts = ["\n## Training a language model of 135 M parameters\n"]
+    for run in newest(lines, "machine"):
+        ours = run["arms"]["ours"]
+        rows = [
+            [
+                LANGUAGE_ARMS[name],
+                *(f"{arm[key]:,.0f}" for key in ("tokens_s", "ms_median")),
+                f"{arm['ms_median'] / ours['ms_median']:.2f}",
+                *(f"{arm[key]:,.0f}" for key in ("peak_rss_mib", "file_mb")),
+            ]
+            for name, arm in run["arms"].items()
+        ]
+        made = f"The program was made in {ours['export_s']:.0f} s and {ours['export_peak_rss_mib']:,.0f} MiB."
+        parts += [f"\n{run['work']}. Random weights, each arm in its own process, in turns, medians. {made}\n\n"]
+        parts += [table(head, rows), f"\n- {source(run)}\n"]
+    return "".join(parts)
+
+
 def readme(text: str, lines: Sequence[dict[str, Any]]) -> str:
     """Return README's text with the newest training step's table between its markers.
 
@@ -212,6 +234,7 @@ SECTIONS: Final = {
     "demo": federation,
     "train_step": train_step,
     "prefix_cache": prefix_cache,
+    "language_model": language_model,
     "arm64": arm64,
     "quantization": quantization,
 }

@@ -18,14 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.language_model import models
+from benchmarks.language_model import ABOUT, models
 from benchmarks.train_step import native
 from benchmarks.train_step.compare import OURS, Arm, ArmError, interleaved, summary
 from edge_runtime.native import build
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest import MethodSpec, TensorSpec
 
-ABOUT: Final = {OURS: "ours, int8, native driver process", "eager": "PyTorch eager, fp32"}
 QUANTIZED: Final = {OURS: "int8"}
 """Arms that are packages of ours, by what their frozen weights are."""
 EXPERTS: Final = 4

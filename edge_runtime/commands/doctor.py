@@ -9,14 +9,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from edge_runtime.batches import Source
 from edge_runtime.budget import Budget, choose_tier, excess, known
 from edge_runtime.cache import DEFAULT_MB, PrefixCache
 from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
 from edge_runtime.config import credentials
+from edge_runtime.continuation import Writer
 from edge_runtime.data import Labels
 from edge_runtime.errors import EdgeError
 from edge_runtime.link import parse_url
@@ -36,6 +39,8 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Tier
+from edge_runtime.wire.manifest_checks import CAUSAL_LM
+from edge_runtime.wire.tensors import Array
 
 _PROBE_S = 5.0
 _TEXT = "a short sentence to measure with"
@@ -70,6 +75,15 @@ class _Texts:
     def texts(self, rows: object) -> list[str]:
         """Return the sentence for each row."""
         return [_TEXT for _ in rows]  # type: ignore[attr-defined]
+
+
+def _source(parts: Parts, tier: Tier, folder: Path) -> Source:
+    """Return examples for a step: a sentence under the first label, or windows of a file in ``folder``."""
+    if parts.manifest.architecture.task != CAUSAL_LM:
+        return _Texts(tier.batch_size)
+    path = folder / "own.txt"
+    path.write_text(f"{_TEXT}\n" * tier.seq_len, encoding="utf-8")
+    return parts.examples(path, tier)
 
 
 def add(commands: Subcommands) -> None:
@@ -151,8 +165,9 @@ def _package(arguments: argparse.Namespace, found: list[Parts]) -> str:
     manifest = parts.manifest
     size = sum(entry.bytes for name, entry in manifest.files.items() if not name.startswith("gateway/")) / 1e6
     architecture = manifest.architecture
+    purpose = f"{len(architecture.labels)} labels" if architecture.labels else architecture.task
     return (
-        f"{manifest.device}: {architecture.backbone.name}, {len(architecture.labels)} labels, "
+        f"{manifest.device}: {architecture.backbone.name}, {purpose}, "
         f"{len(manifest.tiers)} tiers, {size:.1f} MB, every digest right; federation {architecture.digest().hex()[:12]}"
     )
 
@@ -178,14 +193,25 @@ def _tier(parts: Parts, tier: Tier) -> Check:
 
 
 def _predict(parts: Parts) -> str:
-    predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
-    predictor(_TEXT)
+    predict = _predictor(parts)
+    predict()
     began = time.perf_counter()
-    probabilities, _ = predictor(_TEXT)
+    probabilities = predict()
     took = (time.perf_counter() - began) * 1000
     if not np.isfinite(probabilities).all() or abs(float(probabilities.sum()) - 1) > 1e-3:
         raise EdgeError(f"the program's probabilities sum to {float(probabilities.sum()):.3f}, expected 1")
-    return f"{took:.1f} ms a text"
+    language = parts.manifest.architecture.task == CAUSAL_LM
+    return f"{took:.1f} ms a {'token' if language else 'text'}"
+
+
+def _predictor(parts: Parts) -> Callable[[], Array]:
+    """Return what predicts a sentence's label, or its next token."""
+    given = (parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
+    if parts.manifest.architecture.task == CAUSAL_LM:
+        writer = Writer(*given)
+        return partial(writer.next, writer.tokens(_TEXT))
+    predictor = Predictor(*given)
+    return lambda: predictor(_TEXT)[0]
 
 
 def _prefixes(parts: Parts) -> str:
@@ -214,10 +240,11 @@ def _prefixes(parts: Parts) -> str:
 def _train(parts: Parts, tier: Tier) -> str:
     layers = parts.manifest.architecture.adapted_layers
     task = Task(tuple(ExpertId(layer, 0) for layer in layers), steps=2, learning_rate=1e-3)
-    source = _Texts(tier.batch_size)
-    tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
-    trainer = Trainer(tools, parts.initial_bank(), task)
-    losses = [trainer.step(), trainer.step()]
+    with tempfile.TemporaryDirectory() as folder:
+        source = _source(parts, tier, Path(folder))
+        tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
+        trainer = Trainer(tools, parts.initial_bank(), task)
+        losses = [trainer.step(), trainer.step()]
     parts.program.unload(tier.method)  # the next tier has the memory to itself
     if not np.isfinite(losses).all():
         raise EdgeError(f"a training step gave the loss {losses[-1]}")

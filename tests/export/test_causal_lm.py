@@ -117,7 +117,8 @@ def test_the_loss_of_a_head_by_hand() -> None:
 
 def _arguments(kind: str, model: Path, out: Path) -> list[str]:
     task = ["--task", "causal-lm"] if ROWS[kind].causal else ["--task", "classification", "--labels", "red,green"]
-    sizes = ["--experts", "3", "--train-slots", "2", "--rank", "4", "--shared-rank", "3", "--layers", "last:2"]
+    layers = "last:1" if kind == "qwen3" else "last:2"  # of two: a prefix below the lowest experts, and none
+    sizes = ["--experts", "3", "--train-slots", "2", "--rank", "4", "--shared-rank", "3", "--layers", layers]
     return [
         *("--device", "pixel8", "-m", str(model), "-o", str(out), "--cache-dir", str(out.parent / "cache")),
         *(*task, *sizes, "--max_seq_len", "12", "--batch-size", "4", "--qlinear", "8da8w", "--json"),
