@@ -109,7 +109,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     (folder / "labels.txt").write_text("\n".join(texts.labels(rows)) + "\n", encoding="utf-8")
     packages = {arm: folder / f"package-{arm}" for arm in options.arms}
     for arm in () if options.exported else options.arms:
-        export(arm, folder, source.seq_len)
+        export(arm, folder)
     accuracies: dict[str, list[float]] = {arm: [] for arm in options.arms}
     for seed in range(options.seeds):
         count = options.steps * BATCH // EPOCHS
@@ -123,9 +123,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return summary(accuracies)
 
 
-def export(arm: str, folder: Path, seq_len: int) -> None:
+def export(arm: str, folder: Path) -> None:
     """Make a set's package of one kind (from the export cache when it was made before)."""
-    words = ["--device", "linux-x86_64", "--train-slots", "4", "--batch-size", str(BATCH), "--seq-len", str(seq_len)]
+    words = ["--device", "linux-x86_64", "--train-slots", "4", "--batch-size", str(BATCH), "--seq-len", "64"]
     words += ["--labels", str(folder / "labels.txt"), "--quantize", arm]
     words += ["--out", str(folder / f"package-{arm}")]
     sys.stderr.write(f"{folder.name}: exporting with --quantize {arm} ...\n")
