@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import record
-from benchmarks.language_model import ABOUT as LANGUAGE_ARMS
-from benchmarks.train_step.arms import ABOUT
+from benchmarks.sections import SECTIONS, source, step_table
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
 README: Final = Path(__file__).parent.parent / "README.md"
@@ -23,186 +22,6 @@ HEADER: Final = """# Results
 Written by `make results` from `benchmarks/results/*.jsonl`; do not edit. Each figure was printed by the command
 beside it.
 """
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def newest(lines: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Return the last line for each value of ``key``, in order of first appearance."""
-    return list({line[key]: line for line in lines}.values())
-
-
-def percent(share: float) -> str:
-    """Return a share as per cent with one decimal."""
-    return f"{100 * share:.1f}"
-
-
-def source(run: dict[str, Any]) -> str:
-    """Return where a figure comes from."""
-    return f"`{run['command']}`, {run['date']}, {run['machine']}, commit {run['commit']}"
-
-
-def federation(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on accuracy of the merged model against its bounds."""
-    head = ("data", "labels", "devices", "rounds", "untrained", "class means", "merged", "centralized", "alone (mean)")
-    keys = [f"accuracy_{name}" for name in ("untrained", "class_means", "final", "centralized", "local_mean")]
-    runs = newest(lines, "data")
-    rows = [
-        [
-            run["data"],
-            *(str(run[k]) for k in ("labels", "devices", "rounds")),
-            *(percent(run[k]) for k in keys),
-        ]
-        for run in runs
-    ]
-    sent = [
-        [
-            run["data"],
-            f"{run['bytes_up'] / run['devices'] / 1e6:.2f}",
-            f"{run['bytes_down'] / run['devices'] / 1e6:.2f}",
-            f"{run['bytes_model'] / 1e6:.1f}",
-            " → ".join(percent(value) for value in run["accuracy_by_round"]),
-        ]
-        for run in runs
-    ]
-    sources = [f"- {run['data']}: {source(run)}" for run in runs]
-    return (
-        "\n## The loop: accuracy on held-out text, %\n\n"
-        "Devices alone: each trains the same number of steps on its own data. Centralized: the same experts on\n"
-        "all data in one place. Accuracies of versions are computed by the gateway through ONNX Runtime, those of\n"
-        "devices alone and centralized on the device runtime. One seed each. The learning rates were chosen by\n"
-        "looking at the held-out text of the demo's own set (`assistant`), so its figures flatter a little; the\n"
-        "other sets ran with what was found there.\n\n"
-        + table(head, rows)
-        + "\n"
-        + table(("data", "MB up per device", "MB down per device", "package, MB", "merged model by round, %"), sent)
-        + "\n"
-        + "\n".join(sources)
-        + "\n"
-    )
-
-
-def train_step(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on the training step: the newest run on each machine."""
-    parts = ["\n## One training step\n\n", f"{lines[-1]['work']} Each arm in its own process, in turns, medians.\n"]
-    for run in newest(lines, "machine"):
-        extensions = f" ({', '.join(run['extensions'])})" if run.get("extensions") else ""
-        threads = f", {run['threads']} threads" if "threads" in run else ""
-        parts += ["\n", step_table(run), f"\n- {source(run)}{extensions}{threads}\n"]
-    return "".join(parts)
-
-
-def step_table(run: dict[str, Any]) -> str:
-    """Return the arms of one run, fastest first."""
-    ours = run["arms"]["ours"]["ms_median"]
-    rows = [
-        [
-            f"**{ABOUT[name]}**" if name == "ours" else ABOUT[name],
-            f"{arm['ms_median']:,.1f}",
-            f"{arm['ms_median'] / ours:.2f}",
-            f"{arm['peak_rss_mib']:,.0f}",
-            f"{arm['file_mb']:.1f}" if "file_mb" in arm else "",
-        ]
-        for name, arm in sorted(run["arms"].items(), key=lambda item: float(item[1]["ms_median"]))
-    ]
-    return table(("one step of training", "ms", "time ÷ ours", "peak memory, MiB", "file, MB"), rows)
-
-
-def quantization(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on what rounding the frozen weights costs."""
-    run = lines[-1]
-    rows = [
-        [
-            name,
-            "float32" if arm == "none" else arm,
-            f"{percent(figures['mean'])} ± {percent(figures['spread'])}",
-            "" if arm == "none" or figures["points_lost"] is None else f"{figures['points_lost']:.2f}",
-        ]
-        for name, arms in run["sets"].items()
-        for arm, figures in arms.items()
-    ]
-    return (
-        "\n## Rounded frozen weights: accuracy on held-out text, %\n\n"
-        f"The same experts trained by the same {run['steps']} steps of 8 texts on the device runtime, head from class\n"
-        f"means; mean and standard deviation of {run['seeds']} seeds, at most {run['test']:,} held-out texts.\n\n"
-        + table(("data", "frozen weights", "accuracy", "points lost"), rows)
-        + f"\n- {source(run)}\n"
-    )
-
-
-def prefix_cache(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on training above cached prefixes."""
-    run = lines[-1]
-    about = {
-        "all": "all six layers, no cache",
-        "first": "last two, first epoch",
-        "cached": "last two, from the second epoch on",
-        "int8": "last two, prefixes int8",
-        "fp16": "last two, prefixes fp16",
-    }
-    times = [
-        [about[arm], f"{found['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{found['peak_rss_mib']:.0f}"]
-        for arm, found in run["arms"].items()
-    ]
-    accuracies = [
-        [
-            name,
-            about[arm],
-            f"{percent(found['mean'])} ± {percent(found['spread'])}",
-            "" if arm == "all" else f"{found['points_lost']:.2f}",
-        ]
-        for name, arms in run["sets"].items()
-        for arm, found in arms.items()
-    ]
-    return (
-        "\n## The frozen prefix, cached\n\n"
-        f"{run['work']} Whole steps of the device runtime (tokenizing, reading the cache),\n"
-        f"in turns, medians; {run['cache_bytes_per_text'] / 1000:.0f} kB of cache for a text of 64 tokens.\n\n"
-        + table(("experts in", "step, ms", "times as fast", "peak memory, MiB"), times)
-        + f"\nAccuracy on held-out text, %: the same settings, {run['steps']} steps of 8 texts, head from class\n"
-        f"means; mean and standard deviation of {run['seeds']} seeds, at most {run['test']:,} held-out texts.\n\n"
-        + table(("data", "experts in", "accuracy", "points lost"), accuracies)
-        + f"\n- {source(run)}\n"
-    )
-
-
-def arm64(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on instructions of a step on 64-bit ARM."""
-    run, kinds = lines[-1], ("instructions", "smmla", "sdot", "fmla", "load_store")
-    rows = [[cpu, *(f"{counts[kind] / 1e6:,.1f}" for kind in kinds)] for cpu, counts in run["cpus"].items()]
-    return (
-        "\n## One training step on 64-bit ARM, millions of instructions\n\n"
-        f"{run['work']} The second step, one thread, under emulation (`docs/arm64.md`).\n"
-        "Counts repeat exactly, so they show what a change costs. They are no model of cycles: they know no cache,\n"
-        "bandwidth, issue width or heat.\n\n"
-        + table(("processor", "all", "smmla", "sdot", "fmla", "load or store"), rows)
-        + f"\n- `{run['command']}`, {run['date']}, commit {run['commit']}\n"
-    )
-
-
-def language_model(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on training a language model: the newest run on each machine."""
-    head = ("training a language model", "tokens/s", "ms a step", "time ÷ ours", "peak memory, MiB", "file, MB")
-    parts = ["\n## Training a language model of 135 M parameters\n"]
-    for run in newest(lines, "machine"):
-        ours = run["arms"]["ours"]
-        rows = [
-            [
-                LANGUAGE_ARMS[name],
-                *(f"{arm[key]:,.0f}" for key in ("tokens_s", "ms_median")),
-                f"{arm['ms_median'] / ours['ms_median']:.2f}",
-                *(f"{arm[key]:,.0f}" for key in ("peak_rss_mib", "file_mb")),
-            ]
-            for name, arm in run["arms"].items()
-        ]
-        made = f"The program was made in {ours['export_s']:.0f} s and {ours['export_peak_rss_mib']:,.0f} MiB."
-        parts += [f"\n{run['work']}. Random weights, each arm in its own process, in turns, medians. {made}\n\n"]
-        parts += [table(head, rows), f"\n- {source(run)}\n"]
-    return "".join(parts)
 
 
 def readme(text: str, lines: Sequence[dict[str, Any]]) -> str:
@@ -217,7 +36,7 @@ def readme(text: str, lines: Sequence[dict[str, Any]]) -> str:
         raise ValueError(msg)
     before, after = text.split(begin, maxsplit=1)[0], text.split(end)[1]
     run = lines[-1]
-    return f"{before}{begin}\n\n{step_table(run)}\n{run['date']}, {run['machine']}; `{run['command']}`.\n\n{end}{after}"
+    return f"{before}{begin}\n\n{step_table(run)}\n{source(run)}.\n\n{end}{after}"
 
 
 def page() -> str:
@@ -228,17 +47,6 @@ def page() -> str:
         if lines:
             parts.append(section(lines))
     return "".join(parts)
-
-
-SECTIONS: Final = {
-    "demo": federation,
-    "train_step": train_step,
-    "prefix_cache": prefix_cache,
-    "language_model": language_model,
-    "arm64": arm64,
-    "quantization": quantization,
-}
-"""By benchmark, in the order of the page."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -106,7 +106,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     test = texts.write(
         folder / "test.csv", texts.chosen(texts.read(options.data / name / source.test), options.test, 0)
     )
-    (folder / "labels.txt").write_text("\n".join(texts.labels(rows)) + "\n", encoding="utf-8")
+    (folder / "labels.txt").write_text("\n".join(texts.padded(texts.labels(rows))) + "\n", encoding="utf-8")
     packages = {arm: folder / f"package-{arm}" for arm in options.arms}
     for arm in () if options.exported else options.arms:
         export(arm, folder)

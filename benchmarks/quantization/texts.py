@@ -47,9 +47,13 @@ def chosen(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """Return the distinct labels, sorted, and names of no text up to LABELS."""
-    found = sorted({label for _, label in rows})
-    return [*found, *(f"unused {number}" for number in range(len(found), LABELS))]
+    """Return the distinct labels, sorted."""
+    return sorted({label for _, label in rows})
+
+
+def padded(names: Sequence[str]) -> list[str]:
+    """Return labels with names of no text after them, LABELS in all."""
+    return [*names, *(f"unused {number}" for number in range(len(names), LABELS))]
 
 
 def write(path: Path, rows: Sequence[Row]) -> Path:
