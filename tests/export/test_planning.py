@@ -16,6 +16,11 @@ MINILM = Sizes(
     width=384, depth=6, inner=1536, heads=12, vocabulary=30522, adapted=6, lowest=0, experts=8, rank=8, shared_rank=8,
     labels=20, int8=True,
 )  # fmt: skip
+SMOLLM = Sizes(
+    width=576, depth=30, inner=1536, heads=9, vocabulary=49152, adapted=30, lowest=0, experts=4, rank=8, shared_rank=8,
+    labels=0, int8=True, kv_heads=3, head_width=64, gated=True, language=49152,
+)  # fmt: skip
+"""SmolLM2-135M: three queries share a key, the feed-forward is gated, the language head is the embedding table."""
 WISH = Wish(lengths=(64,))
 
 
@@ -31,6 +36,23 @@ def test_storage_counts_each_frozen_weight_for_both_directions() -> None:
     assert storage_bytes(MINILM) == 12 * 1_769_472 + 30522 * 388 + MINILM.bank_bytes + 800_000 + 400_000 + 700_000
     top = replace(MINILM, lowest=4, adapted=2)
     assert storage_bytes(MINILM) - storage_bytes(top) == 4 * 1_769_472 + MINILM.bank_bytes - top.bank_bytes
+
+
+def test_shared_keys_gates_and_the_language_head_are_counted() -> None:
+    """q, o: 576 x 576; k, v: 576 x 192; feed-forward: 3 x 576 x 1536. With the table, the 134.5 M that SmolLM has."""
+    assert SMOLLM.frozen_weights == 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 == 3_538_944
+    assert 30 * SMOLLM.frozen_weights + SMOLLM.language_weights == 134_479_872
+    graphs = 800_000 + 400_000 + 700_000
+    tied = 60 * 3_538_944 + 2 * 49152 * 576 + 49152 * 580 + SMOLLM.bank_bytes + graphs
+    assert storage_bytes(SMOLLM) == tied
+    assert storage_bytes(replace(SMOLLM, tied=False)) == tied + 49152 * 576
+    assert SMOLLM.bank_bytes == 4 * 30 * (4 * (2 * 9 * 576 + 8) + 17 * 576 + 8)  # neither head nor mean
+
+
+def test_a_language_model_that_does_not_fit_is_refused_with_numbers() -> None:
+    """SmolLM in int8 is 306 MB on flash; a phone gives 64."""
+    with pytest.raises(BudgetError, match=r"nothing fits; even .* needs .*storage 305\.5 of 64 MB"):
+        choose(SMOLLM, WISH, load_profile("pixel8"))
 
 
 def test_a_step_above_a_cached_prefix_runs_one_layer_both_ways_and_a_round_still_pays_for_new_texts() -> None:
