@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=400, metavar="N", help=f"of {BATCH} texts (%(default)s)")
     parser.add_argument("--test", type=int, default=1000, metavar="N", help="held-out texts at most (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="of each run (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (%(default)s)")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="the sets (default: ../shared/data)")
     parser.add_argument("--folder", type=Path, default=Path("runs/quantization"), metavar="DIR", help="(%(default)s)")
     parser.add_argument(
@@ -62,8 +64,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         unknown = [one for one in given if one not in known]
         if unknown:
             parser.error(f"{name}: got {', '.join(unknown)}, expected some of {', '.join(known)}")
-    if min(found.seeds, found.steps, found.test, found.threads) < 1:
-        parser.error("--seeds, --steps, --test and --threads must be at least 1")
+    if min(found.seeds, found.steps, found.test, found.threads, found.jobs) < 1:
+        parser.error("--seeds, --steps, --test, --threads and --jobs must be at least 1")
     return found
 
 
@@ -110,17 +112,23 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     packages = {arm: folder / f"package-{arm}" for arm in options.arms}
     for arm in () if options.exported else options.arms:
         export(arm, folder)
-    accuracies: dict[str, list[float]] = {arm: [] for arm in options.arms}
-    for seed in range(options.seeds):
-        count = options.steps * BATCH // EPOCHS
-        train = texts.write(folder / f"train-{seed}.csv", texts.chosen(rows, count, seed))
-        for arm, package in packages.items():  # in turns, so that an interrupted run has whole pairs
-            words = ["--package", str(package), "--train", str(train), "--test", str(test), "--seed", str(seed)]
-            words += ["--steps", str(options.steps), "--threads", str(options.threads)]
-            found = json.loads(run(f"{name}, {arm}, seed {seed}", "benchmarks.quantization.one_run", words))
-            accuracies[arm].append(found["accuracy"])
-            sys.stderr.write(f"{name}, {arm}, seed {seed}: {100 * found['accuracy']:.1f} %\n")
-    return summary(accuracies)
+    count = options.steps * BATCH // EPOCHS
+    trains = [
+        texts.write(folder / f"train-{seed}.csv", texts.chosen(rows, count, seed)) for seed in range(options.seeds)
+    ]
+
+    def accuracy(seed: int, arm: str) -> float:
+        words = ["--package", str(packages[arm]), "--train", str(trains[seed]), "--test", str(test)]
+        words += ["--seed", str(seed), "--steps", str(options.steps), "--threads", str(options.threads)]
+        found = json.loads(run(f"{name}, {arm}, seed {seed}", "benchmarks.quantization.one_run", words))
+        sys.stderr.write(f"{name}, {arm}, seed {seed}: {100 * found['accuracy']:.1f} %\n")
+        return float(found["accuracy"])
+
+    wanted = [(seed, arm) for seed in range(options.seeds) for arm in options.arms]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = list(pool.map(lambda pair: accuracy(*pair), wanted))
+    pairs = list(zip(wanted, found, strict=True))
+    return summary({arm: [value for (_, one), value in pairs if one == arm] for arm in options.arms})
 
 
 def export(arm: str, folder: Path) -> None:
