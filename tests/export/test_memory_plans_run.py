@@ -1,0 +1,106 @@
+"""Memory plans as programs: the same training in parts and at once, and planned bytes as the planner predicts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from edge_runtime.data import open_source
+from edge_runtime.program import Program
+from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
+from export.compile import ProgramRequest, compile_program
+from export.families import FAMILIES
+from export.planning import Sizes, TierShape, kept_bytes
+from export.recompute import LEVELS
+from export.shapes import MethodShape, ModelShape, halves, output_ports
+
+if TYPE_CHECKING:
+    from export.pipeline import Built
+
+Build = Callable[..., "Built"]
+TRAIN = (ExpertId(0, 0), ExpertId(0, 2), ExpertId(2, 1), shared_expert(1), HEAD)
+TASK = Task(TRAIN, steps=5, learning_rate=0.02, shared_learning_rate=0.01, head_learning_rate=0.01, seed=3)
+MINILM = ModelShape(layers=2, experts=8, width=384, rank=8, shared_rank=8, labels=20, top_k=None)
+
+
+def _trainer(built: Built, data: Path) -> Trainer:
+    """Return a trainer on a package's first tier, from a bank in which nothing is zero."""
+    package = built.package
+    manifest, source = package.manifest, open_source(data, package.manifest.architecture.labels)
+    program = Program.open(package.path("program.pte"), manifest.methods, threads=1)
+    tokenizer = Tokenizer(package.path("tokenizer.json"))
+    bank = Bank.from_bytes(package.path("bank.safetensors").read_bytes(), manifest.architecture.bank_shape)
+    bank.experts[...] += np.random.default_rng(0).normal(size=bank.experts.shape).astype(np.float32) * 0.03
+    return Trainer(Tools(program, manifest, tokenizer, source, manifest.tiers[0]), bank, TASK)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a CSV of texts of unlike lengths."""
+    path = tmp_path_factory.mktemp("texts") / "data.csv"
+    texts = [" ".join(f"word{(7 * row + place) % 95}" for place in range(1 + row % 9)) for row in range(20)]
+    rows = [f"{text},{('red', 'green', 'blue')[row % 3]}" for row, text in enumerate(texts)]
+    path.write_text("\n".join(["text,label", *rows, ""]))
+    return path
+
+
+def test_a_package_in_parts_trains_like_one_at_once(build: Build, data: Path) -> None:
+    """Five AdamW steps on the same batches, in two micro-batches and computed twice: the same values to float32."""
+    whole = _trainer(build("at-once", most_tiers=1), data)
+    built = build("in-parts", most_tiers=1, micro_batches=2, recompute="layers")
+    parts = _trainer(built, data)
+    tier = built.package.manifest.tiers[0]
+    assert (tier.recompute, tier.micro_batches, tier.batch_size) == ("layers", 2, 4)
+    assert tier.method == "accumulate_m2_f1_s12_b2_layers"
+    assert "as asked" in built.memory_plans[tier.method]
+    assert tier.proof["gradient_error"] < 1e-4
+    for _ in range(TASK.steps):
+        assert parts.step() == pytest.approx(whole.step(), rel=1e-4)
+    one, other = whole.checkpoint().tensors, parts.checkpoint().tensors
+    assert set(one) == set(other)
+    for name in ("trained", "shared", "head", "routed"):
+        np.testing.assert_allclose(other[name], one[name], rtol=2e-3, atol=2e-5, err_msg=name)
+
+
+def test_planned_bytes_are_those_of_the_planner() -> None:
+    """Two layers of MiniLM's size with random weights: what ExecuTorch plans is what the planner says within 15 %.
+
+    The plan also holds the step's outputs, which are counted by their ports.
+    """
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=384,
+        num_hidden_layers=2,
+        num_attention_heads=12,
+        intermediate_size=1536,
+        attn_implementation="eager",
+    )
+    sizes = Sizes(
+        width=384, depth=2, inner=1536, heads=12, vocabulary=100, adapted=2, lowest=0, experts=8, rank=8, shared_rank=8,
+        labels=20, int8=True,
+    )  # fmt: skip
+    train = MethodShape("train", 4, 4, 64, 8)
+    methods = (*(replace(train, recompute=level) for level in LEVELS), halves(train, 4)[0])
+    model = BertModel(config, add_pooling_layer=False).eval()
+    request = ProgramRequest(MINILM, (0, 1), methods, int8=True)
+    planned = compile_program(model, FAMILIES["bert"], request, lambda _: None)[0].planned
+    shapes = [TierShape(4, 4, 64, 8, recompute=level) for level in LEVELS] + [TierShape(4, 4, 64, 8, micro_batches=4)]
+    for method, shape in zip(methods, shapes, strict=True):
+        outputs = sum(4 * int(np.prod(port.shape)) for port in output_ports(MINILM, method))
+        predicted = kept_bytes(sizes, shape) + outputs
+        assert planned[method.name] == pytest.approx(predicted, rel=0.15), method.name
+    none, light, layers = (planned[method.name] for method in methods[:3])
+    assert light < 0.8 * none
+    assert layers < 0.6 * none
