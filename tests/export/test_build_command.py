@@ -78,7 +78,8 @@ def test_profile_too_small_fails_with_the_numbers(tmp_path: Path, capsys: pytest
     path.write_text((FOLDER / "pixel8.toml").read_text().replace("memory_mib = 512", "memory_mib = 64"))
     code, line = _refused(["--device", str(path), "--labels", "a,b", "--out", str(tmp_path / "p")], capsys)
     assert code == 1
-    assert "pixel8: nothing fits; even 1 trained slot(s) with batch 4 x 64 needs memory" in line
+    assert "nothing fits; even 1 trained slot(s) with batch 4 x 64, recompute layers with 4 micro-batches of 1," in line
+    assert "needs memory 1" in line
     assert "of 64 MiB" in line
 
 
