@@ -1,0 +1,111 @@
+/** What BERT does to a text before it looks words up: clean, space out, strip, lower, split. Works on code points. */
+package org.edgeexperts.core
+
+import java.text.Normalizer
+import java.util.Locale
+
+/**
+ * @param clean drop control characters, make every white space a space.
+ * @param chinese put spaces around CJK ideographs.
+ * @param stripAccents decompose, then drop the marks that take no place of their own.
+ * @param lowercase code point by code point, as no language does it.
+ */
+internal class BertNormalizer(
+    private val clean: Boolean,
+    private val chinese: Boolean,
+    private val stripAccents: Boolean,
+    private val lowercase: Boolean,
+) {
+    fun normalize(text: String): String {
+        var found = text
+        if (clean) found = mapCodePoints(found) { point -> cleaned(point) }
+        if (chinese) found = mapCodePoints(found) { point -> if (ideograph(point)) " ${string(point)} " else null }
+        if (stripAccents) {
+            found = Normalizer.normalize(found, Normalizer.Form.NFD)
+            found = mapCodePoints(found) { point -> if (mark(point)) "" else null }
+        }
+        // Alone, so that a sigma at a word's end becomes what any other sigma does.
+        if (lowercase) found = mapCodePoints(found) { point -> string(point).lowercase(Locale.ROOT) }
+        return found
+    }
+
+    private fun cleaned(point: Int): String? = when {
+        point == 0 || point == REPLACEMENT || control(point) -> ""
+        whiteSpace(point) -> " "
+        else -> null
+    }
+}
+
+private const val REPLACEMENT = 0xFFFD
+
+/** Returns the words of a normalized text: split at white space, every punctuation mark a word of its own. */
+internal fun words(text: String): List<String> {
+    val found = ArrayList<String>()
+    var start = 0
+    fun cut(end: Int) {
+        if (end > start) found += text.substring(start, end)
+    }
+    forEachCodePoint(text) { point, place, end ->
+        if (whiteSpace(point) || punctuation(point)) {
+            cut(place)
+            if (!whiteSpace(point)) found += string(point)
+            start = end
+        }
+    }
+    cut(text.length)
+    return found
+}
+
+private inline fun forEachCodePoint(text: String, use: (point: Int, place: Int, end: Int) -> Unit) {
+    var place = 0
+    while (place < text.length) {
+        val point = text.codePointAt(place)
+        val end = place + Character.charCount(point)
+        use(point, place, end)
+        place = end
+    }
+}
+
+/** Replaces every code point for which [change] returns a text. */
+private inline fun mapCodePoints(text: String, change: (Int) -> String?): String {
+    val found = StringBuilder(text.length)
+    forEachCodePoint(text) { point, _, _ ->
+        val changed = change(point)
+        if (changed == null) found.appendCodePoint(point) else found.append(changed)
+    }
+    return found.toString()
+}
+
+private fun string(point: Int): String = String(Character.toChars(point))
+
+/** Unicode's White_Space, which no version has changed since 6.3. */
+private fun whiteSpace(point: Int): Boolean = when (point) {
+    in 0x09..0x0D, 0x20, 0x85, 0xA0, 0x1680, in 0x2000..0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000 -> true
+    else -> false
+}
+
+private fun control(point: Int): Boolean = when (Character.getType(point).toByte()) {
+    Character.CONTROL -> point != '\t'.code && point != '\n'.code && point != '\r'.code
+    Character.FORMAT, Character.PRIVATE_USE, Character.SURROGATE, Character.UNASSIGNED -> true
+    else -> false
+}
+
+private fun mark(point: Int): Boolean = Character.getType(point).toByte() == Character.NON_SPACING_MARK
+
+private fun punctuation(point: Int): Boolean = when (point) {
+    in 0x21..0x2F, in 0x3A..0x40, in 0x5B..0x60, in 0x7B..0x7E -> true // ASCII symbols count too
+    else -> when (Character.getType(point).toByte()) {
+        Character.CONNECTOR_PUNCTUATION, Character.DASH_PUNCTUATION, Character.START_PUNCTUATION,
+        Character.END_PUNCTUATION, Character.INITIAL_QUOTE_PUNCTUATION, Character.FINAL_QUOTE_PUNCTUATION,
+        Character.OTHER_PUNCTUATION,
+        -> true
+        else -> false
+    }
+}
+
+private fun ideograph(point: Int): Boolean = when (point) {
+    in 0x4E00..0x9FFF, in 0x3400..0x4DBF, in 0x20000..0x2A6DF, in 0x2A700..0x2B73F, in 0x2B740..0x2B81F,
+    in 0x2B920..0x2CEAF, in 0xF900..0xFAFF, in 0x2F800..0x2FA1F,
+    -> true
+    else -> false
+}

@@ -1,0 +1,171 @@
+/**
+ * Text to ids, as the backbone was trained: the package's tokenizer.json of the WordPiece kind (BERT and its family),
+ * read as the tokenizers library reads it.
+ */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.PackageException
+import org.edgeexperts.wire.parseJson
+import org.edgeexperts.wire.shown
+import java.io.File
+import java.io.IOException
+
+private const val FILE_LIMIT = 64 * 1024 * 1024
+private val PAD_TOKENS = listOf("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
+
+/**
+ * A text as a program takes it.
+ *
+ * @property ids [S].
+ * @property mask [S]: 1 token, 0 padding.
+ */
+public class Encoded(public val ids: LongArray, public val mask: FloatArray)
+
+/** A package's tokenizer; every text becomes S ids, cut or padded at the end. */
+public class Tokenizer private constructor(
+    private val normalizer: BertNormalizer,
+    private val model: WordPiece,
+    private val added: AddedTokens,
+    private val before: LongArray,
+    private val after: LongArray,
+    private val pad: Long,
+) {
+    /**
+     * Returns the ids of [text], special tokens included, cut to [length] or padded to it.
+     *
+     * @throws IllegalArgumentException when not even the special tokens fit into [length].
+     */
+    public fun encode(text: String, length: Int): Encoded {
+        val room = length - before.size - after.size
+        require(room >= 0) { "length $length, ${before.size + after.size} special tokens alone need more" }
+        val ids = before + tokens(text).take(room) + after
+        val padded = LongArray(length) { if (it < ids.size) ids[it] else pad }
+        return Encoded(padded, FloatArray(length) { if (it < ids.size) 1f else 0f })
+    }
+
+    private fun tokens(text: String): List<Long> = added.split(text).flatMap { (piece, token) ->
+        if (token != null) listOf(token) else words(normalizer.normalize(piece)).flatMap(model::ids)
+    }
+
+    public companion object {
+        /**
+         * Reads a tokenizer.json.
+         *
+         * @throws TokenizerException when the file is none, or of a kind that is not read here.
+         */
+        public fun read(path: File): Tokenizer {
+            val tree = try {
+                parseJson(path.readBytes(), path.name, FILE_LIMIT)
+            } catch (error: IOException) {
+                throw TokenizerException("cannot read $path: ${error.message}; copy the package again", error)
+            } catch (error: PackageException) {
+                throw TokenizerException("$path is no tokenizer: ${error.message}; copy the package again", error)
+            }
+            return TokenizerFile(tree, path.name).build()
+        }
+
+        internal fun of(
+            normalizer: BertNormalizer,
+            model: WordPiece,
+            added: AddedTokens,
+            frame: Pair<List<Long>, List<Long>>,
+            pad: Long?,
+        ): Tokenizer {
+            val padding = pad ?: PAD_TOKENS.mapNotNull { added.id(it) ?: model.vocabulary[it] }.firstOrNull() ?: 0
+            val (before, after) = frame
+            return Tokenizer(normalizer, model, added, before.toLongArray(), after.toLongArray(), padding)
+        }
+    }
+}
+
+/** Reads the tree of a tokenizer.json; what would be tokenized in another way than here is refused. */
+private class TokenizerFile(tree: Any?, private val source: String) {
+    private val root = tree as? Map<*, *> ?: refuse("it is no object")
+
+    fun build(): Tokenizer {
+        expectType("pre_tokenizer", "BertPreTokenizer")
+        val model = expectType("model", "WordPiece")
+        val vocabulary = wholes(model["vocab"], "the vocabulary")
+        val unknown = model["unk_token"] as? String
+        val wordPiece = WordPiece(
+            vocabulary = vocabulary,
+            unknown = vocabulary[unknown] ?: refuse("its vocabulary lacks ${shown(unknown)}"),
+            prefix = model["continuing_subword_prefix"] as? String ?: "##",
+            longest = (model["max_input_chars_per_word"] as? Long ?: 100).toInt(),
+        )
+        val padding = root["padding"] as? Map<*, *>
+        return Tokenizer.of(normalizer(), wordPiece, added(), frame(), padding?.get("pad_id") as? Long)
+    }
+
+    private fun refuse(why: String): Nothing =
+        throw TokenizerException("$source is no tokenizer that is read here: $why; WordPiece is")
+
+    private fun expectType(part: String, type: String): Map<*, *> {
+        val found = root[part] as? Map<*, *> ?: refuse("it has no $part")
+        if (found["type"] != type) refuse("its $part is ${shown(found["type"])}, expected $type")
+        return found
+    }
+
+    private fun wholes(tree: Any?, what: String): Map<String, Long> =
+        (tree as? Map<*, *> ?: refuse("$what is no object")).entries.associate { (key, value) ->
+            (key as String) to (value as? Long ?: refuse("$what holds ${shown(value)}"))
+        }
+
+    private fun normalizer(): BertNormalizer {
+        val found = expectType("normalizer", "BertNormalizer")
+        val lowercase = found["lowercase"] as? Boolean ?: true
+        return BertNormalizer(
+            clean = found["clean_text"] as? Boolean ?: true,
+            chinese = found["handle_chinese_chars"] as? Boolean ?: true,
+            lowercase = lowercase,
+            stripAccents = found["strip_accents"] as? Boolean ?: lowercase,
+        )
+    }
+
+    private fun added(): AddedTokens {
+        val listed = root["added_tokens"] as? List<*> ?: emptyList<Any?>()
+        return AddedTokens(
+            listed.associate { item ->
+                val token = item as? Map<*, *> ?: refuse("an added token is no object")
+                val special = listOf("single_word", "lstrip", "rstrip", "normalized").filter { token[it] == true }
+                if (special.isNotEmpty()) refuse("an added token is $special")
+                (token["content"] as String) to (token["id"] as Long)
+            },
+        )
+    }
+
+    /** Returns the ids that stand before and after every text. */
+    private fun frame(): Pair<List<Long>, List<Long>> {
+        val found = expectType("post_processor", "TemplateProcessing")
+        val specials = found["special_tokens"] as? Map<*, *> ?: refuse("its template has no special_tokens")
+        val single = (found["single"] as? List<*>)?.map { it as Map<*, *> } ?: refuse("its template is none")
+        val place = single.indexOfFirst { "Sequence" in it }
+        if (place < 0) refuse("its template has no place for a text")
+        fun ids(part: List<Map<*, *>>) = part.flatMap { item ->
+            val name = (item["SpecialToken"] as? Map<*, *>)?.get("id")
+            val special = specials[name] as? Map<*, *> ?: refuse("its template names ${shown(name)}")
+            (special["ids"] as List<*>).map { it as Long }
+        }
+        return ids(single.subList(0, place)) to ids(single.subList(place + 1, single.size))
+    }
+}
+
+/** Tokens that are found in a text as they are, before anything else; ids by content. */
+internal class AddedTokens(private val ids: Map<String, Long>) {
+    private val pattern =
+        if (ids.isEmpty()) null else Regex(ids.keys.sortedByDescending(String::length).joinToString("|", transform = Regex::escape))
+
+    fun id(content: String): Long? = ids[content]
+
+    /** Cuts a text at its added tokens: pieces with null, tokens with their id. */
+    fun split(text: String): List<Pair<String, Long?>> {
+        val found = ArrayList<Pair<String, Long?>>()
+        var start = 0
+        for (match in pattern?.findAll(text).orEmpty()) {
+            found += text.substring(start, match.range.first) to null
+            found += match.value to ids.getValue(match.value)
+            start = match.range.last + 1
+        }
+        return found.apply { add(text.substring(start) to null) }
+    }
+}

@@ -1,0 +1,48 @@
+package org.edgeexperts.core
+
+import java.io.File
+import kotlin.test.Test
+import kotlin.test.assertEquals
+import kotlin.test.assertTrue
+
+/** Arrows between the modules, read from the imports of the real files. */
+class ArchitectureTest {
+    private fun sources(module: String): List<File> =
+        File(repository, "android_demo/$module/src/main/kotlin").walkTopDown().filter { it.extension == "kt" }.toList()
+
+    private fun imports(file: File) = file.readLines().filter { it.startsWith("import ") }.map { it.removePrefix("import ") }
+
+    private fun outside(module: String, vararg allowed: String): List<String> {
+        val files = sources(module)
+        assertTrue(files.size > 10, "$module has ${files.size} files")
+        return files.flatMap { file ->
+            imports(file).filter { name -> allowed.none(name::startsWith) }.map { "${file.name} imports $it" }
+        }
+    }
+
+    /** The contract knows the schema's classes and the JDK's small parts: no core, no network, no Android. */
+    @Test
+    fun theContractStandsAlone() {
+        val allowed = arrayOf("com.google.protobuf.", "java.io.", "java.math.", "java.nio.", "java.security.", "java.util.", "kotlin.")
+        assertEquals(emptyList(), outside("wire", *allowed))
+    }
+
+    /** Core meets the contract and the JVM; nothing of Android, so that it is tested here. */
+    @Test
+    fun coreRunsOnAnyJvm() {
+        val paho = "org.eclipse.paho."
+        assertEquals(emptyList(), outside("core", "org.edgeexperts.wire.", "java.", "javax.net.ssl.", "kotlin.", paho))
+        val drivers = sources("core").filter { file -> imports(file).any { it.startsWith(paho) } }
+        assertEquals(listOf("MqttLink.kt"), drivers.map { it.name })
+    }
+
+    /** Decisions take values and return values. */
+    @Test
+    fun decisionsDoNoInputOrOutput() {
+        val pure = setOf("Session.kt", "Budget.kt", "Gate.kt", "Slots.kt", "DeltaBuilder.kt", "WordPiece.kt", "BertText.kt")
+        val files = sources("core").filter { it.name in pure }
+        assertEquals(pure.size, files.size)
+        val impure = listOf("java.io.", "java.net.", "java.nio.", "java.util.concurrent.", "kotlin.concurrent.", "kotlin.random.")
+        assertEquals(emptyList(), files.flatMap(::imports).filter { name -> impure.any(name::startsWith) })
+    }
+}

@@ -1,0 +1,94 @@
+package org.edgeexperts.core
+
+import java.io.File
+import java.nio.file.Files
+import kotlin.test.AfterTest
+import kotlin.test.Test
+import kotlin.test.assertContentEquals
+import kotlin.test.assertEquals
+import kotlin.test.assertFailsWith
+import kotlin.test.assertTrue
+
+class TokenizerTest {
+    private val folder = Files.createTempDirectory("tokenizer").toFile()
+
+    @AfterTest
+    fun removeFolder() {
+        folder.deleteRecursively()
+    }
+
+    /** Real texts of many kinds, awkward ones, cut and padded: the same ids as on the Python device. */
+    @Test
+    fun realTextsHavePythonsIds() {
+        val answer = askPython("tokens.py")
+        val tokenizer = Tokenizer.read(File(answer["tokenizer"] as String))
+        val texts = answer["texts"].items.map { it as String }
+        val expected = if (File(repository, "../shared/data").isDirectory) 6_000 else 1_000
+        assertTrue(texts.size >= expected, "${texts.size} texts, expected at least $expected")
+        for ((length, ids) in answer["ids"] as Map<*, *>) {
+            val wrong = texts.zip(ids.items).filterNot { (text, theirs) ->
+                tokenizer.encode(text, (length as String).toInt()).ids.toList() == theirs
+            }
+            assertEquals(emptyList(), wrong.take(3), "${wrong.size} of ${texts.size} texts differ at length $length")
+        }
+    }
+
+    private fun write(change: (String) -> String = { it }): File {
+        val words = listOf("[PAD]", "[UNK]", "[CLS]", "[SEP]", "wake", "me", "##up", "up", "'", "cafe")
+        val vocabulary = words.withIndex().joinToString { (id, word) -> "\"$word\": $id" }
+        val added = listOf("[PAD]", "[UNK]", "[CLS]", "[SEP]").withIndex().joinToString { (id, word) ->
+            """{"id": $id, "content": "$word", "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true}"""
+        }
+        val text = """{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [$added],
+            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+              "strip_accents": null, "lowercase": true},
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": {"type": "TemplateProcessing",
+              "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": "[SEP]", "type_id": 0}}],
+              "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2]}, "[SEP]": {"id": "[SEP]", "ids": [3]}}},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+              "max_input_chars_per_word": 6, "vocab": {$vocabulary}}}"""
+        return File(folder, "tokenizer.json").apply { writeText(change(text)) }
+    }
+
+    /** By hand: pieces, an unknown word, a word that is too long, accents, a special token inside the text. */
+    @Test
+    fun textsAreCutIntoPieces() {
+        val tokenizer = Tokenizer.read(write())
+        val encoded = tokenizer.encode("Wake wakeup'me upwake wakeupup CAFÉ [SEP]up", 13)
+        assertContentEquals(longArrayOf(2, 4, 4, 6, 8, 5, 1, 1, 9, 3, 7, 3, 0), encoded.ids)
+        assertContentEquals(FloatArray(13) { if (it < 12) 1f else 0f }, encoded.mask)
+    }
+
+    /** Special tokens survive the cut. */
+    @Test
+    fun longTextsAreCut() {
+        val tokenizer = Tokenizer.read(write())
+        assertContentEquals(longArrayOf(2, 4, 5, 3), tokenizer.encode("wake me up", 4).ids)
+        assertContentEquals(longArrayOf(2, 3), tokenizer.encode("wake me up", 2).ids)
+        assertFailsWith<IllegalArgumentException> { tokenizer.encode("wake me up", 1) }
+    }
+
+    /** The file's own padding id counts. */
+    @Test
+    fun paddingOfTheFileIsUsed() {
+        val path = write { it.replace("\"padding\": null", "\"padding\": {\"pad_id\": 7}") }
+        assertContentEquals(longArrayOf(2, 5, 3, 7, 7), Tokenizer.read(path).encode("me", 5).ids)
+    }
+
+    /** What would be tokenized in another way is refused, not approximated. */
+    @Test
+    fun otherKindsAreRefused() {
+        fun refusal(old: String, new: String): String =
+            assertFailsWith<TokenizerException> { Tokenizer.read(write { it.replace(old, new) }) }.message!!
+        assertTrue("expected WordPiece" in refusal("\"WordPiece\"", "\"BPE\""))
+        assertTrue("expected BertNormalizer" in refusal("\"BertNormalizer\"", "\"NFKC\""))
+        assertTrue("expected BertPreTokenizer" in refusal("\"BertPreTokenizer\"", "\"ByteLevel\""))
+        assertTrue("an added token is [lstrip]" in refusal("\"lstrip\": false", "\"lstrip\": true"))
+        assertTrue("its vocabulary lacks" in refusal("\"unk_token\": \"[UNK]\"", "\"unk_token\": \"<unk>\""))
+        assertTrue("is no tokenizer" in refusal("{\"version\"", "{version"))
+        assertFailsWith<TokenizerException> { Tokenizer.read(File(folder, "none.json")) }
+    }
+}

@@ -1,0 +1,140 @@
+/** What a manifest must be beyond its types: the parts of manifest.json held against each other. */
+package org.edgeexperts.wire
+
+private const val TEXT_BYTES = 200 // UTF-8 bytes of a label, of a name, of a path inside the package
+private const val TENSOR_LIMIT = Int.MAX_VALUE.toLong() // bytes of one input or output
+private const val AXES_LIMIT = 8
+
+// In this range every language writes the same shortest decimal, without an exponent.
+private const val SCALE_LEAST = 0.001
+private const val SCALE_END = 1e7
+private val NEEDED_FILES = listOf("bank.safetensors", "program.pte", "tokenizer.json")
+private val RECOMPUTE = listOf("none", "light", "layers")
+private val HEX_DIGEST = Regex("[0-9a-f]{64}")
+private val PATH = Regex("[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
+/**
+ * Holds the parts of a manifest against each other.
+ *
+ * @throws PackageException saying which part is wrong and how.
+ */
+internal fun checkManifest(manifest: Manifest, source: String) {
+    val checks = ManifestChecks(source)
+    val version = manifest.wireVersion
+    checks.need(version == WIRE_VERSION.toLong()) {
+        "wire version $version, this software speaks $WIRE_VERSION; export it again"
+    }
+    checks.architecture(manifest.architecture)
+    checks.program(manifest)
+    checks.predict(manifest)
+    checks.tiers(manifest)
+    checks.methods(manifest)
+    checks.files(manifest)
+}
+
+private class ManifestChecks(private val source: String) {
+    inline fun need(condition: Boolean, detail: () -> String) {
+        if (!condition) throw PackageException("$source: ${detail()}")
+    }
+
+    fun architecture(arch: Architecture) {
+        try {
+            arch.bankShape()
+        } catch (error: BankException) {
+            throw PackageException("$source: ${error.message}", error)
+        }
+        need(arch.labels.distinct().size == arch.labels.size) { "labels must be distinct and at least one" }
+        for (text in arch.labels + arch.backbone.name + arch.backbone.family) {
+            need(text.isNotEmpty() && plain(text, TEXT_BYTES)) {
+                "${shown(text)} is empty, over $TEXT_BYTES bytes or not plain"
+            }
+        }
+        val highest = arch.adaptedLayers.last()
+        need(highest < arch.backbone.layers) { "layer $highest is not in the backbone" }
+        need(arch.task == "classification") { "task ${shown(arch.task)}, expected classification" }
+        need(arch.feature == "mean_pool_l2") { "feature ${shown(arch.feature)}, expected mean_pool_l2" }
+        need(arch.logitScale >= SCALE_LEAST && arch.logitScale < SCALE_END) {
+            "logit_scale ${arch.logitScale}, expected $SCALE_LEAST to $SCALE_END"
+        }
+        need(arch.gate == "soft" || arch.gate == "topk") { "gate ${shown(arch.gate)}, expected soft or topk" }
+        need(if (arch.gate == "topk") arch.topK in 1..arch.experts else arch.topK == 0L) {
+            "top_k ${arch.topK} with the ${arch.gate} gate and ${arch.experts} experts"
+        }
+        for (digest in listOf(arch.backbone.digest, arch.tokenizerDigest, arch.bankDigest)) {
+            need(HEX_DIGEST.matches(digest)) { "${shown(digest)} is no SHA-256" }
+        }
+    }
+
+    fun program(manifest: Manifest) {
+        need(manifest.held == "all" || manifest.held == "slots") {
+            "held ${shown(manifest.held)}, expected all or slots"
+        }
+        need(manifest.quantize == "int8" || manifest.quantize == "none") {
+            "quantize ${shown(manifest.quantize)}, expected int8 or none"
+        }
+        need(manifest.threads >= 1) { "${manifest.threads} threads" }
+    }
+
+    fun predict(manifest: Manifest) {
+        val names = manifest.predictMethods
+        need(names.isNotEmpty() && names.distinct().size == names.size) {
+            "predict_methods ${shown(names)}, expected at least one, each once"
+        }
+        for (name in names) {
+            need(name in manifest.methods) { "no method ${shown(name)}" }
+        }
+    }
+
+    fun tiers(manifest: Manifest) {
+        need(manifest.tiers.isNotEmpty()) { "no tier" }
+        val named = manifest.tiers.map { it.method }
+        need(named.distinct().size == named.size) { "two tiers of one method: ${shown(named.sorted())}" }
+        for (tier in manifest.tiers) {
+            need(tier.method in manifest.methods) { "tier names the unknown method ${shown(tier.method)}" }
+            val experts = manifest.architecture.experts
+            // Each is held against the experts first, so that their sum stays within 64 bits.
+            need(tier.trainedSlots in 1..experts && tier.frozenSlots in 0..experts && tier.heldSlots <= experts) {
+                "${tier.trainedSlots} trained and ${tier.frozenSlots} frozen slots, $experts experts"
+            }
+            need(tier.seqLen >= 1 && tier.batchSize >= 1) { "sequence of ${tier.seqLen}, batch of ${tier.batchSize}" }
+            memoryPlan(tier, manifest)
+        }
+    }
+
+    private fun memoryPlan(tier: Tier, manifest: Manifest) {
+        val (trunk, apply, parts) = Triple(tier.trunkMethod, tier.applyMethod, tier.microBatches)
+        need(trunk.isEmpty() || trunk in manifest.methods) { "tier names the unknown trunk ${shown(trunk)}" }
+        need(tier.recompute in RECOMPUTE) { "recompute ${shown(tier.recompute)}, expected one of $RECOMPUTE" }
+        need(parts >= 1 && tier.batchSize % parts == 0L) { "batch of ${tier.batchSize} in $parts micro-batches" }
+        need((parts > 1) == apply.isNotEmpty()) { "$parts micro-batches with the apply method ${shown(apply)}" }
+        need(apply.isEmpty() || apply in manifest.methods) { "tier names the unknown method ${shown(apply)}" }
+    }
+
+    fun methods(manifest: Manifest) {
+        for ((name, method) in manifest.methods) {
+            for (tensor in method.inputs + method.outputs) {
+                val where = "${shown(name)}: ${shown(tensor.name)}"
+                need(tensor.dtype in DTYPES) { "$where has dtype ${shown(tensor.dtype)}" }
+                need(tensor.shape.size <= AXES_LIMIT && tensor.shape.all { it >= 0 }) {
+                    "$where has shape ${shown(tensor.shape)}"
+                }
+                need(tensor.bytes <= TENSOR_LIMIT) { "$where has ${tensor.bytes} bytes, limit $TENSOR_LIMIT" }
+            }
+        }
+    }
+
+    fun files(manifest: Manifest) {
+        for ((name, entry) in manifest.files) {
+            // The length first: Java's regular expressions take stack for every repetition.
+            need(name.length <= TEXT_BYTES && PATH.matches(name) && name != MANIFEST) {
+                "unsafe file name ${shown(name)}"
+            }
+            need(HEX_DIGEST.matches(entry.sha256) && entry.bytes >= 0) { "$name: bad digest or size" }
+        }
+        val missing = NEEDED_FILES.filterNot(manifest.files::containsKey)
+        need(missing.isEmpty()) { "files lack $missing" }
+        need(manifest.files.getValue("tokenizer.json").sha256 == manifest.architecture.tokenizerDigest) {
+            "tokenizer.json is not the architecture's tokenizer"
+        }
+    }
+}

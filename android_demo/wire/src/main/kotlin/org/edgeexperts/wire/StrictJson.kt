@@ -1,0 +1,166 @@
+/**
+ * JSON into maps and lists, strictly: what two readers could take differently is refused.
+ *
+ * Refused are duplicate keys, NaN and infinity, integers beyond 64 bits, lone surrogates, other encodings than UTF-8, a
+ * byte order mark, and nesting that no file of ours has.
+ */
+package org.edgeexperts.wire
+
+import java.nio.ByteBuffer
+import java.nio.charset.CharacterCodingException
+import java.util.regex.Pattern
+
+/** Bytes of a file that is read; a manifest has about 7 KB. */
+public const val JSON_LIMIT: Int = 4 * 1024 * 1024
+
+/** Objects and lists inside each other; a manifest has six. */
+public const val DEPTH_LIMIT: Int = 16
+
+/**
+ * Returns the tree of [data]: Map<String, Any?>, List<Any?>, String, Long, Double, Boolean, null.
+ *
+ * @param source what [data] is, for the error.
+ * @param limit in bytes.
+ * @throws PackageException when it is too large or is not strict JSON.
+ */
+public fun parseJson(data: ByteArray, source: String, limit: Int = JSON_LIMIT): Any? {
+    if (data.size > limit) throw PackageException("$source has over $limit bytes")
+    try {
+        val text = Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(data)).toString()
+        return JsonReader(text).document()
+    } catch (error: CharacterCodingException) {
+        throw PackageException("$source is not JSON that this software reads (it is not UTF-8)", error)
+    } catch (error: JsonException) {
+        throw PackageException("$source is not JSON that this software reads (${error.message})", error)
+    }
+}
+
+private class JsonException(message: String) : Exception(message)
+
+private val NUMBER = Pattern.compile("-?(?:0|[1-9][0-9]*)(\\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+private const val LONGEST_INTEGER = 20 // digits and sign of 64 bits
+
+private class JsonReader(private val text: String) {
+    private var place = 0
+
+    fun document(): Any? {
+        val tree = value(0)
+        blank()
+        if (place < text.length) refuse("something follows")
+        return tree
+    }
+
+    private fun refuse(what: String): Nothing = throw JsonException("$what at character $place")
+
+    private fun blank() {
+        while (place < text.length && text[place] in " \t\n\r") place++
+    }
+
+    /** Returns whether [char] comes next, and takes it. */
+    private fun take(char: Char): Boolean {
+        blank()
+        val found = place < text.length && text[place] == char
+        if (found) place++
+        return found
+    }
+
+    private fun expect(char: Char) {
+        if (!take(char)) refuse("no '$char'")
+    }
+
+    private fun value(depth: Int): Any? {
+        if (depth > DEPTH_LIMIT) refuse("nesting deeper than $DEPTH_LIMIT")
+        return when {
+            take('{') -> members(depth + 1)
+            take('[') -> items(depth + 1)
+            take('"') -> string()
+            word("true") -> true
+            word("false") -> false
+            word("null") -> null
+            else -> number()
+        }
+    }
+
+    private fun word(word: String): Boolean {
+        val found = text.startsWith(word, place)
+        if (found) place += word.length
+        return found
+    }
+
+    private fun members(depth: Int): Map<String, Any?> {
+        val found = LinkedHashMap<String, Any?>()
+        if (take('}')) return found
+        do {
+            expect('"')
+            val name = string()
+            if (name in found) refuse("duplicate key ${shown(name)}")
+            expect(':')
+            found[name] = value(depth)
+        } while (take(','))
+        expect('}')
+        return found
+    }
+
+    private fun items(depth: Int): List<Any?> {
+        val found = ArrayList<Any?>()
+        if (take(']')) return found
+        do found.add(value(depth)) while (take(','))
+        expect(']')
+        return found
+    }
+
+    private fun string(): String {
+        val found = StringBuilder()
+        while (true) {
+            if (place >= text.length) refuse("a text without end")
+            val char = text[place++]
+            when {
+                char == '"' -> break
+                char == '\\' -> found.append(escape())
+                char.code < 0x20 -> refuse("a control character in a text")
+                else -> found.append(char)
+            }
+        }
+        if (loneSurrogate(found.toString())) refuse("a lone surrogate")
+        return found.toString()
+    }
+
+    private fun escape(): Char {
+        if (place >= text.length) refuse("a text without end")
+        return when (val char = text[place++]) {
+            '"', '\\', '/' -> char
+            'b' -> '\b'
+            'f' -> '\u000C'
+            'n' -> '\n'
+            'r' -> '\r'
+            't' -> '\t'
+            'u' -> unicode()
+            else -> refuse("an unknown escape")
+        }
+    }
+
+    private fun unicode(): Char {
+        val digits = text.substring(place, minOf(place + 4, text.length))
+        if (digits.length < 4 || digits.any { it !in "0123456789abcdefABCDEF" }) refuse("a broken escape")
+        place += 4
+        return digits.toInt(16).toChar()
+    }
+
+    private fun number(): Any {
+        val match = NUMBER.matcher(text).region(place, text.length)
+        if (!match.lookingAt()) refuse("no value")
+        place = match.end()
+        val whole = match.group(1) == null && match.group(2) == null
+        return if (whole) integer(match.group()) else fraction(match.group())
+    }
+
+    private fun integer(digits: String): Long =
+        (if (digits.length <= LONGEST_INTEGER) digits.toLongOrNull() else null) ?: refuse("an integer beyond 64 bits")
+
+    private fun fraction(digits: String): Double {
+        val found = digits.toDouble()
+        if (found.isInfinite()) refuse("a number beyond 64 bits")
+        return found
+    }
+}

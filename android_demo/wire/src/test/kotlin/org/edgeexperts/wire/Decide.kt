@@ -1,0 +1,148 @@
+/** Replays a case: what this implementation makes of its bytes. edge_runtime/wire/vectors/decide.py has the same table. */
+package org.edgeexperts.wire
+
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+/** What was decided: expected to be a case's expect and meaning. */
+data class Decision(val verdict: String, val meaning: Map<String, Any?>?)
+
+private typealias Context = Map<*, *>
+
+private fun Context.long(name: String): Long = any(name) as Long
+
+private fun Context.int(name: String): Int = long(name).toInt()
+
+private fun Context.any(name: String): Any = requireNotNull(this[name]) { "no $name in the context" }
+
+/** One kind: the keys that its context may have, and what becomes of the bytes. */
+private class Rule(vararg val keys: String, val replay: (ByteArray, Context) -> Map<String, Any?>)
+
+private val SHAPE_KEYS = arrayOf("layers", "experts", "rank", "shared_rank", "width", "labels")
+
+private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to messageRule(it) } + mapOf(
+    "Chunks" to Rule { data, _ -> chunks(data) },
+    "Values" to Rule("codec", "count") { data, context ->
+        mapOf("values" to decodeValues(data, context.long("count"), context.int("codec")).map(Float::toDouble))
+    },
+    "Encode" to Rule("codec") { data, context ->
+        mapOf("hex" to hex(encodeValues(floats(data), context.int("codec"))))
+    },
+    "BlockDigest" to Rule("codec", "count") { data, context ->
+        val values = decodeValues(data, context.long("count"), context.int("codec"))
+        mapOf("digest" to hex(sha256(encodeValues(values))))
+    },
+    "VersionDigest" to Rule { data, _ -> mapOf("digest" to hex(versionDigest(records(data)))) },
+    "BlockLayout" to Rule("block", "width", "rank", "labels", replay = ::layout),
+    "BankShape" to Rule(*SHAPE_KEYS) { _, context ->
+        val shape = shapeOf(context)
+        mapOf("sizes" to shape.ids().map { listOf(it.layer.u32, it.index.u32, shape.size(it).toLong()) })
+    },
+    "Bank" to Rule(*SHAPE_KEYS) { data, context ->
+        val bank = Bank.fromBytes(data, shapeOf(context))
+        mapOf(
+            "digest" to hex(bank.digest()),
+            "head" to bank.block(HEAD).map(Float::toDouble),
+            "mean" to bank.block(MEAN).map(Float::toDouble),
+        )
+    },
+    "EpochOrder" to Rule("seed", "epoch", "count") { _, context ->
+        val seed = (context.any("seed") as String).toULong().toLong()
+        mapOf("order" to epochOrder(seed, context.long("epoch"), context.int("count")).map(Int::toLong))
+    },
+    "Topic" to Rule { data, _ -> topic(data) },
+    "Manifest" to Rule { data, _ -> manifest(data) },
+)
+
+/** The kinds that are known here. */
+val KINDS: Set<String> = RULES.keys
+
+/** Returns what is expected to be the case's; a kind or a key of its context that is not known fails. */
+fun decide(case: Case): Decision {
+    val rule = requireNotNull(RULES[case.kind]) { "${case.name}: unknown kind ${case.kind}" }
+    val unknown = case.context.keys - rule.keys.toSet()
+    require(unknown.isEmpty()) { "${case.name}: unknown keys $unknown in its context" }
+    return try {
+        Decision("ACCEPT", rule.replay(case.data, case.context))
+    } catch (error: WireException) {
+        Decision(error.code.name, null)
+    } catch (_: FederationException) {
+        Decision("REFUSED", null)
+    }
+}
+
+private fun messageRule(kind: MessageKind<*>) = Rule("limit") { data, context ->
+    fieldsOf(if ("limit" in context.keys) kind.decode(data, context.int("limit")) else kind.decode(data))
+}
+
+private fun little(data: ByteArray): ByteBuffer = ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN)
+
+private fun floats(data: ByteArray) = little(data).let { buffer -> FloatArray(data.size / 4) { buffer.getFloat() } }
+
+private fun chunks(data: ByteArray): Map<String, Any?> {
+    val assembler = Assembler()
+    val bodies = ArrayList<Map<String, Any?>>()
+    val buffer = little(data)
+    var number = 0L
+    while (buffer.hasRemaining()) {
+        val payload = ByteArray(buffer.getInt()).also(buffer::get)
+        val body = assembler.add("device-1", MessageKind.CHUNK.decode(payload))
+        if (body != null) {
+            bodies += mapOf("after" to number, "bytes" to body.size.toLong(), "sha256" to hex(sha256(body)))
+        }
+        number++
+    }
+    return mapOf("bodies" to bodies)
+}
+
+private fun records(data: ByteArray): Map<ExpertId, ByteArray> {
+    val buffer = little(data)
+    return List(data.size / 40) {
+        ExpertId(buffer.getInt(), buffer.getInt()) to ByteArray(DIGEST_BYTES).also(buffer::get)
+    }.toMap()
+}
+
+private fun layout(data: ByteArray, context: Context): Map<String, Any?> {
+    val width = context.int("width")
+    val parts = when (val block = context.any("block")) {
+        "expert" -> expertParts(width, context.int("rank"))
+        "shared" -> sharedParts(width, context.int("rank"))
+        "head" -> headParts(width, context.int("labels"))
+        else -> error("unknown block $block")
+    }
+    val values = decodeValues(data, parts.sumOf { it.size }.toLong()).map(Float::toDouble)
+    val found = parts.associate { part ->
+        val flat = values.subList(part.offset, part.offset + part.size)
+        part.name to if (part.shape.size == 2) flat.chunked(part.shape[1]) else flat
+    }
+    return mapOf("parts" to found)
+}
+
+private fun shapeOf(context: Context): BankShape = BankShape(
+    layers = (context.any("layers") as List<*>).map { it as Long },
+    experts = context.long("experts"),
+    rank = context.long("rank"),
+    sharedRank = context.long("shared_rank"),
+    width = context.long("width"),
+    labels = context.long("labels"),
+)
+
+private fun topic(data: ByteArray): Map<String, Any?> {
+    val found = Address.parse(data.toString(Charsets.UTF_8))
+    return mapOf(
+        "federation" to found.federation,
+        "topic" to found.topic.word,
+        "name" to found.name,
+        "retained" to found.topic.retained,
+    )
+}
+
+private fun manifest(data: ByteArray): Map<String, Any?> {
+    val manifest = Manifest.fromJson(data)
+    return mapOf(
+        "federation_digest" to hex(manifest.architecture.digest()),
+        "canonical" to manifest.architecture.canonical().toString(Charsets.UTF_8),
+        "labels" to manifest.architecture.labels,
+        "files" to manifest.files.keys.sorted(),
+    )
+}
