@@ -86,7 +86,7 @@ private fun whiteSpace(point: Int): Boolean = when (point) {
 
 private fun control(point: Int): Boolean = when (Character.getType(point).toByte()) {
     Character.CONTROL -> point != '\t'.code && point != '\n'.code && point != '\r'.code
-    Character.FORMAT, Character.PRIVATE_USE, Character.SURROGATE, Character.UNASSIGNED -> true
+    Character.FORMAT, Character.PRIVATE_USE, Character.SURROGATE -> true // unassigned ones are kept
     else -> false
 }
 

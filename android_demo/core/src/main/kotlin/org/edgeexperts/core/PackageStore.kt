@@ -50,11 +50,7 @@ public class PackageStore(private val folder: File) {
         }
         val place = File(folder, hex(digest))
         val opened = whole(place) ?: copy(source, data, place)
-        try {
-            replaceFile(File(folder, CURRENT), hex(digest).toByteArray())
-        } catch (error: IOException) {
-            throw StoreException("cannot write to $folder: ${error.message}; free some space", error)
-        }
+        replaceFile(File(folder, CURRENT), hex(digest).toByteArray())
         return opened
     }
 
@@ -95,6 +91,7 @@ public class PackageStore(private val folder: File) {
                 copyFile(source, name, entry, File(staging, name))
             }
             replaceFile(File(staging, MANIFEST), manifest)
+            PackageFolder.open(staging)
             place.deleteRecursively()
             if (!staging.renameTo(place)) throw StoreException("cannot rename $staging to $place")
             flushFolder(folder)
@@ -120,10 +117,6 @@ public class PackageStore(private val folder: File) {
             }
         } catch (error: IOException) {
             throw StoreException("cannot copy $name to $path: ${error.message}; free some space", error)
-        }
-        val digest = path.inputStream().use { hex(sha256(it)) }
-        if (digest != entry.sha256) {
-            throw PackageException("package file $name was changed: its SHA-256 is not the manifest's; copy it again")
         }
     }
 

@@ -75,7 +75,7 @@ class Gateway(port: Int, user: String, password: String) : AutoCloseable {
     }
 
     override fun close() {
-        client.disconnectForcibly(0, 0)
+        client.disconnectForcibly(0, 1, false) // no farewell to wait for
         client.close(true)
     }
 }

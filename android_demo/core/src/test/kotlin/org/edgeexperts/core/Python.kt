@@ -40,7 +40,8 @@ fun unhexFloats(text: Any?): FloatArray = unhex(text).let { data ->
 }
 
 /** A part of a JSON object that a script printed. */
-operator fun Any?.get(name: String): Any? = (this as Map<*, *>)[name]
+@Suppress("UNCHECKED_CAST") // a parsed object has texts for keys
+operator fun Any?.get(name: String): Any? = (this as Map<String, Any?>).getValue(name)
 
 /** The items of a list that a script printed. */
 val Any?.items: List<Any?> get() = this as List<Any?>
