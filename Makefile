@@ -6,9 +6,11 @@ BIN    := $(VENV)/bin
 DATA      ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
+# MVN_ARGS=-o works without a network once the first run has fetched everything.
+MVN_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check format bench arm64 arm64-tools results proto vectors clean
+.PHONY: help setup setup-dev demo test check format bench arm64 arm64-tools results proto vectors kotlin-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,5 +73,11 @@ proto: setup-dev ## generate edge_runtime/wire/wire_pb2.py from wire.proto
 vectors: setup-dev ## write the shared test vectors
 	$(BIN)/python -m edge_runtime.wire.vectors.generate
 
+kotlin-test: setup-dev ## the Kotlin side: build, and test against the Python one (a JDK from 17 on and Maven are needed)
+	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "make kotlin-test needs Maven and a JDK from 17 on; on Debian: apt install maven openjdk-17-jdk-headless" >&2; exit 1; }
+	@version=$$(javac -version 2>&1 | sed -E 's/javac ([0-9]+).*/\1/'); test "$$version" -ge 17 || { echo "make kotlin-test needs a JDK from 17 on, javac is $$version; on Debian: apt install openjdk-17-jdk-headless" >&2; exit 1; }
+	cd android_demo && mvn --batch-mode --no-transfer-progress -q verify -Dpython=$(abspath $(BIN))/python $(MVN_ARGS)
+
 clean: ## remove what was built here (not .venv)
+	rm -rf android_demo/*/target
 	rm -rf packages runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,9 +29,10 @@ def manifest(gate: str) -> Manifest:
     """Return the manifest of a package of SHAPE; its files are names only."""
     digest = "a" * 64
     architecture = Architecture(
-        Backbone("tiny", "bert", digest, SHAPE.width, 6, 1000), "classification", ("a", "b", "c"), gate,
-        1 if gate == "topk" else 0, SHAPE.layers, SHAPE.experts, SHAPE.rank, SHAPE.shared_rank, "mean_pool_l2", 20.0,
-        digest, digest,
+        backbone=Backbone("tiny", "bert", digest, SHAPE.width, 6, 1000), task="classification", labels=("a", "b", "c"),
+        gate=gate, top_k=1 if gate == "topk" else 0, adapted_layers=SHAPE.layers, experts=SHAPE.experts,
+        rank=SHAPE.rank, shared_rank=SHAPE.shared_rank, feature="mean_pool_l2", logit_scale=20.0, end_token=-1,
+        tokenizer_digest=digest, bank_digest=digest,
     )  # fmt: skip
     files = {name: FileEntry(digest, 1) for name in ("program.pte", "tokenizer.json", "bank.safetensors")}
     methods = {"train": MethodSpec((), ()), "predict": MethodSpec((), ())}

@@ -10,7 +10,6 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.Architecture
 import org.edgeexperts.wire.BankShape
 import org.edgeexperts.wire.ExpertId
-import org.edgeexperts.wire.HEAD
 import org.edgeexperts.wire.MEAN
 import org.edgeexperts.wire.RESERVED
 import org.edgeexperts.wire.Tier
@@ -65,7 +64,7 @@ public fun place(train: Iterable<ExpertId>, architecture: Architecture, tier: Ti
 }
 
 private fun checkTrainable(block: ExpertId, shape: BankShape) {
-    if (block == HEAD || (block != MEAN && block in shape.ids())) return
+    if (block != MEAN && block in shape.ids()) return
     throw PlanException(
         "the plan trains $block, which this package cannot train (${shape.experts} experts, layers ${shape.layers})",
     )

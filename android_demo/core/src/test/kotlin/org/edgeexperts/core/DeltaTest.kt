@@ -15,8 +15,6 @@ import kotlin.test.assertFailsWith
 import kotlin.test.assertTrue
 
 class DeltaTest {
-    private val cases = askPython("deltas.py").items
-
     private fun block(tree: Any?) = ExpertId((tree.items[0] as Long).toInt(), (tree.items[1] as Long).toInt())
 
     private fun byBlock(tree: Any?) = tree.items.associate { block(it) to unhexFloats(it.items[2]) }
@@ -117,5 +115,9 @@ class DeltaTest {
         val found = unpackResiduals(Record.of(emptyMap(), packed).tensors(), shape)
         assertEquals(setOf(ExpertId(1, 0)), found.keys)
         assertContentEquals(values, found.getValue(ExpertId(1, 0)))
+    }
+
+    private companion object {
+        val cases by lazy { askPython("deltas.py").items }
     }
 }

@@ -111,8 +111,8 @@ public class Bank private constructor(public val shape: BankShape, private val b
             return mapOf(
                 "experts" to inLayers.filterNot(ExpertId::shared),
                 "shared" to inLayers.filter(ExpertId::shared),
-                "head" to listOf(HEAD),
-                "mean" to listOf(MEAN),
+                "head" to shape.ids().filter { it == HEAD },
+                "mean" to shape.ids().filter { it == MEAN },
             )
         }
 
@@ -122,7 +122,7 @@ public class Bank private constructor(public val shape: BankShape, private val b
                 "experts" to listOf(rows, shape.experts, shape.expertSize.toLong()),
                 "shared" to listOf(rows, shape.sharedSize.toLong()),
                 "head" to listOf(shape.headSize.toLong()),
-                "mean" to listOf(shape.width),
+                "mean" to listOf(shape.meanSize.toLong()),
             )
         }
     }

@@ -18,7 +18,7 @@ private const val BANK_LIMIT = Int.MAX_VALUE.toLong()
  * @property rank r.
  * @property sharedRank rs; 0 means that there are no shared experts.
  * @property width d.
- * @property labels C.
+ * @property labels C; 0 where the model continues texts: such a bank has neither head nor mean.
  * @throws BankException for a size below 1, layers that are not ascending, or more than SPEC.md, "Limits", allows.
  */
 public data class BankShape(
@@ -33,12 +33,12 @@ public data class BankShape(
         need(layers.isNotEmpty() && layers[0] >= 0 && layers.zipWithNext().all { (a, b) -> a < b }) {
             "adapted layers must be ascending numbers, got ${shown(layers)}"
         }
-        need(minOf(experts, rank, minOf(width, labels)) >= 1 && sharedRank >= 0) { "sizes must be positive, got $this" }
+        need(minOf(experts, rank, width) >= 1 && minOf(sharedRank, labels) >= 0) { "sizes must be positive, got $this" }
         need(layers.last() < RESERVED && experts < RESERVED) {
             "layers and experts are numbered below $RESERVED, got ${layers.last()} and $experts"
         }
         need(labels <= LABELS_LIMIT) { "$labels labels, limit $LABELS_LIMIT" }
-        val blocks = layers.size * (experts + (if (sharedRank > 0) 1 else 0)) + 2
+        val blocks = layers.size * (experts + (if (sharedRank > 0) 1 else 0)) + (if (labels > 0) 2 else 0)
         need(blocks <= BLOCKS_LIMIT) {
             "a bank of $blocks blocks, limit $BLOCKS_LIMIT: adapt fewer layers or take fewer experts"
         }
@@ -61,9 +61,11 @@ public data class BankShape(
 
     private fun headValues() = labels * (width + 1)
 
+    private fun meanValues() = if (labels > 0) width else 0
+
     private fun largest() = 4 * maxOf(expertValues(), sharedValues(), headValues())
 
-    private fun bytes() = 4 * (layers.size * (experts * expertValues() + sharedValues()) + headValues() + width)
+    private fun bytes() = 4 * (layers.size * (experts * expertValues() + sharedValues()) + headValues() + meanValues())
 
     /** P, values of an expert's block. */
     public val expertSize: Int get() = expertValues().toInt()
@@ -71,14 +73,17 @@ public data class BankShape(
     /** Ps, values of a shared expert's block; 0 without shared experts. */
     public val sharedSize: Int get() = sharedValues().toInt()
 
-    /** Values of the head's block. */
+    /** Values of the head's block; 0 without labels. */
     public val headSize: Int get() = headValues().toInt()
+
+    /** Values of the mean's block; 0 without labels. */
+    public val meanSize: Int get() = meanValues().toInt()
 
     /** Returns every block of the bank, ascending. */
     public fun ids(): List<ExpertId> = layers.flatMap { layer ->
         val routed = (0 until experts.toInt()).map { ExpertId(layer.toInt(), it) }
         if (sharedRank > 0) routed + sharedExpert(layer.toInt()) else routed
-    } + HEAD + MEAN
+    } + (if (labels > 0) listOf(HEAD, MEAN) else emptyList())
 
     /**
      * Returns the values of [block].
@@ -86,8 +91,8 @@ public data class BankShape(
      * @throws BankException when the bank has no such block.
      */
     public fun size(block: ExpertId): Int {
-        if (block == HEAD) return headSize
-        if (block == MEAN) return width.toInt()
+        if (labels > 0 && block == HEAD) return headSize
+        if (labels > 0 && block == MEAN) return meanSize
         if (block.layer.toLong() in layers) {
             if (block.shared && sharedRank > 0) return sharedSize
             if (block.index in 0 until experts) return expertSize

@@ -99,7 +99,19 @@ public data class Backbone(
     public val parameters: Long,
 )
 
-/** What all devices of a federation share; its digest is the federation's identity. */
+/**
+ * What all devices of a federation share; its digest is the federation's identity.
+ *
+ * @property task "classification" (a head names a text's label) or "causal-lm" (the backbone's own head continues it).
+ * @property labels C names, in the order of the head's rows; none for causal-lm.
+ * @property gate "soft" or "topk".
+ * @property topK experts chosen for a token; 0 with the soft gate.
+ * @property feature how a text becomes one vector: "mean_pool_l2"; "none" for causal-lm.
+ * @property logitScale logits = logitScale * (feature - mean) @ weight.T + bias; 1 for causal-lm.
+ * @property endToken causal-lm: id of the token that ends a text, -1 where the backbone has none; else -1.
+ * @property tokenizerDigest SHA-256 (hex) of tokenizer.json.
+ * @property bankDigest version digest (hex) of the initial bank, version 0.
+ */
 public data class Architecture(
     public val backbone: Backbone,
     public val task: String,
@@ -112,6 +124,7 @@ public data class Architecture(
     public val sharedRank: Long,
     public val feature: String,
     public val logitScale: Double,
+    public val endToken: Long,
     public val tokenizerDigest: String,
     public val bankDigest: String,
 ) {
@@ -144,6 +157,7 @@ public data class Architecture(
             "shared_rank" to sharedRank,
             "feature" to feature,
             "logit_scale" to logitScale,
+            "end_token" to endToken,
             "tokenizer_digest" to tokenizerDigest,
             "bank_digest" to bankDigest,
         ),

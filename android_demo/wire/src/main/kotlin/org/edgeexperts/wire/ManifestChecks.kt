@@ -8,6 +8,10 @@ private const val AXES_LIMIT = 8
 // In this range every language writes the same shortest decimal, without an exponent.
 private const val SCALE_LEAST = 0.001
 private const val SCALE_END = 1e7
+private const val CLASSIFICATION = "classification"
+
+// How a text becomes one vector, by task.
+private val FEATURES = mapOf(CLASSIFICATION to "mean_pool_l2", "causal-lm" to "none")
 private val NEEDED_FILES = listOf("bank.safetensors", "program.pte", "tokenizer.json")
 private val RECOMPUTE = listOf("none", "light", "layers")
 private val HEX_DIGEST = Regex("[0-9a-f]{64}")
@@ -43,7 +47,7 @@ private class ManifestChecks(private val source: String) {
         } catch (error: BankException) {
             throw PackageException("$source: ${error.message}", error)
         }
-        need(arch.labels.distinct().size == arch.labels.size) { "labels must be distinct and at least one" }
+        task(arch)
         for (text in arch.labels + arch.backbone.name + arch.backbone.family) {
             need(text.isNotEmpty() && plain(text, TEXT_BYTES)) {
                 "${shown(text)} is empty, over $TEXT_BYTES bytes or not plain"
@@ -51,8 +55,6 @@ private class ManifestChecks(private val source: String) {
         }
         val highest = arch.adaptedLayers.last()
         need(highest < arch.backbone.layers) { "layer $highest is not in the backbone" }
-        need(arch.task == "classification") { "task ${shown(arch.task)}, expected classification" }
-        need(arch.feature == "mean_pool_l2") { "feature ${shown(arch.feature)}, expected mean_pool_l2" }
         need(arch.logitScale >= SCALE_LEAST && arch.logitScale < SCALE_END) {
             "logit_scale ${arch.logitScale}, expected $SCALE_LEAST to $SCALE_END"
         }
@@ -62,6 +64,21 @@ private class ManifestChecks(private val source: String) {
         }
         for (digest in listOf(arch.backbone.digest, arch.tokenizerDigest, arch.bankDigest)) {
             need(HEX_DIGEST.matches(digest)) { "${shown(digest)} is no SHA-256" }
+        }
+    }
+
+    private fun task(arch: Architecture) {
+        val feature = FEATURES[arch.task]
+        need(feature != null) { "task ${shown(arch.task)}, expected one of ${FEATURES.keys}" }
+        need(arch.feature == feature) { "feature ${shown(arch.feature)}, expected $feature for ${arch.task}" }
+        if (arch.task == CLASSIFICATION) {
+            need(arch.labels.isNotEmpty() && arch.labels.distinct().size == arch.labels.size) {
+                "labels must be distinct and at least one"
+            }
+            need(arch.endToken == -1L) { "end_token ${arch.endToken}: a classifier has none, expected -1" }
+        } else {
+            need(arch.labels.isEmpty()) { "${arch.labels.size} labels: a model that continues texts has none" }
+            need(arch.endToken >= -1) { "end_token ${arch.endToken}, expected an id, or -1 for none" }
         }
     }
 

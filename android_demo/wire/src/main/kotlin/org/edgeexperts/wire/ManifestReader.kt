@@ -40,6 +40,7 @@ private fun JsonObject.architecture() = Architecture(
     sharedRank = whole("shared_rank"),
     feature = text("feature"),
     logitScale = number("logit_scale"),
+    endToken = whole("end_token"),
     tokenizerDigest = text("tokenizer_digest"),
     bankDigest = text("bank_digest"),
 )

@@ -40,11 +40,9 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
     },
     "Bank" to Rule(*SHAPE_KEYS) { data, context ->
         val bank = Bank.fromBytes(data, shapeOf(context))
-        mapOf(
-            "digest" to hex(bank.digest()),
-            "head" to bank.block(HEAD).map(Float::toDouble),
-            "mean" to bank.block(MEAN).map(Float::toDouble),
-        )
+        fun values(block: ExpertId) =
+            if (block in bank.shape.ids()) bank.block(block).map(Float::toDouble) else emptyList()
+        mapOf("digest" to hex(bank.digest()), "head" to values(HEAD), "mean" to values(MEAN))
     },
     "EpochOrder" to Rule("seed", "epoch", "count") { _, context ->
         val seed = (context.any("seed") as String).toULong().toLong()
