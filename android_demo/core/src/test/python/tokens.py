@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_runtime.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parents[5]
+ROOT = Path(__file__).resolve().parents[5]
 DATA = ROOT.parent / "shared/data"
 PER_SET = 700
 LENGTHS = (12, 128)

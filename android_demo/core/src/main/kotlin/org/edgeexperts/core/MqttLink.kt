@@ -122,7 +122,11 @@ public class MqttLink(
     /** One connection, from its first byte to its last. */
     private inner class Connection : MqttCallback {
         private val client = MqttAsyncClient(url(), "$federation.$device", MemoryPersistence())
+        private val settled = CountDownLatch(1) // connected, refused, or lost
         private val gone = CountDownLatch(1)
+
+        @Volatile
+        private var made = false
 
         @Volatile
         var reason = "the broker closed the connection"
@@ -132,23 +136,39 @@ public class MqttLink(
 
         /** Holds the connection until it ends; returns whether it was made. */
         fun hold(): Boolean {
-            var made = false
             try {
                 client.setCallback(this)
-                client.connect(options()).waitForCompletion(CONNECT_S * 1000L)
-                made = true
-                connection = this
-                post(LinkEvent.Up) // before the subscriptions, and so before what they bring
-                client.subscribe(listened, IntArray(listened.size) { QOS }).waitForCompletion(CONNECT_S * 1000L)
-                gone.await()
+                client.connect(options(), null, listener(::connected, ::refused))
+                // Not its own token: the client forgets it when the connection ends at once.
+                if (!settled.await(CONNECT_S + 1L, TimeUnit.SECONDS)) reason = "no answer in $CONNECT_S s"
+                if (made) gone.await()
             } catch (error: MqttException) {
-                reason = error.cause?.message ?: error.message ?: "reason code ${error.reasonCode}"
+                refused(error)
             } finally {
                 connection = null
                 outbox.close()
                 cut()
             }
             return made
+        }
+
+        private fun connected() {
+            made = true
+            connection = this
+            post(LinkEvent.Up) // before the subscriptions, and so before what they bring
+            subscribe(listened, failed = ::ended)
+            settled.countDown()
+        }
+
+        private fun refused(error: Throwable?) {
+            reason = error?.cause?.message ?: error?.message ?: "the broker refused"
+            settled.countDown()
+        }
+
+        private fun listener(success: () -> Unit, failure: (Throwable?) -> Unit) = object : IMqttActionListener {
+            override fun onSuccess(token: IMqttToken) = success()
+
+            override fun onFailure(token: IMqttToken, error: Throwable?) = failure(error)
         }
 
         private fun options() = MqttConnectOptions().apply {
@@ -175,13 +195,9 @@ public class MqttLink(
             false
         }
 
-        fun subscribe(topics: Array<String>, confirmed: () -> Unit) = tell {
-            val listener = object : IMqttActionListener {
-                override fun onSuccess(token: IMqttToken) = confirmed()
-
-                override fun onFailure(token: IMqttToken, error: Throwable) = Unit // asked again with a new connection
-            }
-            client.subscribe(topics, IntArray(topics.size) { QOS }, null, listener)
+        /** Subscribes; what is not confirmed is asked for again with a new connection. */
+        fun subscribe(topics: Array<String>, failed: (Throwable?) -> Unit = {}, confirmed: () -> Unit = {}) = tell {
+            client.subscribe(topics, IntArray(topics.size) { QOS }, null, listener(confirmed, failed))
         }
 
         fun unsubscribe(topic: String) = tell { client.unsubscribe(topic) }
@@ -200,6 +216,7 @@ public class MqttLink(
 
         private fun ended(error: Throwable?) {
             error?.message?.let { reason = "the connection ended ($it)" }
+            settled.countDown()
             gone.countDown()
         }
 

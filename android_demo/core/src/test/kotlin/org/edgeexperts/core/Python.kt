@@ -8,7 +8,8 @@ import java.nio.ByteOrder
 import kotlin.test.assertEquals
 import kotlin.test.assertTrue
 
-val repository: File = File(checkNotNull(System.getProperty("repository.root")) { "run the tests with Maven" })
+val repository: File =
+    File(checkNotNull(System.getProperty("repository.root")) { "run the tests with Maven" }).canonicalFile
 private val interpreter = File(checkNotNull(System.getProperty("python")) { "run the tests with Maven" })
 private const val ANSWER_LIMIT = 64 * 1024 * 1024
 
