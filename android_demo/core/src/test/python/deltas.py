@@ -73,7 +73,7 @@ def training(random: np.random.Generator, base: Bank, train: list[ExpertId], pla
         losses=tuple(float(loss) for loss in random.uniform(0, 2, steps)),
         step_ms=float(random.uniform(1, 200)),
         routed=random.uniform(0, 70, placed.held.shape).astype(np.float32),
-        seen=64.0,
+        seen=random.integers(30, 64, placed.held.shape).astype(np.float32),
     )
 
 
@@ -104,7 +104,7 @@ def case(seed: int, gate: str, codec: int) -> dict[str, Any]:
                     "losses": outcome.losses,
                     "step_ms": outcome.step_ms,
                     "routed": [floats(row) for row in outcome.routed],
-                    "seen": outcome.seen,
+                    "seen": [floats(row) for row in outcome.seen],
                 },
                 "body": body.hex(),
                 "residuals": by_block(left),

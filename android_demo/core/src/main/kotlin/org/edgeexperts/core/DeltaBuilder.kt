@@ -42,7 +42,7 @@ public class Origin(
  * @property losses one for each step.
  * @property stepMs median.
  * @property routed [L, H] tokens by slot.
- * @property seen tokens.
+ * @property seen [L, H] tokens that passed while the expert was held.
  */
 public class Outcome(
     public val blocks: Map<ExpertId, FloatArray>,
@@ -51,7 +51,7 @@ public class Outcome(
     public val losses: List<Double>,
     public val stepMs: Double,
     public val routed: List<FloatArray>,
-    public val seen: Double,
+    public val seen: List<FloatArray>,
 ) {
     private val fifth get() = maxOf(1, losses.size / 5)
 
@@ -124,9 +124,9 @@ private fun change(trained: FloatArray, base: FloatArray, residual: FloatArray?)
 
 /** Lists every held expert: the gateway needs the use of those that were not trained too. */
 private fun uses(shape: BankShape, slots: Slots, outcome: Outcome): List<ExpertUse> {
-    val seen = outcome.seen.toFloat()
     val found = shape.layers.flatMapIndexed { row, layer ->
         slots.held[row].mapIndexed { slot, index ->
+            val seen = outcome.seen[row][slot]
             ExpertUse.newBuilder().setLayer(layer.toInt()).setIndex(index)
                 .setRouted(minOf(outcome.routed[row][slot], seen)).setSeen(seen).build()
         }

@@ -28,7 +28,7 @@ class DeltaTest {
         losses = tree["losses"].items.map(::number),
         stepMs = number(tree["step_ms"]),
         routed = tree["routed"].items.map(::unhexFloats),
-        seen = number(tree["seen"]),
+        seen = tree["seen"].items.map(::unhexFloats),
     )
 
     private class Device(case: Any?) {
@@ -98,7 +98,7 @@ class DeltaTest {
         val device = Device(cases[0])
         val slots = place(listOf(ExpertId(1, 0)), device.architecture, device.manifest.tiers[0])
         val broken = device.bank.block(ExpertId(1, 0)).also { it[0] = Float.NaN }
-        val outcome = Outcome(mapOf(ExpertId(1, 0) to broken), 1, FloatArray(3), listOf(1.0), 1.0, emptyList(), 0.0)
+        val outcome = Outcome(mapOf(ExpertId(1, 0) to broken), 1, FloatArray(3), listOf(1.0), 1.0, emptyList(), emptyList())
         assertFailsWith<WireException> {
             buildDelta(device.origin(0), device.bank, slots, outcome, emptyMap(), topk = false)
         }
