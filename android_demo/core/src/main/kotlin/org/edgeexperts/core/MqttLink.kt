@@ -127,6 +127,7 @@ public class MqttLink(
 
         @Volatile
         private var made = false
+        private var over = false // guarded by this: an answer that comes late finds nobody
 
         @Volatile
         var reason = "the broker closed the connection"
@@ -145,6 +146,7 @@ public class MqttLink(
             } catch (error: MqttException) {
                 refused(error)
             } finally {
+                synchronized(this) { over = true }
                 connection = null
                 outbox.close()
                 cut()
@@ -153,8 +155,11 @@ public class MqttLink(
         }
 
         private fun connected() {
-            made = true
-            connection = this
+            synchronized(this) {
+                if (over) return
+                made = true
+                connection = this
+            }
             post(LinkEvent.Up) // before the subscriptions, and so before what they bring
             subscribe(listened, failed = ::ended)
             settled.countDown()
