@@ -115,6 +115,23 @@ def test_the_loss_of_a_head_by_hand() -> None:
     assert slope.reshape(-1).tolist() == pytest.approx([-3 / 8 * np.log(2), 1 / 8 * np.log(2)])
 
 
+def test_centring_saves_what_rounding_takes_from_small_probabilities() -> None:
+    """0.9 on one token and 0.1 on 1,999: in 255 steps the small ones are 0, and what their rows share is lost."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(2000, 64, generator=generator) + 0.5 * torch.randn(64, generator=generator)
+    p = torch.full((2000,), 0.1 / 1999)
+    p[7] = 0.9
+    step = p.max() / 255
+    rounded = (p / step).round() * step
+    assert int((rounded > 0).sum()) == 1
+    centred = LanguageHead(weight, None, quantize=False).weight
+    exact = p @ weight - weight[7]  # the gradient where token 7 is the target
+    plain = (rounded @ weight - weight[7] - exact).norm() / exact.norm()
+    ours = (rounded @ centred - centred[7] - exact).norm() / exact.norm()
+    assert plain > 0.3
+    assert ours < 0.1 * plain
+
+
 def _arguments(kind: str, model: Path, out: Path) -> list[str]:
     task = ["--task", "causal-lm"] if ROWS[kind].causal else ["--task", "classification", "--labels", "red,green"]
     layers = "last:1" if kind == "qwen3" else "last:2"  # of two: a prefix below the lowest experts, and none
