@@ -30,6 +30,7 @@ _COMPILING: Final = (
         "frozen",
         "graft",
         "joint_graph",
+        "liveness",
         "lowering",
         "measure",
         "micro_batches",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from torch import nn
 from torch.fx import GraphModule
@@ -42,12 +41,8 @@ class ProgramRequest:
     int8: bool
 
 
-def compile_program(
-    backbone: nn.Module, family: Family, request: ProgramRequest, progress: Progress
-) -> tuple[Lowered, dict[str, Any]]:
-    """Return the lowered program, and what each method's graph says of itself (``explain``).
-
-    ``backbone`` is changed in place (see ``graft``).
+def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest, progress: Progress) -> Lowered:
+    """Return the lowered program, with what each graph says of itself; ``backbone`` is changed in place (``graft``).
 
     Raises:
         LoweringError: when the result is not what it must be.
@@ -68,7 +63,7 @@ def compile_program(
         drop_unread(module)
         explained[method.name] = explain(module)
         graphs[method.name] = module, inputs
-    return lower(graphs, progress), explained
+    return replace(lower(graphs, progress), explained=explained)
 
 
 def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:

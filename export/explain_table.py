@@ -52,6 +52,7 @@ def as_object(record: dict[str, Any], compute: Any) -> dict[str, Any]:  # noqa: 
     parts = timed(record["explain"]["parts"], compute, record.get("step_ms", 0.0))
     return {
         "planned_bytes": record["planned_bytes"],
+        "workspace_bytes": record["workspace_bytes"],
         "kept_bytes": sum(part["kept_bytes"] for part in parts),
         "step_ms": record.get("step_ms", 0.0),
         "time": TIME_NOTE,
@@ -70,7 +71,8 @@ def print_explained(name: str, found: dict[str, Any], console: Console) -> None:
     ways = totals(found["parts"], lambda part: part["direction"])
     shares = ", ".join(f"{way} {total['ms']:.2f} ms" for way, total in ways.items() if total["ms"])
     console.print(
-        f"planned by ExecuTorch {found['planned_bytes'] / MIB:.2f} MiB, of it kept for the backward"
+        f"planned by ExecuTorch {found['planned_bytes'] / MIB:.2f} MiB, at a time inside the delegates"
+        f" {found['workspace_bytes'] / MIB:.2f} MiB; in both, kept for the backward"
         f" {found['kept_bytes'] / MIB:.2f} MiB{'; ' + shares if shares else ''}"
     )
     if found["step_ms"]:

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from torch.fx.passes.infra.partitioner import Partition
 from torch.utils import _pytree as pytree
 
 from export.errors import LoweringError
+from export.liveness import peak_bytes
 from export.provenance import KEY, place_of
 
 _FORBIDDEN: Final = ("quantized_decomposed.", "aten.mm", "aten.addmm", "aten.bmm", "aten.linear")
@@ -182,14 +183,18 @@ class Lowered:
     Args:
         data: bytes of program.pte.
         planned: bytes of planned buffers for each method.
+        workspace: bytes that live at a time inside the delegates, of which they share one piece, for each method.
         outside: names of the operations left outside the delegates, with their counts, for each method.
         left: the same with their layers (-1: none) and why, as plain values.
+        explained: what each method's graph said of itself before it was lowered (``explain``).
     """
 
     data: bytes
     planned: dict[str, int]
+    workspace: dict[str, int]
     outside: dict[str, dict[str, int]]
     left: dict[str, list[dict[str, Any]]]
+    explained: dict[str, Any] = field(default_factory=dict)
 
 
 def lower(
@@ -219,6 +224,7 @@ def lower(
         progress("partition and delegate")
         edge = edge.to_backend(_Partitioner())
         outside = {name: _outside(edge.exported_program(name).graph) for name in graphs}
+        workspace = {name: _workspace(edge.exported_program(name).graph_module) for name in graphs}
         left = {name: _left(edge.exported_program(name).graph) for name in graphs}
         _check(outside)
         for name in graphs:
@@ -229,7 +235,7 @@ def lower(
         program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     plans = program._emitter_output.program.execution_plan  # noqa: SLF001 - the only place that knows
     planned = {plan.name: int(sum(plan.non_const_buffer_sizes)) for plan in plans}
-    return Lowered(bytes(program.buffer), planned, outside, left)
+    return Lowered(bytes(program.buffer), planned, workspace, outside, left)
 
 
 def _outside(graph: Graph) -> dict[str, int]:
@@ -237,6 +243,11 @@ def _outside(graph: Graph) -> dict[str, int]:
     skipped = ("executorch_call_delegate", "getitem")
     names = [str(getattr(node.target, "__name__", node.target)) for node in graph.nodes if node.op == "call_function"]
     return dict(Counter(name for name in names if name not in skipped))
+
+
+def _workspace(module: GraphModule) -> int:
+    delegates = [child for child in module.children() if isinstance(child, LoweredBackendModule)]
+    return max((peak_bytes(delegate.original_module.graph) for delegate in delegates), default=0)
 
 
 def _left(graph: Graph) -> list[dict[str, Any]]:

@@ -83,14 +83,15 @@ def make_program(order: Order, onnx: Path, target: Path, scratch: Path, progress
     progress("load the backbone")
     info, model = order.backbone, order.model
     request = ProgramRequest(model, order.adapted, order.methods, order.int8)
-    lowered, explained = compile_program(backbones.load(info, order.task), info.family, request, progress)
+    lowered = compile_program(backbones.load(info, order.task), info.family, request, progress)
     target.write_bytes(lowered.data)
     found: dict[str, dict[str, Any]] = {
         method.name: {
             "planned_bytes": lowered.planned[method.name],
+            "workspace_bytes": lowered.workspace[method.name],
             "outside": lowered.outside[method.name],
             "left": lowered.left[method.name],
-            "explain": explained[method.name],
+            "explain": lowered.explained[method.name],
         }
         for method in order.methods
     }

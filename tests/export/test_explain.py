@@ -109,7 +109,13 @@ def test_tables_fit_a_hundred_columns(parts: Parts) -> None:
     large = [{**part, **{name: part[name] * 100 for name in FIGURES}} for part in parts]
     why = "XNNPACK does not take it with this shape, type or operand"
     left = [{"operation": "aten.native_layer_norm.default", "count": 13, "layers": [-1, *range(12)], "why": why}]
-    record = {"planned_bytes": 123_456_789, "explain": {"parts": large}, "left": left, "step_ms": 1234.5}
+    record = {
+        "planned_bytes": 123_456_789,
+        "workspace_bytes": 2**20,
+        "explain": {"parts": large},
+        "left": left,
+        "step_ms": 1234.5,
+    }
     console = Console(file=StringIO(), width=100)
     print_explained("train_m2_f1_s12_b4", as_object(record, RATES), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]

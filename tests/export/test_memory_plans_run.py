@@ -95,7 +95,7 @@ def test_planned_bytes_are_those_of_the_planner() -> None:
     methods = (*(replace(train, recompute=level) for level in LEVELS), halves(train, 4)[0])
     model = BertModel(config, add_pooling_layer=False).eval()
     request = ProgramRequest(MINILM, (0, 1), methods, int8=True)
-    planned = compile_program(model, FAMILIES["bert"], request, lambda _: None)[0].planned
+    planned = compile_program(model, FAMILIES["bert"], request, lambda _: None).planned
     shapes = [TierShape(4, 4, 64, 8, recompute=level) for level in LEVELS] + [TierShape(4, 4, 64, 8, micro_batches=4)]
     for method, shape in zip(methods, shapes, strict=True):
         outputs = sum(4 * int(np.prod(port.shape)) for port in output_ports(MINILM, method))
