@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from export import cache
 from export.config import ExportConfig, read_labels
+from export.display import display
 from export.errors import ConfigError
 from export.explain_table import print_explained
 from export.families import FAMILIES, TASKS
@@ -175,8 +174,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _list_devices(as_object=options.json)
     if not options.device:
         usage.error(f"--device is needed; known: {', '.join(known())}")
-    # A note of torch to the developers of torchao, printed at every start; it says nothing to a user.
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         built = _build(_config(options))
     except ConfigError as error:
@@ -186,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"export: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("export: interrupted; nothing was written", file=sys.stderr)
+        print("export: interrupted; no package was written, finished parts stay in the cache", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"export: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
@@ -238,14 +235,8 @@ def _labels(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _build(config: ExportConfig) -> Built:
-    """Build with a spinner on a terminal, plain lines elsewhere; both on stderr."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return build_package(config, lambda stage: print(f"export: {stage}", file=sys.stderr, flush=True))
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("plan", total=None)
-        return build_package(config, lambda stage: bar.update(task, description=stage))
+    with display() as shown:
+        return build_package(config, shown.stage, shown.expect)
 
 
 def _list_devices(*, as_object: bool) -> int:

@@ -6,6 +6,7 @@ versions of the compilers, and the bytes of our own export code. An entry is a f
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ _COMPILING: Final = (
         "frozen",
         "graft",
         "joint_graph",
+        "linking",
         "liveness",
         "lowering",
         "measure",
@@ -65,6 +67,7 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in COMPILERS}
 
 
+@functools.cache
 def code_digest() -> str:
     """Return a digest over those modules of export that shape a program."""
     digest = hashlib.sha256()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
+from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Cost
-from edge_runtime.wire.manifest_checks import CAUSAL_LM
+from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
 from export import backbone as backbones
 from export.backbone import BackboneInfo
 from export.choice import Wish, choose
@@ -124,6 +125,49 @@ class Job:
             "model": asdict(self.model),
             "int8": self.int8,
         }
+
+
+COMPILING: Final = 5
+"""Stages of compiling a method: trace, rewrite, convert, partition and delegate, emit."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to compile: all that the processes that do it need to know.
+
+    Args:
+        backbone: the frozen network.
+        adapted: numbers of the adapted layers.
+        model: sizes.
+        methods: of the program; at least one is an inference.
+        int8: quantize what is frozen.
+    """
+
+    backbone: BackboneInfo
+    adapted: tuple[int, ...]
+    model: ModelShape
+    methods: tuple[MethodShape, ...]
+    int8: bool
+
+    def of_kind(self, kind: str) -> list[MethodShape]:
+        """Return the methods of a kind, in order."""
+        return [method for method in self.methods if method.kind == kind]
+
+    @property
+    def steps(self) -> list[MethodShape]:
+        """Return the methods that a training step begins with: one for each tier."""
+        return [*self.of_kind("train"), *self.of_kind("accumulate")]
+
+    @property
+    def task(self) -> str:
+        """What the model does."""
+        return CAUSAL_LM if self.model.vocabulary else CLASSIFICATION
+
+    @property
+    def bank_shape(self) -> BankShape:
+        """Shape of the bank."""
+        model = self.model
+        return BankShape(self.adapted, model.experts, model.rank, model.shared_rank, model.width, model.labels)
 
 
 def plan(config: ExportConfig) -> Job:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -39,4 +41,5 @@ def trace(step: Function, inputs: tuple[Tensor, ...]) -> GraphModule:
     Every node says where it comes from (``provenance``).
     """
     table: Any = core_aten_decompositions()
-    return make_fx(recorded(step), decomposition_table=table)(*inputs)
+    with tracing(TracingContext(FakeTensorMode())):  # one for all nodes; make_fx would start a new one for each
+        return make_fx(recorded(step), decomposition_table=table)(*inputs)

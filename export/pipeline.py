@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Package
-from export import cache, describe, explain_table, package
+from export import cache, describe, explain_table, package, parts
 from export.bank_init import initial_bank
 from export.config import ExportConfig
 from export.describe import Record
-from export.job import Job, plan
+from export.errors import ExportError
+from export.job import COMPILING, Job, Order, TierPlan, plan
+from export.parts import Piece
 from export.profiles import DeviceProfile
+from export.shapes import MethodShape
+from export.workers import Task, run_tasks
 
 Progress = Callable[[str], None]
+JOINING: Final = 2
+WRITING: Final = 1
+"""Stages of putting the methods together, and of writing."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,13 @@ class _Compiled:
     from_cache: bool
 
 
-def build_package(config: ExportConfig, progress: Progress) -> Built:
+def build_package(config: ExportConfig, progress: Progress, expect: Callable[[int], None] = lambda _: None) -> Built:
     """Make the package of a configuration.
+
+    Args:
+        config: what to make.
+        progress: gets a sentence at the start of each stage.
+        expect: gets the number of stages, once it is known.
 
     Raises:
         ExportError: one of its children, saying what came, what was expected and what to do.
@@ -66,7 +78,8 @@ def build_package(config: ExportConfig, progress: Progress) -> Built:
     job = plan(config)
     package.check_target(config.out)
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
-        compiled = _program(job, Path(scratch), progress)
+        kept = config.cache_dir or Path(scratch) / "cache"
+        compiled = _Workplace(job, kept, Path(scratch), progress).compiled(expect)
         progress("write the package")
         written = _write(job, compiled)
     explained = {
@@ -78,42 +91,134 @@ def build_package(config: ExportConfig, progress: Progress) -> Built:
     return Built(written, job.profile, compiled.from_cache, outside, job.left_out, plans, explained)
 
 
-def requests(job: Job) -> dict[str, dict[str, Any]]:
-    """Return everything that determines the device's and the gateway's program, as plain values.
+@dataclass
+class _Workplace:
+    """Takes pieces from the cache, has the others made, and puts each into the cache as soon as it is there.
 
-    Profiles that differ in their methods only share the gateway's.
+    So what was finished before an interrupt is never made again.
     """
-    shared = job.shared_request()
-    return {"program": {**shared, "methods": [asdict(method) for method in job.methods]}, "gateway": shared}
+
+    job: Job
+    cache_dir: Path
+    scratch: Path
+    progress: Progress
+
+    def compiled(self, expect: Callable[[int], None]) -> _Compiled:
+        """Return both programs."""
+        gateway = parts.gateway_key(self.job)
+        program = parts.program_key(self._keys().values(), gateway)
+        found, onnx = self._found(program, parts.PROGRAM_FILE), self._found(gateway, parts.GATEWAY_FILE)
+        if found and onnx:
+            expect(WRITING)
+            return _result(found, onnx, from_cache=True)
+        missing = [method for method in self.job.methods if not self._method(method)]
+        unproved = [tier for tier in self.job.tiers if not self._proof(tier)]
+        expect(len(missing) * COMPILING + (0 if onnx else 1) + len(unproved) + JOINING + WRITING)
+        self._compile(missing, "" if onnx else gateway)
+        joined = self._prove_and_join(unproved, self._present(gateway, parts.GATEWAY_FILE))
+        self._compare(joined["outputs"])
+        record = {"methods": self._records(), "proof": joined["proof"]}
+        cache.store(self.cache_dir, program, {parts.PROGRAM_FILE: self.scratch / parts.PROGRAM_FILE}, record)
+        return _result(
+            self._present(program, parts.PROGRAM_FILE), self._present(gateway, parts.GATEWAY_FILE), from_cache=False
+        )
+
+    def _compile(self, missing: Sequence[MethodShape], gateway: str) -> None:
+        """Make methods and, unless its key is empty, the gateway's program; the longest tasks start first."""
+        entries = [(self._keys()[method.name], parts.METHOD_FILE) for method in missing]
+        targets = [self.scratch / f"{method.name}.pte" for method in missing]
+        tasks = [
+            Task(method.name, "make_method", (self._order(), method, target))
+            for method, target in zip(missing, targets, strict=True)
+        ]
+        if gateway:  # second, because it takes as long as a training method
+            entries.insert(1, (gateway, parts.GATEWAY_FILE))
+            onnx = self.scratch / parts.GATEWAY_FILE
+            targets.insert(1, onnx)
+            tasks.insert(1, Task("the gateway's program", "make_gateway_program", (self._order(), onnx)))
+
+        def finished(place: int, record: dict[str, Any]) -> None:
+            key, name = entries[place]
+            cache.store(self.cache_dir, key, {name: targets[place]}, record)
+
+        run_tasks(tasks, self.progress, finished)
+
+    def _prove_and_join(self, unproved: Sequence[TierPlan], onnx: Piece) -> dict[str, Any]:
+        """Prove each tier by itself and join the methods of all; return what joining found."""
+        order, pieces = self._order(), self._pieces()
+        tasks = [Task("the program", "join_methods", (order, pieces, onnx.file, self.scratch))]
+        for tier in unproved:
+            own = [pieces[method.name] for method in tier.methods]
+            tasks.append(Task(tier.train.name, "prove_training", (order, tier.train, own, self.scratch)))
+        joined: dict[str, Any] = {}
+
+        def finished(place: int, found: dict[str, Any]) -> None:
+            if place == 0:
+                joined.update(found)
+            else:
+                cache.store(self.cache_dir, self._proof_key(unproved[place - 1]), {}, {"methods": found})
+
+        run_tasks(tasks, self.progress, finished)
+        return joined
+
+    def _compare(self, outputs: Mapping[str, str]) -> None:
+        """See that every training method computes in company what it was proved to compute by itself.
+
+        Equal digests say so; a proof that another machine put into the cache may have others.
+        """
+        records = self._records()
+        names = [name for name, digest in outputs.items() if records[name]["outputs"] != digest]
+        tiers = [tier for tier in self.job.tiers if tier.train.name in names]
+        if tiers:
+            pieces = self._pieces()
+            groups = [(tier.train, [pieces[method.name] for method in tier.methods]) for tier in tiers]
+            task = Task("the program", "compare_methods", (self._order(), groups, self.scratch))
+            run_tasks([task], self.progress, lambda *_: None)
+
+    def _records(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of each method: of its compiling, and of its proof where it takes part in one."""
+        found = {method.name: dict(self._present(key, parts.METHOD_FILE).record) for method, key in self._with_keys()}
+        for tier in self.job.tiers:
+            for name, record in self._present(self._proof_key(tier), "").record["methods"].items():
+                found[name] |= record
+        return found
+
+    def _keys(self) -> dict[str, str]:
+        return {method.name: parts.method_key(self.job, method) for method in self.job.methods}
+
+    def _with_keys(self) -> list[tuple[MethodShape, str]]:
+        return [(method, parts.method_key(self.job, method)) for method in self.job.methods]
+
+    def _proof_key(self, tier: TierPlan) -> str:
+        return parts.proof_key([parts.method_key(self.job, method) for method in tier.methods])
+
+    def _method(self, method: MethodShape) -> Piece | None:
+        return self._found(parts.method_key(self.job, method), parts.METHOD_FILE)
+
+    def _proof(self, tier: TierPlan) -> Piece | None:
+        return self._found(self._proof_key(tier), "")
+
+    def _pieces(self) -> dict[str, Path]:
+        return {method.name: self._present(key, parts.METHOD_FILE).file for method, key in self._with_keys()}
+
+    def _found(self, key: str, name: str) -> Piece | None:
+        entry = cache.lookup(self.cache_dir, key)
+        return Piece(entry[0] / name, entry[1]) if entry else None
+
+    def _present(self, key: str, name: str) -> Piece:
+        found = self._found(key, name)
+        if found is None:
+            raise ExportError(f"the cache {self.cache_dir} lost an entry while it was used; start again")
+        return found
+
+    def _order(self) -> Order:
+        job = self.job
+        return Order(job.backbone, job.adapted, job.model, job.methods, job.int8)
 
 
-def _program(job: Job, scratch: Path, progress: Progress) -> _Compiled:
-    """Take both programs from the cache, or compile and prove what it lacks."""
-    folder = job.config.cache_dir
-    keys = {name: cache.cache_key({"what": name, **request}) for name, request in requests(job).items()}
-    found = {name: cache.lookup(folder, key) if folder else None for name, key in keys.items()}
-    program, gateway = found["program"], found["gateway"]
-    if program and gateway:
-        return _Compiled(program[0] / "program.pte", gateway[0] / "model.onnx", _record(program[1]), from_cache=True)
-    from export import workshop  # noqa: PLC0415 - imports torch
-
-    order = workshop.Order(job.backbone, job.adapted, job.model, job.methods, job.int8)
-    onnx = gateway[0] / "model.onnx" if gateway else scratch / "model.onnx"
-    if not gateway:
-        workshop.make_gateway_program(order, onnx, progress)
-        if folder:
-            onnx = cache.store(folder, keys["gateway"], {"model.onnx": onnx}, {})[0] / "model.onnx"
-    if program:
-        return _Compiled(program[0] / "program.pte", onnx, _record(program[1]), from_cache=True)
-    target = scratch / "program.pte"
-    record = workshop.make_program(order, onnx, target, scratch, progress)
-    if folder:
-        target = cache.store(folder, keys["program"], {"program.pte": target}, record)[0] / "program.pte"
-    return _Compiled(target, onnx, _record(record), from_cache=False)
-
-
-def _record(found: dict[str, Any]) -> Record:
-    return Record(found["methods"], found["proof"])
+def _result(program: Piece, gateway: Piece, *, from_cache: bool) -> _Compiled:
+    record = Record(program.record["methods"], program.record["proof"])
+    return _Compiled(program.file, gateway.file, record, from_cache)
 
 
 def _write(job: Job, compiled: _Compiled) -> Package:

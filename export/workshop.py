@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,15 +14,15 @@ import torch
 from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
 from export import backbone as backbones
-from export.backbone import BackboneInfo
 from export.compile import ProgramRequest, compile_program
 from export.errors import ProofError
+from export.job import Order
+from export.linking import link
 from export.measure import REPEATS, Measurement, Run, run_methods
 from export.micro_batches import accumulate_inputs, apply_inputs, whole_outputs
 from export.onnx_inference import probabilities, write_onnx
+from export.parts import PROGRAM_FILE
 from export.proof import judge, proof_inputs
 from export.reference import Reference
 from export.shapes import BOUNDARY, MethodShape, ModelShape, halves, input_ports, output_ports, trunk_of, whole
@@ -30,109 +32,176 @@ PROBABILITY_LIMIT: Final = {True: 0.15, False: 1e-3}
 
 Of labels: of one probability. Of a vocabulary, where each is small: half the sum of all differences.
 """
+SAME_LIMIT: Final = 1e-6
+"""Largest difference of an output between a method by itself and in the joined program, on the same machine."""
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Order:
-    """What to compile.
-
-    Args:
-        backbone: the frozen network.
-        adapted: numbers of the adapted layers.
-        model: sizes.
-        methods: of the program; at least one is an inference.
-        int8: quantize what is frozen.
-    """
-
-    backbone: BackboneInfo
-    adapted: tuple[int, ...]
-    model: ModelShape
-    methods: tuple[MethodShape, ...]
-    int8: bool
-
-    def of_kind(self, kind: str) -> list[MethodShape]:
-        """Return the methods of a kind, in order."""
-        return [method for method in self.methods if method.kind == kind]
-
-    @property
-    def task(self) -> str:
-        """What the model does."""
-        return CAUSAL_LM if self.model.vocabulary else CLASSIFICATION
-
-    @property
-    def bank_shape(self) -> BankShape:
-        """Shape of the bank."""
-        model = self.model
-        return BankShape(self.adapted, model.experts, model.rank, model.shared_rank, model.width, model.labels)
+def prepare(threads: int) -> None:
+    """Make a fresh process ready: give it its share of the cores."""
+    torch.set_num_threads(threads)
 
 
-def make_gateway_program(order: Order, target: Path, progress: Progress) -> None:
-    """Write the ONNX program to ``target``."""
+def make_gateway_program(order: Order, target: Path, progress: Progress) -> dict[str, Any]:
+    """Write the ONNX program to ``target``; there is nothing to record."""
     progress("write the gateway's ONNX program")
     stock = backbones.load(order.backbone, order.task)
     write_onnx(stock, order.backbone.family, order.adapted, order.model, int8=order.int8, path=target)
+    return {}
 
 
-def make_program(order: Order, onnx: Path, target: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
-    """Write the lowered program to ``target`` and return the record of each method's proof and cost.
+def make_method(order: Order, method: MethodShape, target: Path, progress: Progress) -> dict[str, Any]:
+    """Write a program of one method to ``target`` and return what the compiler found out about it.
 
     Raises:
-        LoweringError, ProofError: when the program is not what it must be; the text has the numbers.
+        LoweringError: when the program is not what it must be.
     """
-    progress("load the backbone")
-    info, model = order.backbone, order.model
-    request = ProgramRequest(model, order.adapted, order.methods, order.int8)
-    lowered = compile_program(backbones.load(info, order.task), info.family, request, progress)
+
+    def told(stage: str) -> None:
+        progress(stage if method.name in stage else f"{stage} {method.name}")
+
+    request = ProgramRequest(order.model, order.adapted, (method,), order.int8)
+    family = order.backbone.family
+    lowered = compile_program(backbones.load(order.backbone, order.task), family, request, told)
     target.write_bytes(lowered.data)
-    found: dict[str, dict[str, Any]] = {
-        method.name: {
-            "planned_bytes": lowered.planned[method.name],
-            "workspace_bytes": lowered.workspace[method.name],
-            "outside": lowered.outside[method.name],
-            "left": lowered.left[method.name],
-            "explain": lowered.explained[method.name],
-        }
-        for method in order.methods
+    return {
+        "planned_bytes": lowered.planned[method.name],
+        "workspace_bytes": lowered.workspace[method.name],
+        "outside": lowered.outside[method.name],
+        "left": lowered.left[method.name],
+        "explain": lowered.explained[method.name],
     }
-    reference = Reference(backbones.load(info, order.task), info.family, order.adapted, model)
-    for method in [*order.of_kind("train"), *order.of_kind("accumulate")]:
-        progress(f"prove {method.name} against eager PyTorch")
-        for name, record in _prove_training(order, method, target, reference, scratch).items():
-            found[name] |= record
-    progress("prove the inference against ONNX")
-    difference = max(_onnx_difference(order, method, target, onnx, scratch) for method in order.of_kind("predict"))
-    return {"methods": found, "proof": {"onnx_probability_difference": difference}}
 
 
-def _prove_training(
-    order: Order, method: MethodShape, program: Path, reference: Reference, scratch: Path
+def prove_training(
+    order: Order, method: MethodShape, pieces: Sequence[Path], scratch: Path, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Return the records of a training method, and of the trunk below it where it has one, by method."""
-    step = whole(method) if method.kind == "accumulate" else method
-    given = proof_inputs(order.model, step.uncut(order.model), order.backbone.vocabulary)
-    trunks = _trunk_runs(step, given)
-    if trunks:
-        texts = [ran.outputs for ran in run_methods(program, trunks, scratch)]
-        given |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
-    # Both in one process: a device has both loaded while it fills its cache.
-    beside = [replace(run, repeats=REPEATS) for run in trunks[:1]]
-    if method.kind == "accumulate":
-        ran, *below = _run_parts(order.model, method, given, beside, program)
-    else:
-        inputs = tuple(given[port.name] for port in input_ports(order.model, method))
-        ran, *below = run_methods(program, [Run(method.name, inputs), *beside], scratch)
-    proof = judge(given, ran, reference, order.model, step, int8=order.int8)
+    """Return the records of a training method, and of the trunk below it where it has one, by method.
+
+    Args:
+        order: what was compiled.
+        method: the training method.
+        pieces: programs of one method each: this one's, and those of the methods that it needs.
+        scratch: a folder.
+        progress: gets the stage.
+
+    Raises:
+        ProofError: when the program does not compute what eager PyTorch does; the text has the numbers.
+    """
+    progress(f"prove {method.name} against eager PyTorch")
+    own = Path(tempfile.mkdtemp(dir=scratch))
+    stand = _Stand(_program_of(pieces, own), own)
+    given, (ran, *below) = _one_step(order.model, method, order.backbone.vocabulary, stand)
+    info = order.backbone
+    reference = Reference(backbones.load(info, order.task), info.family, order.adapted, order.model)
+    proof = judge(given, ran, reference, order.model, _step_of(method), int8=order.int8)
     errors = {
         "gradient_error": proof.gradient_error,
         "loss_error": proof.loss_error,
         "optimizer_error": proof.optimizer_error,
     }
-    records: dict[str, dict[str, Any]] = {
-        run.method: {"step_ms": one.step_ms} for run, one in zip(beside, below, strict=True)
-    }
+    records: dict[str, dict[str, Any]] = (
+        {trunk_of(_step_of(method)).name: {"step_ms": below[0].step_ms}} if below else {}
+    )
     gained = max(one.gained_mib for one in (ran, *below))
-    return records | {method.name: {"proof": errors, "step_ms": proof.step_ms, "gained_mib": gained}}
+    mine = {"proof": errors, "step_ms": proof.step_ms, "gained_mib": gained, "outputs": outputs_digest(ran.outputs)}
+    return records | {method.name: mine}
+
+
+def join_methods(
+    order: Order, pieces: Mapping[str, Path], onnx: Path, scratch: Path, progress: Progress
+) -> dict[str, Any]:
+    """Write the program of all methods to ``scratch``, as program.pte, and prove its inference against ONNX.
+
+    Returns:
+        ``proof`` of the inference, and ``outputs``: a digest of what each training method made of the inputs on which
+        it is proved by itself.
+
+    Raises:
+        LoweringError, ProofError: when the program is not what it must be; the text has the numbers.
+    """
+    progress("join the methods")
+    target, own = scratch / PROGRAM_FILE, Path(tempfile.mkdtemp(dir=scratch))
+    target.write_bytes(link([pieces[method.name].read_bytes() for method in order.methods]))
+    stand, words = _Stand(target, own, 0), order.backbone.vocabulary
+    ran = {method.name: _one_step(order.model, method, words, stand)[1][0] for method in order.steps}
+    digests = {name: outputs_digest(one.outputs) for name, one in ran.items()}
+    progress("prove the inference against ONNX")
+    difference = max(_onnx_difference(order, method, target, onnx, own) for method in order.of_kind("predict"))
+    return {"proof": {"onnx_probability_difference": difference}, "outputs": digests}
+
+
+def compare_methods(
+    order: Order, tiers: Sequence[tuple[MethodShape, Sequence[Path]]], scratch: Path, progress: Progress
+) -> None:
+    """Hold training methods of the joined program in ``scratch`` against the same methods by themselves.
+
+    Raises:
+        ProofError: when one of them computes something else in company.
+    """
+    for method, pieces in tiers:
+        progress(f"compare {method.name}")
+        own = Path(tempfile.mkdtemp(dir=scratch))
+        programs = (scratch / PROGRAM_FILE, _program_of(pieces, own))
+        words = order.backbone.vocabulary
+        found = [_one_step(order.model, method, words, _Stand(program, own, 0))[1][0] for program in programs]
+        pairs = zip(*(one.outputs for one in found), strict=True)
+        apart = max(float((a - b).abs().max()) for a, b in pairs if a.numel())
+        if not apart <= SAME_LIMIT:
+            raise ProofError(f"{method.name} computes {apart:.2e} apart from itself in the joined program")
+
+
+def _program_of(pieces: Sequence[Path], folder: Path) -> Path:
+    """Return a program of some methods: the one piece, or several joined in ``folder``."""
+    if len(pieces) == 1:
+        return pieces[0]
+    program = folder / PROGRAM_FILE
+    program.write_bytes(link([piece.read_bytes() for piece in pieces]))
+    return program
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """Where methods run. Args: program: of the methods; scratch: a folder of its own; repeats: timed calls."""
+
+    program: Path
+    scratch: Path
+    repeats: int = REPEATS
+
+    def run(self, runs: Sequence[Run]) -> list[Measurement]:
+        """Run methods one after another in one process."""
+        return run_methods(self.program, runs, self.scratch)
+
+
+def _step_of(method: MethodShape) -> MethodShape:
+    """Return the whole step that a method makes, or makes a part of."""
+    return whole(method) if method.kind == "accumulate" else method
+
+
+def _one_step(
+    model: ModelShape, method: MethodShape, vocabulary: int, stand: _Stand
+) -> tuple[dict[str, Tensor], list[Measurement]]:
+    """Return the inputs on which a training method is proved, what a step makes of them, and a trunk's run if any."""
+    step = _step_of(method)
+    given = proof_inputs(model, step.uncut(model), vocabulary)
+    trunks = _trunk_runs(step, given)
+    if trunks:
+        texts = [ran.outputs for ran in stand.run(trunks)]
+        given |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
+    # Both in one process: a device has both loaded while it fills its cache.
+    beside = [replace(run, repeats=stand.repeats) for run in trunks[:1]]
+    if method.kind == "accumulate":
+        return given, _run_parts(model, method, given, beside, stand)
+    inputs = tuple(given[port.name] for port in input_ports(model, method))
+    return given, stand.run([Run(method.name, inputs, stand.repeats), *beside])
+
+
+def outputs_digest(outputs: Sequence[Tensor]) -> str:
+    """Return a digest over the bytes of a method's outputs, in order."""
+    digest = hashlib.sha256()
+    for tensor in outputs:
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _trunk_runs(method: MethodShape, given: Mapping[str, Tensor]) -> list[Run]:
@@ -144,21 +213,21 @@ def _trunk_runs(method: MethodShape, given: Mapping[str, Tensor]) -> list[Run]:
 
 
 def _run_parts(
-    model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor], beside: list[Run], program: Path
+    model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor], beside: list[Run], stand: _Stand
 ) -> list[Measurement]:
-    """Make one step in micro-batches, then what stands ``beside`` it; scratch files lie next to ``program``.
+    """Make one step in micro-batches, then what stands ``beside`` it.
 
     Its memory is that of the calls and of what ``apply`` takes and gives.
     """
-    step, (_, apply), scratch = whole(micro), halves(whole(micro), micro.parts), program.parent
+    step, (_, apply) = whole(micro), halves(whole(micro), micro.parts)
     calls = accumulate_inputs(model, micro, given)
-    runs = [Run(micro.name, tuple(call.values()), 0 if place else REPEATS) for place, call in enumerate(calls)]
-    parts = run_methods(program, [*runs, *beside], scratch)
+    runs = [Run(micro.name, tuple(call.values()), 0 if place else stand.repeats) for place, call in enumerate(calls)]
+    parts = stand.run([*runs, *beside])
     parts, below = parts[: len(runs)], parts[len(runs) :]
     names = [port.name for port in output_ports(model, micro)]
     made = [dict(zip(names, part.outputs, strict=True)) for part in parts]
     last = apply_inputs(model, apply, given, made)
-    (applied,) = run_methods(program, [Run(apply.name, tuple(last.values()))], scratch)
+    (applied,) = stand.run([Run(apply.name, tuple(last.values()), stand.repeats)])
     named = dict(zip([port.name for port in output_ports(model, apply)], applied.outputs, strict=True))
     state = sum(tensor.nbytes for tensor in (*last.values(), *applied.outputs)) / 2**20
     milliseconds = micro.parts * parts[0].step_ms + applied.step_ms

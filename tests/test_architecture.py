@@ -33,6 +33,7 @@ DRIVERS = {
     "torch": {"export/", "benchmarks/", "?edge_runtime/program.py"},
     "executorch": {
         "export/lowering.py",
+        "export/linking.py",
         "benchmarks/train_step/documented.py",
         "?export/measure.py",
         "?edge_runtime/program.py",

@@ -33,7 +33,12 @@ def build(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
 
     folder = tmp_path_factory.mktemp("packages")
 
-    def make(name: str, **changes: object) -> Built:
+    def make(
+        name: str,
+        progress: Callable[[str], None] = lambda _: None,
+        expect: Callable[[int], None] = lambda _: None,
+        **changes: object,
+    ) -> Built:
         settings: dict[str, object] = {
             "device": "linux-x86_64",
             "model": str(tiny),
@@ -48,6 +53,6 @@ def build(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
             "quantize": "none",
             "cache_dir": folder / "cache",
         }
-        return build_package(ExportConfig(**{**settings, **changes}), lambda _: None)  # type: ignore[arg-type]
+        return build_package(ExportConfig(**{**settings, **changes}), progress, expect)  # type: ignore[arg-type]
 
     return make

@@ -163,4 +163,4 @@ def test_interruption_ends_with_one_line(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr("export.build.build_package", interrupt)
     code, line = _refused(["--device", "pixel8", "--labels", "a,b"], capsys)
     assert code == 1
-    assert line == "export: interrupted; nothing was written"
+    assert line == "export: interrupted; no package was written, finished parts stay in the cache"

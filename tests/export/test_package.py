@@ -358,3 +358,47 @@ def test_manifest_is_plain_json(build: Build) -> None:
     """Another language reads the manifest with its own JSON parser."""
     text = (build("soft").package.folder / "manifest.json").read_text()
     assert json.loads(text)["tiers"][0]["method"] == "train_m2_f1_s12_b4"
+
+
+def test_a_further_tier_compiles_only_itself(build: Build, tmp_path: Path) -> None:
+    """Methods that were compiled for another package are joined with the new one, over the same weights."""
+    one, stages = build("soft"), list[str]()
+    both = build("two-tiers", train_slots=(2, 1), out=tmp_path / "both", progress=stages.append)
+    assert [stage.removeprefix("trace ") for stage in stages if stage.startswith("trace")] == ["train_m1_f2_s12_b4"]
+    assert [tier.method for tier in both.package.manifest.tiers] == ["train_m2_f1_s12_b4", "train_m1_f2_s12_b4"]
+    assert set(both.outside) == {"train_m2_f1_s12_b4", "train_m1_f2_s12_b4", "predict_s12"}
+    assert all(0 < tier.proof["gradient_error"] < 1e-4 for tier in both.package.manifest.tiers)
+    sizes = [built.package.manifest.files["program.pte"].bytes for built in (one, both)]
+    assert sizes[0] < sizes[1] < sizes[0] + backbone_bytes()  # its graph, and no second copy of the weights
+
+
+def backbone_bytes() -> int:
+    """Return the bytes of the tiny backbone's frozen linears in float32: 3 layers, each way once."""
+    return 2 * 3 * 4 * (4 * 32 * 32 + 2 * 32 * 48)
+
+
+def test_an_interrupted_build_goes_on_where_it_was(build: Build, tmp_path: Path) -> None:
+    """Ctrl-C when the methods are finished and not yet joined: the next build joins them and compiles nothing."""
+    settings: dict[str, object] = {"cache_dir": tmp_path / "cache", "out": tmp_path / "out", "layers": "last:1"}
+
+    def interrupt(stage: str) -> None:
+        if stage == "join the methods":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build("interrupted", progress=interrupt, **settings)
+    assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
+    stages, totals = list[str](), list[int]()
+    build("again", progress=stages.append, expect=totals.append, **settings)
+    joining = ["join the methods", "prove the inference against ONNX", "prove train_m2_f1_s12_b4 against eager PyTorch"]
+    assert sorted(stages[:-1]) == joining
+    assert (stages[-1], totals) == ("write the package", [4])
+
+
+def test_methods_of_one_name_are_not_joined(build: Build) -> None:
+    """A program cannot have two methods of one name."""
+    from export.linking import link
+
+    data = build("soft").package.path("program.pte").read_bytes()
+    with pytest.raises(LoweringError, match="a method of the same name: predict_s12, predict_s12"):
+        link([data, data])

@@ -1,0 +1,47 @@
+"""The pieces that a package's programs are made of, each with the key under which the cache knows it.
+
+A piece's key covers all that determines it and nothing else: a further tier leaves the keys of the others alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from export import cache
+from export.job import Job
+from export.shapes import MethodShape
+
+METHOD_FILE: Final = "method.pte"
+PROGRAM_FILE: Final = "program.pte"
+GATEWAY_FILE: Final = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A finished piece. Args: file: in the cache; record: what was found out about it."""
+
+    file: Path
+    record: dict[str, Any]
+
+
+def method_key(job: Job, method: MethodShape) -> str:
+    """Return the key of one compiled method, a program by itself."""
+    return cache.cache_key({"what": "method", **job.shared_request(), "method": asdict(method)})
+
+
+def proof_key(methods: Iterable[str]) -> str:
+    """Return the key of the proof of a training method, by the keys of all methods that take part in it."""
+    return cache.cache_key({"what": "proof", "methods": list(methods)})
+
+
+def gateway_key(job: Job) -> str:
+    """Return the key of the gateway's program, which all profiles share."""
+    return cache.cache_key({"what": "gateway", **job.shared_request()})
+
+
+def program_key(methods: Iterable[str], gateway: str) -> str:
+    """Return the key of a program joined from methods (their keys) and held against a gateway's."""
+    return cache.cache_key({"what": "program", "methods": list(methods), "gateway": gateway})
