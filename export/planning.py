@@ -19,8 +19,8 @@ from export.profiles import DeviceProfile
 RECOMPUTE: Final = ("none", "light", "layers")
 """Levels of recomputation, least first."""
 MIB: Final = 2**20
-TRAIN_BYTES: Final = 800_000
-PREDICT_BYTES: Final = 400_000
+TRAIN_BYTES: Final = 500_000
+PREDICT_BYTES: Final = 200_000
 """Graph of a training and of an inference method, beside their weights, which all methods share."""
 TOKENIZER_BYTES: Final = 700_000
 """tokenizer.json and manifest.json."""

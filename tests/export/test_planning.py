@@ -33,7 +33,7 @@ def test_bytes_of_a_round_are_the_blocks() -> None:
 
 def test_storage_counts_each_frozen_weight_for_both_directions() -> None:
     """1,769,472 weights in a layer, 6 layers, twice, one byte each; the table has 384 bytes and a scale for a word."""
-    assert storage_bytes(MINILM) == 12 * 1_769_472 + 30522 * 388 + MINILM.bank_bytes + 800_000 + 400_000 + 700_000
+    assert storage_bytes(MINILM) == 12 * 1_769_472 + 30522 * 388 + MINILM.bank_bytes + 500_000 + 200_000 + 700_000
     top = replace(MINILM, lowest=4, adapted=2)
     assert storage_bytes(MINILM) - storage_bytes(top) == 4 * 1_769_472 + MINILM.bank_bytes - top.bank_bytes
 
@@ -110,7 +110,7 @@ def test_nothing_fits_names_every_exceeded_budget() -> None:
     with pytest.raises(BudgetError) as caught:
         choose(MINILM, WISH, tight)
     text = str(caught.value)
-    assert "storage 36.5" in text
+    assert "storage 36 of 10 MB" in text
     assert "of 10 MB" in text
     assert "of 0.001 MB a round" in text
     assert "of 0.01 s a round" in text

@@ -1,0 +1,111 @@
+"""Which tiers a profile gets: what is asked for, what fits, what is left out and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from export.choice import Choice, Wish, choose
+from export.errors import BudgetError
+from export.planning import Sizes, storage_mb
+from export.profiles import DeviceProfile, load_profile
+
+MINILM = Sizes(
+    width=384, depth=6, inner=1536, heads=12, vocabulary=30522, adapted=6, lowest=0, experts=8, rank=8, shared_rank=8,
+    labels=20, int8=True,
+)  # fmt: skip
+PIXEL = load_profile("pixel8")
+BOARD = load_profile("raspberrypi5")
+
+
+def sizes(choice: Choice) -> list[tuple[int, int, int, int]]:
+    """Return (m, f, S, B) of each tier."""
+    return [(tier.trained, tier.frozen, tier.sequence, tier.batch) for tier, _ in choice.tiers]
+
+
+def with_budget(profile: DeviceProfile, **budget: float) -> DeviceProfile:
+    """Return a profile with another budget."""
+    return replace(profile, budget=replace(profile.budget, **budget))
+
+
+@pytest.mark.parametrize(
+    ("wish", "wanted"),
+    [
+        (Wish(), [(4, 4, 64, 16), (4, 4, 32, 16)]),  # nothing fixed: any plan can go on at half the length
+        (Wish(slots=(2,)), [(2, 6, 64, 16), (2, 6, 32, 16)]),
+        (Wish(lengths=(64,)), [(4, 4, 64, 16), (2, 6, 64, 16)]),
+        (Wish(slots=(4,), lengths=(64,)), [(4, 4, 64, 16)]),  # everything fixed: that
+        (Wish(lengths=(12,), slots=(1,), hold_all=False), [(1, 0, 12, 16)]),
+        (Wish(most=1), [(4, 4, 64, 16)]),
+        (Wish(pairs=((1, 32), (4, 16))), [(1, 7, 32, 16), (4, 4, 16, 16)]),
+        (
+            Wish(slots=(1, 2, 4), lengths=(32, 64), batch=8),
+            [(4, 4, 64, 8), (2, 6, 64, 8), (1, 7, 64, 8), (4, 4, 32, 8), (2, 6, 32, 8), (1, 7, 32, 8)],
+        ),
+    ],
+)
+def test_the_tiers_of_a_wish(wish: Wish, wanted: list[tuple[int, int, int, int]]) -> None:
+    """Longest texts first, then most slots; what is left open comes with a smaller tier to step down to."""
+    assert sizes(choose(MINILM, wish, PIXEL)) == wanted
+
+
+def test_asked_tiers_without_room_are_left_out_with_the_numbers() -> None:
+    """Eight trained slots send 1.48 MB a round, a Pixel's budget is 1.2 MB; the other tiers are made."""
+    choice = choose(MINILM, Wish(slots=(1, 8), lengths=(64,)), PIXEL)
+    assert sizes(choice)[0] == (1, 7, 64, 16)
+    assert choice.left_out == ("8 trained slot(s) with batch 16 x 64 needs upload 1.486 of 1.2 MB a round",)
+
+
+def test_half_the_memory_yields_a_smaller_tier() -> None:
+    """With less memory than 4 x 64 at batch 16 needs, the batch is halved, and a smaller tier to step down to stays."""
+    whole = choose(MINILM, Wish(), PIXEL)
+    need = whole.tiers[0][1].memory_mib
+    half = choose(MINILM, Wish(), with_budget(PIXEL, memory_mib=need * 0.75))
+    assert half.tiers[0][1].memory_mib <= need * 0.75
+    assert half.tiers[0][0].batch < 16
+    assert len(half.tiers) == 2
+    assert half.tiers[1][1].memory_mib < half.tiers[0][1].memory_mib
+
+
+def test_half_of_too_little_is_refused_with_the_numbers() -> None:
+    """The smallest candidate, what it needs and what there is, and what to do."""
+    need = choose(MINILM, Wish(slots=(1,), batch=4, fixed_batch=True), PIXEL).tiers[0][1].memory_mib
+    with pytest.raises(BudgetError) as caught:
+        choose(MINILM, Wish(), with_budget(PIXEL, memory_mib=need / 2))
+    text = str(caught.value)
+    assert "even 1 trained slot(s) with batch 4 x 64 needs memory" in text
+    assert f"of {need / 2:.4g} MiB" in text
+    assert "lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget" in text
+
+
+def test_all_tiers_together_fit_the_storage() -> None:
+    """Six tiers share one set of weights; the last is left out when its graph has no room, the first never."""
+    wish = Wish(slots=(1, 2, 4), lengths=(32, 64), batch=8)
+    everything = choose(MINILM, wish, PIXEL)
+    needed = everything.tiers[0][1].storage_mb
+    assert needed == storage_mb(MINILM, [tier for tier, _ in everything.tiers])
+    assert {cost.storage_mb for _, cost in everything.tiers} == {needed}
+    fewer = choose(MINILM, wish, with_budget(PIXEL, storage_mb=needed - 0.1))
+    assert sizes(fewer) == sizes(everything)[:5]
+    assert fewer.left_out == (
+        f"1 trained slot(s) with batch 8 x 32: all tiers need storage {needed:.4g} of {needed - 0.1:.4g} MB",
+    )
+    one = choose(MINILM, wish, with_budget(PIXEL, storage_mb=storage_mb(MINILM, [everything.tiers[0][0]])))
+    assert len(one.tiers) == 1
+
+
+def test_a_tier_adds_less_than_a_megabyte() -> None:
+    """Its graph; the weights are there already."""
+    tiers = [tier for tier, _ in choose(MINILM, Wish(slots=(1, 2, 4, 8), lengths=(32, 64), batch=8), BOARD).tiers]
+    assert len(tiers) == 8
+    assert storage_mb(MINILM, tiers[:2]) - storage_mb(MINILM, tiers[:1]) < 1
+    assert storage_mb(MINILM, tiers) <= 40
+
+
+def test_routed_experts_keep_slots_for_the_chosen() -> None:
+    """Where a device holds only what it trains, top-2 routing leaves no tier of one slot."""
+    wish = Wish(lengths=(64,), hold_all=False, fewest=2)
+    small = with_budget(PIXEL, bytes_up=500_000)
+    assert sizes(choose(MINILM, wish, small)) == [(2, 0, 64, 16)]
+    assert choose(MINILM, replace(wish, fewest=1), small).tiers[1][0].trained == 1
