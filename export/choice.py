@@ -78,7 +78,8 @@ def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> Choice:
         else:
             fitting.append(found)
     if len(fitting) == 1:
-        smaller = [cheapest(sizes, tier, wish.memory, profile) for tier in _step_down(sizes, wish, first.shape)]
+        plan = Fixed(first.shape.recompute, first.shape.micro_batches)  # or it might need more than the first
+        smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, wish, first.shape)]
         fitting += [found for found in smaller if found is not None]
     return _within(sizes, profile, fitting[: wish.most or None], left_out)
 

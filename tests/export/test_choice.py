@@ -21,7 +21,7 @@ BOARD = load_profile("raspberrypi5")
 
 def sizes(choice: Choice) -> list[tuple[int, int, int, int]]:
     """Return (m, f, S, B) of each tier."""
-    return [(tier.trained, tier.frozen, tier.sequence, tier.batch) for tier, _ in choice.tiers]
+    return [(plan.shape.trained, plan.shape.frozen, plan.shape.sequence, plan.shape.batch) for plan in choice.tiers]
 
 
 def with_budget(profile: DeviceProfile, **budget: float) -> DeviceProfile:
@@ -58,24 +58,21 @@ def test_asked_tiers_without_room_are_left_out_with_the_numbers() -> None:
 
 
 def test_half_the_memory_yields_a_smaller_tier() -> None:
-    """With less memory than 4 x 64 at batch 16 needs, the batch is halved, and a smaller tier to step down to stays."""
+    """A Pixel of 512 MiB holds 16 texts at once, one of 256 MiB holds 8 of them; both have a smaller tier below."""
     whole = choose(MINILM, Wish(), PIXEL)
-    need = whole.tiers[0][1].memory_mib
-    half = choose(MINILM, Wish(), with_budget(PIXEL, memory_mib=need * 0.75))
-    assert half.tiers[0][1].memory_mib <= need * 0.75
-    assert half.tiers[0][0].batch < 16
-    assert len(half.tiers) == 2
-    assert half.tiers[1][1].memory_mib < half.tiers[0][1].memory_mib
+    half = choose(MINILM, Wish(), with_budget(PIXEL, memory_mib=PIXEL.budget.memory_mib / 2))
+    assert whole.tiers[0].cost.memory_mib > PIXEL.budget.memory_mib / 2 > half.tiers[0].cost.memory_mib
+    assert [plan.shape.micro_batches for plan in (*whole.tiers, *half.tiers)] == [1, 1, 2, 2]
+    assert half.tiers[1].cost.memory_mib < half.tiers[0].cost.memory_mib
 
 
 def test_half_of_too_little_is_refused_with_the_numbers() -> None:
     """The smallest candidate, what it needs and what there is, and what to do."""
-    need = choose(MINILM, Wish(slots=(1,), batch=4, fixed_batch=True), PIXEL).tiers[0][1].memory_mib
     with pytest.raises(BudgetError) as caught:
-        choose(MINILM, Wish(), with_budget(PIXEL, memory_mib=need / 2))
+        choose(MINILM, Wish(), with_budget(PIXEL, memory_mib=PIXEL.budget.memory_mib / 4))
     text = str(caught.value)
-    assert "even 1 trained slot(s) with batch 4 x 64 needs memory" in text
-    assert f"of {need / 2:.4g} MiB" in text
+    assert "even 1 trained slot(s) with batch 4 x 64, recompute layers with 4 micro-batches of 1, needs memory" in text
+    assert "of 128 MiB" in text
     assert "lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget" in text
 
 
@@ -83,21 +80,22 @@ def test_all_tiers_together_fit_the_storage() -> None:
     """Six tiers share one set of weights; the last is left out when its graph has no room, the first never."""
     wish = Wish(slots=(1, 2, 4), lengths=(32, 64), batch=8)
     everything = choose(MINILM, wish, PIXEL)
-    needed = everything.tiers[0][1].storage_mb
-    assert needed == storage_mb(MINILM, [tier for tier, _ in everything.tiers])
-    assert {cost.storage_mb for _, cost in everything.tiers} == {needed}
+    needed = everything.tiers[0].cost.storage_mb
+    assert needed == storage_mb(MINILM, [plan.shape for plan in everything.tiers])
+    assert {plan.cost.storage_mb for plan in everything.tiers} == {needed}
     fewer = choose(MINILM, wish, with_budget(PIXEL, storage_mb=needed - 0.1))
     assert sizes(fewer) == sizes(everything)[:5]
     assert fewer.left_out == (
         f"1 trained slot(s) with batch 8 x 32: all tiers need storage {needed:.4g} of {needed - 0.1:.4g} MB",
     )
-    one = choose(MINILM, wish, with_budget(PIXEL, storage_mb=storage_mb(MINILM, [everything.tiers[0][0]])))
+    one = choose(MINILM, wish, with_budget(PIXEL, storage_mb=storage_mb(MINILM, [everything.tiers[0].shape])))
     assert len(one.tiers) == 1
 
 
 def test_a_tier_adds_less_than_a_megabyte() -> None:
     """Its graph; the weights are there already."""
-    tiers = [tier for tier, _ in choose(MINILM, Wish(slots=(1, 2, 4, 8), lengths=(32, 64), batch=8), BOARD).tiers]
+    wish = Wish(slots=(1, 2, 4, 8), lengths=(32, 64), batch=8)
+    tiers = [plan.shape for plan in choose(MINILM, wish, BOARD).tiers]
     assert len(tiers) == 8
     assert storage_mb(MINILM, tiers[:2]) - storage_mb(MINILM, tiers[:1]) < 1
     assert storage_mb(MINILM, tiers) <= 40
@@ -108,4 +106,4 @@ def test_routed_experts_keep_slots_for_the_chosen() -> None:
     wish = Wish(lengths=(64,), hold_all=False, fewest=2)
     small = with_budget(PIXEL, bytes_up=500_000)
     assert sizes(choose(MINILM, wish, small)) == [(2, 0, 64, 16)]
-    assert choose(MINILM, replace(wish, fewest=1), small).tiers[1][0].trained == 1
+    assert choose(MINILM, replace(wish, fewest=1), small).tiers[1].shape.trained == 1
