@@ -154,23 +154,36 @@ def language_model(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def prefix_cache(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on training above cached prefixes."""
-    run = lines[-1]
-    about = {
-        "all": "all six layers, no cache",
-        "first": "last two, first epoch",
-        "cached": "last two, from the second epoch on",
-        "int8": "last two, prefixes int8",
-        "fp16": "last two, prefixes fp16",
-    }
-    times = [
-        [about[arm], f"{found['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{found['peak_rss_mib']:.0f}"]
-        for arm, found in run["arms"].items()
-    ]
-    accuracies = [
+    """Return the section on training above cached prefixes: times on each machine, the newest accuracies."""
+    text = (
+        "\n## The frozen prefix, cached\n\n"
+        f"{lines[-1]['work']} Whole steps of the device runtime, tokenizing and reading the\n"
+        "cache included, in turns, medians.\n"
+    )
+    for run in newest(lines, "machine"):
+        rows = [
+            [_PREFIXES[arm], f"{found['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{found['peak_rss_mib']:.0f}"]
+            for arm, found in run["arms"].items()
+        ]
+        text += "\n" + table(("experts in", "step, ms", "times as fast", "peak memory, MiB"), rows)
+        text += f"\n- {source(run)}; {run['cache_bytes_per_text'] / 1000:.0f} kB of cache for a text of 64 tokens\n"
+    return text + "".join(_prefix_accuracies(run) for run in [run for run in lines if run["sets"]][-1:])
+
+
+_PREFIXES: Final = {
+    "all": "all six layers, no cache",
+    "first": "last two, first epoch",
+    "cached": "last two, from the second epoch on",
+    "int8": "last two, prefixes int8",
+    "fp16": "last two, prefixes fp16",
+}
+
+
+def _prefix_accuracies(run: dict[str, Any]) -> str:
+    rows = [
         [
             name,
-            about[arm],
+            _PREFIXES[arm],
             f"{percent(found['mean'])} ± {percent(found['spread'])}",
             "" if arm == "all" else f"{found['points_lost']:.2f}",
         ]
@@ -178,13 +191,9 @@ def prefix_cache(lines: Sequence[dict[str, Any]]) -> str:
         for arm, found in arms.items()
     ]
     return (
-        "\n## The frozen prefix, cached\n\n"
-        f"{run['work']} Whole steps of the device runtime (tokenizing, reading the cache),\n"
-        f"in turns, medians; {run['cache_bytes_per_text'] / 1000:.0f} kB of cache for a text of 64 tokens.\n\n"
-        + table(("experts in", "step, ms", "times as fast", "peak memory, MiB"), times)
-        + f"\nAccuracy on held-out text, %: the same settings, {run['steps']} steps of 8 texts, head from class\n"
+        f"\nAccuracy on held-out text, %: the same settings for all, {run['steps']} steps of 8 texts, head from class\n"
         f"means; mean and standard deviation of {run['seeds']} seeds, at most {run['test']:,} held-out texts.\n\n"
-        + table(("data", "experts in", "accuracy", "points lost"), accuracies)
+        + table(("data", "experts in", "accuracy", "points lost"), rows)
         + f"\n- {source(run)}\n"
     )
 

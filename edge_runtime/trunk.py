@@ -48,9 +48,9 @@ def decode(data: bytes, shape: tuple[int, int, int], rounding: str) -> Array | N
     cut = 4 * (size // group)
     if len(data) != cut + size:
         return None
-    scales = np.frombuffer(data[:cut], "<f4").reshape(*shape[:-1], -1, 1)
-    levels = np.frombuffer(data[cut:], np.int8).reshape(*shape[:-1], -1, group)
-    values: Array = (levels * scales).reshape(shape).astype(np.float32, copy=False)
+    scales = np.frombuffer(data, "<f4", size // group).reshape(*shape[:-1], -1, 1)
+    levels = np.frombuffer(data, np.int8, offset=cut).reshape(*shape[:-1], -1, group)
+    values: Array = np.multiply(levels, scales, dtype=np.float32).reshape(shape)
     return values
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import record, results
+from benchmarks import record, sections
 from benchmarks.prefix_cache import __main__ as command
 from benchmarks.prefix_cache import one_run
 
@@ -51,9 +51,10 @@ def test_a_result_of_another_machine_is_kept_and_shown(tmp_path: Path, monkeypat
     }  # fmt: skip
     (tmp_path / "result.json").write_text(json.dumps(result))
     assert command.main(["--keep", str(tmp_path / "result.json")]) == 0
-    page = results.prefix_cache(record.read("prefix_cache"))
+    page = sections.prefix_cache(record.read("prefix_cache"))
     assert "| last two, from the second epoch on | 12.0 | 4.50 | 100 |" in page
     assert "a far machine, commit abc1234" in page
+    assert "| trec | last two, prefixes int8 | 80.0 ± 1.0 | 0.50 |" in page
     (tmp_path / "result.json").write_text("[]")
     assert command.main(["--keep", str(tmp_path / "result.json")]) == 1
 
