@@ -157,13 +157,14 @@ def prefix_cache(lines: Sequence[dict[str, Any]]) -> str:
     """Return the section on training above cached prefixes: times on each machine, the newest accuracies."""
     text = (
         "\n## The frozen prefix, cached\n\n"
-        f"{lines[-1]['work']} Whole steps of the device runtime, tokenizing and reading the\n"
-        "cache included, in turns, medians.\n"
+        f"{lines[-1]['work']}\n"
+        "Whole steps of the device runtime, tokenizing and reading the cache included, in turns, medians.\n"
     )
     for run in newest(lines, "machine"):
         rows = [
-            [_PREFIXES[arm], f"{found['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{found['peak_rss_mib']:.0f}"]
-            for arm, found in run["arms"].items()
+            [about, f"{found['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{found['peak_rss_mib']:.0f}"]
+            for arm, about in _PREFIXES.items()
+            if (found := run["arms"].get(arm))
         ]
         text += "\n" + table(("experts in", "step, ms", "times as fast", "peak memory, MiB"), rows)
         text += f"\n- {source(run)}; {run['cache_bytes_per_text'] / 1000:.0f} kB of cache for a text of 64 tokens\n"
@@ -183,12 +184,13 @@ def _prefix_accuracies(run: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            _PREFIXES[arm],
+            about,
             f"{percent(found['mean'])} ± {percent(found['spread'])}",
             "" if arm == "all" else f"{found['points_lost']:.2f}",
         ]
         for name, arms in run["sets"].items()
-        for arm, found in arms.items()
+        for arm, about in _PREFIXES.items()
+        if (found := arms.get(arm))
     ]
     return (
         f"\nAccuracy on held-out text, %: the same settings for all, {run['steps']} steps of 8 texts, head from class\n"
