@@ -58,4 +58,6 @@ def _bytes(node: Node) -> int:
 
 
 def _name(node: Node) -> str:
-    return str(getattr(node.target, "__name__", node.target))
+    """Return an operation's name, before it is lowered and after: ``aten.add.Tensor``."""
+    name = str(node.target)
+    return str(getattr(node.target, "__name__", name)) if name.startswith("<") else name

