@@ -1,7 +1,6 @@
 """The process that makes an arm's program: ``python -m benchmarks.language_model.program --model DIR ...``.
 
-Export's own compiler, and of a package only what is measured: one training and one inference method, and the sizes of
-their inputs. Prints one JSON line.
+Export's own compiler, and of a package only what is measured: the training method, and the sizes of its inputs.
 """
 
 from __future__ import annotations
@@ -38,9 +37,8 @@ def main() -> int:
     model = ModelShape(*sizes, labels=0, top_k=None, vocabulary=info.vocabulary)
     frozen = options.experts - options.trained
     train = MethodShape("train", options.trained, frozen, options.tokens, options.batch)
-    predict = MethodShape("predict", options.experts, 0, options.tokens, 1)
     stages: list[tuple[str, float]] = []
-    request = ProgramRequest(model, adapted, (train, predict), int8=True)
+    request = ProgramRequest(model, adapted, (train,), int8=True)
 
     def progress(stage: str) -> None:
         stages.append((stage, time.monotonic()))
