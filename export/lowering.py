@@ -8,14 +8,12 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 import torch
 from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchBackendConfig
-from executorch.exir.backend.canonical_partitioners.pattern_op_partitioner import generate_partitions_from_list_of_nodes
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec
 from executorch.exir.lowered_backend_module import LoweredBackendModule
@@ -151,29 +149,47 @@ class _Partitioner(XnnpackPartitioner):  # type: ignore[misc] # untyped library
         return False
 
     def generate_partitions(self, ep: ExportedProgram) -> list[Partition]:
-        """Return delegates that can run one after another.
-
-        The library's own choice sees to it that no delegate waits for itself, but not that two do not wait for each
-        other (seen with routed experts of a small backbone); then PyTorch's partitioner, which does, chooses.
-        """
-        found: list[Partition] = super().generate_partitions(ep)
-        if _in_a_circle(ep.graph, found):
-            found = generate_partitions_from_list_of_nodes(ep.graph_module, self.get_matched_nodes_from_configs(ep))
-        return found
+        """Return as few delegates as there can be, in the order in which they run."""
+        groups: list[list[Node]] = self.get_matched_nodes_from_configs(ep)
+        return [Partition(number, nodes) for number, nodes in enumerate(stages(ep.graph, groups))]
 
 
-def _in_a_circle(graph: Graph, partitions: Sequence[Partition]) -> bool:
-    """Return whether delegates wait for each other's results, directly or by way of nodes outside."""
-    place: dict[Node, Node | int] = {node: number for number, part in enumerate(partitions) for node in part.nodes}
-    order: TopologicalSorter[Node | int] = TopologicalSorter()
+def stages(graph: Graph, groups: Sequence[Sequence[Node]]) -> list[list[Node]]:
+    """Divide the nodes of ``groups`` among delegates that run one after another, as few as there can be.
+
+    A node's stage is the number of times that the longest way to it leaves the delegates. So what is needed by a node
+    outside and what waits for it are never in one delegate, and no two delegates wait for each other.
+
+    Args:
+        graph: all nodes, in an order in which they can run.
+        groups: nodes for the backend; those of a group stay together.
+
+    Returns:
+        Nodes by stage, in the graph's order.
+    """
+    group = {node: number for number, nodes in enumerate(groups) for node in nodes}
+    floor = [0] * len(groups)
+    while True:
+        stage: dict[Node, int] = {}
+        highest = list(floor)
+        for node in graph.nodes:
+            inside = node in group
+            before = [stage[one] + (one in group and not inside) for one in node.all_input_nodes if _computes(one)]
+            stage[node] = max([floor[group[node]] if inside else 0, *before])
+            if inside:
+                highest[group[node]] = max(highest[group[node]], stage[node])
+        if highest == floor:
+            break
+        floor = highest
+    found: dict[int, list[Node]] = {}
     for node in graph.nodes:
-        here = place.get(node, node)
-        order.add(here, *(there for one in node.all_input_nodes if (there := place.get(one, one)) != here))
-    try:
-        order.prepare()
-    except CycleError:
-        return True
-    return False
+        if node in group:
+            found.setdefault(floor[group[node]], []).append(node)
+    return [found[number] for number in sorted(found)]
+
+
+def _computes(node: Node) -> bool:
+    return node.op == "call_function"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ modules: ``Network`` gives hidden states, the rest is arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ from export.shapes import (
 )
 
 Function = Callable[..., tuple[Tensor, ...]]
+LEAST_PROBABILITY: Final = 1e-37
+"""Above float32's smallest normal number: kernels that flush smaller ones to zero keep it."""
 
 
 def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function:
@@ -204,13 +206,32 @@ def _loss(
     return loss.reshape(()), logits, statistics
 
 
+class _CrossEntropy(torch.autograd.Function):
+    """Sum of weighted cross-entropies / sum of weights, [1], by way of the softmax, which has a kernel of its own.
+
+    dlogits = (softmax * weight - labels) / sum of weights, whatever the loss: that one ends at 87 (log of the smallest
+    float32) where a label has no probability left.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:  # noqa: ANN401
+        share = torch.softmax(logits, dim=-1)
+        weights = row_sum(labels)  # [B, 1]
+        total = row_sum(weights.reshape(1, -1)).clamp(min=1e-12)
+        costs = row_sum(labels * torch.log(share.clamp(min=LEAST_PROBABILITY)))
+        ctx.save_for_backward(share, labels, weights, total)
+        return (-row_sum(costs.reshape(1, -1)) / total).reshape(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        share, labels, weights, total = ctx.saved_tensors
+        return (share * weights - labels) * (grads[0].reshape(1, 1) / total), None
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return sum of weighted cross-entropies / sum of weights, [1]; ``labels`` [B, C] are one-hot times the weight."""
-    peak = logits.detach().amax(dim=-1, keepdim=True)
-    shifted = logits - peak
-    weights = row_sum(labels)  # [B, 1]
-    costs = torch.log(row_sum(torch.exp(shifted))) * weights - row_sum(labels * shifted)
-    return (row_sum(costs.reshape(1, -1)) / row_sum(weights.reshape(1, -1)).clamp(min=1e-12)).reshape(1)
+    loss: Tensor = _CrossEntropy.apply(logits, labels)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def _adamw(name: str, gradient: Tensor, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

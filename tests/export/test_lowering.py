@@ -1,47 +1,46 @@
-"""Delegates that wait for each other are found before the compiler stumbles over them."""
+"""What XNNPACK takes is divided among as few delegates as there can be, and none waits for itself."""
 
 from __future__ import annotations
 
 import torch
 from torch.fx import Graph, Node
-from torch.fx.passes.infra.partitioner import Partition
 
-from export.lowering import _in_a_circle
+from export.lowering import stages
 
 
-def diamond() -> tuple[Graph, list[Node]]:
-    """Return a graph of one input with two strands of two nodes that cross: p1 -> q2 and q1 -> p2."""
+def strands() -> tuple[Graph, list[Node]]:
+    """Return a graph a -> b -> c -> d with a second way around b: a -> e -> d."""
     graph = Graph()
-    x = graph.placeholder("x")
-    p1, q1 = graph.call_function(torch.neg, (x,)), graph.call_function(torch.abs, (x,))
-    p2, q2 = graph.call_function(torch.add, (p1, q1)), graph.call_function(torch.mul, (q1, p1))
-    graph.output((p2, q2))
-    return graph, [p1, q1, p2, q2]
+    a = graph.call_function(torch.neg, (graph.placeholder("x"),))
+    b = graph.call_function(torch.abs, (a,))
+    c = graph.call_function(torch.neg, (b,))
+    e = graph.call_function(torch.exp, (a,))
+    d = graph.call_function(torch.add, (c, e))
+    graph.output((d,))
+    return graph, [a, b, c, d, e]
 
 
-def test_two_delegates_that_need_each_others_results_are_a_circle() -> None:
-    """Each strand alone is fine, both together cannot be put in an order."""
-    graph, (p1, q1, p2, q2) = diamond()
-    strands = [Partition(0, [p1, p2]), Partition(1, [q1, q2])]
-    assert _in_a_circle(graph, strands)
-    assert not _in_a_circle(graph, strands[:1])
-    assert not _in_a_circle(graph, strands[1:])
+def test_what_the_backend_takes_whole_is_one_delegate() -> None:
+    """Without a node outside there is one, in the graph's order."""
+    graph, (a, b, c, d, e) = strands()
+    assert stages(graph, [[e], [d], [c, b], [a]]) == [[a, b, c, e, d]]
 
 
-def test_delegates_in_an_order_are_no_circle() -> None:
-    """First both beginnings, then both ends; or all in one; or none at all."""
-    graph, (p1, q1, p2, q2) = diamond()
-    assert not _in_a_circle(graph, [Partition(0, [p1, q1]), Partition(1, [p2, q2])])
-    assert not _in_a_circle(graph, [Partition(0, [p1, q1, p2, q2])])
-    assert not _in_a_circle(graph, [])
+def test_a_node_outside_divides_what_it_needs_from_what_needs_it() -> None:
+    """b stays outside: c and d wait for it; e does not, and goes with a."""
+    graph, (a, _, c, d, e) = strands()
+    assert stages(graph, [[a], [c], [e], [d]]) == [[a, e], [c, d]]
 
 
-def test_a_circle_by_way_of_a_node_outside_is_found() -> None:
-    """One delegate whose end waits for a node that waits for its beginning."""
-    graph = Graph()
-    x = graph.placeholder("x")
-    first = graph.call_function(torch.neg, (x,))
-    outside = graph.call_function(torch.abs, (first,))
-    last = graph.call_function(torch.add, (first, outside))
-    graph.output((last,))
-    assert _in_a_circle(graph, [Partition(0, [first, last])])
+def test_nodes_of_a_group_stay_together() -> None:
+    """A group is where its last member can be at the earliest; what needs it is not before."""
+    graph, (a, _, c, d, e) = strands()
+    assert stages(graph, [[a], [c, e], [d]]) == [[a], [c, e, d]]
+
+
+def test_a_node_outside_that_needs_no_delegate_divides_nothing() -> None:
+    """An embedding's lookup before everything else does not make a second delegate."""
+    graph, (a, b, c, d, e) = strands()
+    assert stages(graph, [[b], [c], [d], [e]]) == [[b, c, e, d]]
+    assert a not in stages(graph, [[b], [c], [d], [e]])[0]
+    assert stages(graph, []) == []
