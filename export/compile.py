@@ -13,6 +13,7 @@ from export.families import Family
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.lowering import Lowered, lower
+from export.fuse import fuse
 from export.prefix import cut_below, keep_below
 from export.provenance import inherited
 from export.quantize import lower_frozen_linears
@@ -57,6 +58,7 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         with inherited(module):
             fold_constants(module)
             simplify(module)
+            fuse(module)
             lower_frozen_linears(module, int8=request.int8)
             share_equal(module)
             recompute(module, method.recompute, request.model.width)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from export.adapters import Balance, LayerBank, Mixture, mixture
 from export.backbone import with_head
-from export.decoder_parts import FrozenRmsNorm, Silu, attention, is_rms_norm
+from export.attention import attention
+from export.decoder_parts import FrozenRmsNorm, Silu, is_rms_norm
 from export.families import Family
 from export.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
 from export.next_token import LanguageHead
@@ -93,9 +94,10 @@ class Graft:
         stock, weight = with_head(model)
         self.model = stock
         self.traffic: Traffic | None = None
-        _freeze(stock)
-        if family.causal:
-            _attend(stock)
+        _freeze(stock, int8=quantize_embedding)
+        _attend(stock)
+        for layer in stock.get_submodule(family.stack).children():
+            layer.register_forward_pre_hook(_one_row, with_kwargs=True)
         words: Any = stock.get_submodule(family.lookup)
         table = FrozenEmbedding(words, quantize=quantize_embedding)
         stock.set_submodule(family.lookup, table)
@@ -126,7 +128,7 @@ class Graft:
                 found: Tensor = self.model(**given).last_hidden_state
         finally:
             self.traffic = None
-        return found
+        return found.reshape(*ids.shape, -1)
 
 
 def blocked_scores(mask: Tensor, *, causal: bool) -> Tensor:
@@ -141,7 +143,7 @@ def blocked_scores(mask: Tensor, *, causal: bool) -> Tensor:
     return (mask - 1.0).reshape(mask.shape[0], 1, 1, size) * 1e4
 
 
-def _freeze(model: nn.Module) -> None:
+def _freeze(model: nn.Module, *, int8: bool) -> None:
     """Put the frozen stand-ins in the place of the modules that have one."""
     from transformers.activations import GELUActivation, SiLUActivation  # noqa: PLC0415 - heavy
 
@@ -151,8 +153,22 @@ def _freeze(model: nn.Module) -> None:
     replace(model, kind(nn.Linear), FrozenLinear)
     replace(model, kind(nn.LayerNorm), FrozenLayerNorm)
     replace(model, is_rms_norm, FrozenRmsNorm)
-    replace(model, kind(GELUActivation, nn.GELU), lambda _: Gelu())
+    replace(model, kind(GELUActivation, nn.GELU), lambda _: Gelu(near=int8))
     replace(model, kind(SiLUActivation, nn.SiLU), lambda _: Silu())
+
+
+def _one_row(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """Give the layers all texts of a batch as one row of tokens [1, N, d]; attention takes them apart again.
+
+    Then products, norms and experts need no other shape, and a reshape of a tensor that has two readers is a copy.
+    """
+    del module
+    hidden = args[0].reshape(1, -1, args[0].shape[-1])
+    if "position_embeddings" in kwargs:  # rotary: cos and sin [1, S, e], one for each token of a text
+        each = kwargs["position_embeddings"]
+        texts = hidden.shape[1] // each[0].shape[1]
+        kwargs = {**kwargs, "position_embeddings": tuple(one.repeat(1, texts, 1) for one in each)}
+    return (hidden, *args[1:]), kwargs
 
 
 def _attend(model: Any) -> None:  # noqa: ANN401 - transformers' base class is not typed
