@@ -1,11 +1,11 @@
 """Sparse experts as functions: gates, mixture, and the losses that keep routing balanced.
 
-Axes: N = B*S tokens, d width, H experts held (m trained, then f frozen), r rank, rs shared rank.
+Axes: N = B*S tokens, d width, H experts held (m trained, then f frozen), r rank, rs shared rank, U = rs + H*r hidden
+units, of the shared expert first.
 
-A layer's held experts are two matrices: ``into`` [H*(r+1), d] (each expert's r down rows and its router row) and
-``out`` [H*(r+1), d] (r up rows and the output bias). So all experts of a layer cost two GEMMs, whatever H is:
+A layer's held experts are two matrices (``bank_layout``), so all of them cost two GEMMs, whatever H is:
 
-    z = x into^T,  u = gate * [gelu(z_hidden + bias), 1],  y = u out
+    hidden, logits = x into^T + bias,  u = [1, gate, spread gate * gelu(hidden)],  y = u out
 
 Every held expert runs; one that is not chosen has gate 0. Equal to a loop over experts, with no dropped tokens.
 """
@@ -18,107 +18,109 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from export.frozen import gelu, row_sum
+from export.bank_layout import LayerBank, Slots
+from export.frozen import frozen_linear, gelu, row_sum
 
 Z_LOSS: Final = 1e-3
 TINY: Final = 1e-20
 
 
 class _Project(torch.autograd.Function):
-    """y = x w^T with w = the parts stacked; the first ``trainable`` parts get a gradient, x is never transposed."""
+    """x into^T + bias, cut into logits [1, N, H] and hidden units [1, N, U]; x is never transposed.
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, trainable: int, *parts: Tensor) -> Tensor:  # noqa: ANN401
-        weight = stack(parts)
-        ctx.save_for_backward(x, weight)
-        ctx.rows = [part.shape[0] for part in parts[:trainable]]
-        ctx.rest = len(parts) - trainable
-        return matmul(x, weight.t())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        x, weight = ctx.saved_tensors
-        dx = matmul(grads[0], weight) if ctx.needs_input_grad[0] else None
-        dw = matmul(grads[0][:, : sum(ctx.rows)].t(), x)
-        return dx, None, *_cut(dw, ctx.rows), *([None] * ctx.rest)
-
-
-class _Emit(torch.autograd.Function):
-    """y = u w with w = the parts stacked; the first ``trainable`` parts get a gradient, dy is never transposed."""
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, trainable: int, *parts: Tensor) -> Tensor:  # noqa: ANN401
-        weight = stack(parts)
-        ctx.save_for_backward(u, weight)
-        ctx.rows = [part.shape[0] for part in parts[:trainable]]
-        ctx.rest = len(parts) - trainable
-        return matmul(u, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        u, weight = ctx.saved_tensors
-        du = matmul(grads[0], weight.t())
-        dw = matmul(u[:, : sum(ctx.rows)].t(), grads[0])
-        return du, None, *_cut(dw, ctx.rows), *([None] * ctx.rest)
-
-
-class _Scores(torch.autograd.Function):
-    """Cut scores [N, rs + H*(r+1)] into shared hidden [N, rs], hidden [N, H*r], logits [N, H]; backward: a cat."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, extra: int, held: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-        tokens = scores.shape[0]
-        cells = scores[:, extra:].reshape(tokens, held, -1)
-        rank = cells.shape[2] - 1
-        ctx.sizes = (tokens, held, rank, extra)
-        hidden = cells[:, :, :rank].reshape(tokens, held * rank)
-        return scores[:, :extra], hidden, cells[:, :, rank:].reshape(tokens, held)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        tokens, held, rank, extra = ctx.sizes
-        always, hidden, logits = grads
-        cells = torch.cat([hidden.reshape(tokens, held, rank), logits.reshape(tokens, held, 1)], dim=2)
-        columns = cells.reshape(tokens, held * (rank + 1))
-        return (torch.cat([always, columns], dim=1) if extra else columns), None, None
-
-
-class _Units(torch.autograd.Function):
-    """Join activations [N, rs], [N, H*r] and gates [N, H] to units [N, rs+1 + H*(r+1)], what ``_Emit`` multiplies.
-
-    An expert's cell is gate * [activations, 1], the shared expert's is [activations, 1].
+    Gradients go to x and to the trained rows (``Leaves``), which are the first.
     """
 
     @staticmethod
-    def forward(ctx: Any, always: Tensor | None, active: Tensor, gate: Tensor) -> Tensor:  # noqa: ANN401
-        tokens, held = gate.shape
-        cells = active.reshape(tokens, held, -1)
-        ctx.save_for_backward(cells, gate)
-        ctx.extra = 0 if always is None else always.shape[1]
-        column = gate.unsqueeze(-1)
-        columns = torch.cat([cells * column, column], dim=2).reshape(tokens, -1)
-        return columns if always is None else torch.cat([always, torch.ones(tokens, 1), columns], dim=1)
+    def forward(ctx: Any, x: Tensor, bank: LayerBank, into: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        del bias
+        slots = bank.slots
+        ctx.save_for_backward(x, bank.into)
+        ctx.slots, ctx.trained = slots, into.shape[1]
+        scores = torch.bmm(x, bank.into.transpose(1, 2)) + bank.bias
+        first, end = slots.trained, slots.trained + slots.units
+        logits = [scores[:, :, :first], *([scores[:, :, end:]] if slots.frozen else [])]
+        return (torch.cat(logits, 2) if slots.frozen else logits[0]), scores[:, :, first:end]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:  # noqa: ANN401
-        cells, gate = ctx.saved_tensors
-        tokens, held, rank = cells.shape
-        start = ctx.extra + 1 if ctx.extra else 0
-        given = grads[0][:, start:].reshape(tokens, held, rank + 1)
-        active, bias = given[:, :, :rank], given[:, :, rank:].reshape(tokens, held)
-        to_gate = row_sum(active * cells).reshape(tokens, held) + bias
-        to_active = (active * gate.unsqueeze(-1)).reshape(tokens, held * rank)
-        return (grads[0][:, : ctx.extra] if ctx.extra else None), to_active, to_gate
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, into = ctx.saved_tensors
+        slots = ctx.slots
+        scores = torch.cat(_around(grads[1], grads[0], slots), 2)
+        dx = torch.bmm(scores, into) if ctx.needs_input_grad[0] else None
+        learned = scores[:, :, : ctx.trained].transpose(1, 2)
+        sums = row_sum(learned)[:, slots.trained :]
+        return dx, None, torch.bmm(learned, x), sums.reshape(1, -1)
 
 
-def stack(parts: tuple[Tensor, ...]) -> Tensor:
-    """Stack matrices of one width by rows."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+class _Units(torch.autograd.Function):
+    """Join what ``_Emit`` multiplies: 1 (shared shift), gates of trained slots, units, gates of frozen slots."""
+
+    @staticmethod
+    def forward(ctx: Any, units: Tensor, gate: Tensor, slots: Slots) -> Tensor:  # noqa: ANN401
+        ctx.slots = slots
+        ones = [torch.ones(1, units.shape[1], 1)] if slots.always else []
+        return torch.cat([*ones, *_around(units, gate, slots)], 2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+        slots, (given,) = ctx.slots, grads
+        first = slots.always + slots.trained
+        gate = given[:, :, slots.always : first]
+        if slots.frozen:
+            gate = torch.cat([gate, given[:, :, first + slots.units :]], 2)
+        return given[:, :, first : first + slots.units], gate, None
 
 
-def _cut(stacked: Tensor, rows: list[int]) -> list[Tensor]:
-    ends = [sum(rows[: place + 1]) for place in range(len(rows))]
-    return [stacked[end - count : end] for end, count in zip(ends, rows, strict=True)]
+class _Emit(torch.autograd.Function):
+    """u out; gradients go to u and to the trained rows, which are the first. The gradient of y is never transposed."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, bank: LayerBank, out: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(u, bank.out)
+        ctx.trained = out.shape[1]
+        return torch.bmm(u, bank.out)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        u, out = ctx.saved_tensors
+        learned = u[:, :, : ctx.trained].transpose(1, 2)
+        return torch.bmm(grads[0], out.transpose(1, 2)), None, torch.bmm(learned, grads[0])
+
+
+def _around(units: Tensor, gates: Tensor, slots: Slots) -> list[Tensor]:
+    """Return a layer's columns in order: of the trained slots' gates, of the units, of the frozen slots' gates."""
+    if not slots.frozen:
+        return [gates, units]
+    return [gates[:, :, : slots.trained], units, gates[:, :, slots.trained :]]
+
+
+class _FirstRows(torch.autograd.Function):
+    """The first rows of [1, n, d] as [count, d]; the gradient is followed by zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, count: int) -> Tensor:  # noqa: ANN401
+        ctx.rest = x.shape[1] - count
+        return x[0, :count]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        (given,) = grads
+        return torch.cat([given, torch.zeros(ctx.rest, given.shape[1])]).unsqueeze(0), None
+
+
+class _Route(torch.autograd.Function):
+    """x router^T for x [N, d], router [H, d]; only the router gets a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, router: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x)
+        return matmul(x, router.t())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:  # noqa: ANN401
+        (x,) = ctx.saved_tensors
+        return None, matmul(grads[0].t(), x)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -126,24 +128,12 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a.unsqueeze(0), b.unsqueeze(0)).squeeze(0)
 
 
-class _AddBias(torch.autograd.Function):
-    """x [N, K] + bias [K]; the bias gradient is a GEMM with a constant row over the (small) transpose."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:  # noqa: ANN401, ARG004
-        return x + bias
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401, ARG004
-        return grads[0], row_sum(grads[0].t()).reshape(-1)
-
-
 @dataclass(frozen=True)
 class Mixture:
     """Result of a layer's experts.
 
     Args:
-        out: [N, d], to be added to the feed-forward's output.
+        out: [1, N, d], to be added to the feed-forward's output.
         usage: [H]; soft: mean gate over real tokens; top-k: share of real tokens routed to the slot.
         affinity: [H], mean routing probability (top-k only).
         balance: the layer's auxiliary loss, a scalar (top-k with targets only).
@@ -156,23 +146,6 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class LayerBank:
-    """One layer's parameters as the program sees them.
-
-    Args:
-        trained: [m, P] as parts (into [m*(r+1), d], bias [m, r], out [m*(r+1), d]).
-        frozen: the same for the frozen slots, or None.
-        shared: (down [rs, d], bias [rs], up [rs+1, d]) or None.
-        gate_scale: [H]; 0 marks an empty slot.
-    """
-
-    trained: tuple[Tensor, Tensor, Tensor]
-    frozen: tuple[Tensor, Tensor, Tensor] | None
-    shared: tuple[Tensor, Tensor, Tensor] | None
-    gate_scale: Tensor
-
-
-@dataclass(frozen=True)
 class Balance:
     """Inputs of the auxiliary loss of one layer: q [H] and lambda (scalar tensor [1])."""
 
@@ -180,56 +153,48 @@ class Balance:
     weight: Tensor
 
 
-def split_block(block: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut expert blocks [n, P] into (into [n*(r+1), d], bias [n, r], out [n*(r+1), d])."""
-    cut = (rank + 1) * width
-    into, bias, out = block[:, :cut], block[:, cut : cut + rank], block[:, cut + rank :]
-    return into.reshape(-1, width), bias, out.reshape(-1, width)
-
-
-def split_shared(block: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut a shared expert's block [Ps] into (down [rs, d], bias [rs], up [rs+1, d])."""
-    cut = rank * width
-    return block[:cut].reshape(rank, width), block[cut : cut + rank], block[cut + rank :].reshape(rank + 1, width)
-
-
 def mixture(x: Tensor, bank: LayerBank, share: Tensor, top_k: int | None, balance: Balance | None) -> Mixture:
     """Run all experts of a layer.
 
     Args:
-        x: [N, d], the feed-forward's own input.
+        x: [1, N, d], the feed-forward's own input.
         bank: the layer's parameters.
         share: [1, N], 1/T at real tokens and 0 at padding, so that a product with it is the mean over real tokens.
         top_k: k in top-k mode, None for soft gates.
         balance: inputs of the auxiliary loss; None in soft mode and when predicting.
     """
-    biases = stack((bank.trained[1], *([bank.frozen[1]] if bank.frozen else [])))
-    extra = bank.shared[0].shape[0] if bank.shared else 0
-    scores = _Project.apply(x, *_parts(bank, 0))  # type: ignore[no-untyped-call]
-    always, hidden, logits = _Scores.apply(scores, extra, bank.gate_scale.shape[0])  # type: ignore[no-untyped-call]
+    leaves, slots = bank.leaves, bank.slots
+    logits, hidden = _Project.apply(x, bank, leaves.into, leaves.bias)  # type: ignore[no-untyped-call]
     gate, usage, affinity = _gates(logits, bank.gate_scale, share, top_k)
-    active = gelu(_AddBias.apply(hidden, biases.reshape(-1)))  # type: ignore[no-untyped-call]
-    steady = gelu(_AddBias.apply(always, bank.shared[1])) if bank.shared else None  # type: ignore[no-untyped-call]
-    units = _Units.apply(steady, active, gate)  # type: ignore[no-untyped-call]
-    out = _Emit.apply(units, *_parts(bank, 2))  # type: ignore[no-untyped-call]
-    loss = None if balance is None else balance_loss(x.detach(), router_rows(bank), bank.gate_scale, share, balance)
+    units = gelu(hidden) * spread(gate, slots)
+    out = _Emit.apply(_Units.apply(units, gate, slots), bank, leaves.out)  # type: ignore[no-untyped-call]
+    if balance is None:
+        return Mixture(out, usage, affinity, None)
+    tokens = x.detach().reshape(-1, x.shape[2])
+    loss = balance_loss(tokens, router_rows(bank), bank.gate_scale, share, balance)
     return Mixture(out, usage, affinity, loss)
 
 
-def _parts(bank: LayerBank, place: int) -> tuple[int | Tensor, ...]:
-    trainable = [*([bank.shared[place]] if bank.shared else []), bank.trained[place]]
-    return len(trainable), *trainable, *([bank.frozen[place]] if bank.frozen else [])
+def spread(gate: Tensor, slots: Slots) -> Tensor:
+    """Repeat gates [1, N, H] for each hidden unit [1, N, U], 1 for the shared expert's: a small GEMM, no copies."""
+    each = torch.eye(slots.held).repeat_interleave(slots.rank, 0)
+    weight = torch.cat([torch.zeros(slots.shared_rank, slots.held), each])
+    always = torch.cat([torch.ones(slots.shared_rank), torch.zeros(len(each))]) if slots.shared_rank else None
+    out: Tensor = frozen_linear(gate, weight, weight.t().contiguous(), always, True)  # noqa: FBT003
+    return out
 
 
 def _gates(
     logits: Tensor, gate_scale: Tensor, share: Tensor, top_k: int | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    held = logits.shape[1]
+    def mean(values: Tensor) -> Tensor:
+        return torch.bmm(share.unsqueeze(0), values).reshape(-1)
+
     if top_k is None:
         gate = torch.sigmoid(logits) * (gate_scale * 2.0)
-        return gate, matmul(share, gate.detach()).reshape(held), None
+        return gate, mean(gate.detach()), None
     gate, chosen, probability = topk_gate(logits, gate_scale, top_k)
-    return gate, matmul(share, chosen).reshape(held), matmul(share, probability.detach()).reshape(held)
+    return gate, mean(chosen), mean(probability.detach())
 
 
 def occupied(gate_scale: Tensor) -> Tensor:
@@ -238,28 +203,29 @@ def occupied(gate_scale: Tensor) -> Tensor:
 
 
 def topk_gate(logits: Tensor, gate_scale: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Route [N, H] logits: softmax over the held experts, the k largest kept (ties keep all) and renormalized.
+    """Route [.., H] logits: softmax over the held experts, the k largest kept (ties keep all) and renormalized.
 
     With k = 1 the probability itself is the gate: renormalized it would be 1, and the router would get no gradient.
 
     Returns:
-        gate [N, H], chosen [N, H] as 0 or 1, probability [N, H].
+        gate, chosen as 0 or 1, and probability, each [.., H].
     """
     full = occupied(gate_scale)
     probability = torch.softmax(logits + (full - 1.0) * 1e9, dim=-1)
     known = probability.detach()
-    floor = torch.topk(known, top_k, dim=-1).values[:, -1:]
+    floor = torch.topk(known, top_k, dim=-1).values[..., -1:]
     chosen = (known >= floor).to(known.dtype) * full
     kept = probability * chosen
     return (kept if top_k == 1 else kept / row_sum(kept)), chosen, probability
 
 
 def router_rows(bank: LayerBank) -> Tensor:
-    """Return the router rows [H, d] of the held experts (the last row of each expert's ``into``)."""
-    rank = bank.trained[1].shape[1]
-    parts = [bank.trained[0], *([bank.frozen[0]] if bank.frozen else [])]
-    width = parts[0].shape[1]
-    return stack(tuple(part.reshape(-1, rank + 1, width)[:, rank] for part in parts))
+    """Return the router rows [H, d] of the held experts."""
+    slots = bank.slots
+    trained: Tensor = _FirstRows.apply(bank.leaves.into, slots.trained)  # type: ignore[no-untyped-call]
+    if not slots.frozen:
+        return trained
+    return torch.cat([trained, bank.into[0, slots.trained + slots.units :]])
 
 
 def balance_loss(x: Tensor, router: Tensor, gate_scale: Tensor, share: Tensor, balance: Balance) -> Tensor:
@@ -277,7 +243,7 @@ def balance_loss(x: Tensor, router: Tensor, gate_scale: Tensor, share: Tensor, b
     """
     held = router.shape[0]
     full = occupied(gate_scale)
-    logits = _Project.apply(x, 1, router) + (full - 1.0) * 1e9  # type: ignore[no-untyped-call]
+    logits = _Route.apply(x, router) + (full - 1.0) * 1e9  # type: ignore[no-untyped-call]
     peak = logits.detach().amax(dim=-1, keepdim=True)
     raised = torch.exp(logits - peak)
     total = row_sum(raised)

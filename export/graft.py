@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.adapters import Balance, LayerBank, Mixture, mixture
-from export.backbone import with_head
+from export.adapters import Balance, Mixture, mixture
 from export.attention import attention
+from export.backbone import with_head
+from export.bank_layout import LayerBank
 from export.decoder_parts import FrozenRmsNorm, Silu, is_rms_norm
 from export.families import Family
 from export.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
@@ -57,7 +58,7 @@ class _Entry(nn.Module):
         if traffic is not None:
             place = self._place
             balance = traffic.balances[place] if traffic.balances else None
-            flat = x.reshape(-1, x.shape[-1])
+            flat = x.reshape(1, -1, x.shape[-1])
             with within("experts"):
                 traffic.mixtures[place] = mixture(flat, traffic.banks[place], traffic.share, traffic.top_k, balance)
         return self.inner(x, *args, **kwargs)

@@ -10,12 +10,14 @@ modules: ``Network`` gives hidden states, the rest is arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from export.adapters import Balance, LayerBank, matmul, split_block, split_shared
+from export.adapters import Balance, matmul
+from export.bank_layout import LayerBank, Leaves, block_gradients, layer_banks
 from export.frozen import row_sum
 from export.graft import Graft, Traffic
 from export.provenance import within
@@ -51,15 +53,8 @@ def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function
 
 
 def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    banks = [
-        LayerBank(
-            trained=split_block(given["experts"][place], model.rank, model.width),
-            frozen=None,
-            shared=_shared_parts(model, given, place),
-            gate_scale=given["gate_scale"][place],
-        )
-        for place in range(model.layers)
-    ]
+    sizes = (model.rank, model.shared_rank, model.width)
+    banks = layer_banks(given["experts"], None, given.get("shared"), given["gate_scale"], sizes)
     mask = given["mask"]
     hidden = graft.hidden(given["ids"], mask, Traffic(banks, [], token_share(mask), model.top_k))
     if model.vocabulary:
@@ -71,10 +66,6 @@ def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> di
         weight = given["head"][:cut].reshape(model.labels, model.width)
         logits = classify(features, weight, given["head"][cut:], given["mean"])
         return {"probabilities": torch.softmax(logits, dim=-1), "features": features}
-
-
-def _shared_parts(model: ModelShape, given: Mapping[str, Tensor], place: int) -> tuple[Tensor, Tensor, Tensor] | None:
-    return split_shared(given["shared"][place], model.shared_rank, model.width) if model.shared_rank else None
 
 
 def token_share(mask: Tensor) -> Tensor:
@@ -128,66 +119,47 @@ def _gradients(
     graft: Graft, model: ModelShape, given: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return loss, logits and statistics, and the gradient of each trainable block."""
+    sizes = (model.rank, model.shared_rank, model.width)
+    blocks = [given["trained"], given.get("frozen"), given.get("shared"), given["gate_scale"]]
     with within("experts"):
-        leaves = _leaves(model, given)
+        banks = [_leaf(bank) for bank in layer_banks(*blocks, sizes)]  # type: ignore[arg-type]
+        head = _head_leaves(model, given)
+    flat = [part for bank in banks for part in vars(bank.leaves).values()]
     with torch.enable_grad():
-        loss, logits, statistics = _loss(graft, model, given, leaves)
-        flat = [leaf for group in leaves.values() for leaf in group]
-        gradients = iter(torch.autograd.grad(loss, flat))
+        loss, logits, statistics = _loss(graft, model, given, banks, head)
+        gradients = torch.autograd.grad(loss, [*flat, *head])
     made = {"loss": loss.detach().reshape(1), **statistics}
     if logits is not None:
         made["logits"] = logits.detach()
     with within("optimizer"):
-        found = {name: _joined(name, [next(gradients) for _ in group], given[name]) for name, group in leaves.items()}
+        layers = [Leaves(*gradients[place : place + 3]) for place in range(0, len(flat), 3)]
+        found = block_gradients(banks[0].slots, layers)
+        if head:
+            found["head"] = torch.cat([part.reshape(-1) for part in gradients[len(flat) :]])
     return made, found
 
 
-def _leaves(model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
-    """Cut the trainable blocks into the tensors that gradients are taken of: three parts for each layer."""
+def _leaf(bank: LayerBank) -> LayerBank:
+    """Let gradients be taken of a layer's trained rows."""
+    rows = {name: tensor.detach().requires_grad_() for name, tensor in vars(bank.leaves).items()}
+    return replace(bank, leaves=Leaves(**rows))
 
-    def leaf(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-        return [tensor.detach().requires_grad_() for tensor in tensors]
 
-    places = range(model.layers)
-    found = {
-        "trained": [part for p in places for part in leaf(split_block(given["trained"][p], model.rank, model.width))]
-    }
-    if model.shared_rank:
-        found["shared"] = [
-            part for p in places for part in leaf(split_shared(given["shared"][p], model.shared_rank, model.width))
-        ]
+def _head_leaves(model: ModelShape, given: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return a classifier's weight [C, d] and bias [C], of which gradients are taken."""
     if not model.labels:
-        return found
+        return []
     cut = model.labels * model.width
-    found["head"] = leaf((given["head"][:cut].reshape(model.labels, model.width), given["head"][cut:]))
-    return found
-
-
-def _joined(name: str, parts: list[Tensor], block: Tensor) -> Tensor:
-    """Put the gradients of a block's parts back into the block's layout."""
-    if name == "head":
-        return torch.cat([part.reshape(-1) for part in parts])
-    rows = (block.shape[1],) if name == "trained" else ()
-    layers = [
-        torch.cat([part.reshape(*rows, -1) for part in parts[place : place + 3]], dim=-1)
-        for place in range(0, len(parts), 3)
-    ]
-    return torch.stack(layers)
+    parts = given["head"][:cut].reshape(model.labels, model.width), given["head"][cut:]
+    return [part.detach().requires_grad_() for part in parts]
 
 
 def _loss(
-    graft: Graft, model: ModelShape, given: Mapping[str, Tensor], leaves: Mapping[str, list[Tensor]]
+    graft: Graft, model: ModelShape, given: Mapping[str, Tensor], banks: list[LayerBank], head: list[Tensor]
 ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
     """Return loss (a scalar), logits [B, C] of a classifier and the router's statistics [L, H]."""
-    banks, balances = [], []
-    for place in range(model.layers):
-        own = slice(3 * place, 3 * place + 3)
-        with within("experts"):
-            frozen = split_block(given["frozen"][place], model.rank, model.width) if "frozen" in given else None
-        shared = tuple(leaves["shared"][own]) if model.shared_rank else None
-        banks.append(LayerBank(tuple(leaves["trained"][own]), frozen, shared, given["gate_scale"][place]))  # type: ignore[arg-type]
-        if model.top_k:
-            balances.append(Balance(given["balance_target"][place], given["balance_weight"][place : place + 1]))
+    places = range(model.layers) if model.top_k else ()
+    balances = [Balance(given["balance_target"][p], given["balance_weight"][p : p + 1]) for p in places]
     mask = given["mask"]
     traffic = Traffic(banks, balances, token_share(mask), model.top_k)
     hidden = graft.hidden(given["ids"], mask, traffic)
@@ -196,7 +168,7 @@ def _loss(
         if model.vocabulary:
             loss = graft.head.loss(hidden, given["targets"], given["weights"])
         else:
-            logits = classify(pool(hidden, mask), leaves["head"][0], leaves["head"][1], given["mean"])
+            logits = classify(pool(hidden, mask), head[0], head[1], given["mean"])
             loss = cross_entropy(logits, given["labels"])
     mixtures = [traffic.mixtures[place] for place in range(model.layers)]
     statistics = {"usage": torch.stack([one.usage for one in mixtures])}
