@@ -7,7 +7,8 @@ import torch
 from loop_experts import routed, shared, soft
 from torch import Tensor
 
-from export.adapters import Balance, LayerBank, Mixture, balance_loss, mixture, split_block, split_shared, topk_gate
+from export.adapters import Balance, Mixture, balance_loss, mixture, topk_gate
+from export.bank_layout import LayerBank, Leaves, block_gradients, layer_banks
 
 TOKENS, WIDTH, RANK, SHARED_RANK, TRAINED, FROZEN = 7, 10, 3, 2, 2, 3
 BLOCK = 2 * (RANK + 1) * WIDTH + RANK
@@ -17,17 +18,17 @@ def _draw(*shape: int, seed: int = 0, spread: float = 0.5) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape))) * spread
 
 
+def _bank(trained: Tensor, frozen: Tensor | None, own: Tensor | None, scale: Tensor) -> LayerBank:
+    parts = (None if part is None else part.unsqueeze(0) for part in (frozen, own))
+    sizes = RANK, 0 if own is None else SHARED_RANK, WIDTH
+    return layer_banks(trained.unsqueeze(0), *parts, scale.unsqueeze(0), sizes)[0]
+
+
 def _mix(  # noqa: PLR0917 - what a layer has
     x: Tensor, trained: Tensor, frozen: Tensor | None, own: Tensor | None, scale: Tensor, top_k: int | None = None
 ) -> Mixture:
     share = torch.full((1, len(x)), 1 / len(x))
-    bank = LayerBank(
-        split_block(trained, RANK, WIDTH),
-        None if frozen is None else split_block(frozen, RANK, WIDTH),
-        None if own is None else split_shared(own, SHARED_RANK, WIDTH),
-        scale,
-    )
-    return mixture(x, bank, share, top_k, None)
+    return mixture(x.unsqueeze(0), _bank(trained, frozen, own, scale), share, top_k, None)
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_soft_gates_equal_a_loop_over_experts_and_tokens(x: Tensor, trained: Ten
     """Two GEMMs over stacked experts make what the formula makes one expert at a time."""
     scale = torch.tensor([1.0, 1.6, 0.0, 1.0, 0.5])
     found = _mix(x, trained, frozen, None, scale)
-    torch.testing.assert_close(found.out, soft(x, torch.cat([trained, frozen]), scale, RANK), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.out[0], soft(x, torch.cat([trained, frozen]), scale, RANK), rtol=1e-4, atol=1e-5)
 
 
 def test_shared_expert_is_added_without_a_gate(x: Tensor, trained: Tensor, own: Tensor) -> None:
@@ -66,7 +67,7 @@ def test_shared_expert_is_added_without_a_gate(x: Tensor, trained: Tensor, own: 
     scale = torch.ones(TRAINED)
     found = _mix(x, trained, None, own, scale)
     wanted = soft(x, trained, scale, RANK) + shared(x, own, SHARED_RANK)
-    torch.testing.assert_close(found.out, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.out[0], wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3])
@@ -75,7 +76,7 @@ def test_topk_routing_equals_a_loop(x: Tensor, trained: Tensor, frozen: Tensor, 
     scale = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0])
     found = _mix(x, trained, frozen, None, scale, top_k)
     wanted, chosen = routed(x, torch.cat([trained, frozen]), scale, RANK, top_k)
-    torch.testing.assert_close(found.out, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.out[0], wanted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.usage, chosen.mean(0))
     assert found.usage[2] == 0
 
@@ -115,12 +116,12 @@ def test_gradients_equal_those_of_the_loop(
 
 def test_padding_counts_in_no_statistic(x: Tensor, trained: Tensor) -> None:
     """Usage is a mean over real tokens: a padded token's gate does not move it."""
-    bank = LayerBank(split_block(trained, RANK, WIDTH), None, None, torch.ones(TRAINED))
+    bank = _bank(trained, None, None, torch.ones(TRAINED))
     share = torch.tensor([[1 / 3] * 3 + [0.0] * (TOKENS - 3)])
-    one = mixture(x, bank, share, None, None).usage
+    one = mixture(x.unsqueeze(0), bank, share, None, None).usage
     changed = x.clone()
     changed[3:] += 5
-    assert torch.equal(one, mixture(changed, bank, share, None, None).usage)
+    assert torch.equal(one, mixture(changed.unsqueeze(0), bank, share, None, None).usage)
 
 
 def test_balance_loss_is_kl_of_the_target_and_a_penalty_on_logits() -> None:
@@ -170,3 +171,23 @@ def test_balance_is_nothing_with_one_occupied_slot() -> None:
     (found,) = torch.autograd.grad(loss.sum(), router)
     assert float(loss) == 0
     assert found.abs().max() == 0
+
+
+@pytest.mark.parametrize("shared_rank", [0, SHARED_RANK])
+def test_sorted_rows_come_back_as_blocks(shared_rank: int) -> None:
+    """What is cut out of the blocks of all layers and put together again is the same bytes, kind by kind."""
+    blocks = torch.arange(2.0 * TRAINED * BLOCK).reshape(2, TRAINED, BLOCK)
+    own = torch.arange(2.0 * ((2 * shared_rank + 1) * WIDTH + shared_rank)).reshape(2, -1) - 1e4 if shared_rank else None
+    frozen = torch.full((2, FROZEN, BLOCK), -1.0)
+    banks = layer_banks(blocks, frozen, own, torch.ones(2, TRAINED + FROZEN), (RANK, shared_rank, WIDTH))
+    for place, bank in enumerate(banks):
+        routers = blocks[place, :, RANK * WIDTH : (RANK + 1) * WIDTH]  # the row after the down rows
+        assert torch.equal(bank.into[0, :TRAINED], routers)
+        assert bank.into.shape == (1, shared_rank + (TRAINED + FROZEN) * (RANK + 1), WIDTH)
+        assert (bank.into[0, -FROZEN * (RANK + 1) :] == -1).all()
+        assert (bank.bias[0, :TRAINED] == 0).all()
+    again = block_gradients(banks[0].slots, [Leaves(*vars(bank.leaves).values()) for bank in banks])
+    assert torch.equal(again["trained"], blocks)
+    assert ("shared" in again) == bool(shared_rank)
+    if own is not None:
+        assert torch.equal(again["shared"], own)
