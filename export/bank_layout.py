@@ -98,7 +98,7 @@ class LayerBank:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Rows of all layers by kind: down [L, n*r, d], router [L, n, d], bias [L, n*r], up [L, n*r, d], shift [L, n, d]."""
+    """Rows of all layers by kind: down and up [L, n*r, d], router and shift [L, n, d], bias [L, n*r]."""
 
     down: Tensor
     router: Tensor | None
@@ -131,9 +131,7 @@ def layer_banks(
     bias = _joined([*blank[0], *(part.bias for part in every), *blank[1]])
     shifts = [always.shift] if always else []
     out = _joined([*shifts, own.shift, *(part.up for part in every), *([others.shift] if others else [])])
-    return [
-        _layer(slots, into[p : p + 1], bias[p : p + 1], out[p : p + 1], gate_scale[p]) for p in range(len(trained))
-    ]
+    return [_layer(slots, into[p : p + 1], bias[p : p + 1], out[p : p + 1], gate_scale[p]) for p in range(len(trained))]
 
 
 def _layer(slots: Slots, into: Tensor, bias: Tensor, out: Tensor, gate_scale: Tensor) -> LayerBank:

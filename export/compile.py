@@ -10,10 +10,10 @@ from torch.fx import GraphModule
 
 from export.explain import explain
 from export.families import Family
+from export.fuse import fuse
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.lowering import Lowered, lower
-from export.fuse import fuse
 from export.prefix import cut_below, keep_below
 from export.provenance import inherited
 from export.quantize import lower_frozen_linears

@@ -177,7 +177,9 @@ def test_balance_is_nothing_with_one_occupied_slot() -> None:
 def test_sorted_rows_come_back_as_blocks(shared_rank: int) -> None:
     """What is cut out of the blocks of all layers and put together again is the same bytes, kind by kind."""
     blocks = torch.arange(2.0 * TRAINED * BLOCK).reshape(2, TRAINED, BLOCK)
-    own = torch.arange(2.0 * ((2 * shared_rank + 1) * WIDTH + shared_rank)).reshape(2, -1) - 1e4 if shared_rank else None
+    own = (
+        torch.arange(2.0 * ((2 * shared_rank + 1) * WIDTH + shared_rank)).reshape(2, -1) - 1e4 if shared_rank else None
+    )
     frozen = torch.full((2, FROZEN, BLOCK), -1.0)
     banks = layer_banks(blocks, frozen, own, torch.ones(2, TRAINED + FROZEN), (RANK, shared_rank, WIDTH))
     for place, bank in enumerate(banks):

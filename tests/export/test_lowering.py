@@ -27,7 +27,7 @@ def test_what_the_backend_takes_whole_is_one_delegate() -> None:
 
 
 def test_a_node_outside_divides_what_it_needs_from_what_needs_it() -> None:
-    """b stays outside: c and d wait for it; e does not, and goes with a."""
+    """The node b stays outside: c and d wait for it; e does not, and goes with a."""
     graph, (a, _, c, d, e) = strands()
     assert stages(graph, [[a], [c], [e], [d]]) == [[a, e], [c, d]]
 

@@ -9,6 +9,7 @@ import pytest
 from torch.fx import GraphModule
 
 from export import backbone
+from export.fuse import fuse
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.provenance import NOWHERE, Place, inherited, place_of
@@ -30,6 +31,7 @@ def module(tiny: Path) -> GraphModule:
     with inherited(module):
         fold_constants(module)
         simplify(module)
+        fuse(module)
         lower_frozen_linears(module, int8=True)
         share_equal(module)
     return module
@@ -41,12 +43,14 @@ def _places(module: GraphModule, word: str) -> Counter[Place]:
 
 
 def test_layers_and_kinds_are_those_of_the_model(module: GraphModule) -> None:
-    """A BERT layer has one softmax in its attention, two norms, four frozen linears before and two after the first."""
-    assert _places(module, "softmax") == {Place("attention", layer): 1 for layer in (0, 1, 2)}
-    assert _places(module, "native_layer_norm") == {
-        **{Place("norms", layer): 2 for layer in (0, 1, 2)},
-        Place("embedding"): 1,
-    }
+    """A BERT layer has one softmax in its attention, two norms, four frozen linears before and two after the first.
+
+    The head has a softmax and a reciprocal root, too: its loss and its unit features.
+    """
+    attended = {Place("attention", layer): 1 for layer in (0, 1, 2)}
+    assert _places(module, "softmax") == {**attended, Place("head"): 1}
+    normed = {Place("norms", layer): 2 for layer in (0, 1, 2)}
+    assert _places(module, "rsqrt") == {**normed, Place("embedding"): 1, Place("head"): 1}
     linears = _places(module, "dequantize_per_channel")
     assert [linears[Place("attention", layer)] for layer in (0, 1, 2)] == [4, 4, 4]
     assert [linears[Place("feed-forward", layer)] for layer in (0, 1, 2)] == [2, 2, 2]
@@ -63,7 +67,7 @@ def test_experts_head_and_optimizer_are_told_apart(module: GraphModule) -> None:
     """One sigmoid for each bank of experts, one logarithm in the loss, a root for each of three blocks of AdamW."""
     assert _places(module, "sigmoid") == {Place("experts", 1): 1, Place("experts", 2): 1}
     assert _places(module, "log.") == {Place("head"): 1}
-    assert _places(module, "sqrt.default") == {Place("optimizer"): 3, Place("head"): 1}  # the head has a rsqrt
+    assert _places(module, "aten.sqrt") == {Place("optimizer"): 3}
 
 
 def test_no_operation_comes_from_nowhere(module: GraphModule) -> None:
