@@ -55,6 +55,8 @@ def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # no
 
 
 frozen_linear.register_autograd(_linear_backward, setup_context=_save)
+FROZEN_LINEAR: Final = torch.ops.edge_experts.frozen_linear.default
+"""The operation as a node of a traced graph calls it."""
 
 
 def row_sum(x: Tensor, scale: float = 1.0) -> Tensor:

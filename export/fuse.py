@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from export.frozen import FROZEN_LINEAR
 from export.rewrite import Editor, value
 
 aten = torch.ops.aten
-_LINEAR: Final = torch.ops.edge_experts.frozen_linear.default
 _MOVES: Final = (aten.reshape.default, aten.permute.default)
 
 
@@ -54,14 +54,14 @@ def _maker(node: Node) -> Node | None:
     """Return the quantizable linear that made ``node``, when nothing else reads it or what is between."""
     while node.target in _MOVES and len(node.users) == 1:
         node = node.args[0]  # type: ignore[assignment]
-    return node if node.target == _LINEAR and len(node.users) == 1 and not node.args[4] else None
+    return node if node.target == FROZEN_LINEAR and len(node.users) == 1 and not node.args[4] else None
 
 
 def _taker(node: Node) -> Node | None:
     """Return the quantizable linear that alone takes ``node``."""
     while len(node.users) == 1:
         user = next(iter(node.users))
-        if user.target == _LINEAR and user.args[0] is node and not user.args[4]:
+        if user.target == FROZEN_LINEAR and user.args[0] is node and not user.args[4]:
             return user
         if user.target not in _MOVES:
             return None

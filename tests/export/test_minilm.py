@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from shipped import outside_and_delegates
 from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
@@ -108,6 +109,16 @@ def test_default_package_has_four_trained_and_four_frozen_slots(package: Package
     assert manifest.quantize == "int8"
     assert manifest.tiers[0].measured.storage_mb < 40
     assert manifest.tiers[0].measured.memory_mib < manifest.profile["budget"]["memory_mib"]
+
+
+def test_only_the_lookup_of_words_stays_outside_of_one_delegate(package: Package) -> None:
+    """Read from the shipped file: no q/dq node, no product and no copy is outside, and each method crosses once.
+
+    Allowed are the lookups of int8 rows and of their scales, which XNNPACK cannot do, and the cast of those rows.
+    """
+    for method, (outside, delegates) in outside_and_delegates(package.path("program.pte")).items():
+        assert outside == {"aten::embedding.out": 2, "aten::_to_copy.out": 1}, method
+        assert delegates == 1, method
 
 
 def test_prediction_of_memory_and_storage_is_near_the_measurement(package: Package) -> None:
