@@ -144,7 +144,8 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401
         (slope,) = ctx.saved_tensors
-        return grads[0] * slope
+        found: Tensor = grads[0] * slope
+        return found
 
 
 class _NearGelu(torch.autograd.Function):
@@ -163,7 +164,8 @@ class _NearGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401
         (rise,) = ctx.saved_tensors
-        return grads[0] * (1.0 / NEAR) * rise  # in this order: a frozen linear carries the number (``fuse``)
+        found: Tensor = grads[0] * (1.0 / NEAR) * rise  # in this order: a frozen linear carries the number (``fuse``)
+        return found
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -120,9 +120,9 @@ def _gradients(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return loss, logits and statistics, and the gradient of each trainable block."""
     sizes = (model.rank, model.shared_rank, model.width)
-    blocks = [given["trained"], given.get("frozen"), given.get("shared"), given["gate_scale"]]
     with within("experts"):
-        banks = [_leaf(bank) for bank in layer_banks(*blocks, sizes)]  # type: ignore[arg-type]
+        stacked = layer_banks(given["trained"], given.get("frozen"), given.get("shared"), given["gate_scale"], sizes)
+        banks = [_leaf(bank) for bank in stacked]
         head = _head_leaves(model, given)
     flat = [part for bank in banks for part in vars(bank.leaves).values()]
     with torch.enable_grad():

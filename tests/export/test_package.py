@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from shipped import outside_and_delegates
 from tiny_backbone import save_tiny
 from torch import Tensor
 
