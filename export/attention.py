@@ -31,7 +31,8 @@ class _Attention(torch.autograd.Function):
         blocked, scale = rest
         scaled = q * scale  # on the queries and not on the scores: here a frozen linear can carry it (``fuse``)
         scores = torch.bmm(_rows(scaled, k), _columns(k)).reshape(*q.shape[:3], -1)
-        share = torch.softmax(scores + blocked, dim=-1).reshape(k.shape[0] * k.shape[1], -1, k.shape[2])
+        # The reshape first: of a tensor with several readers, as the softmax is, it would be a copy.
+        share = torch.softmax((scores + blocked).reshape(k.shape[0] * k.shape[1], -1, k.shape[2]), dim=-1)
         out = torch.bmm(share, _rows(v, v)).reshape(q.shape)
         ctx.save_for_backward(scaled, k, v, share, out)
         ctx.scale = scale
