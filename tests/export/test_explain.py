@@ -64,7 +64,7 @@ def test_attention_by_hand(parts: Parts) -> None:
     product = 4 * 4 * 12 * 12 * 8
     assert _of(parts, kind="attention", layer=2, direction="forward")["fp32_macs"] == 2 * product
     backward = _of(parts, kind="attention", layer=2, direction="backward")["fp32_macs"]
-    sums = 4 * 4 * 12 * 12  # the softmax's backward sums each row of probabilities by a GEMM with a row of ones
+    sums = 4 * 4 * 12 * 8  # the softmax's backward sums each row of result times gradient by a GEMM with a row of ones
     assert backward == 4 * product + sums
 
 

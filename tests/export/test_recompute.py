@@ -102,7 +102,8 @@ def test_second_computation_comes_after_the_backward_of_the_layers_above(module:
     assert layers == [0, 1, 2, 2, 1]
     above = [node for node in nodes[: softmax[4]] if place_of(node).backward and place_of(node).layer == 2]
     linears = [node for node in above if "linear" in str(node.target) and min(value(node).shape[-1:]) > 1]
-    assert len(linears) == 6 + 5  # all six of the backward, and all but the last of the forward
+    frozen, gates = 6 + 5, 2  # all six of the backward, all but the last of the forward; gates to units and back
+    assert len(linears) == frozen + gates
 
 
 def test_unadapted_layers_are_not_computed_again(tiny: Path) -> None:
