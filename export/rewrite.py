@@ -261,8 +261,10 @@ def _reversed(editor: Editor, node: Node) -> Node:
 
 
 def _cat(editor: Editor, node: Node) -> Node | None:
-    """XNNPACK joins at most five tensors at a time."""
+    """XNNPACK joins at most five tensors at a time; one alone is joined already."""
     parts: list[Node] = list(node.args[0])  # type: ignore[arg-type]
+    if len(parts) == 1:
+        return parts[0]
     axis: Any = node.args[1] if len(node.args) > 1 else 0
     if len(parts) <= _CAT_LIMIT:
         return None

@@ -29,6 +29,7 @@ CASES: dict[str, tuple[Function, str]] = {
     "ones like it": (lambda x: x + torch.ones_like(x), "ones_like"),
     "broadcast that a product does itself": (lambda x: x[:, :1].expand(2, 3, 4) * x, "aten.expand"),
     "clone": (lambda x: x.clone() + x, "aten.clone"),
+    "join of one": (lambda x: torch.cat([x + 1], 1) * 2, "aten.cat"),
     "join of seven": (lambda x: torch.cat([x * number for number in (1, 2, 3, 4, 5, 6, 7)], 1), "no such"),
 }
 
