@@ -97,24 +97,26 @@ def step_table(run: dict[str, Any]) -> str:
 
 
 def quantization(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on what rounding the frozen weights costs."""
-    run = lines[-1]
+    """Return the section on what rounding the frozen weights costs: the newest run of each set."""
+    runs = {name: run for run in lines for name in run["sets"]}
     rows = [
         [
             name,
             "float32" if arm == "none" else arm,
             f"{percent(figures['mean'])} ± {percent(figures['spread'])}",
             "" if arm == "none" or figures["points_lost"] is None else f"{figures['points_lost']:.2f}",
+            *(f"{run[key]:,}" for key in ("seeds", "steps", "test")),
         ]
-        for name, arms in run["sets"].items()
-        for arm, figures in arms.items()
+        for name, run in runs.items()
+        for arm, figures in run["sets"][name].items()
     ]
     return (
         "\n## Rounded frozen weights: accuracy on held-out text, %\n\n"
-        f"The same experts trained by the same {run['steps']} steps of 8 texts on the device runtime, head from class\n"
-        f"means; mean and standard deviation of {run['seeds']} seeds, at most {run['test']:,} held-out texts.\n\n"
-        + table(("data", "frozen weights", "accuracy", "points lost"), rows)
-        + f"\n- {source(run)}\n"
+        "The same experts trained by the same steps of 8 texts on the device runtime, head from class means; mean and\n"
+        "standard deviation over seeds.\n\n"
+        + table(("data", "frozen weights", "accuracy", "points lost", "seeds", "steps", "held-out texts"), rows)
+        + "\n"
+        + "".join(f"- {name}: {source(run)}\n" for name, run in runs.items())
     )
 
 
