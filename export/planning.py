@@ -157,24 +157,24 @@ def storage_mb(sizes: Sizes, tiers: Sequence[TierShape]) -> float:
 
 
 def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
-    """Return the bytes that a training step keeps from its forward for its backward, planned by ExecuTorch.
+    """Return the bytes that a training step keeps from its forward for its backward.
 
-    For each token and differentiated layer but the lowest, six rows of d (query, key, value, and what enters and leaves
-    the norms), one of I (the GELU's argument; three where the feed-forward is gated) and S probabilities for each head.
-    In the lowest one only the norm after it and its experts are differentiated: two rows of d. The experts keep three
-    rows of their units in each layer.
+    For each token and differentiated layer but the lowest, seven rows of d (query, key, value, what attention makes,
+    what enters and leaves the norms), one of I (the GELU's derivative; three where the feed-forward is gated) and S
+    probabilities for each head. In the lowest one only the norm after it and its experts are differentiated: two rows
+    of d. The experts keep three rows of their units in each layer.
 
     ``light`` does without the probabilities, what leaves the norms and what the experts keep; ``layers`` keeps one row
-    of d in a layer only, and then four rows that pass between delegates count.
+    of d in a layer only.
     """
     above = sizes.depth - sizes.lowest - 1
     inner = (3 if sizes.gated else 1) * sizes.inner
     rows = {
-        "none": above * (6 * sizes.width + inner + sizes.heads * tier.sequence)
+        "none": above * (7 * sizes.width + inner + sizes.heads * tier.sequence)
         + 2 * sizes.width
         + 3 * _units(sizes, tier) * sizes.adapted,
         "light": above * (5 * sizes.width + inner) + 2 * sizes.width,
-        "layers": above * sizes.width + 6 * sizes.width,
+        "layers": above * sizes.width + 2 * sizes.width,
     }
     kept = tier.batch_per_call * tier.sequence * rows[tier.recompute]
     if sizes.cut:  # the trunk stands beside it, with what passes through it for one text
@@ -183,15 +183,14 @@ def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
 
 
 def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
-    """Return the bytes that XNNPACK plans inside its delegates: what passes through the backward of one layer.
+    """Return the bytes of what passes through the backward of one layer, beside what is kept.
 
-    Two rows of I, six of d and two of the probabilities; or two of V where a language head is larger: logits and
-    probabilities. With ``layers`` a layer's forward stands beside its backward.
+    Two rows of I and two of d; or two of V where a language head is larger: logits and probabilities. With ``layers`` a
+    layer's forward stands beside its backward: ten more rows of d, one of I (three) and the probabilities.
     """
-    probabilities = sizes.heads * tier.sequence
-    row = 2 * sizes.inner + 6 * sizes.width + 2 * probabilities
+    row = 2 * sizes.inner + 2 * sizes.width
     if tier.recompute == "layers":
-        row += (3 if sizes.gated else 1) * sizes.inner + 3 * sizes.width + probabilities
+        row += 10 * sizes.width + (3 if sizes.gated else 1) * sizes.inner + sizes.heads * tier.sequence
     return 4 * tier.batch_per_call * tier.sequence * max(row, 2 * sizes.language)
 
 

@@ -74,7 +74,7 @@ def test_a_package_in_parts_trains_like_one_at_once(build: Build, data: Path) ->
 def test_activations_are_what_the_planner_says() -> None:
     """Two layers of MiniLM's size with random weights: ExecuTorch's and XNNPACK's bytes, predicted never much too low.
 
-    A prediction may be half too high: it has to hold for every family. The plan also holds the step's
+    A prediction may be three tenths too high: it has to hold for every family. The plan also holds the step's
     outputs, which are counted by their ports.
     """
     from transformers import BertConfig, BertModel
@@ -101,4 +101,4 @@ def test_activations_are_what_the_planner_says() -> None:
     for method, shape in zip(methods, shapes, strict=True):
         outputs = sum(4 * int(np.prod(port.shape)) for port in output_ports(MINILM, method))
         found = lowered.planned[method.name] + lowered.workspace[method.name]
-        assert 0.9 < (activation_bytes(sizes, shape) + outputs) / found < 1.5, method.name
+        assert 0.9 < (activation_bytes(sizes, shape) + outputs) / found < 1.3, method.name
