@@ -58,9 +58,9 @@ def test_asked_tiers_without_room_are_left_out_with_the_numbers() -> None:
 
 
 def test_half_the_memory_yields_a_smaller_tier() -> None:
-    """A Pixel of 512 MiB holds 16 texts at once, one of 256 MiB holds 8 of them; both have a smaller tier below."""
-    whole = choose(MINILM, Wish(), PIXEL)
-    half = choose(MINILM, Wish(), with_budget(PIXEL, memory_mib=PIXEL.budget.memory_mib / 2))
+    """A Pixel of 512 MiB holds 24 texts at once, one of 256 MiB holds 12 of them; both have a smaller tier below."""
+    whole = choose(MINILM, Wish(batch=24), PIXEL)
+    half = choose(MINILM, Wish(batch=24), with_budget(PIXEL, memory_mib=PIXEL.budget.memory_mib / 2))
     assert whole.tiers[0].cost.memory_mib > PIXEL.budget.memory_mib / 2 > half.tiers[0].cost.memory_mib
     assert [plan.shape.micro_batches for plan in (*whole.tiers, *half.tiers)] == [1, 1, 2, 2]
     assert half.tiers[1].cost.memory_mib < half.tiers[0].cost.memory_mib
