@@ -36,7 +36,6 @@ from export.provenance import KEY, place_of
 
 _FORBIDDEN: Final = ("quantized_decomposed.", "aten.mm", "aten.addmm", "aten.bmm", "aten.linear")
 _GEMM: Final = ("aten.linear", "quantized_decomposed.dequantize_per_channel")
-_BETTER_OUTSIDE: Final = {"aten.native_layer_norm.default": "its own kernel is faster than its parts in XNNPACK"}
 _COPYING: Final = {
     torch.ops.aten.reshape.default: torch.ops.aten.view_copy.default,
     torch.ops.aten.permute.default: torch.ops.aten.permute_copy.default,
@@ -281,8 +280,6 @@ def _left(graph: Graph) -> list[dict[str, Any]]:
 
 
 def _why(operation: str) -> str:
-    if operation in _BETTER_OUTSIDE:
-        return _BETTER_OUTSIDE[operation]
     word = operation.removeprefix("aten.")
     known = any(config.target_name == word for config in ALL_PARTITIONER_CONFIGS)
     return "XNNPACK does not take it with this shape, type or operand" if known else "XNNPACK has no such operation"

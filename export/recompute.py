@@ -102,16 +102,8 @@ def _may(node: Node, level: str) -> bool:
     if level == "none":
         return node.target == aten.reshape.default
     if node.target == operator.getitem:
-        return _is_norm_output(node) or node.all_input_nodes[0].target in _QUANTIZING
+        return node.all_input_nodes[0].target in _QUANTIZING
     return node.target in _AGAIN and (level == "layers" or not _is_frozen_linear(node))
-
-
-def _is_norm_output(node: Node) -> bool:
-    """A layer norm has a kernel of its own, outside the delegates; its mean and deviation are kept, and small."""
-    source = node.args[0] if node.target == operator.getitem else None
-    if not isinstance(source, Node) or source.target != aten.native_layer_norm.default:
-        return False
-    return bool(node.args[1] == 0)
 
 
 def _is_frozen_linear(node: Node) -> bool:
@@ -131,14 +123,6 @@ def _ends_of_layers(forward: Iterable[Node], level: str) -> set[Node]:
     return set(last.values())
 
 
-def _sources(node: Node) -> list[Node]:
-    """Return what a node is computed again from; a norm's output from its input and the two figures of each row."""
-    if not _is_norm_output(node):
-        return node.all_input_nodes
-    norm = node.all_input_nodes[0]
-    return [norm.all_input_nodes[0], *(user for user in norm.users if user.args[1] != 0)]
-
-
 def _lost(forward: list[Node], read: set[Node], again: set[Node], small: float) -> set[Node]:
     """Return the nodes that do not stay: everything behind the minimum cut."""
     net: Any = nx.DiGraph()
@@ -153,7 +137,7 @@ def _lost(forward: list[Node], read: set[Node], again: set[Node], small: float) 
             net.add_edge("kept", (node, 0))
         if node in read:
             net.add_edge((node, 1), "read")
-        for source in _sources(node) if node in again else ():
+        for source in node.all_input_nodes if node in again else ():
             if source in known:
                 net.add_edge((source, 1), (node, 0))
     _, (_, behind) = nx.minimum_cut(net, "kept", "read")
@@ -184,25 +168,13 @@ class _Copier:
         if node not in self._lost:
             return node
         if node not in self._copies:
-            for source in _sources(node):
+            for source in node.all_input_nodes:
                 self._copied(source)
-            self._copies[node] = self._norm(node) if _is_norm_output(node) else self._copy(node)
+            self._copies[node] = self._copy(node)
         return self._copies[node]
 
     def _copy(self, node: Node) -> Node:
         return self._marked(self._editor.graph.node_copy(node, self._known), node)
-
-    def _norm(self, node: Node) -> Node:
-        """(x - mean) * deviation * weight + bias, from the row figures that the norm's own kernel left."""
-        norm = node.all_input_nodes[0]
-        weight, bias = norm.args[2:4]
-        figures = {user.args[1]: user for user in norm.users}
-        shape = tuple(value(node).shape)
-        made = self._known(norm.all_input_nodes[0])
-        steps = ((aten.sub.Tensor, figures[1]), (aten.mul.Tensor, figures[2]))
-        for target, operand in (*steps, (aten.mul.Tensor, weight), (aten.add.Tensor, bias)):
-            made = self._marked(self._editor.call(target, made, operand, shape=shape), node)
-        return made
 
     def _marked(self, made: Node, original: Node) -> Node:
         made.meta[KEY] = replace(place_of(original), backward=True)
