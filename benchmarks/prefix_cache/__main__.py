@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +18,10 @@ from benchmarks import record
 from benchmarks.prefix_cache import ARMS, BATCH, LAYERS, SEQ_LEN
 from benchmarks.quantization import texts
 from benchmarks.quantization.texts import SETS
+from benchmarks.seeds import RunError, accuracies, run
 
 DATA: Final = Path(__file__).parents[3] / "shared" / "data"
 COMMAND: Final = "python -m benchmarks.prefix_cache"
-EPOCHS: Final = 2
 JOINED: Final = 8
 """Texts joined to one for the timing, so that it fills all tokens: the most that a cache has to read."""
 WORK: Final = "MiniLM, batch 8 x 64, 8 experts of rank 8 held, 4 trained, AdamW; all tokens of each text are real."
@@ -34,10 +32,6 @@ EXAMPLES: Final = """examples:
   python -m benchmarks.prefix_cache --keep result.json     # the same for what --json printed on another machine
 
 exit codes: 0 done (also when the data is not there), 1 the work failed, 2 bad usage"""
-
-
-class RunError(Exception):
-    """An export or a run failed; the text has its last words."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -138,16 +132,8 @@ def _package(name: str, options: argparse.Namespace) -> Path:
     words = ["--device", "linux-x86_64", "--tiers", f"4x{SEQ_LEN}", "--batch-size", str(BATCH)]
     words += ["--labels", str(options.folder / "labels.txt"), "--layers", LAYERS[name], "--out", str(out)]
     sys.stderr.write(f"exporting with --layers {LAYERS[name]} ...\n")
-    _run(f"export with --layers {LAYERS[name]}", "export.build", words)
+    run(f"export with --layers {LAYERS[name]}", "export.build", words)
     return out
-
-
-def _run(what: str, module: str, words: Sequence[str]) -> str:
-    """Run a module to its end and return the last line that it printed."""
-    done = subprocess.run([sys.executable, "-m", module, *words], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RunError(f"{what}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return (done.stdout.strip().splitlines() or [""])[-1]
 
 
 def _timed(packages: Mapping[str, Path], rows: Sequence[texts.Row], options: argparse.Namespace) -> dict[str, Any]:
@@ -164,7 +150,7 @@ def _timed(packages: Mapping[str, Path], rows: Sequence[texts.Row], options: arg
     for repeat in range(options.repeats):
         for name, package in packages.items():
             sys.stderr.write(f"timing {repeat + 1} of {options.repeats}: {LAYERS[name]} ...\n")
-            found = _run(f"timing of {name}", "benchmarks.prefix_cache.one_run", ["--package", str(package), *words])
+            found = run(f"timing of {name}", "benchmarks.prefix_cache.one_run", ["--package", str(package), *words])
             runs[name].append(json.loads(found))
     return times(runs) | {"cache_bytes_per_text": runs["last"][-1]["cache_bytes"] / len(long)}
 
@@ -187,27 +173,10 @@ def _compared(
     name: str, packages: Mapping[str, Path], rows: Sequence[texts.Row], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Return the accuracies of one set."""
-    held_out = texts.read(options.data / name / SETS[name].test)
-    test = texts.write(options.folder / f"{name}-test.csv", texts.chosen(held_out, options.test, 0))
-    count = options.steps * BATCH // EPOCHS
-    trains = [
-        texts.write(options.folder / f"{name}-train-{seed}.csv", texts.chosen(rows, count, seed))
-        for seed in range(options.seeds)
-    ]
-
-    def accuracy(seed: int, arm: str) -> float:
-        package, rounding = ARMS[arm]
-        words = ["--package", str(packages[package]), "--train", str(trains[seed]), "--test", str(test)]
-        words += ["--seed", str(seed), "--steps", str(options.steps), "--threads", str(options.threads)]
-        words += ["--rounding", rounding]
-        found = json.loads(_run(f"{name}, {arm}, seed {seed}", "benchmarks.prefix_cache.one_run", words))
-        sys.stderr.write(f"{name}, {arm}, seed {seed}: {100 * found['accuracy']:.1f} %\n")
-        return float(found["accuracy"])
-
-    wanted = [(seed, arm) for seed in range(options.seeds) for arm in ARMS]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        found = list(pool.map(lambda pair: accuracy(*pair), wanted))
-    return summary({arm: [value for (_, one), value in zip(wanted, found, strict=True) if one == arm] for arm in ARMS})
+    place = f"{options.folder / name}-"
+    words = {arm: ("--package", str(packages[one]), "--rounding", rounding) for arm, (one, rounding) in ARMS.items()}
+    module = "benchmarks.prefix_cache.one_run"
+    return summary(accuracies(name, rows, place=place, module=module, arms=words, batch=BATCH, options=options))
 
 
 def summary(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Any]:

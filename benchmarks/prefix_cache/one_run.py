@@ -8,21 +8,18 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.prefix_cache import BATCH
+from benchmarks.quantization.one_run import recipe_of, with_class_means
 from edge_runtime.cache import PrefixCache
-from edge_runtime.local import Recipe, accuracy, stretches
+from edge_runtime.local import accuracy, stretches
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.parts import Parts
-from edge_runtime.statistics import Predictor, class_mean_head, class_sums
+from edge_runtime.statistics import Predictor
 from edge_runtime.trainer import Tools, Trainer
-from edge_runtime.wire.bank import Bank
 
-RATE: Final = 4e-3
-"""Of experts and shared experts at the first step, a tenth at the last: what `edge_runtime train` does."""
 WARM_UP: Final = 3
 _CACHE_MB: Final = 1000
 
@@ -43,8 +40,9 @@ def main() -> int:
         source, tier = parts.source(options.train), parts.manifest.tiers[0]
         rounding = options.rounding or "int8"
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=rounding)
-        bank = _with_class_means(parts, tools) if options.test else parts.initial_bank()
-        trainer = Trainer(tools, bank, _task(tools, options.steps, options.seed))
+        bank = with_class_means(parts, source) if options.test else parts.initial_bank()
+        recipe = recipe_of(tier, options.steps, options.seed)
+        trainer = Trainer(tools, bank, next(stretches(recipe, parts.manifest.architecture, tier)))
         times = []
         while not trainer.done:
             began = time.perf_counter()
@@ -58,27 +56,6 @@ def main() -> int:
             found["accuracy"] = accuracy(predictor, parts.source(options.test), lambda _count: None)
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
-
-
-def _with_class_means(parts: Parts, tools: Tools) -> Bank:
-    sums = class_sums(parts.program, parts.manifest, parts.tokenizer, tools.source, lambda _count: None)  # type: ignore[arg-type]
-    head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
-    return replace(parts.initial_bank(), head=head, mean=mean)
-
-
-def _task(tools: Tools, steps: int, seed: int) -> Any:  # noqa: ANN401 - a Task
-    recipe = Recipe(
-        steps=steps,
-        learning_rate=RATE,
-        shared_learning_rate=RATE,
-        head_learning_rate=0.0,
-        final=0.1,
-        weight_decay=0.0,
-        experts=tuple(range(tools.tier.trained_slots)),
-        rotate_every=0,
-        seed=seed,
-    )
-    return next(stretches(recipe, tools.manifest.architecture, tools.tier))
 
 
 def _times(times: list[float], epoch: int) -> dict[str, float]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,21 +17,16 @@ from rich.table import Table
 from benchmarks import record
 from benchmarks.quantization import ARMS, BASE, texts
 from benchmarks.quantization.texts import SETS
+from benchmarks.seeds import RunError, accuracies, run
 
 DATA: Final = Path(__file__).parents[3] / "shared" / "data"
 BATCH: Final = 8
-EPOCHS: Final = 2
-"""Passes over the training texts: steps * BATCH / EPOCHS of them are drawn."""
 EXAMPLES: Final = """examples:
   python -m benchmarks.quantization                          # three sets, three seeds: 20 minutes on 2 cores
   python -m benchmarks.quantization --sets trec --seeds 1 --steps 100
   python -m benchmarks.quantization --record                 # keep it for docs/results.md
 
 exit codes: 0 done (also when the data is not there), 1 the work failed, 2 bad usage"""
-
-
-class RunError(Exception):
-    """An export or a run failed; the text has its last words."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -105,30 +98,12 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     source, folder = SETS[name], options.folder / name
     folder.mkdir(parents=True, exist_ok=True)
     rows = texts.read(options.data / name / source.train)
-    test = texts.write(
-        folder / "test.csv", texts.chosen(texts.read(options.data / name / source.test), options.test, 0)
-    )
     (folder / "labels.txt").write_text("\n".join(texts.padded(texts.labels(rows))) + "\n", encoding="utf-8")
-    packages = {arm: folder / f"package-{arm}" for arm in options.arms}
     for arm in () if options.exported else options.arms:
         export(arm, folder)
-    count = options.steps * BATCH // EPOCHS
-    trains = [
-        texts.write(folder / f"train-{seed}.csv", texts.chosen(rows, count, seed)) for seed in range(options.seeds)
-    ]
-
-    def accuracy(seed: int, arm: str) -> float:
-        words = ["--package", str(packages[arm]), "--train", str(trains[seed]), "--test", str(test)]
-        words += ["--seed", str(seed), "--steps", str(options.steps), "--threads", str(options.threads)]
-        found = json.loads(run(f"{name}, {arm}, seed {seed}", "benchmarks.quantization.one_run", words))
-        sys.stderr.write(f"{name}, {arm}, seed {seed}: {100 * found['accuracy']:.1f} %\n")
-        return float(found["accuracy"])
-
-    wanted = [(seed, arm) for seed in range(options.seeds) for arm in options.arms]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        found = list(pool.map(lambda pair: accuracy(*pair), wanted))
-    pairs = list(zip(wanted, found, strict=True))
-    return summary({arm: [value for (_, one), value in pairs if one == arm] for arm in options.arms})
+    words = {arm: ("--package", str(folder / f"package-{arm}")) for arm in options.arms}
+    module = "benchmarks.quantization.one_run"
+    return summary(accuracies(name, rows, place=f"{folder}/", module=module, arms=words, batch=BATCH, options=options))
 
 
 def export(arm: str, folder: Path) -> None:
@@ -138,18 +113,6 @@ def export(arm: str, folder: Path) -> None:
     words += ["--out", str(folder / f"package-{arm}")]
     sys.stderr.write(f"{folder.name}: exporting with --quantize {arm} ...\n")
     run(f"export of {folder.name} with --quantize {arm}", "export.build", words)
-
-
-def run(what: str, module: str, words: Sequence[str]) -> str:
-    """Run a module to its end and return the last line that it printed.
-
-    Raises:
-        RunError: when it fails.
-    """
-    done = subprocess.run([sys.executable, "-m", module, *words], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RunError(f"{what}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return (done.stdout.strip().splitlines() or [""])[-1]
 
 
 def summary(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Any]:

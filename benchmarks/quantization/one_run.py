@@ -8,10 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from edge_runtime.data import ExampleSource
 from edge_runtime.local import Recipe, accuracy, train
 from edge_runtime.parts import Parts
 from edge_runtime.statistics import Predictor, class_mean_head, class_sums
 from edge_runtime.trainer import Tools
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest import Tier
 
 RATE = 4e-3
 """Of experts and shared experts at the first step, a tenth at the last: what `edge_runtime train` does."""
@@ -31,27 +34,36 @@ def main() -> int:
         source, test = parts.source(options.train), parts.source(options.test)
         tier = parts.manifest.tiers[0]
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
-        bank = parts.initial_bank()
-        sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, lambda _count: None)
-        head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
-        bank = replace(bank, head=head, mean=mean)
-        recipe = Recipe(
-            steps=options.steps,
-            learning_rate=RATE,
-            shared_learning_rate=RATE,
-            head_learning_rate=0.0,
-            final=0.1,
-            weight_decay=0.0,
-            experts=tuple(range(tier.trained_slots)),
-            rotate_every=0,
-            seed=options.seed,
-        )
+        bank = with_class_means(parts, source)
+        recipe = recipe_of(tier, options.steps, options.seed)
         trained = train(tools, bank, recipe, lambda _loss: None, lambda: False)
         predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained.bank)
         found = accuracy(predictor, test, lambda _count: None)
     figures = {"accuracy": found, "loss_last": float(sum(trained.losses[-20:]) / 20), "step_ms": trained.step_ms}
     sys.stdout.write(json.dumps(figures) + "\n")
     return 0
+
+
+def with_class_means(parts: Parts, source: ExampleSource) -> Bank:
+    """Return the initial bank with the head that a federation starts from: class means of frozen features."""
+    sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, lambda _count: None)
+    head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
+    return replace(parts.initial_bank(), head=head, mean=mean)
+
+
+def recipe_of(tier: Tier, steps: int, seed: int) -> Recipe:
+    """Return how every arm trains: all slots of the tier, the head as it is."""
+    return Recipe(
+        steps=steps,
+        learning_rate=RATE,
+        shared_learning_rate=RATE,
+        head_learning_rate=0.0,
+        final=0.1,
+        weight_decay=0.0,
+        experts=tuple(range(tier.trained_slots)),
+        rotate_every=0,
+        seed=seed,
+    )
 
 
 if __name__ == "__main__":
