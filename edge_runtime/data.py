@@ -13,6 +13,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -86,13 +87,8 @@ class FileSource:
         Raises:
             DataError: when the file was changed or removed since it was indexed.
         """
-        try:
-            with self.path.open("rb") as file:
-                if stamp_of(file) != self.stamp:
-                    raise DataError(f"{self.path} was changed while it was in use; start again")
-                return [self._text(file, int(self.places[row])) for row in rows]
-        except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror}") from error
+        with unchanged(self.path, self.stamp) as file:
+            return [self._text(file, int(self.places[row])) for row in rows]
 
     def _text(self, file: BinaryIO, place: int) -> str:
         file.seek(place)
@@ -138,6 +134,22 @@ def stamp_of(file: BinaryIO) -> tuple[int, int]:
     """Return the size in bytes and the modification time in ns of an open file."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def unchanged(path: Path, stamp: tuple[int, int]) -> Iterator[BinaryIO]:
+    """Open a file that was indexed when it had ``stamp``.
+
+    Raises:
+        DataError: when the file was changed or removed since, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            if stamp_of(file) != stamp:
+                raise DataError(f"{path} was changed while it was in use; start again")
+            yield file
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 @dataclass

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.data import Scan, is_json, stamp_of
+from edge_runtime.data import Scan, is_json, stamp_of, unchanged
 from edge_runtime.errors import DataError
 from edge_runtime.tokenizer import Tokenizer
 
@@ -63,13 +63,8 @@ class WindowSource:
         Raises:
             DataError: when the file was changed or removed since it was indexed.
         """
-        try:
-            with self.path.open("rb") as file:
-                if stamp_of(file) != self.stamp:
-                    raise DataError(f"{self.path} was changed while it was in use; start again")
-                return [self._window(file, row) for row in rows]
-        except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror}") from error
+        with unchanged(self.path, self.stamp) as file:
+            return [self._window(file, row) for row in rows]
 
     def _window(self, file: BinaryIO, row: int) -> list[int]:
         file.seek(int(self.places[row]))
