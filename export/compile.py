@@ -55,17 +55,23 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         module = _traced(graft, request.model, method)
         inputs = sample_inputs(input_ports(request.model, method))
         progress(f"rewrite {method.name}")
+        rewrite(module, int8=request.int8)
         with inherited(module):
-            fold_constants(module)
-            simplify(module)
-            fuse(module)
-            lower_frozen_linears(module, int8=request.int8)
-            share_equal(module)
             recompute(module, method.recompute, request.model.width)
         drop_unread(module)
         explained[method.name] = explain(module)
         graphs[method.name] = module, inputs
     return replace(lower(graphs, progress), explained=explained)
+
+
+def rewrite(module: GraphModule, *, int8: bool) -> None:
+    """Bring a traced graph into XNNPACK's vocabulary, in place; its nodes keep their provenance."""
+    with inherited(module):
+        fold_constants(module)
+        simplify(module)
+        fuse(module)
+        lower_frozen_linears(module, int8=int8)
+        share_equal(module)
 
 
 def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:

@@ -10,15 +10,15 @@ import pytest
 from rich.console import Console
 
 from export import backbone
+from export.compile import rewrite
 from export.explain import explain
 from export.explain_table import FIGURES, as_object, print_explained, timed, totals
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.profiles import Compute
 from export.provenance import inherited
-from export.quantize import lower_frozen_linears
 from export.recompute import recompute
-from export.rewrite import drop_unread, fold_constants, share_equal, simplify
+from export.rewrite import drop_unread
 from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
 
@@ -35,11 +35,8 @@ def parts(tiny: Path) -> Parts:
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (1, 2), quantize_embedding=True)
     module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
+    rewrite(module, int8=True)
     with inherited(module):
-        fold_constants(module)
-        simplify(module)
-        lower_frozen_linears(module, int8=True)
-        share_equal(module)
         recompute(module, "none", WIDTH)
     drop_unread(module)
     found: Parts = explain(module)["parts"]

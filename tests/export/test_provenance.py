@@ -9,12 +9,10 @@ import pytest
 from torch.fx import GraphModule
 
 from export import backbone
-from export.fuse import fuse
+from export.compile import rewrite
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
-from export.provenance import NOWHERE, Place, inherited, place_of
-from export.quantize import lower_frozen_linears
-from export.rewrite import fold_constants, share_equal, simplify
+from export.provenance import NOWHERE, Place, place_of
 from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
 
@@ -28,12 +26,7 @@ def module(tiny: Path) -> GraphModule:
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (1, 2), quantize_embedding=True)
     module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
-    with inherited(module):
-        fold_constants(module)
-        simplify(module)
-        fuse(module)
-        lower_frozen_linears(module, int8=True)
-        share_equal(module)
+    rewrite(module, int8=True)
     return module
 
 

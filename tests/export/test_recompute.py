@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from export import backbone
+from export.compile import rewrite
 from export.families import FAMILIES
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
@@ -18,10 +19,9 @@ from export.liveness import peak_bytes
 from export.lowering import lower
 from export.measure import Run, run_methods
 from export.proof import proof_inputs
-from export.provenance import inherited, place_of
-from export.quantize import lower_frozen_linears
+from export.provenance import place_of
 from export.recompute import LEVELS, kept, recompute
-from export.rewrite import drop_unread, fold_constants, share_equal, simplify, value
+from export.rewrite import drop_unread, value
 from export.shapes import MethodShape, ModelShape, input_ports, output_ports
 from export.step import build_step
 
@@ -31,11 +31,7 @@ TRAIN = MethodShape("train", 2, 1, 12, 4)
 
 def _plain(graft: Graft, model: ModelShape, method: MethodShape, *, int8: bool) -> GraphModule:
     module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
-    with inherited(module):
-        fold_constants(module)
-        simplify(module)
-        lower_frozen_linears(module, int8=int8)
-        share_equal(module)
+    rewrite(module, int8=int8)
     return module
 
 
