@@ -76,7 +76,8 @@ vectors: setup-dev ## write the shared test vectors
 kotlin-test: setup-dev ## the Kotlin side: build, and test against the Python one (a JDK from 17 on and Maven are needed)
 	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "make kotlin-test needs Maven and a JDK from 17 on; on Debian: apt install maven openjdk-17-jdk-headless" >&2; exit 1; }
 	@version=$$(javac -version 2>&1 | sed -E 's/javac ([0-9]+).*/\1/'); test "$$version" -ge 17 || { echo "make kotlin-test needs a JDK from 17 on, javac is $$version; on Debian: apt install openjdk-17-jdk-headless" >&2; exit 1; }
-	cd android_demo && mvn --batch-mode --no-transfer-progress -q verify -Dpython=$(abspath $(BIN))/python $(MVN_ARGS)
+	@command -v aapt2 >/dev/null || echo "the app is left out: aapt2 is missing; on Debian: apt install aapt" >&2
+	cd android_demo && mvn --batch-mode --no-transfer-progress -q verify -Dpython=$(abspath $(BIN))/python $$(command -v aapt2 | sed s/^/-Daapt2=/) $(MVN_ARGS)
 
 clean: ## remove what was built here (not .venv)
 	rm -rf android_demo/*/target
