@@ -14,6 +14,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.chunks import Assembler
 from edge_runtime.wire.digests import canonical_json, sha256, version_digest
+from edge_runtime.wire.enrolment import Enrolment
 from edge_runtime.wire.errors import FederationError, WireError, code_name
 from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.manifest import Manifest
@@ -142,6 +143,11 @@ def _manifest(data: bytes) -> Meaning:
     }
 
 
+def _enrolment(data: bytes) -> Meaning:
+    found: Meaning = plain_tree(Enrolment.from_json(data))
+    return found
+
+
 _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Chunks": _chunks,
     "Values": _values,
@@ -154,4 +160,5 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "EpochOrder": _epoch_order,
     "Topic": _topic,
     "Manifest": _manifest,
+    "Enrolment": _enrolment,
 }

@@ -26,3 +26,12 @@ public class DamagedException(message: String, cause: Throwable? = null) : Store
 
 /** An event came in a state that has no place for it; the session is unchanged. */
 public class SessionException(message: String) : EdgeException(message)
+
+/** A program cannot be opened or executed. */
+public class EngineException(message: String, cause: Throwable? = null) : EdgeException(message, cause)
+
+/** A text, a label or an example is not what can be learned from. */
+public class ExampleException(message: String) : EdgeException(message)
+
+/** The gateway will not have this device; the text says why. */
+public class ExpelledException(message: String) : EdgeException(message)

@@ -26,6 +26,8 @@ internal class JsonObject(private val where: String, private val tree: Map<Strin
 
     fun whole(name: String): Long = wholeOf(get(name), "$where.$name")
 
+    fun truth(name: String): Boolean = get(name) as? Boolean ?: refuse(tree[name], "$where.$name", "bool")
+
     fun number(name: String): Double = numberOf(get(name), "$where.$name")
 
     fun <T> nested(name: String, build: JsonObject.() -> T): T = objectOf(get(name), "$where.$name").all(build)
@@ -54,6 +56,9 @@ internal class JsonObject(private val where: String, private val tree: Map<Strin
 
     /** A number that has a default. */
     fun optionalNumber(name: String, default: Double): Double = if (name in tree) number(name) else default
+
+    /** A truth that has a default. */
+    fun optionalTruth(name: String, default: Boolean): Boolean = if (name in tree) truth(name) else default
 
     /** An object that is kept as it came. */
     fun anything(name: String): Map<String, Any?> = map(name) { item, _ -> item }

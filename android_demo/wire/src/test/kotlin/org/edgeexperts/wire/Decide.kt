@@ -50,6 +50,7 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
     },
     "Topic" to Rule { data, _ -> topic(data) },
     "Manifest" to Rule { data, _ -> manifest(data) },
+    "Enrolment" to Rule { data, _ -> enrolment(data) },
 )
 
 /** The kinds that are known here. */
@@ -142,5 +143,25 @@ private fun manifest(data: ByteArray): Map<String, Any?> {
         "canonical" to manifest.architecture.canonical().toString(Charsets.UTF_8),
         "labels" to manifest.architecture.labels,
         "files" to manifest.files.keys.sorted(),
+    )
+}
+
+private fun enrolment(data: ByteArray): Map<String, Any?> {
+    val found = Enrolment.fromJson(data)
+    val at = found.gateway
+    return mapOf(
+        "enrolment_format" to ENROLMENT_FORMAT,
+        "device" to found.device,
+        "federation" to found.federation,
+        "federation_digest" to found.federationDigest,
+        "package_digest" to found.packageDigest,
+        "gateway" to mapOf(
+            "host" to at.host, "port" to at.port.toLong(), "tls" to at.tls, "allow_plaintext" to at.allowPlaintext,
+        ),
+        "ca" to found.ca,
+        "certificate" to found.certificate,
+        "key" to found.key,
+        "user" to found.user,
+        "password" to found.password,
     )
 }
