@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_runtime.data import ExampleSource
 from edge_runtime.stream import WindowSource
 from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.trunk import Trunk
 from edge_runtime.wire.tensors import Array
 from edge_runtime.wire.windows import arrays
 
@@ -21,9 +22,11 @@ Source = ExampleSource | WindowSource
 
 
 def batch_of(
-    source: Source, rows: Sequence[int], tokenizer: Tokenizer, labels: int, length: int
+    source: Source, rows: Sequence[int], tokenizer: Tokenizer, labels: int, length: int, *, trunk: Trunk | None = None
 ) -> dict[str, npt.NDArray[Any]]:
     """Return a batch by name: ids and mask [B, S], and labels [B, C], or targets and weights [B, S].
+
+    With a trunk there are prefix and residual [B, S, d] in place of ids.
 
     Args:
         source: of the examples.
@@ -31,13 +34,17 @@ def batch_of(
         tokenizer: of the package.
         labels: C; not used for windows.
         length: S; longer texts and windows are cut.
+        trunk: of a method that starts above a frozen prefix.
     """
     if isinstance(source, WindowSource):
         names = ("ids", "mask", "targets", "weights")
-        return dict(zip(names, arrays(source.windows(rows), length), strict=True))
-    ids, mask = tokenizer.encode(source.texts(rows), length)
+        given: dict[str, npt.NDArray[Any]] = dict(zip(names, arrays(source.windows(rows), length), strict=True))
+        return given if trunk is None else trunk.in_place_of_ids(given)
     wanted = np.zeros((len(rows), labels), np.float32)
     wanted[np.arange(len(rows)), source.labels[rows]] = 1.0
+    if trunk is not None:
+        return {**trunk.of_texts(source.texts(rows), tokenizer, length), "labels": wanted}
+    ids, mask = tokenizer.encode(source.texts(rows), length)
     return {"ids": ids, "mask": mask, "labels": wanted}
 
 

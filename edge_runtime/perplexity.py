@@ -52,8 +52,8 @@ def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
     total = count = 0.0
     for first in range(0, len(source), rows_of):
         rows = list(range(first, min(first + rows_of, len(source))))
-        batch = batch_of(source, rows, tools.tokenizer, shape.labels, tier.seq_len)
-        given = fixed | _padded(batch if trunk is None else trunk.in_place_of_ids(batch), rows_of)
+        batch = batch_of(source, rows, tools.tokenizer, shape.labels, tier.seq_len, trunk=trunk)
+        given = fixed | _padded(batch, rows_of)
         dtypes = {"float32": np.float32, "int64": np.int64}
         inputs = {
             spec.name: given[spec.name] if spec.name in given else np.zeros(spec.shape, dtypes[spec.dtype])

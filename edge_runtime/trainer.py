@@ -281,8 +281,8 @@ class Trainer:
 
     def _batch(self) -> dict[str, npt.NDArray[Any]]:
         rows = self._order.rows(self.steps)
-        given = batch_of(self._source, rows, self._tokenizer, self._bank.shape.labels, self.tier.seq_len)
-        return given if self._trunk is None else self._trunk.in_place_of_ids(given)
+        labels, length = self._bank.shape.labels, self.tier.seq_len
+        return batch_of(self._source, rows, self._tokenizer, labels, length, trunk=self._trunk)
 
     def _learning_rates(self) -> tuple[float, float, float]:
         """Rates of experts, shared experts, head; 0 keeps what the task does not train bit for bit."""

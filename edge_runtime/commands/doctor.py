@@ -217,7 +217,6 @@ def _predictor(parts: Parts) -> Callable[[], Array]:
 def _prefixes(parts: Parts) -> str:
     """Put one text through the trunk and a cache of its own, twice."""
     tier = choose_tier(parts.manifest, Budget())
-    ids, mask = parts.tokenizer.encode([_TEXT], tier.seq_len)
     with tempfile.TemporaryDirectory() as folder:
         complaints: list[str] = []
         cache = PrefixCache(Path(folder), DEFAULT_MB, complaints.append)
@@ -225,7 +224,7 @@ def _prefixes(parts: Parts) -> str:
         times, found = [], []
         for _ in range(2):
             began = time.perf_counter()
-            found.append(trunk(ids, mask))
+            found.append(trunk.of_texts([_TEXT], parts.tokenizer, tier.seq_len))
             times.append((time.perf_counter() - began) * 1000)
     use = cache.use
     if complaints or use.hits != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -58,10 +59,38 @@ def calls(tools: Tools, method: str) -> int:
 def test_the_second_epoch_runs_no_trunk(tools: Tools) -> None:
     """Every text goes through the trunk once; texts that are equal share an entry."""
     finish(Trainer(tools, toy.initial_bank(), TASK))
-    texts = {text.lower() for text in tools.source.texts(range(24))}
+    texts = set(tools.source.texts(range(24)))
     assert calls(tools, "trunk_s8") == len(texts)
     assert tools.cache is not None
     assert (tools.cache.use.misses, tools.cache.use.hits) == (len(texts), 48 - len(texts))
+
+
+def test_a_text_in_the_cache_is_not_cut_into_tokens_again(tools: Tools) -> None:
+    """Prefixes and mask are then the same bytes, from the cache alone."""
+    trunk, texts = tools.trunk, ["wake me", "play song now"]
+    assert trunk is not None
+    first = trunk.of_texts(texts, tools.tokenizer, toy.S)
+    ids, mask = tools.tokenizer.encode(texts, toy.S)
+    assert first["mask"].tobytes() == mask.tobytes()
+    assert first["prefix"].tobytes() == trunk(ids, mask)["prefix"].tobytes()
+    again = trunk.of_texts(texts, cast("Tokenizer", None), toy.S)
+    assert {name: array.tobytes() for name, array in again.items()} == {
+        name: array.tobytes() for name, array in first.items()
+    }
+
+
+def test_another_tokenizer_finds_nothing_by_the_text(tools: Tools) -> None:
+    """It would cut the text into other tokens."""
+    trunk = tools.trunk
+    assert trunk is not None
+    trunk.of_texts(["wake me"], tools.tokenizer, toy.S)
+    files = tools.manifest.files
+    entry = replace(files["tokenizer.json"], sha256="9" * 64)
+    other = replace(tools, manifest=replace(tools.manifest, files={**files, "tokenizer.json": entry})).trunk
+    assert other is not None
+    before = calls(tools, "trunk_s8")
+    other.of_texts(["wake me"], tools.tokenizer, toy.S)
+    assert calls(tools, "trunk_s8") == before + 1
 
 
 def test_trunk_and_cut_step_learn_what_the_whole_step_learns(tools: Tools) -> None:
@@ -147,7 +176,7 @@ def test_int8_keeps_each_value_to_half_a_step_of_its_group() -> None:
     """An outlier costs its own 64 values only: 127 in the second group leaves steps of 1/127 in the first."""
     values = np.linspace(-1, 1, 256, dtype=np.float32).reshape(2, 1, 128).copy()
     values[1, 0, 127] = 127.0
-    found = decode(encode(values, "int8"), (2, 1, 128), "int8")
+    found = decode(encode(values, "int8"), 128, "int8")
     assert found is not None
     error = np.abs(found - values)
     assert error[0].max() <= 0.5 / 127 + 1e-6
@@ -158,7 +187,7 @@ def test_int8_keeps_each_value_to_half_a_step_of_its_group() -> None:
 
 def test_fp16_keeps_large_values_finite() -> None:
     """70,000 is beyond float16: it is kept as its largest number."""
-    found = decode(encode(np.full((2, 1, 2), 70_000, np.float32), "fp16"), (2, 1, 2), "fp16")
+    found = decode(encode(np.full((2, 1, 2), 70_000, np.float32), "fp16"), 2, "fp16")
     assert found is not None
     assert found.max() == 65504.0
 
