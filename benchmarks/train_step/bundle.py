@@ -1,13 +1,15 @@
 """Pack the benchmark for a machine without network and without this project: ``--bundle DIR``.
 
-Two files come out. ``payload.tar.xz`` has the programs, the native runner with its libraries, the encoder's
-config.json (the PyTorch arms take random weights: time does not depend on them) and the few modules that are needed;
-``run.py`` unpacks it beside itself once and runs the arms. The floor repeats the package's weights byte for byte, which
-a dictionary as large as the whole finds.
+What comes out: ``payload.tar.xz.00`` and on, an archive in pieces that pass where a transfer has a limit, with the
+programs, the native runner with its libraries, the encoder's config.json (the PyTorch arms take random weights: time
+does not depend on them) and the few modules that are needed; and ``run.py``, which unpacks it beside itself once and
+runs the arms. The floor repeats the package's weights byte for byte, and so does one program without quantization the
+other's; a dictionary as large as the whole finds them.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import shutil
@@ -26,7 +28,10 @@ from edge_runtime.native import build
 from edge_runtime.wire.manifest import Package
 from export import backbone as backbones
 
-ARMS: Final = ("ours", "eager", "compile", "floor")
+ARMS: Final = ("ours", "eager", "compile", *arms.SLOW, "floor")
+"""Arms that can run from a bundle; the others need packages that such a machine need not have."""
+PIECE: Final = 40_000_000
+"""Bytes of a piece of the archive at most."""
 ROOT: Final = Path(__file__).parents[2]
 CODE: Final = (
     "benchmarks/__init__.py",
@@ -37,15 +42,17 @@ CODE: Final = (
     "edge_runtime/memory.py",
 )
 LIBRARIES: Final = ("", "_threadpool", "_kernels_optimized", "_backend_xnnpack")
-_DICTIONARY: Final = 1 << 26
-RUN: Final = '''"""Unpack payload.tar.xz beside this file, once, and run the arms: python run.py --help"""
+_DICTIONARY: Final = 1 << 28
+RUN: Final = '''"""Unpack payload.tar.xz.* beside this file, once, and run the arms: python run.py --help"""
+import io
 import sys
 import tarfile
 from pathlib import Path
 
 here = Path(__file__).resolve().parent
 if not (here / "payload" / "arms.json").is_file():
-    with tarfile.open(here / "payload.tar.xz") as archive:
+    pieces = b"".join(piece.read_bytes() for piece in sorted(here.glob("payload.tar.xz.*")))
+    with tarfile.open(fileobj=io.BytesIO(pieces)) as archive:
         archive.extractall(here / "payload", filter="data")
 sys.path.insert(0, str(here / "payload"))
 from benchmarks.train_step.bundled import main
@@ -56,18 +63,19 @@ if __name__ == "__main__":
 
 
 def write(folder: Path, plan: Plan, say: Say) -> Path:
-    """Make the bundle in ``folder``; return the path of its run.py.
+    """Make the bundle in ``folder``, of those of the plan's arms that a bundle can run; return the path of its run.py.
 
     Raises:
         ArmError, NativeBuildError: when a part of it cannot be made.
     """
-    arms.prepare(Plan(("ours", "floor"), plan.folder, plan.steps), say)
+    names = tuple(name for name in ARMS if name in plan.names)
+    arms.prepare(Plan(tuple(name for name in names if name not in torch_step.ARMS), plan.folder, plan.steps), say)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
         payload = Path(scratch)
         copy_code(payload)
         _libraries(payload / "lib", say)
-        made = {name: _arm(name, plan, payload, say) for name in ARMS}
+        made = {name: _arm(name, plan, payload, say) for name in names}
         about = {
             "work": arms.WORK,
             "commit": record.commit(),
@@ -118,17 +126,23 @@ def _arm(name: str, plan: Plan, payload: Path, say: Say) -> Arm:
 
 
 def pack(payload: Path, folder: Path) -> Path:
-    """Write both files of a bundle, and return the path of run.py.
+    """Write the files of a bundle, and return the path of run.py.
 
     Large files come first in the archive, so that equal weights are within the dictionary's reach.
     """
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 4, "dict_size": _DICTIONARY}]
     files = sorted((path for path in payload.rglob("*") if path.is_file()), key=lambda path: -path.stat().st_size)
+    packed = io.BytesIO()
     with (
-        lzma.open(folder / "payload.tar.xz", "wb", filters=filters) as stream,
+        lzma.open(packed, "wb", filters=filters) as stream,
         tarfile.open(fileobj=stream, mode="w|") as archive,
     ):
         for path in files:
             archive.add(path, path.relative_to(payload).as_posix())
+    whole = packed.getbuffer()
+    for old in folder.glob("payload.tar.xz.*"):
+        old.unlink()
+    for number, first in enumerate(range(0, len(whole), PIECE)):
+        (folder / f"payload.tar.xz.{number:02}").write_bytes(whole[first : first + PIECE])
     (folder / "run.py").write_text(RUN, encoding="utf-8")
     return folder / "run.py"

@@ -86,9 +86,14 @@ def test_an_arm_that_failed_is_left_out_and_not_tried_again() -> None:
     assert said == ["failed: a ended with status 1: no compiler", "run 1 of 2: b 1.0 ms", "run 2 of 2: b 1.0 ms"]
 
 
-def test_a_bundle_runs_with_nothing_but_what_is_in_it(tmp_path: Path) -> None:
-    """The modules that it carries are enough, and its commands find the folder and the Python they run in."""
+def test_a_bundle_runs_with_nothing_but_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modules that it carries are enough, and its commands find the folder and the Python they run in.
+
+    Its archive is in pieces, here of 8 kB.
+    """
     from benchmarks.train_step import bundle
+
+    monkeypatch.setattr(bundle, "PIECE", 8000)
 
     payload = tmp_path / "payload"
     bundle.copy_code(payload)
@@ -106,7 +111,10 @@ def test_a_bundle_runs_with_nothing_but_what_is_in_it(tmp_path: Path) -> None:
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["arms"]["ours"]["file_mb"] == 2.0
     assert (told["work"], told["commit"], told["failed"]) == ("little", "abc", {})
-    assert sorted(path.name for path in target.iterdir()) == ["payload", "payload.tar.xz", "run.py"]
+    pieces = sorted(target.glob("payload.tar.xz.*"))
+    assert len(pieces) > 1
+    assert {piece.stat().st_size for piece in pieces[:-1]} == {8000}
+    assert {path.name for path in target.iterdir()} - {piece.name for piece in pieces} == {"payload", "run.py"}
 
 
 def test_what_a_bundle_printed_is_kept_with_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
