@@ -89,11 +89,11 @@ def test_an_arm_that_failed_is_left_out_and_not_tried_again() -> None:
 def test_a_bundle_runs_with_nothing_but_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The modules that it carries are enough, and its commands find the folder and the Python they run in.
 
-    Its archive is in pieces, here of 8 kB.
+    Its archive is in pieces, here of 1 kB.
     """
     from benchmarks.train_step import bundle
 
-    monkeypatch.setattr(bundle, "PIECE", 8000)
+    monkeypatch.setattr(bundle, "PIECE", 1000)
 
     payload = tmp_path / "payload"
     bundle.copy_code(payload)
@@ -113,7 +113,7 @@ def test_a_bundle_runs_with_nothing_but_what_is_in_it(tmp_path: Path, monkeypatc
     assert (told["work"], told["commit"], told["failed"]) == ("little", "abc", {})
     pieces = sorted(target.glob("payload.tar.xz.*"))
     assert len(pieces) > 1
-    assert {piece.stat().st_size for piece in pieces[:-1]} == {8000}
+    assert {piece.stat().st_size for piece in pieces[:-1]} == {1000}
     assert {path.name for path in target.iterdir()} - {piece.name for piece in pieces} == {"payload", "run.py"}
 
 
