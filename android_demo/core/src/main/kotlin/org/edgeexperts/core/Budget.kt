@@ -61,5 +61,5 @@ private fun over(what: String, cost: Double, limit: Double): String? =
     if (limit > 0 && cost > limit) "%,.0f %s, the budget is %,.0f".format(Locale.ROOT, cost, what, limit) else null
 
 /** Returns a cost of a tier: measured, or predicted where nothing was measured. */
-private fun known(tier: Tier, cost: (Cost) -> Double): Double =
+internal fun known(tier: Tier, cost: (Cost) -> Double): Double =
     cost(tier.measured).takeIf { it != 0.0 } ?: cost(tier.predicted)

@@ -31,7 +31,22 @@ public class NamedTensor(public val dtype: String, public val shape: List<Long>,
         }
     }
 
+    /** Returns its values; only for "F64". */
+    public fun doubles(): DoubleArray {
+        check(dtype == "F64") { "a tensor of $dtype has no float64 values" }
+        return DoubleArray(data.size / 8).also {
+            ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN).asDoubleBuffer().get(it)
+        }
+    }
+
     public companion object {
+        /** Returns a tensor of float64 values, one axis. */
+        public fun of(values: DoubleArray): NamedTensor {
+            val data = ByteBuffer.allocate(8 * values.size).order(ByteOrder.LITTLE_ENDIAN)
+            data.asDoubleBuffer().put(values)
+            return NamedTensor("F64", listOf(values.size.toLong()), data.array())
+        }
+
         /** Returns a tensor of float32 values; [shape] is one axis unless given. */
         public fun of(values: FloatArray, shape: List<Long> = listOf(values.size.toLong())): NamedTensor {
             val data = ByteBuffer.allocate(4 * values.size).order(ByteOrder.LITTLE_ENDIAN)

@@ -1,0 +1,246 @@
+/**
+ * The plan that a device works on, and what must outlive a kill: plan, checkpoint, delta, error feedback.
+ *
+ * Order of writes on disk, each atomic:
+ *     begin    plan
+ *     step     checkpoint (every few seconds)
+ *     finish   residuals (named by the delta's digest), delta; then plan and checkpoint go
+ *     settle   feedback (when accepted), done; then residuals and delta go
+ * A kill between any two leaves a state from which [Bench.resume] goes on to the same bytes: training is deterministic,
+ * and a residual counts only with the delta that it belongs to.
+ */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.BankException
+import org.edgeexperts.wire.Code
+import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.Plan
+import org.edgeexperts.wire.WireException
+import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.sha256
+
+private const val REMEMBERED = 32
+
+/** Records of the plan at hand; another device's are of no use to this one. */
+internal val WORK_RECORDS = listOf("plan", "checkpoint", "delta", "residuals", "feedback", "done")
+
+/**
+ * A delta that waits for its verdict.
+ *
+ * @property digest over the body.
+ * @property round and [planDigest] (hex): what it belongs to.
+ */
+internal class Pending(val digest: ByteArray, val body: ByteArray, val round: Long, val planDigest: String)
+
+/** A plan with the digest (hex) of its bytes; [fresh] is these bytes, or null where it was read from the disk. */
+internal class Planned(val plan: Plan, val digest: String, val fresh: ByteArray?)
+
+/** The plan that is being trained. */
+internal class Present(val plan: Plan, val digest: String, val bank: Bank, val trainer: Trainer)
+
+/**
+ * Work at hand and on disk.
+ *
+ * @param tools for training.
+ * @param watch chooses the tier of each plan.
+ */
+internal class Bench(
+    val tools: Tools,
+    private val store: Store,
+    val versions: Versions,
+    private val device: String,
+    private val watch: Watch,
+) {
+    var waiting: Planned? = null
+        private set
+    var present: Present? = null
+        private set
+    var pending: Pending? = null
+        private set
+    private var done = emptyList<String>()
+
+    /** The tier that is offered for plans. */
+    val largest get() = watch.largest
+
+    /** Reads what an earlier process left, and returns the work that it was at. */
+    fun resume(): WorkState {
+        done = (store.recall("done")?.head?.get("plans") as? List<*>).orEmpty().filterIsInstance<String>()
+        store.recall("delta")?.let { left ->
+            pending = Pending(sha256(left.body), left.body, left.head["round"] as Long, left.head["plan"] as String)
+            dropTraining()
+            return WorkState.UPLOADING
+        }
+        val plan = store.recall("plan") ?: return WorkState.IDLE
+        waiting = Planned(MessageKind.PLAN.decode(plan.body), hex(sha256(plan.body)), null)
+        return WorkState.WAITING
+    }
+
+    /**
+     * Takes a plan's bytes; null when it is done, or the one at hand.
+     *
+     * @throws WireException when the bytes are no plan for this device.
+     */
+    fun take(payload: ByteArray): Plan? {
+        val plan = MessageKind.PLAN.decode(payload)
+        if (plan.device != device) {
+            throw WireException(Code.MALFORMED, "a plan for ${plan.device} came on the topic of $device")
+        }
+        val digest = hex(sha256(payload))
+        // A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
+        if (digest in done || digest in listOf(waiting?.digest, present?.digest, pending?.planDigest)) return null
+        waiting = Planned(plan, digest, payload)
+        return plan
+    }
+
+    /** Forgets the plan that waits. */
+    fun withdraw() {
+        waiting = null
+    }
+
+    /** Digests of the versions that plans at hand start from. */
+    val wantedVersions: List<ByteArray>
+        get() = listOfNotNull(waiting?.plan, present?.plan).map { it.versionDigest.toByteArray() }
+
+    /** Whether the waiting plan is one that this device had begun: it may go on before a gateway is there. */
+    val resumed: Boolean get() = waiting?.let { it.fresh == null } ?: false
+
+    /** Whether the waiting plan's version is complete. */
+    val ready: Boolean
+        get() = waiting?.let { versions.find(it.plan.versionDigest.toByteArray()) }
+            ?.let { versions.missing(it).isEmpty() } ?: false
+
+    /**
+     * Starts the waiting plan, or goes on with its checkpoint; null when a block of its version proved damaged.
+     *
+     * @throws PlanException when the plan cannot be carried out here; it is then done with.
+     * @throws BankException when its version cannot be run; the same.
+     */
+    fun begin(): Present? {
+        val planned = waiting ?: return null
+        val version = versions.find(planned.plan.versionDigest.toByteArray()) ?: return null
+        val begun = try {
+            val bank = versions.bank(version) ?: return null
+            val task = taskOf(planned.plan)
+            val trainer = Trainer(tools, bank, task, watch.begin(neededSlots(task.train)))
+            Present(planned.plan, planned.digest, bank, trainer)
+        } catch (error: PlanException) {
+            throw givenUp(planned, error)
+        } catch (error: BankException) {
+            throw givenUp(planned, error)
+        }
+        planned.fresh?.let { store.write("plan", Record(emptyMap(), it)) }
+        restore(begun)
+        present = begun
+        withdraw()
+        return begun
+    }
+
+    private fun <E : Exception> givenUp(planned: Planned, error: E): E {
+        finished(planned.digest)
+        withdraw()
+        return error
+    }
+
+    private fun restore(begun: Present) {
+        val saved = store.recall("checkpoint") ?: return
+        if (saved.head != marks(begun.digest)) return
+        try {
+            begun.trainer.restore(saved.tensors())
+        } catch (_: DamagedException) { // of another program: start the plan again
+            store.remove("checkpoint")
+        }
+    }
+
+    /** What a checkpoint belongs to: other examples would make another run of the plan. */
+    private fun marks(planDigest: String) = mapOf("plan" to planDigest, "data" to hex(tools.source.digest))
+
+    /** Between two steps: moves to another tier if the device's memory or heat ask for it; returns what was done. */
+    fun adapt(): String = present?.let { watch.look(it.trainer) }.orEmpty()
+
+    /** Writes a checkpoint of the training at hand. */
+    fun save() {
+        val at = present ?: return
+        if (at.trainer.steps > 0) store.write("checkpoint", Record.of(marks(at.digest), at.trainer.checkpoint()))
+    }
+
+    /**
+     * Turns the training at hand into a delta that waits for its verdict.
+     *
+     * @throws WireException NOT_FINITE when training diverged; the plan is then done with.
+     */
+    fun finish(): Pair<Pending, Outcome> {
+        val at = checkNotNull(present) { "the session says TRAINING" }
+        val outcome = at.trainer.outcome()
+        val residuals = unpackResiduals(store.recall("feedback")?.tensors().orEmpty(), at.bank.shape)
+        val plan = at.plan
+        val origin = Origin(device, fromHex(at.digest), plan.round, plan.baseVersion, plan.codecValue)
+        val topk = tools.manifest.architecture.gate == "topk"
+        val built = try {
+            buildDelta(origin, at.bank, at.trainer.slots, outcome, residuals, topk)
+        } catch (error: WireException) {
+            abandon()
+            throw error
+        }
+        val left = Pending(sha256(built.body), built.body, plan.round, at.digest)
+        pending = left
+        val blocks = built.residuals.keys.sorted().map { "${it.layer}.${it.index}" }
+        val head = mapOf("delta" to hex(left.digest), "blocks" to blocks)
+        store.write("residuals", Record.of(head, packResiduals(built.residuals)))
+        store.write("delta", Record(mapOf("round" to plan.round, "plan" to at.digest), left.body))
+        store.write("measure", Record(mapOf("step_ms" to outcome.stepMs)))
+        dropTraining()
+        return left to outcome
+    }
+
+    /** Forgets the delta; what its codec left behind counts for the next one when it was [accepted]. */
+    fun settle(accepted: Boolean) {
+        val left = pending ?: return
+        if (accepted) mergeResiduals(hex(left.digest))
+        finished(left.planDigest)
+        store.remove("delta")
+        store.remove("residuals")
+        pending = null
+    }
+
+    private fun mergeResiduals(digest: String) {
+        val fresh = store.recall("residuals")?.takeIf { it.head["delta"] == digest } ?: return
+        val old = store.recall("feedback")
+        val kept = old?.tensors().orEmpty() - (fresh.head["blocks"] as List<*>).map { it as String }.toSet()
+        store.write("feedback", Record.of(emptyMap(), kept + fresh.tensors()))
+    }
+
+    /** Drops the training at hand; its plan is not taken up again. */
+    fun abandon() {
+        present?.let { finished(it.digest) }
+        dropTraining()
+    }
+
+    private fun dropTraining() {
+        present = null
+        store.remove("plan")
+        store.remove("checkpoint")
+    }
+
+    private fun finished(planDigest: String) {
+        if (planDigest in done) return
+        done = (done + planDigest).takeLast(REMEMBERED)
+        store.write("done", Record(mapOf("plans" to done)))
+    }
+
+    /** Median step time of the last round on this device; 0 before the first. */
+    val stepMs: Double get() = (store.recall("measure")?.head?.get("step_ms") as? Double) ?: 0.0
+}
+
+/** Returns a plan's task. */
+internal fun taskOf(plan: Plan): Task = Task(
+    train = plan.trainList.map { it.id() },
+    steps = plan.steps,
+    learningRate = plan.learningRate.toDouble(),
+    sharedLearningRate = plan.sharedLearningRate.toDouble(),
+    headLearningRate = plan.headLearningRate.toDouble(),
+    weightDecay = plan.weightDecay.toDouble(),
+    seed = plan.seed,
+    use = plan.useList.associate { it.layer to it.useList.toFloatArray() },
+    pressure = plan.balancePressure.toDouble(),
+)

@@ -1,0 +1,437 @@
+/**
+ * A device in a federation: ties session, bench and link together, as edge_runtime/runtime.py does.
+ *
+ * One thread does everything but the broker's sockets: take events, let the session decide, act, make one training step,
+ * look again. So a step is never interrupted half way, and nothing here needs a lock.
+ */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.BankException
+import org.edgeexperts.wire.Bye
+import org.edgeexperts.wire.Code
+import org.edgeexperts.wire.Codec
+import org.edgeexperts.wire.GatewayState
+import org.edgeexperts.wire.Hello
+import org.edgeexperts.wire.Kind
+import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.Topic
+import org.edgeexperts.wire.Verdict
+import org.edgeexperts.wire.WIRE_VERSION
+import org.edgeexperts.wire.WireException
+import org.edgeexperts.wire.asField
+import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.sha256
+import org.edgeexperts.wire.split
+import java.util.concurrent.BlockingQueue
+import java.util.concurrent.TimeUnit
+
+private const val LONGEST_PAUSE_S = 0.5 // whoever asks it to stop waits no longer
+private const val DETAIL_SHOWN = 300
+private val END_OF_THE_ROAD = setOf(Code.WRONG_FEDERATION, Code.REVOKED, Code.UNSUPPORTED_WIRE)
+private val CODECS = listOf(Codec.FLOAT32, Codec.INT8)
+
+/**
+ * What this device tells about itself.
+ *
+ * @property device its id.
+ * @property packageDigest of its package.
+ * @property runtime the engine's name.
+ * @property budget what it may spend.
+ * @property sums class statistics of its examples.
+ */
+internal class Identity(
+    val device: String,
+    val packageDigest: ByteArray,
+    val runtime: String,
+    val budget: Budget,
+    val sums: ClassSums,
+)
+
+/** Where the time comes from, and chance: a test may hold both. */
+internal class Clock(
+    val seconds: () -> Double = { System.nanoTime() / 1e9 },
+    val millis: () -> Long = System::currentTimeMillis,
+    val chance: () -> Double = Math::random,
+)
+
+/**
+ * One device, from connecting until it is stopped or done.
+ *
+ * @param bench its work.
+ * @param link to the broker; its events come through [inbox].
+ * @param board where its state is shown.
+ * @param options how it takes part.
+ * @param stopped asked before every turn; true ends [run] after the step at hand.
+ */
+internal class Device(
+    private val identity: Identity,
+    private val bench: Bench,
+    private val link: Link,
+    private val inbox: BlockingQueue<LinkEvent>,
+    private val board: StateBoard,
+    private val options: PartOptions,
+    private val clock: Clock,
+    private val stopped: () -> Boolean,
+) {
+    private val architecture = bench.tools.manifest.architecture
+    private val federation = architecture.digest()
+    private val statistics = identity.sums.message(identity.device, federation)
+    private val versions = bench.versions
+    private val fetcher = Fetcher(versions, link, identity.device, architecture.bankShape())
+    private val timers = Timers(clock.seconds, clock.chance)
+    private var gateway: GatewayState? = null
+    private var greeted = ByteArray(0)
+    private var helloDigest = ByteArray(0)
+    private var savedAt = 0.0
+    private var spentMs = 0.0
+    private var settled = 0
+    private var expelled = ""
+    private var against = emptySet<Hindrance>()
+    private var session = Session(work = bench.resume())
+
+    // --- the loop ---------------------------------------------------------------------------------------------
+
+    /**
+     * Takes part until done or stopped; the work at hand is kept either way.
+     *
+     * @throws ExpelledException when the gateway refuses this device for good.
+     */
+    fun run() {
+        link.start()
+        try {
+            while (!finished()) turn()
+        } finally {
+            bench.save()
+            link.stop(Bye.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device).build().toByteArray())
+            board.change { copy(link = LinkState.OFFLINE, doing = Doing.IDLE, hindrances = emptySet()) }
+        }
+        if (expelled.isNotEmpty()) throw ExpelledException(expelled)
+    }
+
+    /** Whether there is nothing left to do: expelled, stopped, enough rounds, or the gateway is done and its end is here. */
+    private fun finished(): Boolean {
+        if (expelled.isNotEmpty() || stopped() || Hindrance.TIME_IS_UP in against) return true
+        if (session.work == WorkState.TRAINING || session.work == WorkState.UPLOADING) return false
+        if (options.rounds > 0 && settled >= options.rounds) return true
+        val state = gateway ?: return false
+        val newest = versions.newest ?: return false
+        return state.finished && newest.version == state.version && versions.missing(newest).isEmpty()
+    }
+
+    private fun turn() {
+        lookAround()
+        val training = session.work == WorkState.TRAINING && against.isEmpty()
+        var event = next(if (training) 0.0 else timers.pause(LONGEST_PAUSE_S))
+        while (event != null) {
+            handle(event)
+            event = if (expelled.isNotEmpty() || stopped()) null else next(0.0)
+        }
+        timers.takeDue().forEach(::due)
+        if (session.work == WorkState.WAITING && (session.member || bench.resumed) && bench.ready) apply(Event.READY)
+        if (session.work == WorkState.TRAINING && against.isEmpty()) trainStep()
+        tell()
+    }
+
+    /** Asks the gate; when it closes, progress is kept at once: the app may end soon. */
+    private fun lookAround() {
+        val before = against
+        against = options.gate?.check().orEmpty()
+        if (before.isEmpty() && against.isNotEmpty()) bench.save()
+        if (Hindrance.METERED in before && Hindrance.METERED !in against) sendWhatWaited()
+    }
+
+    private fun sendWhatWaited() {
+        if (!session.member) return
+        fetch()
+        if (session.work == WorkState.UPLOADING) sendDelta()
+    }
+
+    private fun next(waitSeconds: Double): LinkEvent? =
+        if (waitSeconds <= 0) inbox.poll() else inbox.poll((waitSeconds * 1000).toLong(), TimeUnit.MILLISECONDS)
+
+    private fun apply(event: Event) {
+        val (after, actions) = try {
+            session.after(event)
+        } catch (_: SessionException) {
+            return // a message that came late; nothing is changed
+        }
+        session = after
+        for (action in actions) {
+            when (action) {
+                Action.HELLO -> hello()
+                Action.TRAIN -> begin()
+                Action.ABANDON -> bench.abandon()
+                Action.SEND -> sendDelta()
+                Action.FORGET, Action.LEAVE -> Unit // settled with the verdict; the loop ends
+            }
+        }
+    }
+
+    private fun tell() = board.change {
+        val training = session.work == WorkState.TRAINING
+        copy(
+            doing = if (!training) Doing.IDLE else if (against.isEmpty()) Doing.TRAINING else Doing.PAUSED,
+            hindrances = if (training) against else emptySet(),
+            link = session.link,
+            work = session.work,
+            roundsPlanned = gateway?.roundsPlanned ?: roundsPlanned,
+            bytesUp = this@Device.link.bytesUp,
+            bytesDown = this@Device.link.bytesDown,
+        )
+    }
+
+    private fun notice(text: String) = board.change { copy(notice = text) }
+
+    // --- timers -----------------------------------------------------------------------------------------------
+
+    private fun due(name: Due) {
+        when {
+            link.busy -> timers.again(name, FIRST_RESEND_S) // a slow link is not helped by more
+            name == Due.HELLO && session.link == LinkState.GREETING -> apply(Event.HELLO_DUE)
+            name == Due.RESEND && session.work == WorkState.UPLOADING -> apply(Event.RESEND_DUE)
+            name == Due.STATISTICS && session.member -> sendStatistics()
+            name == Due.WANT && (session.member || session.link == LinkState.GREETING) -> {
+                fetcher.restart()
+                fetch()
+            }
+        }
+    }
+
+    // --- what came --------------------------------------------------------------------------------------------
+
+    private fun handle(event: LinkEvent) {
+        when (event) {
+            is LinkEvent.Up -> {
+                greeted = ByteArray(0)
+                fetcher.restart()
+                notice("")
+                apply(Event.LINK_UP)
+            }
+            is LinkEvent.Down -> {
+                if (event.first) notice("no broker: ${event.reason}; trying again, at most a minute apart")
+                timers.stopAll()
+                apply(Event.LINK_DOWN)
+            }
+            is LinkEvent.Arrived -> arrived(event)
+        }
+    }
+
+    private fun arrived(event: LinkEvent.Arrived) {
+        try {
+            when (event.address.topic) {
+                Topic.GATEWAY -> onGateway(event.payload)
+                Topic.VERSION -> onVersion(event.payload)
+                Topic.PLAN -> onPlan(event.payload)
+                Topic.VERDICT -> onVerdict(event.payload)
+                Topic.BLOB -> onBlob(event.address.name, event.payload)
+                else -> Unit // what other devices say
+            }
+        } catch (error: WireException) {
+            notice("ignored a message on ${event.address.topic.word}: ${error.message}")
+        }
+    }
+
+    private fun onGateway(payload: ByteArray) {
+        val state = MessageKind.GATEWAY_STATE.decode(payload)
+        when {
+            !state.online -> {
+                gateway = null
+                greeted = ByteArray(0)
+                apply(Event.GATEWAY_GONE)
+            }
+            !state.federationDigest.toByteArray().contentEquals(federation) -> foreign(state)
+            else -> {
+                gateway = state
+                if (!state.session.toByteArray().contentEquals(greeted)) {
+                    greeted = state.session.toByteArray()
+                    apply(Event.GATEWAY)
+                }
+            }
+        }
+    }
+
+    private fun foreign(state: GatewayState) {
+        gateway = null
+        val (came, own) = listOf(state.federationDigest.toByteArray(), federation).map { hex(it).take(12) }
+        notice(
+            "the gateway serves another federation ($came…, this package is for $own…): staying silent; " +
+                "use a package exported for it",
+        )
+        apply(Event.FOREIGN)
+    }
+
+    private fun onVersion(payload: ByteArray) {
+        if (payload.isEmpty()) return
+        versions.announce(payload)
+        fetch()
+    }
+
+    private fun onPlan(payload: ByteArray) {
+        if (payload.isEmpty()) {
+            bench.withdraw()
+            apply(Event.WITHDRAWN)
+        } else if (bench.take(payload) != null) {
+            apply(Event.PLAN)
+            fetch()
+        }
+    }
+
+    private fun onBlob(name: String, payload: ByteArray) {
+        if (!fetcher.take(name, payload)) return
+        timers.stop(Due.WANT)
+        timers.again(Due.WANT)
+        fetch()
+    }
+
+    private val metered get() = Hindrance.METERED in against
+
+    /** Asks for what is missing; notes when the newest version became complete. */
+    private fun fetch() {
+        val others = bench.wantedVersions
+        val wanted = fetcher.wanted(others)
+        if (wanted.isEmpty()) timers.stop(Due.WANT)
+        if (versions.settle(others)) {
+            board.change { copy(version = versions.latest().first, personal = false) }
+        }
+        if (!session.member) return
+        if (metered && wanted.isNotEmpty()) timers.later(Due.WANT) else if (fetcher.ask(wanted)) timers.again(Due.WANT)
+    }
+
+    private fun onVerdict(payload: ByteArray) {
+        val verdict = MessageKind.VERDICT.decode(payload)
+        val mine = when (verdict.kind) {
+            Kind.HELLO -> helloDigest
+            Kind.STATISTICS -> sha256(statistics)
+            Kind.DELTA -> bench.pending?.digest
+            else -> null
+        }
+        if (mine == null || !verdict.digest.toByteArray().contentEquals(mine)) return // decided already, or before a restart
+        val code = verdict.code?.takeIf { it != Code.UNRECOGNIZED }?.name ?: "CODE_${verdict.codeValue}"
+        val detail = verdict.detail.take(DETAIL_SHOWN)
+        val note = VerdictNote(clock.millis(), verdict.kind.name.lowercase(), verdict.round, code, detail)
+        board.change { plus(note) }
+        when {
+            verdict.code in END_OF_THE_ROAD -> {
+                expelled = "the gateway refuses this device: $code $detail".trim()
+                notice(expelled)
+                apply(Event.EXPEL)
+            }
+            verdict.code == Code.UNKNOWN_DEVICE && verdict.kind != Kind.HELLO -> {
+                greeted = ByteArray(0)
+                apply(Event.UNKNOWN)
+            }
+            verdict.kind == Kind.HELLO -> onHelloVerdict(verdict)
+            verdict.kind == Kind.STATISTICS -> onStatisticsVerdict(verdict)
+            else -> onDeltaVerdict(verdict)
+        }
+    }
+
+    private fun onHelloVerdict(verdict: Verdict) {
+        if (session.link != LinkState.GREETING) return
+        if (verdict.code != Code.ACCEPTED) return timers.again(Due.HELLO, verdict.retryAfterS.toDouble())
+        timers.stop(Due.HELLO)
+        apply(Event.WELCOME)
+        if (verdict.wantStatistics) sendStatistics()
+        fetch()
+    }
+
+    private fun onStatisticsVerdict(verdict: Verdict) {
+        timers.stop(Due.STATISTICS)
+        if (verdict.retryAfterS > 0) timers.again(Due.STATISTICS, verdict.retryAfterS.toDouble())
+    }
+
+    private fun onDeltaVerdict(verdict: Verdict) {
+        if (verdict.retryAfterS > 0) return timers.again(Due.RESEND, verdict.retryAfterS.toDouble())
+        timers.stop(Due.RESEND)
+        bench.settle(verdict.code == Code.ACCEPTED)
+        settled++
+        apply(Event.SETTLED)
+        takeNext()
+    }
+
+    /** After one plan, the newest that came meanwhile. */
+    private fun takeNext() {
+        if (bench.waiting != null && session.work == WorkState.IDLE) apply(Event.PLAN)
+    }
+
+    // --- what to do -------------------------------------------------------------------------------------------
+
+    private fun hello() {
+        val (tier, budget) = bench.largest to identity.budget
+        val hello = Hello.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device)
+            .setFederationDigest(federation.asField()).setPackageDigest(identity.packageDigest.asField())
+            .setProfile(bench.tools.manifest.device).setRuntime(identity.runtime)
+            .setTrainedSlots(tier.trainedSlots.toInt()).setHeldSlots(tier.heldSlots.toInt())
+            .setBatchSize(tier.batchSize.toInt()).setStepMs(bench.stepMs.toFloat()).setExamples(bench.tools.source.size)
+            .setBytesUpPerRound(budget.bytesUp).setBytesDownPerRound(budget.bytesDown)
+            .setSecondsPerRound(budget.roundSeconds.toFloat()).addAllCodecs(CODECS)
+            .setStatisticsDigest(sha256(statistics).asField())
+        gateway?.let { hello.gatewaySession = it.session }
+        val body = hello.build().toByteArray()
+        helloDigest = sha256(body)
+        link.send(Topic.HELLO, sequenceOf(body))
+        timers.again(Due.HELLO)
+    }
+
+    private fun sendStatistics() {
+        if (metered) return timers.later(Due.STATISTICS)
+        link.send(Topic.STATISTICS, split(statistics, Kind.STATISTICS))
+        timers.again(Due.STATISTICS)
+    }
+
+    private fun sendDelta() {
+        val pending = bench.pending ?: return
+        if (metered) return timers.later(Due.RESEND)
+        link.send(Topic.DELTA, split(pending.body, Kind.DELTA))
+        timers.again(Due.RESEND)
+    }
+
+    private fun begin() {
+        val present = try {
+            bench.begin()
+        } catch (error: PlanException) {
+            return giveUp(error.message.orEmpty())
+        } catch (error: BankException) {
+            return giveUp(error.message.orEmpty())
+        }
+        if (present == null) { // a blob proved damaged when it was read: fetch it again
+            session = Session(session.link, WorkState.WAITING)
+            fetcher.restart()
+            fetch()
+            return
+        }
+        savedAt = clock.seconds()
+        spentMs = 0.0
+        board.change { beginning(present.trainer, present.plan.steps).copy(round = present.plan.round) }
+    }
+
+    private fun giveUp(reason: String) {
+        notice(reason)
+        apply(Event.FAILED)
+        takeNext()
+    }
+
+    private fun trainStep() {
+        val present = bench.present ?: return
+        val trainer = present.trainer
+        val limit = identity.budget.roundSeconds
+        if (trainer.done || (limit > 0 && trainer.steps > 0 && spentMs / 1000 >= limit)) return finishRound(present)
+        if (bench.adapt().isNotEmpty()) board.change { placed(trainer) }
+        trainer.step()
+        spentMs += trainer.lastMs
+        board.change { after(trainer) }
+        if (clock.seconds() - savedAt >= options.checkpointSeconds) {
+            bench.save()
+            savedAt = clock.seconds()
+        }
+    }
+
+    private fun finishRound(present: Present) {
+        try {
+            bench.finish()
+        } catch (error: WireException) {
+            return giveUp("round ${present.plan.round}: training diverged, nothing is sent (${error.detail})")
+        }
+        apply(Event.TRAINED)
+    }
+}

@@ -1,0 +1,70 @@
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Assembler
+import org.edgeexperts.wire.BankShape
+import org.edgeexperts.wire.Kind
+import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.WIRE_VERSION
+import org.edgeexperts.wire.Want
+import org.edgeexperts.wire.asField
+import org.edgeexperts.wire.hex
+
+// Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size.
+private const val ASKED_LIMIT = 500
+
+/**
+ * Blobs: which were asked for, which came, what to ask for next.
+ *
+ * @param versions where blobs go.
+ * @param link to ask through.
+ * @param device who asks.
+ * @param shape of the bank, which bounds what is put together in memory.
+ */
+internal class Fetcher(
+    private val versions: Versions,
+    private val link: Link,
+    private val device: String,
+    shape: BankShape,
+) {
+    private val assembler = shape.ids().map { 4 * shape.size(it) }
+        .let { sizes -> Assembler(limit = 2 * sizes.sumOf(Int::toLong), bodyLimit = sizes.maxOrNull()!!) }
+    private val asked = LinkedHashSet<String>()
+
+    /** Asks for everything again: after a new connection, or when answers stayed away. */
+    fun restart() = asked.clear()
+
+    /** Returns what the newest version and [others] (digests of versions) lack, each once, in hex. */
+    fun wanted(others: List<ByteArray>): List<String> =
+        (listOf(versions.newest) + others.map(versions::find)).filterNotNull().flatMap(versions::missing).distinct()
+
+    /** Asks for what was not asked for yet; stops listening for what nobody wants any more. True when it asked. */
+    fun ask(wanted: List<String>): Boolean {
+        for (old in asked - wanted.toSet()) {
+            link.release(old)
+            asked -= old
+        }
+        val fresh = wanted.filterNot(asked::contains).take(ASKED_LIMIT - asked.size)
+        if (fresh.isEmpty()) return false
+        asked += fresh
+        val want = Want.newBuilder().setWireVersion(WIRE_VERSION).setDevice(device)
+            .addAllDigests(fresh.map { fromHex(it).asField() }).build()
+        link.request(fresh, want.toByteArray())
+        return true
+    }
+
+    /**
+     * Takes a chunk from the blob topic [name]; true when it completed a blob that was asked for.
+     *
+     * @throws org.edgeexperts.wire.WireException when the bytes are no chunk, or do not fit those before.
+     */
+    fun take(name: String, payload: ByteArray): Boolean {
+        val chunk = MessageKind.CHUNK.decode(payload)
+        val digest = chunk.digest.toByteArray()
+        if (chunk.kind != Kind.BLOB || hex(digest) != name || name !in asked) return false
+        val body = assembler.add("gateway", chunk) ?: return false
+        versions.keep(digest, body)
+        asked -= name
+        link.release(name)
+        return true
+    }
+}

@@ -1,0 +1,161 @@
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Architecture
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.BankException
+import org.edgeexperts.wire.ExpertId
+import org.edgeexperts.wire.HEAD
+import org.edgeexperts.wire.MEAN
+import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.sharedExpert
+
+private const val FINAL_SHARE = 0.1
+private const val CHECKPOINT_S = 5.0
+private const val CLOSED_PAUSE_MS = 200L
+private const val PERSONAL = "personal"
+private const val BEGUN = "local"
+private const val CHECKPOINT = "local_checkpoint"
+
+/**
+ * Training on this device's examples alone, and the personal bank that it gives.
+ *
+ * Every run trains the next experts of the ring with fresh moments, as rounds of a federation do. Order of writes on disk:
+ * begin writes the bank that the run starts from, steps write checkpoints, the end writes the personal bank; then the other
+ * two go. The run at hand is named by its options, its examples and the bank it builds on; another starts anew.
+ */
+internal class LocalTraining(private val store: Store, private val versions: Versions, private val shape: Architecture) {
+    /** Returns the personal bank, if it builds on the version that is in use. */
+    fun personal(): Numbered? {
+        val (number, digest) = versions.latest()
+        val record = store.recall(PERSONAL)?.takeIf { it.head["version"] == hex(digest) } ?: return null
+        return try {
+            Numbered(Bank.fromBytes(record.body, shape.bankShape(), PERSONAL), number, digest)
+        } catch (_: BankException) { // of a package that is no longer there
+            null
+        }
+    }
+
+    /** Whether there is one, without reading its values. */
+    val exists: Boolean get() = store.recall(PERSONAL)?.head?.get("version") == hex(versions.latest().second)
+
+    fun forget() = listOf(PERSONAL, BEGUN, CHECKPOINT).forEach(store::remove)
+
+    private fun runs(): Long = store.recall(PERSONAL)?.head?.get("runs") as Long? ?: 0
+
+    /**
+     * Makes the steps of [options].
+     *
+     * @param sums class sums of the examples, asked for where the head has to be started; null when it was stopped.
+     * @return whether every step was made.
+     */
+    fun run(
+        tools: Tools,
+        watch: Watch,
+        options: TrainOptions,
+        board: StateBoard,
+        clock: Clock,
+        sums: () -> ClassSums?,
+        step: (LossPoint) -> Unit,
+        stop: () -> Boolean,
+    ): Boolean {
+        val marks = marks(tools.source, options)
+        val bank = begin(marks, sums) ?: return false
+        val task = task(options, watch.largest.trainedSlots.toInt())
+        val trainer = Trainer(tools, bank, task, watch.begin(neededSlots(task.train)))
+        store.recall(CHECKPOINT)?.takeIf { it.head == marks }?.let { saved ->
+            try {
+                trainer.restore(saved.tensors())
+            } catch (_: DamagedException) { // of another program: the run starts again
+                store.remove(CHECKPOINT)
+            }
+        }
+        board.change { beginning(trainer, task.steps) }
+        fun save() {
+            if (trainer.steps > 0) store.write(CHECKPOINT, Record.of(marks, trainer.checkpoint()))
+        }
+        var savedAt = clock.seconds()
+        try {
+            while (!trainer.done) {
+                if (!open(options.gate, board, ::save, stop)) return false
+                if (watch.look(trainer).isNotEmpty()) board.change { placed(trainer) }
+                trainer.step()
+                board.change { after(trainer).copy(doing = Doing.TRAINING, hindrances = emptySet()) }
+                step(LossPoint(trainer.steps, trainer.losses.last()))
+                if (clock.seconds() - savedAt >= CHECKPOINT_S) {
+                    save()
+                    savedAt = clock.seconds()
+                }
+            }
+        } finally {
+            if (!trainer.done) save()
+        }
+        finish(bank.replace(trainer.outcome().blocks))
+        return true
+    }
+
+    /** Waits while the gate is closed; false when the run must end. */
+    private fun open(gate: Gate?, board: StateBoard, save: () -> Unit, stop: () -> Boolean): Boolean {
+        var saved = false
+        while (!stop()) {
+            val against = gate?.check().orEmpty()
+            if (Hindrance.TIME_IS_UP in against) return false
+            if (against.isEmpty()) return true
+            if (!saved) save() // the app may end soon
+            saved = true
+            board.change { copy(doing = Doing.PAUSED, hindrances = against) }
+            Thread.sleep(CLOSED_PAUSE_MS)
+        }
+        return false
+    }
+
+    private fun marks(source: ExampleSource, options: TrainOptions): Map<String, Any?> = mapOf(
+        "data" to hex(source.digest),
+        "version" to hex(versions.latest().second),
+        "runs" to runs(),
+        "steps" to options.steps,
+        "rates" to listOf(options.learningRate, options.sharedShare, options.headShare),
+        "seed" to options.seed,
+    ).mapValues { (_, value) -> if (value is Int) value.toLong() else value }
+
+    /** Returns the bank that the run starts from: that of a run that was stopped, or the one in use. */
+    private fun begin(marks: Map<String, Any?>, sums: () -> ClassSums?): Bank? {
+        store.recall(BEGUN)?.takeIf { it.head == marks }?.let { return Bank.fromBytes(it.body, shape.bankShape(), BEGUN) }
+        val latest = personal() ?: versions.latestBank()
+        val first = latest.number == 0L && !exists
+        val bank = if (first) withClassMeans(latest.bank, sums() ?: return null) else latest.bank
+        store.remove(CHECKPOINT)
+        store.write(BEGUN, Record(marks, bank.toBytes()))
+        return bank
+    }
+
+    /** The package's own head knows nothing; class means of the examples are a start that a federation makes, too. */
+    private fun withClassMeans(bank: Bank, sums: ClassSums): Bank {
+        val (head, mean) = sums.classMeanHead(shape.logitScale)
+        return bank.replace(mapOf(HEAD to head, MEAN to mean))
+    }
+
+    private fun task(options: TrainOptions, slots: Int): Task {
+        val experts = shape.experts.toInt()
+        val first = runs() * slots
+        val chosen = (0 until minOf(slots, experts)).map { ((first + it) % experts).toInt() }
+        val layers = shape.adaptedLayers.map(Long::toInt)
+        val shared = if (shape.sharedRank > 0 && options.sharedShare > 0) layers.map(::sharedExpert) else emptyList()
+        val head = if (options.headShare > 0) listOf(HEAD) else emptyList()
+        return Task(
+            train = layers.flatMap { layer -> chosen.map { ExpertId(layer, it) } } + shared + head,
+            steps = options.steps,
+            learningRate = options.learningRate,
+            sharedLearningRate = options.learningRate * options.sharedShare,
+            headLearningRate = options.learningRate * options.headShare,
+            seed = options.seed + runs(),
+            decay = 1.0 to FINAL_SHARE,
+        )
+    }
+
+    private fun finish(bank: Bank) {
+        val head = mapOf("version" to hex(versions.latest().second), "runs" to runs() + 1)
+        store.write(PERSONAL, Record(head, bank.toBytes()))
+        store.remove(BEGUN)
+        store.remove(CHECKPOINT)
+    }
+}

@@ -1,0 +1,91 @@
+/**
+ * One optimizer step in k parts: each part of the batch adds its gradients to sums, then the optimizer takes the sums.
+ *
+ * Axes: B batch, k parts, B / k texts each. Between two steps nothing is left over: sums start at 0, so a checkpoint
+ * between steps needs none of this.
+ */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Manifest
+import org.edgeexperts.wire.MethodSpec
+import org.edgeexperts.wire.TensorSpec
+import org.edgeexperts.wire.Tier
+
+/**
+ * Makes one optimizer step and returns its outputs: in one call, or as the tier says.
+ *
+ * @param given inputs of the whole step by name: values, moments, batch, and what steers them.
+ * @return new values and moments; `loss` [1] of the batch; `usage` [L, H], means over the batch's tokens.
+ */
+internal fun runStep(program: Executor, manifest: Manifest, tier: Tier, given: Tensors): Tensors {
+    if (tier.microBatches == 1L) return program.execute(tier.method, given)
+    val spec = manifest.methods.getValue(tier.method)
+    var sums: Tensors = spec.inputs.filter { it.name.endsWith("_sum") }.associate { it.name to zeros(it) }
+    val told = Means()
+    shares(given, tier.microBatches.toInt()).forEachIndexed { part, share ->
+        val call = sums + cut(spec, given, part, share)
+        val made = program.execute(tier.method, call)
+        told.add(made, share, call.floats("mask").sumOf(Float::toDouble))
+        sums = sums.keys.associateWith(made::getValue)
+    }
+    val wanted = manifest.methods.getValue(tier.applyMethod).inputs.map(TensorSpec::name)
+    return told.means() + program.execute(tier.applyMethod, (given + sums).filterKeys(wanted::contains))
+}
+
+private fun zeros(tensor: TensorSpec) = tensor.shape.toLongArray().let { shape ->
+    TensorValue.Floats(shape, FloatArray(shape.fold(1L, Long::times).toInt()))
+}
+
+/** Returns each part's share of the batch's sum of label weights; they add up to 1, or all are 0. */
+private fun shares(given: Tensors, parts: Int): List<Double> {
+    val counted = given.floats("labels")
+    val size = counted.size / parts
+    val weights = List(parts) { part -> (part * size until (part + 1) * size).sumOf { counted[it].toDouble() } }
+    val total = weights.sum()
+    return weights.map { if (total > 0) it / total else 0.0 }
+}
+
+/** Returns one part's inputs: what is longer than the method takes is the batch, and is cut. */
+private fun cut(spec: MethodSpec, given: Tensors, part: Int, share: Double): Tensors {
+    val call = HashMap<String, TensorValue>()
+    call["share"] = floatsOf(floatArrayOf(share.toFloat()), 1)
+    for (tensor in spec.inputs) {
+        val whole = given[tensor.name] ?: continue
+        call[tensor.name] = if (whole.shape.toList() == tensor.shape) whole else rows(whole, tensor, part)
+    }
+    return call
+}
+
+private fun rows(whole: TensorValue, tensor: TensorSpec, part: Int): TensorValue {
+    val shape = tensor.shape.toLongArray()
+    val size = shape.fold(1L, Long::times).toInt()
+    val (from, to) = part * size to (part + 1) * size
+    return when (whole) {
+        is TensorValue.Floats -> TensorValue.Floats(shape, whole.values.copyOfRange(from, to))
+        is TensorValue.Longs -> TensorValue.Longs(shape, whole.values.copyOfRange(from, to))
+    }
+}
+
+/** Losses and statistics of the parts, added up in float64 in the order of the calls. */
+private class Means {
+    private var loss = 0.0
+    private var tokens = 0.0
+    private val sums = HashMap<String, DoubleArray>()
+    private val shapes = HashMap<String, LongArray>()
+
+    fun add(made: Tensors, share: Double, count: Double) {
+        loss += share * made.floats("loss")[0]
+        tokens += count
+        for (name in listOf("usage", "affinity").filter(made::containsKey)) {
+            val values = made.floats(name)
+            val sum = sums.getOrPut(name) { DoubleArray(values.size) }
+            values.indices.forEach { sum[it] += values[it].toDouble() * count }
+            shapes[name] = made.getValue(name).shape
+        }
+    }
+
+    fun means(): Tensors = sums.entries.associate { (name, total) ->
+        val mean = FloatArray(total.size) { (total[it] / maxOf(tokens, 1.0)).toFloat() }
+        name to TensorValue.Floats(shapes.getValue(name), mean)
+    } + ("loss" to floatsOf(floatArrayOf(loss.toFloat()), 1))
+}

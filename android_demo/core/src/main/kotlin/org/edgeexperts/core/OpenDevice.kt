@@ -1,0 +1,365 @@
+/** The one implementation of [EdgeDevice]: opens the parts, keeps them apart, runs what it is asked for. */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Architecture
+import org.edgeexperts.wire.Bye
+import org.edgeexperts.wire.Enrolment
+import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.WIRE_VERSION
+import org.edgeexperts.wire.hex
+import java.io.Closeable
+import java.io.File
+import java.util.concurrent.LinkedBlockingQueue
+import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicReference
+import kotlin.concurrent.thread
+
+private const val INBOX = 64 // messages that wait here; beyond, the broker waits
+private const val CLASSIFICATION = "classification"
+private const val STATISTICS = "statistics"
+private const val ENROLLED = "enrolment"
+
+/**
+ * Opens a device; close it to let others use its folder.
+ *
+ * @param packageFolder the package, its digests checked ([PackageFolder.open], or [PackageStore] for one that an app brings).
+ * @param stateFolder a private folder of this device: examples, progress, versions; made when it is not there.
+ * @param engine what executes the program.
+ * @param threads for the engine; 0 takes what the package was made for, as far as this machine has them.
+ * @param feel tells memory and temperature, from which the program size follows; the system's own figures unless given.
+ * @throws ConfigException for a package that does not classify texts.
+ * @throws TokenizerException for a tokenizer that is not read here.
+ * @throws EngineException when the program cannot be opened.
+ * @throws StoreException when the folder is in use, or belongs to another federation.
+ */
+public fun openDevice(
+    packageFolder: PackageFolder,
+    stateFolder: File,
+    engine: Engine,
+    threads: Int = 0,
+    feel: () -> Signal = ::feelMemory,
+): EdgeDevice {
+    val manifest = packageFolder.manifest
+    if (manifest.architecture.task != CLASSIFICATION) {
+        throw ConfigException(
+            "this device classifies texts, the package is for the task ${manifest.architecture.task}; " +
+                "export one for classification, or use edge_runtime",
+        )
+    }
+    val tokenizer = Tokenizer.read(packageFolder.path("tokenizer.json"))
+    val store = Store(stateFolder)
+    try {
+        bindPackage(store, packageFolder)
+        val count = if (threads > 0) threads else minOf(manifest.threads.toInt(), Runtime.getRuntime().availableProcessors())
+        val opened = engine.load(packageFolder.path("program.pte"), count)
+        val program = try {
+            NamedProgram(opened, manifest)
+        } catch (error: EngineException) {
+            opened.close()
+            throw error
+        }
+        return OpenDevice(packageFolder, stateFolder, engine.name, tokenizer, store, program, feel)
+    } catch (error: Exception) {
+        store.close()
+        throw error
+    }
+}
+
+/** Binds a state folder to a federation; a new package of the same federation starts its plan anew. */
+private fun bindPackage(store: Store, folder: PackageFolder) {
+    val mine = mapOf("architecture" to hex(folder.manifest.architecture.digest()), "package" to hex(folder.digest))
+    val found = store.recall(ENROLLED)?.head.orEmpty()
+    val architecture = found["architecture"] ?: mine["architecture"]
+    if (architecture != mine["architecture"]) {
+        throw StoreException(
+            "the state folder belongs to the federation ${"$architecture".take(12)}…, this package is for " +
+                "${mine["architecture"]?.take(12)}…; choose another folder",
+        )
+    }
+    if (found["package"] != mine["package"]) {
+        // Of a program that is no longer there.
+        listOf("checkpoint", "local_checkpoint").forEach(store::remove)
+    }
+    if (!found.entries.containsAll(mine.entries)) store.write(ENROLLED, Record(found + mine))
+}
+
+private class OpenDevice(
+    override val packageFolder: PackageFolder,
+    stateFolder: File,
+    private val engineName: String,
+    private val tokenizer: Tokenizer,
+    private val store: Store,
+    private val program: NamedProgram,
+    private val feel: () -> Signal,
+) : EdgeDevice {
+    private val manifest = packageFolder.manifest
+    private val architecture: Architecture = manifest.architecture
+    private val clock = Clock()
+    private val versions = Versions(store, packageFolder)
+    private val kept = Examples(store, architecture.labels)
+    private val local = LocalTraining(store, versions, architecture)
+    private val prefixes = if (manifest.tiers.any { it.trunkMethod.isNotEmpty() }) DiskPrefixes(File(stateFolder, "prefixes")) else null
+    private val board = StateBoard(
+        DeviceState(
+            version = versions.latest().first,
+            personal = local.exists,
+            examples = kept.usable,
+            tier = shortName(manifest.tiers.first()),
+            peakMemoryMib = peakMemoryMib(),
+        ),
+    )
+    private val busy = AtomicReference<String?>(null)
+
+    @Volatile
+    private var closing = false
+
+    @Volatile
+    private var part: Part? = null
+    private var reader: Triple<String, Boolean, Predictor>? = null // guarded by this
+
+    override val labels: List<String> get() = architecture.labels
+
+    override val state: DeviceState get() = board.state
+
+    override fun listen(listener: (DeviceState) -> Unit): Closeable = board.listen(listener)
+
+    // --- predicting -------------------------------------------------------------------------------------------
+
+    override fun classify(text: String): Prediction {
+        if (text.isBlank()) throw ExampleException("no text to classify; write or share one first")
+        val (number, personal, predictor) = predictor()
+        val found = predictor.read(text).probabilities
+        val order = found.indices.sortedByDescending { found[it] }
+        val scores = order.associate { labels[it] to found[it].toDouble() }
+        return Prediction(labels[order[0]], found[order[0]].toDouble(), scores, number, personal)
+    }
+
+    /** Version, whether it is personal, and what reads with that bank. */
+    private fun predictor(): Triple<Long, Boolean, Predictor> = synchronized(this) {
+        val (number, digest) = versions.latest()
+        val personal = local.exists
+        val known = reader?.takeIf { it.first == hex(digest) && it.second == personal }
+        val made = known?.third ?: Predictor(
+            program, manifest, tokenizer, (if (personal) local.personal() else null)?.bank ?: versions.latestBank().bank,
+        )
+        reader = Triple(hex(digest), personal, made)
+        Triple(number, personal, made)
+    }
+
+    private fun predictWithOther() = synchronized(this) {
+        reader = null
+        board.change { copy(version = versions.latest().first, personal = local.exists) }
+    }
+
+    // --- examples ---------------------------------------------------------------------------------------------
+
+    override fun addExample(text: String, label: String): Example = addExamples(listOf(text to label)).single()
+
+    override fun addExamples(examples: List<Pair<String, String>>): List<Example> =
+        kept.add(examples).also { board.change { copy(examples = kept.usable) } }
+
+    override fun removeExample(id: Long): Boolean = kept.remove(id).also { board.change { copy(examples = kept.usable) } }
+
+    override fun examples(): List<Example> = kept.all()
+
+    // --- training ---------------------------------------------------------------------------------------------
+
+    override fun train(options: TrainOptions, step: (LossPoint) -> Unit, stop: () -> Boolean): Ending {
+        if (options.steps < 1) throw ConfigException("got ${options.steps} steps, expected 1 or more")
+        return alone("trains") {
+            val source = kept.snapshot()
+            val ended = { closing || stop() }
+            val done = local.run(
+                tools(source), watch(Budget()), options, board, clock, { sums(source, options.gate, ended) }, step, ended,
+            )
+            if (done) predictWithOther()
+            if (done) Ending.DONE else Ending.STOPPED
+        }
+    }
+
+    override fun forgetTraining(): Unit = alone("forgets") {
+        local.forget()
+        predictWithOther()
+    }
+
+    private fun tools(source: ExampleSource) = Tools(program, manifest, tokenizer, source, System::nanoTime, prefixes)
+
+    private fun watch(budget: Budget): Watch {
+        val largest = chooseTier(manifest, budget)
+        return Watch(manifest.tiers.filter { excess(it, budget).isEmpty() }, largest, feel, clock.seconds)
+    }
+
+    /** Does one thing at a time; afterwards the device is idle again. */
+    private fun <T> alone(what: String, act: () -> T): T {
+        takeTurn(what)
+        try {
+            return act()
+        } finally {
+            rest()
+        }
+    }
+
+    private fun takeTurn(what: String) {
+        if (closing) throw ConfigException("this device is closed; open it again")
+        if (!busy.compareAndSet(null, what)) {
+            throw ConfigException("this device ${busy.get() ?: "was busy"} at the moment; stop that first")
+        }
+    }
+
+    private fun rest() {
+        board.change { copy(doing = Doing.IDLE, hindrances = emptySet()) }
+        busy.set(null)
+    }
+
+    /** Class sums of the examples: remembered, or computed while the gate is open; null when stopped. */
+    private fun sums(source: ExampleSource, gate: Gate?, stop: () -> Boolean): ClassSums? {
+        val key = hex(source.digest) + hex(packageFolder.digest)
+        store.recall(STATISTICS)?.takeIf { it.head["key"] == key }?.tensors()?.let {
+            return ClassSums(it.getValue("counts").floats(), it.getValue("sums").floats())
+        }
+        board.change { copy(doing = Doing.PREPARING) }
+        val found = classSums(program, manifest, tokenizer, source) { stop() || closed(gate, stop) } ?: return null
+        val tensors = mapOf("counts" to found.counts, "sums" to found.sums)
+        store.write(STATISTICS, Record.of(mapOf("key" to key), tensors.mapValues { org.edgeexperts.wire.NamedTensor.of(it.value) }))
+        return found
+    }
+
+    /** Waits while the gate is closed; true when the run must end meanwhile. */
+    private fun closed(gate: Gate?, stop: () -> Boolean): Boolean {
+        while (true) {
+            val against = gate?.check().orEmpty()
+            val doing = if (against.isEmpty()) Doing.PREPARING else Doing.PAUSED
+            board.change { copy(doing = doing, hindrances = against) }
+            if (against.isEmpty()) return false
+            if (stop() || Hindrance.TIME_IS_UP in against) return true
+            Thread.sleep(PAUSE_MS)
+        }
+    }
+
+    // --- a federation -----------------------------------------------------------------------------------------
+
+    override fun takePart(enrolment: Enrolment, options: PartOptions): Participation {
+        checkEnrolment(enrolment, packageFolder)
+        val broker = brokerOf(enrolment)
+        broker.tls?.let(::socketFactory) // certificates that cannot be used are told to the caller
+        val source = kept.snapshot()
+        val budget = options.budget ?: Budget.fromProfile(manifest.profile)
+        val watch = watch(budget)
+        takeTurn("takes part in a federation")
+        return Part { stopped ->
+            try {
+                bindDevice(enrolment)
+                val sums = sums(source, options.gate, stopped) ?: return@Part
+                member(enrolment, broker, Bench(tools(source), store, versions, enrolment.device, watch), budget, sums, options, stopped)
+            } finally {
+                predictWithOther()
+                rest()
+            }
+        }.also { part = it }
+    }
+
+    private fun member(
+        enrolment: Enrolment,
+        broker: Broker,
+        bench: Bench,
+        budget: Budget,
+        sums: ClassSums,
+        options: PartOptions,
+        stopped: () -> Boolean,
+    ) {
+        val inbox = LinkedBlockingQueue<LinkEvent>(INBOX)
+        var over = false
+        val will = Bye.newBuilder().setWireVersion(WIRE_VERSION).setDevice(enrolment.device).build().toByteArray()
+        val link = MqttLink(broker, enrolment.federation, enrolment.device, will) { event ->
+            // A full inbox holds the broker back, but not for ever: nobody empties it after the end.
+            while (!over && !inbox.offer(event, PAUSE_MS, TimeUnit.MILLISECONDS)) continue
+        }
+        val identity = Identity(enrolment.device, packageFolder.digest, engineName, budget, sums)
+        try {
+            Device(identity, bench, link, inbox, board, options, clock) { stopped().also { over = it } }.run()
+        } finally {
+            over = true
+        }
+    }
+
+    /** Another name in the federation starts without what was planned for the old one. */
+    private fun bindDevice(enrolment: Enrolment) {
+        val mine = mapOf("device" to enrolment.device, "federation" to enrolment.federation)
+        val found = store.recall(ENROLLED)?.head.orEmpty()
+        if (found.entries.containsAll(mine.entries)) return
+        if ("device" in found) WORK_RECORDS.forEach(store::remove)
+        store.write(ENROLLED, Record(found + mine))
+    }
+
+    override fun close() {
+        if (closing) return
+        closing = true
+        part?.end()
+        while (busy.get() != null) Thread.sleep(PAUSE_MS / 10)
+        program.close()
+        store.close()
+    }
+
+    private companion object {
+        const val PAUSE_MS = 200L
+    }
+}
+
+/** A thread that takes part. */
+private class Part(work: (stopped: () -> Boolean) -> Unit) : Participation {
+    @Volatile
+    private var asked = false
+
+    @Volatile
+    private var failure: Exception? = null
+    private val worker = thread(name = "edge-device") {
+        try {
+            work { asked }
+        } catch (error: Exception) {
+            failure = error
+        }
+    }
+
+    override val running: Boolean get() = worker.isAlive
+
+    override fun stop() {
+        asked = true
+    }
+
+    override fun await(millis: Long): Boolean {
+        worker.join(millis)
+        if (worker.isAlive) return false
+        failure?.let { throw if (it is EdgeException) it else EdgeException(it.message ?: "$it", it) }
+        return true
+    }
+
+    fun end() {
+        stop()
+        worker.join()
+    }
+}
+
+private fun checkEnrolment(enrolment: Enrolment, folder: PackageFolder) {
+    val (asked, own) = enrolment.federationDigest to hex(folder.manifest.architecture.digest())
+    if (asked != own) {
+        throw ConfigException(
+            "the enrolment is for the federation ${asked.take(12)}…, this package is for ${own.take(12)}…; " +
+                "ask for an enrolment or a package that fits",
+        )
+    }
+    val (wanted, found) = enrolment.packageDigest to hex(folder.digest)
+    if (wanted.isNotEmpty() && wanted != found) {
+        throw ConfigException(
+            "the enrolment is for the package ${wanted.take(12)}…, this is ${found.take(12)}…; install that package first",
+        )
+    }
+}
+
+/** Returns the broker that an enrolment names. */
+internal fun brokerOf(enrolment: Enrolment): Broker {
+    val at = enrolment.gateway
+    fun part(text: String) = text.ifEmpty { null }
+    val tls = TlsIdentity(part(enrolment.ca), part(enrolment.certificate), part(enrolment.key))
+    val host = if (':' in at.host) "[${at.host}]" else at.host
+    return Broker(host, at.port, if (at.tls) tls else null, enrolment.user, enrolment.password)
+}

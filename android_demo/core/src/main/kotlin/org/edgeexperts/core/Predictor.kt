@@ -1,0 +1,124 @@
+/**
+ * Texts to probabilities and features with one bank, and what federations start a head from: class sums of the frozen
+ * backbone's features. Axes: L adapted layers, H held slots, P values of an expert, C labels, d width.
+ */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Architecture
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.ClassStatistics
+import org.edgeexperts.wire.Manifest
+import org.edgeexperts.wire.WIRE_VERSION
+import org.edgeexperts.wire.asField
+import org.edgeexperts.wire.encodeValues
+import kotlin.math.max
+import kotlin.math.sqrt
+
+private const val LEAST_LENGTH = 1e-12
+
+/**
+ * What a program says of a text.
+ *
+ * @property probabilities [C].
+ * @property feature [d], of length 1.
+ */
+public class Reading(public val probabilities: FloatArray, public val feature: FloatArray)
+
+/**
+ * Reads texts with one bank.
+ *
+ * @param bank whose experts run; the first H of them where the program holds fewer than M.
+ */
+public class Predictor(
+    private val program: Executor,
+    manifest: Manifest,
+    private val tokenizer: Tokenizer,
+    bank: Bank,
+) {
+    private val method = manifest.predictMethod
+    private val shapes = manifest.methods.getValue(method).inputs.associate { it.name to it.shape }
+    private val length = shapes.getValue("ids")[1].toInt()
+    private val steady = predictInputs(bank, manifest.architecture, shapes.getValue("experts")[1].toInt())
+
+    /** Returns what the program says of [text]. */
+    public fun read(text: String): Reading {
+        val found = program.execute(method, steady + encodedTexts(listOf(text), tokenizer, length))
+        return Reading(found.floats("probabilities"), found.floats("features"))
+    }
+}
+
+private fun predictInputs(bank: Bank, architecture: Architecture, held: Int): Floats {
+    val shape = bank.shape
+    val layers = shape.layers.size
+    val experts = joined(shape.layers.flatMap { layer -> (0 until held).map { bank.block(expert(layer, it)) } })
+    val scale = if (architecture.gate == "topk") 1f else (shape.experts.toDouble() / held).toFloat()
+    return commonInputs(bank) + mapOf(
+        "experts" to floatsOf(experts, layers, held, shape.expertSize),
+        "gate_scale" to floatsOf(FloatArray(layers * held) { scale }, layers, held),
+    )
+}
+
+/**
+ * Sums of frozen features by label.
+ *
+ * @property counts [C].
+ * @property sums [C, d].
+ */
+public class ClassSums(public val counts: FloatArray, public val sums: FloatArray) {
+    internal val width: Int get() = sums.size / counts.size
+
+    /** Returns the bytes of a ClassStatistics. */
+    public fun message(device: String, federationDigest: ByteArray): ByteArray = ClassStatistics.newBuilder()
+        .setWireVersion(WIRE_VERSION).setDevice(device).setFederationDigest(federationDigest.asField()).setWidth(width)
+        .setCounts(encodeValues(counts).asField()).setSums(encodeValues(sums).asField()).build().toByteArray()
+
+    /**
+     * Returns head [C * (d + 1)] and mean [d] that tell labels apart by the class means of frozen features.
+     *
+     * Row c is the unit vector of (mean of class c - mean of all). A label without examples gets a zero row and a bias below
+     * any logit (features, rows and the mean have at most length 1, so |logit| <= 2 * logitScale).
+     */
+    public fun classMeanHead(logitScale: Double): Pair<FloatArray, FloatArray> {
+        val labels = counts.size
+        val total = counts.sumOf(Float::toDouble)
+        val mean = DoubleArray(width) { at -> (0 until labels).sumOf { sums[it * width + at].toDouble() } / total }
+        val head = FloatArray(labels * (width + 1))
+        for (label in 0 until labels) {
+            val count = counts[label].toDouble()
+            if (count > 0) {
+                val row = DoubleArray(width) { sums[label * width + it] / max(count, 1.0) - mean[it] }
+                val length = max(sqrt(row.sumOf { it * it }), LEAST_LENGTH)
+                row.forEachIndexed { at, value -> head[label * width + at] = (value / length).toFloat() }
+            } else {
+                head[labels * width + label] = (-5 * logitScale).toFloat()
+            }
+        }
+        return head to FloatArray(width) { mean[it].toFloat() }
+    }
+}
+
+/**
+ * Returns counts and sums of frozen features over all examples, summed in float64, in their order.
+ *
+ * @param stop asked before each text; true gives up.
+ * @return null when it gave up.
+ */
+public fun classSums(
+    program: Executor,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    source: ExampleSource,
+    stop: () -> Boolean = { false },
+): ClassSums? {
+    val shape = manifest.architecture.bankShape()
+    val frozen = Predictor(program, manifest, tokenizer, Bank.zeros(shape))
+    val (labels, width) = shape.labels.toInt() to shape.width.toInt()
+    val sums = DoubleArray(labels * width)
+    for (row in 0 until source.size) {
+        if (stop()) return null
+        val offset = source.labels[row] * width
+        frozen.read(source.text(row)).feature.forEachIndexed { at, value -> sums[offset + at] += value.toDouble() }
+    }
+    val counts = labelCounts(source, IntArray(source.size) { it }, labels)
+    return ClassSums(counts, FloatArray(sums.size) { sums[it].toFloat() })
+}

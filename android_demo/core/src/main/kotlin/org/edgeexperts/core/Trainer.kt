@@ -1,0 +1,302 @@
+/**
+ * One round of local steps: a task's experts in a program's slots, step by step, resumable after any of them.
+ *
+ * Axes: L adapted layers, M experts, m trained slots, H held slots, C labels, B batch, S sequence length, N examples. A run
+ * is a function of (bank, task, examples): batches follow from the seed and the step's number, so a run that was killed and
+ * went on from a checkpoint ends with the same values as one that was not, bit for bit.
+ */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.ExpertId
+import org.edgeexperts.wire.HEAD
+import org.edgeexperts.wire.Manifest
+import org.edgeexperts.wire.NamedTensor
+import org.edgeexperts.wire.Tier
+import org.edgeexperts.wire.sharedExpert
+import kotlin.math.pow
+
+private const val BETA1 = 0.9
+private const val BETA2 = 0.999
+private const val NANOS_PER_MS = 1e6
+
+/**
+ * What to train.
+ *
+ * @property train blocks, any order.
+ * @property steps optimizer steps.
+ * @property learningRate of experts; the other two of shared experts and of the head, where they are trained.
+ * @property weightDecay decoupled (AdamW).
+ * @property seed of the batch order.
+ * @property decay factors on the learning rates at the first step and after the last, linear between.
+ * @property use top-k only: u of each layer, [M] by layer number.
+ * @property pressure top-k only: Lambda.
+ */
+public class Task(
+    public val train: List<ExpertId>,
+    public val steps: Int,
+    public val learningRate: Double,
+    public val sharedLearningRate: Double = 0.0,
+    public val headLearningRate: Double = 0.0,
+    public val weightDecay: Double = 0.0,
+    public val seed: Long = 0,
+    public val decay: Pair<Double, Double> = 1.0 to 1.0,
+    public val use: Map<Int, FloatArray> = emptyMap(),
+    public val pressure: Double = 0.0,
+)
+
+/**
+ * What training needs.
+ *
+ * @property program runs the tier's methods.
+ * @property manifest of the package.
+ * @property tokenizer of the package.
+ * @property source N examples.
+ * @property nanos a clock, for step times only.
+ */
+public class Tools internal constructor(
+    public val program: Executor,
+    public val manifest: Manifest,
+    public val tokenizer: Tokenizer,
+    public val source: ExampleSource,
+    public val nanos: () -> Long,
+    private val cache: PrefixCache?,
+) {
+    public constructor(program: Executor, manifest: Manifest, tokenizer: Tokenizer, source: ExampleSource) :
+        this(program, manifest, tokenizer, source, System::nanoTime, null)
+
+    /** What computes a tier's prefixes; null when its method takes token ids. */
+    internal fun trunk(tier: Tier): Trunk? =
+        if (tier.trunkMethod.isEmpty()) null else Trunk(program, manifest, tier.trunkMethod, cache)
+}
+
+/**
+ * Runs one task; call [step] until [done].
+ *
+ * @param bank to start from; not changed.
+ * @param task what to train.
+ * @param tier in whose slots.
+ * @throws PlanException when the task does not fit the tier or the bank.
+ */
+public class Trainer(private val tools: Tools, private val bank: Bank, private val task: Task, tier: Tier) {
+    private val manifest = tools.manifest
+    private val architecture = manifest.architecture
+    private val order = BatchOrder(task.seed, tools.source.size, tier.batchSize.toInt())
+
+    /** Numbers of the adapted layers. */
+    internal val layers: List<Long> get() = bank.shape.layers
+
+    /** Trained slots that the task needs. */
+    internal val needed: Int = neededSlots(task.train)
+
+    /** Where training is. */
+    public var tier: Tier = tier
+        private set
+
+    /** Where the experts sit. */
+    public var slots: Slots = place(task.train, architecture, tier)
+        private set
+    private var values = startValues(bank, slots)
+    private var trunk = tools.trunk(tier)
+    private val rates = learningRates()
+    private val heldRows = frozenSharedRows()
+
+    // [L, M], by expert, because tiers hold different ones.
+    private val routed = List(bank.shape.layers.size) { DoubleArray(bank.shape.experts.toInt()) }
+    private val seen = List(bank.shape.layers.size) { DoubleArray(bank.shape.experts.toInt()) }
+    private val made = ArrayList<Double>()
+    private val times = ArrayList<Double>()
+
+    /** Loss of each step that was made. */
+    public val losses: List<Double> get() = made
+
+    /** Steps that were made. */
+    public val steps: Int get() = made.size
+
+    /** Whether every step was made. */
+    public val done: Boolean get() = steps >= task.steps
+
+    /** Milliseconds of the last step; 0 before the first. */
+    public val lastMs: Double get() = times.lastOrNull() ?: 0.0
+
+    /**
+     * Makes one step and returns its loss.
+     *
+     * @throws EngineException when the program fails; nothing of the step is kept.
+     */
+    public fun step(): Double {
+        val began = tools.nanos()
+        val given = stepInputs()
+        val found = runStep(tools.program, manifest, tier, given)
+        values = values.mapValues { (name, value) -> found[name] as TensorValue.Floats? ?: value }
+        keepFrozenShared()
+        val tokens = given.floats("mask").sumOf(Float::toDouble)
+        val usage = found.floats("usage")
+        val held = tier.heldSlots.toInt()
+        slots.held.forEachIndexed { row, experts ->
+            experts.forEachIndexed { slot, index ->
+                routed[row][index] += usage[row * held + slot].toDouble() * tokens
+                seen[row][index] += tokens
+            }
+        }
+        made += found.floats("loss")[0].toDouble()
+        times += (tools.nanos() - began) / NANOS_PER_MS
+        return made.last()
+    }
+
+    /** Returns the inputs of the next step by name. */
+    public fun stepInputs(): Tensors {
+        val rows = order.rows(steps)
+        val texts = batchOf(tools.source, rows, tools.tokenizer, bank.shape.labels.toInt(), tier.seqLen.toInt())
+        val batch = trunk?.inPlaceOfIds(texts) ?: texts
+        val layers = slots.held.size
+        val (held, trained) = tier.heldSlots.toInt() to tier.trainedSlots.toInt()
+        val steering = mapOf(
+            "gate_scale" to floatsOf(FloatArray(layers * held) { slots.gateScale }, layers, held),
+            "update_mask" to floatsOf(joined(slots.updateMask), layers, trained),
+            "hyper" to hyper(),
+        )
+        return values + batch + steering + if (architecture.gate == "topk") balance() else emptyMap()
+    }
+
+    /**
+     * Goes on in another tier; what was learned is carried over to the bit.
+     *
+     * @throws PlanException when the task needs more slots than it has, or its batches are others; nothing is changed then.
+     */
+    public fun switch(tier: Tier) {
+        if (tier.batchSize != this.tier.batchSize) {
+            throw PlanException(
+                "${tier.method} takes ${tier.batchSize} texts a step, ${this.tier.method} the same task's " +
+                    "${this.tier.batchSize}",
+            )
+        }
+        val after = place(task.train, architecture, tier)
+        values = carried(learned(values, needed), bank, after)
+        fun methods(of: Tier) = setOf(of.method, of.trunkMethod, of.applyMethod, "")
+        // Before the next is loaded: there may be no room for both.
+        (methods(this.tier) - methods(tier)).forEach(tools.program::unload)
+        trunk = tools.trunk(tier)
+        slots = after
+        this.tier = tier
+    }
+
+    /** Returns all that is needed to go on later, in this tier or in any that has room for the task. */
+    public fun checkpoint(): Map<String, NamedTensor> {
+        val kept = learned(values, needed).mapValues { (_, value) -> NamedTensor.of(value.values, value.shape.toList()) }
+        val sums = mapOf("routed" to joinedSums(routed), "seen" to joinedSums(seen))
+        val series = mapOf("losses" to made.toDoubleArray(), "step_ms" to times.toDoubleArray())
+        return kept + (sums + series).mapValues { (_, numbers) -> NamedTensor.of(numbers) }
+    }
+
+    /**
+     * Goes on from a checkpoint of the same task, made in whatever tier.
+     *
+     * @throws DamagedException when it is of another task or program; nothing is changed then.
+     */
+    public fun restore(saved: Map<String, NamedTensor>) {
+        val series = setOf("losses", "step_ms")
+        fun forms(tensors: Map<String, NamedTensor>) =
+            tensors.mapValues { (name, tensor) -> tensor.dtype to if (name in series) emptyList() else tensor.shape }
+        if (forms(saved) != forms(checkpoint())) {
+            throw DamagedException("the checkpoint belongs to another task or program; the round starts again")
+        }
+        val (losses, stepMs) = series.map { saved.getValue(it).doubles() }
+        val known = (saved - series - "routed" - "seen").mapValues { (_, tensor) ->
+            TensorValue.Floats(tensor.shape.toLongArray(), tensor.floats())
+        }
+        values = carried(known, bank, slots)
+        for ((name, sums) in listOf("routed" to routed, "seen" to seen)) {
+            val numbers = saved.getValue(name).doubles()
+            sums.forEachIndexed { row, sum -> numbers.copyInto(sum, 0, row * sum.size, (row + 1) * sum.size) }
+        }
+        made.clear()
+        made += losses.asIterable()
+        times.clear()
+        times += stepMs.asIterable()
+    }
+
+    /** Returns what the steps made so far gave (at least one). */
+    public fun outcome(): Outcome {
+        val rows = trainedRows()
+        return Outcome(
+            blocks = trainedBlocks(task.train, bank, slots, values),
+            examples = rows.size,
+            labelCounts = labelCounts(tools.source, rows, bank.shape.labels.toInt()),
+            losses = made.toList(),
+            stepMs = median(times),
+            routed = ofHeld(routed),
+            seen = ofHeld(seen),
+        )
+    }
+
+    private fun ofHeld(sums: List<DoubleArray>): List<FloatArray> = slots.held.mapIndexed { row, held ->
+        FloatArray(held.size) { sums[row][held[it]].toFloat() }
+    }
+
+    private fun trainedRows(): IntArray {
+        val count = tools.source.size
+        if (steps.toLong() * tier.batchSize >= count) return IntArray(count) { it }
+        return (0 until steps).flatMap { order.rows(it).asIterable() }.toIntArray()
+    }
+
+    /** Rates of experts, shared experts, head; 0 keeps what the task does not train bit for bit. */
+    private fun learningRates(): List<Double> = listOf(
+        task.learningRate,
+        if (task.train.any(ExpertId::shared)) task.sharedLearningRate else 0.0,
+        if (HEAD in task.train) task.headLearningRate else 0.0,
+    )
+
+    /** Rows of shared experts that must not move although others do: the program has one rate for all of them. */
+    private fun frozenSharedRows(): List<Int> {
+        val moving = task.train.filter(ExpertId::shared).map { it.layer.toLong() }.toSet()
+        if (moving.isEmpty() || bank.shape.sharedSize == 0) return emptyList()
+        return bank.shape.layers.indices.filter { bank.shape.layers[it] !in moving }
+    }
+
+    private fun keepFrozenShared() {
+        if (heldRows.isEmpty()) return
+        val shared = values.getValue("shared")
+        val kept = shared.values.copyOf()
+        for (row in heldRows) {
+            bank.block(sharedExpert(bank.shape.layers[row].toInt())).copyInto(kept, row * bank.shape.sharedSize)
+        }
+        values = values + ("shared" to TensorValue.Floats(shared.shape, kept))
+    }
+
+    private fun hyper(): TensorValue.Floats {
+        val step = (steps + 1).toDouble()
+        val (first, last) = task.decay
+        val factor = first + (last - first) * steps / task.steps
+        val (experts, shared, head) = rates.map { it * factor }
+        val corrections = listOf(BETA1, BETA2).map { 1 / (1 - it.pow(step)) }
+        val numbers = listOf(experts, head, task.weightDecay) + corrections + listOf(shared, 0.0, 0.0)
+        return floatsOf(FloatArray(numbers.size) { numbers[it].toFloat() }, numbers.size)
+    }
+
+    private fun balance(): Tensors {
+        val held = tier.heldSlots.toInt()
+        val experts = bank.shape.experts.toInt()
+        val target = slots.held.map { FloatArray(held) { (1.0 / held).toFloat() } }.toMutableList()
+        val weight = FloatArray(slots.held.size)
+        bank.shape.layers.forEachIndexed { row, layer ->
+            val use = task.use[layer.toInt()]?.takeIf { it.size == experts } ?: return@forEachIndexed
+            val mine = FloatArray(held) { use[slots.held[row][it]] }
+            val mixed = FloatArray(held) { routed[row][slots.held[row][it]].toFloat() }
+            target[row] = balanceTarget(mine, use.map(Float::toDouble).average())
+            weight[row] = balanceWeight(task.pressure, divergence(mixed, mine), held, experts).toFloat()
+        }
+        return mapOf(
+            "balance_target" to floatsOf(joined(target), target.size, held),
+            "balance_weight" to floatsOf(weight, weight.size),
+        )
+    }
+}
+
+internal fun median(numbers: List<Double>): Double {
+    val sorted = numbers.sorted()
+    val middle = sorted.size / 2
+    return if (sorted.size % 2 == 1) sorted[middle] else (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+private fun joinedSums(sums: List<DoubleArray>): DoubleArray = sums.flatMap(DoubleArray::asIterable).toDoubleArray()

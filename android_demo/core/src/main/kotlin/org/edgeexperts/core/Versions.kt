@@ -1,0 +1,157 @@
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.BankException
+import org.edgeexperts.wire.Block
+import org.edgeexperts.wire.Code
+import org.edgeexperts.wire.ExpertId
+import org.edgeexperts.wire.ExpertRef
+import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.Version
+import org.edgeexperts.wire.WireException
+import org.edgeexperts.wire.decodeValues
+import org.edgeexperts.wire.hex
+
+private const val CURRENT = "current"
+
+/** The id that a message names. */
+internal fun ExpertRef.id(): ExpertId = ExpertId(layer, index)
+
+private fun Block.id() = ExpertId(layer, index)
+
+/** Returns the bytes of hex digits. */
+internal fun fromHex(text: String): ByteArray =
+    ByteArray(text.length / 2) { text.substring(2 * it, 2 * it + 2).toInt(16).toByte() }
+
+/**
+ * A bank to predict with.
+ *
+ * @property number of its version; 0 is the package's own.
+ * @property digest of the version.
+ */
+internal class Numbered(val bank: Bank, val number: Long, val digest: ByteArray)
+
+/**
+ * Which version of the bank is here, what is missing of another, and banks put together from blobs. The package's own
+ * bank counts as a store: a block that did not change since the export is never downloaded. Any thread may ask.
+ *
+ * @param store where blobs and messages are kept.
+ * @param folder the package, whose bank is version 0.
+ */
+internal class Versions(private val store: Store, folder: PackageFolder) {
+    private val shape = folder.manifest.architecture.bankShape()
+    private val federation = folder.manifest.architecture.digest()
+    private val initial = folder.bank()
+    private val initialDigest = fromHex(folder.manifest.architecture.bankDigest)
+    private val own = initial.digests().entries.associate { (block, digest) -> hex(digest) to block }
+    private var complete: Version?
+
+    /** The last that the gateway announced. */
+    @get:Synchronized
+    var newest: Version?
+        private set
+
+    init {
+        val head = store.recall(CURRENT)?.head.orEmpty()
+        newest = (head["newest"] as? String)?.let { message(fromHex(it)) }
+        complete = (head["complete"] as? String)?.let { message(fromHex(it)) }
+    }
+
+    private fun message(digest: ByteArray): Version? = store.version(digest)?.let(MessageKind.VERSION::decode)
+
+    private fun remember() {
+        val named = mapOf("newest" to newest, "complete" to complete)
+        val head = named.filterValues { it != null }.mapValues { (_, version) -> hex(version!!.digest.toByteArray()) }
+        store.write(CURRENT, Record(head))
+    }
+
+    /**
+     * Takes a Version message; it becomes the newest, whatever its number (an operator may roll back).
+     *
+     * @throws WireException MALFORMED, WRONG_FEDERATION, DIGEST_MISMATCH, or blocks that are not this bank's.
+     */
+    @Synchronized
+    fun announce(payload: ByteArray): Version {
+        val version = MessageKind.VERSION.decode(payload)
+        if (!version.federationDigest.toByteArray().contentEquals(federation)) {
+            throw WireException(Code.WRONG_FEDERATION, "a version of another federation")
+        }
+        if (version.blocksList.map { it.id() } != shape.ids()) {
+            val count = version.blocksCount
+            throw WireException(Code.MALFORMED, "a version of $count blocks that are not this bank's")
+        }
+        store.putVersion(version.digest.toByteArray(), payload)
+        newest = version
+        remember()
+        return version
+    }
+
+    /**
+     * When the newest version is complete, makes it the one to predict with and removes what is no longer needed.
+     *
+     * @param others digests of versions to keep as well.
+     * @return whether the newest became complete now.
+     */
+    @Synchronized
+    fun settle(others: List<ByteArray>): Boolean {
+        val found = newest
+        if (found == null || found == complete || missing(found).isNotEmpty()) return false
+        complete = found
+        remember()
+        val kept = listOf(found) + others.mapNotNull(::find)
+        val blobs = kept.flatMap { version -> version.blocksList.map { it.digest.toByteArray() } }
+        store.keepOnly(kept.map { it.digest.toByteArray() }, blobs)
+        return true
+    }
+
+    /** Returns the version with this digest, if its message is here. */
+    @Synchronized
+    fun find(digest: ByteArray): Version? =
+        newest?.takeIf { it.digest.toByteArray().contentEquals(digest) } ?: message(digest)
+
+    /** Returns the digests of the blocks that must be fetched, each once, in hex. */
+    fun missing(version: Version): List<String> = version.blocksList.map { it.digest.toByteArray() }
+        .distinctBy(::hex).filterNot { hex(it) in own || store.hasBlob(it) }.map(::hex)
+
+    /** Keeps a block's bytes that came from the gateway. */
+    @Synchronized
+    fun keep(digest: ByteArray, data: ByteArray) = store.putBlob(digest, data)
+
+    /**
+     * Returns the bank of a version, every block checked against its digest; null when one lacks or is damaged.
+     *
+     * @throws BankException when a block is what its digest says and yet no block of this bank.
+     */
+    @Synchronized
+    fun bank(version: Version): Bank? {
+        val found = version.blocksList.associate { block ->
+            block.id() to (values(block.id(), block.digest.toByteArray()) ?: return null)
+        }
+        return Bank.fromBlocks(shape, found)
+    }
+
+    private fun values(block: ExpertId, digest: ByteArray): FloatArray? {
+        own[hex(digest)]?.let { return initial.block(it) }
+        val data = store.blob(digest) ?: return null
+        try {
+            return decodeValues(data, shape.size(block).toLong())
+        } catch (error: WireException) { // the right digest of wrong values: no copy of it can be run
+            throw BankException("block $block of the gateway's version cannot be used: ${error.detail}", error)
+        }
+    }
+
+    /** Number and digest of the newest complete version, without putting its bank together. */
+    @Synchronized
+    fun latest(): Pair<Long, ByteArray> = complete?.let { it.version to it.digest.toByteArray() } ?: (0L to initialDigest)
+
+    /** Returns the newest complete bank; the package's own is version 0. */
+    @Synchronized
+    fun latestBank(): Numbered {
+        val version = complete
+        val found = version?.let(::bank)
+        return if (found == null) Numbered(initial, 0, initialDigest) else {
+            Numbered(found, version.version, version.digest.toByteArray())
+        }
+    }
+}
