@@ -4,6 +4,7 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.Architecture
 import org.edgeexperts.wire.Bye
 import org.edgeexperts.wire.Enrolment
+import org.edgeexperts.wire.NamedTensor
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.hex
@@ -11,6 +12,7 @@ import java.io.Closeable
 import java.io.File
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicBoolean
 import java.util.concurrent.atomic.AtomicReference
 import kotlin.concurrent.thread
 
@@ -220,7 +222,7 @@ private class OpenDevice(
         board.change { copy(doing = Doing.PREPARING) }
         val found = classSums(program, manifest, tokenizer, source) { stop() || closed(gate, stop) } ?: return null
         val tensors = mapOf("counts" to found.counts, "sums" to found.sums)
-        store.write(STATISTICS, Record.of(mapOf("key" to key), tensors.mapValues { org.edgeexperts.wire.NamedTensor.of(it.value) }))
+        store.write(STATISTICS, Record.of(mapOf("key" to key), tensors.mapValues { NamedTensor.of(it.value) }))
         return found
     }
 
@@ -268,17 +270,17 @@ private class OpenDevice(
         stopped: () -> Boolean,
     ) {
         val inbox = LinkedBlockingQueue<LinkEvent>(INBOX)
-        var over = false
+        val over = AtomicBoolean()
         val will = Bye.newBuilder().setWireVersion(WIRE_VERSION).setDevice(enrolment.device).build().toByteArray()
         val link = MqttLink(broker, enrolment.federation, enrolment.device, will) { event ->
             // A full inbox holds the broker back, but not for ever: nobody empties it after the end.
-            while (!over && !inbox.offer(event, PAUSE_MS, TimeUnit.MILLISECONDS)) continue
+            while (!over.get() && !inbox.offer(event, PAUSE_MS, TimeUnit.MILLISECONDS)) continue
         }
         val identity = Identity(enrolment.device, packageFolder.digest, engineName, budget, sums)
         try {
-            Device(identity, bench, link, inbox, board, options, clock) { stopped().also { over = it } }.run()
+            Device(identity, bench, link, inbox, board, options, clock) { stopped().also { if (it) over.set(true) } }.run()
         } finally {
-            over = true
+            over.set(true)
         }
     }
 

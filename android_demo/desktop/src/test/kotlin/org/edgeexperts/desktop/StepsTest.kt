@@ -1,0 +1,144 @@
+package org.edgeexperts.desktop
+
+import org.edgeexperts.core.ClassSums
+import org.edgeexperts.core.ExampleSource
+import org.edgeexperts.core.NamedProgram
+import org.edgeexperts.core.Predictor
+import org.edgeexperts.core.Task
+import org.edgeexperts.core.TensorValue
+import org.edgeexperts.core.Tools
+import org.edgeexperts.core.Tokenizer
+import org.edgeexperts.core.Trainer
+import org.edgeexperts.core.classSums
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.ExpertId
+import org.edgeexperts.wire.HEAD
+import org.edgeexperts.wire.MEAN
+import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.hex
+import kotlin.math.abs
+import kotlin.test.Test
+import kotlin.test.assertContentEquals
+import kotlin.test.assertEquals
+import kotlin.test.assertTrue
+
+/** The same package, texts and task in both languages, over one C library: the same bits after every step. */
+class StepsTest {
+    private class Texts(tree: Any?) : ExampleSource {
+        private val texts = tree.items.map { it.items[0] as String }
+        override val labels = tree.items.map { it.items[1].whole }.toIntArray()
+        override val digest = ByteArray(0)
+
+        override fun text(row: Int) = texts[row]
+    }
+
+    /** A package, opened, and what Python made of it. */
+    private class Side(name: String) : AutoCloseable {
+        val told = askPython("steps.py", Little.packageFolder(name).path, Little.texts("cy").path)
+        val folder = PackageFolder.open(Little.packageFolder(name))
+        val manifest = folder.manifest
+        val program = NamedProgram(engine.load(folder.path("program.pte"), threads = 1), manifest)
+        val tokenizer = Tokenizer.read(folder.path("tokenizer.json"))
+        val source = Texts(told["examples"])
+        val tools = Tools(program, manifest, tokenizer, source)
+        val bank = Bank.fromBytes(unhex(told["bank"]), manifest.architecture.bankShape())
+
+        override fun close() = program.close()
+    }
+
+    private fun task(tree: Any?): Task {
+        val (experts, shared, head, weightDecay) = tree["rates"].items.map { it.number }
+        return Task(
+            train = tree["train"].items.map { ExpertId(it.items[0].whole, it.items[1].whole) },
+            steps = tree["steps"].whole,
+            learningRate = experts,
+            sharedLearningRate = shared,
+            headLearningRate = head,
+            weightDecay = weightDecay,
+            seed = (tree["seed"] as String).toULong().toLong(),
+            decay = tree["decay"].items.let { it[0].number to it[1].number },
+            use = tree["use"].items.associate { it.items[0].whole to unhexFloats(it.items[1]) },
+            pressure = tree["pressure"].number,
+        )
+    }
+
+    private fun blocks(tree: Any?) =
+        tree.items.associate { ExpertId(it.items[0].whole, it.items[1].whole) to unhexFloats(it.items[2]) }
+
+    /** Makes a task's steps, holding loss, values and moments of each against Python's. */
+    private fun replay(side: Side, tree: Any?, interrupt: Int = -1): Trainer {
+        val task = task(tree)
+        var trainer = Trainer(side.tools, side.bank, task, side.manifest.tiers[0])
+        val switches = tree["switches"].items.associate { it.items[0].whole to it.items[1].whole }
+        tree["seen"].items.forEachIndexed { step, seen ->
+            switches[step]?.let { trainer.switch(side.manifest.tiers[it]) }
+            if (step == interrupt) {
+                val saved = trainer.checkpoint()
+                trainer = Trainer(side.tools, side.bank, task, side.manifest.tiers[0]).also { it.restore(saved) }
+            }
+            assertEquals(seen["loss"].number, trainer.step(), "loss of step ${step + 1}")
+            val given = trainer.stepInputs()
+            val expected = seen["inputs"] as Map<*, *>
+            assertEquals(expected.keys, given.keys - "ids")
+            for ((name, values) in expected) {
+                val found = (given.getValue(name as String) as TensorValue.Floats).values
+                assertContentEquals(unhexFloats(values), found, "$name after step ${step + 1}")
+            }
+        }
+        assertTrue(trainer.done)
+        val (outcome, wanted) = trainer.outcome() to blocks(tree["blocks"])
+        assertEquals(wanted.keys, outcome.blocks.keys)
+        wanted.forEach { (block, values) -> assertContentEquals(values, outcome.blocks.getValue(block), "$block") }
+        assertEquals(tree["examples"].whole, outcome.examples)
+        assertContentEquals(unhexFloats(tree["label_counts"]), outcome.labelCounts)
+        tree["routed"].items.forEachIndexed { row, values -> assertContentEquals(unhexFloats(values), outcome.routed[row]) }
+        tree["seen_tokens"].items.forEachIndexed { row, values -> assertContentEquals(unhexFloats(values), outcome.seen[row]) }
+        return trainer
+    }
+
+    /** 24 steps with shared expert, head, decay and free slots; and 24 in other experts that move from tier to tier. */
+    @Test
+    fun stepsWithSoftGatesAreEqual() = Side("soft").use { side ->
+        val (large, small) = side.told["tasks"].items
+        assertEquals(2, small["switches"].items.size)
+        val trainer = replay(side, large)
+        replay(side, small)
+        assertTrue(trainer.losses.takeLast(5).average() < trainer.losses.take(5).average(), "nothing was learned")
+        assertEquals(side.told["trained"], hex(side.bank.replace(trainer.outcome().blocks).digest()))
+    }
+
+    /** Top-k gates with a balance target, two micro-batches, and a trunk: 24 steps, interrupted and resumed in the middle. */
+    @Test
+    fun stepsWithEveryOtherPartAreEqual() = Side("all").use { side ->
+        val tier = side.manifest.tiers[0]
+        assertTrue(tier.microBatches == 2L && tier.trunkMethod.isNotEmpty() && side.manifest.architecture.gate == "topk")
+        side.told["tasks"].items.forEach { replay(side, it, interrupt = 11) }
+    }
+
+    /** Class sums, the head that starts from them, and predictions with the trained bank. */
+    @Test
+    fun sumsAndPredictionsAreEqual() = Side("soft").use { side ->
+        val found = checkNotNull(classSums(side.program, side.manifest, side.tokenizer, side.source))
+        assertContentEquals(unhexFloats(side.told["counts"]), found.counts)
+        assertContentEquals(unhexFloats(side.told["sums"]), found.sums)
+        val (head, mean) = found.classMeanHead(side.manifest.architecture.logitScale)
+        near(side.bank.block(HEAD), head)
+        near(side.bank.block(MEAN), mean)
+        val trained = side.bank.replace(blocks(side.told["tasks"].items[0]["blocks"]))
+        val predictor = Predictor(side.program, side.manifest, side.tokenizer, trained)
+        side.told["read"].items.forEachIndexed { row, expected ->
+            val reading = predictor.read(side.source.text(row))
+            assertContentEquals(unhexFloats(expected.items[0]), reading.probabilities)
+            assertContentEquals(unhexFloats(expected.items[1]), reading.feature)
+        }
+        // The head and the mean of a label without examples.
+        val lonely = ClassSums(floatArrayOf(2f, 0f), floatArrayOf(2f, 0f, 0f, 0f)).classMeanHead(20.0).first
+        assertContentEquals(floatArrayOf(0f, 0f, 0f, 0f, 0f, -100f), lonely)
+    }
+
+    /** Sums over a mean differ in the last bit with the order in which they are taken. */
+    private fun near(expected: FloatArray, found: FloatArray) {
+        assertEquals(expected.size, found.size)
+        expected.indices.forEach { assertTrue(abs(expected[it] - found[it]) <= 1e-6f, "${expected[it]} ${found[it]}") }
+    }
+}

@@ -1,0 +1,69 @@
+"""The little packages and texts of tests/integration, made once and kept until export or contract change.
+
+Prints one JSON object: folders of the packages by name, and of the texts by device. ``soft`` has two tiers and shared
+experts; ``all`` has what else a program may have: top-k gates, micro-batches and a trunk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[5]
+sys.path.insert(0, str(ROOT / "tests/integration"))
+
+from loop_house import command, environment  # noqa: E402 - found through the line above
+from loop_packages import COMMON, make_backbone, write_data  # noqa: E402
+
+PACKAGES = {
+    "soft": ("--train-slots", "2,1", "--held", "slots"),
+    "all": (
+        *("--gate", "topk", "--top-k", "2", "--train-slots", "2", "--held", "slots"),
+        *("--micro-batches", "2", "--layers", "last:1"),
+    ),
+}
+TEXTS = {
+    "ada": {"alarm": 12, "music": 3},
+    "bo": {"music": 9, "light": 14},
+    "cy": {"alarm": 5, "music": 7, "light": 6},
+}
+
+
+def key() -> str:
+    """Return what the packages depend on: the sources that make them."""
+    digest = hashlib.sha256(json.dumps(PACKAGES).encode())
+    folders = (ROOT / "export", ROOT / "edge_runtime/wire", ROOT / "tests/integration")
+    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def make(folder: Path) -> None:
+    """Export the packages that are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    backbone = folder / "little-bert"
+    if not (backbone / "config.json").exists():
+        make_backbone(backbone)
+    for name, options in PACKAGES.items():
+        if (folder / name / "manifest.json").exists():
+            continue
+        line = command("export.build", "--model", backbone, *COMMON, *options, "--out", folder / name)
+        subprocess.run(
+            [*line, "--cache-dir", str(folder / "cache")], env=environment(), cwd=folder, check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Make everything below the folder given."""
+    folder = Path(sys.argv[1]) / key()
+    make(folder)
+    data = {name: str(write_data(folder / f"{name}.csv", shares, 1)) for name, shares in TEXTS.items()}
+    json.dump({"packages": {name: str(folder / name) for name in PACKAGES}, "data": data}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
