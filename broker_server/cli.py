@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from broker_server.commands import evaluate, export, look, run_gateway
+from broker_server.commands import enroll, evaluate, export, look, run_gateway
 from broker_server.errors import UsageError
 from edge_runtime.wire.errors import FederationError
 
 EXAMPLES = """examples:
   broker_server run --package packages/pixel8              serve devices on this machine
   broker_server run --package packages/pixel8 --rounds 20  ... and end after round 20
+  broker_server enroll phone --gateway mqtts://HOST        the file with which a device joins
   broker_server status                                     what is going on, while it runs or after
   broker_server export --version 20 --out merged           a bank for: edge_runtime predict --bank merged
   broker_server evaluate --data heldout.csv --version all  accuracy of every version
@@ -29,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (run_gateway, look, export, evaluate):
+    for module in (run_gateway, enroll, look, export, evaluate):
         module.add(commands)
     return parser
 

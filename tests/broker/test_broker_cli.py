@@ -69,7 +69,9 @@ def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | P
     return captured.err
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["status"], ["devices"], ["versions"], ["export"], ["evaluate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["enroll"], ["status"], ["devices"], ["versions"], ["export"], ["evaluate"]]
+)
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Every command shows how it is used."""
     with pytest.raises(SystemExit) as caught:

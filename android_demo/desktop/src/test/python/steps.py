@@ -1,7 +1,7 @@
 """What the Python device makes of packages: ``steps.py PACKAGE DATA``, one JSON object on stdout.
 
-Class sums, a bank whose head starts from them, tasks with every step's loss and values, a checkpoint's outcome, predictions
-with the trained bank. Arrays are little-endian float32 in hex.
+Class sums, a bank whose head starts from them, tasks with every step's loss and values, predictions with the trained
+bank. Arrays are little-endian float32 in hex.
 """
 
 from __future__ import annotations
