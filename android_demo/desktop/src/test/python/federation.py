@@ -1,8 +1,8 @@
 """A real gateway with an embedded broker, and Python devices: ``federation.py FOLDER PACKAGE STEPS NAME=DATA...``.
 
 Three devices make a round. Prints the path of an enrolment file for ``cy``, which ``broker_server enroll`` wrote, as
-soon as the gateway listens; once it and the devices named here have ended, one JSON object: the digests of all versions,
-and each device's events of verdicts.
+soon as the gateway listens; once it and the devices named here have ended, one JSON object: the digests of all
+versions, and each device's events of verdicts.
 """
 
 from __future__ import annotations
