@@ -23,12 +23,15 @@ RECORD: Final = "record.json"
 _COMPILING: Final = (
     *(
         "adapters",
+        "attention",
         "backbone",
+        "bank_layout",
         "compile",
         "decoder_parts",
         "explain",
         "families",
         "frozen",
+        "fuse",
         "graft",
         "joint_graph",
         "linking",

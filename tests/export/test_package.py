@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,36 @@ def test_cache_key_depends_on_everything_that_shapes_a_program(monkeypatch: pyte
     monkeypatch.undo()
     monkeypatch.setattr(cache, "code_digest", lambda: "other")
     assert key != cache.cache_key({"a": 1})
+
+
+DECIDING = {
+    "cache",
+    "choice",
+    "config",
+    "errors",
+    "explain_table",
+    "job",
+    "memory_plan",
+    "parts",
+    "planning",
+    "profiles",
+}
+"""Modules that decide what to make, all of which a request says, or only tell of it."""
+
+
+def test_cache_key_covers_every_module_that_makes_a_program() -> None:
+    """All that the workshop loads, directly or not, but for the modules that decide."""
+    folder, found, waiting = Path(cache.__file__).parent, set[str](), ["workshop"]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("export."):
+                    waiting.append(str(node.module).split(".")[1])
+                elif isinstance(node, ast.ImportFrom) and node.module == "export":
+                    waiting += [alias.name for alias in node.names]
+    assert found - DECIDING == set(cache._COMPILING)
 
 
 def test_damaged_cache_entry_is_not_used(tmp_path: Path) -> None:
