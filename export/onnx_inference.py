@@ -104,6 +104,10 @@ def write_onnx(
             opset_version=OPSET,
         )
     assert program is not None  # noqa: S101 - a program is returned when no file is given
+    for node in program.model.graph:
+        for value in node.outputs:
+            if value.name in names:  # a decoder's norm makes a value "mean", which is a name of ours
+                value.name = f"inner_{value.name}"
     proto = program.model_proto
     if int8:
         _store_int8(proto)

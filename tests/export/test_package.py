@@ -285,6 +285,13 @@ def test_roberta_comes_in_by_the_table(build: Build, tmp_path: Path) -> None:
     assert built.package.manifest.tiers[0].proof["gradient_error"] < 1e-4
 
 
+def test_a_decoder_can_name_labels(build: Build, tmp_path: Path) -> None:
+    """Its norms make a value "mean" in ONNX, as the bank's input is called: each has a name of its own."""
+    built = build("llama", model=str(save_tiny(tmp_path / "llama", "llama")))
+    assert 0 < built.package.manifest.tiers[0].proof["gradient_error"] < 1e-4
+    assert built.package.manifest.proof["onnx_probability_difference"] < 1e-3
+
+
 def test_a_wrong_program_is_not_proved(build: Build, tiny: Path, tmp_path: Path) -> None:
     """A program whose gradients differ from eager PyTorch's is refused with the numbers."""
     from export.proof import judge
