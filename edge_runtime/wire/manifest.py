@@ -187,7 +187,7 @@ class Manifest:
         wire_version: messages that the package's runtime must speak.
         device: name of the device profile.
         profile: the profile's figures, as export read them.
-        quantize: "int8" or "none".
+        quantize: what is frozen: "int8", "int4" (linears of 4 bits where they divide into groups) or "none".
         held: "all" (every expert runs, m are trained) or "slots" (only the m + f held run).
         tiers: methods of one program over one set of weights, largest first.
         methods: inputs and outputs of every method of program.pte.

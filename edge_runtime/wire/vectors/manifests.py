@@ -116,6 +116,10 @@ def cases() -> Iterator[Case]:
     yield Case("Manifest", "accept_micro_batches", small, "ACCEPT", "a batch in two parts", meaning=_meaning())
     trunk = _changed(_with_trunk)
     yield Case("Manifest", "accept_trunk", trunk, "ACCEPT", "a tier whose prefix is a method", meaning=_meaning())
+    four_bit = _changed(_set("int4", "quantize"))
+    yield Case(
+        "Manifest", "accept_int4", four_bit, "ACCEPT", "rounded otherwise: the same federation", meaning=_meaning()
+    )
     language = _changed(_arch(**_LANGUAGE))
     canonical = _CANONICAL.replace(_NAMES, "[]").replace("20.0", "1.0").replace("mean_pool_l2", "none")
     canonical = canonical.replace('"end_token":-1', '"end_token":7').replace("classification", "causal-lm")
@@ -220,7 +224,7 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "digest_upper_case": ("upper case", _arch(bank_digest="C" * 64)),
     "tokenizer_other": ("not the tokenizer of the federation", _arch(tokenizer_digest=_D)),
     "held": ("unknown", _set("some", "held")),
-    "quantize": ("unknown", _set("int4", "quantize")),
+    "quantize": ("unknown", _set("int2", "quantize")),
     "threads_0": ("no thread", _set(0, "threads")),
     "no_tier": ("nothing to train with", _set([], "tiers")),
     "tier_method": ("a method that is not there", _tier(method="train")),

@@ -86,8 +86,8 @@ private class ManifestChecks(private val source: String) {
         need(manifest.held == "all" || manifest.held == "slots") {
             "held ${shown(manifest.held)}, expected all or slots"
         }
-        need(manifest.quantize == "int8" || manifest.quantize == "none") {
-            "quantize ${shown(manifest.quantize)}, expected int8 or none"
+        need(manifest.quantize in listOf("int8", "int4", "none")) {
+            "quantize ${shown(manifest.quantize)}, expected int8, int4 or none"
         }
         need(manifest.threads >= 1) { "${manifest.threads} threads" }
     }
