@@ -33,12 +33,12 @@ EXAMPLES = """examples:
 
 --device is the device that the package is made FOR (optimum-executorch's --device is the one that it computes on; here
 that is always this machine's CPU). Its other options are taken by their names there, too: -m, -o/--output_dir, --task,
---max_seq_len, and --qlinear with 8da8w, our int8.
+--max_seq_len, and --qlinear with 8da8w and 8da4w, our int8 and int4.
 
 
 exit codes: 0 done, 1 the work failed (one line on stderr says why), 2 bad usage"""
 
-QLINEAR = {"8da8w": "int8"}
+QLINEAR = {"8da8w": "int8", "8da4w": "int4"}
 """optimum-executorch's names of quantizations, and ours."""
 
 
@@ -122,9 +122,9 @@ def parser() -> argparse.ArgumentParser:
         "--quantize",
         "--qlinear",
         type=lambda text: QLINEAR.get(text, text),
-        choices=("int8", "none"),
+        choices=("int8", "int4", "none"),
         default="int8",
-        help="frozen weights (default int8)",
+        help="frozen weights: int8, int4 (smaller and slower), or none for float32 (default int8)",
     )
     program.add_argument(
         "--recompute",

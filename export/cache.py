@@ -26,6 +26,7 @@ _COMPILING: Final = (
         "attention",
         "backbone",
         "bank_layout",
+        "blockwise",
         "compile",
         "decoder_parts",
         "explain",
@@ -42,6 +43,7 @@ _COMPILING: Final = (
         "next_token",
     ),
     *(
+        "onnx_blocks",
         "onnx_inference",
         "prefix",
         "proof",

@@ -34,12 +34,14 @@ class ProgramRequest:
         adapted: numbers of the L adapted layers.
         methods: one for each tier, and the inference.
         int8: quantize the frozen linears and the embedding table.
+        int4: and the linears to 4 bits where their shapes allow.
     """
 
     model: ModelShape
     adapted: tuple[int, ...]
     methods: tuple[MethodShape, ...]
     int8: bool
+    int4: bool = False
 
 
 def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest, progress: Progress) -> Lowered:
@@ -55,7 +57,7 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         module = _traced(graft, request.model, method)
         inputs = sample_inputs(input_ports(request.model, method))
         progress(f"rewrite {method.name}")
-        rewrite(module, int8=request.int8)
+        rewrite(module, int8=request.int8, int4=request.int4)
         with inherited(module):
             recompute(module, method.recompute, request.model.width)
         drop_unread(module)
@@ -64,13 +66,13 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
     return replace(lower(graphs, progress), explained=explained)
 
 
-def rewrite(module: GraphModule, *, int8: bool) -> None:
+def rewrite(module: GraphModule, *, int8: bool, int4: bool = False) -> None:
     """Bring a traced graph into XNNPACK's vocabulary, in place; its nodes keep their provenance."""
     with inherited(module):
         fold_constants(module)
         simplify(module)
         fuse(module)
-        lower_frozen_linears(module, int8=int8)
+        lower_frozen_linears(module, int8=int8, int4=int4)
         share_equal(module)
 
 

@@ -37,7 +37,7 @@ class ExportConfig:
         layers: ``all``, ``last:N`` or numbers.
         seq_len: S of the tiers; None takes the profile's.
         batch_size: B; None takes the profile's.
-        quantize: ``int8`` or ``none``.
+        quantize: ``int8``, ``int4`` or ``none``.
         cache_dir: of lowered programs; None for no cache.
         tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
         most_tiers: tiers at most; 0 for no limit.

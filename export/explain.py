@@ -26,6 +26,7 @@ _FREE: Final = {
     qd.choose_qparams.tensor,
     qd.dequantize_per_tensor.tensor,
     qd.dequantize_per_channel.default,
+    qd.dequantize_per_channel_group.default,
     torch.ops.aten.reshape.default,
 }
 """Run inside other operations, or move nothing."""
@@ -83,7 +84,8 @@ def _macs(node: Node) -> int:
 
 
 def _is_dequantized(argument: object) -> bool:
-    return isinstance(argument, Node) and argument.target == qd.dequantize_per_channel.default
+    dense = (qd.dequantize_per_channel.default, qd.dequantize_per_channel_group.default)
+    return isinstance(argument, Node) and argument.target in dense
 
 
 def _bytes(node: Node) -> int:
@@ -91,6 +93,17 @@ def _bytes(node: Node) -> int:
     if _is_dequantized(node):  # read as the int8 that it stands for
         return _bytes(node.all_input_nodes[0])
     return math.prod(made.shape) * made.element_size() if isinstance(made, Tensor) else 0
+
+
+def _stored(node: Node) -> int:
+    """Return the bytes of a constant in the file: there two levels of 4 bits share a byte, and scales are bfloat16.
+
+    The zero points of such a weight are all the same, and are not stored.
+    """
+    groups = [user for user in node.users if user.target == qd.dequantize_per_channel_group.default]
+    if not groups:
+        return _bytes(node)
+    return 0 if groups[0].args[2] is node else _bytes(node) // 2
 
 
 def _weights(module: GraphModule) -> Iterable[tuple[Place, int]]:
@@ -103,4 +116,4 @@ def _weights(module: GraphModule) -> Iterable[tuple[Place, int]]:
         key = tensor.data_ptr(), tuple(tensor.shape)
         if key not in seen:
             seen.add(key)
-            yield place_of(next(iter(node.users))), _bytes(node)
+            yield place_of(next(iter(node.users))), _stored(node)

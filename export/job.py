@@ -21,7 +21,7 @@ from export.families import check_task
 from export.memory_plan import Fixed
 from export.planning import Sizes, TierShape
 from export.profiles import DeviceProfile, load_profile
-from export.shapes import MethodShape, ModelShape, halves, trunk_of
+from export.shapes import GROUP, MethodShape, ModelShape, halves, trunk_of
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,12 @@ class Job:
     @property
     def int8(self) -> bool:
         """Whether the frozen linears and the embedding table are quantized."""
-        return self.config.quantize == "int8"
+        return self.config.quantize != "none"
+
+    @property
+    def int4(self) -> bool:
+        """Whether the linears are of 4 bits where their shapes allow."""
+        return self.config.quantize == "int4"
 
     def shared_request(self) -> dict[str, Any]:
         """Return, as plain values, everything that determines the gateway's program, and every method but its sizes."""
@@ -124,6 +129,7 @@ class Job:
             "adapted": list(self.adapted),
             "model": asdict(self.model),
             "int8": self.int8,
+            "int4": self.int4,
         }
 
 
@@ -141,6 +147,7 @@ class Order:
         model: sizes.
         methods: of the program; at least one is an inference.
         int8: quantize what is frozen.
+        int4: and its linears to 4 bits where their shapes allow.
     """
 
     backbone: BackboneInfo
@@ -148,6 +155,7 @@ class Order:
     model: ModelShape
     methods: tuple[MethodShape, ...]
     int8: bool
+    int4: bool = False
 
     def of_kind(self, kind: str) -> list[MethodShape]:
         """Return the methods of a kind, in order."""
@@ -184,10 +192,11 @@ def plan(config: ExportConfig) -> Job:
     sizes = Sizes(
         width=found.width, depth=found.depth, inner=found.inner, heads=found.heads, vocabulary=found.vocabulary,
         adapted=len(adapted), lowest=adapted[0], experts=config.experts, rank=config.rank,
-        shared_rank=config.shared_rank, labels=len(config.labels), int8=config.quantize == "int8",
+        shared_rank=config.shared_rank, labels=len(config.labels), int8=config.quantize != "none",
         kv_heads=found.kv_heads, head_width=found.head_width, gated=found.family.gated, language=language,
-        tied=found.tied, cut=config.trunk and adapted[0] > 0,
+        tied=found.tied, cut=config.trunk and adapted[0] > 0, int4=config.quantize == "int4",
     )  # fmt: skip
+    _check_groups(sizes, found.name)
     choice = choose(sizes, _wish(config, profile, found), profile)
     model = ModelShape(
         len(adapted), config.experts, found.width, config.rank, config.shared_rank, len(config.labels), config.routed,
@@ -195,6 +204,16 @@ def plan(config: ExportConfig) -> Job:
     )  # fmt: skip
     tiers = tuple(TierPlan(found.shape, found.cost, found.why, sizes.cut) for found in choice.tiers)
     return Job(config, profile, found, adapted, model, tiers, choice.left_out)
+
+
+def _check_groups(sizes: Sizes, name: str) -> None:
+    """Refuse a package that would call itself int4 and have no such weight."""
+    inputs = sorted({inputs for _, _, inputs in sizes.linears})
+    if sizes.int4 and not any(count % GROUP == 0 for count in inputs):
+        raise ConfigError(
+            f"--quantize int4: a scale is shared by {GROUP} inputs, and the linears of {name} have"
+            f" {' or '.join(map(str, inputs))}; no one is a multiple: take int8"
+        )
 
 
 def _wish(config: ExportConfig, profile: DeviceProfile, found: BackboneInfo) -> Wish:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from edge_runtime.wire.bank import Bank
 from export.families import Family
+from export.onnx_blocks import Blocks
 from export.reference import Reference, quantize_in_place
 from export.shapes import ModelShape
 
@@ -75,11 +76,19 @@ def output_names(model: ModelShape) -> tuple[str, ...]:
 
 
 def write_onnx(
-    backbone: nn.Module, family: Family, adapted: tuple[int, ...], model: ModelShape, *, int8: bool, path: Path
+    backbone: nn.Module,
+    family: Family,
+    adapted: tuple[int, ...],
+    model: ModelShape,
+    *,
+    int8: bool,
+    path: Path,
+    int4: bool = False,
 ) -> None:
     """Export a stock backbone (changed in place) and check the file with onnx's own checker."""
+    blocks = Blocks(backbone) if int4 else None
     if int8:
-        quantize_in_place(backbone, family)
+        quantize_in_place(backbone, family, int4=int4)
     module = _Inference(Reference(backbone, family, adapted, model)).eval()
     texts = (3, 7)
     shapes = {
@@ -109,6 +118,8 @@ def write_onnx(
             if value.name in names:  # a decoder's norm makes a value "mean", which is a name of ours
                 value.name = f"inner_{value.name}"
     proto = program.model_proto
+    if blocks:
+        blocks.store(proto)
     if int8:
         _store_int8(proto)
     for place in (*proto.graph.node, *proto.graph.value_info):

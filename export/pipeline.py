@@ -213,7 +213,7 @@ class _Workplace:
 
     def _order(self) -> Order:
         job = self.job
-        return Order(job.backbone, job.adapted, job.model, job.methods, job.int8)
+        return Order(job.backbone, job.adapted, job.model, job.methods, job.int8, job.int4)
 
 
 def _result(program: Piece, gateway: Piece, *, from_cache: bool) -> _Compiled:

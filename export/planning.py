@@ -15,6 +15,7 @@ from typing import Final
 
 from edge_runtime.wire.manifest import Cost
 from export.profiles import DeviceProfile
+from export.shapes import GROUP
 
 RECOMPUTE: Final = ("none", "light", "layers")
 """Levels of recomputation, least first."""
@@ -24,6 +25,11 @@ PREDICT_BYTES: Final = 200_000
 """Graph of a training and of an inference method, beside their weights, which all methods share."""
 TOKENIZER_BYTES: Final = 700_000
 """tokenizer.json and manifest.json."""
+INT4_BYTES: Final = 0.5 + 2 / GROUP
+"""Of a weight: half a byte, and a scale of two bytes for each group."""
+INT4_SLOWNESS: Final = 1.5
+"""Time of a GEMM with 4-bit weights as a multiple of int8's: instructions on ARM with i8mm (docs/decisions/0019); with
+AVX2 it is 1.9."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Sizes:
         language: V where the model continues texts; 0 for a classifier.
         tied: the language head is the embedding table.
         cut: a step begins at the lowest adapted layer's experts; what lies below is the trunk's, once a text.
+        int4: linears of 4 bits; the embedding table stays int8.
     """
 
     width: int
@@ -60,6 +67,7 @@ class Sizes:
     language: int = 0
     tied: bool = True
     cut: bool = False
+    int4: bool = False
 
     @property
     def forward(self) -> int:
@@ -87,11 +95,17 @@ class Sizes:
         return self.labels * (self.width + 1)
 
     @property
-    def frozen_weights(self) -> int:
-        """Weights of the frozen linears of one layer: query, key, value, output, and the feed-forward's."""
+    def linears(self) -> tuple[tuple[int, int, int], ...]:
+        """Count, outputs and inputs of a layer's frozen linears: query, key and value, output, the feed-forward's."""
         each = self.head_width or self.width // self.heads
-        attention = 2 * (self.heads + (self.kv_heads or self.heads)) * each * self.width
-        return attention + (3 if self.gated else 2) * self.width * self.inner
+        queries, keys = self.heads * each, (self.kv_heads or self.heads) * each
+        attention = (1, queries, self.width), (2, keys, self.width), (1, self.width, queries)
+        return *attention, (2 if self.gated else 1, self.inner, self.width), (1, self.width, self.inner)
+
+    @property
+    def frozen_weights(self) -> int:
+        """Weights of the frozen linears of one layer."""
+        return sum(count * outputs * inputs for count, outputs, inputs in self.linears)
 
     @property
     def language_weights(self) -> int:
@@ -134,8 +148,16 @@ class TierShape:
 def linear_bytes(sizes: Sizes) -> int:
     """Return the bytes of the frozen linears, in both directions where a gradient passes."""
     each = 1 if sizes.int8 else 4
-    passes = sizes.depth + sizes.differentiated
-    return each * (passes * sizes.frozen_weights + (2 if sizes.tied else 3) * sizes.language_weights)
+    forward = sum(count * out * into * _weight_bytes(sizes, into) for count, out, into in sizes.linears)
+    backward = sum(count * out * into * _weight_bytes(sizes, out) for count, out, into in sizes.linears)
+    layers = sizes.depth * forward + sizes.differentiated * backward
+    return int(layers) + each * (2 if sizes.tied else 3) * sizes.language_weights
+
+
+def _weight_bytes(sizes: Sizes, inputs: int) -> float:
+    """Return the bytes of one weight of a frozen linear with so many inputs."""
+    rounded = INT4_BYTES if sizes.int4 and inputs % GROUP == 0 else 1
+    return rounded if sizes.int8 else 4
 
 
 def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
@@ -260,7 +282,8 @@ def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work)
     """
     tokens, forward, backward = tier.batch * tier.sequence, work.forward, work.backward
     head = 2 * sizes.language_weights if work.language else 0
-    frozen = tokens * (sizes.frozen_weights * (forward + backward) + head)
+    linears = INT4_SLOWNESS * sizes.frozen_weights if sizes.int4 else sizes.frozen_weights
+    frozen = tokens * (linears * (forward + backward) + head)
     attention = tokens * tier.sequence * sizes.width * (2 * forward + 4 * backward)
     probabilities, experts = sizes.heads * tier.sequence, work.experts
     passes = (
@@ -272,7 +295,7 @@ def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work)
         attention += tokens * tier.sequence * sizes.width * backward
         passes += backward * (4 * sizes.width + 2 * probabilities)
     if work.recompute == "layers":
-        frozen += tokens * backward * (sizes.frozen_weights - sizes.width * sizes.inner)
+        frozen += tokens * backward * linears * (1 - sizes.width * sizes.inner / sizes.frozen_weights)
         attention += 2 * tokens * tier.sequence * sizes.width * backward
         passes += backward * (8 * sizes.width + 2 * sizes.inner + 4 * probabilities)
     if work.recompute != "none":

@@ -160,26 +160,15 @@ def judge(
         reference: the same model in plain PyTorch.
         model: sizes.
         method: the training method.
-        int8: whether the program's frozen linears are int8.
+        int8: whether the program's activations are int8.
 
     Raises:
         ProofError: with the numbers, when an error is over its limit.
     """
-    made = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
-    loss, gradients = reference_gradients(reference, given)
-    found = {name: made[f"{name}_m1"] / (1 - BETA1) for name in gradients}
-    errors = gradient_errors(found, gradients, model)
-    if model.top_k:
-        errors.pop("trained.router", None)  # the z-loss reaches these rows, which the reference leaves out
-    return _judged(made, given, max(errors.values()), loss, ran, int8=int8)
-
-
-def _judged(
-    made: Mapping[str, Tensor], given: Mapping[str, Tensor], worst: float, loss: Tensor, ran: Measurement, *, int8: bool
-) -> Proof:
+    worst, loss_error = distance(given, ran, reference, model, method)
+    made = _named(ran, model, method)
     optimizer = max(_optimizer_error(name, made, given) for name in TRAINABLE if name in given)
-    loss_error = float((made["loss"][0] - loss).abs() / loss.abs().clamp(min=1e-6))
-    rounded = ROUTED_INT8_LIMIT if "balance_target" in given else INT8_LIMIT
+    rounded = ROUTED_INT8_LIMIT if model.top_k else INT8_LIMIT
     limit = rounded if int8 else EXACT_LIMIT
     if not worst <= limit or not optimizer <= OPTIMIZER_LIMIT:
         raise ProofError(
@@ -187,6 +176,22 @@ def _judged(
             f" {optimizer:.2e} (limit {OPTIMIZER_LIMIT:.0e}); nothing was written"
         )
     return Proof(worst, loss_error, optimizer, ran.step_ms, ran.gained_mib)
+
+
+def distance(
+    given: Mapping[str, Tensor], ran: Measurement, reference: Reference, model: ModelShape, method: MethodShape
+) -> tuple[float, float]:
+    """Return how far an executed step's gradients (the worst kind of tensor) and loss are from a reference's."""
+    made = _named(ran, model, method)
+    loss, gradients = reference_gradients(reference, given)
+    errors = gradient_errors({name: made[f"{name}_m1"] / (1 - BETA1) for name in gradients}, gradients, model)
+    if model.top_k:
+        errors.pop("trained.router", None)  # the z-loss reaches these rows, which the reference leaves out
+    return max(errors.values()), float((made["loss"][0] - loss).abs() / loss.abs().clamp(min=1e-6))
+
+
+def _named(ran: Measurement, model: ModelShape, method: MethodShape) -> dict[str, Tensor]:
+    return dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
 
 
 def _optimizer_error(name: str, made: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> float:

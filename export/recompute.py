@@ -43,6 +43,7 @@ _QUANTIZING: Final = {
     qd.quantize_per_tensor.tensor,
     qd.dequantize_per_tensor.tensor,
     qd.dequantize_per_channel.default,
+    qd.dequantize_per_channel_group.default,
 }
 """Parts of a quantized linear's pattern: they are never kept, the linear that they belong to is whole."""
 _AGAIN: Final = {
@@ -112,7 +113,8 @@ def _is_frozen_linear(node: Node) -> bool:
     weight = node.args[1]
     assert isinstance(weight, Node)  # noqa: S101 - a linear has one
     dense = weight.op == "get_attr" and min(value(weight).shape) > 1  # not a row of ones, which sums
-    return bool(dense or weight.target == qd.dequantize_per_channel.default)
+    rounded = (qd.dequantize_per_channel.default, qd.dequantize_per_channel_group.default)
+    return bool(dense or weight.target in rounded)
 
 
 def _ends_of_layers(forward: Iterable[Node], level: str) -> set[Node]:

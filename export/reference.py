@@ -117,15 +117,60 @@ class Reference(nn.Module):
         return LOGIT_SCALE * ((self.features(ids, mask) - bank["mean"]) @ weight.T) + bias
 
 
-def quantize_in_place(model: nn.Module, family: Family) -> None:
-    """Round the weights that an int8 program rounds, as it rounds them: its forward's view of the backbone.
+class _Rounded(torch.autograd.Function):
+    """A linear whose backward multiplies by the transposed weight as that is rounded."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(transposed)
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        (transposed,) = ctx.saved_tensors
+        return functional.linear(grads[0], transposed), None, None, None
+
+
+class RoundedLinear(nn.Module):
+    """What a quantized program makes of a linear, but for its activations: both weights rounded along their inputs."""
+
+    def __init__(self, linear: nn.Linear, *, int4: bool) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        self.weight = fake_quantized(weight, int4=int4)
+        self.transposed = fake_quantized(weight.t().contiguous(), int4=int4)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [.., I] to [.., O]."""
+        out: Tensor = _Rounded.apply(x, self.weight, self.transposed, self.bias)  # type: ignore[no-untyped-call]
+        return out
+
+
+def round_both_ways(model: nn.Module, family: Family, *, int4: bool) -> None:
+    """Round as ``quantize_in_place``, and the backward's weights as well: the model that a program trains."""
+    backbone, _ = with_head(model)
+    for name, module in list(backbone.named_modules()):
+        if isinstance(module, nn.Linear):
+            backbone.set_submodule(name, RoundedLinear(module, int4=int4))
+    _round_rows(model, family)
+
+
+def quantize_in_place(model: nn.Module, family: Family, *, int4: bool = False) -> None:
+    """Round the weights that a quantized program rounds, as it rounds them: its forward's view of the backbone.
 
     A language head is rounded about its mean row (``next_token``), apart from a table that it was tied to.
     """
-    backbone, head = with_head(model)
+    backbone, _ = with_head(model)
     for module in backbone.modules():
         if isinstance(module, nn.Linear):
-            module.weight.data = fake_quantized(module.weight.data)
+            module.weight.data = fake_quantized(module.weight.data, int4=int4)
+    _round_rows(model, family)
+
+
+def _round_rows(model: nn.Module, family: Family) -> None:
+    """Round the table of word embeddings and a language head to int8, which they are in every rounded program."""
+    backbone, head = with_head(model)
     table = backbone.get_submodule(family.lookup)
     assert isinstance(table, nn.Embedding)  # noqa: S101 - the table of families says so
     table.weight.data = fake_quantized(table.weight.data)

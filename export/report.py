@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -92,11 +93,18 @@ def _add_rows(table: Table, built: Built, tier: Tier) -> None:
     table.add_section()
 
 
+def _apart(errors: Mapping[str, float]) -> str:
+    """Say what 4 bits cost: such a program is proved against the model with its own rounded weights."""
+    found = errors.get("float32_gradient_error")
+    return "" if found is None else f"; with float32 weights gradients would be {found:.1e} from these"
+
+
 def _print_proof(built: Built, console: Console) -> None:
     tiers, onnx = built.package.manifest.tiers, built.package.manifest.proof["onnx_probability_difference"]
     worst = {name: max(tier.proof[name] for tier in tiers) for name in tiers[0].proof}
     console.print(
         f"proof: gradients within {worst['gradient_error']:.1e} of eager PyTorch, loss {worst['loss_error']:.1e},"
         f" AdamW {worst['optimizer_error']:.1e}, ONNX within {onnx:.1e}"
+        + _apart(worst)
         + (" (program from the cache)" if built.from_cache else "")
     )

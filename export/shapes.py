@@ -17,6 +17,8 @@ LOGIT_SCALE: Final = 20.0
 HYPER: Final = 8
 """lr, head_lr, weight_decay, 1/(1-b1^t), 1/(1-b2^t), shared_lr, two spare."""
 TRAINABLE: Final = ("trained", "shared", "head")
+GROUP: Final = 32
+"""Inputs of a 4-bit weight that share a scale: the fewest that XNNPACK takes, so the finest rounding."""
 BOUNDARY: Final = ("prefix", "residual")
 """What a trunk gives and a cut training method takes, [B, S, d] each: the input of the lowest adapted layer's
 feed-forward, and the sum that the experts' output is added to there."""

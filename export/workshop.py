@@ -23,8 +23,8 @@ from export.measure import REPEATS, Measurement, Run, run_methods
 from export.micro_batches import accumulate_inputs, apply_inputs, whole_outputs
 from export.onnx_inference import probabilities, write_onnx
 from export.parts import PROGRAM_FILE
-from export.proof import judge, proof_inputs
-from export.reference import Reference
+from export.proof import distance, judge, proof_inputs
+from export.reference import Reference, round_both_ways
 from export.shapes import BOUNDARY, MethodShape, ModelShape, halves, input_ports, output_ports, trunk_of, whole
 
 PROBABILITY_LIMIT: Final = {True: 0.15, False: 1e-3}
@@ -46,7 +46,8 @@ def make_gateway_program(order: Order, target: Path, progress: Progress) -> dict
     """Write the ONNX program to ``target``; there is nothing to record."""
     progress("write the gateway's ONNX program")
     stock = backbones.load(order.backbone, order.task)
-    write_onnx(stock, order.backbone.family, order.adapted, order.model, int8=order.int8, path=target)
+    quantize = {"int8": order.int8, "int4": order.int4}
+    write_onnx(stock, order.backbone.family, order.adapted, order.model, **quantize, path=target)
     return {}
 
 
@@ -60,7 +61,7 @@ def make_method(order: Order, method: MethodShape, target: Path, progress: Progr
     def told(stage: str) -> None:
         progress(stage if method.name in stage else f"{stage} {method.name}")
 
-    request = ProgramRequest(order.model, order.adapted, (method,), order.int8)
+    request = ProgramRequest(order.model, order.adapted, (method,), order.int8, order.int4)
     family = order.backbone.family
     lowered = compile_program(backbones.load(order.backbone, order.task), family, request, told)
     target.write_bytes(lowered.data)
@@ -92,20 +93,31 @@ def prove_training(
     own = Path(tempfile.mkdtemp(dir=scratch))
     stand = _Stand(_program_of(pieces, own), own)
     given, (ran, *below) = _one_step(order.model, method, order.backbone.vocabulary, stand)
-    info = order.backbone
-    reference = Reference(backbones.load(info, order.task), info.family, order.adapted, order.model)
-    proof = judge(given, ran, reference, order.model, _step_of(method), int8=order.int8)
+    step = _step_of(method)
+    proof = judge(given, ran, _reference(order, rounded=order.int4), order.model, step, int8=order.int8)
     errors = {
         "gradient_error": proof.gradient_error,
         "loss_error": proof.loss_error,
         "optimizer_error": proof.optimizer_error,
     }
-    records: dict[str, dict[str, Any]] = (
-        {trunk_of(_step_of(method)).name: {"step_ms": below[0].step_ms}} if below else {}
-    )
+    if order.int4:
+        errors["float32_gradient_error"], _ = distance(given, ran, _reference(order), order.model, step)
+    records: dict[str, dict[str, Any]] = {trunk_of(step).name: {"step_ms": below[0].step_ms}} if below else {}
     gained = max(one.gained_mib for one in (ran, *below))
     mine = {"proof": errors, "step_ms": proof.step_ms, "gained_mib": gained, "outputs": outputs_digest(ran.outputs)}
     return records | {method.name: mine}
+
+
+def _reference(order: Order, *, rounded: bool = False) -> Reference:
+    """Return the model in plain PyTorch; ``rounded``: with the weights that the program has, forward and backward.
+
+    The program of 4 bits is held against the rounded one, or its limit would say how a backbone bears the rounding and
+    nothing of the program.
+    """
+    model = backbones.load(order.backbone, order.task)
+    if rounded:
+        round_both_ways(model, order.backbone.family, int4=order.int4)
+    return Reference(model, order.backbone.family, order.adapted, order.model)
 
 
 def join_methods(

@@ -42,7 +42,7 @@ DRIVERS = {
     "optimum": {"export/families.py"},
     "networkx": {"export/recompute.py"},
     "huggingface_hub": {"?export/backbone.py"},
-    "onnx": {"export/onnx_inference.py"},
+    "onnx": {"export/onnx_inference.py", "export/onnx_blocks.py"},
     "onnxruntime": {"?export/onnx_inference.py", "?benchmarks/train_step/", "broker_server/evaluate.py"},
     "paho": {"edge_runtime/mqtt.py", "broker_server/mqtt.py"},
     "amqtt": {"broker_server/embedded.py"},

@@ -10,5 +10,5 @@ from typing import Final
 
 BASE: Final = "none"
 """The arm that the others are compared with: float32 throughout."""
-ARMS: Final = (BASE, "int8")
+ARMS: Final = (BASE, "int8", "int4")
 """Values of export.build's ``--quantize``."""

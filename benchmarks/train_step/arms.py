@@ -19,6 +19,7 @@ WORK: Final = "MiniLM, batch 8 x 64, all six layers, 8 experts of rank 8 held, 4
 ABOUT: Final = {
     "ours": "ours, native driver process",
     "ours_python": "ours, Python edge runtime (no torch)",
+    "ours_int4": "ours, frozen linears of 4 bits",
     "eager": "PyTorch eager, fp32",
     "compile": "PyTorch torch.compile, fp32",
     "documented": "ExecuTorch as documented, portable kernels",
@@ -26,6 +27,8 @@ ABOUT: Final = {
     "onnx_inference": "ONNX Runtime, forward only, for scale",
     "floor": "only the frozen int8 GEMMs of our step",
 }
+OURS: Final = {"ours": (), "ours_int4": ("--quantize", "int4")}
+"""Programs of packages, and what export is told besides their sizes."""
 SLOW: Final = ("documented", "stock_xnnpack")
 """Seconds a step: two steps a run are enough to tell them from milliseconds."""
 _COMPILE_WARM_UP: Final = 6
@@ -66,11 +69,11 @@ def prepare(plan: Plan, say: Say) -> tuple[dict[str, Arm], dict[str, str]]:
     return made, failed
 
 
-def _export(package: Path, say: Say) -> None:
+def _export(package: Path, say: Say, options: Sequence[str] = ()) -> None:
     say("exporting the package to measure (from the export cache when it was made before) ...")
     sizes = ("--device", "linux-x86_64", "--train-slots", "4", "--batch-size", "8", "--seq-len", "64")
     done = subprocess.run(
-        [sys.executable, "-m", "export.build", *sizes, "--out", str(package)],
+        [sys.executable, "-m", "export.build", *sizes, *options, "--out", str(package)],
         capture_output=True,
         text=True,
         check=False,
@@ -80,7 +83,7 @@ def _export(package: Path, say: Say) -> None:
 
 
 def _arm(name: str, plan: Plan, say: Say) -> Arm:
-    if name in ("ours", "floor", *SLOW):
+    if name in (*OURS, "floor", *SLOW):
         made = native_program(name, plan, say)
         runner = build.ensure_runner(say=say)
         command: Sequence[str] = native.command(runner, made.program, made.method, made.inputs, made.feeds)
@@ -116,10 +119,13 @@ def native_program(name: str, plan: Plan, say: Say) -> programs.Made:
     Raises:
         ArmError: when it cannot be lowered.
     """
-    if name != "ours":
+    if name not in OURS:
         return programs.prepared(name, plan.package, plan.folder, say)
-    package = Package.open(plan.package)
+    folder = plan.package if name == "ours" else plan.folder / name
+    if name != "ours":
+        _export(folder, say, OURS[name])
+    package = Package.open(folder)
     method = package.manifest.tiers[0].method
     spec = package.manifest.methods[method]
-    inputs = native.write_inputs(plan.folder / "ours.inputs", native.inputs_of(spec))
+    inputs = native.write_inputs(plan.folder / f"{name}.inputs", native.inputs_of(spec))
     return programs.Made(package.path("program.pte"), inputs, method, tuple(native.feeds_of(spec)))

@@ -55,7 +55,7 @@ def test_without_data_nothing_is_measured_and_it_says_so(tmp_path: Path, capsys:
     ("words", "said"),
     [
         (("--sets", "nobody"), "--sets: got nobody, expected some of ag_news, clinc150, trec"),
-        (("--arms", "int3"), "--arms: got int3, expected some of none, int8"),
+        (("--arms", "int3"), "--arms: got int3, expected some of none, int8, int4"),
         (("--seeds", "0"), "must be at least 1"),
     ],
 )

@@ -45,14 +45,14 @@ def _emulation() -> None:
         pytest.skip("emulation of ARM64 needs " + "; ".join(lacking))
 
 
-@pytest.fixture(scope="module")
-def linear(tmp_path_factory: pytest.TempPathFactory) -> Call:
-    """Return the call of a program that is one int8 frozen linear, [40, 384] -> [40, 1536]."""
+@pytest.fixture(scope="module", params=["int8", "int4"])
+def linear(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
+    """Return the call of a program that is one quantized frozen linear, [40, 384] -> [40, 1536]."""
     torch.manual_seed(3)
     layer, x = FrozenLinear(torch.nn.Linear(INPUTS, OUTPUTS)), torch.randn(ROWS, INPUTS)
     module = trace(lambda given: (layer(given),), (x,))
     fold_constants(module)
-    lower_frozen_linears(module, int8=True)
+    lower_frozen_linears(module, int8=True, int4=request.param == "int4")
     path = tmp_path_factory.mktemp("linear") / "linear.pte"
     path.write_bytes(lower({"linear": (module, (x,))}, lambda _: None).data)
     ports = [TensorSpec("x", "float32", (ROWS, INPUTS))], [TensorSpec("y", "float32", (ROWS, OUTPUTS))]
@@ -60,8 +60,8 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Call:
 
 
 @pytest.mark.parametrize("cpu", CPUS)
-def test_one_int8_linear_equals_x86(linear: Call, cpu: str) -> None:
-    """Both multiply the same integers; what differs is the order of a few float32 operations."""
+def test_one_quantized_linear_equals_x86(linear: Call, cpu: str) -> None:
+    """Both multiply the same integers, of 8 bits or 4; what differs is the order of a few float32 operations."""
     here, there = run_here(linear).outputs["y"], run_arm64(linear, cpu).outputs["y"]
     assert np.linalg.norm(there - here) <= 1e-6 * np.linalg.norm(here)
 

@@ -9,7 +9,7 @@ import pytest
 from export.choice import Wish, choose
 from export.errors import BudgetError
 from export.memory_plan import Fixed
-from export.planning import Sizes, TierShape, excesses, predict, round_bytes, storage_bytes
+from export.planning import Sizes, TierShape, excesses, predict, round_bytes, step_seconds, storage_bytes
 from export.profiles import DeviceProfile, known, load_profile
 
 MINILM = Sizes(
@@ -70,6 +70,14 @@ def test_a_step_above_a_cached_prefix_runs_one_layer_both_ways_and_a_round_still
     whole = predict(replace(MINILM, lowest=4, adapted=2), tier, slow)
     assert whole.trunk_ms == 0
     assert cut.memory_mib < whole.memory_mib
+
+
+def test_4_bits_take_nine_sixteenths_of_a_byte_for_each_linear_weight() -> None:
+    """Half a byte, and two bytes of scale for 32 weights; the table stays int8. Slower by half in the frozen GEMMs."""
+    four, profile, tier = replace(MINILM, int4=True), load_profile("pixel8"), TierShape(4, 4, 64, 16)
+    assert storage_bytes(MINILM) - storage_bytes(four) == 12 * 1_769_472 * 7 / 16
+    frozen = 12 * 16 * 64 * 1_769_472 / (profile.compute.int8_gmac_s * 1e9)
+    assert step_seconds(four, tier, profile) - step_seconds(MINILM, tier, profile) == pytest.approx(0.5 * frozen)
 
 
 def test_the_shipped_profiles_get_the_tiers_of_the_demo() -> None:
