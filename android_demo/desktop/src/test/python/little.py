@@ -61,8 +61,12 @@ def main() -> None:
     """Make everything below the folder given."""
     folder = Path(sys.argv[1]) / key()
     make(folder)
-    data = {name: str(write_data(folder / f"{name}.csv", shares, 1)) for name, shares in TEXTS.items()}
-    json.dump({"packages": {name: str(folder / name) for name in PACKAGES}, "data": data}, sys.stdout)
+    data = {name: folder / f"{name}.csv" for name in TEXTS}
+    for name, path in data.items():
+        if not path.exists():  # a device that reads it refuses a file that changes
+            write_data(path, TEXTS[name], 1)
+    packages = {name: str(folder / name) for name in PACKAGES}
+    json.dump({"packages": packages, "data": {name: str(path) for name, path in data.items()}}, sys.stdout)
 
 
 if __name__ == "__main__":

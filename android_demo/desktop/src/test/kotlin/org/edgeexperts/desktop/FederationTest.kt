@@ -1,9 +1,18 @@
 package org.edgeexperts.desktop
 
+import org.edgeexperts.core.Conditions
+import org.edgeexperts.core.ConfigException
+import org.edgeexperts.core.Constraints
 import org.edgeexperts.core.DeviceState
+import org.edgeexperts.core.Doing
 import org.edgeexperts.core.EdgeDevice
+import org.edgeexperts.core.Gate
+import org.edgeexperts.core.Heat
+import org.edgeexperts.core.Hindrance
 import org.edgeexperts.core.LinkState
 import org.edgeexperts.core.PartOptions
+import org.edgeexperts.core.TrainOptions
+import org.edgeexperts.core.WorkState
 import org.edgeexperts.core.openDevice
 import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.PackageFolder
@@ -15,6 +24,7 @@ import java.util.concurrent.TimeUnit
 import kotlin.test.AfterTest
 import kotlin.test.Test
 import kotlin.test.assertEquals
+import kotlin.test.assertFailsWith
 import kotlin.test.assertTrue
 
 private const val LIMIT_S = 120L
@@ -60,9 +70,25 @@ class FederationTest {
 
     private fun house(name: String) = File(folder, name).apply { mkdirs() }
 
+    /** A phone that is put to other uses after step 20 of round 1, three times, and is left alone again each time. */
+    private class Evening(private val states: List<DeviceState>) {
+        private val good =
+            Conditions(idle = true, charging = false, batteryPercent = 80, unmetered = true, heat = Heat.NONE, freeBytes = 1L shl 40)
+        private val troubles = listOf(
+            good.copy(batteryPercent = 10), good, good.copy(heat = Heat.SEVERE), good, good.copy(unmetered = false),
+        )
+        private var reads = 0
+        private var seconds = 0.0
+        val gate = Gate(Constraints(), { seconds++ }) {
+            val now = states.lastOrNull()
+            val trouble = if (now?.round == 1L && now.step >= 20) troubles.getOrNull(reads++ / READS_EACH) else null
+            trouble ?: good
+        }
+    }
+
     /**
-     * A Kotlin device and two of Python, then three of Python, with the same texts: all four versions (initial, head, two
-     * merges) are bit-identical. The device then predicts with the last.
+     * A Kotlin device, which has to pause three times, and two of Python; then three of Python with the same texts: all four
+     * versions (initial, head, two merges) are bit-identical. The device then predicts with the last.
      */
     @Test
     fun aRoundWithAKotlinDeviceEndsInTheSameBits() {
@@ -72,7 +98,9 @@ class FederationTest {
                 device.listen { states += it }
                 val before = device.classify("play some jazz")
                 val enrolment = Enrolment.fromJson(federation.enrolmentFile.readBytes())
-                val part = device.takePart(enrolment, PartOptions())
+                val part = device.takePart(enrolment, PartOptions(gate = Evening(states).gate))
+                assertFailsWith<ConfigException> { device.takePart(enrolment) }
+                assertFailsWith<ConfigException> { device.train(TrainOptions(steps = 1)) }
                 assertTrue(part.await(TimeUnit.SECONDS.toMillis(LIMIT_S)), "still at ${device.state}")
                 val after = device.classify("play some jazz")
                 assertEquals(listOf(0L, 3L), listOf(before.version, after.version))
@@ -80,11 +108,39 @@ class FederationTest {
                 federation.told()
             }
         }
-        val alone = Federation(house("alone"), STEPS, "ada", "bo", "cy").use(Federation::told)
-        assertEquals(4, mixed["digests"].items.size)
+        assertEquals(4, alone["digests"].items.size)
         assertEquals(alone["digests"], mixed["digests"])
         assertEquals(listOf<Any?>(3L, 3L), mixed["accepted"])
+        paused(states)
         told(states)
+    }
+
+    /** Each trouble stops training where it is, and is named; afterwards it goes on from there. */
+    private fun paused(states: List<DeviceState>) {
+        val pauses = states.filter { it.doing == Doing.PAUSED }
+        assertTrue(pauses.all { it.round == 1L && it.step >= 20 && it.work == WorkState.TRAINING })
+        val reasons = pauses.map { it.hindrances }.fold(emptyList<Set<Hindrance>>()) { seen, next ->
+            if (seen.lastOrNull() == next) seen else seen + listOf(next)
+        }
+        assertEquals(listOf(setOf(Hindrance.LOW_BATTERY), setOf(Hindrance.HOT), setOf(Hindrance.METERED)), reasons)
+    }
+
+    /** A device that is killed between a step and its checkpoint goes on where the checkpoint was: the same versions. */
+    @Test
+    fun aKilledDeviceGoesOnToTheSameBits() {
+        val told = Federation(house("killed"), STEPS, "ada", "bo").use { federation ->
+            val state = File(folder, "killed-cy")
+            val first = DeviceProcess.start(state, federation.enrolmentFile, hang = 15)
+            DeviceProcess.await(first.inputStream.bufferedReader(), "hangs")
+            first.destroyForcibly().waitFor()
+            val second = DeviceProcess.start(state, federation.enrolmentFile, hang = 0)
+            val lines = second.inputStream.bufferedReader()
+            assertEquals("begins after 14", DeviceProcess.await(lines, "begins"))
+            assertTrue(second.waitFor(LIMIT_S, TimeUnit.SECONDS))
+            assertEquals(0, second.exitValue())
+            federation.told()
+        }
+        assertEquals(alone["digests"], told["digests"])
     }
 
     /** What an app shows of those two rounds. */
@@ -105,5 +161,16 @@ class FederationTest {
 
     private companion object {
         const val STEPS = 40
+        const val READS_EACH = 3
+
+        /** What three Python devices make of it. */
+        val alone by lazy {
+            val folder = Files.createTempDirectory("alone").toFile()
+            try {
+                Federation(folder, STEPS, "ada", "bo", "cy").use(Federation::told)
+            } finally {
+                folder.deleteRecursively()
+            }
+        }
     }
 }
