@@ -211,6 +211,48 @@ def test_the_program_labels_1000_real_texts_as_the_fp32_model(
     package: Package, program: Any, rows: list[dict[str, str]], tokenizer: Tokenizer, name: str
 ) -> None:
     """The int8 inference gives the label of eager fp32 PyTorch to at least 99 % of 1,000 texts, and both classify."""
+    mine, fp32, wanted = _labels_of(package, program, rows, tokenizer, name)
+    assert (mine == fp32).mean() >= 0.99
+    assert (mine == wanted).mean() > 0.7
+
+
+@pytest.fixture(scope="module")
+def four_bits(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Return the same package with linears of 4 bits, of one tier."""
+    out = tmp_path_factory.mktemp("minilm4") / "pixel8"
+    config = ExportConfig(
+        "pixel8", None, read_labels(None, None), out, quantize="int4", most_tiers=1, cache_dir=cache.default_folder()
+    )
+    return build_package(config, lambda _: None).package
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_4_bits_change_few_labels(
+    four_bits: Package, rows: list[dict[str, str]], tokenizer: Tokenizer, name: str
+) -> None:
+    """Of 1,000 texts 97.4, 99.8 and 99.2 % had eager fp32's label when this was measured, and as many the right one."""
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(str(four_bits.path("program.pte")))
+    mine, fp32, wanted = _labels_of(four_bits, program, rows, tokenizer, name)
+    assert (mine == fp32).mean() >= 0.96
+    assert (mine == wanted).mean() > (fp32 == wanted).mean() - 0.01
+
+
+def test_a_program_of_4_bits_is_three_quarters_as_large_and_proved(package: Package, four_bits: Package) -> None:
+    """Measured: 23.3 MB against 32.2; gradients 0.043 from eager with the rounded weights, 0.34 from float32."""
+    sizes = [one.path("program.pte").stat().st_size for one in (four_bits, package)]
+    assert sizes[0] < 0.75 * sizes[1]
+    tier = four_bits.manifest.tiers[0]
+    assert 0.95 < tier.predicted.storage_mb / tier.measured.storage_mb < 1.1
+    assert 0 < tier.proof["gradient_error"] < 0.1
+    assert tier.proof["float32_gradient_error"] < 0.5
+
+
+def _labels_of(
+    package: Package, program: Any, rows: list[dict[str, str]], tokenizer: Tokenizer, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the labels [1000] that a program gives to a set's texts, those of eager fp32, and the right ones."""
     found = rows if name == "demo" else _shared_rows(name, len(package.manifest.architecture.labels))
     found = found[:: len(found) // 1000][:1000]
     assert len(found) == 1000
@@ -229,9 +271,7 @@ def test_the_program_labels_1000_real_texts_as_the_fp32_model(
         for place in range(0, 1000, 50):
             cut = _cut(ids[place : place + 50], mask[place : place + 50])
             theirs.append(reference.logits(given, *cut).numpy())
-    fp32 = np.concatenate(theirs).argmax(1)
-    assert (mine == fp32).mean() >= 0.99
-    assert (mine == wanted).mean() > 0.7
+    return mine, np.concatenate(theirs).argmax(1), wanted
 
 
 def _shared_rows(name: str, labels: int) -> list[dict[str, str]]:
