@@ -20,6 +20,7 @@ from torch import Tensor
 
 from export.bank_layout import LayerBank, Slots
 from export.frozen import frozen_linear, gelu, row_sum
+from export.ranking import at_least, kth_largest
 
 Z_LOSS: Final = 1e-3
 TINY: Final = 1e-20
@@ -213,8 +214,7 @@ def topk_gate(logits: Tensor, gate_scale: Tensor, top_k: int) -> tuple[Tensor, T
     full = occupied(gate_scale)
     probability = torch.softmax(logits + (full - 1.0) * 1e9, dim=-1)
     known = probability.detach()
-    floor = torch.topk(known, top_k, dim=-1).values[..., -1:]
-    chosen = (known >= floor).to(known.dtype) * full
+    chosen = at_least(known, kth_largest(known, top_k, least=-1.0)) * full
     kept = probability * chosen
     return (kept if top_k == 1 else kept / row_sum(kept)), chosen, probability
 
@@ -244,12 +244,14 @@ def balance_loss(x: Tensor, router: Tensor, gate_scale: Tensor, share: Tensor, b
     held = router.shape[0]
     full = occupied(gate_scale)
     logits = _Route.apply(x, router) + (full - 1.0) * 1e9  # type: ignore[no-untyped-call]
-    peak = logits.detach().amax(dim=-1, keepdim=True)
+    peak = kth_largest(logits.detach(), 1, least=-1e30)
     raised = torch.exp(logits - peak)
     total = row_sum(raised)
     mean = matmul(share, raised / total).reshape(held)
     target = balance.target
-    divergence = row_sum((target * torch.log(target.clamp(min=TINY) / mean.clamp(min=TINY))).reshape(1, held))
-    size = matmul(share, (torch.log(total) + peak).square())
+    # Sums and products, whose backward XNNPACK has; that of a lower bound or of a power has comparisons.
+    divergence = row_sum((target * torch.log(target.clamp(min=TINY) / (mean + TINY))).reshape(1, held))
+    height = torch.log(total) + peak
+    size = matmul(share, height * height)
     several = (row_sum(full.reshape(1, held)) - 1.0).clamp(0.0, 1.0)
     return ((divergence * balance.weight + size * Z_LOSS) * several).reshape(1)

@@ -49,6 +49,7 @@ _COMPILING: Final = (
         "proof",
         "provenance",
         "quantize",
+        "ranking",
         "recompute",
         "reference",
         "rewrite",

@@ -53,6 +53,7 @@ _AGAIN: Final = {
     *(aten.bmm.default, aten.linear.default, aten._softmax.default, aten.gelu.default),  # noqa: SLF001 - a name
     *(aten.sigmoid.default, aten.tanh.default, aten.exp.default, aten.log.default),
     *(aten.sqrt.default, aten.rsqrt.default, aten.clamp.default),
+    *(aten.maximum.default, aten.minimum.default),
 }
 """Operations that XNNPACK runs; another one in the backward would cut its delegate in two."""
 

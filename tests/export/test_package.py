@@ -155,7 +155,7 @@ def test_onnx_and_program_predict_alike_for_any_length(build: Build, tmp_path: P
         assert float(run.outputs[1].norm()) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["soft", "int8"])
+@pytest.mark.parametrize("name", ["soft", "int8", "topk"])
 def test_only_the_lookup_of_words_stays_outside_of_one_delegate(build: Build, name: str) -> None:
     """Read from the file: no quantization, no product and no copy is left outside, and a method crosses once."""
     built = build(name, **VARIANTS[name])
