@@ -10,7 +10,7 @@ TEST_ARGS ?=
 MVN_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check format bench arm64 arm64-tools results proto vectors kotlin-test clean
+.PHONY: help setup setup-dev demo test check format bench arm64 arm64-tools results proto vectors kotlin-test android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,36 @@ kotlin-test: setup-dev ## the Kotlin side: build, and test against the Python on
 	@command -v aapt2 >/dev/null || echo "the app is left out: aapt2 is missing; on Debian: apt install aapt" >&2
 	cd android_demo && mvn --batch-mode --no-transfer-progress -q verify -Dpython=$(abspath $(BIN))/python $$(command -v aapt2 | sed s/^/-Daapt2=/) $(MVN_ARGS)
 
+# ET_RUNTIME=none leaves ExecuTorch out, ET_AAR=FILE takes it from an official AAR; PACKAGE=DIR puts a package into the
+# APK; KEYSTORE=FILE with KEY_ALIAS=NAME and KEYSTORE_PASSWORD in the environment signs with your key.
+ET_RUNTIME ?= npm
+ET_AAR     ?=
+PACKAGE    ?=
+KEYSTORE   ?=
+KEY_ALIAS  ?=
+APK_ARGS   := $(if $(filter none,$(ET_RUNTIME)),--no-runtime) $(if $(ET_AAR),--aar '$(ET_AAR)') $(if $(PACKAGE),--package '$(PACKAGE)') \
+  $(if $(KEYSTORE),--keystore '$(KEYSTORE)') $(if $(KEY_ALIAS),--alias '$(KEY_ALIAS)')
+
+android: setup android-tools ## the app's APK, signed: android_demo/build/edge-experts.apk
+	$(BIN)/python -m android_demo.apk $(APK_ARGS)
+
+android-check: setup android-tools ## verify that APK: signature, manifest, alignment, a second build with the same bytes
+	$(BIN)/python -m android_demo.apk --check $(APK_ARGS)
+
+android-runtime-test: setup-dev ## exported programs on Android's own ExecuTorch, on this machine's Java
+	$(BIN)/python -m pytest tests/export/test_android_runtime.py
+
+# Debian's and Ubuntu's packages, installed only by root.
+ANDROID_APT := aapt apksigner maven npm openjdk-17-jdk-headless
+android-tools:
+	@missing=; for tool in aapt2 apksigner mvn npm javac keytool; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing $(ANDROID_APT) ..." && apt-get -qq update \
+	  && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(ANDROID_APT) >/dev/null; \
+	else echo "missing:$$missing; run as root: apt-get install $(ANDROID_APT)" >&2; exit 1; fi
+
 clean: ## remove what was built here (not .venv)
+	rm -rf android_demo/build
 	rm -rf android_demo/*/target
 	rm -rf packages runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

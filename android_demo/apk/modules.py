@@ -1,0 +1,75 @@
+"""Our Kotlin and its resources, compiled by Maven as the tests compile them: the jars to dex, and the resource APK."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from android_demo.apk import cache, parts, tools
+from android_demo.errors import BuildError
+from edge_runtime.wire.digests import file_sha256
+
+DEMO: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = DEMO.parent
+_RESOURCES: Final = "resources.apk"
+_COPY: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+_OURS: Final = ("wire-", "core-")
+
+
+@dataclass(frozen=True)
+class Modules:
+    """What Maven made. Args: jars: the app, our modules and their libraries, sorted by name; resources: an APK."""
+
+    jars: tuple[Path, ...]
+    resources: Path
+
+
+def build(folder: Path, say: parts.Say) -> Modules:
+    """Compile the modules, or take what was made of the same sources.
+
+    Raises:
+        BuildError: with the compiler's lines; or when a library is not in the table of parts.
+    """
+    made = cache.kept(folder, "modules", _key(), lambda work: _compile(work, say))
+    jars = tuple(sorted(made.glob("*.jar")))
+    _check(jars)
+    return Modules(jars, made / _RESOURCES)
+
+
+def _key() -> str:
+    sources = [
+        path for name in ("wire", "core", "app", "signatures") if (path := DEMO / name / "src" / "main").is_dir()
+    ]
+    poms = sorted(DEMO.glob("pom.xml")) + sorted(DEMO.glob("*/pom.xml"))
+    versions = tools.run("aapt2", "version"), str(tools.jdk_version())
+    return cache.key(*versions, files=[*sources, *poms, ROOT / "edge_runtime" / "wire" / "wire.proto"])
+
+
+def _compile(work: Path, say: parts.Say) -> None:
+    say("compile wire, core and app")
+    options = ("-q", "-B", "-Dmaven.test.skip=true", f"-Daapt2={shutil.which('aapt2')}", "-pl", "app", "-am")
+    copied = ("-DincludeScope=runtime", f"-DoutputDirectory={work}")
+    tools.run("mvn", *options, "package", _COPY, *copied, folder=DEMO)
+    for name in _OURS:  # within one build Maven names their folders of classes, or their jars
+        if not list(work.glob(f"{name}*.jar")):
+            raise BuildError(f"Maven did not copy {name}*.jar beside the app's libraries")
+    target = DEMO / "app" / "target"
+    jars = [jar for jar in target.glob("app-*.jar") if "sources" not in jar.name]
+    if len(jars) != 1:
+        raise BuildError(f"{target} has {len(jars)} jars of the app, expected one; run: mvn clean")
+    shutil.copy2(jars[0], work / "app.jar")
+    shutil.copy2(target / _RESOURCES, work / _RESOURCES)
+
+
+def _check(jars: tuple[Path, ...]) -> None:
+    known = parts.table().libraries
+    for jar in jars:
+        if jar.name == "app.jar" or jar.name.startswith(_OURS):
+            continue
+        if jar.name not in known:
+            raise BuildError(
+                f"{jar.name} is not in {parts.TABLE.name}; look at it and add its SHA-256, {file_sha256(jar)}"
+            )
+        parts.check(jar.name, jar, known[jar.name])
