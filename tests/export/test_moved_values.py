@@ -1,0 +1,88 @@
+"""What the planner says that a layer moves, against graphs of sizes that it was not fitted to."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from export.compile import rewrite
+from export.families import FAMILIES
+from export.graft import Graft
+from export.joint_graph import sample_inputs, trace
+from export.planning import Sizes, moved_values
+from export.provenance import inherited, place_of
+from export.recompute import LEVELS, recompute
+from export.rewrite import drop_unread
+from export.shapes import MethodShape, ModelShape, input_ports
+from export.step import build_step
+
+WIDTH, INNER, HEADS, SEQUENCE, BATCH = 96, 224, 6, 20, 2
+MIDDLE: Final = 1
+"""Of three layers: the first is not differentiated, behind the last one there is no other."""
+aten, qd = torch.ops.aten, torch.ops.quantized_decomposed
+NOT_MOVED: Final = {
+    *(aten.linear.default, aten.bmm.default, aten.reshape.default),
+    *(qd.choose_qparams.tensor, qd.dequantize_per_tensor.tensor, qd.dequantize_per_channel.default),
+}
+"""Products have a rate of their own; the others happen inside of them or are none."""
+
+
+def _model(family: str) -> torch.nn.Module:
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 50, "hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": HEADS,
+        "intermediate_size": INNER, "max_position_embeddings": SEQUENCE + 2,
+    }  # fmt: skip
+    if family == "bert":
+        model = transformers.BertModel(transformers.BertConfig(**sizes))
+    else:
+        model = transformers.LlamaModel(transformers.LlamaConfig(**sizes, num_key_value_heads=HEADS))
+    for parameter in model.parameters():
+        parameter.requires_grad_(requires_grad=False)
+    return model.eval()
+
+
+def _graph(family: str, level: str) -> GraphModule:
+    model = ModelShape(layers=3, experts=2, width=WIDTH, rank=2, shared_rank=0, labels=3, top_k=None)
+    method = MethodShape("train", 1, 1, SEQUENCE, BATCH)
+    graft = Graft(_model(family), FAMILIES[family], (0, 1, 2), quantize_embedding=True)
+    module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
+    rewrite(module, int8=True)
+    with inherited(module):
+        recompute(module, level, WIDTH)
+    drop_unread(module)
+    return module
+
+
+def _bytes(node: Node) -> int:
+    made = node.meta.get("val")
+    return made.numel() * made.element_size() if isinstance(made, Tensor) else 0
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_layer_moves_what_the_planner_says(family: str, level: str) -> None:
+    """Operands read and results written for one token by the middle layer, its experts aside: within a twentieth.
+
+    Where whole layers are computed again, the first forward is that of a layer which nothing is kept of.
+    """
+    found = {False: 0, True: 0}
+    for node in _graph(family, level).graph.nodes:
+        place = place_of(node)
+        if node.op == "call_function" and node.target not in NOT_MOVED and place.layer == MIDDLE:
+            moved = _bytes(node) + sum(_bytes(source) for source in node.all_input_nodes)
+            found[place.backward] += moved if place.kind != "experts" else 0
+    sizes = Sizes(
+        width=WIDTH, depth=3, inner=INNER, heads=HEADS, vocabulary=50, adapted=3, lowest=0, experts=2, rank=2,
+        shared_rank=0, labels=3, int8=True, gated=family == "llama",
+    )  # fmt: skip
+    there, back = moved_values(sizes, SEQUENCE, level)
+    tokens = 4 * BATCH * SEQUENCE
+    assert there + back == pytest.approx(sum(found.values()) / tokens, rel=0.05)
+    if level == "layers":
+        assert there == pytest.approx(found[False] / tokens, rel=0.05)
