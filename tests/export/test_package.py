@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -428,6 +429,39 @@ def test_an_interrupted_build_goes_on_where_it_was(build: Build, tmp_path: Path)
     joining = ["join the methods", "prove the inference against ONNX", "prove train_m2_f1_s12_b4 against eager PyTorch"]
     assert sorted(stages[:-1]) == joining
     assert (stages[-1], totals) == ("write the package", [4])
+
+
+def test_a_proof_with_another_digest_is_compared_by_running_both(build: Build, tmp_path: Path) -> None:
+    """Such a proof came from another machine: the joined program and the method by itself run here, and agree."""
+    kept = tmp_path / "cache"
+    shutil.copytree(build("soft").package.folder.parent / "cache", kept)
+    for entry in kept.iterdir():
+        record = json.loads((entry / "record.json").read_text())
+        if "program.pte" in record["files"]:
+            shutil.rmtree(entry)  # so that the methods are joined again
+            continue
+        for found in record.get("methods", {}).values():
+            if "outputs" in found:
+                found["outputs"] = "0" * 64
+                (entry / "record.json").write_text(json.dumps(record))
+    stages: list[str] = []
+    again = build("soft", cache_dir=kept, out=tmp_path / "again", progress=stages.append)
+    assert [stage for stage in stages if stage.startswith(("trace", "compare"))] == ["compare train_m2_f1_s12_b4"]
+    assert again.package.manifest.files == build("soft").package.manifest.files
+
+
+def test_a_method_that_computes_otherwise_in_company_is_refused(build: Build, tiny: Path, tmp_path: Path) -> None:
+    """Held against the int8 program's method of the same name, float32's is not itself."""
+    from export.job import Order
+    from export.workshop import compare_methods
+
+    joined, other = build("soft"), build("int8", **VARIANTS["int8"])
+    model, method = _shapes(joined)
+    shutil.copy(joined.package.path("program.pte"), tmp_path / "program.pte")
+    order = Order(backbone.find(str(tiny)), (0, 1, 2), model, (method,), int8=False)
+    compare_methods(order, [(method, [joined.package.path("program.pte")])], tmp_path, lambda _: None)
+    with pytest.raises(ProofError, match=rf"{method.name} computes .*e.* apart from itself in the joined program"):
+        compare_methods(order, [(method, [other.package.path("program.pte")])], tmp_path, lambda _: None)
 
 
 def test_methods_of_one_name_are_not_joined(build: Build) -> None:
