@@ -51,7 +51,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: A
 
 def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     weight, transposed = ctx.saved_tensors
-    return frozen_linear(grad, transposed, weight, None, ctx.exact), None, None, None, None
+    # A row of ones and its transpose have the same bytes. Runtimes that cache packed weights (Android's) find them by
+    # the bytes of weight and bias, whatever the shape: a bias tells them apart.
+    zeros = grad.new_zeros(transposed.shape[0]) if ctx.exact else None
+    return frozen_linear(grad, transposed, weight, zeros, ctx.exact), None, None, None, None
 
 
 frozen_linear.register_autograd(_linear_backward, setup_context=_save)

@@ -30,12 +30,12 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.fx.passes.infra.partitioner import Partition
 from torch.utils import _pytree as pytree
 
+from export.delegates import check_delegates
 from export.errors import LoweringError
 from export.liveness import peak_bytes
 from export.provenance import KEY, place_of
 
 _FORBIDDEN: Final = ("quantized_decomposed.", "aten.mm", "aten.addmm", "aten.bmm", "aten.linear")
-_GEMM: Final = ("aten.linear", "quantized_decomposed.dequantize_per_channel")
 _COPYING: Final = {
     torch.ops.aten.reshape.default: torch.ops.aten.view_copy.default,
     torch.ops.aten.permute.default: torch.ops.aten.permute_copy.default,
@@ -227,8 +227,8 @@ def lower(
             are written to the caller's memory, which only the native driver gives.
 
     Raises:
-        LoweringError: when quantization or a matrix product is left outside the delegates, or a delegate holds a
-            constant that old runtimes free.
+        LoweringError: when quantization or a matrix product is left outside the delegates, or a delegate holds what
+            old runtimes compute wrong (``delegates``).
     """
     config = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
     with _quiet():
@@ -242,8 +242,7 @@ def lower(
         workspace = {name: _workspace(edge.exported_program(name).graph_module) for name in graphs}
         left = {name: _left(edge.exported_program(name).graph) for name in graphs}
         _check(outside)
-        for name in graphs:
-            _check_constants(name, edge.exported_program(name).graph_module)
+        check_delegates({name: _delegates(edge.exported_program(name).graph_module) for name in graphs})
         progress("emit")
         # Inputs are read where the caller has them: a place in the arena would cost memory all the step, and a copy.
         planning = MemoryPlanningPass(alloc_graph_input=False, alloc_graph_output=plan_outputs)
@@ -261,8 +260,12 @@ def _outside(graph: Graph) -> dict[str, int]:
 
 
 def _workspace(module: GraphModule) -> int:
-    delegates = [child for child in module.children() if isinstance(child, LoweredBackendModule)]
-    return max((peak_bytes(delegate.original_module.graph) for delegate in delegates), default=0)
+    return max((peak_bytes(inside.graph) for inside in _delegates(module)), default=0)
+
+
+def _delegates(module: GraphModule) -> list[ExportedProgram]:
+    """Return what each delegate of a method was made from."""
+    return [child.original_module for child in module.children() if isinstance(child, LoweredBackendModule)]
 
 
 def _left(graph: Graph) -> list[dict[str, Any]]:
@@ -293,22 +296,6 @@ def _check(outside: Mapping[str, Mapping[str, int]]) -> None:
                 f"method {method}: {', '.join(sorted(bad))} stayed outside the XNNPACK delegates;"
                 " such a program would not load or be a hundred times slower"
             )
-
-
-def _check_constants(method: str, module: GraphModule) -> None:
-    """Refuse delegates with constants that are no weight or bias of a GEMM.
-
-    Runtimes before 1.4.1, the Android ones among them, free such constants and then compute wrong gradients silently.
-    """
-    for delegate in (child for child in module.children() if isinstance(child, LoweredBackendModule)):
-        signature = delegate.original_module.graph_signature
-        held = {*signature.inputs_to_buffers, *signature.inputs_to_parameters}
-        held |= set(signature.inputs_to_lifted_tensor_constants)
-        for node in delegate.original_module.graph.nodes:
-            readers = {getattr(user.target, "__name__", "") for user in node.users} if node.name in held else set()
-            foreign = [name for name in sorted(readers) if not name.startswith(_GEMM)]
-            if foreign:
-                raise LoweringError(f"method {method}: a delegate holds a constant operand of {', '.join(foreign)}")
 
 
 @contextlib.contextmanager

@@ -327,27 +327,6 @@ def test_quantization_left_outside_is_refused() -> None:
         _check({"train": {"aten.mm.default": 2, "quantized_decomposed.choose_qparams.tensor": 1}})
 
 
-def test_constant_operands_inside_a_delegate_are_refused() -> None:
-    """A delegate may hold weights and biases of GEMMs only; a constant factor in it is named."""
-    from executorch.exir.lowered_backend_module import LoweredBackendModule
-    from torch.export import export
-
-    from export.lowering import _check_constants
-
-    class Scaled(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("factor", torch.ones(3))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x * self.factor
-
-    whole = torch.nn.Module()
-    whole.delegate = LoweredBackendModule(export(Scaled(), (torch.ones(3),)), "XnnpackBackend", b"", [])
-    with pytest.raises(LoweringError, match=r"method train: a delegate holds a constant operand of mul\.Tensor"):
-        _check_constants("train", whole)
-
-
 def test_loss_curve_over_50_steps_follows_eager(build: Build, tiny: Path) -> None:
     """Fed with its own outputs, the program's loss falls as eager PyTorch's with torch.optim.AdamW, for 50 steps."""
     from executorch.runtime import Runtime

@@ -1,0 +1,113 @@
+"""A package's methods on Android's runtime and on this machine's: every output of every step, bit for bit.
+
+Axes: B texts, S tokens. Values are random and in a general position: no trained block is zero (or half of the gradients
+would be), texts have padding. Training methods are fed with what they made, so moments and values of all steps count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from android_demo.runtime_on_jvm.build import Runtime
+from android_demo.runtime_on_jvm.run import MODES, Arrays, Call, execute
+from edge_runtime.program import Program
+from edge_runtime.wire.manifest import MethodSpec, Package, TensorSpec
+
+STEPS: Final = 4
+_HYPER: Final = (4e-3, 4e-4, 0.01, 10.0, 1000.0, 2e-3, 0.0, 0.0)
+"""Learning rates, weight decay and bias corrections of a first step."""
+_TOKENS: Final = 60
+"""Ids that every vocabulary has."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One method in one mode.
+
+    Args:
+        method: its name.
+        mode: how the file was opened.
+        outputs: compared, over all steps.
+        different: names of those that are not bit-identical, with their step.
+        error: largest relative L2 distance of an output.
+        ms: of the last step on Android's runtime, here.
+    """
+
+    method: str
+    mode: str
+    outputs: int
+    different: tuple[str, ...]
+    error: float
+    ms: float
+
+
+def compare(package: Package, runtime: Runtime, *, steps: int = STEPS, threads: int = 2) -> list[Compared]:
+    """Execute every method of a package on both.
+
+    Raises:
+        BuildError: when Android's runtime refuses a method.
+        ProgramError: when this machine's does.
+    """
+    path, found = package.path("program.pte"), []
+    for name, spec in package.manifest.methods.items():
+        given = inputs(spec)
+        wanted = desktop(package, name, given, steps=steps, threads=threads)
+        for mode in MODES:
+            call = Call(path, name, spec, given, steps, threads, mode)
+            ran = execute(runtime, call)
+            found.append(judge(call, wanted, ran.outputs, ran.ms[-1]))
+    return found
+
+
+def desktop(package: Package, method: str, given: Arrays, *, steps: int, threads: int) -> tuple[Arrays, ...]:
+    """Return the outputs of each step on this machine's runtime; outputs named like inputs are fed."""
+    current, made = dict(given), []
+    with Program.open(package.path("program.pte"), package.manifest.methods, threads=threads) as program:
+        for _ in range(steps):
+            made.append(program.execute(method, current))
+            current |= {name: array.copy() for name, array in made[-1].items() if name in current}
+    return tuple(made)
+
+
+def judge(call: Call, wanted: tuple[Arrays, ...], came: tuple[Arrays, ...], ms: float) -> Compared:
+    """Compare the outputs of all steps."""
+    different, error = [], 0.0
+    for step, (here, there) in enumerate(zip(wanted, came, strict=True)):
+        for name, array in here.items():
+            if array.tobytes() != there[name].tobytes():
+                different.append(f"{name} of step {step}")
+                error = max(error, distance(array, there[name]))
+    return Compared(call.method, call.mode, len(wanted) * len(wanted[0]), tuple(different), error, ms)
+
+
+def distance(wanted: npt.NDArray[Any], came: npt.NDArray[Any]) -> float:
+    """Return |came - wanted| / |wanted|."""
+    return float(np.linalg.norm(came - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
+
+
+def inputs(spec: MethodSpec, seed: int = 0) -> Arrays:
+    """Return values for every input of a method."""
+    generator = np.random.default_rng(seed)
+    return {tensor.name: _value(tensor, generator) for tensor in spec.inputs}
+
+
+def _value(tensor: TensorSpec, generator: np.random.Generator) -> npt.NDArray[Any]:
+    name, shape = tensor.name, tensor.shape
+    if tensor.dtype == "int64":
+        return generator.integers(1, _TOKENS, shape)
+    if name in ("mask", "weights"):
+        lengths = generator.integers(2, shape[-1] + 1, (*shape[:-1], 1))
+        return np.asarray(np.arange(shape[-1]) < lengths, np.float32)
+    if name == "labels":
+        return np.eye(shape[1], dtype=np.float32)[generator.integers(0, shape[1], shape[0])]
+    sums = name.endswith(("_m1", "_m2", "_sum"))
+    if name == "hyper" or sums or name in ("gate_scale", "update_mask", "share"):
+        return np.broadcast_to(np.array(_HYPER if name == "hyper" else 1.0 - sums, np.float32), shape).copy()
+    drawn = generator.standard_normal(shape)
+    if name.startswith("balance"):
+        return np.asarray(np.exp(drawn) / np.exp(drawn).sum(-1, keepdims=True), np.float32)
+    return np.asarray(drawn * 0.04, np.float32)
