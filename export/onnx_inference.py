@@ -3,8 +3,8 @@
 Outputs: ``probabilities`` [N, C] of the labels, or [N, V] of the token after each text; a language model also gives
 ``losses`` [N, T-1], -log p of each token but the first (0 at padding), which the gateway makes perplexities of.
 
-The frozen weights are those that an int8 program holds, stored as int8 with ``DequantizeLinear``: the gateway judges
-the model that devices run, and the file is a quarter.
+The frozen weights are those that a rounded program holds, stored as int8 with ``DequantizeLinear`` (levels of 4 bits,
+too: ``onnx_blocks``): the gateway judges the model that devices run, and the file is a quarter.
 """
 
 from __future__ import annotations

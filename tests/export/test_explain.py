@@ -32,10 +32,14 @@ Parts = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def parts(tiny: Path) -> Parts:
     """Return the figures of an int8 step with experts in layers 1 and 2 of 3."""
+    return _explained(tiny, int4=False)
+
+
+def _explained(tiny: Path, *, int4: bool) -> Parts:
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (1, 2), quantize_embedding=True)
     module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
-    rewrite(module, int8=True)
+    rewrite(module, int8=True, int4=int4)
     with inherited(module):
         recompute(module, "none", WIDTH)
     drop_unread(module)
@@ -80,6 +84,15 @@ def test_weights_by_hand(parts: Parts) -> None:
     outputs = INNER + WIDTH
     wanted = 2 * WIDTH * INNER + outputs * (4 + 4 + 8)
     assert _of(parts, kind="feed-forward", layer=0)["weight_bytes"] == wanted
+
+
+def test_weights_of_4_bits_by_hand(tiny: Path) -> None:
+    """32 inputs: half a byte each, and a scale of two for each output; the second matrix has 48 and stays int8."""
+    first = WIDTH * INNER // 2 + INNER * (2 + 4)
+    second = WIDTH * INNER + WIDTH * (4 + 4 + 8)
+    parts = _explained(tiny, int4=True)
+    assert _of(parts, kind="feed-forward", layer=0)["weight_bytes"] == first + second
+    assert _of(parts)["int8_macs"] == 4 * TOKENS * (4 * WIDTH * WIDTH + 2 * WIDTH * INNER)  # activations are int8
 
 
 def test_totals_add_up_whichever_way_they_are_cut(parts: Parts) -> None:
