@@ -25,7 +25,6 @@ import org.edgeexperts.wire.split
 import java.util.concurrent.BlockingQueue
 import java.util.concurrent.TimeUnit
 
-private const val LONGEST_PAUSE_S = 0.5 // whoever asks it to stop waits no longer
 private const val DETAIL_SHOWN = 300
 private val END_OF_THE_ROAD = setOf(Code.WRONG_FEDERATION, Code.REVOKED, Code.UNSUPPORTED_WIRE)
 private val CODECS = listOf(Codec.FLOAT32, Codec.INT8)
@@ -47,8 +46,13 @@ internal class Identity(
     val sums: ClassSums,
 )
 
-/** Where the time comes from, and chance: a test may hold both. */
+/**
+ * Where the time comes from, and chance: a test may hold both.
+ *
+ * @property pauseSeconds that a turn waits at most; whoever asks the device to stop waits no longer.
+ */
 internal class Clock(
+    val pauseSeconds: Double = 0.5,
     val seconds: () -> Double = { System.nanoTime() / 1e9 },
     val millis: () -> Long = System::currentTimeMillis,
     val chance: () -> Double = Math::random,
@@ -87,7 +91,10 @@ internal class Device(
     private var settled = 0
     private var expelled = ""
     private var against = emptySet<Hindrance>()
-    private var session = Session(work = bench.resume())
+
+    /** Where it stands. */
+    internal var session = Session(work = bench.resume())
+        private set
 
     // --- the loop ---------------------------------------------------------------------------------------------
 
@@ -109,7 +116,7 @@ internal class Device(
     }
 
     /** Whether there is nothing left to do: expelled, stopped, enough rounds, or the gateway is done and its end is here. */
-    private fun finished(): Boolean {
+    internal fun finished(): Boolean {
         if (expelled.isNotEmpty() || stopped() || Hindrance.TIME_IS_UP in against) return true
         if (session.work == WorkState.TRAINING || session.work == WorkState.UPLOADING) return false
         if (options.rounds > 0 && settled >= options.rounds) return true
@@ -118,10 +125,11 @@ internal class Device(
         return state.finished && newest.version == state.version && versions.missing(newest).isEmpty()
     }
 
-    private fun turn() {
+    /** Handles what came, fires what is due, makes one training step if there is one to make. */
+    internal fun turn() {
         lookAround()
         val training = session.work == WorkState.TRAINING && against.isEmpty()
-        var event = next(if (training) 0.0 else timers.pause(LONGEST_PAUSE_S))
+        var event = next(if (training) 0.0 else timers.pause(clock.pauseSeconds))
         while (event != null) {
             handle(event)
             event = if (expelled.isNotEmpty() || stopped()) null else next(0.0)

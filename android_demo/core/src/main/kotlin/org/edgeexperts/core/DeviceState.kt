@@ -66,7 +66,7 @@ public data class HeldExperts(public val layer: Int, public val trained: List<In
  * @property bytesUp MQTT payloads sent since it began to take part.
  * @property bytesDown MQTT payloads received.
  * @property verdicts the last ones, oldest first.
- * @property losses of the present run or the last, one for each step.
+ * @property losses of the present run or the last, one for each step; its last 1,000.
  * @property step made of the present run or the last.
  * @property steps of that run in all.
  * @property stepMs time of the last step; 0 before the first.

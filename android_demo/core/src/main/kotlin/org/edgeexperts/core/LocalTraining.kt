@@ -23,7 +23,13 @@ private const val CHECKPOINT = "local_checkpoint"
  * begin writes the bank that the run starts from, steps write checkpoints, the end writes the personal bank; then the other
  * two go. The run at hand is named by its options, its examples and the bank it builds on; another starts anew.
  */
-internal class LocalTraining(private val store: Store, private val versions: Versions, private val shape: Architecture) {
+internal class LocalTraining(
+    private val store: Store,
+    private val versions: Versions,
+    private val shape: Architecture,
+    private val board: StateBoard,
+    private val clock: Clock,
+) {
     /** Returns the personal bank, if it builds on the version that is in use. */
     fun personal(): Numbered? {
         val (number, digest) = versions.latest()
@@ -46,14 +52,14 @@ internal class LocalTraining(private val store: Store, private val versions: Ver
      * Makes the steps of [options].
      *
      * @param sums class sums of the examples, asked for where the head has to be started; null when it was stopped.
+     * @param step told after each step.
+     * @param stop asked before each step.
      * @return whether every step was made.
      */
     fun run(
         tools: Tools,
         watch: Watch,
         options: TrainOptions,
-        board: StateBoard,
-        clock: Clock,
         sums: () -> ClassSums?,
         step: (LossPoint) -> Unit,
         stop: () -> Boolean,
@@ -62,39 +68,55 @@ internal class LocalTraining(private val store: Store, private val versions: Ver
         val bank = begin(marks, sums) ?: return false
         val task = task(options, watch.largest.trainedSlots.toInt())
         val trainer = Trainer(tools, bank, task, watch.begin(neededSlots(task.train)))
-        store.recall(CHECKPOINT)?.takeIf { it.head == marks }?.let { saved ->
-            try {
-                trainer.restore(saved.tensors())
-            } catch (_: DamagedException) { // of another program: the run starts again
-                store.remove(CHECKPOINT)
-            }
-        }
+        restore(trainer, marks)
         board.change { beginning(trainer, task.steps) }
-        fun save() {
-            if (trainer.steps > 0) store.write(CHECKPOINT, Record.of(marks, trainer.checkpoint()))
-        }
-        var savedAt = clock.seconds()
         try {
-            while (!trainer.done) {
-                if (!open(options.gate, board, ::save, stop)) return false
-                if (watch.look(trainer).isNotEmpty()) board.change { placed(trainer) }
-                trainer.step()
-                board.change { after(trainer).copy(doing = Doing.TRAINING, hindrances = emptySet()) }
-                step(LossPoint(trainer.steps, trainer.losses.last()))
-                if (clock.seconds() - savedAt >= CHECKPOINT_S) {
-                    save()
-                    savedAt = clock.seconds()
-                }
-            }
+            if (!steps(trainer, watch, options.gate, { save(trainer, marks) }, step, stop)) return false
         } finally {
-            if (!trainer.done) save()
+            if (!trainer.done) save(trainer, marks)
         }
         finish(bank.replace(trainer.outcome().blocks))
         return true
     }
 
+    private fun steps(
+        trainer: Trainer,
+        watch: Watch,
+        gate: Gate?,
+        save: () -> Unit,
+        told: (LossPoint) -> Unit,
+        stop: () -> Boolean,
+    ): Boolean {
+        var savedAt = clock.seconds()
+        while (!trainer.done) {
+            if (!open(gate, save, stop)) return false
+            if (watch.look(trainer).isNotEmpty()) board.change { placed(trainer) }
+            trainer.step()
+            board.change { after(trainer).copy(doing = Doing.TRAINING, hindrances = emptySet()) }
+            told(LossPoint(trainer.steps, trainer.losses.last()))
+            if (clock.seconds() - savedAt >= CHECKPOINT_S) {
+                save()
+                savedAt = clock.seconds()
+            }
+        }
+        return true
+    }
+
+    private fun save(trainer: Trainer, marks: Map<String, Any?>) {
+        if (trainer.steps > 0) store.write(CHECKPOINT, Record.of(marks, trainer.checkpoint()))
+    }
+
+    private fun restore(trainer: Trainer, marks: Map<String, Any?>) {
+        val saved = store.recall(CHECKPOINT)?.takeIf { it.head == marks } ?: return
+        try {
+            trainer.restore(saved.tensors())
+        } catch (_: DamagedException) { // of another program: the run starts again
+            store.remove(CHECKPOINT)
+        }
+    }
+
     /** Waits while the gate is closed; false when the run must end. */
-    private fun open(gate: Gate?, board: StateBoard, save: () -> Unit, stop: () -> Boolean): Boolean {
+    private fun open(gate: Gate?, save: () -> Unit, stop: () -> Boolean): Boolean {
         var saved = false
         while (!stop()) {
             val against = gate?.check().orEmpty()

@@ -99,18 +99,21 @@ private class OpenDevice(
     private val clock = Clock()
     private val versions = Versions(store, packageFolder)
     private val kept = Examples(store, architecture.labels)
-    private val local = LocalTraining(store, versions, architecture)
     private val prefixes = if (manifest.tiers.any { it.trunkMethod.isNotEmpty() }) DiskPrefixes(File(stateFolder, "prefixes")) else null
     private val board = StateBoard(
         DeviceState(
             version = versions.latest().first,
-            personal = local.exists,
             examples = kept.usable,
             tier = shortName(manifest.tiers.first()),
             peakMemoryMib = peakMemoryMib(),
         ),
     )
+    private val local = LocalTraining(store, versions, architecture, board, clock)
     private val busy = AtomicReference<String?>(null)
+
+    init {
+        board.change { copy(personal = local.exists) }
+    }
 
     @Volatile
     private var closing = false
@@ -171,9 +174,8 @@ private class OpenDevice(
         return alone("trains") {
             val source = kept.snapshot()
             val ended = { closing || stop() }
-            val done = local.run(
-                tools(source), watch(Budget()), options, board, clock, { sums(source, options.gate, ended) }, step, ended,
-            )
+            val sums = { sums(source, options.gate, ended) }
+            val done = local.run(tools(source), watch(Budget()), options, sums, step, ended)
             if (done) predictWithOther()
             if (done) Ending.DONE else Ending.STOPPED
         }

@@ -36,10 +36,17 @@ class ArchitectureTest {
         assertEquals(listOf("MqttLink.kt"), drivers.map { it.name })
     }
 
+    /** What calls native code on a desktop stands apart: an app does not carry it. */
+    @Test
+    fun onlyTheDesktopEngineMeetsNativeCode() {
+        val users = listOf("wire", "core", "desktop").flatMap(::sources).filter { file -> imports(file).any { it.startsWith("com.sun.") } }
+        assertEquals(listOf("DesktopEngine.kt"), users.map { it.name })
+    }
+
     /** Decisions take values and return values. */
     @Test
     fun decisionsDoNoInputOrOutput() {
-        val pure = setOf("Session.kt", "Budget.kt", "Gate.kt", "Slots.kt", "DeltaBuilder.kt", "WordPiece.kt", "BertText.kt")
+        val pure = setOf("Session.kt", "Budget.kt", "Gate.kt", "Slots.kt", "DeltaBuilder.kt", "WordPiece.kt", "BertText.kt", "Tiers.kt", "Heterogeneity.kt", "Carry.kt", "Timers.kt")
         val files = sources("core").filter { it.name in pure }
         assertEquals(pure.size, files.size)
         val impure = listOf("java.io.", "java.net.", "java.nio.", "java.util.concurrent.", "kotlin.concurrent.", "kotlin.random.")

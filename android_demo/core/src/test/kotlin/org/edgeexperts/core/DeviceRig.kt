@@ -1,0 +1,165 @@
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Address
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.Block
+import org.edgeexperts.wire.Code
+import org.edgeexperts.wire.ExpertId
+import org.edgeexperts.wire.GatewayState
+import org.edgeexperts.wire.Kind
+import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.Plan
+import org.edgeexperts.wire.Topic
+import org.edgeexperts.wire.Verdict
+import org.edgeexperts.wire.Version
+import org.edgeexperts.wire.WIRE_VERSION
+import org.edgeexperts.wire.asField
+import org.edgeexperts.wire.encodeValues
+import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.refs
+import org.edgeexperts.wire.sha256
+import org.edgeexperts.wire.split
+import java.io.File
+import java.util.concurrent.LinkedBlockingQueue
+
+/** A link without a broker: what the device says is kept, what a test says arrives at once. */
+class FakeLink : Link {
+    val said = ArrayList<Pair<Topic, List<ByteArray>>>()
+    val asked = ArrayList<String>()
+    override var busy = false
+    override val bytesUp: Long get() = said.sumOf { (_, payloads) -> payloads.sumOf { it.size.toLong() } }
+    override val bytesDown = 0L
+
+    override fun start() = Unit
+
+    override fun send(topic: Topic, payloads: Sequence<ByteArray>) {
+        said += topic to payloads.toList()
+    }
+
+    override fun request(blobs: List<String>, want: ByteArray) {
+        MessageKind.WANT.decode(want)
+        asked += blobs
+    }
+
+    override fun release(blob: String) = Unit
+
+    override fun stop(bye: ByteArray) = send(Topic.BYE, sequenceOf(bye))
+
+    fun bodies(topic: Topic): List<ByteArray> = said.filter { it.first == topic }.map { joinedBody(it.second) }
+
+    fun hellos() = said.filter { it.first == Topic.HELLO }.map { MessageKind.HELLO.decode(it.second.single()) }
+}
+
+/** A device that a test turns by hand, second by second, and kills and starts again over the same folder. */
+internal class DeviceRig(private val folder: File, private val options: PartOptions = PartOptions(checkpointSeconds = 0.0)) {
+    private val toy = writeToy(File(folder, "package"))
+    private val federation = toy.manifest.architecture.digest()
+    private val inbox = LinkedBlockingQueue<LinkEvent>()
+    private var store = Store(File(folder, "state"))
+    val program = ToyProgram(toy)
+    val board = StateBoard(DeviceState())
+    var now = 0.0
+    var budget = Budget()
+    var link = FakeLink()
+    var device = start()
+
+    private fun start(): Device {
+        val named = NamedProgram(program, toy.manifest)
+        val examples = Examples(store, toy.manifest.architecture.labels)
+        if (examples.usable == 0) examples.add(listOf("wake me" to "alarm", "play" to "music", "play song" to "music"))
+        val tokenizer = Tokenizer.read(toy.path("tokenizer.json"))
+        val tools = Tools(named, toy.manifest, tokenizer, examples.snapshot(), { (now * 1e9).toLong() }, null)
+        val tiers = toy.manifest.tiers
+        val bench = Bench(tools, store, Versions(store, toy), "me", Watch(tiers, tiers[0], ::Signal, ::now))
+        val sums = checkNotNull(classSums(named, toy.manifest, tokenizer, tools.source))
+        val clock = Clock(0.0, { now }, { 0 }, { 0.0 })
+        return Device(Identity("me", toy.digest, "toy", budget, sums), bench, link, inbox, board, options, clock) { false }
+    }
+
+    /** Ends the process without a farewell, and starts another. */
+    fun killAndStart() {
+        store.close()
+        inbox.clear()
+        store = Store(File(folder, "state"))
+        link = FakeLink()
+        device = start()
+    }
+
+    fun close() = store.close()
+
+    // --- time -------------------------------------------------------------------------------------------------
+
+    fun turn(times: Int = 1, seconds: Double = 0.0) = repeat(times) {
+        device.turn()
+        now += seconds
+    }
+
+    // --- what the gateway says --------------------------------------------------------------------------------
+
+    fun hear(topic: Topic, payload: ByteArray, name: String = "") {
+        inbox += LinkEvent.Arrived(Address("home", topic, name), payload)
+        turn()
+    }
+
+    fun up() {
+        inbox += LinkEvent.Up
+        turn()
+    }
+
+    fun down(first: Boolean = true) {
+        inbox += LinkEvent.Down("it is dark", 1.0, first)
+        turn()
+    }
+
+    fun gateway(session: Int = 1, digest: ByteArray = federation, finished: Boolean = false, version: Long = 0) = hear(
+        Topic.GATEWAY,
+        GatewayState.newBuilder().setWireVersion(WIRE_VERSION).setFederationDigest(digest.asField()).setOnline(true)
+            .setSession(ByteArray(16) { session.toByte() }.asField()).setFinished(finished).setVersion(version).build()
+            .toByteArray(),
+    )
+
+    fun verdict(kind: Kind, body: ByteArray, code: Code = Code.ACCEPTED, retry: Float = 0f, statistics: Boolean = false) =
+        hear(
+            Topic.VERDICT,
+            Verdict.newBuilder().setWireVersion(WIRE_VERSION).setKind(kind).setDigest(sha256(body).asField()).setCode(code)
+                .setRetryAfterS(retry).setWantStatistics(statistics).build().toByteArray(),
+            "me",
+        )
+
+    /** Connects and is welcomed. */
+    fun join() {
+        up()
+        gateway()
+        welcome()
+    }
+
+    fun welcome(statistics: Boolean = false) =
+        verdict(Kind.HELLO, link.said.last { it.first == Topic.HELLO }.second.single(), statistics = statistics)
+
+    /** Announces a bank as a version; returns the version's digest. */
+    fun version(bank: Bank, number: Long = 1): ByteArray {
+        val blocks = bank.digests().toSortedMap().map { (id, digest) ->
+            Block.newBuilder().setLayer(id.layer).setIndex(id.index).setDigest(digest.asField()).build()
+        }
+        val message = Version.newBuilder().setWireVersion(WIRE_VERSION).setFederationDigest(federation.asField())
+            .setVersion(number).setDigest(bank.digest().asField()).addAllBlocks(blocks).build()
+        hear(Topic.VERSION, message.toByteArray())
+        return bank.digest()
+    }
+
+    fun blob(values: FloatArray) {
+        val body = encodeValues(values)
+        split(body, Kind.BLOB).forEach { hear(Topic.BLOB, it, hex(sha256(body))) }
+    }
+
+    /** Gives a plan; returns its bytes. */
+    fun plan(
+        version: ByteArray,
+        round: Long = 1,
+        steps: Int = 3,
+        train: List<ExpertId> = listOf(TOY_EXPERT),
+        codec: Int = 0,
+    ): ByteArray = Plan.newBuilder().setWireVersion(WIRE_VERSION).setDevice("me").setRound(round).setBaseVersion(1)
+        .setVersionDigest(version.asField()).addAllTrain(refs(train)).setSteps(steps).setLearningRate(0.125f).setSeed(9)
+        .setDeadlineS(60f).setCodecValue(codec).build().toByteArray().also { hear(Topic.PLAN, it, "me") }
+}

@@ -1,0 +1,132 @@
+/**
+ * A package and a program small enough to follow by hand: Kotlin in place of ExecuTorch, the same contract.
+ *
+ * Axes: L = 1 layer, M = 3 experts of rank 1, width 2, C = 2 labels, B = 2 texts of S = 4 tokens; a tier of 1 slot. The
+ * program's gradient of value i is 1 + i times the batch's mean token, so that what a step does follows from its rows.
+ */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.BankShape
+import org.edgeexperts.wire.ExpertId
+import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.canonicalJson
+import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.sha256
+import java.io.File
+
+val TOY_SHAPE = BankShape(listOf(3), 3, 1, 0, 2, 2)
+const val TOY_TRAIN = "train_m1_f0_s4_b2"
+
+fun toyBank(): Bank = Bank.zeros(TOY_SHAPE).replace(
+    TOY_SHAPE.ids().associateWith { block -> FloatArray(TOY_SHAPE.size(block)) { (it + block.index) / 8f } },
+)
+
+private fun tensor(name: String, vararg shape: Int, dtype: String = "float32") =
+    mapOf("name" to name, "dtype" to dtype, "shape" to shape.toList())
+
+private val VALUES = listOf(tensor("trained", 1, 1, TOY_SHAPE.expertSize), tensor("head", TOY_SHAPE.headSize))
+private val MOMENTS = listOf("_m1", "_m2").flatMap { moment ->
+    listOf(tensor("trained$moment", 1, 1, TOY_SHAPE.expertSize), tensor("head$moment", TOY_SHAPE.headSize))
+}
+private val METHODS = mapOf(
+    TOY_TRAIN to mapOf(
+        "inputs" to VALUES + tensor("mean", 2) + MOMENTS + tensor("gate_scale", 1, 1) + tensor("update_mask", 1, 1) +
+            tensor("hyper", 8) + tensor("ids", 2, 4, dtype = "int64") + tensor("mask", 2, 4) + tensor("labels", 2, 2),
+        "outputs" to listOf(tensor("loss", 1), tensor("usage", 1, 1)) + VALUES + MOMENTS,
+    ),
+    "predict_s4" to mapOf(
+        "inputs" to listOf(
+            tensor("experts", 1, 1, TOY_SHAPE.expertSize), tensor("head", TOY_SHAPE.headSize), tensor("mean", 2),
+            tensor("gate_scale", 1, 1), tensor("ids", 1, 4, dtype = "int64"), tensor("mask", 1, 4),
+        ),
+        "outputs" to listOf(tensor("probabilities", 1, 2), tensor("features", 1, 2)),
+    ),
+)
+private val TOKENIZER = mapOf(
+    "normalizer" to mapOf("type" to "BertNormalizer"),
+    "pre_tokenizer" to mapOf("type" to "BertPreTokenizer"),
+    "model" to mapOf(
+        "type" to "WordPiece", "unk_token" to "[UNK]",
+        "vocab" to listOf("[PAD]", "[UNK]", "wake", "me", "play", "song").withIndex().associate { it.value to it.index.toLong() },
+    ),
+    "post_processor" to mapOf(
+        "type" to "TemplateProcessing",
+        "single" to listOf(mapOf("Sequence" to mapOf("id" to "A"))),
+        "special_tokens" to emptyMap<String, Any?>(),
+    ),
+)
+
+/** Writes the package and opens it. */
+fun writeToy(folder: File): PackageFolder {
+    folder.mkdirs()
+    val files = mapOf(
+        "program.pte" to "no program here".toByteArray(),
+        "tokenizer.json" to canonicalJson(TOKENIZER),
+        "bank.safetensors" to toyBank().toBytes(),
+    )
+    files.forEach { (name, data) -> File(folder, name).writeBytes(data) }
+    val free = mapOf("memory_mib" to 0, "step_ms" to 0, "storage_mb" to 0, "bytes_up" to 0, "bytes_down" to 0)
+    val tier = mapOf(
+        "method" to TOY_TRAIN, "trained_slots" to 1, "frozen_slots" to 0, "seq_len" to 4, "batch_size" to 2,
+        "predicted" to free, "measured" to free,
+    )
+    val backbone = mapOf(
+        "name" to "toy", "family" to "bert", "digest" to "a".repeat(64), "width" to 2, "layers" to 4, "parameters" to 1,
+    )
+    val architecture = mapOf(
+        "backbone" to backbone, "task" to "classification", "labels" to listOf("alarm", "music"), "gate" to "soft",
+        "top_k" to 0, "adapted_layers" to listOf(3), "experts" to 3, "rank" to 1, "shared_rank" to 0,
+        "feature" to "mean_pool_l2", "logit_scale" to 5.0, "end_token" to -1,
+        "tokenizer_digest" to hex(sha256(files.getValue("tokenizer.json"))), "bank_digest" to hex(toyBank().digest()),
+    )
+    val manifest = mapOf(
+        "package_format" to 2, "wire_version" to 1, "architecture" to architecture, "device" to "toy",
+        "profile" to emptyMap<String, Any?>(), "quantize" to "none", "held" to "slots", "tiers" to listOf(tier),
+        "methods" to METHODS, "predict_methods" to listOf("predict_s4"), "versions" to emptyMap<String, Any?>(),
+        "oldest_runtime" to "1.3", "threads" to 1,
+        "files" to files.mapValues { mapOf("sha256" to hex(sha256(it.value)), "bytes" to it.value.size) },
+    )
+    File(folder, "manifest.json").writeBytes(canonicalJson(manifest))
+    return PackageFolder.open(folder)
+}
+
+/** Executes the methods of the toy package; diverges when told to. */
+class ToyProgram(private val folder: PackageFolder) : Program {
+    var diverges = false
+    override val methods = METHODS.keys
+
+    override fun execute(method: String, inputs: List<TensorValue>): List<TensorValue> {
+        val spec = folder.manifest.methods.getValue(method)
+        val given = spec.inputs.zip(inputs).associate { (tensor, value) -> tensor.name to value }
+        val token = (given.getValue("ids") as TensorValue.Longs).values.average().toFloat()
+        val made = if (method == TOY_TRAIN) train(given, token) else mapOf(
+            "probabilities" to floatArrayOf(0.75f, 0.25f), "features" to floatArrayOf(token / 8, 1f),
+        )
+        return spec.outputs.map { TensorValue.Floats(it.shape.toLongArray(), made.getValue(it.name)) }
+    }
+
+    private fun train(given: Tensors, token: Float): Map<String, FloatArray> {
+        val hyper = given.floats("hyper")
+        val made = HashMap<String, FloatArray>()
+        for ((name, rate) in listOf("trained" to hyper[0], "head" to hyper[1])) {
+            val moment = given.floats("${name}_m1")
+            val first = FloatArray(moment.size) { 0.5f * moment[it] + token * (1 + it) }
+            val value = given.floats(name)
+            made["${name}_m1"] = first
+            made["${name}_m2"] = given.floats("${name}_m2")
+            made[name] = FloatArray(value.size) { if (diverges) Float.NaN else value[it] - rate * first[it] }
+        }
+        return made + mapOf("loss" to floatArrayOf(token), "usage" to floatArrayOf(1f))
+    }
+
+    override fun close() = Unit
+}
+
+/** A block that plans train. */
+val TOY_EXPERT = ExpertId(3, 1)
+
+/** What is said of a chunked body: its bytes, put together. */
+fun joinedBody(payloads: List<ByteArray>): ByteArray =
+    payloads.map(MessageKind.CHUNK::decode).sortedBy { it.index }.map { it.payload.toByteArray() }.reduce(ByteArray::plus)
