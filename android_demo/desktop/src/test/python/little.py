@@ -51,10 +51,12 @@ def make(folder: Path) -> None:
         if (folder / name / "manifest.json").exists():
             continue
         line = command("export.build", "--model", backbone, *COMMON, *options, "--out", folder / name)
-        subprocess.run(
-            [*line, "--cache-dir", str(folder / "cache")], env=environment(), cwd=folder, check=True,
-            stdout=subprocess.DEVNULL,
+        done = subprocess.run(
+            [*line, "--cache-dir", str(folder / "cache")], env=environment(), cwd=folder, capture_output=True,
+            text=True, check=False,
         )  # fmt: skip
+        if done.returncode:
+            sys.exit(done.stderr)
 
 
 def main() -> None:

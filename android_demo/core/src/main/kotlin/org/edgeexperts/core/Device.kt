@@ -9,16 +9,13 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.BankException
 import org.edgeexperts.wire.Bye
 import org.edgeexperts.wire.Code
-import org.edgeexperts.wire.Codec
 import org.edgeexperts.wire.GatewayState
-import org.edgeexperts.wire.Hello
 import org.edgeexperts.wire.Kind
 import org.edgeexperts.wire.MessageKind
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.Verdict
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.WireException
-import org.edgeexperts.wire.asField
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
 import org.edgeexperts.wire.split
@@ -27,36 +24,6 @@ import java.util.concurrent.TimeUnit
 
 private const val DETAIL_SHOWN = 300
 private val END_OF_THE_ROAD = setOf(Code.WRONG_FEDERATION, Code.REVOKED, Code.UNSUPPORTED_WIRE)
-private val CODECS = listOf(Codec.FLOAT32, Codec.INT8)
-
-/**
- * What this device tells about itself.
- *
- * @property device its id.
- * @property packageDigest of its package.
- * @property runtime the engine's name.
- * @property budget what it may spend.
- * @property sums class statistics of its examples.
- */
-internal class Identity(
-    val device: String,
-    val packageDigest: ByteArray,
-    val runtime: String,
-    val budget: Budget,
-    val sums: ClassSums,
-)
-
-/**
- * Where the time comes from, and chance: a test may hold both.
- *
- * @property pauseSeconds that a turn waits at most; whoever asks the device to stop waits no longer.
- */
-internal class Clock(
-    val pauseSeconds: Double = 0.5,
-    val seconds: () -> Double = { System.nanoTime() / 1e9 },
-    val millis: () -> Long = System::currentTimeMillis,
-    val chance: () -> Double = Math::random,
-)
 
 /**
  * One device, from connecting until it is stopped or done.
@@ -365,17 +332,7 @@ internal class Device(
     // --- what to do -------------------------------------------------------------------------------------------
 
     private fun hello() {
-        val (tier, budget) = bench.largest to identity.budget
-        val hello = Hello.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device)
-            .setFederationDigest(federation.asField()).setPackageDigest(identity.packageDigest.asField())
-            .setProfile(bench.tools.manifest.device).setRuntime(identity.runtime)
-            .setTrainedSlots(tier.trainedSlots.toInt()).setHeldSlots(tier.heldSlots.toInt())
-            .setBatchSize(tier.batchSize.toInt()).setStepMs(bench.stepMs.toFloat()).setExamples(bench.tools.source.size)
-            .setBytesUpPerRound(budget.bytesUp).setBytesDownPerRound(budget.bytesDown)
-            .setSecondsPerRound(budget.roundSeconds.toFloat()).addAllCodecs(CODECS)
-            .setStatisticsDigest(sha256(statistics).asField())
-        gateway?.let { hello.gatewaySession = it.session }
-        val body = hello.build().toByteArray()
+        val body = helloOf(identity, bench, statistics, gateway)
         helloDigest = sha256(body)
         link.send(Topic.HELLO, sequenceOf(body))
         timers.again(Due.HELLO)

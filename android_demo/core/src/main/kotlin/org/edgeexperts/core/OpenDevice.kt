@@ -14,7 +14,6 @@ import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicBoolean
 import java.util.concurrent.atomic.AtomicReference
-import kotlin.concurrent.thread
 
 private const val INBOX = 64 // messages that wait here; beyond, the broker waits
 private const val CLASSIFICATION = "classification"
@@ -307,63 +306,4 @@ private class OpenDevice(
     private companion object {
         const val PAUSE_MS = 200L
     }
-}
-
-/** A thread that takes part. */
-private class Part(work: (stopped: () -> Boolean) -> Unit) : Participation {
-    @Volatile
-    private var asked = false
-
-    @Volatile
-    private var failure: Exception? = null
-    private val worker = thread(name = "edge-device") {
-        try {
-            work { asked }
-        } catch (error: Exception) {
-            failure = error
-        }
-    }
-
-    override val running: Boolean get() = worker.isAlive
-
-    override fun stop() {
-        asked = true
-    }
-
-    override fun await(millis: Long): Boolean {
-        worker.join(millis)
-        if (worker.isAlive) return false
-        failure?.let { throw if (it is EdgeException) it else EdgeException(it.message ?: "$it", it) }
-        return true
-    }
-
-    fun end() {
-        stop()
-        worker.join()
-    }
-}
-
-private fun checkEnrolment(enrolment: Enrolment, folder: PackageFolder) {
-    val (asked, own) = enrolment.federationDigest to hex(folder.manifest.architecture.digest())
-    if (asked != own) {
-        throw ConfigException(
-            "the enrolment is for the federation ${asked.take(12)}…, this package is for ${own.take(12)}…; " +
-                "ask for an enrolment or a package that fits",
-        )
-    }
-    val (wanted, found) = enrolment.packageDigest to hex(folder.digest)
-    if (wanted.isNotEmpty() && wanted != found) {
-        throw ConfigException(
-            "the enrolment is for the package ${wanted.take(12)}…, this is ${found.take(12)}…; install that package first",
-        )
-    }
-}
-
-/** Returns the broker that an enrolment names. */
-internal fun brokerOf(enrolment: Enrolment): Broker {
-    val at = enrolment.gateway
-    fun part(text: String) = text.ifEmpty { null }
-    val tls = TlsIdentity(part(enrolment.ca), part(enrolment.certificate), part(enrolment.key))
-    val host = if (':' in at.host) "[${at.host}]" else at.host
-    return Broker(host, at.port, if (at.tls) tls else null, enrolment.user, enrolment.password)
 }

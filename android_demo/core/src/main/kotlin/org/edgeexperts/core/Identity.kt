@@ -1,0 +1,62 @@
+/** Who a device is in a federation, and by which clock it acts. */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Codec
+import org.edgeexperts.wire.GatewayState
+import org.edgeexperts.wire.Hello
+import org.edgeexperts.wire.WIRE_VERSION
+import org.edgeexperts.wire.asField
+import org.edgeexperts.wire.sha256
+
+private val CODECS = listOf(Codec.FLOAT32, Codec.INT8)
+
+/**
+ * What this device tells about itself.
+ *
+ * @property device its id.
+ * @property packageDigest of its package.
+ * @property runtime the engine's name.
+ * @property budget what it may spend.
+ * @property sums class statistics of its examples.
+ */
+internal class Identity(
+    val device: String,
+    val packageDigest: ByteArray,
+    val runtime: String,
+    val budget: Budget,
+    val sums: ClassSums,
+)
+
+/**
+ * Where the time comes from, and chance: a test may hold both.
+ *
+ * @property pauseSeconds that a turn waits at most; whoever asks the device to stop waits no longer.
+ */
+internal class Clock(
+    val pauseSeconds: Double = 0.5,
+    val seconds: () -> Double = { System.nanoTime() / 1e9 },
+    val millis: () -> Long = System::currentTimeMillis,
+    val chance: () -> Double = Math::random,
+)
+
+/**
+ * Returns the bytes of a Hello.
+ *
+ * @param statistics that the device would send.
+ * @param gateway whose session it answers.
+ */
+internal fun helloOf(identity: Identity, bench: Bench, statistics: ByteArray, gateway: GatewayState?): ByteArray {
+    val manifest = bench.tools.manifest
+    val (tier, budget) = bench.largest to identity.budget
+    val hello = Hello.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device)
+        .setFederationDigest(manifest.architecture.digest().asField())
+        .setPackageDigest(identity.packageDigest.asField())
+        .setProfile(manifest.device).setRuntime(identity.runtime)
+        .setTrainedSlots(tier.trainedSlots.toInt()).setHeldSlots(tier.heldSlots.toInt())
+        .setBatchSize(tier.batchSize.toInt()).setStepMs(bench.stepMs.toFloat()).setExamples(bench.tools.source.size)
+        .setBytesUpPerRound(budget.bytesUp).setBytesDownPerRound(budget.bytesDown)
+        .setSecondsPerRound(budget.roundSeconds.toFloat()).addAllCodecs(CODECS)
+        .setStatisticsDigest(sha256(statistics).asField())
+    gateway?.let { hello.gatewaySession = it.session }
+    return hello.build().toByteArray()
+}

@@ -1,0 +1,71 @@
+/** Taking part in the background, and what an enrolment must fit. */
+package org.edgeexperts.core
+
+import org.edgeexperts.wire.Enrolment
+import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.hex
+import kotlin.concurrent.thread
+
+/** A thread that takes part. */
+internal class Part(work: (stopped: () -> Boolean) -> Unit) : Participation {
+    @Volatile
+    private var asked = false
+
+    @Volatile
+    private var failure: Exception? = null
+    private val worker = thread(name = "edge-device") {
+        try {
+            work { asked }
+        } catch (error: Exception) {
+            failure = error
+        }
+    }
+
+    override val running: Boolean get() = worker.isAlive
+
+    override fun stop() {
+        asked = true
+    }
+
+    override fun await(millis: Long): Boolean {
+        worker.join(millis)
+        if (worker.isAlive) return false
+        failure?.let { throw if (it is EdgeException) it else EdgeException(it.message ?: "$it", it) }
+        return true
+    }
+
+    fun end() {
+        stop()
+        worker.join()
+    }
+}
+
+/**
+ * Holds an enrolment against the package that is here.
+ *
+ * @throws ConfigException when it is for another package or federation.
+ */
+internal fun checkEnrolment(enrolment: Enrolment, folder: PackageFolder) {
+    val (asked, own) = enrolment.federationDigest to hex(folder.manifest.architecture.digest())
+    if (asked != own) {
+        throw ConfigException(
+            "the enrolment is for the federation ${asked.take(12)}…, this package is for ${own.take(12)}…; " +
+                "ask for an enrolment or a package that fits",
+        )
+    }
+    val (wanted, found) = enrolment.packageDigest to hex(folder.digest)
+    if (wanted.isNotEmpty() && wanted != found) {
+        throw ConfigException(
+            "the enrolment is for the package ${wanted.take(12)}…, this is ${found.take(12)}…; install that package first",
+        )
+    }
+}
+
+/** Returns the broker that an enrolment names. */
+internal fun brokerOf(enrolment: Enrolment): Broker {
+    val at = enrolment.gateway
+    fun part(text: String) = text.ifEmpty { null }
+    val tls = TlsIdentity(part(enrolment.ca), part(enrolment.certificate), part(enrolment.key))
+    val host = if (':' in at.host) "[${at.host}]" else at.host
+    return Broker(host, at.port, if (at.tls) tls else null, enrolment.user, enrolment.password)
+}
