@@ -29,6 +29,7 @@ _COMPILING: Final = (
         "blockwise",
         "compile",
         "decoder_parts",
+        "delegates",
         "explain",
         "families",
         "frozen",
