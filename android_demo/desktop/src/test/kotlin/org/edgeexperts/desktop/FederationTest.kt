@@ -16,7 +16,6 @@ import org.edgeexperts.core.WorkState
 import org.edgeexperts.core.openDevice
 import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.PackageFolder
-import org.edgeexperts.wire.parseJson
 import java.io.File
 import java.nio.file.Files
 import java.util.concurrent.CopyOnWriteArrayList
@@ -36,27 +35,6 @@ fun deviceWith(name: String, state: File): EdgeDevice {
         device.addExamples(Little.texts(name).readLines().drop(1).map { it.substringBeforeLast(',') to it.substringAfterLast(',') })
     }
     return device
-}
-
-/** A gateway and Python devices in processes of their own. */
-private class Federation(folder: File, steps: Int, vararg names: String) : AutoCloseable {
-    private val process = startPython(
-        "federation.py", folder.path, Little.packageFolder("soft").path, "$steps",
-        *names.map { "$it=${Little.texts(it)}" }.toTypedArray(),
-    )
-    private val printed = process.inputStream.bufferedReader()
-    val enrolmentFile = File(checkNotNull(printed.readLine()) { "the gateway did not start" })
-
-    /** Waits for its end and returns what it told. */
-    fun told(): Any? = parseJson(printed.readText().toByteArray(), "federation.py").also {
-        assertTrue(process.waitFor(LIMIT_S, TimeUnit.SECONDS))
-        assertEquals(0, process.exitValue())
-    }
-
-    override fun close() {
-        process.destroy()
-        process.waitFor()
-    }
 }
 
 /** Two rounds of three devices over a real gateway: whatever language the third is written in, the same versions. */
