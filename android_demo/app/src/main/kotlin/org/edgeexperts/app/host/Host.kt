@@ -1,0 +1,356 @@
+package org.edgeexperts.app.host
+
+import android.content.Context
+import android.net.Uri
+import android.os.Handler
+import android.os.Looper
+import org.edgeexperts.core.ConfigException
+import org.edgeexperts.core.EdgeDevice
+import org.edgeexperts.core.Engine
+import org.edgeexperts.core.Example
+import org.edgeexperts.core.PackageSource
+import org.edgeexperts.core.PackageStore
+import org.edgeexperts.wire.ENROLMENT_LIMIT
+import org.edgeexperts.wire.Enrolment
+import org.edgeexperts.wire.PackageException
+import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.sha256
+import java.io.File
+import java.util.concurrent.Executors
+import java.util.concurrent.TimeUnit
+
+private const val NANOS_PER_SECOND = 1e9
+private const val NANOS_PER_MILLI = 1_000_000L
+
+/** Opens a device: package, state folder, engine. */
+typealias Opener = (PackageFolder, File, Engine) -> EdgeDevice
+
+/**
+ * The one device of this process and what is done with it. Its methods return at once; what they lead to comes to the
+ * listeners, on the main thread.
+ *
+ * @param engine executes programs; null where this build has none.
+ * @param open opens a device.
+ */
+class Host(private val context: Context, private val engine: Engine?, private val open: Opener) {
+    private val kept = context.getSharedPreferences("app", Context.MODE_PRIVATE)
+    private val packages = PackageStore(File(context.noBackupFilesDir, "packages"))
+    private val enrolmentFile = File(context.noBackupFilesDir, "enrolment.json")
+    private val main = Handler(Looper.getMainLooper())
+    private val work = Executors.newSingleThreadExecutor { Thread(it, "host") }
+    private val states = States(AppState(engine = engine?.name, settings = Settings.read(kept)), main)
+    private val conditions = PhoneConditions(context)
+
+    // Only the thread `host` touches these.
+    private var device: EdgeDevice? = null
+    private var runner: Runner? = null
+    private var over: Work? = null // ended by itself or failed: not to begin again until something changes
+    private var begunWith = ""
+
+    /** What the screens show. */
+    val state: AppState get() = states.now
+
+    init {
+        later { begin() }
+    }
+
+    /** Tells [listener] every state, the present one at once, on the main thread. */
+    fun listen(listener: (AppState) -> Unit) = states.listen(listener)
+
+    /** Tells it no more. */
+    fun unlisten(listener: (AppState) -> Unit) = states.unlisten(listener)
+
+    private fun later(task: () -> Unit) = work.execute {
+        try {
+            task()
+        } catch (error: Exception) { // whatever it is, the user is told and the app goes on
+            states.change { copy(problem = problemOf(error), reading = false) }
+        }
+    }
+
+    // --- package -------------------------------------------------------------------------------------------------
+
+    private fun begin() {
+        if (enrolmentFile.exists()) {
+            states.change { copy(enrolment = Enrolment.fromJson(enrolmentFile.readBytes())) }
+        }
+        val current = packages.current()
+        if (current != null) return use(current)
+        assetSource(context.assets)?.let(::install)
+    }
+
+    /** Copies the package in a zip file, checks it and uses it. */
+    fun importZip(uri: Uri) = later {
+        copying { ZipSource(context.contentResolver, uri, File(context.cacheDir, "package.zip")).use(::install) }
+    }
+
+    /** Copies the package in a folder, checks it and uses it. */
+    fun importFolder(tree: Uri) = later { copying { install(TreeSource(context.contentResolver, tree)) } }
+
+    private fun copying(task: () -> Unit) {
+        states.change { copy(phase = ModelPhase.COPYING, problem = null) }
+        try {
+            task()
+        } finally {
+            states.change { if (phase == ModelPhase.COPYING) copy(phase = phaseOf(model)) else this }
+        }
+    }
+
+    private fun phaseOf(model: Model?) = if (model == null) ModelPhase.NONE else ModelPhase.READY
+
+    private fun install(source: PackageSource) {
+        states.change { copy(phase = ModelPhase.COPYING) }
+        val expected = state.enrolment?.packageDigest?.takeIf { it.isNotEmpty() }
+        val folder = packages.install(source, expected?.let(::bytes))
+        use(folder)
+        packages.removeOthers()
+    }
+
+    private fun bytes(hex: String) = hex.chunked(2).map { it.toInt(16).toByte() }.toByteArray()
+
+    private fun use(folder: PackageFolder) {
+        closeDevice()
+        val model = Model(folder.manifest, hex(folder.digest))
+        states.change { copy(model = model, phase = ModelPhase.OPENING, answer = null) }
+        try {
+            if (engine != null) open(folder, engine)
+        } finally {
+            states.change { copy(phase = ModelPhase.READY) }
+        }
+        settle()
+    }
+
+    private fun open(folder: PackageFolder, engine: Engine) {
+        // A state belongs to a bank's shape: each federation has a folder of its own.
+        val federation = hex(folder.manifest.architecture.digest()).take(FOLDER_DIGITS)
+        val opened = try {
+            open(folder, File(context.noBackupFilesDir, "device-$federation"), engine)
+        } catch (error: ConfigException) { // of a task that is not this app's
+            throw PackageException(error.message.orEmpty(), error)
+        }
+        device = opened
+        runner = Runner(opened, conditions::read, { System.nanoTime() / NANOS_PER_SECOND }) { ended ->
+            later { ended(ended) }
+        }
+        opened.listen { told -> states.change { copy(device = told) } }
+        showExamples()
+    }
+
+    private fun closeDevice() {
+        runner?.want(null)
+        device?.close()
+        runner = null
+        device = null
+    }
+
+    // --- texts and examples ----------------------------------------------------------------------------------------
+
+    /** Says what a text is. */
+    fun read(text: String) {
+        states.change { copy(reading = true, problem = null) }
+        later {
+            if (device == null) packages.current()?.let(::use) // it could not be opened before; now, or the reason again
+            val found = device ?: return@later states.change { copy(reading = false) }
+            val began = System.nanoTime()
+            val prediction = found.classify(text)
+            val millis = (System.nanoTime() - began) / NANOS_PER_MILLI
+            states.change { copy(reading = false, answer = Answer(text, prediction, millis)) }
+        }
+    }
+
+    /** Shows an answer again that another process gave. */
+    fun restore(answer: Answer) = states.change { if (this.answer == null) copy(answer = answer) else this }
+
+    /** Makes the text that was read an example of [label]. */
+    fun keep(label: String) = later {
+        val answer = state.answer ?: return@later
+        val found = device ?: return@later
+        answer.kept?.let { found.removeExample(it.id) }
+        val example = found.addExample(answer.text, label)
+        states.change { copy(answer = answer.copy(kept = example), deleted = null) }
+        showExamples()
+    }
+
+    /** Takes [keep] back. */
+    fun unkeep() = later {
+        val kept = state.answer?.kept ?: return@later
+        device?.removeExample(kept.id)
+        states.change { copy(answer = answer?.copy(kept = null)) }
+        showExamples()
+    }
+
+    /** Deletes an example. */
+    fun delete(example: Example) = later {
+        device?.removeExample(example.id)
+        states.change {
+            val same = answer?.kept?.id == example.id
+            copy(deleted = example, answer = if (same) answer?.copy(kept = null) else answer)
+        }
+        showExamples()
+    }
+
+    /** Takes the last [delete] back. */
+    fun undelete() = later {
+        val example = state.deleted ?: return@later
+        device?.addExample(example.text, example.label)
+        states.change { copy(deleted = null) }
+        showExamples()
+    }
+
+    /** Deletes all examples. */
+    fun erase() = later {
+        device?.let { found -> found.examples().forEach { found.removeExample(it.id) } }
+        states.change { copy(deleted = null, answer = answer?.copy(kept = null)) }
+        showExamples()
+    }
+
+    /** Reads texts without what this phone learned by itself. */
+    fun forget() = later {
+        runner?.want(null)
+        device?.forgetTraining()
+        kept.edit().remove(TRAINED).apply()
+        states.change { copy(answer = null) }
+        settle()
+    }
+
+    private fun showExamples() {
+        over = null
+        val examples = device?.examples().orEmpty()
+        states.change { copy(examples = examples.asReversed()) }
+        settle()
+    }
+
+    // --- what is at work ---------------------------------------------------------------------------------------------
+
+    private var visible = false
+    private var jobs = 0
+    private var now = false
+
+    /** The app came into sight, or went. */
+    fun show(shown: Boolean) = later {
+        visible = shown
+        settle()
+    }
+
+    /** A job of the system's began ([begun]) or must end. */
+    fun job(begun: Boolean) = later {
+        jobs = (jobs + if (begun) 1 else -1).coerceAtLeast(0)
+        settle()
+    }
+
+    /** Trains at once. */
+    fun start() = later {
+        now = true
+        over = null
+        kept.edit().remove(STOPPED).apply()
+        settle()
+    }
+
+    /** Trains no more until [start]. */
+    fun stop() = later {
+        now = false
+        kept.edit().putBoolean(STOPPED, true).apply()
+        settle()
+    }
+
+    /** Takes other settings. */
+    fun set(settings: Settings) {
+        settings.write(kept)
+        states.change { copy(settings = settings) }
+        later {
+            over = null
+            settle()
+        }
+    }
+
+    /** Begins, goes on with or ends what should be at work now. */
+    private fun settle() {
+        val stopped = kept.getBoolean(STOPPED, false)
+        val upToDate = kept.getString(TRAINED, null) == stamp()
+        val wanted = wanted(stopped, upToDate).takeIf { it != over }
+        val before = runner?.current
+        try {
+            runner?.want(wanted)
+        } catch (error: Exception) {
+            over = wanted
+            throw error
+        } finally {
+            if (runner?.current !== before) begunWith = stamp()
+            val mode = runner?.current?.mode ?: Mode.NONE
+            states.change { copy(mode = mode, stopped = stopped, upToDate = upToDate) }
+        }
+    }
+
+    private fun wanted(stopped: Boolean, upToDate: Boolean): Work? {
+        val held = state
+        if (stopped || device == null || held.examples.isEmpty()) return null
+        val mode = if (now) Mode.NOW else Mode.QUIET
+        return when {
+            held.enrolment != null && (now || visible || jobs > 0) -> Work(mode, held.settings, held.enrolment)
+            held.enrolment == null && !upToDate && (now || jobs > 0) -> Work(mode, held.settings, null)
+            else -> null
+        }
+    }
+
+    private fun ended(ended: Ended) {
+        now = false
+        over = ended.work
+        val trained = ended.error == null && ended.work.enrolment == null
+        if (trained) kept.edit().putString(TRAINED, begunWith).apply()
+        settle()
+        ended.error?.let { throw it }
+    }
+
+    /** Names what training alone starts from: the model and the examples. */
+    private fun stamp(): String {
+        val ids = state.examples.joinToString(",") { "${it.id}" }
+        return hex(sha256("${state.model?.digest} ${state.device.version} $ids".toByteArray()))
+    }
+
+    // --- federation --------------------------------------------------------------------------------------------------
+
+    /** Joins the federation that a file names. */
+    fun enrol(uri: Uri) = later {
+        val data = readLimited(context.contentResolver, uri, ENROLMENT_LIMIT)
+        val enrolment = Enrolment.fromJson(data)
+        replace(enrolmentFile, data)
+        over = null
+        states.change { copy(enrolment = enrolment, problem = null) }
+        settle()
+    }
+
+    /** Leaves it and forgets its credentials. */
+    fun leave() = later {
+        runner?.want(null)
+        enrolmentFile.delete()
+        states.change { copy(enrolment = null) }
+        settle()
+    }
+
+    private fun replace(file: File, data: ByteArray) {
+        val beside = File(file.parentFile, "${file.name}.new")
+        beside.writeBytes(data)
+        check(beside.renameTo(file)) { "cannot replace ${file.name}" }
+    }
+
+    /** Ends what is under way, with its progress kept, and gives the files back. */
+    fun close() {
+        later(::closeDevice)
+        work.shutdown()
+        work.awaitTermination(CLOSING_S, TimeUnit.SECONDS)
+    }
+
+    /** Removes what is told of an error. */
+    fun dismiss() = states.change { copy(problem = null) }
+
+    /** Shows a problem that no error stands for. */
+    fun report(problem: Problem) = states.change { copy(problem = problem) }
+
+    private companion object {
+        const val STOPPED = "stopped"
+        const val TRAINED = "trained"
+        const val FOLDER_DIGITS = 16
+        const val CLOSING_S = 10L
+    }
+}

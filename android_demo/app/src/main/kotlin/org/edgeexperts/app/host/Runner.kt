@@ -1,0 +1,105 @@
+package org.edgeexperts.app.host
+
+import org.edgeexperts.core.Conditions
+import org.edgeexperts.core.EdgeDevice
+import org.edgeexperts.core.Ending
+import org.edgeexperts.core.Gate
+import org.edgeexperts.core.PartOptions
+import org.edgeexperts.core.TrainOptions
+import org.edgeexperts.wire.Enrolment
+import org.edgeexperts.wire.FederationException
+import java.util.concurrent.atomic.AtomicBoolean
+import kotlin.concurrent.thread
+
+/**
+ * What the device should be at.
+ *
+ * @property enrolment the federation to take part in; null: train alone.
+ */
+data class Work(val mode: Mode, val settings: Settings, val enrolment: Enrolment?)
+
+/** How it ended: by itself, or with an error. Not told when the runner ended it. */
+class Ended(val work: Work, val error: Exception?)
+
+/**
+ * Keeps one device at the work that is wanted, one at a time. Call it from one thread.
+ *
+ * @param conditions reads what the phone is like.
+ * @param seconds a clock that only goes forward.
+ * @param told hears from another thread that work ended.
+ */
+class Runner(
+    private val device: EdgeDevice,
+    private val conditions: () -> Conditions,
+    private val seconds: () -> Double,
+    private val told: (Ended) -> Unit,
+) {
+    private class Running(val work: Work, val stop: () -> Unit, val thread: Thread)
+
+    private var running: Running? = null
+
+    /** Whether something is at work; also after it ended by itself, until the next [want]. */
+    val current: Work? get() = running?.work
+
+    /** Ends what is under way, with its progress kept, and begins [work]; null: nothing. */
+    fun want(work: Work?) {
+        if (work == running?.work && running?.thread?.isAlive != false) return
+        running?.let {
+            it.stop()
+            it.thread.join()
+        }
+        running = work?.let { if (it.enrolment == null) alone(it) else together(it, it.enrolment) }
+    }
+
+    private fun gate(work: Work): Gate {
+        val asked = work.settings.constraints(work.mode)
+        // Alone, nothing is sent.
+        return Gate(if (work.enrolment == null) asked.copy(needsUnmetered = false) else asked, seconds, conditions)
+    }
+
+    private fun alone(work: Work): Running {
+        val stopped = AtomicBoolean()
+        return start(work, stopped, { stopped.set(true) }) {
+            val ending = device.train(TrainOptions(stepsFor(device), gate = gate(work)), stop = stopped::get)
+            if (ending == Ending.STOPPED) stopped.set(true)
+        }
+    }
+
+    private fun together(work: Work, enrolment: Enrolment): Running {
+        // Asked for by hand it is one round, then the conditions count again.
+        val rounds = if (work.mode == Mode.NOW) 1 else 0
+        val options = PartOptions(work.settings.budget(), gate(work), rounds)
+        val part = device.takePart(enrolment, options)
+        val stopped = AtomicBoolean()
+        return start(work, stopped, {
+            stopped.set(true)
+            part.stop()
+        }) { part.await() }
+    }
+
+    private fun start(work: Work, stopped: AtomicBoolean, stop: () -> Unit, body: () -> Unit): Running {
+        val thread = thread(name = "device") {
+            val error = try {
+                body()
+                null
+            } catch (error: FederationException) {
+                error
+            } catch (error: RuntimeException) {
+                error
+            }
+            if (error != null || !stopped.get()) told(Ended(work, error))
+        }
+        return Running(work, stop, thread)
+    }
+}
+
+/** Steps that train every example about four times, but a sensible number of them. */
+fun stepsFor(device: EdgeDevice): Int {
+    val tier = device.packageFolder.manifest.tiers.first()
+    val batches = (device.examples().size + tier.batchSize - 1) / tier.batchSize
+    return (EPOCHS * batches.toInt()).coerceIn(FEWEST_STEPS, MOST_STEPS)
+}
+
+private const val EPOCHS = 4
+private const val FEWEST_STEPS = 20
+private const val MOST_STEPS = 200
