@@ -1,0 +1,124 @@
+package org.edgeexperts.app
+
+import android.content.Intent
+import android.os.Bundle
+import android.os.PowerManager
+import android.view.View
+import android.widget.EditText
+import android.widget.TextView
+import org.edgeexperts.app.host.PhoneConditions
+import org.edgeexperts.app.ui.getAnswer
+import org.edgeexperts.app.ui.putAnswer
+import org.edgeexperts.app.widget.NavBar
+import org.edgeexperts.core.Heat
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.annotation.Config
+import org.robolectric.annotation.GraphicsMode
+import org.robolectric.shadows.ShadowDialog
+import kotlin.test.assertEquals
+import kotlin.test.assertFalse
+import kotlin.test.assertNotNull
+import kotlin.test.assertTrue
+
+/** What a window keeps, and how it meets what it is given. */
+@RunWith(RobolectricTestRunner::class)
+@Config(sdk = [34], application = TestApp::class)
+@GraphicsMode(GraphicsMode.Mode.NATIVE)
+class WindowTest {
+    private fun MainActivity.words() = window.decorView.all().filterIsInstance<TextView>().map { "${it.text}" }
+
+    private fun MainActivity.place() = findViewById<NavBar>(R.id.nav).selected
+
+    /** Turned, the window has its destination and the text in its field; the answer is in what it saves. */
+    @Test fun aTurnedWindowIsAsItWas() {
+        val saved = Bundle()
+        Phone().open().use { opened ->
+            host.restore(answer)
+            opened.get().findViewById<EditText>(R.id.text).setText("half a thought")
+            opened.get().go(2)
+            opened.pause().stop().saveInstanceState(saved)
+        }
+        Phone(width = 780, height = 360).apply()
+        Robolectric.buildActivity(MainActivity::class.java).setup(saved).use { opened ->
+            idle()
+            assertEquals(2, opened.get().place())
+            assertEquals("half a thought", "${opened.get().findViewById<EditText>(R.id.text).text}")
+        }
+        assertEquals(answer, saved.getAnswer())
+    }
+
+    /** Another process shows the answer that the first one gave. */
+    @Test fun anAnswerOutlivesTheProcess() {
+        val saved = Bundle().apply { putAnswer(answer) }
+        Robolectric.buildActivity(MainActivity::class.java).setup(saved).use { assertEquals(answer, host.state.answer) }
+    }
+
+    /** A text shared from another app is in the field. */
+    @Test fun aSharedTextIsTaken() {
+        val shared = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, "is there traffic?")
+        Robolectric.buildActivity(MainActivity::class.java, shared).setup().use { opened ->
+            idle()
+            assertEquals("is there traffic?", "${opened.get().findViewById<EditText>(R.id.text).text}")
+        }
+    }
+
+    /** A file that is no package: what happened and what to do, no exception; its words come only when asked for. */
+    @Test fun aWrongFileIsExplained() = Phone().open().use { opened ->
+        val activity = opened.get()
+        host.importZip(android.net.Uri.parse("content://files/gone.zip"))
+        shadowOf(activity.contentResolver).registerInputStream(
+            android.net.Uri.parse("content://files/gone.zip"), "no zip".byteInputStream(),
+        )
+        waitFor { it.problem != null }
+        val words = activity.words()
+        assertTrue("This is not a package that the app can use" in words, "$words")
+        assertFalse(activity.findViewById<View>(R.id.problem_detail).isShown)
+        activity.press(R.id.problem_more)
+        assertTrue(activity.findViewById<TextView>(R.id.problem_detail).run { isShown && "no zip file" in text })
+        activity.press(R.id.problem_close)
+        assertFalse(activity.findViewById<View>(R.id.problem).isShown)
+    }
+
+    /** An enrolment that is none is refused in words, and nothing is kept of it. */
+    @Test fun aWrongEnrolmentIsExplained() = Phone().open().use { opened ->
+        opened.get().go(2)
+        opened.get().choose(R.id.enrol, "enrolment.json", "{}".toByteArray())
+        waitFor { it.problem != null }
+        assertTrue("This is not an enrolment file the app can use" in opened.get().words())
+        assertEquals(null, host.state.enrolment)
+    }
+
+    /** The label dialog: everything in it can be read and pressed, in the dark and with large letters, too. */
+    @Test fun theLabelDialogIsWhole() {
+        for (phone in listOf(Phone(), Phone(language = "de", night = true, fontScale = 2f))) {
+            phone.scene("classify") { activity ->
+                host.restore(answer)
+                activity.press(R.id.correct)
+                val window = assertNotNull(ShadowDialog.getLatestDialog().window).decorView
+                assertEquals(emptyList(), cutTexts(window) + touchFaults(window) + faintTexts(window, draw(window)), "$phone")
+                shot(window, "labels-${phone.language}")
+            }
+        }
+    }
+
+    /** Hot from what the system says; on phones before Android 10 from the battery's temperature. */
+    @Test fun heatIsRead() {
+        val app = RuntimeEnvironment.getApplication()
+        shadowOf(app.getSystemService(PowerManager::class.java)).setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE)
+        plug(charging = true, percent = 73)
+        val found = PhoneConditions(app).read()
+        assertEquals(listOf(Heat.SEVERE, true, 73), listOf(found.heat, found.charging, found.batteryPercent))
+    }
+
+    private fun waitFor(asked: (org.edgeexperts.app.host.AppState) -> Boolean) {
+        val end = System.nanoTime() + 20_000_000_000L
+        while (!asked(host.state) && System.nanoTime() < end) Thread.sleep(20)
+        idle()
+        assertTrue(asked(host.state), "${host.state}")
+    }
+}
