@@ -70,10 +70,9 @@ class WindowTest {
     /** A file that is no package: what happened and what to do, no exception; its words come only when asked for. */
     @Test fun aWrongFileIsExplained() = Phone().open().use { opened ->
         val activity = opened.get()
-        host.importZip(android.net.Uri.parse("content://files/gone.zip"))
-        shadowOf(activity.contentResolver).registerInputStream(
-            android.net.Uri.parse("content://files/gone.zip"), "no zip".byteInputStream(),
-        )
+        val file = android.net.Uri.parse("content://files/gone.zip")
+        shadowOf(activity.contentResolver).registerInputStream(file, "no zip".byteInputStream())
+        host.importZip(file)
         waitFor { it.problem != null }
         val words = activity.words()
         assertTrue("This is not a package that the app can use" in words, "$words")
