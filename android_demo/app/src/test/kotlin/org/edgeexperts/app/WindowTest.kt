@@ -1,11 +1,13 @@
 package org.edgeexperts.app
 
 import android.content.Intent
+import android.net.Uri
 import android.os.Bundle
 import android.os.PowerManager
 import android.view.View
 import android.widget.EditText
 import android.widget.TextView
+import org.edgeexperts.app.host.AppState
 import org.edgeexperts.app.host.PhoneConditions
 import org.edgeexperts.app.ui.getAnswer
 import org.edgeexperts.app.ui.putAnswer
@@ -70,9 +72,9 @@ class WindowTest {
     /** A file that is no package: what happened and what to do, no exception; its words come only when asked for. */
     @Test fun aWrongFileIsExplained() = Phone().open().use { opened ->
         val activity = opened.get()
-        val file = android.net.Uri.parse("content://files/gone.zip")
-        shadowOf(activity.contentResolver).registerInputStream(file, "no zip".byteInputStream())
-        host.importZip(file)
+        val uri = Uri.parse("content://files/text.zip")
+        shadowOf(activity.contentResolver).registerInputStream(uri, "no zip".byteInputStream())
+        host.importZip(uri)
         waitFor { it.problem != null }
         val words = activity.words()
         assertTrue("This is not a package that the app can use" in words, "$words")
@@ -114,7 +116,7 @@ class WindowTest {
         assertEquals(listOf(Heat.SEVERE, true, 73), listOf(found.heat, found.charging, found.batteryPercent))
     }
 
-    private fun waitFor(asked: (org.edgeexperts.app.host.AppState) -> Boolean) {
+    private fun waitFor(asked: (AppState) -> Boolean) {
         val end = System.nanoTime() + 20_000_000_000L
         while (!asked(host.state) && System.nanoTime() < end) Thread.sleep(20)
         idle()
