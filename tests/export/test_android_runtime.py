@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 KINDS: dict[str, dict[str, object]] = {
     "float32": {},
     "int8": {"quantize": "int8"},
+    "int4": {"quantize": "int4"},
     "top-k": {"quantize": "int8", "gate": "topk", "top_k": 2},
     "micro-batches": {"quantize": "int8", "micro_batches": 2},
     "last-layer": {"layers": "last:1", "recompute": "light"},
