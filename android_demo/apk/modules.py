@@ -15,6 +15,8 @@ DEMO: Final = Path(__file__).resolve().parent.parent
 ROOT: Final = DEMO.parent
 _RESOURCES: Final = "resources.apk"
 _COPY: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+_LIBRARIES: Final = "dependency"
+"""Where Maven copies a module's libraries to, below the module's own folder: the app's are wanted and no other's."""
 _OURS: Final = ("wire-", "core-")
 
 
@@ -49,13 +51,15 @@ def _key() -> str:
 
 def _compile(work: Path, say: parts.Say) -> None:
     say("compile wire, core and app")
+    target = DEMO / "app" / "target"
+    shutil.rmtree(target / _LIBRARIES, ignore_errors=True)
     options = ("-q", "-B", "-Dmaven.test.skip=true", f"-Daapt2={shutil.which('aapt2')}", "-pl", "app", "-am")
-    copied = ("-DincludeScope=runtime", f"-DoutputDirectory={work}")
-    tools.run("mvn", *options, "package", _COPY, *copied, folder=DEMO)
-    for name in _OURS:  # within one build Maven names their folders of classes, or their jars
+    tools.run("mvn", *options, "package", _COPY, "-DincludeScope=runtime", folder=DEMO)
+    for library in sorted((target / _LIBRARIES).glob("*.jar")):
+        shutil.copy2(library, work / library.name)
+    for name in _OURS:
         if not list(work.glob(f"{name}*.jar")):
             raise BuildError(f"Maven did not copy {name}*.jar beside the app's libraries")
-    target = DEMO / "app" / "target"
     jars = [jar for jar in target.glob("app-*.jar") if "sources" not in jar.name]
     if len(jars) != 1:
         raise BuildError(f"{target} has {len(jars)} jars of the app, expected one; run: mvn clean")
