@@ -28,5 +28,5 @@ def dex(folder: Path, jars: Sequence[Path], say: parts.Say) -> list[Path]:
         platform = ("--lib", found[parts.PLATFORM], "--lib", tools.jdk())
         tools.run(*command, *options, *platform, "--output", work, *jars)
 
-    key = cache.key(parts.DEXER, parts.PLATFORM, str(MIN_API), files=jars)
+    key = cache.key(parts.DEXER, parts.PLATFORM, files=[Path(__file__), *jars])
     return sorted(cache.kept(folder, "dex", key, make).glob("*.dex"), key=lambda file: (len(file.name), file.name))

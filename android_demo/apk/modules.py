@@ -46,7 +46,8 @@ def _key() -> str:
     ]
     poms = sorted(DEMO.glob("pom.xml")) + sorted(DEMO.glob("*/pom.xml"))
     versions = tools.run("aapt2", "version"), str(tools.jdk_version())
-    return cache.key(*versions, files=[*sources, *poms, ROOT / "edge_runtime" / "wire" / "wire.proto"])
+    schema = ROOT / "edge_runtime" / "wire" / "wire.proto"
+    return cache.key(*versions, files=[Path(__file__), *sources, *poms, schema])
 
 
 def _compile(work: Path, say: parts.Say) -> None:

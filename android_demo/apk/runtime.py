@@ -108,7 +108,7 @@ def unpacked(folder: Path, name: str, archive: Path, contents: dict[str, str]) -
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(_read(archive, one))
 
-    return cache.kept(folder, name, cache.key(*contents, files=[archive]), make)
+    return cache.kept(folder, name, cache.key(*contents, files=[Path(__file__), archive]), make)
 
 
 def _names(archive: Path) -> list[str]:
