@@ -36,7 +36,7 @@ fun until(what: String, seconds: Int = 60, asked: (AppState) -> Boolean) {
     val end = System.nanoTime() + seconds * 1_000_000_000L
     while (true) {
         idle()
-        if (asked(host.state)) return
+        if (asked(host.state)) return idle() // it may have come since; the screens show it from here on
         val state = host.state
         assertTrue(state.problem == null, "waiting for $what: ${state.problem?.detail}")
         assertTrue(System.nanoTime() < end, "waiting for $what: ${state.device}, mode ${state.mode}")

@@ -22,6 +22,7 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
 import org.robolectric.shadows.ShadowDialog
+import java.io.File
 import kotlin.test.assertEquals
 import kotlin.test.assertFalse
 import kotlin.test.assertNotNull
@@ -92,6 +93,16 @@ class WindowTest {
         waitFor { it.problem != null }
         assertTrue("This is not an enrolment file the app can use" in opened.get().words())
         assertEquals(null, host.state.enrolment)
+    }
+
+    /** An enrolment damaged on disk is told of; the app opens all the same. */
+    @Test fun aDamagedEnrolmentIsExplained() {
+        val file = File(RuntimeEnvironment.getApplication().noBackupFilesDir, "enrolment.json")
+        file.writeText("{\"enrolment_format\": 1")
+        Phone().open().use { opened ->
+            waitFor { it.problem != null }
+            assertTrue("This is not an enrolment file the app can use" in opened.get().words())
+        }
     }
 
     /** The label dialog: everything in it can be read and pressed, in the dark and with large letters, too. */

@@ -52,7 +52,8 @@ class Host(private val context: Context, private val engine: Engine?, private va
     val state: AppState get() = states.now
 
     init {
-        later { begin() }
+        later(::readEnrolment)
+        later(::begin) // also when the enrolment cannot be read
     }
 
     /** Tells [listener] every state, the present one at once, on the main thread. */
@@ -71,10 +72,13 @@ class Host(private val context: Context, private val engine: Engine?, private va
 
     // --- package -------------------------------------------------------------------------------------------------
 
+    private fun readEnrolment() {
+        if (!enrolmentFile.exists()) return
+        val found = Enrolment.fromJson(enrolmentFile.readBytes())
+        states.change { copy(enrolment = found) }
+    }
+
     private fun begin() {
-        if (enrolmentFile.exists()) {
-            states.change { copy(enrolment = Enrolment.fromJson(enrolmentFile.readBytes())) }
-        }
         val current = packages.current()
         if (current != null) return use(current)
         assetSource(context.assets)?.let(::install)

@@ -15,8 +15,8 @@ class States(first: AppState, private val main: Handler) {
     /** Replaces the state. Several changes in a row are told once. */
     @Synchronized
     fun change(changed: AppState.() -> AppState) {
+        if (!pending) pending = main.post(::tell) // it waits for the end of this: who sees the state is told of it, too
         now = now.changed()
-        if (!pending) pending = main.post(::tell)
     }
 
     /** Tells [listener] the present state, and every later one. */
