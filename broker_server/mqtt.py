@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_server.errors import ListenError, UsageError
+from edge_runtime.wire.limits import LOOPBACK
 from edge_runtime.wire.topics import QOS, RETAINED, Address, Topic, gateway_subscriptions
 
 KEEPALIVE_S: Final = 30
@@ -56,7 +57,7 @@ def parse_url(url: str, ca: Path | None = None, *, allow_plaintext: bool = False
         msg = f"broker {url!r}: expected mqtt://HOST:PORT or mqtts://HOST:PORT"
         raise UsageError(msg)
     tls = parts.scheme == "mqtts"
-    if not tls and parts.hostname not in ("localhost", "127.0.0.1", "::1") and not allow_plaintext:
+    if not tls and parts.hostname not in LOOPBACK and not allow_plaintext:
         msg = (
             f"broker {parts.hostname} is another machine and mqtt:// is not encrypted: "
             "use mqtts://, or say --allow-plaintext"

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.wire import topics
+from edge_runtime.wire.limits import LOOPBACK
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def parse_url(url: str, *, allow_plaintext: bool = False, **files: Path | None) 
     if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
         raise ConfigError(f"broker {url!r}: expected mqtt://HOST:PORT or mqtts://HOST:PORT")
     tls = parts.scheme == "mqtts"
-    if not tls and parts.hostname not in _LOOPBACK and not allow_plaintext:
+    if not tls and parts.hostname not in LOOPBACK and not allow_plaintext:
         raise ConfigError(
             f"broker {parts.hostname} is another machine and mqtt:// is not encrypted; use mqtts://, or "
             "--allow-plaintext on a network that you trust"

@@ -10,7 +10,7 @@ it, and takes zeros there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -89,11 +89,11 @@ class Trunk:
         counts = [int(row.sum()) for row in mask]
         real = [row[:count].astype("<i8") for row, count in zip(ids, counts, strict=True)]
         keys = [sha256(self._salt + row.tobytes()) for row in real]
-        rows = [self._kept(key) for key in keys]
-        for place, count in enumerate(counts):
-            found = rows[place]
-            if found is None or found.shape[1] != count:
-                rows[place] = self._made(keys[place], ids[place : place + 1], mask[place : place + 1])
+        rows = self._rows(
+            keys,
+            lambda place, found: found.shape[1] == counts[place],
+            lambda places: (ids[places], mask[places]),
+        )
         return self._padded(rows, ids.shape[1])
 
     def of_texts(self, texts: Sequence[str], tokenizer: Tokenizer, length: int) -> dict[str, Array]:
@@ -102,19 +102,39 @@ class Trunk:
         Only texts that are not in the cache are cut into tokens: that took a third of what such a step spends outside
         its program.
         """
-        keys = [sha256(self._text_salt + text.encode()) for text in texts]
-        rows = [self._kept(key) for key in keys]
-        new = [place for place, found in enumerate(rows) if found is None or found.shape[1] > length]
-        if new:
-            ids, mask = tokenizer.encode([texts[place] for place in new], length)
-            for one, place in enumerate(new):
-                rows[place] = self._made(keys[place], ids[one : one + 1], mask[one : one + 1])
+        rows = self._rows(
+            [sha256(self._text_salt + text.encode()) for text in texts],
+            lambda _, found: found.shape[1] <= length,
+            lambda places: tokenizer.encode([texts[place] for place in places], length),
+        )
         return self._padded(rows, length) | {"mask": _mask(rows, length)}
 
     def in_place_of_ids(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Return a batch that a cut method takes, for one with ``ids`` and ``mask``."""
         rest = {name: array for name, array in batch.items() if name != "ids"}
         return {**self(batch["ids"], batch["mask"]), **rest}
+
+    def _rows(
+        self,
+        keys: Sequence[bytes],
+        fits: Callable[[int, Array], bool],
+        tokens: Callable[[list[int]], tuple[npt.NDArray[np.int64], Array]],
+    ) -> list[Array]:
+        """Return [2, n, d] of each text, from the cache or from the trunk.
+
+        Args:
+            keys: of the texts.
+            fits: whether what the cache has for the text at a place can be its prefix.
+            tokens: ids and mask [.., S] of the texts at some places; asked once, for those that must be computed.
+        """
+        kept = {place: self._kept(key) for place, key in enumerate(keys)}
+        found = {place: row for place, row in kept.items() if row is not None and fits(place, row)}
+        new = [place for place in kept if place not in found]
+        if new:
+            ids, mask = tokens(new)
+            for row, place in enumerate(new):
+                found[place] = self._made(keys[place], ids[row : row + 1], mask[row : row + 1])
+        return [found[place] for place in kept]
 
     def _kept(self, key: bytes) -> Array | None:
         """Return [2, n, d] from the cache."""
@@ -132,16 +152,14 @@ class Trunk:
         assert found is not None  # noqa: S101 - what encode made
         return found
 
-    def _padded(self, rows: Sequence[Array | None], length: int) -> dict[str, Array]:
+    def _padded(self, rows: Sequence[Array], length: int) -> dict[str, Array]:
         """Return prefix and residual [B, S, d] of texts [2, n, d], zeros after their n tokens."""
         made = np.zeros((len(BOUNDARY), len(rows), length, self._width), np.float32)
         for place, row in enumerate(rows):
-            assert row is not None  # noqa: S101 - every row was found or made
             made[:, place, : row.shape[1]] = row
         return dict(zip(BOUNDARY, made, strict=True))
 
 
-def _mask(rows: Sequence[Array | None], length: int) -> Array:
+def _mask(rows: Sequence[Array], length: int) -> Array:
     """Return [B, S]: 1 at the n tokens of each row [2, n, d]."""
-    counts = [0 if row is None else row.shape[1] for row in rows]
-    return (np.arange(length) < np.array(counts)[:, None]).astype(np.float32)
+    return (np.arange(length) < np.array([row.shape[1] for row in rows])[:, None]).astype(np.float32)

@@ -54,7 +54,8 @@ def check_packing(methods: Mapping[str, Sequence[ExportedProgram]]) -> None:
 
     XNNPACK's backend finds packed weights by the bytes of weight and bias where it was built with that cache, as
     Android's are; shape and scales are not looked at. The second of such a pair computes with the first's packing:
-    wrong numbers, no error. All methods share one cache.
+    wrong numbers, no error. Methods that are lowered together are checked together; those that are
+    joined later (``linking``) are not held against each other.
 
     Args:
         methods: the delegates of each.

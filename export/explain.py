@@ -18,6 +18,7 @@ from torch.fx import GraphModule, Node
 
 from export.explain_table import FIGURES
 from export.provenance import Place, place_of
+from export.quantize import RESTORED
 from export.recompute import kept
 
 aten = torch.ops.aten
@@ -25,8 +26,7 @@ qd = torch.ops.quantized_decomposed
 _FREE: Final = {
     qd.choose_qparams.tensor,
     qd.dequantize_per_tensor.tensor,
-    qd.dequantize_per_channel.default,
-    qd.dequantize_per_channel_group.default,
+    *RESTORED,
     torch.ops.aten.reshape.default,
 }
 """Run inside other operations, or move nothing."""
@@ -84,8 +84,7 @@ def _macs(node: Node) -> int:
 
 
 def _is_dequantized(argument: object) -> bool:
-    dense = (qd.dequantize_per_channel.default, qd.dequantize_per_channel_group.default)
-    return isinstance(argument, Node) and argument.target in dense
+    return isinstance(argument, Node) and argument.target in RESTORED
 
 
 def _bytes(node: Node) -> int:

@@ -24,6 +24,8 @@ from export.shapes import GROUP
 
 aten = torch.ops.aten
 qd = torch.ops.quantized_decomposed
+RESTORED = (qd.dequantize_per_channel.default, qd.dequantize_per_channel_group.default)
+"""What a rounded weight is read through: int8, and 4 bits in groups."""
 _TINY_SCALE = 1.1920928955078125e-07
 _NO_ZERO_ROW = 1e-20
 """Added to a gradient before a 4-bit GEMM, far below its resolution. XNNPACK gives a row of zeros, as the gradient of

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
 from export.provenance import KEY, place_of
+from export.quantize import RESTORED
 from export.rewrite import Editor, value
 
 aten = torch.ops.aten
@@ -42,8 +43,7 @@ _QUANTIZING: Final = {
     qd.choose_qparams.tensor,
     qd.quantize_per_tensor.tensor,
     qd.dequantize_per_tensor.tensor,
-    qd.dequantize_per_channel.default,
-    qd.dequantize_per_channel_group.default,
+    *RESTORED,
 }
 """Parts of a quantized linear's pattern: they are never kept, the linear that they belong to is whole."""
 _AGAIN: Final = {
@@ -114,8 +114,7 @@ def _is_frozen_linear(node: Node) -> bool:
     weight = node.args[1]
     assert isinstance(weight, Node)  # noqa: S101 - a linear has one
     dense = weight.op == "get_attr" and min(value(weight).shape) > 1  # not a row of ones, which sums
-    rounded = (qd.dequantize_per_channel.default, qd.dequantize_per_channel_group.default)
-    return bool(dense or weight.target in rounded)
+    return bool(dense or weight.target in RESTORED)
 
 
 def _ends_of_layers(forward: Iterable[Node], level: str) -> set[Node]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from android_demo.apk import cache, dex, modules, parts, runtime, sign, tools
+from android_demo.apk import dex, modules, parts, runtime, sign, tools
 from android_demo.apk.pack import Entry, pack
 from android_demo.apk.verify import Report, verify
 from android_demo.errors import BuildError
@@ -88,12 +89,12 @@ def check_reproducible(order: Order, say: parts.Say) -> str:
     engine = runtime.choose(order.aar, without=order.without_runtime, folder=order.folder, say=say)
     first = assemble(order, engine, order.folder / UNSIGNED, say)
     again = order.folder / "again"
-    cache.clear(again)
+    shutil.rmtree(again, ignore_errors=True)
     second = assemble(Order(folder=again, package=order.package), engine, again / UNSIGNED, say)
     one, two = file_sha256(first), file_sha256(second)
     if one != two:
         raise BuildError(f"two builds of the same sources differ: {first} has {one}, {second} has {two}")
-    cache.clear(again)
+    shutil.rmtree(again, ignore_errors=True)
     return one
 
 

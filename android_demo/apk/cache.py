@@ -46,8 +46,3 @@ def kept(folder: Path, name: str, content: str, make: Make) -> Path:
             shutil.rmtree(old)
         work.replace(place)
     return place
-
-
-def clear(folder: Path) -> None:
-    """Remove a folder of results, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)

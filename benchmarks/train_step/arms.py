@@ -121,8 +121,9 @@ def native_program(name: str, plan: Plan, say: Say) -> programs.Made:
     """
     if name not in OURS:
         return programs.prepared(name, plan.package, plan.folder, say)
-    folder = plan.package if name == "ours" else plan.folder / name
+    folder = plan.package
     if name != "ours":
+        folder = plan.folder / name
         _export(folder, say, OURS[name])
     package = Package.open(folder)
     method = package.manifest.tiers[0].method

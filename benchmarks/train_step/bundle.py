@@ -29,7 +29,7 @@ from edge_runtime.wire.manifest import Package
 from export import backbone as backbones
 
 ARMS: Final = ("ours", "eager", "compile", *arms.SLOW, "floor")
-"""Arms that can run from a bundle; the others need packages that such a machine need not have."""
+"""Arms that a bundle carries; none needs more there than Python, torch, transformers and numpy."""
 PIECE: Final = 40_000_000
 """Bytes of a piece of the archive at most."""
 ROOT: Final = Path(__file__).parents[2]

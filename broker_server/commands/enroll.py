@@ -11,6 +11,7 @@ from broker_server.config import PACKAGES, default_package
 from broker_server.errors import StorageError, UsageError
 from broker_server.mqtt import Target, parse_url
 from edge_runtime.wire.enrolment import ENROLMENT_FORMAT, Enrolment, EnrolmentError, GatewayAddress
+from edge_runtime.wire.limits import LOOPBACK
 from edge_runtime.wire.manifest import Package
 
 EXAMPLES = """  broker_server enroll kitchen-phone --gateway mqtts://gateway.example --ca ca.pem \\
@@ -18,7 +19,6 @@ EXAMPLES = """  broker_server enroll kitchen-phone --gateway mqtts://gateway.exa
   broker_server enroll kitchen-phone --gateway mqtts://phone@broker.example:8883 --password-file secret.txt
   broker_server enroll emulator --gateway mqtt://127.0.0.1:1883 --out emulator.json --json
 """
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def add(commands: Subcommands) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from edge_runtime.wire.errors import FederationError, MalformedMessage, PackageError
+from edge_runtime.wire.limits import LOOPBACK
 from edge_runtime.wire.strict_json import parse, plain_tree, typed
 from edge_runtime.wire.text import plain, shown
 from edge_runtime.wire.topics import check_name
@@ -22,7 +23,6 @@ ENROLMENT_LIMIT: Final = 256 * 1024
 _CREDENTIAL_BYTES: Final = 200
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _CERTIFICATE: Final = "CERTIFICATE"
 _KEY: Final = "PRIVATE KEY"
 
@@ -98,7 +98,7 @@ class Enrolment:
         _need(bool(_HOST.fullmatch(at.host)), f"gateway.host {shown(at.host)} is no host name or address")
         _need(1 <= at.port <= 0xFFFF, f"gateway.port {at.port}, expected 1 to 65535")
         _need(
-            at.tls or at.allow_plaintext or at.host in _LOOPBACK,
+            at.tls or at.allow_plaintext or at.host in LOOPBACK,
             f"{at.host} is another machine and tls is false; use a broker with TLS, or set allow_plaintext on a "
             "network that you trust",
         )
