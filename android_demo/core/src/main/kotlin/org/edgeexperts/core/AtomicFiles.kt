@@ -17,7 +17,7 @@ private const val BESIDE = ".new"
  * @param flush wait for the disk: a power cut then leaves the old file or the new one. Without it a kill does.
  * @throws StoreException when the disk refuses.
  */
-internal fun replaceFile(path: File, data: ByteArray, flush: Boolean = true) {
+public fun replaceFile(path: File, data: ByteArray, flush: Boolean = true) {
     val beside = File(path.parentFile, ".${path.name}$BESIDE")
     try {
         FileOutputStream(beside).use { file ->

@@ -1,12 +1,12 @@
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.LOOPBACK
 import java.net.URI
 import java.net.URISyntaxException
 import java.net.URLDecoder
 
 private const val PLAIN_PORT = 1883
 private const val TLS_PORT = 8883
-private val LOOPBACK = setOf("localhost", "127.0.0.1", "[::1]", "::1")
 
 /**
  * Whom to trust and how to prove who this device is; every part is the text of a PEM file.
@@ -61,7 +61,7 @@ public class Broker(
             if ((!tls && parts.scheme != "mqtt") || host == null || parts.path.trim('/').isNotEmpty()) {
                 throw ConfigException("broker: expected mqtt://HOST:PORT or mqtts://HOST:PORT")
             }
-            if (!tls && host !in LOOPBACK && !allowPlaintext) {
+            if (!tls && host.removeSurrounding("[", "]") !in LOOPBACK && !allowPlaintext) {
                 throw ConfigException(
                     "broker $host is another machine and mqtt:// is not encrypted; use mqtts://, or allow plain text " +
                         "on a network that you trust",

@@ -2,6 +2,7 @@
 package org.edgeexperts.desktop
 
 import org.edgeexperts.wire.parseJson
+import org.edgeexperts.wire.unhex
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -32,7 +33,7 @@ fun askPython(vararg words: String): Any? {
 }
 
 /** Bytes that a script printed in hex. */
-fun unhex(text: Any?): ByteArray = (text as String).chunked(2) { it.toString().toInt(16).toByte() }.toByteArray()
+fun unhex(text: Any?): ByteArray = unhex(text as String)
 
 /** Float32 values that a script printed in hex. */
 fun unhexFloats(text: Any?): FloatArray = unhex(text).let { data ->

@@ -33,6 +33,9 @@ public fun hex(data: ByteArray): String {
     return text.toString()
 }
 
+/** Returns the bytes that [hex] wrote as [text]. */
+public fun unhex(text: String): ByteArray = text.chunked(2) { it.toString().toInt(16).toByte() }.toByteArray()
+
 /** Returns the digest of a version: over (layer u32, index u32, block digest), little-endian, ascending. */
 public fun versionDigest(blocks: Map<ExpertId, ByteArray>): ByteArray {
     val record = ByteBuffer.allocate((8 + DIGEST_BYTES) * blocks.size).order(ByteOrder.LITTLE_ENDIAN)

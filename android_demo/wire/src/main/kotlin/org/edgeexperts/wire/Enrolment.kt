@@ -13,7 +13,6 @@ private const val CERTIFICATE = "CERTIFICATE"
 private const val PRIVATE_KEY = "PRIVATE KEY"
 private val HOST = Regex("[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
 private val DIGEST = Regex("[0-9a-f]{64}")
-private val LOOPBACK = setOf("localhost", "127.0.0.1", "::1")
 
 /**
  * Where the gateway's broker is.

@@ -45,7 +45,7 @@ public class PackageFolder private constructor(
         public fun open(folder: File): PackageFolder {
             val path = File(folder, MANIFEST)
             val data = try {
-                readLimited(path)
+                path.inputStream().use { readLimited(it, JSON_LIMIT) }
             } catch (error: IOException) {
                 val reason = "${error.message}"
                 throw PackageException("$folder is no device package: cannot read $MANIFEST ($reason)", error)
@@ -58,18 +58,6 @@ public class PackageFolder private constructor(
         /** Returns the files that a device needs: all but the gateway's part. */
         public fun deviceFiles(manifest: Manifest): Map<String, FileEntry> =
             manifest.files.filterKeys { !it.startsWith(GATEWAY_FOLDER) }
-
-        /** Reads a byte beyond the limit at most, which the JSON reader then refuses. */
-        private fun readLimited(path: File): ByteArray = path.inputStream().use { stream ->
-            val data = ByteArray(JSON_LIMIT + 1)
-            var size = 0
-            while (size < data.size) {
-                val more = stream.read(data, size, data.size - size)
-                if (more < 0) break
-                size += more
-            }
-            data.copyOf(size)
-        }
     }
 }
 

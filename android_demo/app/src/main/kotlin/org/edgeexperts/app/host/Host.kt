@@ -10,12 +10,14 @@ import org.edgeexperts.core.Engine
 import org.edgeexperts.core.Example
 import org.edgeexperts.core.PackageSource
 import org.edgeexperts.core.PackageStore
+import org.edgeexperts.core.replaceFile
 import org.edgeexperts.wire.ENROLMENT_LIMIT
 import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.PackageException
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
+import org.edgeexperts.wire.unhex
 import java.io.File
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit
@@ -106,12 +108,10 @@ class Host(private val context: Context, private val engine: Engine?, private va
     private fun install(source: PackageSource) {
         states.change { copy(phase = ModelPhase.COPYING) }
         val expected = state.enrolment?.packageDigest?.takeIf { it.isNotEmpty() }
-        val folder = packages.install(source, expected?.let(::bytes))
+        val folder = packages.install(source, expected?.let(::unhex))
         use(folder)
         packages.removeOthers()
     }
-
-    private fun bytes(hex: String) = hex.chunked(2).map { it.toInt(16).toByte() }.toByteArray()
 
     private fun use(folder: PackageFolder) {
         closeDevice()
@@ -318,7 +318,7 @@ class Host(private val context: Context, private val engine: Engine?, private va
     fun enrol(uri: Uri) = later {
         val data = readLimited(context.contentResolver, uri, ENROLMENT_LIMIT)
         val enrolment = Enrolment.fromJson(data)
-        replace(enrolmentFile, data)
+        replaceFile(enrolmentFile, data)
         over = null
         states.change { copy(enrolment = enrolment, problem = null) }
         settle()
@@ -330,12 +330,6 @@ class Host(private val context: Context, private val engine: Engine?, private va
         enrolmentFile.delete()
         states.change { copy(enrolment = null) }
         settle()
-    }
-
-    private fun replace(file: File, data: ByteArray) {
-        val beside = File(file.parentFile, "${file.name}.new")
-        beside.writeBytes(data)
-        check(beside.renameTo(file)) { "cannot replace ${file.name}" }
     }
 
     /** Ends what is under way, with its progress kept, and gives the files back. */

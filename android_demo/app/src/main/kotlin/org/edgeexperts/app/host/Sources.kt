@@ -10,6 +10,7 @@ import org.edgeexperts.core.PackageSource
 import org.edgeexperts.core.StoreException
 import org.edgeexperts.wire.MANIFEST
 import org.edgeexperts.wire.PackageException
+import org.edgeexperts.wire.readLimited
 import java.io.Closeable
 import java.io.File
 import java.io.FileNotFoundException
@@ -102,17 +103,8 @@ class ZipSource(resolver: ContentResolver, uri: Uri, private val copy: File) : P
     }
 }
 
-/** Returns a file's bytes; at most [limit] + 1, so that a reader that refuses more sees that there were. */
+/** Returns the bytes of a file, or of a larger one the first [limit] + 1. */
 fun readLimited(resolver: ContentResolver, uri: Uri, limit: Int): ByteArray {
     val stream = resolver.openInputStream(uri) ?: throw IOException("the file cannot be opened")
-    stream.use { from ->
-        val data = ByteArray(limit + 1)
-        var size = 0
-        while (size < data.size) {
-            val more = from.read(data, size, data.size - size)
-            if (more < 0) break
-            size += more
-        }
-        return data.copyOf(size)
-    }
+    return stream.use { readLimited(it, limit) }
 }

@@ -23,7 +23,7 @@ class ExampleList(root: View, private val host: Host) {
     private val more = root.findViewById<Button>(R.id.examples_more)
     private val deleted = root.findViewById<View>(R.id.deleted)
     private var shown = PAGE
-    private var drawn: List<Example>? = null
+    private val rows = Rows(list, ::row)
 
     init {
         more.setOnClickListener {
@@ -39,11 +39,7 @@ class ExampleList(root: View, private val host: Host) {
         else context.resources.getQuantityString(R.plurals.examples_count, all.size, all.size)
         deleted.visible(state.deleted != null)
         more.visible(all.size > shown)
-        val wanted = all.take(shown)
-        if (wanted == drawn) return
-        drawn = wanted
-        list.removeAllViews()
-        wanted.forEach { list.addView(row(it)) }
+        rows.show(all.take(shown))
     }
 
     private fun row(example: Example): View {

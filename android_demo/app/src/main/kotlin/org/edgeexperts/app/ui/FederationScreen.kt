@@ -24,7 +24,7 @@ class FederationScreen(parent: ViewGroup, pick: Pickers, leave: () -> Unit) : Sc
     override val view: View = LayoutInflater.from(parent.context).inflate(R.layout.screen_federation, parent, false)
     private val context = parent.context
     private val verdicts = view.findViewById<LinearLayout>(R.id.verdicts)
-    private var drawn: List<VerdictNote>? = null
+    private val rows = Rows(verdicts, ::row)
 
     init {
         for (id in listOf(R.id.enrol, R.id.enrol_again)) {
@@ -76,10 +76,7 @@ class FederationScreen(parent: ViewGroup, pick: Pickers, leave: () -> Unit) : Sc
 
     private fun showVerdicts(found: List<VerdictNote>) {
         view.findViewById<View>(R.id.verdicts_none).visible(found.isEmpty())
-        if (found == drawn) return
-        drawn = found
-        verdicts.removeAllViews()
-        found.forEach { verdicts.addView(row(it)) }
+        rows.show(found)
     }
 
     private fun row(note: VerdictNote): View {

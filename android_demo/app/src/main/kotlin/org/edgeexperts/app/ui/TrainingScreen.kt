@@ -40,7 +40,7 @@ class TrainingScreen(parent: ViewGroup, private val actions: Actions) : Screen {
     private val background = view.findViewById<Switch>(R.id.background)
     private val chart = view.findViewById<LossChart>(R.id.loss)
     private val experts = view.findViewById<LinearLayout>(R.id.experts)
-    private var held: List<HeldExperts>? = null
+    private val rows = Rows(experts, ::row)
 
     init {
         background.isSaveEnabled = false // the settings keep it
@@ -108,16 +108,15 @@ class TrainingScreen(parent: ViewGroup, private val actions: Actions) : Screen {
     private fun showExperts(found: List<HeldExperts>) {
         view.findViewById<View>(R.id.experts_none).visible(found.isEmpty())
         experts.visible(found.isNotEmpty())
-        if (found == held) return
-        held = found
-        experts.removeAllViews()
-        for (layer in found) {
-            val row = FactRow(context)
-            row.name = context.getString(R.string.experts_layer, layer.layer)
-            row.value = listOf(R.string.experts_trained to layer.trained, R.string.experts_frozen to layer.frozen)
-                .filter { (_, list) -> list.isNotEmpty() }
-                .joinToString("; ") { (words, list) -> context.getString(words, list.joinToString(", ")) }
-            experts.addView(row)
-        }
+        rows.show(found)
+    }
+
+    private fun row(layer: HeldExperts): View {
+        val row = FactRow(context)
+        row.name = context.getString(R.string.experts_layer, layer.layer)
+        row.value = listOf(R.string.experts_trained to layer.trained, R.string.experts_frozen to layer.frozen)
+            .filter { (_, list) -> list.isNotEmpty() }
+            .joinToString("; ") { (words, list) -> context.getString(words, list.joinToString(", ")) }
+        return row
     }
 }
