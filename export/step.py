@@ -118,7 +118,7 @@ def _optimized(gradients: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> 
 def _gradients(
     graft: Graft, model: ModelShape, given: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return loss, logits and statistics, and the gradient of each trainable block."""
+    """Return the task's loss, logits and statistics; and each trainable block's gradient, auxiliary losses included."""
     sizes = (model.rank, model.shared_rank, model.width)
     with within("experts"):
         stacked = layer_banks(given["trained"], given.get("frozen"), given.get("shared"), given["gate_scale"], sizes)
@@ -126,8 +126,8 @@ def _gradients(
         head = _head_leaves(model, given)
     flat = [part for bank in banks for part in vars(bank.leaves).values()]
     with torch.enable_grad():
-        loss, logits, statistics = _loss(graft, model, given, banks, head)
-        gradients = torch.autograd.grad(loss, [*flat, *head])
+        loss, auxiliary, logits, statistics = _loss(graft, model, given, banks, head)
+        gradients = torch.autograd.grad(sum(auxiliary, loss), [*flat, *head])
     made = {"loss": loss.detach().reshape(1), **statistics}
     if logits is not None:
         made["logits"] = logits.detach()
@@ -156,8 +156,12 @@ def _head_leaves(model: ModelShape, given: Mapping[str, Tensor]) -> list[Tensor]
 
 def _loss(
     graft: Graft, model: ModelShape, given: Mapping[str, Tensor], banks: list[LayerBank], head: list[Tensor]
-) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-    """Return loss (a scalar), logits [B, C] of a classifier and the router's statistics [L, H]."""
+) -> tuple[Tensor, list[Tensor], Tensor | None, dict[str, Tensor]]:
+    """Return the task's loss, auxiliary losses, logits [B, C] of a classifier and the router's statistics [L, H].
+
+    The losses are scalars. What is auxiliary (top-k only: balance and z-loss) gives gradients and is never told, for a
+    perplexity is the exponential of the task's loss.
+    """
     places = range(model.layers) if model.top_k else ()
     balances = [Balance(given["balance_target"][p], given["balance_weight"][p : p + 1]) for p in places]
     mask = given["mask"]
@@ -174,8 +178,8 @@ def _loss(
     statistics = {"usage": torch.stack([one.usage for one in mixtures])}
     if model.top_k:
         statistics["affinity"] = torch.stack([one.affinity for one in mixtures if one.affinity is not None])
-        loss = loss + sum(one.balance for one in mixtures if one.balance is not None)
-    return loss.reshape(()), logits, statistics
+    auxiliary = [one.balance.reshape(()) for one in mixtures if one.balance is not None]
+    return loss.reshape(()), auxiliary, logits, statistics
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +47,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return of
 
 
-def _run(path: Path, method: MethodShape, given: dict[str, Tensor]) -> dict[str, Tensor]:
+def _run(path: Path, method: MethodShape, given: dict[str, Tensor], model: ModelShape = MODEL) -> dict[str, Tensor]:
     info = backbone.find(str(path))
     graft = Graft(backbone.load(info, "causal-lm"), info.family, ADAPTED, quantize_embedding=False)
-    names = [port.name for port in output_ports(MODEL, method)]
-    return dict(zip(names, build_step(graft, MODEL, method)(*given.values()), strict=True))
+    names = [port.name for port in output_ports(model, method)]
+    return dict(zip(names, build_step(graft, model, method)(*given.values()), strict=True))
 
 
 def _reference(path: Path) -> Reference:
@@ -77,6 +78,22 @@ def test_loss_and_gradients_equal_the_stock_model(folder: Folders, kind: str) ->
     torch.testing.assert_close(made["loss"][0], loss)
     found = {name: made[f"{name}_m1"] / 0.1 for name in wanted}
     assert max(gradient_errors(found, wanted, MODEL, by_layer=True).values()) < 1e-5
+
+
+def test_the_loss_of_a_routed_model_is_the_log_of_its_perplexity(folder: Folders) -> None:
+    """Top-k mode: the exponential of the told loss is the stock model's perplexity, whatever the auxiliary weights."""
+    routed = replace(MODEL, shared_rank=0, top_k=2)
+    given = proof_inputs(routed, MethodShape("train", 3, 0, 12, 4), 100)
+    given["balance_weight"] = torch.full((2,), 0.5)
+    made = _run(folder("llama"), MethodShape("train", 3, 0, 12, 4), given, routed)
+    info = backbone.find(str(folder("llama")))
+    stock = Reference(backbone.load(info, "causal-lm"), info.family, ADAPTED, routed)
+    with torch.no_grad():
+        logits = stock.token_logits({**given, "experts": given["trained"]}, given["ids"], given["mask"])
+    chances = torch.softmax(logits.double(), -1).gather(-1, given["targets"].unsqueeze(-1)).squeeze(-1)
+    weights = given["weights"].double()
+    perplexity = torch.exp(-(chances.log() * weights).sum() / weights.sum())
+    assert float(torch.exp(made["loss"])) == pytest.approx(float(perplexity), rel=1e-4)
 
 
 def test_padding_and_positions_of_no_weight_change_nothing(folder: Folders) -> None:
