@@ -9,6 +9,19 @@ TEST_ARGS ?=
 # MVN_ARGS=-o works without a network once the first run has fetched everything.
 MVN_ARGS  ?=
 
+# Of each TOOL=PACKAGE whose tool is missing, and of no other, Debian's or Ubuntu's package is installed: a Node or a JDK
+# from elsewhere stays as it is (Debian's npm, for one, conflicts with other Nodes). Only root can install.
+define install_tools
+missing=; for pair in $(1); do \
+  tool=$${pair%%=*}; package=$${pair#*=}; \
+  command -v $$tool >/dev/null || test -e $$tool || case "$$missing " in *" $$package "*) ;; *) missing="$$missing $$package" ;; esac; \
+done; \
+if [ -z "$$missing" ]; then exit 0; fi; \
+if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "missing; run as root: apt-get install$$missing" >&2; exit 1; fi; \
+echo "installing$$missing ..."; \
+apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test check format bench arm64 arm64-tools results proto vectors kotlin-test android android-tools android-check android-runtime-test clean
 
@@ -54,14 +67,10 @@ arm64: arm64-tools setup-dev ## exported programs on emulated 64-bit ARM cores: 
 	$(BIN)/python -m pytest tests/export/test_arm64.py
 	$(BIN)/python -m benchmarks.arm64 --check
 
-# Debian's and Ubuntu's packages, installed only by root; then ExecuTorch's wheel for ARM64 and our runner.
-ARM64_APT := g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+# Debian's and Ubuntu's packages; then ExecuTorch's wheel for ARM64 and our runner.
+ARM64_TOOLS := aarch64-linux-gnu-g++=g++-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1=libc6-dev-arm64-cross qemu-aarch64=qemu-user
 arm64-tools: setup
-	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null && test -e /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 \
-	  || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing $(ARM64_APT) ..." && apt-get -qq update \
-	    && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(ARM64_APT) >/dev/null; \
-	  else echo "run as root: apt-get install $(ARM64_APT)" >&2; exit 1; fi
+	@$(call install_tools,$(ARM64_TOOLS))
 	$(BIN)/python -m benchmarks.arm64 --prepare
 
 results: setup ## write docs/results.md from benchmarks/results/*.jsonl
@@ -98,15 +107,9 @@ android-check: setup android-tools ## verify that APK: signature, manifest, alig
 android-runtime-test: setup-dev ## exported programs on Android's own ExecuTorch, on this machine's Java
 	$(BIN)/python -m pytest tests/export/test_android_runtime.py
 
-# Debian's and Ubuntu's packages, installed only by root.
-ANDROID_APT := aapt apksigner maven npm openjdk-17-jdk-headless
+ANDROID_TOOLS := aapt2=aapt apksigner=apksigner mvn=maven npm=npm java=openjdk-17-jdk-headless javac=openjdk-17-jdk-headless keytool=openjdk-17-jdk-headless
 android-tools:
-	@missing=; for tool in aapt2 apksigner mvn npm javac keytool; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "installing $(ANDROID_APT) ..." && apt-get -qq update \
-	  && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(ANDROID_APT) >/dev/null; \
-	else echo "missing:$$missing; run as root: apt-get install $(ANDROID_APT)" >&2; exit 1; fi
+	@$(call install_tools,$(ANDROID_TOOLS))
 
 clean: ## remove what was built here (not .venv)
 	rm -rf android_demo/build
