@@ -9,6 +9,7 @@ from edge_runtime.link import Link
 from edge_runtime.versions import Versions
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import BankShape
 
 WANT_LIMIT: Final = 500
@@ -30,10 +31,8 @@ class Fetcher:
         sizes = [4 * shape.size(block) for block in shape.ids()]
         self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
         self._asked: set[str] = set()
-
-    def restart(self) -> None:
-        """Ask for everything again: after a new connection, or when answers stayed away."""
-        self._asked.clear()
+        self.want_digest = b""
+        """Of the last Want; a verdict that refuses it names this digest."""
 
     def wanted(self, others: Iterable[bytes]) -> list[bytes]:
         """Return the digests that the newest version and ``others`` (digests of versions) lack, each once."""
@@ -41,16 +40,27 @@ class Fetcher:
         lacking = [self._versions.missing(version) for version in found if version is not None]
         return list(dict.fromkeys(digest for digests in lacking for digest in digests))
 
-    def ask(self, wanted: list[bytes]) -> bool:
-        """Ask for what was not asked for yet; stop listening for what nobody wants any more. True when it asked."""
+    def ask(self, wanted: list[bytes], *, again: bool = False) -> bool:
+        """Ask for what was not asked for yet; stop listening for what nobody wants any more.
+
+        Args:
+            wanted: digests.
+            again: ask for all of it: of a gateway that just met this device, or when answers stayed away.
+
+        Returns:
+            Whether it asked.
+        """
         for old in self._asked - {digest.hex() for digest in wanted}:
             self._link.release(old)
             self._asked.discard(old)
+        if again:
+            self._asked.clear()
         fresh = [digest for digest in wanted if digest.hex() not in self._asked][: WANT_LIMIT - len(self._asked)]
         if not fresh:
             return False
         self._asked |= {digest.hex() for digest in fresh}
         want = messages.encode(pb.Want(device=self._device, digests=fresh))
+        self.want_digest = sha256(want)
         self._link.request([digest.hex() for digest in fresh], want)
         return True
 

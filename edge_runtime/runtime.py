@@ -165,8 +165,7 @@ class Device:
             Action.TRAIN: self._begin,
             Action.ABANDON: self._bench.abandon,
             Action.SEND: self._send_delta,
-            Action.FORGET: lambda: None,  # settled with the verdict, which knows whether it was accepted
-            Action.LEAVE: lambda: None,  # the loop ends
+            Action.FETCH: lambda: self._fetch(again=True),
         }
         act[action]()
 
@@ -179,9 +178,8 @@ class Device:
             self._apply(Event.HELLO_DUE)
         elif name == "resend" and self.session.work is Work.UPLOADING:
             self._apply(Event.RESEND_DUE)
-        elif name == "want" and self.session.link in (Standing.MEMBER, Standing.GREETING):
-            self._fetcher.restart()
-            self._fetch()
+        elif name == "want" and self.session.member:
+            self._fetch(again=True)
         elif name == "statistics" and self.session.member:
             self._send_statistics()
 
@@ -190,7 +188,6 @@ class Device:
     def _handle(self, event: LinkEvent) -> None:
         if isinstance(event, Up):
             self._greeted = b""
-            self._fetcher.restart()
             self._report.emit("connected", "connected to the broker")
             self._apply(Event.LINK_UP)
         elif isinstance(event, Down):
@@ -274,8 +271,8 @@ class Device:
             self._timers.again("want")
             self._fetch()
 
-    def _fetch(self) -> None:
-        """Ask for what is missing; note when the newest version became complete."""
+    def _fetch(self, *, again: bool = False) -> None:
+        """Ask for what is missing (``again``: also for what was asked before); note when the newest became complete."""
         others = self._bench.wanted_versions
         wanted = self._fetcher.wanted(others)
         if not wanted:
@@ -283,18 +280,20 @@ class Device:
         if self._versions.settle(others):
             number = self._versions.newest.version if self._versions.newest else 0
             self._report.emit("version", f"version {number} is here", version=number)
-        if self.session.member and self._fetcher.ask(wanted):
+        if self.session.member and self._fetcher.ask(wanted, again=again):
             self._timers.again("want")
 
     def _on_verdict(self, event: Arrived) -> None:
         verdict = messages.decode(pb.Verdict, event.payload)
-        mine = {
-            pb.HELLO: (self._hello_digest, self._on_hello_verdict),
-            pb.STATISTICS: (sha256(self._statistics), self._on_statistics_verdict),
-            pb.DELTA: (self._bench.pending.digest if self._bench.pending else b"", self._on_delta_verdict),
+        pending = self._bench.pending.digest if self._bench.pending is not None else b""
+        sent: dict[tuple[int, bytes], Callable[[pb.Verdict], None]] = {
+            (pb.HELLO, self._fetcher.want_digest): lambda _: None,  # the timer asks again
+            (pb.HELLO, self._hello_digest): self._on_hello_verdict,
+            (pb.STATISTICS, sha256(self._statistics)): self._on_statistics_verdict,
+            (pb.DELTA, pending): self._on_delta_verdict,
         }
-        digest, handle = mine.get(verdict.kind, (b"", None))
-        if handle is None or verdict.digest != digest:
+        handle = sent.get((verdict.kind, verdict.digest))
+        if handle is None:
             return  # about something that was decided already, or sent before a restart
         code = code_name(verdict.code)
         fields = {"kind": pb.Kind.Name(verdict.kind).lower(), "code": code, "round": verdict.round}
@@ -303,7 +302,7 @@ class Device:
         if verdict.code in _END_OF_THE_ROAD:
             self._expelled = f"the gateway refuses this device: {code} {verdict.detail[:300]}".strip()
             self._apply(Event.EXPEL)
-        elif verdict.code == pb.UNKNOWN_DEVICE and verdict.kind != pb.HELLO:
+        elif verdict.code == pb.UNKNOWN_DEVICE and verdict.digest != self._hello_digest:
             self._greeted = b""
             self._apply(Event.UNKNOWN)
         else:
@@ -320,7 +319,6 @@ class Device:
         self._apply(Event.WELCOME)
         if verdict.want_statistics:
             self._send_statistics()
-        self._fetch()
 
     def _on_statistics_verdict(self, verdict: pb.Verdict) -> None:
         self._timers.stop("statistics")
@@ -390,10 +388,8 @@ class Device:
         except (PlanError, BankError) as error:
             self._give_up(str(error))
             return
-        if present is None:  # a blob proved damaged when it was read: fetch it again
-            self.session = Session(self.session.link, Work.WAITING)
-            self._fetcher.restart()
-            self._fetch()
+        if present is None:
+            self._apply(Event.DAMAGED)
             return
         self._saved_at, self._spent_s = self._clock(), 0.0
         plan, trainer = present.plan, present.trainer

@@ -49,6 +49,7 @@ class Event(StrEnum):
     PLAN = "plan"  # a plan that is neither done nor the present one
     WITHDRAWN = "withdrawn"
     READY = "ready"  # a member, and the plan's version is complete
+    DAMAGED = "damaged"  # a block of the plan's version is not what was stored
     TRAINED = "trained"
     FAILED = "failed"  # the plan cannot be carried out here
     RESEND_DUE = "resend due"
@@ -62,8 +63,7 @@ class Action(StrEnum):
     TRAIN = "train"
     ABANDON = "abandon"  # stop training, drop its checkpoint
     SEND = "send"  # the delta, whole
-    FORGET = "forget"  # the delta
-    LEAVE = "leave"
+    FETCH = "fetch"  # ask for every block that is missing, those asked for before as well
 
 
 LINK: Final[dict[tuple[Link, Event], tuple[Link, tuple[Action, ...]]]] = {
@@ -73,7 +73,7 @@ LINK: Final[dict[tuple[Link, Event], tuple[Link, tuple[Action, ...]]]] = {
     (Link.MEMBER, Event.GATEWAY): (Link.GREETING, (Action.HELLO,)),
     (Link.STRANGER, Event.GATEWAY): (Link.GREETING, (Action.HELLO,)),
     (Link.GREETING, Event.HELLO_DUE): (Link.GREETING, (Action.HELLO,)),
-    (Link.GREETING, Event.WELCOME): (Link.MEMBER, ()),
+    (Link.GREETING, Event.WELCOME): (Link.MEMBER, (Action.FETCH,)),  # it remembers no earlier Want
     (Link.GREETING, Event.UNKNOWN): (Link.GREETING, ()),
     (Link.MEMBER, Event.UNKNOWN): (Link.GREETING, (Action.HELLO,)),
     **{(link, Event.LINK_DOWN): (Link.OFFLINE, ()) for link in Link if link is not Link.EXPELLED},
@@ -85,7 +85,7 @@ LINK: Final[dict[tuple[Link, Event], tuple[Link, tuple[Action, ...]]]] = {
         (link, Event.FOREIGN): (Link.STRANGER, ())
         for link in (Link.LISTENING, Link.GREETING, Link.MEMBER, Link.STRANGER)
     },
-    **{(link, Event.EXPEL): (Link.EXPELLED, (Action.LEAVE,)) for link in (Link.GREETING, Link.MEMBER)},
+    **{(link, Event.EXPEL): (Link.EXPELLED, ()) for link in (Link.GREETING, Link.MEMBER)},
 }
 
 WORK: Final[dict[tuple[Work, Event], tuple[Work, tuple[Action, ...]]]] = {
@@ -98,12 +98,13 @@ WORK: Final[dict[tuple[Work, Event], tuple[Work, tuple[Action, ...]]]] = {
     (Work.TRAINING, Event.PLAN): (Work.TRAINING, ()),  # finish first: a late delta still counts
     (Work.TRAINING, Event.WITHDRAWN): (Work.IDLE, (Action.ABANDON,)),
     (Work.TRAINING, Event.TRAINED): (Work.UPLOADING, (Action.SEND,)),
+    (Work.TRAINING, Event.DAMAGED): (Work.WAITING, (Action.FETCH,)),
     (Work.TRAINING, Event.FAILED): (Work.IDLE, (Action.ABANDON,)),
     (Work.UPLOADING, Event.PLAN): (Work.UPLOADING, (Action.SEND,)),  # the round moved on: its verdict was lost
     (Work.UPLOADING, Event.WITHDRAWN): (Work.UPLOADING, ()),
     (Work.UPLOADING, Event.RESEND_DUE): (Work.UPLOADING, (Action.SEND,)),
     (Work.UPLOADING, Event.WELCOME): (Work.UPLOADING, (Action.SEND,)),
-    (Work.UPLOADING, Event.SETTLED): (Work.IDLE, (Action.FORGET,)),
+    (Work.UPLOADING, Event.SETTLED): (Work.IDLE, ()),
 }
 
 

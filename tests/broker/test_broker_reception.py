@@ -373,8 +373,10 @@ def test_what_a_stranger_sends(gateway: Gateway) -> None:
     """UNKNOWN_DEVICE for deltas, statistics and wishes; a bye of nobody is nothing."""
     assert send_body(gateway, "x", pb.DELTA, b"anything").code == pb.UNKNOWN_DEVICE
     assert send_body(gateway, "y", pb.STATISTICS, b"anything").code == pb.UNKNOWN_DEVICE
-    gateway.send(Topic.WANT, "z", encode(pb.Want(device="z", digests=[b"d" * 32])))
-    assert gateway.verdict("z").code == pb.UNKNOWN_DEVICE
+    want = encode(pb.Want(device="z", digests=[b"d" * 32]))
+    gateway.send(Topic.WANT, "z", want)
+    verdict = gateway.verdict("z")
+    assert (verdict.kind, verdict.code, verdict.digest) == (pb.HELLO, pb.UNKNOWN_DEVICE, sha256(want))
     gateway.send(Topic.BYE, "x", encode(pb.Bye(device="x")))
     assert "bye" not in kinds(gateway)
 

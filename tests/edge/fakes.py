@@ -148,6 +148,7 @@ class ScriptedGateway:
         self.deltas: list[Received] = []
         self.byes: list[str] = []
         self.wants: list[pb.Want] = []
+        self.want_code: int = pb.ACCEPTED
         self.plan: bytes = b""
         self._assembler = chunks.Assembler()
         self._judged: dict[bytes, pb.Verdict] = {}
@@ -227,8 +228,12 @@ class ScriptedGateway:
         elif topic is Topic.HELLO:
             self.hellos.append(messages.decode(pb.Hello, payload))
             code = self.hello_code
+            self.want_code = pb.ACCEPTED  # it knows the device now
             want = self.want_statistics and code == pb.ACCEPTED
             verdict = pb.Verdict(kind=pb.HELLO, digest=sha256(payload), code=code, want_statistics=want)  # type: ignore[arg-type]
+            link.deliver(Topic.VERDICT, messages.encode(verdict))
+        elif topic is Topic.WANT and self.want_code != pb.ACCEPTED:
+            verdict = pb.Verdict(kind=pb.HELLO, digest=sha256(payload), code=self.want_code)  # type: ignore[arg-type]
             link.deliver(Topic.VERDICT, messages.encode(verdict))
         elif topic is Topic.WANT:
             self._serve(messages.decode(pb.Want, payload))

@@ -303,6 +303,41 @@ def test_an_unknown_device_says_hello_and_sends_again(rig: Rig) -> None:
     assert len(rig.gateway.hellos) == 2
 
 
+def test_a_want_that_a_forgetful_gateway_refuses_is_a_reason_to_say_hello(rig: Rig) -> None:
+    """Hello at once and the same Want after it: the block is here while the clock stood still."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.want_code = pb.UNKNOWN_DEVICE
+    rig.gateway.announce(rig.gateway.bank.replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)}))
+    rig.run(lambda: rig.device._versions.latest_bank()[1] == 1, turns=6, tick_s=0.0)
+    assert len(rig.gateway.hellos) == 2
+    assert len(rig.gateway.wants) == 1
+    assert rig.device.session.member
+
+
+def test_a_want_of_a_removed_device_ends_the_run(rig: Rig) -> None:
+    """REVOKED says the same whatever it answers."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.want_code = pb.REVOKED
+    rig.gateway.announce(rig.gateway.bank.replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)}))
+    with pytest.raises(ExpelledError, match="refuses this device: REVOKED"):
+        rig.device.run()
+
+
+def test_a_new_session_is_asked_for_the_blocks_again(rig: Rig) -> None:
+    """What a gateway had been asked before it was started anew is asked again with the welcome, not by a timer."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    serve = rig.gateway._serve
+    rig.gateway._serve = rig.gateway.wants.append  # type: ignore[method-assign]
+    rig.gateway.announce(rig.gateway.bank.replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)}))
+    rig.run(lambda: len(rig.gateway.wants) == 1, tick_s=0.0)
+    rig.gateway._serve, rig.gateway.session = serve, b"n" * 16  # type: ignore[method-assign]
+    rig.gateway.publish_state()
+    rig.run(lambda: rig.device._versions.latest_bank()[1] == 1, turns=6, tick_s=0.0)
+
+
 def test_a_restarted_gateway_is_greeted_again(rig: Rig) -> None:
     """Another session in its state: hello once more; the same session again: silence."""
     rig.start()

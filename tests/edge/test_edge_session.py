@@ -39,7 +39,7 @@ def test_a_round_from_connecting_to_verdict() -> None:
         *(Event.READY, Event.TRAINED, Event.SETTLED),
     )
     assert session == Session(Link.MEMBER, Work.IDLE)
-    assert actions == [Action.HELLO, Action.TRAIN, Action.SEND, Action.FORGET]
+    assert actions == [Action.HELLO, Action.FETCH, Action.TRAIN, Action.SEND]
 
 
 def test_a_delta_waits_for_the_gateway_to_know_the_device_again() -> None:
@@ -48,7 +48,7 @@ def test_a_delta_waits_for_the_gateway_to_know_the_device_again() -> None:
     uploading, actions = play(training, Event.TRAINED, Event.LINK_UP, Event.GATEWAY)
     assert Action.SEND not in actions
     _, actions = play(uploading, Event.WELCOME)
-    assert actions == [Action.SEND]
+    assert actions == [Action.FETCH, Action.SEND]
 
 
 def test_training_goes_on_while_the_link_is_down() -> None:
@@ -61,7 +61,7 @@ def test_training_goes_on_while_the_link_is_down() -> None:
 def test_a_new_gateway_session_is_greeted_again() -> None:
     """A member that sees another session says hello; a gateway that does not know it too."""
     session, actions = play(Session(Link.MEMBER, Work.IDLE), Event.GATEWAY, Event.WELCOME, Event.UNKNOWN)
-    assert (session.link, actions) == (Link.GREETING, [Action.HELLO, Action.HELLO])
+    assert (session.link, actions) == (Link.GREETING, [Action.HELLO, Action.FETCH, Action.HELLO])
 
 
 def test_a_plan_taken_back_ends_training_but_not_an_upload() -> None:
@@ -75,6 +75,13 @@ def test_a_plan_taken_back_ends_training_but_not_an_upload() -> None:
 def test_nothing_leads_back_from_expulsion() -> None:
     """An expelled device reacts to no gateway."""
     session, actions = step(Session(Link.MEMBER, Work.IDLE), Event.EXPEL)
-    assert (session.link, actions) == (Link.EXPELLED, (Action.LEAVE,))
+    assert (session.link, actions) == (Link.EXPELLED, ())
     with pytest.raises(SessionError):
         step(session, Event.GATEWAY)
+
+
+def test_a_damaged_block_sends_a_plan_back_to_waiting() -> None:
+    """Found when the plan begins: the block is fetched again, with or without a gateway, and the plan begins then."""
+    session, actions = play(Session(Link.MEMBER, Work.WAITING), Event.READY, Event.DAMAGED, Event.READY)
+    assert (session.work, actions) == (Work.TRAINING, [Action.TRAIN, Action.FETCH, Action.TRAIN])
+    assert step(Session(Link.OFFLINE, Work.TRAINING), Event.DAMAGED)[0] == Session(Link.OFFLINE, Work.WAITING)

@@ -118,7 +118,7 @@ internal class Device(
     private fun sendWhatWaited() {
         if (!session.member) return
         fetch()
-        if (session.work == WorkState.UPLOADING) sendDelta()
+        if (session.work == WorkState.UPLOADING) apply(Event.RESEND_DUE)
     }
 
     private fun next(waitSeconds: Double): LinkEvent? =
@@ -137,7 +137,7 @@ internal class Device(
                 Action.TRAIN -> begin()
                 Action.ABANDON -> bench.abandon()
                 Action.SEND -> sendDelta()
-                Action.FORGET, Action.LEAVE -> Unit // settled with the verdict; the loop ends
+                Action.FETCH -> fetch(again = true)
             }
         }
     }
@@ -165,10 +165,7 @@ internal class Device(
             name == Due.HELLO && session.link == LinkState.GREETING -> apply(Event.HELLO_DUE)
             name == Due.RESEND && session.work == WorkState.UPLOADING -> apply(Event.RESEND_DUE)
             name == Due.STATISTICS && session.member -> sendStatistics()
-            name == Due.WANT && (session.member || session.link == LinkState.GREETING) -> {
-                fetcher.restart()
-                fetch()
-            }
+            name == Due.WANT && session.member -> fetch(again = true)
         }
     }
 
@@ -178,7 +175,6 @@ internal class Device(
         when (event) {
             is LinkEvent.Up -> {
                 greeted = ByteArray(0)
-                fetcher.restart()
                 notice("")
                 apply(Event.LINK_UP)
             }
@@ -260,8 +256,8 @@ internal class Device(
 
     private val metered get() = Hindrance.METERED in against
 
-    /** Asks for what is missing; notes when the newest version became complete. */
-    private fun fetch() {
+    /** Asks for what is missing, [again] also for what was asked before; notes when the newest version became complete. */
+    private fun fetch(again: Boolean = false) {
         val others = bench.wantedVersions
         val wanted = fetcher.wanted(others)
         if (wanted.isEmpty()) timers.stop(Due.WANT)
@@ -269,18 +265,19 @@ internal class Device(
             board.change { copy(version = versions.latest().first, personal = false) }
         }
         if (!session.member) return
-        if (metered && wanted.isNotEmpty()) timers.later(Due.WANT) else if (fetcher.ask(wanted)) timers.again(Due.WANT)
+        if (metered && wanted.isNotEmpty()) timers.later(Due.WANT) else if (fetcher.ask(wanted, again)) timers.again(Due.WANT)
     }
 
     private fun onVerdict(payload: ByteArray) {
         val verdict = MessageKind.VERDICT.decode(payload)
-        val mine = when (verdict.kind) {
-            Kind.HELLO -> helloDigest
-            Kind.STATISTICS -> sha256(statistics)
-            Kind.DELTA -> bench.pending?.digest
-            else -> null
+        val digest = verdict.digest.toByteArray()
+        val handle: (Verdict) -> Unit = when {
+            verdict.kind == Kind.HELLO && digest.contentEquals(helloDigest) -> ::onHelloVerdict
+            verdict.kind == Kind.HELLO && digest.contentEquals(fetcher.wantDigest) -> { _ -> } // the timer asks again
+            verdict.kind == Kind.STATISTICS && digest.contentEquals(sha256(statistics)) -> ::onStatisticsVerdict
+            verdict.kind == Kind.DELTA && digest.contentEquals(bench.pending?.digest) -> ::onDeltaVerdict
+            else -> return // about something that was decided already, or sent before a restart
         }
-        if (mine == null || !verdict.digest.toByteArray().contentEquals(mine)) return // decided already, or before a restart
         val code = verdict.code?.takeIf { it != Code.UNRECOGNIZED }?.name ?: "CODE_${verdict.codeValue}"
         val detail = verdict.detail.take(DETAIL_SHOWN)
         val note = VerdictNote(clock.millis(), verdict.kind.name.lowercase(), verdict.round, code, detail)
@@ -291,13 +288,11 @@ internal class Device(
                 notice(expelled)
                 apply(Event.EXPEL)
             }
-            verdict.code == Code.UNKNOWN_DEVICE && verdict.kind != Kind.HELLO -> {
+            verdict.code == Code.UNKNOWN_DEVICE && !digest.contentEquals(helloDigest) -> {
                 greeted = ByteArray(0)
                 apply(Event.UNKNOWN)
             }
-            verdict.kind == Kind.HELLO -> onHelloVerdict(verdict)
-            verdict.kind == Kind.STATISTICS -> onStatisticsVerdict(verdict)
-            else -> onDeltaVerdict(verdict)
+            else -> handle(verdict)
         }
     }
 
@@ -307,7 +302,6 @@ internal class Device(
         timers.stop(Due.HELLO)
         apply(Event.WELCOME)
         if (verdict.wantStatistics) sendStatistics()
-        fetch()
     }
 
     private fun onStatisticsVerdict(verdict: Verdict) {
@@ -359,12 +353,7 @@ internal class Device(
         } catch (error: BankException) {
             return giveUp(error.message.orEmpty())
         }
-        if (present == null) { // a blob proved damaged when it was read: fetch it again
-            session = Session(session.link, WorkState.WAITING)
-            fetcher.restart()
-            fetch()
-            return
-        }
+        if (present == null) return apply(Event.DAMAGED)
         savedAt = clock.seconds()
         spentMs = 0.0
         board.change { beginning(present.trainer, present.plan.steps).copy(round = present.plan.round) }

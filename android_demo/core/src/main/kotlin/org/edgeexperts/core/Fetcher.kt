@@ -8,6 +8,7 @@ import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.Want
 import org.edgeexperts.wire.asField
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.sha256
 
 // Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size.
 private const val ASKED_LIMIT = 500
@@ -30,25 +31,32 @@ internal class Fetcher(
         .let { sizes -> Assembler(limit = 2 * sizes.sumOf(Int::toLong), bodyLimit = sizes.maxOrNull()!!) }
     private val asked = LinkedHashSet<String>()
 
-    /** Asks for everything again: after a new connection, or when answers stayed away. */
-    fun restart() = asked.clear()
+    /** Digest of the last Want, which a verdict that refuses it names. */
+    var wantDigest = ByteArray(0)
+        private set
 
     /** Returns what the newest version and [others] (digests of versions) lack, each once, in hex. */
     fun wanted(others: List<ByteArray>): List<String> =
         (listOf(versions.newest) + others.map(versions::find)).filterNotNull().flatMap(versions::missing).distinct()
 
-    /** Asks for what was not asked for yet; stops listening for what nobody wants any more. True when it asked. */
-    fun ask(wanted: List<String>): Boolean {
+    /**
+     * Asks for what was not asked for yet; stops listening for what nobody wants any more. True when it asked.
+     *
+     * @param again ask for all of it: of a gateway that just met this device, or when answers stayed away.
+     */
+    fun ask(wanted: List<String>, again: Boolean = false): Boolean {
         for (old in asked - wanted.toSet()) {
             link.release(old)
             asked -= old
         }
+        if (again) asked.clear()
         val fresh = wanted.filterNot(asked::contains).take(ASKED_LIMIT - asked.size)
         if (fresh.isEmpty()) return false
         asked += fresh
         val want = Want.newBuilder().setWireVersion(WIRE_VERSION).setDevice(device)
-            .addAllDigests(fresh.map { fromHex(it).asField() }).build()
-        link.request(fresh, want.toByteArray())
+            .addAllDigests(fresh.map { fromHex(it).asField() }).build().toByteArray()
+        wantDigest = sha256(want)
+        link.request(fresh, want)
         return true
     }
 

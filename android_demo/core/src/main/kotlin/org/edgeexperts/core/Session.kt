@@ -66,6 +66,9 @@ public enum class Event(public val word: String) {
 
     /** A member, and the plan's version is complete. */
     READY("ready"),
+
+    /** A block of the plan's version is not what was stored. */
+    DAMAGED("damaged"),
     TRAINED("trained"),
 
     /** The plan cannot be carried out here. */
@@ -87,9 +90,8 @@ public enum class Action(public val word: String) {
     /** Send the delta, whole. */
     SEND("send"),
 
-    /** Forget the delta. */
-    FORGET("forget"),
-    LEAVE("leave"),
+    /** Ask for every block that is missing, those asked for before as well. */
+    FETCH("fetch"),
 }
 
 private class Next<S>(val state: S, vararg val actions: Action)
@@ -103,11 +105,11 @@ private val LINK: Map<Pair<LinkState, Event>, Next<LinkState>> = mapOf(
     (LinkState.MEMBER to Event.GATEWAY) to Next(LinkState.GREETING, Action.HELLO),
     (LinkState.STRANGER to Event.GATEWAY) to Next(LinkState.GREETING, Action.HELLO),
     (LinkState.GREETING to Event.HELLO_DUE) to Next(LinkState.GREETING, Action.HELLO),
-    (LinkState.GREETING to Event.WELCOME) to Next(LinkState.MEMBER),
+    (LinkState.GREETING to Event.WELCOME) to Next(LinkState.MEMBER, Action.FETCH), // it remembers no earlier Want
     (LinkState.GREETING to Event.UNKNOWN) to Next(LinkState.GREETING),
     (LinkState.MEMBER to Event.UNKNOWN) to Next(LinkState.GREETING, Action.HELLO),
-    (LinkState.GREETING to Event.EXPEL) to Next(LinkState.EXPELLED, Action.LEAVE),
-    (LinkState.MEMBER to Event.EXPEL) to Next(LinkState.EXPELLED, Action.LEAVE),
+    (LinkState.GREETING to Event.EXPEL) to Next(LinkState.EXPELLED),
+    (LinkState.MEMBER to Event.EXPEL) to Next(LinkState.EXPELLED),
 ) + (CONNECTED + LinkState.OFFLINE).associate { (it to Event.LINK_DOWN) to Next(LinkState.OFFLINE) } +
     CONNECTED.associate { (it to Event.GATEWAY_GONE) to Next(LinkState.LISTENING) } +
     CONNECTED.associate { (it to Event.FOREIGN) to Next(LinkState.STRANGER) }
@@ -122,12 +124,13 @@ private val WORK: Map<Pair<WorkState, Event>, Next<WorkState>> = mapOf(
     (WorkState.TRAINING to Event.PLAN) to Next(WorkState.TRAINING), // finish first: a late delta still counts
     (WorkState.TRAINING to Event.WITHDRAWN) to Next(WorkState.IDLE, Action.ABANDON),
     (WorkState.TRAINING to Event.TRAINED) to Next(WorkState.UPLOADING, Action.SEND),
+    (WorkState.TRAINING to Event.DAMAGED) to Next(WorkState.WAITING, Action.FETCH),
     (WorkState.TRAINING to Event.FAILED) to Next(WorkState.IDLE, Action.ABANDON),
     (WorkState.UPLOADING to Event.PLAN) to Next(WorkState.UPLOADING, Action.SEND), // its verdict was lost
     (WorkState.UPLOADING to Event.WITHDRAWN) to Next(WorkState.UPLOADING),
     (WorkState.UPLOADING to Event.RESEND_DUE) to Next(WorkState.UPLOADING, Action.SEND),
     (WorkState.UPLOADING to Event.WELCOME) to Next(WorkState.UPLOADING, Action.SEND),
-    (WorkState.UPLOADING to Event.SETTLED) to Next(WorkState.IDLE, Action.FORGET),
+    (WorkState.UPLOADING to Event.SETTLED) to Next(WorkState.IDLE),
 )
 
 /** Where a device stands; starts offline, with the work that its store remembers. */

@@ -26,6 +26,7 @@ import java.util.concurrent.LinkedBlockingQueue
 class FakeLink : Link {
     val said = ArrayList<Pair<Topic, List<ByteArray>>>()
     val asked = ArrayList<String>()
+    val wants = ArrayList<ByteArray>()
     override var busy = false
     override val bytesUp: Long get() = said.sumOf { (_, payloads) -> payloads.sumOf { it.size.toLong() } }
     override val bytesDown = 0L
@@ -39,6 +40,7 @@ class FakeLink : Link {
     override fun request(blobs: List<String>, want: ByteArray) {
         MessageKind.WANT.decode(want)
         asked += blobs
+        wants += want
     }
 
     override fun release(blob: String) = Unit

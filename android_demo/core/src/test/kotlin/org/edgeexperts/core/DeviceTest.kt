@@ -165,6 +165,34 @@ class DeviceTest {
         assertEquals(3, rig.deltas().size)
     }
 
+    /** A Want that a gateway refuses since it forgot the device: Hello at once, and the block is asked for again at once. */
+    @Test
+    fun aRefusedWantIsAGreetingAndAskedAgain() {
+        val rig = rig()
+        rig.join()
+        val moved = FloatArray(TOY_SHAPE.expertSize) { 2f }
+        rig.version(toyBank().replace(mapOf(TOY_EXPERT to moved)))
+        rig.verdict(Kind.HELLO, rig.link.wants.single(), Code.UNKNOWN_DEVICE)
+        assertEquals(LinkState.GREETING to 2, rig.device.session.link to rig.link.hellos().size)
+        rig.welcome()
+        assertEquals(2, rig.link.asked.size)
+        assertEquals(1, rig.link.asked.distinct().size)
+        rig.verdict(Kind.HELLO, rig.link.wants.last(), Code.REVOKED)
+        assertEquals(LinkState.EXPELLED, rig.device.session.link)
+    }
+
+    /** A gateway that was started anew has forgotten every Want: all are said again once it knows the device. */
+    @Test
+    fun aNewSessionIsAskedForTheBlocksAgain() {
+        val rig = rig()
+        rig.join()
+        rig.version(toyBank().replace(mapOf(TOY_EXPERT to FloatArray(TOY_SHAPE.expertSize) { 2f })))
+        rig.gateway(session = 2)
+        assertEquals(1, rig.link.asked.size)
+        rig.welcome()
+        assertEquals(2, rig.link.asked.size)
+    }
+
     /** Another federation is told, and nothing is said to it. */
     @Test
     fun anotherFederationMeetsSilence() {
