@@ -1,4 +1,4 @@
-"""One case, and the folder of all of them."""
+"""One case, and the files of all of them: one file a kind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge_runtime.wire.vectors.layout import expand, shorten, text_of
+from edge_runtime.wire.vectors.pieces import joined, pieces_of
+
 CASES: Final = Path(__file__).parent / "cases"
-_KEYS: Final = {"kind", "expect", "comment", "context", "meaning"}
+_NEEDED: Final = {"name", "expect", "comment", "bytes"}
+_KEYS: Final = _NEEDED | {"context", "meaning"}
+_LONG_TEXT: Final = 300  # bytes; from here on a case is written as its difference from the first of its kind
 
 
 @dataclass(frozen=True)
@@ -29,43 +34,62 @@ class Case:
             msg = f"{self.kind}/{self.name}: accepted cases have a meaning, refused ones have none"
             raise ValueError(msg)
 
-    def files(self) -> dict[str, bytes]:
-        """Return the two files of the case by their paths under ``cases``."""
-        tree = {"kind": self.kind, "expect": self.expect, "comment": self.comment}
-        more = {"context": self.context, "meaning": self.meaning}
-        found = {**tree, **{key: value for key, value in more.items() if value is not None}}
-        text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        stem = f"{self.kind}/{self.name}"
-        return {f"{stem}.json": text.encode(), f"{stem}.bin": self.data}
+    def tree(self, like: tuple[str, bytes] | None) -> dict[str, Any]:
+        """Return the case as its file has it. Args: like: name and bytes of the case that it may refer to."""
+        tree = {
+            "name": self.name,
+            "expect": self.expect,
+            "comment": self.comment,
+            "context": shorten(self.context),
+            "bytes": pieces_of(self.data, like),
+            "meaning": shorten(self.meaning),
+        }
+        return {key: value for key, value in tree.items() if value is not None}
 
 
 def read_cases(folder: Path = CASES) -> list[Case]:
     """Return every case under ``folder``.
 
     Raises:
-        ValueError: for a key that this reader does not know.
+        ValueError: for a key that this reader does not know, and for two cases of one name.
     """
-    return [_read(path) for path in sorted(folder.glob("*/*.json"))]
+    return [case for path in sorted(folder.glob("*.json")) for case in _read(path)]
 
 
-def _read(path: Path) -> Case:
-    tree = json.loads(path.read_bytes())
-    if unknown := set(tree) - _KEYS:
-        msg = f"{path.name} has unknown keys {sorted(unknown)}"
+def _read(path: Path) -> list[Case]:
+    trees = [expand(tree) for tree in json.loads(path.read_bytes())]
+    for tree in trees:
+        if unknown := tree.keys() ^ (tree.keys() & _KEYS | _NEEDED):
+            msg = f"{path.name}: a case has unknown keys, or lacks some: {sorted(unknown)}"
+            raise ValueError(msg)
+    pieces = {tree["name"]: tree.pop("bytes") for tree in trees}
+    if len(pieces) < len(trees):
+        msg = f"{path.name}: two cases have one name"
         raise ValueError(msg)
-    return Case(name=path.stem, data=path.with_suffix(".bin").read_bytes(), **tree)
+
+    def bytes_of(name: str) -> bytes:
+        return joined(pieces[name], bytes_of)
+
+    return [Case(kind=path.stem, data=bytes_of(tree["name"]), **tree) for tree in trees]
 
 
 def tree_of(cases: Iterable[Case]) -> dict[str, bytes]:
-    """Return the files of ``cases`` by path.
+    """Return the files of ``cases`` by name.
 
     Raises:
         ValueError: when two cases have one name.
     """
-    files: dict[str, bytes] = {}
+    kinds: dict[str, dict[str, Case]] = {}
     for case in cases:
-        if f"{case.kind}/{case.name}.bin" in files:
+        kind = kinds.setdefault(case.kind, {})
+        if case.name in kind:
             msg = f"two cases are named {case.kind}/{case.name}"
             raise ValueError(msg)
-        files |= case.files()
-    return files
+        kind[case.name] = case
+    return {f"{kind}.json": _file(list(named.values())) for kind, named in kinds.items()}
+
+
+def _file(cases: list[Case]) -> bytes:
+    first = cases[0] if len(cases[0].data) >= _LONG_TEXT else None
+    trees = {case.name: case.tree((first.name, first.data) if first and case is not first else None) for case in cases}
+    return text_of([trees[name] for name in sorted(trees)]).encode()

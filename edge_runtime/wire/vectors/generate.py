@@ -20,22 +20,26 @@ def all_cases() -> Iterator[Case]:
 
 def differences(folder: Path = CASES) -> list[str]:
     """Return the paths under ``folder`` that are missing, extra or other than generated."""
-    wanted = tree_of(all_cases())
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
+    return _differences(folder, tree_of(all_cases()))
+
+
+def _differences(folder: Path, generated: dict[str, bytes]) -> list[str]:
+    there = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return sorted(path for path in generated.keys() | there.keys() if generated.get(path) != there.get(path))
 
 
 def write(folder: Path = CASES) -> int:
-    """Write the tree of cases, remove what is no case any more, and return the number of cases."""
-    wanted = tree_of(all_cases())
-    for path in differences(folder):
+    """Write the files of cases, remove what is none any more, and return the number of cases."""
+    cases = list(all_cases())
+    generated = tree_of(cases)
+    for path in _differences(folder, generated):
         target = folder / path
-        if path not in wanted:
+        if path not in generated:
             target.unlink()
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(wanted[path])
-    return len(wanted) // 2
+        target.write_bytes(generated[path])
+    return len(cases)
 
 
 def main() -> int:

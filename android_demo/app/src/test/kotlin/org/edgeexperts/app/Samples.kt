@@ -17,16 +17,15 @@ import org.edgeexperts.core.LinkState
 import org.edgeexperts.core.LossPoint
 import org.edgeexperts.core.Prediction
 import org.edgeexperts.core.VerdictNote
+import org.edgeexperts.wire.Case
 import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.PackageException
-import java.io.File
 import kotlin.math.exp
 import kotlin.math.sin
 
-val vectors = File(System.getProperty("repository.root"), "edge_runtime/wire/vectors/cases")
-val manifest: Manifest = Manifest.fromJson(File(vectors, "Manifest/accept_small.bin").readBytes())
-val enrolment: Enrolment = Enrolment.fromJson(File(vectors, "Enrolment/accept_tls.bin").readBytes())
+val manifest: Manifest = Manifest.fromJson(Case.bytes("Manifest", "accept_small"))
+val enrolment: Enrolment = Enrolment.fromJson(Case.bytes("Enrolment", "accept_tls"))
 
 private val scores = linkedMapOf(
     "change_speed" to 0.62, "traffic" to 0.21, "restaurant_reservation" to 0.09, "weather" to 0.04, "alarm" to 0.03,

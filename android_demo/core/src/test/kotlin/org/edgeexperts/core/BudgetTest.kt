@@ -1,15 +1,13 @@
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.Case
 import org.edgeexperts.wire.Manifest
-import java.io.File
 import kotlin.test.Test
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 
 class BudgetTest {
-    private val manifest = Manifest.fromJson(
-        File(repository, "edge_runtime/wire/vectors/cases/Manifest/accept_two_tiers.bin").readBytes(),
-    )
+    private val manifest = Manifest.fromJson(Case.bytes("Manifest", "accept_two_tiers"))
 
     private fun manifest(vararg memory: Double) = manifest.copy(
         tiers = memory.map { mib ->

@@ -1,5 +1,6 @@
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.Case
 import org.edgeexperts.wire.MANIFEST
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.PackageException
@@ -30,8 +31,7 @@ class PackageStoreTest {
 
     /** A package whose files hold [content] and their names, under a manifest of the shared vectors. */
     private fun files(content: String): MutableMap<String, ByteArray> {
-        val path = File(repository, "edge_runtime/wire/vectors/cases/Manifest/accept_small.bin")
-        var text = path.readText()
+        var text = Case.bytes("Manifest", "accept_small").decodeToString()
         val files = HashMap<String, ByteArray>()
         val sizes = HashMap<String, Int>()
         for ((name, entry) in Manifest.fromJson(text.toByteArray()).files) {

@@ -20,7 +20,7 @@ class PackageFolderTest {
 
     /** A real manifest of the vectors over files of a few bytes. */
     private fun write() {
-        var text = File(casesFolder, "Manifest/accept_small.bin").readText()
+        var text = Case.bytes("Manifest", "accept_small").decodeToString()
         val manifest = Manifest.fromJson(text.toByteArray())
         for ((name, entry) in manifest.files) {
             val data = "this is $name".toByteArray()

@@ -8,47 +8,55 @@ import kotlin.test.assertFailsWith
 import kotlin.test.assertTrue
 
 class VectorsTest {
-    private val cases = Case.readAll(casesFolder)
+    private val cases = Case.readAll()
 
     /** The same bytes, the same verdict, the same meaning, in every language. */
     @Test
     fun everyVectorIsDecidedAlike() {
         val wrong = cases.mapNotNull { case ->
-            val found = decide(case)
-            val alike = found.verdict == case.expect && same(found.meaning, case.meaning)
-            if (alike) null else "${case.name}: expected ${case.expect}, decided ${found.verdict} ${found.meaning}".take(300)
+            val decision = decide(case)
+            val alike = decision.verdict == case.expect && same(decision.meaning, case.meaning)
+            if (alike) null else "${case.name}: expected ${case.expect}, decided $decision".take(300)
         }
         assertEquals(emptyList(), wrong)
     }
 
-    /** No case is left out: as many as files, and every kind that is known here has some. */
+    /** No case is left out: as many as the files name, and every kind that is known here has some. */
     @Test
     fun everyCaseIsReplayed() {
-        val files = casesFolder.walkTopDown().count { it.extension == "bin" }
-        assertEquals(files, cases.size)
-        assertTrue(files > 400, "$files cases")
+        val start = Regex("\"name\": \"[a-z0-9_]+\",\\s+\"expect\"")
+        val named = checkNotNull(casesFolder.listFiles()).sumOf { start.findAll(it.readText()).count() }
+        assertEquals(named, cases.size)
+        assertTrue(named > 400, "$named cases")
         assertEquals(KINDS, cases.map { it.kind }.toSet())
+    }
+
+    private fun replay(kind: String, text: String) {
+        val folder = Files.createTempDirectory("cases").toFile()
+        try {
+            File(folder, "$kind.json").writeText(text)
+            Case.readAll(folder).forEach(::decide)
+        } finally {
+            folder.deleteRecursively()
+        }
     }
 
     /** A case of tomorrow must not pass unread. */
     @Test
     fun anUnknownKindOrKeyFails() {
-        fun replay(text: String) {
-            val folder = Files.createTempDirectory("cases").toFile()
-            try {
-                File(folder, "case.json").writeText(text)
-                File(folder, "case.bin").writeBytes(ByteArray(0))
-                Case.readAll(folder).forEach(::decide)
-            } finally {
-                folder.deleteRecursively()
-            }
-        }
-        replay("""{"kind": "Bye", "expect": "ACCEPT", "comment": ""}""")
-        assertFailsWith<IllegalArgumentException> { replay("""{"kind": "Rumour", "expect": "ACCEPT", "comment": ""}""") }
-        assertFailsWith<IllegalArgumentException> { replay("""{"kind": "Bye", "expect": "ACCEPT", "mood": ""}""") }
-        assertFailsWith<IllegalArgumentException> {
-            replay("""{"kind": "Bye", "expect": "ACCEPT", "comment": "", "context": {"mood": 1}}""")
-        }
+        fun replayed(kind: String, more: String, bytes: String = "[]") =
+            replay(kind, """[{"name": "a", "expect": "ACCEPT", "comment": "", "bytes": $bytes $more}]""")
+        replayed("Bye", "")
+        replayed("Bye", """, "context": {"limit": 1}""", """[{"hex": "00"}, {"text": "a"}]""")
+        val refused = listOf(
+            Triple("Rumour", "", "[]"),
+            Triple("Bye", """, "mood": 1""", "[]"),
+            Triple("Bye", """, "context": {"mood": 1}""", "[]"),
+            Triple("Bye", "", """[{"base64": "AA=="}]"""),
+            Triple("Bye", "", """[{"hex": "00", "text": "a"}]"""),
+        )
+        for ((kind, more, bytes) in refused) assertFailsWith<IllegalArgumentException> { replayed(kind, more, bytes) }
+        assertFailsWith<IllegalArgumentException> { replay("Bye", """[{"name": "a", "expect": "ACCEPT", "bytes": []}]""") }
     }
 
     /** The comparison itself tells values apart. */
