@@ -4,7 +4,7 @@ Axes: P values of a block, C labels, d width, r rank.
 For each block a round keeps (sum of weight * delta, sum of weight), both with the block's own shape, because the rows
 of a head and the router row of an expert have weights of their own. Memory grows with the bank, not with the devices.
 Sums of parts add up (``combine``), so a bank may be folded in shards, by expert, or at sites. Rules:
-shared/design/algorithm.md, "Merging".
+docs/algorithm.md, "Merging".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 u_i = EMA_1/2 [ sum_c N_ci / sum_(c holds i) k_c T_c ]: use of expert i *where it was available*, N tokens routed to it,
 T tokens seen, k experts chosen for a token. Lambda_(r+1) = clip(Lambda_r * exp((CV(u) - 0.2) / 2), 10^-3, 0.1); CV is
-taken layer by layer and averaged, because pooled layers hide opposite imbalances. shared/design/algorithm.md.
+taken layer by layer and averaged, because pooled layers hide opposite imbalances. docs/algorithm.md, "Loss".
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Axes: S experts that the device holds at a layer, M experts of the layer. Top-k gates only. The loss is the program's;
 its target q [S] and weight lambda are inputs, computed here from the gateway's statistics u (use of each expert where
-it was available) and the device's own F (share of its tokens by expert). Formulas: this project's, in
-docs (design/algorithm.md, "Heterogeneity-aware auxiliary loss"); exponents g and h are 1.
+it was available) and the device's own F (share of its tokens by expert). Formulas: this project's,
+docs/algorithm.md, "Loss".
 """
 
 from __future__ import annotations

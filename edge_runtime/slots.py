@@ -52,7 +52,7 @@ def place(train: Iterable[ExpertId], architecture: Architecture, tier: Tier) -> 
     """Give every planned expert a trained slot, then fill the other slots with the experts that follow them.
 
     With soft gates and H < M, each gate is scaled by M/H, so that the sum over the held has the size of the sum over
-    all (algorithm.md, "held-only"); a softmax over the held needs no scale.
+    all (docs/algorithm.md, "Experts"); a softmax over the held needs no scale.
 
     Raises:
         PlanError: for a block that the bank lacks, or more experts at a layer than trained slots.

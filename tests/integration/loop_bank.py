@@ -1,4 +1,4 @@
-"""Versions and deltas as plain arrays, and merging written down once more, from algorithm.md and SPEC.md alone."""
+"""Versions and deltas as plain arrays, and merging written down once more, from docs/algorithm.md and SPEC.md alone."""
 
 from __future__ import annotations
 
