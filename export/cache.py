@@ -27,6 +27,7 @@ _COMPILING: Final = (
         "backbone",
         "bank_layout",
         "blockwise",
+        "checkpoint",
         "compile",
         "decoder_parts",
         "delegates",
@@ -56,6 +57,7 @@ _COMPILING: Final = (
         "rewrite",
         "shapes",
         "step",
+        "weight_names",
         "workshop",
     ),
 )

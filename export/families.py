@@ -7,7 +7,7 @@ vocabulary; a row here names only what they do not know. No torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -34,6 +34,9 @@ class Family:
         causal: a token sees those before it only, so the model can continue a text.
         after_padding: positions count from the padding id + 1 instead of 0.
         aliases: this family's names of config keys that optimum expects under their usual names.
+        prefix: name that transformers gives the backbone inside a model with a head.
+        modules: of the backbone, outermost, as its weights' names begin.
+        defaults: what transformers takes where config.json leaves out a key that export reads, too.
     """
 
     stack: str
@@ -46,6 +49,13 @@ class Family:
     causal: bool = False
     after_padding: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = "model"
+    modules: tuple[str, ...] = ("embeddings", "encoder", "pooler")
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def value(self, config: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - of a JSON object
+        """Return what a config says of a key, or the family's default where it says nothing."""
+        return config[key] if key in config else self.defaults.get(key)
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,32 @@ class FamilySizes:
     vocabulary: int
 
 
-_BERT: Final = Family("encoder.layer", "intermediate", "output.dense", "embeddings.word_embeddings")
-_LLAMA: Final = Family("layers", "mlp", "mlp", "embed_tokens", gated=True, causal=True)
+_BERT: Final = Family(
+    "encoder.layer",
+    "intermediate",
+    "output.dense",
+    "embeddings.word_embeddings",
+    prefix="bert",
+    defaults={"pad_token_id": 0, "tie_word_embeddings": True},
+)
+_LLAMA: Final = Family(
+    "layers",
+    "mlp",
+    "mlp",
+    "embed_tokens",
+    gated=True,
+    causal=True,
+    modules=("embed_tokens", "layers", "norm", "rotary_emb"),
+    defaults={"tie_word_embeddings": False, "eos_token_id": 2},
+)
+_QWEN2: Final = replace(_LLAMA, defaults={"tie_word_embeddings": False, "num_key_value_heads": 32})
 
 FAMILIES: Final[dict[str, Family]] = {
     "bert": _BERT,
     # RoBERTa numbers its positions from the padding id on.
-    "roberta": Family(_BERT.stack, _BERT.entry, _BERT.exit, _BERT.lookup, after_padding=True),
+    "roberta": replace(
+        _BERT, after_padding=True, prefix="roberta", defaults={**_BERT.defaults, "pad_token_id": 1, "eos_token_id": 2}
+    ),
     "distilbert": Family(
         "transformer.layer",
         "ffn.lin1",
@@ -87,10 +116,14 @@ FAMILIES: Final[dict[str, Family]] = {
         _BERT.lookup,
         inner="hidden_dim",
         aliases={"num_hidden_layers": "n_layers"},
+        prefix="distilbert",
+        modules=("embeddings", "transformer"),
+        defaults=_BERT.defaults,
     ),
     "llama": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,  # like Qwen2, with a norm on each head's queries and keys
+    "qwen2": _QWEN2,
+    # Like Qwen2, with a norm on each head's queries and keys.
+    "qwen3": replace(_QWEN2, defaults={**_QWEN2.defaults, "head_dim": 128}),
 }
 """By ``model_type`` of the Hugging Face config."""
 
@@ -113,7 +146,7 @@ def sizes_of(config: Mapping[str, Any], source: str) -> FamilySizes:
     """Read a model's sizes from its config.
 
     Raises:
-        UnsupportedModelError: for an unknown architecture, a missing key, or attention that is not supported.
+        UnsupportedModelError: for an unknown architecture or a missing key.
     """
     family = family_of(config, source)
     known = NormalizedConfigManager.get_normalized_config_class(config["model_type"])(
@@ -121,13 +154,13 @@ def sizes_of(config: Mapping[str, Any], source: str) -> FamilySizes:
     )
     try:
         width, heads = int(known.hidden_size), int(known.num_attention_heads)
-        found = FamilySizes(
+        return FamilySizes(
             width=width,
             depth=int(known.num_layers),
             inner=int(config[family.inner]),
             heads=heads,
-            kv_heads=int(config.get("num_key_value_heads") or heads),
-            head_width=int(config.get("head_dim") or width // heads),
+            kv_heads=int(family.value(config, "num_key_value_heads") or heads),
+            head_width=int(family.value(config, "head_dim") or width // heads),
             positions=int(config[family.positions]) - _first_position(family, config),
             vocabulary=int(known.vocab_size),
         )
@@ -135,13 +168,10 @@ def sizes_of(config: Mapping[str, Any], source: str) -> FamilySizes:
         raise UnsupportedModelError(f"{source}: config.json lacks the key {error}") from error
     except AttributeError as error:
         raise UnsupportedModelError(f"{source}: config.json is not complete ({error})") from error
-    if config.get("use_sliding_window"):
-        raise UnsupportedModelError(f"{source}: sliding-window attention is not supported; clear use_sliding_window")
-    return found
 
 
 def _first_position(family: Family, config: Mapping[str, Any]) -> int:
-    return int(config.get("pad_token_id") or 0) + 1 if family.after_padding else 0
+    return int(family.value(config, "pad_token_id") or 0) + 1 if family.after_padding else 0
 
 
 def check_task(config: Mapping[str, Any], task: str, source: str) -> None:

@@ -41,6 +41,7 @@ class Built:
         from_cache: whether the program was compiled before.
         outside: operations outside the delegates, for each method.
         left_out: tiers that were asked for and do not fit, one sentence each.
+        notes: what of the model's folder is not taken as it stands, one sentence each.
         memory_plans: for each training method the sentence that says why its memory plan and no other.
         explained: for each method where its memory and time go (``explain_table.as_object``).
     """
@@ -50,6 +51,7 @@ class Built:
     from_cache: bool
     outside: dict[str, dict[str, int]]
     left_out: tuple[str, ...]
+    notes: tuple[str, ...]
     memory_plans: dict[str, str]
     explained: dict[str, dict[str, Any]]
 
@@ -88,7 +90,8 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
     }
     plans = {tier.train.name: tier.why for tier in job.tiers}
     outside = {name: dict(found["outside"]) for name, found in compiled.record.methods.items()}
-    return Built(written, job.profile, compiled.from_cache, outside, job.left_out, plans, explained)
+    notes = job.backbone.notes
+    return Built(written, job.profile, compiled.from_cache, outside, job.left_out, notes, plans, explained)
 
 
 @dataclass

@@ -31,6 +31,7 @@ def as_json(built: Built, *, explain: bool = False) -> dict[str, Any]:
         "predicted": largest["predicted"],
         "measured": largest["measured"],
         "left_out": list(built.left_out),
+        "notes": list(built.notes),
         "memory_plans": built.memory_plans,
         "budget": manifest.profile["budget"],
         "proof": {**largest["proof"], **manifest.proof},
@@ -69,6 +70,8 @@ def print_table(built: Built, console: Console) -> None:
     _print_proof(built, console)
     for method, why in built.memory_plans.items():
         console.print(f"memory plan of {method}: {why}")
+    for sentence in built.notes:
+        console.print(f"note: {sentence}")
     for sentence in built.left_out:
         console.print(f"left out: {sentence}")
 

@@ -70,7 +70,7 @@ def test_what_a_family_cannot_do_is_refused_by_name(tmp_path: Path) -> None:
     other = change(model_type="gpt2", architectures=["GPT2LMHeadModel"])
     with pytest.raises(UnsupportedModelError, match=rf"'gpt2' \(GPT2LMHeadModel\) is not .*; supported: {every}"):
         backbone.find(other)
-    with pytest.raises(UnsupportedModelError, match="sliding-window attention is not supported"):
+    with pytest.raises(UnsupportedModelError, match="use_sliding_window: True, which export does not compute"):
         backbone.find(change(use_sliding_window=True))
     with pytest.raises(UnsupportedModelError, match=r"a bert .* cannot continue one.* works with llama, qwen2, qwen3"):
         check_task({"model_type": "bert"}, "causal-lm", "there")
