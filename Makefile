@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# `make demo DATA=path.csv` trains on any CSV with the columns text,label[,user]; DEMO_ARGS goes to the demo as it is.
+# `make demo DATA=path.csv` trains on any file of labelled texts (docs/data.md); DEMO_ARGS goes to the demo as it is.
 DATA      ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=

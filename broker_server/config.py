@@ -99,7 +99,9 @@ class GatewayConfig:
         keep_serving: go on serving versions after the last round.
         linger_s: after the last round, how long devices may take to fetch the final version.
         events: file for one JSON object a line.
-        evaluate: CSV that each version is measured on.
+        evaluate: held-out file that each version is measured on (docs/data.md).
+        text_column: of that file; "": text.
+        label_column: of that file; "": label.
     """
 
     package: Path
@@ -112,6 +114,8 @@ class GatewayConfig:
     linger_s: float = 30.0
     events: Path | None = None
     evaluate: Path | None = None
+    text_column: str = ""
+    label_column: str = ""
     listen: Listen = field(default_factory=Listen)
     round: Rules = field(default_factory=Rules)
     train: Train = field(default_factory=Train)

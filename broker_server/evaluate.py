@@ -6,8 +6,8 @@ and tokenizers.
 
 from __future__ import annotations
 
-import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,10 @@ from tokenizers import Tokenizer
 
 from broker_server.errors import EvaluationError
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.digests import file_sha256
+from edge_runtime.wire.examples import Row, read_rows
+from edge_runtime.wire.labels import unknown_labels
 from edge_runtime.wire.manifest import Manifest, Package
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from edge_runtime.wire.tensors import Array
@@ -71,45 +74,31 @@ class TextFigures:
         return {"perplexity": round(self.perplexity, 4), "loss": round(self.loss, 6), "tokens": self.tokens}
 
 
-def read_examples(path: Path, manifest: Manifest, limit: int = 0) -> Examples:
-    """Read a CSV with the columns ``text,label``.
+def read_examples(path: Path, manifest: Manifest, limit: int = 0, columns: Columns = USUAL) -> Examples:
+    """Read a labelled file of any form that the contract's reader knows (docs/data.md).
 
     Args:
-        path: the file, UTF-8, with a header.
+        path: the file.
         manifest: whose labels the file must use.
         limit: texts at most, spread evenly over the file; 0: all.
+        columns: that hold text and label.
 
     Raises:
-        EvaluationError: for an unreadable or empty file, missing columns, or labels that the package does not have.
+        DataError: saying what is wrong, in which line, and what was expected.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in ("text", "label") if name not in (reader.fieldnames or ())]
-            if missing:
-                found = ", ".join(reader.fieldnames or ()) or "none"
-                msg = f"{path} has no column {' and '.join(missing)}; its columns: {found}; expected text,label"
-                raise EvaluationError(msg)
-            rows = [(row["text"] or "", row["label"] or "") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
-        raise EvaluationError(msg) from error
-    if not rows:
-        msg = f"{path} holds no examples below its header"
-        raise EvaluationError(msg)
+    rows = read_rows(path, columns, labelled=True)
     index = {label: place for place, label in enumerate(manifest.architecture.labels)}
-    unknown = sorted({label for _, label in rows} - set(index))
+    unknown = Counter(row.label for row in rows if row.label not in index)
     if unknown:
-        known = ", ".join(list(index)[:5])
-        msg = (
-            f"{path} uses {len(unknown)} labels that the package does not have ({', '.join(unknown[:5])}); "
-            f"it has {len(index)}: {known}{', …' if len(index) > 5 else ''}"
-        )
-        raise EvaluationError(msg)
-    if 0 < limit < len(rows):
-        rows = [rows[place * len(rows) // limit] for place in range(limit)]
+        raise unknown_labels(str(path), unknown, manifest.architecture.labels)
+    rows = spread(rows, limit)
     name = f"{path.name}@{file_sha256(path)[:12]}" + (f"[{len(rows)}]" if limit else "")
-    return Examples(name, tuple(text for text, _ in rows), tuple(index[label] for _, label in rows))
+    return Examples(name, tuple(row.text for row in rows), tuple(index[row.label] for row in rows))
+
+
+def spread(rows: list[Row], limit: int) -> list[Row]:
+    """Return at most ``limit`` rows, spread evenly; all for 0."""
+    return [rows[place * len(rows) // limit] for place in range(limit)] if 0 < limit < len(rows) else rows
 
 
 class Model:
@@ -146,6 +135,11 @@ class Model:
     def encode(self, examples: Examples) -> list[list[int]]:
         """Return token ids of every text, once for all versions."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(examples.texts))]
+
+    def tokens(self, text: str) -> list[int]:
+        """Return all token ids of one text, as a language model's stream takes them."""
+        ids: list[int] = self.tokenizer.encode(text).ids
+        return ids
 
     def losses(self, bank: Bank, found: Sequence[Sequence[int]]) -> TextFigures:
         """Return the mean loss of every token but the first of each window, with the experts of ``bank``."""

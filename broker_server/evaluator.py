@@ -11,6 +11,7 @@ from pathlib import Path
 from broker_server.evaluate import Figures, TextFigures
 from broker_server.judge import judge
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.manifest import Package
 
 
@@ -31,13 +32,16 @@ class Evaluator:
         package: opened with its gateway part.
         data: file of held-out text.
         post: takes results; called from the thread.
+        columns: of the file.
 
     Raises:
-        EvaluationError: when data or model cannot be used; told at the start, not after the first round.
+        DataError, EvaluationError: when data or model cannot be used; told at the start, not after the first round.
     """
 
-    def __init__(self, package: Package, data: Path, post: Callable[[Evaluated], None]) -> None:
-        self._judge = judge(package, data)
+    def __init__(
+        self, package: Package, data: Path, post: Callable[[Evaluated], None], columns: Columns = USUAL
+    ) -> None:
+        self._judge = judge(package, data, columns=columns)
         self._post = post
         self._queue: queue.Queue[tuple[int, Bank] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="evaluator", daemon=True)

@@ -23,6 +23,7 @@ from broker_server.roster import Roster
 from broker_server.round import State
 from broker_server.store import Store
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic
@@ -53,7 +54,8 @@ class Service:
         stop: ends ``run`` soon after it was asked, whoever asks.
 
     Raises:
-        PackageError, StateError, ListenError, EvaluationError: when it cannot start; nothing is left running.
+        PackageError, StateError, ListenError, DataError, EvaluationError: when it cannot start; nothing is left
+            running.
     """
 
     def __init__(self, config: GatewayConfig, events: Events, stop: Stop | None = None) -> None:
@@ -93,7 +95,8 @@ class Service:
     def _start(self) -> None:
         config = self._config
         if config.evaluate is not None:
-            self._evaluator = Evaluator(self._package, config.evaluate, self._post)
+            columns = Columns(config.text_column, config.label_column)
+            self._evaluator = Evaluator(self._package, config.evaluate, self._post, columns)
         if config.broker:
             target = parse_url(config.broker, config.ca, allow_plaintext=config.listen.allow_plaintext)
             self._url = str(target)

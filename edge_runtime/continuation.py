@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.errors import DataError
 from edge_runtime.signature import Executor
 from edge_runtime.slots import predict_inputs
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.tensors import Array
 

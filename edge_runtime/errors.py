@@ -17,10 +17,6 @@ class BudgetError(EdgeError):
     """No tier of the package fits what this device may spend."""
 
 
-class DataError(EdgeError):
-    """A file of examples cannot be used."""
-
-
 class ProgramError(EdgeError):
     """A program cannot be opened or executed."""
 

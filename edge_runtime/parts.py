@@ -13,6 +13,7 @@ from edge_runtime.program import Program
 from edge_runtime.stream import WindowSource, open_windows
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.manifest import Manifest, Package, Tier
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
@@ -49,16 +50,16 @@ class Parts:
         program = Program.open(package.path("program.pte"), manifest.methods, threads=count)
         return cls(package, program, tokenizer)
 
-    def source(self, path: Path) -> FileSource:
+    def source(self, path: Path, columns: Columns = USUAL) -> FileSource:
         """Index a file of texts with the package's labels."""
-        return open_source(path, self.manifest.architecture.labels)
+        return open_source(path, self.manifest.architecture.labels, columns)
 
-    def examples(self, path: Path, tier: Tier) -> FileSource | WindowSource:
+    def examples(self, path: Path, tier: Tier, columns: Columns = USUAL) -> FileSource | WindowSource:
         """Index a file of what the package learns from: labelled texts, or windows of text as long as the tier's."""
         architecture = self.manifest.architecture
         if architecture.task == CAUSAL_LM:
-            return open_windows(path, self.tokenizer, architecture.end_token, tier.seq_len)
-        return self.source(path)
+            return open_windows(path, self.tokenizer, architecture.end_token, tier.seq_len, columns)
+        return self.source(path, columns)
 
     def initial_bank(self) -> Bank:
         """Return version 0."""

@@ -1,28 +1,29 @@
 """Own texts of a language model on this device: one stream of tokens, cut into windows.
 
-Axes: W windows, S sequence length. Texts are the column ``text`` of a CSV, the string "text" of JSON lines, or the
-lines of any other file. Only an index stays in memory, 12 bytes for each window; texts are read and tokenized again
-when a window is used. No message here contains a text.
+Axes: W windows, S sequence length. Texts stand in a file of any form that the contract's reader knows (docs/data.md);
+one that is neither a table nor JSON has a text on each line. Only an index stays in memory, 16 bytes for each window;
+texts are read and tokenized again when a window is used. No message here contains a text.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.data import Scan, is_json, stamp_of, unchanged
-from edge_runtime.errors import DataError
+from edge_runtime.data import content_digest, indexed, unchanged
 from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.examples import Layout, Row, layout_of, nothing, rows, rows_from
+from edge_runtime.wire.windows import pieces
 
-_CSV: Final = ".csv"
+Numbers = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,23 @@ class WindowSource:
 
     Args:
         path: the file.
-        header: column names of a CSV, else empty.
-        places: int64 [W], byte at which the text starts in which a window begins.
-        offsets: int32 [W], tokens of that text that stand before the window.
+        layout: how rows stand in it.
+        places: int64 [W], byte at which the row starts in which a window begins.
+        parts: int32 [W], the piece of that row's text in which it begins, from 0.
+        offsets: int32 [W], tokens of that piece that stand before the window.
         tokenizer: of the package.
         end_token: that ends a text, or -1.
         length: S.
         skipped: rows without a text.
-        digest: SHA-256 over the file's bytes, S and the end token.
+        digest: SHA-256 over the file's bytes, S, the end token and the column that was meant.
         stamp: size in bytes and modification time in ns when the index was made.
     """
 
     path: Path
-    header: tuple[str, ...]
+    layout: Layout
     places: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int32]
+    parts: Numbers
+    offsets: Numbers
     tokenizer: Tokenizer
     end_token: int
     length: int
@@ -67,13 +70,12 @@ class WindowSource:
             return [self._window(file, row) for row in rows]
 
     def _window(self, file: BinaryIO, row: int) -> list[int]:
-        file.seek(int(self.places[row]))
-        offset, found = int(self.offsets[row]), list[int]()
-        for text in _texts(file, self.path, self.header):
-            found += ended(self.tokenizer, text, self.end_token)
-            if len(found) - offset > self.length:
+        offset, tokens = int(self.offsets[row]), list[int]()
+        for text in islice(_pieces(file, self.layout, int(self.places[row])), int(self.parts[row]), None):
+            tokens += ended(self.tokenizer, text, self.end_token)
+            if len(tokens) - offset > self.length:
                 break
-        return found[offset : offset + self.length + 1]
+        return tokens[offset : offset + self.length + 1]
 
 
 def ended(tokenizer: Tokenizer, text: str, end_token: int) -> list[int]:
@@ -82,16 +84,10 @@ def ended(tokenizer: Tokenizer, text: str, end_token: int) -> list[int]:
     return [*tokens, end_token] if tokens and end_token >= 0 else tokens
 
 
-def _texts(file: BinaryIO, path: Path, header: tuple[str, ...]) -> Iterator[str]:
-    """Yield the texts of a file from where it stands, as ``_index`` saw them."""
-    lines = (line.decode("utf-8-sig") for line in file)
-    if header:
-        column = header.index("text")
-        yield from (row[column].strip() for row in csv.reader(lines, strict=True) if row)
-    elif is_json(path):
-        yield from (json.loads(line)["text"].strip() for line in lines if line.strip())
-    else:
-        yield from (line.strip() for line in lines)
+def _pieces(file: BinaryIO, layout: Layout, place: int) -> Iterator[str]:
+    """Yield the texts of a stream from the row at ``place`` on, as ``_Index`` saw them."""
+    for row in rows_from(file, layout, place):
+        yield from pieces(row.text)
 
 
 @dataclass
@@ -102,64 +98,62 @@ class _Index:
     end_token: int
     length: int
     places: array[int] = field(default_factory=lambda: array("q"))
+    parts: array[int] = field(default_factory=lambda: array("i"))
     offsets: array[int] = field(default_factory=lambda: array("i"))
     stream: int = 0
     skipped: int = 0
 
-    def take(self, place: int, text: str) -> None:
-        """Take the text that starts at byte ``place``."""
-        count = len(ended(self.tokenizer, text.strip(), self.end_token))
-        self.skipped += count == 0
-        first = -(-self.stream // self.length) * self.length  # the first window that begins in this text
+    def take(self, row: Row) -> None:
+        """Take a row's text."""
+        before = self.stream
+        for part, text in enumerate(pieces(row.text)):
+            self._take(row.place, part, len(ended(self.tokenizer, text, self.end_token)))
+        self.skipped += self.stream == before
+
+    def _take(self, place: int, part: int, count: int) -> None:
+        first = -(-self.stream // self.length) * self.length  # the first window that begins in this piece
         for start in range(first, self.stream + count, self.length):
             self.places.append(place)
+            self.parts.append(part)
             self.offsets.append(start - self.stream)
         self.stream += count
 
     def finish(self) -> None:
         """Drop a window of one token: it has no target."""
         if self.places and (self.stream - 1) % self.length == 0:
-            self.places.pop()
-            self.offsets.pop()
+            for index in (self.places, self.parts, self.offsets):
+                index.pop()
 
 
-def open_windows(path: Path, tokenizer: Tokenizer, end_token: int, length: int) -> WindowSource:
+def open_windows(
+    path: Path,
+    tokenizer: Tokenizer,
+    end_token: int,
+    length: int,
+    columns: Columns = USUAL,
+) -> WindowSource:
     """Index a file of own texts.
 
     Args:
-        path: ``.csv`` with a column ``text``, JSON lines with "text", or lines of plain text.
+        path: whose ending says what it is: a table, JSON, or lines of plain text.
         tokenizer: of the package.
         end_token: of the architecture.
         length: S.
+        columns: of which one holds the text.
 
     Raises:
         DataError: saying what is wrong, in which line, and what was expected.
     """
     index = _Index(tokenizer, end_token, length)
-    scan = Scan(path, index.take, ("text",))
-    try:
-        with path.open("rb") as file:
-            stamp = stamp_of(file)
-            if is_json(path) or path.suffix.lower() == _CSV:
-                header = scan.rows(file)
-            else:
-                header = _plain_lines(scan, file, index.take)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    with indexed(path) as (file, stamp):
+        layout = layout_of(file, str(path), columns, labelled=False)
+        for row in rows(file, layout):
+            index.take(row)
+        digest = content_digest(file, [length, end_token, *astuple(columns)])
     index.finish()
     if not index.places:
-        blank = f" ({index.skipped} rows have an empty text)" if index.skipped else ""
-        raise DataError(f"{path} has no two tokens of text{blank}; expected a column text, or lines of text")
-    scan.hash.update(f"{length} {end_token}".encode())
-    places, offsets = np.frombuffer(index.places, np.int64), np.frombuffer(index.offsets, np.int32)
-    return WindowSource(
-        path, header, places, offsets, tokenizer, end_token, length, index.skipped, scan.hash.digest(), stamp
-    )
-
-
-def _plain_lines(scan: Scan, file: BinaryIO, take: Callable[[int, str], None]) -> tuple[str, ...]:
-    place = 0
-    for line in scan.lines(file):
-        take(place, line)
-        place = scan.offset
-    return ()
+        raise nothing(str(path), columns, index.skipped, labelled=False)
+    places = np.frombuffer(index.places, np.int64)
+    parts, offsets = (np.frombuffer(numbers, np.int32) for numbers in (index.parts, index.offsets))
+    settings = (tokenizer, end_token, length, index.skipped, digest, stamp)
+    return WindowSource(path, layout, places, parts, offsets, *settings)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer as _Tokenizer
 
-from edge_runtime.errors import DataError
+from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.tensors import Array
 
 _PAD_TOKENS: Final = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")

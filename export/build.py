@@ -9,7 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.examples import HELP
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from export import cache
 from export.config import ExportConfig, read_labels
@@ -70,10 +72,14 @@ def parser() -> argparse.ArgumentParser:
         " %(default)s)",
     )
     source = made.add_mutually_exclusive_group()
-    source.add_argument("--labels", metavar="A,B|FILE", help="label names joined by commas, or a file with one a line")
     source.add_argument(
-        "--data", metavar="CSV", type=Path, help="take the labels from a CSV with the columns text,label"
+        "--labels", metavar="A,B|FILE", help="label names joined by commas, or a file with one a line, no comments"
     )
+    source.add_argument(
+        "--data", metavar="FILE", type=Path, help=f"take the labels from examples: {HELP} (docs/data.md)"
+    )
+    made.add_argument("--text-column", default="", metavar="NAME", help="of --data: the texts (default: text)")
+    made.add_argument("--label-column", default="", metavar="NAME", help="of --data: the labels (default: label)")
     bank = made.add_argument_group("experts")
     bank.add_argument("--experts", type=int, default=8, metavar="M", help="experts in each adapted layer (default 8)")
     bank.add_argument(
@@ -231,7 +237,7 @@ def _labels(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the labels; the default list is a classifier's."""
     if options.task != CLASSIFICATION and options.labels is None and options.data is None:
         return ()
-    return read_labels(options.labels, options.data)
+    return read_labels(options.labels, options.data, Columns(options.text_column, options.label_column))
 
 
 def _build(config: ExportConfig) -> Built:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.examples import opened, read_rows
+from edge_runtime.wire.labels import label_fault
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
+from edge_runtime.wire.text_lines import encoding_of, lines
 from export.errors import ConfigError
 from export.memory_plan import AUTO
 from export.planning import RECOMPUTE
 
 DEFAULT_LABELS: Final = Path(__file__).parent / "labels" / "assistant.txt"
-LABEL_COLUMN: Final = "label"
-TEXT_COLUMN: Final = "text"
-LABEL_BYTES: Final = 200
+_COMMENT: Final = ("# ", "#\t")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class ExportConfig:
         if self.gate == "topk" and not 1 <= self.top_k <= held:
             found.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")
         if self.task == CLASSIFICATION:
-            return found + label_faults(self.labels)
+            fault = label_fault(self.labels, least=2)
+            return [*found, *([f"labels: {fault}"] if fault else [])]
         if self.labels:
             found.append(f"--task {self.task}: such a model has no labels; leave out --labels and --data")
         return found
@@ -126,20 +129,6 @@ class ExportConfig:
 
 def _several(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
     return () if value is None else (value,) if isinstance(value, int) else value
-
-
-def label_faults(labels: tuple[str, ...]) -> list[str]:
-    """Return what is wrong with a list of labels."""
-    found = []
-    if len(labels) < 2:
-        found.append(f"{len(labels)} label(s): a classifier needs at least 2")
-    doubled = sorted({label for label in labels if labels.count(label) > 1})
-    if doubled:
-        found.append(f"labels given twice: {', '.join(doubled[:5])}")
-    bad = [label for label in labels if not label or not label.isprintable() or len(label.encode()) > LABEL_BYTES]
-    if bad:
-        found.append(f"label {bad[0]!r} is empty, not printable or over {LABEL_BYTES} bytes")
-    return found
 
 
 def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
@@ -168,55 +157,49 @@ def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
     return chosen
 
 
-def read_labels(labels: str | None, data: Path | None) -> tuple[str, ...]:
-    """Return the labels from ``--labels``, from the column of a CSV, or the default list.
+def read_labels(labels: str | None, data: Path | None, columns: Columns = USUAL) -> tuple[str, ...]:
+    """Return the labels from ``--labels``, from those of a file of examples, or the default list.
 
     ``--labels`` is a file with one a line, or names joined by commas.
 
     Raises:
-        ConfigError: saying which file lacks what.
+        ConfigError: saying which list lacks what.
+        DataError: for a file of examples that cannot be used.
     """
     if labels is not None:
         path = Path(labels)
-        names = _lines(path) if path.is_file() else [part.strip() for part in labels.split(",")]
+        names = _lines(path) if path.is_file() else _names(labels)
         return tuple(names)
     if data is not None:
-        return labels_of_csv(data)
+        return tuple(sorted({row.label for row in read_rows(data, columns, labelled=True)}))
     if not DEFAULT_LABELS.is_file():
         raise ConfigError("no labels: give --labels a,b,c or --data FILE.csv with the columns text,label")
     return tuple(_lines(DEFAULT_LABELS))
 
 
+def _names(labels: str) -> list[str]:
+    names = [part.strip() for part in labels.split(",")]
+    if len(names) == 1:
+        raise ConfigError(f"--labels {labels}: no such file, and no list either; expected names joined by commas")
+    return names
+
+
 def _lines(path: Path) -> list[str]:
-    try:
-        return [
-            line.strip()
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.strip() and not line.startswith("#")
-        ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"labels file {path} cannot be read: {error}") from error
-
-
-def labels_of_csv(path: Path) -> tuple[str, ...]:
-    """Return the distinct labels of a CSV ``text,label[,user]``, sorted.
+    """Return the lines of a labels file that are not blank; a label may begin with "#", so there are no comments.
 
     Raises:
-        ConfigError: when the file cannot be read, lacks a column, or is empty.
+        ConfigError: for a file that cannot be read, and for what looks like a comment.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = [name for name in (TEXT_COLUMN, LABEL_COLUMN) if name not in columns]
-            if missing:
-                raise ConfigError(
-                    f"--data {path}: no column {' and '.join(missing)}; found {', '.join(columns) or 'nothing'};"
-                    " expected text,label"
-                )
-            found = sorted({(row[LABEL_COLUMN] or "").strip() for row in reader} - {""})
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"--data {path} cannot be read: {error}") from error
-    if not found:
-        raise ConfigError(f"--data {path} has no rows with a label")
-    return tuple(found)
+        with opened(path) as file:
+            encoding = encoding_of(file, str(path))
+            found = [line for line in lines(file, encoding, str(path), encoding.start) if line.text.strip()]
+    except DataError as error:
+        raise ConfigError(f"--labels: {error}") from error
+    for line in found:
+        if line.text.startswith(_COMMENT):
+            raise ConfigError(
+                f"--labels {path} line {line.number} begins with '# ': is it a comment or a label? A labels file has no"
+                " comments; remove it, or name such a label with --labels a,b or --data"
+            )
+    return [line.text.strip() for line in found]

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge_runtime.wire.csv_header import Columns
+from edge_runtime.wire.examples import HELP
+
 PROFILES: Final = ("lowend-phone", "pixel8", "raspberrypi5")
 OWN_DATA: Final = Path(__file__).parent / "assistant.csv"
 
 EXAMPLES: Final = """\
 examples:
   make demo
-  make demo DATA=path/to/texts.csv                     columns text,label[,user]
+  make demo DATA=path/to/texts.csv                     docs/data.md says which files
   make demo DATA=ag_news/train.csv.gz DEMO_ARGS='--alpha 1 --rounds 20'
   make demo DEMO_ARGS='--quick --json'
 """
@@ -25,7 +28,8 @@ class Settings:
     """One run.
 
     Args:
-        data: CSV with text,label[,user][,split].
+        data: labelled texts; columns user and split are used where they are.
+        columns: that hold text and label.
         devices: processes at most (a file with fewer users gets one each).
         rounds: federated rounds.
         steps: optimizer steps of a device in a round.
@@ -44,6 +48,7 @@ class Settings:
     """
 
     data: Path
+    columns: Columns
     devices: int
     rounds: int
     steps: int
@@ -71,7 +76,15 @@ def parse(argv: Sequence[str] | None) -> Settings:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--data", type=Path, default=OWN_DATA, metavar="CSV", help="text,label[,user] (default: our own)"
+        "--data",
+        type=Path,
+        default=OWN_DATA,
+        metavar="FILE",
+        help=f"{HELP}, also .gz; a column user says who wrote what (default: our own)",
+    )
+    parser.add_argument("--text-column", default="", metavar="NAME", help="column or key of the texts (default: text)")
+    parser.add_argument(
+        "--label-column", default="", metavar="NAME", help="column or key of the labels (default: label)"
     )
     parser.add_argument("--devices", type=int, default=12, metavar="N", help="device processes (%(default)s)")
     parser.add_argument("--rounds", type=int, default=8, metavar="N", help="(%(default)s)")
@@ -106,6 +119,8 @@ def parse(argv: Sequence[str] | None) -> Settings:
     changed = [
         f"--{name.replace('_', '-')} {getattr(found, name)}"
         for name in (
+            "text_column",
+            "label_column",
             "devices",
             "rounds",
             "steps",
@@ -123,6 +138,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
     command = f"make demo{options}" + (f" DEMO_ARGS='{' '.join(changed)}'" if changed else "")
     return Settings(
         data=found.data,
+        columns=Columns(found.text_column, found.label_column),
         devices=found.devices,
         rounds=found.rounds,
         steps=found.steps,

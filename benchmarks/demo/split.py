@@ -11,16 +11,15 @@ import gzip
 import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.wire.errors import FederationError
-
-
-class DataError(FederationError):
-    """The demo's data cannot be used."""
+from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.examples import layout_of, nothing
+from edge_runtime.wire.examples import rows as rows_of
 
 
 @dataclass(frozen=True)
@@ -33,34 +32,25 @@ class Example:
     split: str = ""
 
 
-def read(path: Path) -> list[Example]:
-    """Read a CSV (or .csv.gz) with the columns text,label[,user][,split].
+def read(path: Path, columns: Columns = USUAL) -> list[Example]:
+    """Read labelled texts (docs/data.md), also compressed (.gz); ``user`` and ``split`` are used where they are.
 
     Raises:
         DataError: when the file cannot be read, lacks a column, or has no row.
     """
+    name = path.with_suffix("") if path.suffix == ".gz" else path
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        msg = f"cannot read {path} as a UTF-8 CSV: {error}"
+        file = io.BytesIO(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+    except (OSError, EOFError) as error:
+        msg = f"cannot read {path}: {error}"
         raise DataError(msg) from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = reader.fieldnames or []
-    if not {"text", "label"} <= set(columns):
-        msg = f"{path} has the columns {', '.join(columns) or 'none'}; expected text,label[,user]"
-        raise DataError(msg)
-    rows = [
-        Example(
-            row["text"].strip(), row["label"].strip(), (row.get("user") or "").strip(), (row.get("split") or "").strip()
-        )
-        for row in reader
-        if row["text"] and row["label"] and row["text"].strip() and row["label"].strip()
-    ]
-    if not rows:
-        msg = f"{path} has no row with a text and a label"
-        raise DataError(msg)
-    return rows
+    layout = layout_of(file, str(name), replace(columns, more=("user", "split")), labelled=True)
+    found = list(rows_of(file, layout))
+    examples = [Example(row.text, row.label, *row.more) for row in found if row.text]
+    if not examples:
+        raise nothing(str(path), columns, len(found), labelled=True)
+    return examples
 
 
 def held_out(path: Path, rows: Sequence[Example], limit: int, seed: int) -> tuple[list[Example], list[Example]]:

@@ -52,7 +52,7 @@ def prepare(settings: Settings) -> Household:
     Raises:
         DataError: when the data cannot be used.
     """
-    rows = split.read(settings.data)
+    rows = split.read(settings.data, settings.columns)
     train, test = split.held_out(settings.data, rows, settings.test, settings.seed)
     if any(row.user for row in train):
         shares = split.by_user(train, settings.devices)

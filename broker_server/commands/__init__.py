@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge_runtime.wire.csv_header import Columns
+
 STATE = Path("gateway-state")
 
 
@@ -36,6 +38,17 @@ def add_state(command: argparse.ArgumentParser) -> None:
         "--state", type=Path, default=STATE, metavar="DIR", help="state directory of the gateway (default: %(default)s)"
     )
     command.add_argument("--json", action="store_true", help="print one JSON value instead of a table")
+
+
+def add_columns(command: argparse._ActionsContainer) -> None:
+    """Add the options that every command about a file of texts has."""
+    command.add_argument("--text-column", metavar="NAME", help="column or key of the texts (default: text)")
+    command.add_argument("--label-column", metavar="NAME", help="column or key of the labels (default: label)")
+
+
+def columns_of(args: argparse.Namespace) -> Columns:
+    """Return the columns that the arguments name."""
+    return Columns(args.text_column or "", args.label_column or "")
 
 
 def say(text: str) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from broker_server.commands import Subcommands, add_state, parser, say, say_json
+from broker_server.commands import Subcommands, add_columns, add_state, columns_of, parser, say, say_json
 from broker_server.errors import UsageError
 from broker_server.evaluate import Figures, TextFigures
 from broker_server.judge import judge
 from broker_server.store import Store
+from edge_runtime.wire.examples import HELP
 from edge_runtime.wire.manifest import Package
 
 EXAMPLES = """  broker_server evaluate --data heldout.csv                    the newest version
@@ -33,8 +34,9 @@ def add(commands: Subcommands) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="CSV text,label; of a federation that continues texts: CSV text, or lines",
+        help=f"{HELP}; of a federation that continues texts also plain lines (docs/data.md)",
     )
+    add_columns(command)
     command.add_argument("--version", default="", metavar="N|all", help="default: the newest")
     command.add_argument("--package", type=Path, metavar="DIR", help="default: the one the gateway was started with")
     command.add_argument("--limit", type=int, default=0, metavar="N", help="texts at most, spread over the file")
@@ -53,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
         msg = f"package {folder} is of another federation than {args.state}; give one of its packages with --package"
         raise UsageError(msg)
     numbers = _versions(store, args.version)
-    judged = judge(package, args.data, args.limit, max(1, args.threads))
+    judged = judge(package, args.data, args.limit, max(1, args.threads), columns_of(args))
     rows: list[dict[str, Any]] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for number in progress.track(numbers, description="versions"):

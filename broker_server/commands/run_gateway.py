@@ -12,11 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
-from broker_server.commands import Subcommands, parser
+from broker_server.commands import Subcommands, add_columns, parser
 from broker_server.config import CODECS, load
 from broker_server.display import Lines, LiveTable
 from broker_server.events import Events, JsonLines
 from broker_server.service import Service, Stop
+from edge_runtime.wire.examples import HELP
 
 EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
   broker_server run --package packages/pixel8 --rounds 20 --quorum 6
@@ -38,7 +39,8 @@ def add(commands: Subcommands) -> None:
     _add_training(command)
     output = command.add_argument_group("output")
     output.add_argument("--events", type=Path, metavar="JSONL", help="append every event to this file, one JSON a line")
-    output.add_argument("--evaluate", type=Path, metavar="CSV", help="measure each version on this held-out file")
+    output.add_argument("--evaluate", type=Path, metavar="FILE", help=f"measure each version on this file: {HELP}")
+    add_columns(output)
     output.add_argument("--json", action="store_true", help="print events as JSON lines instead of text")
     output.add_argument("--verbose", action="store_true", help="log what the embedded broker sees, to stderr")
 
@@ -140,6 +142,8 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "linger_s": args.linger,
         "events": args.events,
         "evaluate": args.evaluate,
+        "text_column": args.text_column,
+        "label_column": args.label_column,
         "listen.host": args.host,
         "listen.port": args.port,
         "listen.allow_plaintext": args.allow_plaintext,

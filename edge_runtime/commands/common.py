@@ -20,12 +20,14 @@ from edge_runtime.tiers import AUTO
 from edge_runtime.trunk import DEFAULT_ROUNDING, ROUNDINGS
 from edge_runtime.versions import Versions
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.errors import BankError
+from edge_runtime.wire.examples import HELP
 
 Subcommands = Any  # argparse's own type for them is private
 BANK_FILE = "bank.safetensors"
 VERSION_FILE = "version.json"
-DATA_HELP = "CSV text,label or JSON lines; of a package that continues texts: CSV text, JSON lines, or plain lines"
+DATA_HELP = f"{HELP}; of a package that continues texts also plain lines (docs/data.md)"
 
 
 def add_command(commands: Subcommands, name: str, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
@@ -65,6 +67,19 @@ def amount(text: str) -> float:
     return number
 
 
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add --text-column and --label-column."""
+    parser.add_argument("--text-column", default="", metavar="NAME", help="column or key of the texts (default: text)")
+    parser.add_argument(
+        "--label-column", default="", metavar="NAME", help="column or key of the labels (default: label)"
+    )
+
+
+def columns_of(arguments: argparse.Namespace) -> Columns:
+    """Return the columns that the arguments name."""
+    return Columns(arguments.text_column, arguments.label_column)
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: the profile's)")
@@ -85,6 +100,12 @@ def add_prefixes(parser: argparse.ArgumentParser, folder: str) -> None:
 def open_prefixes(arguments: argparse.Namespace, folder: Path) -> PrefixCache:
     """Return the cache that the arguments name, in ``folder`` unless they name another."""
     return PrefixCache(arguments.prefix_cache or folder, arguments.prefix_cache_mb, _warn)
+
+
+def tell_skipped(skipped: int, path: Path) -> None:
+    """Say on stderr how many rows of a file were left out; nothing when none was."""
+    if skipped:
+        _warn(f"{path}: {skipped} rows without a text were left out")
 
 
 def _warn(line: str) -> None:

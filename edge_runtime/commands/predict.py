@@ -12,17 +12,21 @@ import numpy as np
 
 from edge_runtime.budget import Budget, choose_tier
 from edge_runtime.commands.common import (
+    DATA_HELP,
     Subcommands,
     add_bank,
+    add_columns,
     add_command,
     add_threads,
     amount,
+    columns_of,
     load_bank,
     positive,
     say,
+    tell_skipped,
 )
 from edge_runtime.continuation import Taste, Writer
-from edge_runtime.errors import ConfigError, DataError
+from edge_runtime.errors import ConfigError
 from edge_runtime.local import accuracy
 from edge_runtime.parts import Parts
 from edge_runtime.perplexity import knowledge
@@ -31,11 +35,13 @@ from edge_runtime.statistics import Predictor
 from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.text_lines import whole
 
 EXAMPLES = """\
-  edge_runtime predict --package packages/pixel8 --bank my-bank "wake me at seven"
+  edge_runtime predict --package packages/pixel8 --bank my-bank "wake me at seven" "play some jazz"
   cat texts.txt | edge_runtime predict --package packages/pixel8 --state state --top 3 --json
   edge_runtime predict --package packages/pixel8 --bank v12 --data held-out.csv
   edge_runtime predict --package packages/writer --bank my-words "See you" --max-new-tokens 20
@@ -49,11 +55,15 @@ def add(commands: Subcommands) -> None:
         commands,
         "predict",
         "label texts, or continue them",
-        "Labels or continues (as the package does) the text given, or every line of standard input, or scores a file.",
+        "Labels or continues (as the package does) each text, or every line of standard input; or scores a file.\n"
+        "Answers come in the order of the texts, a line each.",
         EXAMPLES,
     )
-    parser.add_argument("text", nargs="*", help="one text (words are joined); without it, lines of standard input")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="examples to score: prints accuracy or perplexity")
+    parser.add_argument(
+        "text", nargs="*", help="texts, one prediction each (quote one that has spaces); none: lines of standard input"
+    )
+    parser.add_argument("--data", type=Path, metavar="FILE", help=f"score this file instead: {DATA_HELP}")
+    add_columns(parser)
     parser.add_argument("--top", type=positive, default=1, metavar="N", help="likeliest labels to show (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     writing = parser.add_argument_group("texts that are continued")
@@ -114,7 +124,8 @@ def _suggestions(found: list[tuple[str, float]], *, as_object: bool) -> str:
 
 def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
     tier = choose_tier(parts.manifest, Budget())
-    source = parts.examples(arguments.data, tier)
+    source = parts.examples(arguments.data, tier, columns_of(arguments))
+    tell_skipped(source.skipped, arguments.data)
     assert isinstance(source, WindowSource)  # noqa: S101 - what a package that continues texts reads
     tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
     with bar("scoring", len(source), show=not arguments.json) as advance:
@@ -126,7 +137,8 @@ def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: s
 
 
 def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, name: str) -> int:
-    source = parts.source(arguments.data)
+    source = parts.source(arguments.data, columns_of(arguments))
+    tell_skipped(source.skipped, arguments.data)
     with bar("scoring", len(source), show=not arguments.json) as advance:
         share = accuracy(predictor, source, advance)
     found = {"accuracy": share, "examples": len(source), "bank": name}
@@ -134,13 +146,14 @@ def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, na
     return 0
 
 
-def _texts(words: list[str]) -> Iterator[str]:
-    if words:
-        yield " ".join(words)
+def _texts(arguments: list[str]) -> Iterator[str]:
+    """Yield each text; halves of characters, which no tokenizer takes, become U+FFFD."""
+    if arguments:
+        yield from map(whole, arguments)
         return
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            yield line.decode("utf-8").rstrip("\r\n")
+            yield whole(line.decode("utf-8", "surrogatepass")).rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"line {number} of standard input is not UTF-8") from error
 

@@ -12,11 +12,13 @@ from edge_runtime.budget import Budget
 from edge_runtime.commands.common import (
     DATA_HELP,
     Subcommands,
+    add_columns,
     add_command,
     add_prefixes,
     add_threads,
     add_tier,
     amount,
+    columns_of,
     open_prefixes,
     positive,
     until_signal,
@@ -61,6 +63,7 @@ def add(commands: Subcommands) -> None:
     )
     run.add_argument("--broker", required=True, metavar="URL", help="mqtt://HOST:PORT or mqtts://HOST:PORT")
     run.add_argument("--data", type=Path, required=True, metavar="FILE", help=DATA_HELP)
+    add_columns(run)
     run.add_argument("--device-id", default=default_device(), metavar="ID", help="name in the federation (%(default)s)")
     run.add_argument("--federation", default="default", metavar="NAME", help="topic prefix (%(default)s)")
     run.add_argument("--state", type=Path, metavar="DIR", help="where progress is kept (default: below ~/.local/state)")
@@ -105,7 +108,7 @@ def main(arguments: argparse.Namespace) -> int:
         config = _complete(config, parts, arguments)
         watch = Watch.of(parts.manifest, config.budget, arguments.tier)
         tier = watch.largest
-        source = parts.examples(arguments.data, tier)
+        source = parts.examples(arguments.data, tier, columns_of(arguments))
         enrol(store, parts, config)
         if source.skipped:
             report.emit("skipped", f"{source.skipped} rows without a text were left out", rows=source.skipped)

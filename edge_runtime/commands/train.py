@@ -18,15 +18,18 @@ from edge_runtime.commands.common import (
     DATA_HELP,
     Subcommands,
     add_bank,
+    add_columns,
     add_command,
     add_prefixes,
     add_threads,
     add_tier,
     amount,
+    columns_of,
     load_bank,
     open_prefixes,
     positive,
     say,
+    tell_skipped,
     until_signal,
 )
 from edge_runtime.config import default_prefixes
@@ -67,6 +70,7 @@ def add(commands: Subcommands) -> None:
         "--test", type=Path, metavar="FILE", help="held-out examples; accuracy (causal-lm: perplexity) before and after"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the bank there (for predict --bank)")
+    add_columns(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=positive, metavar="N", help="optimizer steps (default: 1 epoch)")
     length.add_argument("--epochs", type=amount, metavar="N", help="passes over the data, also in parts")
@@ -104,8 +108,10 @@ def main(arguments: argparse.Namespace) -> int:
     with Parts.open(arguments.package, arguments.threads) as parts, until_signal() as stopped:
         watch = Watch.of(parts.manifest, Budget(), arguments.tier)
         tier = watch.largest
-        source = parts.examples(arguments.data, tier)
-        test = parts.examples(arguments.test, tier) if arguments.test else None
+        columns = columns_of(arguments)
+        source = parts.examples(arguments.data, tier, columns)
+        test = parts.examples(arguments.test, tier, columns) if arguments.test else None
+        tell_skipped(source.skipped, arguments.data)
         recipe = _recipe(arguments, parts, tier, len(source))
         cache = open_prefixes(arguments, default_prefixes()) if tier.trunk_method else None
         tools = Tools(

@@ -15,6 +15,10 @@ class PackageError(FederationError):
     """A device package is missing, damaged, or not what its manifest says."""
 
 
+class DataError(FederationError):
+    """A file of texts or labels cannot be used, or a text cannot; what is said names the line and shows no text."""
+
+
 class BankError(FederationError):
     """A bank or a block of one has the wrong shape, digest or values."""
 

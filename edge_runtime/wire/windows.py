@@ -7,12 +7,33 @@ token of a window is the first input of the next, so every token but the stream'
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+PIECE: Final = 16_384
+"""Code points of a text that are tokenized together; a longer one counts as several texts."""
+_SPACE: Final = " \t\r\n"
+
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Yield the texts that a text counts as: cut behind the last white space that PIECE code points hold, if any.
+
+    Without this, one long text would be tokenized whole for each of its windows.
+    """
+    start = 0
+    while len(text) - start > PIECE:
+        space = max(text.rfind(sign, start, start + PIECE) for sign in _SPACE)
+        end = space + 1 if space >= start else start + PIECE
+        if piece := text[start:end].strip():
+            yield piece
+        start = end
+    if piece := text[start:].strip():
+        yield piece
 
 
 def windows(texts: Iterable[Sequence[int]], end_token: int, length: int) -> Iterator[list[int]]:

@@ -157,4 +157,4 @@ def test_a_failing_stage_is_one_line(tmp_path: Path) -> None:
         patch.setattr(sys, "stderr", errors)
         assert main(["--data", str(tmp_path / "data.csv"), "--out", str(tmp_path / "run")]) == 1
     assert errors.getvalue().splitlines()[-1].startswith("demo: ")
-    assert "expected text,label[,user]" in errors.getvalue()
+    assert "expected text and label" in errors.getvalue()

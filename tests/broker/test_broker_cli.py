@@ -186,15 +186,16 @@ def test_evaluate_errors(played: Path, tmp_path: Path, capsys: pytest.CaptureFix
     """Columns, labels, emptiness, versions, other federations: each named."""
     common = ("evaluate", "--state", played, "--data")
     (tmp_path / "columns.csv").write_text("words,intent\nrose,red\n")
-    assert "no column text and label; its columns: words, intent" in complaint(
-        capsys, 1, *common, tmp_path / "columns.csv"
-    )
+    error = complaint(capsys, 1, *common, tmp_path / "columns.csv")
+    assert "the columns words, intent with commas between them; expected text and label" in error
+    named = ("--text-column", "words", "--label-column", "intent")
+    assert answer(capsys, *common, tmp_path / "columns.csv", *named)[0]["examples"] == 1
     (tmp_path / "labels.csv").write_text("text,label\nrose,purple\n")
     error = complaint(capsys, 1, *common, tmp_path / "labels.csv")
-    assert "1 labels that the package does not have (purple)" in error
-    assert "it has 3: red, green, blue" in error
+    assert '1 rows have labels that the package does not know ("purple")' in error
+    assert "it knows 3: red, green, blue" in error
     (tmp_path / "empty.csv").write_text("text,label\n")
-    assert "holds no examples" in complaint(capsys, 1, *common, tmp_path / "empty.csv")
+    assert "has no examples" in complaint(capsys, 1, *common, tmp_path / "empty.csv")
     assert "cannot read" in complaint(capsys, 1, *common, tmp_path / "none.csv")
     for version in ("9", "-1", "new"):
         error = complaint(capsys, 2, *common, tmp_path / "held.csv", f"--version={version}")

@@ -17,14 +17,14 @@ from scripted import Device
 
 from broker_server.config import GatewayConfig, Limits, Listen, Train
 from broker_server.embedded import EmbeddedBroker
-from broker_server.errors import EvaluationError, ListenError, StateError
+from broker_server.errors import ListenError, StateError
 from broker_server.events import Events
 from broker_server.ledger import NAME, Ledger
 from broker_server.round import Rules
 from broker_server.service import Service, Stop
 from broker_server.store import Store
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.errors import PackageError
+from edge_runtime.wire.errors import DataError, PackageError
 
 TEXTS = {"a": [("rose", 0), ("rose rose", 0)], "b": [("leaf", 1), ("leaf rose leaf leaf", 1)], "c": [("sky", 2)]}
 
@@ -212,7 +212,7 @@ def test_start_errors_leave_nothing_running(tmp_path: Path) -> None:
         Service(config(tmp_path, listen=Listen(port=port)), Events())
     broker.stop()
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(EvaluationError, match="no column text and label"):
+    with pytest.raises(DataError, match="the columns a, b with commas between them; expected text and label"):
         Service(config(tmp_path, evaluate=tmp_path / "bad.csv"), Events())
     first = Service(config(tmp_path), Events())
     with pytest.raises(StateError, match="in use by another gateway"):

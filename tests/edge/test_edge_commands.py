@@ -76,13 +76,21 @@ def test_help_of_every_command_has_examples(capsys: Said) -> None:
 
 def test_predict_a_text(package: Package, capsys: Said) -> None:
     """Labels and probabilities, likeliest first; all of them sum to 1."""
-    code, out, _ = call(capsys, "predict", "--package", package.folder, "--top", 3, "wake", "me")
+    code, out, _ = call(capsys, "predict", "--package", package.folder, "--top", 3, "wake me")
     fields = out.strip().split("\t")
     assert code == 0
     assert set(fields[::2]) == set(toy.LABELS)
     shares = [float(share) for share in fields[1::2]]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(1, abs=1e-3)
+
+
+def test_predict_several_texts(package: Package, capsys: Said) -> None:
+    """Each argument is a text with an answer of its own; half a character is no reason to fail."""
+    _, out, _ = call(capsys, "predict", "--package", package.folder, "wake me", "rain \ud83d", "")
+    alone = [call(capsys, "predict", "--package", package.folder, text)[1] for text in ("wake me", "rain \ufffd", "")]
+    assert out == "".join(alone)
+    assert len(set(alone)) == 3
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:

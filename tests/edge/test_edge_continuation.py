@@ -13,9 +13,9 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
 from edge_runtime.continuation import Taste, Writer, chosen
-from edge_runtime.errors import DataError
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Architecture, Backbone, Manifest, MethodSpec, TensorSpec
 

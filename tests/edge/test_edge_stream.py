@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from toy import WORDS, write_tokenizer
 
 from edge_runtime.batches import batch_of, label_counts
-from edge_runtime.errors import DataError
 from edge_runtime.stream import open_windows
 from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.windows import windows
 
 TEXTS = ["wake me at seven", "  ", "play song, now", "rain", "sun please rain sun"]
@@ -89,7 +89,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, tokenizer: Tokenizer) ->
     """Another column, a file that is not there, and one that was changed under way."""
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("note\nhello\n")
-    with pytest.raises(DataError, match="has the columns note; expected text"):
+    with pytest.raises(DataError, match="has the columns note; expected text; name yours with --text-column"):
         open_windows(wrong, tokenizer, 2, 4)
     with pytest.raises(DataError, match="cannot read"):
         open_windows(tmp_path / "none.txt", tokenizer, 2, 4)

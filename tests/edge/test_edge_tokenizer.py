@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import toy
 
-from edge_runtime.errors import DataError
 from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.wire.errors import DataError
 
 
 @pytest.fixture

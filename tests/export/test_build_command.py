@@ -88,8 +88,8 @@ def test_csv_without_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path = tmp_path / "data.csv"
     path.write_text("sentence,intent\nx,y\n")
     code, line = _refused(["--device", "pixel8", "--data", str(path)], capsys)
-    assert code == 2
-    assert "no column text and label; found sentence, intent; expected text,label" in line
+    assert code == 1
+    assert "the columns sentence, intent with commas between them; expected text and label" in line
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.wire.csv_header import Columns
+from edge_runtime.wire.errors import DataError
 from export.config import ExportConfig, adapted_layers, read_labels
 from export.errors import ConfigError
 from export.profiles import known, load_profile
@@ -39,7 +41,7 @@ def test_all_faults_are_told_at_once() -> None:
     text = str(caught.value)
     assert "--experts 0: must be between 1 and 256" in text
     assert "--rank -1" in text
-    assert "labels given twice: a" in text
+    assert 'labels that stand twice: "a"' in text
 
 
 @pytest.mark.parametrize(
@@ -48,8 +50,12 @@ def test_all_faults_are_told_at_once() -> None:
         ({"train_slots": 9}, "--train-slots 9: must be between 1 and 8"),
         ({"gate": "topk", "top_k": 9}, "--top-k 9: must be between 1 and the 8 experts held"),
         ({"gate": "topk", "top_k": 3, "held": "slots", "train_slots": 2}, "the 2 experts held"),
-        ({"labels": ("one",)}, "1 label(s): a classifier needs at least 2"),
-        ({"labels": ("a", "b\n")}, "is empty, not printable"),
+        ({"labels": ("one",)}, "1 labels, expected 2 to 65,535"),
+        (
+            {"labels": ("a", "b\n")},
+            'label 2 of 2, "b\\n", has over 200 bytes in UTF-8, or a character that ends',
+        ),
+        ({"labels": ("", "b")}, "label 1 of 2 is empty"),
         ({"batch_size": 0}, "--batch-size 0"),
     ],
 )
@@ -78,11 +84,22 @@ def test_layers_that_are_not_there(text: str) -> None:
 def test_labels_from_names_file_and_csv(tmp_path: Path) -> None:
     """Names and lines keep their order; a CSV's labels are sorted, so that the order of its rows does not matter."""
     lines, table = tmp_path / "labels.txt", tmp_path / "data.csv"
-    lines.write_text("# names\nspam\n\nham\n")
-    table.write_text('\ufefftext,label,user\n"a, b",two,x\nc,one,y\nd,two,y\ne,,y\n')
+    lines.write_text("\ufeffspam\r\n\n#ham \n")
+    table.write_text('\ufefftext,label,user\n"a, b",two,x\nc,one,y\nd,two,y\n,three,y\n')
     assert read_labels("b, a", None) == ("b", "a")
-    assert read_labels(str(lines), None) == ("spam", "ham")
+    assert read_labels(str(lines), None) == ("spam", "#ham")
     assert read_labels(None, table) == ("one", "two")
+    assert read_labels(None, table, Columns("label", "user")) == ("x", "y")
+
+
+def test_labels_files_that_are_refused(tmp_path: Path) -> None:
+    """Nothing vanishes: what may be a comment or a label is asked about, and a name is no file."""
+    path = tmp_path / "labels.txt"
+    path.write_text("spam\n# of items\n")
+    with pytest.raises(ConfigError, match="line 2 begins with '# ': is it a comment or a label"):
+        read_labels(str(path), None)
+    with pytest.raises(ConfigError, match=r"--labels none\.txt: no such file, and no list either"):
+        read_labels("none.txt", None)
 
 
 def test_default_labels_are_those_of_the_demo() -> None:
@@ -102,18 +119,16 @@ def test_missing_default_labels_ask_for_an_option(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"sentence,intent\nx,y\n", "no column text and label; found sentence, intent; expected text,label"),
-        (b"text,intent\nx,y\n", "no column label"),
-        (b"", "found nothing"),
-        (b"text,label\n", "has no rows with a label"),
-        (b"text,label\n\xff\xfe,a\n", "cannot be read"),
+        (b"sentence,intent\nx,y\n", "the columns sentence, intent with commas between them; expected text and label"),
+        (b"text,label\n", "has no examples"),
+        (b"text,label\nhello, world,spam\n", "line 2: 3 fields, the header has 2"),
     ],
 )
 def test_csv_that_has_no_labels(tmp_path: Path, content: bytes, said: str) -> None:
     """A file without the columns, without rows or not in UTF-8 is refused by name."""
     path = tmp_path / "data.csv"
     path.write_bytes(content)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(DataError) as caught:
         read_labels(None, path)
     assert said in str(caught.value)
     assert "data.csv" in str(caught.value)
@@ -121,7 +136,7 @@ def test_csv_that_has_no_labels(tmp_path: Path, content: bytes, said: str) -> No
 
 def test_csv_that_is_not_there(tmp_path: Path) -> None:
     """A missing file is named."""
-    with pytest.raises(ConfigError, match=r"none\.csv cannot be read"):
+    with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
         read_labels(None, tmp_path / "none.csv")
 
 
