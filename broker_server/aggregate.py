@@ -115,16 +115,11 @@ def close(base: Bank, sums: Sums) -> Bank:
 
 
 def merge(base: Bank, updates: Iterable[Contribution], *, topk: bool) -> Bank:
-    """Fold ``updates`` in the order given and close. Callers sort by (device, round); see ``fold_order``."""
+    """Fold ``updates`` in their order and close; a gateway's order is (device, round), see ``Ledger.waiting``."""
     sums = Sums()
     for update in updates:
         fold(sums, update, base.shape, topk=topk)
     return close(base, sums)
-
-
-def fold_order(update: Contribution) -> tuple[str, int]:
-    """Return the key of the one order in which a gateway folds."""
-    return update.device, update.round
 
 
 def _weights(block: ExpertId, update: Contribution, shape: BankShape, *, topk: bool) -> Wide:

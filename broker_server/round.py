@@ -146,8 +146,3 @@ def may_close(opened: Opened, rules: Rules) -> Event | None:
     if opened.now < opened.deadline_at:
         return None
     return Event.DEADLINE if enough else Event.SHORT
-
-
-def staleness(base_version: int, current_version: int) -> int:
-    """Return how many merges lie between the version a delta was trained from and the one it would be added to."""
-    return max(0, current_version - base_version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,21 @@ def test_whole_round(gateway: Gateway) -> None:
     gateway.tick()
     assert state(gateway).round == 2
     assert gateway.plan("a")[0].base_version == 1
+
+
+@pytest.mark.parametrize("arrival", ["".join(order) for order in permutations("abc")])
+def test_deltas_fold_in_the_order_of_names(tmp_path: Path, package: Any, arrival: str) -> None:
+    """In float64 (2^60 + 1) - 2^60 is 0, and (2^60 - 2^60) + 1, where b was folded last, would be 1."""
+    rules = Rules(quorum=3, settle_s=0)
+    gateway = Gateway(tmp_path / "state", package, round=rules, limits=Limits(norm_factor=0))
+    gateway.hello("a", "b", "c")
+    gateway.tick()
+    before = gateway.conductor.bank
+    for device in arrival:
+        gateway.train(device, value={"a": 2.0**60, "b": 1.0, "c": -(2.0**60)}[device])
+    gateway.tick()
+    assert gateway.conductor.row.contributors == 3
+    assert gateway.conductor.bank.shared.tobytes() == before.shared.tobytes()
 
 
 def test_trainers_are_even(gateway: Gateway) -> None:
