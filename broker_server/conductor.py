@@ -179,6 +179,7 @@ class Conductor:
         """Take note of a delta that is in the ledger."""
         self.state = rules.step(self.state, Event.DELTA)
         self._sample(row)
+        self._roster.trained(row.device, row.step_ms)
         self._outstanding.pop(row.device, None)
         if row.round == self.round:
             self._answered.add(row.device)

@@ -7,6 +7,7 @@ import ipaddress
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,6 +21,7 @@ from edge_runtime.wire.topics import check_name
 
 CODECS: Final = {"auto": None, "float32": pb.FLOAT32, "int8": pb.INT8}
 PACKAGES: Final = Path("packages")
+STATE: Final = Path("gateway-state")
 
 T = TypeVar("T")
 
@@ -105,7 +107,7 @@ class GatewayConfig:
     """
 
     package: Path
-    state: Path = Path("gateway-state")
+    state: Path = STATE
     federation: str = "default"
     broker: str = ""
     ca: Path | None = None
@@ -146,12 +148,20 @@ class GatewayConfig:
             )
 
 
-def load(file: Path | None, overrides: dict[str, Any]) -> GatewayConfig:
+def only_package(_state: Path) -> Path:
+    """Return the only package below ``packages/``, whatever the state."""
+    return default_package(PACKAGES)
+
+
+def load(
+    file: Path | None, overrides: dict[str, Any], package_of: Callable[[Path], Path] = only_package
+) -> GatewayConfig:
     """Read a TOML file and put the command line over it.
 
     Args:
         file: with the keys of GatewayConfig; its tables are [listen], [round], [train] and [limits].
         overrides: values by dotted key ("round.quorum"); None leaves the file's value.
+        package_of: chooses the package for a state directory when neither names one.
 
     Raises:
         UsageError: for an unreadable file, an unknown key, or a value of the wrong kind.
@@ -174,7 +184,8 @@ def load(file: Path | None, overrides: dict[str, Any]) -> GatewayConfig:
                 table = table.setdefault(name, {})
             table[last] = value
     if "package" not in tree:
-        tree["package"] = default_package(PACKAGES)
+        state = tree.get("state", STATE)
+        tree["package"] = package_of(Path(state) if isinstance(state, (str, Path)) else STATE)
     return _built(GatewayConfig, tree, str(file or "command line"))
 
 

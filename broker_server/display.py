@@ -55,7 +55,7 @@ class LiveTable:
         for name, row in sorted(self._devices.items()):
             table.add_row(
                 name, row.get("profile", ""), row.get("state", ""), str(row.get("experts", "")),
-                str(row.get("examples", "")), row.get("loss", ""), str(row.get("step_ms", "")), row.get("bytes", ""),
+                str(row.get("examples", "")), row.get("loss", ""), str(row.get("step_ms") or ""), row.get("bytes", ""),
             )  # fmt: skip
         return Group(Text(self._head, style="bold"), table, *(Text(line, style="dim") for line in self._tail))
 

@@ -268,6 +268,11 @@ class Ledger:
             for row in self._rows(f"SELECT * FROM deltas {where}", values)  # noqa: S608 - the clauses are ours
         ]  # fmt: skip
 
+    def step_times(self) -> dict[str, float]:
+        """Return the step time in ms of each device's last accepted delta."""
+        rows = self._rows("SELECT device, step_ms FROM deltas ORDER BY accepted, round")
+        return {row["device"]: row["step_ms"] for row in rows}
+
     def accepted_digest(self, device: str, number: int) -> bytes | None:
         """Return the digest of the delta accepted for (device, round)."""
         rows = self._rows("SELECT digest FROM deltas WHERE device = ? AND round = ?", (device, number))

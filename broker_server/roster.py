@@ -12,11 +12,19 @@ from edge_runtime.wire import wire_pb2 as pb
 
 @dataclass
 class Member:
-    """A device that said hello to this session. Args: hello_at: monotonic seconds; here: has not said bye since."""
+    """A device that said hello to this session.
+
+    Args:
+        hello: its last one.
+        hello_at: monotonic seconds.
+        here: has not said bye since.
+        step_ms: of its last accepted delta in this session; 0 before it.
+    """
 
     hello: pb.Hello
     hello_at: float
     here: bool = True
+    step_ms: float = 0.0
 
 
 class Roster:
@@ -29,7 +37,7 @@ class Roster:
     def greet(self, hello: pb.Hello, now: float) -> bool:
         """Note a hello; return whether the device was not here before."""
         old = self.members.get(hello.device)
-        self.members[hello.device] = Member(hello, now)
+        self.members[hello.device] = Member(hello, now, step_ms=old.step_ms if old else 0.0)
         return old is None or not old.here
 
     def leave(self, device: str) -> bool:
@@ -45,6 +53,12 @@ class Roster:
         member = self.members.get(device)
         if member is not None:
             member.here = True
+
+    def trained(self, device: str, step_ms: float) -> None:
+        """Note how long a step took: a first Hello cannot tell, and the planner divides a round's seconds by it."""
+        member = self.members.get(device)
+        if member is not None:
+            member.step_ms = step_ms
 
     def known(self, device: str) -> bool:
         """Return whether a device said hello since the gateway started."""
@@ -68,14 +82,15 @@ class Roster:
 
     def budget(self, device: str) -> Budget:
         """Return what a member said it can do."""
-        hello = self.members[device].hello
+        member = self.members[device]
+        hello = member.hello
         return Budget(
             device,
             trained_slots=hello.trained_slots,
             bytes_up=hello.bytes_up_per_round,
             bytes_down=hello.bytes_down_per_round,
             seconds=hello.seconds_per_round,
-            step_ms=hello.step_ms,
+            step_ms=member.step_ms or hello.step_ms,
             codecs=tuple(hello.codecs),
         )
 

@@ -71,6 +71,7 @@ class Service:
         self._evaluated = -1
         self._store = Store.open(config.state, self._package, time.time())
         try:
+            self._store.ledger.put("federation", config.federation)
             self._start()
         except BaseException:
             self.close()

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+from broker_server.config import STATE
 from edge_runtime.wire.csv_header import Columns
-
-STATE = Path("gateway-state")
 
 
 class Subcommands(Protocol):

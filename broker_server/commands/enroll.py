@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from broker_server.commands import Subcommands, parser, say, say_json
-from broker_server.config import PACKAGES, default_package
+from broker_server.commands.package_folder import package_folder, recorded_setting
+from broker_server.config import STATE
 from broker_server.errors import StorageError, UsageError
 from broker_server.mqtt import Target, parse_url
 from edge_runtime.wire.enrolment import ENROLMENT_FORMAT, Enrolment, EnrolmentError, GatewayAddress
@@ -29,11 +30,21 @@ def add(commands: Subcommands) -> None:
         "--gateway", required=True, metavar="URL",
         help="the broker as the device reaches it: mqtts://[USER@]HOST[:PORT], or mqtt:// on this machine",
     )  # fmt: skip
-    command.add_argument("--package", type=Path, metavar="DIR", help="that the device has (default: the only one)")
+    command.add_argument(
+        "--package",
+        type=Path,
+        metavar="DIR",
+        help="that the device has (default: the one the state names, or the only one)",
+    )
     command.add_argument(
         "--any-package", action="store_true", help="take any package of the federation, not this one alone"
     )
-    command.add_argument("--federation", default="default", metavar="NAME", help="word in every topic (%(default)s)")
+    command.add_argument(
+        "--state", type=Path, default=STATE, metavar="DIR", help="state directory of the gateway (default: %(default)s)"
+    )
+    command.add_argument(
+        "--federation", metavar="NAME", help="word in every topic (default: the one the state names, or default)"
+    )
     command.add_argument("--out", type=Path, metavar="FILE", help="default: DEVICE.enrolment.json; never overwritten")
     command.add_argument("--json", action="store_true", help="print one JSON value; secrets are in the file alone")
     secure = command.add_argument_group("what the file carries")
@@ -47,7 +58,7 @@ def add(commands: Subcommands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it."""
-    package = Package.open(args.package or default_package(PACKAGES), part="manifest")
+    package = Package.open(package_folder(args.package, args.state), part="manifest")
     target = parse_url(args.gateway, allow_plaintext=args.allow_plaintext)
     enrolment = _enrolment(args, package, target)
     data = enrolment.to_json()
@@ -77,7 +88,7 @@ def _enrolment(args: argparse.Namespace, package: Package, target: Target) -> En
         return Enrolment(
             enrolment_format=ENROLMENT_FORMAT,
             device=args.device,
-            federation=args.federation,
+            federation=args.federation or recorded_setting(args.state, "federation") or "default",
             federation_digest=package.manifest.architecture.digest().hex(),
             package_digest="" if args.any_package else package.digest.hex(),
             gateway=GatewayAddress(target.host, target.port, target.tls, plaintext),

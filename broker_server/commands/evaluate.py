@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from broker_server.commands import Subcommands, add_columns, add_state, columns_of, parser, say, say_json
+from broker_server.commands.package_folder import package_folder
+from broker_server.commands.version_list import version_list
 from broker_server.errors import UsageError
 from broker_server.evaluate import Figures, TextFigures
 from broker_server.judge import judge
@@ -21,6 +23,7 @@ from edge_runtime.wire.manifest import Package
 
 EXAMPLES = """  broker_server evaluate --data heldout.csv                    the newest version
   broker_server evaluate --data heldout.csv --version all --json
+  broker_server evaluate --data heldout.csv --version 1,4-6    some
   broker_server evaluate --data heldout.csv --package packages/linux-x86_64
 """
 
@@ -37,7 +40,7 @@ def add(commands: Subcommands) -> None:
         help=f"{HELP}; of a federation that continues texts also plain lines (docs/data.md)",
     )
     add_columns(command)
-    command.add_argument("--version", default="", metavar="N|all", help="default: the newest")
+    command.add_argument("--version", default="", metavar="N,N-M|all", help="one, some, or all (default: the newest)")
     command.add_argument("--package", type=Path, metavar="DIR", help="default: the one the gateway was started with")
     command.add_argument("--limit", type=int, default=0, metavar="N", help="texts at most, spread over the file")
     command.add_argument(
@@ -49,12 +52,12 @@ def add(commands: Subcommands) -> None:
 def main(args: argparse.Namespace) -> int:
     """Do it."""
     store = Store.look(args.state)
-    folder = args.package or Path(store.ledger.get("package") or "")
+    folder = package_folder(args.package, args.state)
     package = Package.open(folder, part="gateway")
     if package.manifest.architecture.digest() != store.lineage.federation:
         msg = f"package {folder} is of another federation than {args.state}; give one of its packages with --package"
         raise UsageError(msg)
-    numbers = _versions(store, args.version)
+    numbers = version_list(args.version, [row.version for row in store.ledger.versions()])
     judged = judge(package, args.data, args.limit, max(1, args.threads), columns_of(args))
     rows: list[dict[str, Any]] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
@@ -73,15 +76,3 @@ def _shown(figures: Figures | TextFigures) -> str:
     if isinstance(figures, TextFigures):
         return f"perplexity {figures.perplexity:.2f}  {figures.tokens} tokens"
     return f"accuracy {figures.accuracy:.4f}  macro-F1 {figures.macro_f1:.4f}  {figures.examples} texts"
-
-
-def _versions(store: Store, asked: str) -> list[int]:
-    known = [row.version for row in store.ledger.versions()]
-    if not asked:
-        return known[-1:]
-    if asked == "all":
-        return known
-    if not asked.isdecimal() or int(asked) not in known:
-        msg = f"no version {asked!r}; there are {known[0]} to {known[-1]}, or say all"
-        raise UsageError(msg)
-    return [int(asked)]

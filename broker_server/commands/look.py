@@ -21,7 +21,7 @@ from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
 DEVICES = """  broker_server devices
   broker_server devices --json --state runs/gateway
-  broker_server devices --revoke phone-7
+  broker_server devices --revoke phone-7 phone-8
   broker_server devices --restore phone-7
 """
 VERSIONS = """  broker_server versions
@@ -43,8 +43,8 @@ def add(commands: Subcommands) -> None:
         add_state(command)
         command.set_defaults(main=main)
     change = devices.add_mutually_exclusive_group()
-    change.add_argument("--revoke", metavar="DEVICE", help="refuse everything from this device from now on")
-    change.add_argument("--restore", metavar="DEVICE", help="take a revoked device back")
+    change.add_argument("--revoke", nargs="+", metavar="DEVICE", help="refuse everything from these from now on")
+    change.add_argument("--restore", nargs="+", metavar="DEVICE", help="take revoked devices back")
 
 
 def show_status(args: argparse.Namespace) -> int:
@@ -99,7 +99,7 @@ def show_devices(args: argparse.Namespace) -> int:
     trained: dict[str, int] = {}
     for (device, _), times in store.ledger.trained().items():
         trained[device] = trained.get(device, 0) + times
-    statistics = store.ledger.statistics_digests()
+    statistics, step_times = store.ledger.statistics_digests(), store.ledger.step_times()
     running = _held(args.state / "lock")
     rows = [
         {
@@ -110,7 +110,8 @@ def show_devices(args: argparse.Namespace) -> int:
             "trained_slots": row["hello"].trained_slots,
             "held_slots": row["hello"].held_slots,
             "examples": row["hello"].examples,
-            "step_ms": round(row["hello"].step_ms, 2),
+            # A Hello tells of the rounds before it; in its first session a device has trained only since.
+            "step_ms": round(step_times.get(row["device"]) or row["hello"].step_ms, 2),
             "class_statistics": row["device"] in statistics,
             "blocks_trained": trained.get(row["device"], 0),
             "bytes_up": row["bytes_up"],
@@ -125,7 +126,14 @@ def show_devices(args: argparse.Namespace) -> int:
     keys = ["device", "state", "profile", "trained_slots", "examples", "step_ms", "blocks_trained", "last_seen"]
     _table(
         [*keys, "up", "down"],
-        [[*(row[key] for key in keys), size(row["bytes_up"]), size(row["bytes_down"])] for row in rows],
+        [
+            [
+                *("" if key == "step_ms" and not row[key] else row[key] for key in keys),  # 0: not measured yet
+                size(row["bytes_up"]),
+                size(row["bytes_down"]),
+            ]
+            for row in rows
+        ],
     )
     return 0
 
@@ -175,14 +183,21 @@ def _figures(found: dict[str, Any]) -> dict[str, Any]:
     return {key: found[key] for key in ("data", "accuracy", "macro_f1", "examples")}
 
 
-def _change(state: Path, device: str, *, revoked: bool) -> int:
+def _change(state: Path, devices: list[str], *, revoked: bool) -> int:
     Store.look(state)
     ledger = Ledger(state / NAME)
-    if not ledger.revoke(device, revoked=revoked):
-        known = ", ".join(row["device"] for row in ledger.devices()[:8]) or "none"
-        msg = f"no device {device!r} in {state}; known: {known}"
+    registered = [row["device"] for row in ledger.devices()]
+    unknown = sorted(set(devices) - set(registered))
+    if unknown:
+        names = ", ".join(registered[:8]) or "none"
+        msg = f"no device {', '.join(map(repr, unknown))} in {state}, nothing was changed; there are: {names}"
         raise UsageError(msg)
-    say(f"{device} is {'revoked' if revoked else 'taken back'}; a running gateway heeds it at once")
+    with ledger.transaction():
+        for device in devices:
+            ledger.revoke(device, revoked=revoked)
+    verb = "is" if len(devices) == 1 else "are"
+    state_now = "revoked" if revoked else "taken back"
+    say(f"{', '.join(devices)} {verb} {state_now}; a running gateway heeds it at once")
     return 0
 
 

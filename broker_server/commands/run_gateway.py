@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from broker_server.commands import Subcommands, add_columns, parser
+from broker_server.commands.package_folder import package_folder
 from broker_server.config import CODECS, load
 from broker_server.display import Lines, LiveTable
 from broker_server.events import Events, JsonLines
@@ -31,7 +32,12 @@ def add(commands: Subcommands) -> None:
     command = parser(commands, "run", "serve rounds, with an embedded MQTT broker unless told otherwise", EXAMPLES)
     command.set_defaults(main=main)
     command.add_argument("--config", type=Path, metavar="TOML", help="settings; options here go before it")
-    command.add_argument("--package", type=Path, metavar="DIR", help="device package of the federation (any profile)")
+    command.add_argument(
+        "--package",
+        type=Path,
+        metavar="DIR",
+        help="device package of the federation, any profile (default: the one the state names, or the only one)",
+    )
     command.add_argument("--state", type=Path, metavar="DIR", help="state directory (default: gateway-state)")
     command.add_argument("--federation", metavar="NAME", help="word in every topic (default: default)")
     _add_broker(command)
@@ -100,7 +106,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it."""
-    config = load(args.config, _overrides(args))
+    config = load(args.config, _overrides(args), lambda state: package_folder(None, state))
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s"
     )

@@ -20,6 +20,8 @@ from edge_runtime.wire.chunks import split
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic
 
+DONE = ("--rounds", "1", "--port", "0", "--linger", "0")
+"""Options of a gateway that has nothing left to do; devices that this start has not seen are not waited for."""
 HELD_OUT = "text,label\nrose rose leaf,red\nleaf,green\nsky,blue\nstone,blue\n"
 
 
@@ -126,13 +128,29 @@ def test_devices(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(text.splitlines()) == 3
 
 
+def test_devices_shows_the_step_time_of_the_last_delta(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device's first Hello says 0, its delta 3 ms; who has not trained yet shows nothing, not 0.0."""
+    assert [row["step_ms"] for row in answer(capsys, "devices", "--state", played)] == [3.0, 3.0]
+    gateway = Gateway(played, tiny.make_package(tmp_path / "again"))
+    gateway.hello("c")
+    gateway.close()
+    lines = output(capsys, "devices", "--state", played).splitlines()
+    column = lines[0].split("\t").index("step_ms")
+    assert [line.split("\t")[column] for line in lines[1:]] == ["3.0", "3.0", ""]
+
+
 def test_revoke_and_restore(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A device is removed and taken back; an unknown one is named with those there are."""
     output(capsys, "devices", "--state", played, "--revoke", "a")
     assert answer(capsys, "devices", "--state", played)[0]["state"] == "revoked"
     output(capsys, "devices", "--state", played, "--restore", "a")
     assert answer(capsys, "devices", "--state", played)[0]["state"] == "away"
-    assert "no device 'zed'" in complaint(capsys, 2, "devices", "--state", played, "--revoke", "zed")
+    assert "no device 'zed'" in complaint(capsys, 2, "devices", "--state", played, "--revoke", "zed", "a")
+    assert answer(capsys, "devices", "--state", played)[0]["state"] == "away"
+    assert output(capsys, "devices", "--state", played, "--revoke", "a", "b").startswith("a, b are revoked")
+    assert [row["state"] for row in answer(capsys, "devices", "--state", played)] == ["revoked", "revoked"]
 
 
 def test_versions(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,6 +200,61 @@ def test_evaluate(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert text.startswith("version   1  head     accuracy")
 
 
+@pytest.mark.parametrize(
+    ("asked", "measured"),
+    [("1,2", [1, 2]), ("0-2", [0, 1, 2]), ("2, 0", [0, 2]), ("1-1,1", [1]), (" all ", [0, 1, 2]), ("0,1-2", [0, 1, 2])],
+)
+def test_evaluate_takes_lists_and_ranges(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str, measured: list[int]
+) -> None:
+    """Each version once, oldest first, however they are written."""
+    rows = answer(capsys, "evaluate", "--state", played, "--data", tmp_path / "held.csv", "--version", asked)
+    assert [row["version"] for row in rows] == measured
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """Return a state directory whose only planned round is done."""
+    gateway = Gateway(tmp_path / "state", tiny.make_package(tmp_path / "package"), rounds=1)
+    gateway.hello("a", "b")
+    gateway.tick()
+    gateway.train("a")
+    gateway.train("b")
+    gateway.tick()
+    gateway.close()
+    return tmp_path / "state"
+
+
+def test_the_package_that_the_state_names_is_found(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By enroll, evaluate and a second run, also from a folder without packages; enroll takes the federation's name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "held.csv").write_text(HELD_OUT)
+    output(capsys, "run", "--package", "package", "--state", finished, "--federation", "home", *DONE)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    package = tiny.Package.open(tmp_path / "package", part="manifest")
+    about = answer(capsys, "enroll", "phone", "--gateway", "mqtt://localhost", "--state", finished)
+    assert about["federation"] == "home"
+    assert about["package_digest"] == package.digest.hex()
+    assert len(answer(capsys, "evaluate", "--state", finished, "--data", tmp_path / "held.csv")) == 1
+    assert "finished" in output(capsys, "run", "--state", finished, *DONE)
+
+
+def test_a_package_that_went_is_replaced_by_the_only_one(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the state names may have been moved; without any package it is said how to name one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package").rename(tmp_path / "moved")
+    common = ("evaluate", "--state", played, "--data", "held.csv")
+    assert "give --package" in complaint(capsys, 2, *common)
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "packages/moved")
+    assert len(answer(capsys, *common)) == 1
+
+
 def test_evaluate_errors(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Columns, labels, emptiness, versions, other federations: each named."""
     common = ("evaluate", "--state", played, "--data")
@@ -197,9 +270,16 @@ def test_evaluate_errors(played: Path, tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "empty.csv").write_text("text,label\n")
     assert "has no examples" in complaint(capsys, 1, *common, tmp_path / "empty.csv")
     assert "cannot read" in complaint(capsys, 1, *common, tmp_path / "none.csv")
-    for version in ("9", "-1", "new"):
-        error = complaint(capsys, 2, *common, tmp_path / "held.csv", f"--version={version}")
-        assert "there are 0 to 2, or say all" in error
+    for version, message in {
+        "9": "no version 9; there are 0 to 2, or say all",
+        "1,9,8": "no version 8, 9; there are 0 to 2",
+        "0-999999999999": "no version 999999999999; there are 0 to 2",
+        "-1": "--version '-1': expected numbers like 4, 1,4 or 2-5, or all",
+        "new": "--version 'new': expected numbers",
+        "1,,2": "--version '1,,2': expected numbers",
+        "2-1": "the range 2-1 ends before it begins",
+    }.items():
+        assert message in complaint(capsys, 2, *common, tmp_path / "held.csv", f"--version={version}")
     tiny.make_package(tmp_path / "other", gate="topk")
     error = complaint(capsys, 2, *common, tmp_path / "held.csv", "--package", tmp_path / "other")
     assert "another federation" in error
@@ -240,18 +320,9 @@ def test_run_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store.open(tmp_path / "state", tiny.Package.open(tmp_path / "package", part="gateway"), 0.0).close()
 
 
-def test_run_that_has_nothing_left_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_that_has_nothing_left_to_do(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All planned rounds are done: it says so and ends with 0, as text and as JSON."""
-    package = tiny.make_package(tmp_path / "package")
-    gateway = Gateway(tmp_path / "state", package, rounds=1)
-    gateway.hello("a", "b")
-    gateway.tick()
-    gateway.train("a")
-    gateway.train("b")
-    gateway.tick()
-    gateway.close()
-    common = ["run", "--package", tmp_path / "package", "--state", tmp_path / "state", "--rounds", "1", "--port", "0"]
-    common += ["--linger", "0"]  # a and b, which this start has not seen, are not waited for
+    common = ["run", "--package", tmp_path / "package", "--state", finished, *DONE]
     text = output(capsys, *common, "--events", tmp_path / "events.jsonl")
     assert "finished after round 1: version 1" in text
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]

@@ -523,6 +523,19 @@ def test_device_without_room_for_an_expert_is_told_of(tmp_path: Path, package: A
     assert kinds(gateway)[-1] == "waiting"
 
 
+def test_planner_takes_the_step_time_that_a_delta_told(gateway: Gateway) -> None:
+    """A device of 16 ms a round says 0 ms a step in its first Hello, 3 with its delta: then 0.8 * 16 / 3 = 4 steps."""
+    hello = tiny.hello(gateway.package, "a", seconds_per_round=0.016)
+    gateway.send(Topic.HELLO, "a", encode(hello))
+    assert gateway.plan("a")[0].steps == 10
+    gateway.train("a")
+    gateway.train("b")
+    gateway.tick()
+    gateway.tick()
+    assert gateway.plan("a")[0].steps == 4
+    assert gateway.plan("b")[0].steps == 10
+
+
 def test_restart_leaves_a_late_device_its_plan(tmp_path: Path, package: Any) -> None:
     """A plan whose delta would still count is not taken back; one that was answered is."""
     rules = Rules(quorum=1, settle_s=0, deadline_s=10, max_staleness=1)
