@@ -14,6 +14,7 @@ from edge_runtime.stream import WindowSource, open_windows
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.manifest import Manifest, Package, Tier
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
@@ -40,12 +41,13 @@ class Parts:
             threads: for the program; None takes the profile's, as far as this machine has them.
 
         Raises:
-            PackageError: when a file is missing or was changed.
+            PackageError: when a file is missing or was changed, or its tokenizer and its program do not fit.
             ProgramError: when the program cannot be run here.
         """
         package = Package.open(folder)
         tokenizer = Tokenizer(package.path("tokenizer.json"))
         manifest = package.manifest
+        check_ids(tokenizer, manifest)
         count = threads or min(manifest.threads, os.cpu_count() or 1) or None
         program = Program.open(package.path("program.pte"), manifest.methods, threads=count)
         return cls(package, program, tokenizer)
@@ -76,3 +78,19 @@ class Parts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_ids(tokenizer: Tokenizer, manifest: Manifest) -> None:
+    """Refuse a tokenizer with more ids than words, as far as the manifest tells them; ``doctor`` tries it with any.
+
+    Raises:
+        PackageError: with both numbers.
+    """
+    if manifest.architecture.task == CAUSAL_LM:
+        outputs = {tensor.name: tensor.shape for tensor in manifest.methods[manifest.predict_method].outputs}
+        words = outputs["probabilities"][-1]
+        if tokenizer.highest_id >= words:
+            raise PackageError(
+                f"tokenizer.json gives ids up to {tokenizer.highest_id}, and the program has {words} words; export the"
+                " package again"
+            )

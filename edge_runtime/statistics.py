@@ -58,19 +58,24 @@ class Predictor:
         manifest: of the package.
         tokenizer: of the package.
         bank: whose experts run; the first H of them where the program holds fewer than M.
+
+    ``length`` is S, the tokens that the program takes.
     """
 
     def __init__(self, program: Executor, manifest: Manifest, tokenizer: Tokenizer, bank: Bank) -> None:
         self._program, self._tokenizer, self._method = program, tokenizer, manifest.predict_method
         shapes = {tensor.name: tensor.shape for tensor in manifest.methods[self._method].inputs}
-        self._length = shapes["ids"][1]
+        self.length = shapes["ids"][1]
         self._inputs: dict[str, npt.NDArray[Any]] = dict(
             predict_inputs(bank, manifest.architecture, shapes["experts"][1])
         )
 
     def __call__(self, text: str) -> tuple[Array, Array]:
         """Return probabilities [C] and the L2-normalized feature [d] of one text."""
-        ids, mask = self._tokenizer.encode([text], self._length)
+        return self.of_ids(*self._tokenizer.encode([text], self.length))
+
+    def of_ids(self, ids: npt.NDArray[np.int64], mask: Array) -> tuple[Array, Array]:
+        """Return probabilities [C] and feature [d] for ids [1, S] and mask [1, S]."""
         found = self._program.execute(self._method, {**self._inputs, "ids": ids, "mask": mask})
         return found["probabilities"][0], found["features"][0]
 

@@ -46,6 +46,11 @@ class Tokenizer:
         found = (self._tokenizer.token_to_id(token) for token in _PAD_TOKENS)
         return next((token for token in found if token is not None), 0)
 
+    @property
+    def highest_id(self) -> int:
+        """The largest id that any token has; -1 without tokens."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
     def tokens(self, text: str) -> list[int]:
         """Return all ids of a text, with the special tokens that the tokenizer adds, uncut."""
         if self._length:

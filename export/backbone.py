@@ -14,6 +14,7 @@ from export.checkpoint import INDEX, WEIGHTS, read_checkpoint, refuse_pointer, r
 from export.errors import UnsupportedModelError
 from export.families import Family, family_of, sizes_of
 from export.model_config import check_config, ignored
+from export.tokenizer_file import check_ids, read_tokenizer
 from export.weight_names import SHOWN, UNREAD, beside, check_loaded, wrapper_prefix
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ def find(model: str | None) -> BackboneInfo:
     sizes = sizes_of(config, name)
     refuse_quantized_config(config, name)
     check_config(config, name)
-    _check_tokenizer(folder)
+    tokenizer = read_tokenizer(folder)
     checkpoint = read_checkpoint(folder)
+    check_ids(tokenizer, sizes.vocabulary, name)
     family = family_of(config, name)
     prefix = wrapper_prefix(checkpoint.names, family, name)
     return BackboneInfo(
@@ -119,16 +121,6 @@ def _notes(prefix: str, others: list[str], keys: list[str]) -> tuple[str, ...]:
     if keys:
         notes.append(f"keys of config.json that export does not know, and ignores: {', '.join(keys)}")
     return tuple(notes)
-
-
-def _check_tokenizer(folder: Path) -> None:
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise UnsupportedModelError(
-            f"{folder} has no tokenizer.json; save it with transformers:"
-            f" AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
-        )
-    refuse_pointer(path)
 
 
 def _folder(model: str | None) -> tuple[Path, str]:

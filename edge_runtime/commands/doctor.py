@@ -21,7 +21,7 @@ from edge_runtime.commands.common import Subcommands, add_command, add_threads, 
 from edge_runtime.config import credentials
 from edge_runtime.continuation import Writer
 from edge_runtime.data import Labels
-from edge_runtime.errors import EdgeError
+from edge_runtime.errors import EdgeError, ProgramError
 from edge_runtime.link import parse_url
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.mqtt import probe
@@ -135,6 +135,7 @@ def _checks(arguments: argparse.Namespace) -> Iterator[Check]:
 def _package_checks(parts: Parts, arguments: argparse.Namespace) -> Iterator[Check]:
     yield _check("bank", lambda: _bank(parts))
     yield _check("budget", lambda: _budget(parts))
+    yield _check("tokenizer", lambda: _words(parts))
     yield _check("predict", lambda: _predict(parts))
     for tier in parts.manifest.tiers:
         yield _tier(parts, tier)
@@ -202,6 +203,24 @@ def _predict(parts: Parts) -> str:
         raise EdgeError(f"the program's probabilities sum to {float(probabilities.sum()):.3f}, expected 1")
     language = parts.manifest.architecture.task == CAUSAL_LM
     return f"{took:.1f} ms a {'token' if language else 'text'}"
+
+
+def _words(parts: Parts) -> str:
+    """Run the tokenizer's largest id: a program with fewer words fails on it, and else would on some texts only."""
+    highest = parts.tokenizer.highest_id
+    given = (parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
+    try:
+        if parts.manifest.architecture.task == CAUSAL_LM:
+            Writer(*given).next([highest])
+        else:
+            predictor = Predictor(*given)
+            ids = np.full((1, predictor.length), highest, np.int64)
+            predictor.of_ids(ids, np.ones(ids.shape, np.float32))
+    except ProgramError as error:
+        raise EdgeError(
+            f"tokenizer.json gives ids up to {highest}, on which the program fails ({error}); export the package again"
+        ) from error
+    return f"ids up to {highest}, all of them words of the program"
 
 
 def _predictor(parts: Parts) -> Callable[[], Array]:

@@ -318,7 +318,7 @@ def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) 
     found = json.loads(out)
     tiers = {"tier m4_f0_s8_b4": False, "tier m2_f2_s8_b4": True, "tier m1_f1_s8_b4": True}  # the profile has 64 MiB
     assert {check["name"]: check["ok"] for check in found["checks"] if check["name"] != "driver"} == {
-        **dict.fromkeys(("package", "bank", "budget", "predict", "state"), True),
+        **dict.fromkeys(("package", "bank", "budget", "tokenizer", "predict", "state"), True),
         **tiers,
     }
     details = {check["name"]: check["detail"] for check in found["checks"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
 from edge_runtime.continuation import Taste, Writer, chosen
+from edge_runtime.parts import check_ids
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.errors import DataError, PackageError
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Architecture, Backbone, Manifest, MethodSpec, TensorSpec
 
@@ -49,6 +51,19 @@ def _manifest(lengths: tuple[int, ...]) -> Manifest:
     return Manifest(
         2, 1, arch, "toy", {}, "none", "all", (), methods, tuple(methods), {}, "1.4.1", 1, {}
     )  # fmt: skip
+
+
+def test_a_tokenizer_with_more_ids_than_words_is_refused(tmp_path: Path) -> None:
+    """Ids 0 to 5 are six words; a program of five would fail on the end token alone."""
+    tokenizer, manifest = _tokenizer(tmp_path), _manifest((4,))
+    for words in (6, 5):
+        method = replace(manifest.methods["predict_s4"], outputs=(TensorSpec("probabilities", "float32", (1, words)),))
+        package = replace(manifest, methods={"predict_s4": method})
+        if words == 6:
+            check_ids(tokenizer, package)
+        else:
+            with pytest.raises(PackageError, match="gives ids up to 5, and the program has 5 words; export"):
+                check_ids(tokenizer, package)
 
 
 class Parrot:

@@ -131,6 +131,8 @@ def test_models_that_cannot_be_used(tiny: Path, tmp_path: Path, capsys: pytest.C
     (folder / "config.json").write_text(json.dumps(config))
     refuse(folder, "has no tokenizer.json")
     (folder / "tokenizer.json").write_text("{}")
+    refuse(folder, "is no tokenizer ('model'); copy the model again")
+    (folder / "tokenizer.json").write_text((tiny / "tokenizer.json").read_text())
     refuse(folder, "has no model.safetensors")
     (folder / "model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0{bad}")
     refuse(folder, "is no readable safetensors file")
