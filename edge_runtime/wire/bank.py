@@ -48,9 +48,9 @@ class Bank:
 
     def __post_init__(self) -> None:
         for name, expected in _shapes(self.shape).items():
-            found = getattr(self, name)
-            if found.shape != expected or found.dtype != np.float32:
-                msg = f"bank tensor {name} is {found.dtype}{list(found.shape)}, expected float32{list(expected)}"
+            tensor = getattr(self, name)
+            if tensor.shape != expected or tensor.dtype != np.float32:
+                msg = f"bank tensor {name} is {tensor.dtype}{list(tensor.shape)}, expected float32{list(expected)}"
                 raise BankError(msg)
 
     def block(self, block: ExpertId) -> Array:

@@ -58,10 +58,10 @@ def _codec(codec: int) -> None:
 def _ascending(listed: Sequence[_Named], what: str) -> tuple[ExpertId, ...]:
     if len(listed) > BLOCKS_LIMIT:
         raise WireError(pb.TOO_LARGE, f"{len(listed)} {what}, limit {BLOCKS_LIMIT}")
-    found = tuple(ExpertId(block.layer, block.index) for block in listed)
-    _need(all(max(block.layer, block.index) <= RESERVED for block in found), f"{what} name a number above {RESERVED}")
-    _need(all(a < b for a, b in pairwise(found)), f"{what} are not ascending and unique")
-    return found
+    ids = tuple(ExpertId(block.layer, block.index) for block in listed)
+    _need(all(max(block.layer, block.index) <= RESERVED for block in ids), f"{what} name a number above {RESERVED}")
+    _need(all(a < b for a, b in pairwise(ids)), f"{what} are not ascending and unique")
+    return ids
 
 
 def _trained(listed: Sequence[_Named], what: str) -> None:
@@ -182,10 +182,10 @@ def _version(version: pb.Version) -> None:
     _digest(version.federation_digest, "federation digest")
     _digest(version.digest, "version digest")
     _need(len(version.blocks) > 0, "a version without blocks")
-    found = _ascending(version.blocks, "blocks of a version")
+    ids = _ascending(version.blocks, "blocks of a version")
     for block in version.blocks:
         _digest(block.digest, "block digest")
-    blocks = dict(zip(found, (block.digest for block in version.blocks), strict=True))
+    blocks = dict(zip(ids, (block.digest for block in version.blocks), strict=True))
     if version_digest(blocks) != version.digest:
         raise WireError(pb.DIGEST_MISMATCH, f"blocks of version {version.version} do not have its digest")
 

@@ -127,12 +127,12 @@ class Enrolment:
         if len(data) > ENROLMENT_LIMIT:
             raise EnrolmentError(f"{source} has over {ENROLMENT_LIMIT} bytes; ask for the right file")
         try:
-            made: Self = typed(_readable(parse(data, source)), cls, source)
+            enrolment: Self = typed(_readable(parse(data, source)), cls, source)
         except PackageError as error:
             raise EnrolmentError(str(error)) from error
         except EnrolmentError as error:
             raise EnrolmentError(f"{source}: {error}") from error
-        return made
+        return enrolment
 
     def to_json(self) -> bytes:
         """Return the bytes of a file."""
@@ -142,16 +142,16 @@ class Enrolment:
 def _readable(tree: object) -> object:
     """Refuse first what the general reader would name badly (another format) or show (a secret of a wrong type)."""
     if isinstance(tree, dict):
-        found = tree.get("enrolment_format")
-        if isinstance(found, int) and not isinstance(found, bool):
-            _check_format(found)
+        version = tree.get("enrolment_format")
+        if isinstance(version, int) and not isinstance(version, bool):
+            _check_format(version)
         for name in ("key", "password"):
             _need(isinstance(tree.get(name, ""), str), f"{name} is no text")
     return tree
 
 
-def _check_format(found: int) -> None:
-    _need(found == ENROLMENT_FORMAT, f"enrolment format {found} came, this software reads {ENROLMENT_FORMAT}")
+def _check_format(version: int) -> None:
+    _need(version == ENROLMENT_FORMAT, f"enrolment format {version} came, this software reads {ENROLMENT_FORMAT}")
 
 
 def _need(condition: bool, message: str) -> None:

@@ -174,9 +174,9 @@ class BankShape:
 
     def ids(self) -> tuple[ExpertId, ...]:
         """Return every block of the bank, ascending."""
-        found = [ExpertId(layer, index) for layer in self.layers for index in range(self.experts)]
-        found += [shared_expert(layer) for layer in self.layers if self.shared_rank]
-        return tuple(sorted([*found, HEAD, MEAN] if self.labels else found))
+        blocks = [ExpertId(layer, index) for layer in self.layers for index in range(self.experts)]
+        blocks += [shared_expert(layer) for layer in self.layers if self.shared_rank]
+        return tuple(sorted([*blocks, HEAD, MEAN] if self.labels else blocks))
 
     def size(self, block: ExpertId) -> int:
         """Return the values of ``block``.

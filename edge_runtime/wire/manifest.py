@@ -233,9 +233,9 @@ class Manifest:
         """
         tree = parse(data, source)
         if not isinstance(tree, dict) or tree.get("package_format") != PACKAGE_FORMAT:
-            found = tree.get("package_format") if isinstance(tree, dict) else None
+            version = tree.get("package_format") if isinstance(tree, dict) else None
             msg = (
-                f"{source} has package format {shown(found)}, this software reads {PACKAGE_FORMAT};"
+                f"{source} has package format {shown(version)}, this software reads {PACKAGE_FORMAT};"
                 " export the package again"
             )
             raise PackageError(msg)

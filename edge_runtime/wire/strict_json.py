@@ -92,19 +92,19 @@ def _typed_dataclass(tree: Any, kind: Any, where: str) -> Any:  # noqa: ANN401 -
     return kind(**{name: typed(item, hints[name], f"{where}.{name}") for name, item in tree.items()})
 
 
-def _expect(condition: bool, where: str, expected: str, found: Any) -> None:  # noqa: ANN401 - an assertion
+def _expect(condition: bool, where: str, expected: str, value: Any) -> None:  # noqa: ANN401 - an assertion
     if not condition:
-        msg = f"{where} is {shown(found, 60)}, expected {expected}"
+        msg = f"{where} is {shown(value, 60)}, expected {expected}"
         raise PackageError(msg)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    tree: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in tree:
             _refuse(f"duplicate key {shown(name)}")
-        found[name] = value
-    return found
+        tree[name] = value
+    return tree
 
 
 def _shallow(tree: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

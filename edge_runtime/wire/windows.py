@@ -56,15 +56,15 @@ def windows(texts: Iterable[Sequence[int]], end_token: int, length: int) -> Iter
         yield held
 
 
-def arrays(found: Sequence[Sequence[int]], length: int) -> tuple[Ids, Floats, Ids, Floats]:
+def arrays(windows: Sequence[Sequence[int]], length: int) -> tuple[Ids, Floats, Ids, Floats]:
     """Return ids, mask, targets and weights, each [B, S], of B windows; what is longer than S + 1 tokens is cut.
 
     The mask is 1 at every input, the weights at every input that has a target.
     """
-    ids, targets = np.zeros((2, len(found), length), np.int64)
-    mask, weights = np.zeros((2, len(found), length), np.float32)
-    for row, tokens in enumerate(found):
-        given, wanted = tokens[:length], tokens[1 : length + 1]
-        ids[row, : len(given)], mask[row, : len(given)] = given, 1.0
-        targets[row, : len(wanted)], weights[row, : len(wanted)] = wanted, 1.0
+    ids, targets = np.zeros((2, len(windows), length), np.int64)
+    mask, weights = np.zeros((2, len(windows), length), np.float32)
+    for row, tokens in enumerate(windows):
+        inputs, following = tokens[:length], tokens[1 : length + 1]
+        ids[row, : len(inputs)], mask[row, : len(inputs)] = inputs, 1.0
+        targets[row, : len(following)], weights[row, : len(following)] = following, 1.0
     return ids, mask, targets, weights

@@ -40,12 +40,12 @@ def test_bodies_come_out_of_any_order_with_duplicates(
     for chunk in sent:
         before = len(seen)
         seen.add(chunk.index)
-        found = assembler.add("a", chunk)
+        whole = assembler.add("a", chunk)
         if len(seen) == len(chunks) and before < len(chunks):
-            assert found == body
+            assert whole == body
             assert assembler.held_bytes == 0
             return
-        assert found is None
+        assert whole is None
     pytest.fail("the body never came")
 
 
@@ -193,8 +193,8 @@ def test_a_body_larger_than_the_room_still_arrives_alone() -> None:
     body = bytes(range(250)) * 40
     assembler = Assembler(limit=3000, sender_limit=2000)
     assembler.add("other", first(b"other", 2))
-    found = [assembler.add("a", chunk) for chunk in cut(body, 1000)]
-    assert found[-1] == body
+    bodies = [assembler.add("a", chunk) for chunk in cut(body, 1000)]
+    assert bodies[-1] == body
     assert assembler.held_bytes == 0
 
 

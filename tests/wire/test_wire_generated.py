@@ -29,11 +29,11 @@ def test_generated_code_is_current(tmp_path: Path) -> None:
 def test_generated_code_is_no_newer_than_the_pinned_protobuf() -> None:
     """The library refuses code of a later version, so the pin must not be older."""
     text = (WIRE / "wire_pb2.py").read_text()
-    found = re.search(r"Protobuf Python Version: (\d+)\.(\d+)\.(\d+)", text)
+    match = re.search(r"Protobuf Python Version: (\d+)\.(\d+)\.(\d+)", text)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = next(item for item in project["dependencies"] if item.startswith("protobuf=="))
-    assert found is not None
-    generated, installed = (tuple(map(int, v)) for v in (found.groups(), pinned.removeprefix("protobuf==").split(".")))
+    assert match is not None
+    generated, installed = (tuple(map(int, v)) for v in (match.groups(), pinned.removeprefix("protobuf==").split(".")))
     assert generated <= installed
     assert generated[0] == installed[0]
 

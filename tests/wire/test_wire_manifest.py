@@ -91,11 +91,11 @@ JSON = st.recursive(
 
 
 def _paths(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    found = [path]
+    paths = [path]
     items: Any = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
-        found += _paths(value, (*path, key))
-    return found
+        paths += _paths(value, (*path, key))
+    return paths
 
 
 PATHS = _paths(json.loads(GOOD))[1:]

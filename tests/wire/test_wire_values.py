@@ -37,12 +37,12 @@ def test_int8_error_is_half_a_step(values: tensors.Array) -> None:
     """Each value is within half a step of its group's scale, max / 127 (and the least float32, where scales are 0)."""
     data = tensors.encode(values, pb.INT8)
     assert len(data) == tensors.encoded_size(values.size, pb.INT8) == 4 * -(-values.size // 64) + values.size
-    found = tensors.decode(data, values.size, pb.INT8).astype(np.float64)
+    decoded = tensors.decode(data, values.size, pb.INT8).astype(np.float64)
     for start in range(0, values.size, 64):
         group = values[start : start + 64].astype(np.float64)
         largest = np.abs(group).max()
         bound = largest / 254 * (1 + 1e-5) + 64 * 1.5e-45
-        assert np.abs(found[start : start + 64] - group).max() <= bound
+        assert np.abs(decoded[start : start + 64] - group).max() <= bound
 
 
 @given(VALUES)
@@ -57,11 +57,11 @@ def test_int8_is_stable(values: tensors.Array) -> None:
 def test_decoding_arbitrary_values_raises_only_wire_errors(data: bytes, count: int, codec: int) -> None:
     """Whatever the bytes, what comes out is finite and of the right length."""
     try:
-        found = tensors.decode(data, count, codec)
+        decoded = tensors.decode(data, count, codec)
     except WireError:
         return
-    assert found.shape == (count,)
-    assert np.isfinite(found).all()
+    assert decoded.shape == (count,)
+    assert np.isfinite(decoded).all()
 
 
 def test_values_of_any_shape_and_type_are_flattened() -> None:

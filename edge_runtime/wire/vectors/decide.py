@@ -107,8 +107,10 @@ def _layout(data: bytes, block: str, width: int, rank: int = 0, labels: int = 0)
         "head": lambda: experts.head_parts(width, labels),
     }[block]()
     values = tensors.decode(data, experts.block_size(parts))
-    found = {part.name: values[part.offset : part.offset + part.size].reshape(part.shape).tolist() for part in parts}
-    return {"parts": found}
+    tensors_of = {
+        part.name: values[part.offset : part.offset + part.size].reshape(part.shape).tolist() for part in parts
+    }
+    return {"parts": tensors_of}
 
 
 def _bank_shape(data: bytes, layers: list[int], **sizes: int) -> Meaning:
@@ -128,9 +130,9 @@ def _epoch_order(data: bytes, seed: str, epoch: int, count: int) -> Meaning:
 
 
 def _topic(data: bytes) -> Meaning:
-    found = parse(data.decode())
-    retained = found.topic in RETAINED
-    return {"federation": found.federation, "topic": str(found.topic), "name": found.name, "retained": retained}
+    address = parse(data.decode())
+    retained = address.topic in RETAINED
+    return {"federation": address.federation, "topic": str(address.topic), "name": address.name, "retained": retained}
 
 
 def _manifest(data: bytes) -> Meaning:
@@ -144,8 +146,8 @@ def _manifest(data: bytes) -> Meaning:
 
 
 def _enrolment(data: bytes) -> Meaning:
-    found: Meaning = plain_tree(Enrolment.from_json(data))
-    return found
+    tree: Meaning = plain_tree(Enrolment.from_json(data))
+    return tree
 
 
 _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
