@@ -130,9 +130,9 @@ class Library:
                 getattr(self._library, name).argtypes = arguments
         except (OSError, AttributeError) as error:
             raise NativeError(OK, f"cannot load {path}: {error}; build it again: {_REBUILD}") from error
-        found = self._library.fl_abi_version()
-        if found != ABI_VERSION:
-            raise NativeError(OK, f"{path} has ABI {found}, expected {ABI_VERSION}; build it again: {_REBUILD}")
+        abi_version = self._library.fl_abi_version()
+        if abi_version != ABI_VERSION:
+            raise NativeError(OK, f"{path} has ABI {abi_version}, expected {ABI_VERSION}; build it again: {_REBUILD}")
 
     @property
     def executorch_version(self) -> str:
@@ -218,8 +218,10 @@ class NativeProgram:
 
     def execute(self, method: str, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
         """Run a method on contiguous arrays, filling ``outputs``; all in the order of `spec`."""
-        taken, given = _buffers(inputs), _buffers(outputs)
-        self._library.call("fl_execute", self._handle, method.encode(), taken, len(inputs), given, len(outputs))
+        input_buffers, output_buffers = _buffers(inputs), _buffers(outputs)
+        self._library.call(
+            "fl_execute", self._handle, method.encode(), input_buffers, len(inputs), output_buffers, len(outputs)
+        )
 
     def close(self) -> None:
         """Close the program."""

@@ -88,16 +88,17 @@ def find_sdk(folder: Path | None = None) -> Sdk:
 
 def _version(folder: Path) -> str:
     try:
-        text = (folder / "version.py").read_text()
-        version = re.search(r"__version__\s*=\s*[\"']([^\"']+)", text)
+        match = re.search(r"__version__\s*=\s*[\"']([^\"']+)", (folder / "version.py").read_text())
     except OSError:
-        version = None
-    found = version.group(1) if version else "of unknown version"
-    numbers = re.match(r"(\d+)\.(\d+)", found)
+        match = None
+    version = match.group(1) if match else "of unknown version"
+    numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers and tuple(map(int, numbers.groups())) < OLDEST_EXECUTORCH:
-        msg = f"executorch {found} has no C++ SDK, 1.5 or newer is needed; run: pip install --no-deps executorch==1.5.1"
+        msg = (
+            f"executorch {version} has no C++ SDK, 1.5 or newer is needed; run: pip install --no-deps executorch==1.5.1"
+        )
         raise NativeBuildError(msg)
-    return found
+    return version
 
 
 def installed_version() -> str | None:
@@ -146,11 +147,11 @@ def ensure(*, sdk: Sdk | None = None, force: bool = False, say: Callable[[str], 
     Raises:
         NativeBuildError: when it cannot be built.
     """
-    given = os.environ.get("EDGE_RUNTIME_LIBRARY")
-    if given and sdk is None:
-        if Path(given).is_file():
-            return Path(given)
-        msg = f"EDGE_RUNTIME_LIBRARY names {given}, which is no file; correct it or unset it to build the library here"
+    named = os.environ.get("EDGE_RUNTIME_LIBRARY")
+    if named and sdk is None:
+        if Path(named).is_file():
+            return Path(named)
+        msg = f"EDGE_RUNTIME_LIBRARY names {named}, which is no file; correct it or unset it to build the library here"
         raise NativeBuildError(msg)
     sdk = sdk or find_sdk()
     return _ensure(_Job(sdk, None, library_path(sdk), (LIBRARY,)), force=force, say=say)
@@ -170,29 +171,29 @@ def ensure_runner(
         NativeBuildError: when it cannot be built.
     """
     sdk = sdk or find_sdk()
-    made = cache_folder() / "native" / key(sdk, cross) / RUNNER
-    return _ensure(_Job(sdk, cross, made, (LIBRARY, RUNNER)), force=False, say=say)
+    runner = cache_folder() / "native" / key(sdk, cross) / RUNNER
+    return _ensure(_Job(sdk, cross, runner, (LIBRARY, RUNNER)), force=False, say=say)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What to build. Args: made: where the last of ``files`` will be; files: in the order in which they appear."""
+    """What to build. Args: target: where the last of ``files`` will be; files: in the order in which they appear."""
 
     sdk: Sdk
     cross: Cross | None
-    made: Path
+    target: Path
     files: tuple[str, ...]
 
     @property
     def done(self) -> bool:
-        return all((self.made.parent / name).is_file() for name in self.files)
+        return all((self.target.parent / name).is_file() for name in self.files)
 
 
 def _ensure(job: _Job, *, force: bool, say: Callable[[str], None] | None) -> Path:
     if job.done and not force:
-        return job.made
+        return job.target
     tools = _find_tools(job.cross.compiler if job.cross else os.environ.get("CXX"))
-    folder = job.made.parent.parent
+    folder = job.target.parent.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _turn(folder / "lock"):
@@ -201,16 +202,16 @@ def _ensure(job: _Job, *, force: bool, say: Callable[[str], None] | None) -> Pat
     except OSError as error:
         msg = f"cannot write the native driver to {folder} ({error.strerror}); set EDGE_RUNTIME_CACHE to a folder"
         raise NativeBuildError(msg) from error
-    return job.made
+    return job.target
 
 
 def _build(job: _Job, tools: _Tools, say: Callable[[str], None] | None) -> None:
     if say:
         say(f"building the native driver for executorch {job.sdk.version}, once ...")
-    with tempfile.TemporaryDirectory(prefix="build-", dir=job.made.parent.parent) as work:
+    with tempfile.TemporaryDirectory(prefix="build-", dir=job.target.parent.parent) as work:
         built = _compile(job, tools, Path(work))
         for name in job.files:
-            _publish(built / name, job.made.parent / name)
+            _publish(built / name, job.target.parent / name)
 
 
 @contextlib.contextmanager
@@ -280,12 +281,12 @@ def _run(command: Sequence[str]) -> None:
         raise NativeBuildError(msg)
 
 
-def _publish(made: Path, library: Path) -> None:
+def _publish(built: Path, library: Path) -> None:
     """Move the library into the cache in one step; readers see none or all of it."""
     library.parent.mkdir(exist_ok=True)
-    with made.open("rb") as file:
+    with built.open("rb") as file:
         os.fsync(file.fileno())
-    made.replace(library)
+    built.replace(library)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -310,10 +311,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NativeBuildError as error:
         _to_stderr(f"error: {error}")
         return 1
-    found = {"library": str(library), "executorch": sdk.version, "key": key(sdk)}
+    result = {"library": str(library), "executorch": sdk.version, "key": key(sdk)}
     if runner:
-        found["runner"] = str(runner)
-    text = json.dumps(found) if options.json else f"native driver for executorch {sdk.version}: {runner or library}"
+        result["runner"] = str(runner)
+    text = json.dumps(result) if options.json else f"native driver for executorch {sdk.version}: {runner or library}"
     sys.stdout.write(text + "\n")
     return 0
 
