@@ -107,8 +107,8 @@ class Classifier(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return logits [B, C]."""
         # From a mask [B, S] transformers makes what its attention needs by looking at values, which no tracer follows.
-        given = ((mask - 1) * 1e4)[:, None, None, :] if self.traceable else mask
-        hidden = self.encoder(input_ids=ids, attention_mask=given).last_hidden_state
+        attention = ((mask - 1) * 1e4)[:, None, None, :] if self.traceable else mask
+        hidden = self.encoder(input_ids=ids, attention_mask=attention).last_hidden_state
         pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         out: Tensor = self.scale * self.head(functional.normalize(pooled, dim=-1))
         return out

@@ -149,8 +149,8 @@ def language_model(lines: Sequence[dict[str, Any]]) -> str:
             ]
             for name, arm in run["arms"].items()
         ]
-        made = f"The program was made in {ours['export_s']:.0f} s and {ours['export_peak_rss_mib']:,.0f} MiB."
-        parts += [f"\n{run['work']}. Random weights, each arm in its own process, in turns, medians. {made}\n\n"]
+        making = f"The program was made in {ours['export_s']:.0f} s and {ours['export_peak_rss_mib']:,.0f} MiB."
+        parts += [f"\n{run['work']}. Random weights, each arm in its own process, in turns, medians. {making}\n\n"]
         parts += [table(head, rows), f"\n- {source(run)}\n"]
     return "".join(parts)
 
@@ -164,9 +164,9 @@ def prefix_cache(lines: Sequence[dict[str, Any]]) -> str:
     )
     for run in newest(lines, "machine"):
         rows = [
-            [about, f"{found['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{found['peak_rss_mib']:.0f}"]
+            [about, f"{timing['ms_median']:.1f}", f"{run['ratios'][arm]:.2f}", f"{timing['peak_rss_mib']:.0f}"]
             for arm, about in _PREFIXES.items()
-            if (found := run["arms"].get(arm))
+            if (timing := run["arms"].get(arm))
         ]
         text += "\n" + table(("experts in", "step, ms", "times as fast", "peak memory, MiB"), rows)
         text += f"\n- {source(run)}; {run['cache_bytes_per_text'] / 1000:.0f} kB of cache for a text of 64 tokens\n"
@@ -187,12 +187,12 @@ def _prefix_accuracies(run: dict[str, Any]) -> str:
         [
             name,
             about,
-            f"{percent(found['mean'])} ± {percent(found['spread'])}",
-            "" if arm == "all" else f"{found['points_lost']:.2f}",
+            f"{percent(accuracies['mean'])} ± {percent(accuracies['spread'])}",
+            "" if arm == "all" else f"{accuracies['points_lost']:.2f}",
         ]
         for name, arms in run["sets"].items()
         for arm, about in _PREFIXES.items()
-        if (found := arms.get(arm))
+        if (accuracies := arms.get(arm))
     ]
     return (
         f"\nAccuracy on held-out text, %: the same settings for all, {run['steps']} steps of 8 texts, head from class\n"

@@ -67,11 +67,11 @@ def accuracies(
     def accuracy(seed: int, arm: str) -> float:
         words = [*arms[arm], "--train", str(trains[seed]), "--test", str(test), "--seed", str(seed)]
         words += ["--steps", str(options.steps), "--threads", str(options.threads)]
-        found = json.loads(run(f"{name}, {arm}, seed {seed}", module, words))
-        sys.stderr.write(f"{name}, {arm}, seed {seed}: {100 * found['accuracy']:.1f} %\n")
-        return float(found["accuracy"])
+        figures = json.loads(run(f"{name}, {arm}, seed {seed}", module, words))
+        sys.stderr.write(f"{name}, {arm}, seed {seed}: {100 * figures['accuracy']:.1f} %\n")
+        return float(figures["accuracy"])
 
     wanted = [(seed, arm) for seed in range(options.seeds) for arm in arms]
     with ThreadPoolExecutor(options.jobs) as pool:
-        found = list(pool.map(lambda pair: accuracy(*pair), wanted))
-    return {arm: [value for (_, one), value in zip(wanted, found, strict=True) if one == arm] for arm in arms}
+        values = list(pool.map(lambda pair: accuracy(*pair), wanted))
+    return {arm: [value for (_, one), value in zip(wanted, values, strict=True) if one == arm] for arm in arms}

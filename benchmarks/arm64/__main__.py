@@ -42,26 +42,26 @@ def measure(package: Package) -> dict[str, dict[str, int]]:
     spec = manifest.methods[method]
     inputs = dict(zip((tensor.name for tensor in spec.inputs), native.inputs_of(spec), strict=True))
     call = Call(package.path("program.pte"), method, spec, inputs, steps=2)
-    found = {}
+    counts_by_cpu = {}
     for name, cpu in CPUS.items():
         sys.stderr.write(f"counting on an emulated {name} processor ...\n")
         counts = run_arm64(call, cpu, count=True).counts
-        found[name] = {kind: counts[kind] for kind in KINDS}
-    return found
+        counts_by_cpu[name] = {kind: counts[kind] for kind in KINDS}
+    return counts_by_cpu
 
 
-def changes(found: dict[str, dict[str, int]], records: Sequence[dict[str, Any]]) -> dict[str, float]:
+def changes(cpus: dict[str, dict[str, int]], records: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Return, by processor, instructions now as a multiple of those of the last record; nothing without records."""
     if not records:
         return {}
     last = records[-1]["cpus"]
-    return {cpu: counts["instructions"] / last[cpu]["instructions"] for cpu, counts in found.items()}
+    return {cpu: counts["instructions"] / last[cpu]["instructions"] for cpu, counts in cpus.items()}
 
 
-def report(found: dict[str, dict[str, int]], since: dict[str, float]) -> str:
+def report(cpus: dict[str, dict[str, int]], since: dict[str, float]) -> str:
     """Return the table for people."""
     lines = [WORK, f"{'':10}" + "".join(f"{kind:>16}" for kind in KINDS)]
-    lines += [f"{cpu:10}" + "".join(f"{counts[kind]:16,}" for kind in KINDS) for cpu, counts in found.items()]
+    lines += [f"{cpu:10}" + "".join(f"{counts[kind]:16,}" for kind in KINDS) for cpu, counts in cpus.items()]
     lines += [f"{cpu}: {100 * (ratio - 1):+.2f} % against the last record" for cpu, ratio in since.items()]
     lines.append("A count is no model of cycles: it knows no cache, bandwidth, issue width or heat.")
     return "\n".join(lines) + "\n"
@@ -86,15 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         plan = Plan((), arguments.folder, 1)
         arms.prepare(plan, lambda line: print(line, file=sys.stderr))
-        found = measure(Package.open(plan.package))
+        counts = measure(Package.open(plan.package))
     except (ArmError, EmulationError, tools.ToolsError, NativeBuildError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    since = changes(found, record.read("arm64"))
-    result = {"work": WORK, "cpus": found, "since_last": since}
+    since = changes(counts, record.read("arm64"))
+    result = {"work": WORK, "cpus": counts, "since_last": since}
     if arguments.record:
-        record.append("arm64", COMMAND, {"work": WORK, "cpus": found})
-    sys.stdout.write(json.dumps(result) + "\n" if arguments.json else report(found, since))
+        record.append("arm64", COMMAND, {"work": WORK, "cpus": counts})
+    sys.stdout.write(json.dumps(result) + "\n" if arguments.json else report(counts, since))
     worse = [cpu for cpu, ratio in since.items() if ratio > 1 + TOLERANCE]
     if arguments.check and worse:
         sys.stderr.write(f"error: more instructions than the last record on {', '.join(worse)}\n")

@@ -100,10 +100,10 @@ def run_arm64(call: Call, cpu: str = I8MM, *, count: bool = False) -> Ran:
             )
         if not count:
             return ran
-        found = json.loads(counts.read_text())
-    if found.pop("stretches") != call.steps:
+        counted = json.loads(counts.read_text())
+    if counted.pop("stretches") != call.steps:
         raise EmulationError(f"{call.method}: the marks around {call.steps} steps were not all seen")
-    return Ran(ran.outputs, ran.features, ran.ms, found)
+    return Ran(ran.outputs, ran.features, ran.ms, counted)
 
 
 def _clean_environment() -> dict[str, str]:
@@ -113,11 +113,11 @@ def _clean_environment() -> dict[str, str]:
 
 def _run(call: Call, command: Sequence[str], environment: Mapping[str, str]) -> Ran:
     with tempfile.TemporaryDirectory(prefix="fl-run-") as scratch:
-        given, made = Path(scratch) / "inputs", Path(scratch) / "outputs"
-        with given.open("wb") as file:
+        inputs, outputs = Path(scratch) / "inputs", Path(scratch) / "outputs"
+        with inputs.open("wb") as file:
             for spec in call.spec.inputs:
                 file.write(np.ascontiguousarray(call.inputs[spec.name], spec.dtype).tobytes())
-        files = ("--inputs", str(given), "--outputs", str(made))
+        files = ("--inputs", str(inputs), "--outputs", str(outputs))
         counts = ("--steps", str(call.steps), "--threads", str(call.threads))
         arguments = [*command, str(call.program), call.method, *files, *counts]
         try:
@@ -130,13 +130,13 @@ def _run(call: Call, command: Sequence[str], environment: Mapping[str, str]) -> 
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise EmulationError(f"{call.method} on {command[0]} failed: {lines[-1]}")
         said = json.loads(done.stdout)
-        return Ran(_outputs(call.spec, made.read_bytes()), tuple(said["features"]), tuple(said["ms"]))
+        return Ran(_outputs(call.spec, outputs.read_bytes()), tuple(said["features"]), tuple(said["ms"]))
 
 
 def _outputs(spec: MethodSpec, data: bytes) -> Arrays:
-    found, start = {}, 0
+    outputs, start = {}, 0
     for tensor in spec.outputs:
         kind, count = np.dtype(tensor.dtype), int(np.prod(tensor.shape, dtype=np.int64))
-        found[tensor.name] = np.frombuffer(data, kind, count, start).reshape(tensor.shape)
+        outputs[tensor.name] = np.frombuffer(data, kind, count, start).reshape(tensor.shape)
         start += count * kind.itemsize
-    return found
+    return outputs

@@ -51,12 +51,12 @@ def sdk_folder() -> Path:
 def missing() -> list[str]:
     """Return what is not here, each with the command that gets it."""
     install = f"apt-get install {' '.join(PACKAGES)}"
-    found = [f"{name} (run: {install})" for name in (COMPILER, EMULATOR) if shutil.which(name) is None]
+    lacking = [f"{name} (run: {install})" for name in (COMPILER, EMULATOR) if shutil.which(name) is None]
     if not (LIBRARIES / "ld-linux-aarch64.so.1").exists():
-        found.append(f"{LIBRARIES}/ld-linux-aarch64.so.1 (run: {install})")
+        lacking.append(f"{LIBRARIES}/ld-linux-aarch64.so.1 (run: {install})")
     if not (sdk_folder() / "version.py").is_file():
-        found.append("ExecuTorch's package for ARM64 (run: make arm64-tools)")
-    return found
+        lacking.append("ExecuTorch's package for ARM64 (run: make arm64-tools)")
+    return lacking
 
 
 def prepare() -> None:
@@ -92,20 +92,20 @@ def counter() -> Path:
         ToolsError: when this QEMU has another plugin interface, or the compiler fails.
     """
     said = subprocess.run([EMULATOR, "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"version (\d+)\.(\d+)", said)
-    version = tuple(map(int, found.groups())) if found else (0, 0)
+    match = re.search(r"version (\d+)\.(\d+)", said)
+    version = tuple(map(int, match.groups())) if match else (0, 0)
     if not (7, 1) <= version < (9, 0):
         raise ToolsError(f"instructions are counted with QEMU 7.1 to 8.x, found {said.splitlines()[0]}")
-    source, made = Path(__file__).with_name("count.c"), folder() / "count.so"
-    if not made.is_file() or made.stat().st_mtime < source.stat().st_mtime:
+    source, plugin = Path(__file__).with_name("count.c"), folder() / "count.so"
+    if not plugin.is_file() or plugin.stat().st_mtime < source.stat().st_mtime:
         folder().mkdir(parents=True, exist_ok=True)
-        fresh = made.with_suffix(".new")
+        fresh = plugin.with_suffix(".new")
         command = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
         done = subprocess.run([*command, source, "-o", fresh], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ToolsError(f"{source.name} does not compile: {done.stderr.strip().splitlines()[0]}")
-        fresh.replace(made)
-    return made
+        fresh.replace(plugin)
+    return plugin
 
 
 def _fetch(target: Path) -> None:

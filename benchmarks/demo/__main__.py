@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("demo: interrupted; every process was stopped\n")
         return 130
-    found = figures.to_json()
+    result = figures.to_json()
     if settings.record:
-        record.append("demo", settings.command, found)
-    sys.stdout.write(json.dumps(found) + "\n")
+        record.append("demo", settings.command, result)
+    sys.stdout.write(json.dumps(result) + "\n")
     return 0
 
 
@@ -74,8 +74,8 @@ def run(settings: Settings, console: Console) -> Figures:
             arms = stages.train_arms(home, packages, family, console, settings)
         with _stage("evaluation", console, seconds):
             versions = stages.evaluate(home, packages, federation.state, family)
-        found = Found(home, packages, federation, arms, versions, seconds)
-        figures = gather(settings, found)
+        outcome = Outcome(home, packages, federation, arms, versions, seconds)
+        figures = gather(settings, outcome)
     report(figures, console)
     for path in chart.draw(figures, settings.out / "demo"):
         console.print(f"chart: {path}")
@@ -100,7 +100,7 @@ def _print_packages(packages: dict[str, Package], console: Console) -> None:
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """What the stages left. Args: arms: what `edge_runtime train` printed; versions: what the gateway measured."""
 
     home: stages.Household
@@ -111,10 +111,10 @@ class Found:
     seconds: dict[str, float]
 
 
-def gather(settings: Settings, found: Found) -> Figures:
+def gather(settings: Settings, outcome: Outcome) -> Figures:
     """Put the figures together."""
-    home, packages, arms = found.home, found.packages, found.arms
-    by_version = sorted(found.versions, key=lambda version: int(version["version"]))
+    home, packages, arms = outcome.home, outcome.packages, outcome.arms
+    by_version = sorted(outcome.versions, key=lambda version: int(version["version"]))
     heads = [version for version in by_version if version["reason"] == "head"]
     experts = packages[next(iter(packages))].manifest.architecture.experts
     devices = {
@@ -131,7 +131,7 @@ def gather(settings: Settings, found: Found) -> Figures:
             step_ms=row.step_ms,
             peak_rss_mib=row.peak_rss_mib,
         )
-        for name, row in found.federation.rows.items()
+        for name, row in outcome.federation.rows.items()
     }
     return Figures(
         data=settings.data.parent.name if settings.data.stem.startswith("train") else settings.data.stem,
@@ -143,7 +143,7 @@ def gather(settings: Settings, found: Found) -> Figures:
         accuracy_by_round=tuple(float(version["accuracy"]) for version in by_version if version["reason"] == "merge"),
         accuracy_centralized=float(arms[stages.CENTRALIZED]["accuracy"]),
         bytes_model=max(_device_bytes(package) for package in packages.values()),
-        seconds=found.seconds,
+        seconds=outcome.seconds,
         settings={
             "rounds": settings.rounds,
             "steps": settings.steps,
@@ -195,12 +195,12 @@ def report(figures: Figures, console: Console) -> None:
 
 
 def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    made = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for place, name in enumerate(columns):
-        made.add_column(name, justify="left" if place == 0 or name == "profile" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if place == 0 or name == "profile" else "right", no_wrap=True)
     for row in rows:
-        made.add_row(*map(str, row))
-    console.print(made)
+        table.add_row(*map(str, row))
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -138,14 +138,14 @@ _HANDLERS: Final = {
 
 def table(rows: Mapping[str, Row], caption: str) -> Table:
     """Return the live table."""
-    made = Table(box=None, pad_edge=False, caption=caption, caption_justify="left", expand=False)
+    board = Table(box=None, pad_edge=False, caption=caption, caption_justify="left", expand=False)
     for name, justify in _COLUMNS:
-        made.add_column(name, justify=justify, no_wrap=True)
+        board.add_column(name, justify=justify, no_wrap=True)
     for name, row in rows.items():
         done = round(BAR * row.step / row.steps) if row.steps else 0
         bar = Text("█" * done, style="cyan") + Text("░" * (BAR - done), style="bright_black")
         style = "red" if row.problem or row.doing.startswith("refused") else "green" if row.doing == "accepted" else ""
-        made.add_row(
+        board.add_row(
             name,
             row.profile,
             str(row.round or ""),
@@ -156,7 +156,7 @@ def table(rows: Mapping[str, Row], caption: str) -> Table:
             f"{row.bytes_down / 1e6:.2f}",
             Text(row.problem[:40] or row.doing, style=style),
         )
-    return made
+    return board
 
 
 _COLUMNS: Final[Iterable[tuple[str, Any]]] = (

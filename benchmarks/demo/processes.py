@@ -120,10 +120,10 @@ def last_json(path: Path) -> dict[str, Any]:
     for line in reversed(path.read_text(encoding="utf-8").splitlines()):
         if line.startswith("{"):
             try:
-                found: dict[str, Any] = json.loads(line)
+                result: dict[str, Any] = json.loads(line)
             except ValueError:
                 break
-            return found
+            return result
     msg = f"{path} ends without a JSON object"
     raise ChildError(msg)
 

@@ -107,17 +107,17 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument("--quick", action="store_true", help="six devices, two rounds: does everything work here?")
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/")
-    found = parser.parse_args(argv)
-    if found.quick:
-        found.devices, found.rounds = min(found.devices, 6), min(found.rounds, 2)
-    if found.devices < 2 or found.rounds < 1 or found.steps < 1:
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.devices, options.rounds = min(options.devices, 6), min(options.rounds, 2)
+    if options.devices < 2 or options.rounds < 1 or options.steps < 1:
         parser.error(
-            f"{found.devices} devices, {found.rounds} rounds, {found.steps} steps: expected at least 2, 1 and 1"
+            f"{options.devices} devices, {options.rounds} rounds, {options.steps} steps: expected at least 2, 1 and 1"
         )
-    own = found.data == OWN_DATA
-    options = "" if own else f" DATA={found.data}"
+    own = options.data == OWN_DATA
+    data = "" if own else f" DATA={options.data}"
     changed = [
-        f"--{name.replace('_', '-')} {getattr(found, name)}"
+        f"--{name.replace('_', '-')} {getattr(options, name)}"
         for name in (
             "text_column",
             "label_column",
@@ -133,25 +133,25 @@ def parse(argv: Sequence[str] | None) -> Settings:
             "test",
             "seed",
         )
-        if getattr(found, name) != parser.get_default(name)
+        if getattr(options, name) != parser.get_default(name)
     ]
-    command = f"make demo{options}" + (f" DEMO_ARGS='{' '.join(changed)}'" if changed else "")
+    command = f"make demo{data}" + (f" DEMO_ARGS='{' '.join(changed)}'" if changed else "")
     return Settings(
-        data=found.data,
-        columns=Columns(found.text_column, found.label_column),
-        devices=found.devices,
-        rounds=found.rounds,
-        steps=found.steps,
-        rate=found.rate,
-        pooled_steps=found.pooled_steps or found.devices * found.rounds * found.steps,
-        alpha=found.alpha,
-        seq_len=found.seq_len,
-        batch_size=found.batch_size,
-        limit=found.limit,
-        test=found.test,
-        seed=found.seed,
-        out=found.out,
-        json=found.json,
-        record=found.record,
+        data=options.data,
+        columns=Columns(options.text_column, options.label_column),
+        devices=options.devices,
+        rounds=options.rounds,
+        steps=options.steps,
+        rate=options.rate,
+        pooled_steps=options.pooled_steps or options.devices * options.rounds * options.steps,
+        alpha=options.alpha,
+        seq_len=options.seq_len,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        test=options.test,
+        seed=options.seed,
+        out=options.out,
+        json=options.json,
+        record=options.record,
         command=command,
     )

@@ -188,8 +188,8 @@ class Watcher:
             self.url = str(event["url"])
             self.said.append(f"gateway listens on {self.url}")
         elif kind == "version":
-            made = f"round {event['round']}" if event.get("round") else "the head, from class means of all devices"
-            self.said.append(f"version {event['version']}: {made}")
+            reason = f"round {event['round']}" if event.get("round") else "the head, from class means of all devices"
+            self.said.append(f"version {event['version']}: {reason}")
 
 
 def _wait(done: Callable[[], bool], watcher: Watcher, children: Sequence[Child], console: Console) -> None:

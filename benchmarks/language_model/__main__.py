@@ -78,19 +78,19 @@ def measure(names: Sequence[str], options: argparse.Namespace, say: Say) -> dict
     programs = {name: export(kind, model, options, say) for name, kind in QUANTIZED.items()}
     arms = {name: _arm(name, programs, model, options) for name in names}
     runs, failed = interleaved(arms, options.repeats, options.threads, say)
-    found = summary(arms, runs)
-    for figures in found["arms"].values():
-        figures["tokens_s"] = 1e3 * options.batch * options.tokens / figures["ms_median"]
-    for name, (_, made) in programs.items():
-        if name in found["arms"]:
+    figures = summary(arms, runs)
+    for arm in figures["arms"].values():
+        arm["tokens_s"] = 1e3 * options.batch * options.tokens / arm["ms_median"]
+    for name, (_, about) in programs.items():
+        if name in figures["arms"]:
             kept = ("export_s", "export_peak_rss_mib", "planned_mib", "stages")
-            found["arms"][name] |= {key: made[key] for key in kept}
+            figures["arms"][name] |= {key: about[key] for key in kept}
     parameters = programs[OURS][1]["parameters"]
     work = (
         f"{parameters / 1e6:.0f} M parameters, batch {options.batch} x {options.tokens}, experts in all layers:"
         f" {EXPERTS} of rank {RANK} held, {TRAINED} trained, a shared one, AdamW"
     )
-    return {"work": work, **found, "failed": failed, "repeats": options.repeats, "steps": options.steps}
+    return {"work": work, **figures, "failed": failed, "repeats": options.repeats, "steps": options.steps}
 
 
 def export(kind: str, model: Path, options: argparse.Namespace, say: Say) -> tuple[Path, dict[str, Any]]:
@@ -100,7 +100,7 @@ def export(kind: str, model: Path, options: argparse.Namespace, say: Say) -> tup
         ArmError: when there is none.
     """
     out = options.folder / f"{kind}_b{options.batch}_s{options.tokens}"
-    if not (out / "made.json").is_file():
+    if not (out / "about.json").is_file():
         say(f"exporting {kind} (minutes) ...")
         sizes = {"--batch": options.batch, "--tokens": options.tokens, "--experts": EXPERTS, "--trained": TRAINED}
         words = [str(word) for pair in {**sizes, "--rank": RANK}.items() for word in pair]
@@ -108,20 +108,20 @@ def export(kind: str, model: Path, options: argparse.Namespace, say: Say) -> tup
         done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ArmError(f"no program to measure: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return out, json.loads((out / "made.json").read_text(encoding="utf-8"))
+    return out, json.loads((out / "about.json").read_text(encoding="utf-8"))
 
 
 def _arm(name: str, programs: dict[str, tuple[Path, dict[str, Any]]], model: Path, options: argparse.Namespace) -> Arm:
     if name in programs:
-        folder, made = programs[name]
+        folder, about = programs[name]
         inputs, outputs = (
-            tuple(TensorSpec(one["name"], one["dtype"], tuple(one["shape"])) for one in made[side])
+            tuple(TensorSpec(one["name"], one["dtype"], tuple(one["shape"])) for one in about[side])
             for side in ("inputs", "outputs")
         )
         spec = MethodSpec(inputs, outputs)
-        given = native.write_inputs(folder / "inputs", native.inputs_of(spec))
+        file = native.write_inputs(folder / "inputs", native.inputs_of(spec))
         runner, program = build.ensure_runner(say=lambda _: None), folder / "program.pte"
-        command = native.command(runner, program, made["method"], given, native.feeds_of(spec))
+        command = native.command(runner, program, about["method"], file, native.feeds_of(spec))
         return Arm(command, options.steps, 1, program.stat().st_size / 1e6, ABOUT[name])
     work = options.folder / "work.json"
     layers = list(range(models.SIZES["num_hidden_layers"]))

@@ -51,7 +51,7 @@ def main() -> int:
     ended = time.monotonic()
     starts = [at for _, at in stages] + [ended]
     seconds = {stage: round(starts[place + 1] - at, 1) for place, (stage, at) in enumerate(stages)}
-    made = {
+    record = {
         "method": train.name,
         "parameters": info.parameters,
         "model": asdict(model),
@@ -63,7 +63,7 @@ def main() -> int:
         "export_peak_rss_mib": peak_rss_mib(),
         "stages": seconds,
     }
-    (options.out / "made.json").write_text(json.dumps(made), encoding="utf-8")
+    (options.out / "about.json").write_text(json.dumps(record), encoding="utf-8")
     return 0
 
 

@@ -61,7 +61,7 @@ def stepper(model: Any, work: dict[str, Any], rate: float = 1e-3) -> Callable[[]
 
 def _beside(layer: Any, experts: Any) -> Any:  # noqa: ANN401 - a stock layer, and its experts
     """Add what the experts make of the feed-forward's input to its output."""
-    layer.mlp.register_forward_hook(lambda _module, given, out: out + experts(given[0]))
+    layer.mlp.register_forward_hook(lambda _module, inputs, out: out + experts(inputs[0]))
     return experts
 
 

@@ -58,14 +58,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.add_argument("--record", action="store_true", help="keep it in benchmarks/results/prefix_cache.jsonl")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="only record what --json printed elsewhere")
-    found = parser.parse_args(argv)
-    found.sets = tuple(found.sets.split(","))
-    unknown = [name for name in found.sets if name not in SETS]
+    options = parser.parse_args(argv)
+    options.sets = tuple(options.sets.split(","))
+    unknown = [name for name in options.sets if name not in SETS]
     if unknown:
         parser.error(f"--sets: got {', '.join(unknown)}, expected some of {', '.join(SETS)}")
-    if min(found.steps, found.test, found.repeats, found.threads, found.jobs) < 1 or found.seeds < 0 or found.timed < 8:
+    counts = (options.steps, options.test, options.repeats, options.threads, options.jobs)
+    if min(counts) < 1 or options.seeds < 0 or options.timed < 8:
         parser.error("--seeds must be at least 0, --timed 8, and the other numbers 1")
-    return found
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,8 +151,8 @@ def _timed(packages: Mapping[str, Path], rows: Sequence[texts.Row], options: arg
     for repeat in range(options.repeats):
         for name, package in packages.items():
             sys.stderr.write(f"timing {repeat + 1} of {options.repeats}: {LAYERS[name]} ...\n")
-            found = run(f"timing of {name}", "benchmarks.prefix_cache.one_run", ["--package", str(package), *words])
-            runs[name].append(json.loads(found))
+            line = run(f"timing of {name}", "benchmarks.prefix_cache.one_run", ["--package", str(package), *words])
+            runs[name].append(json.loads(line))
     return times(runs) | {"cache_bytes_per_text": runs["last"][-1]["cache_bytes"] / len(long)}
 
 
@@ -166,7 +167,7 @@ def times(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
         for arm, (name, field) in picked.items()
     }
     base = arms["all"]["ms_median"]
-    return {"arms": arms, "ratios": {arm: base / found["ms_median"] for arm, found in arms.items()}}
+    return {"arms": arms, "ratios": {arm: base / figures["ms_median"] for arm, figures in arms.items()}}
 
 
 def _compared(
@@ -207,9 +208,9 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False, title=result["work"])
     for column in ("step", "ms", "times as fast", "peak memory, MiB"):
         table.add_column(column, justify="left" if column == "step" else "right")
-    for arm, found in result["arms"].items():
+    for arm, figures in result["arms"].items():
         speed = f"{result['ratios'][arm]:.2f}"
-        table.add_row(ABOUT[arm], f"{found['ms_median']:.1f}", speed, f"{found['peak_rss_mib']:.0f}")
+        table.add_row(ABOUT[arm], f"{figures['ms_median']:.1f}", speed, f"{figures['peak_rss_mib']:.0f}")
     console.print(table)
     if not result["sets"]:
         return
@@ -219,9 +220,9 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     for column in ("set", "experts", "mean", "± (seeds)", "points lost"):
         table.add_column(column, justify="left" if column in ("set", "experts") else "right")
     for name, arms in result["sets"].items():
-        for arm, found in arms.items():
-            lost = "" if arm == "all" else f"{found['points_lost']:+.2f}"
-            table.add_row(name, ABOUT[arm], f"{100 * found['mean']:.2f}", f"{100 * found['spread']:.2f}", lost)
+        for arm, figures in arms.items():
+            lost = "" if arm == "all" else f"{figures['points_lost']:+.2f}"
+            table.add_row(name, ABOUT[arm], f"{100 * figures['mean']:.2f}", f"{100 * figures['spread']:.2f}", lost)
     console.print(table)
 
 

@@ -48,13 +48,13 @@ def main() -> int:
             began = time.perf_counter()
             trainer.step()
             times.append(1000 * (time.perf_counter() - began))
-        found = _times(times, -(-len(source) // BATCH)) | {"misses": cache.use.misses, "hits": cache.use.hits}
-        found |= {"cache_bytes": cache.use.bytes, "peak_rss_mib": peak_rss_mib()}
+        figures = _times(times, -(-len(source) // BATCH)) | {"misses": cache.use.misses, "hits": cache.use.hits}
+        figures |= {"cache_bytes": cache.use.bytes, "peak_rss_mib": peak_rss_mib()}
         if options.test:
             trained = bank.replace(trainer.outcome().blocks)
             predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained)
-            found["accuracy"] = accuracy(predictor, parts.source(options.test), lambda _count: None)
-    sys.stdout.write(json.dumps(found) + "\n")
+            figures["accuracy"] = accuracy(predictor, parts.source(options.test), lambda _count: None)
+    sys.stdout.write(json.dumps(figures) + "\n")
     return 0
 
 

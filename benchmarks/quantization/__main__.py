@@ -51,15 +51,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--record", action="store_true", help="keep it in benchmarks/results/quantization.jsonl")
-    found = parser.parse_args(argv)
-    found.sets, found.arms = tuple(found.sets.split(",")), tuple(found.arms.split(","))
-    for name, given, known in (("--sets", found.sets, tuple(SETS)), ("--arms", found.arms, ARMS)):
-        unknown = [one for one in given if one not in known]
+    options = parser.parse_args(argv)
+    options.sets, options.arms = tuple(options.sets.split(",")), tuple(options.arms.split(","))
+    for name, chosen, choices in (("--sets", options.sets, tuple(SETS)), ("--arms", options.arms, ARMS)):
+        unknown = [one for one in chosen if one not in choices]
         if unknown:
-            parser.error(f"{name}: got {', '.join(unknown)}, expected some of {', '.join(known)}")
-    if min(found.seeds, found.steps, found.test, found.threads, found.jobs) < 1:
+            parser.error(f"{name}: got {', '.join(unknown)}, expected some of {', '.join(choices)}")
+    if min(options.seeds, options.steps, options.test, options.threads, options.jobs) < 1:
         parser.error("--seeds, --steps, --test, --threads and --jobs must be at least 1")
-    return found
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,14 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     started = time.monotonic()
     try:
-        found = {name: measure(name, options) for name in options.sets}
+        sets = {name: measure(name, options) for name in options.sets}
     except RunError as error:
         sys.stderr.write(f"quantization: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("quantization: interrupted; nothing was kept\n")
         return 1
-    result = {"sets": found, "seconds": round(time.monotonic() - started)}
+    result = {"sets": sets, "seconds": round(time.monotonic() - started)}
     result |= {name: getattr(options, name) for name in ("seeds", "steps", "test", "threads")}
     if options.record:
         record.append("quantization", "python -m benchmarks.quantization --record", result)

@@ -38,8 +38,8 @@ def main() -> int:
         recipe = recipe_of(tier, options.steps, options.seed)
         trained = train(tools, bank, recipe, lambda _loss: None, lambda: False)
         predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained.bank)
-        found = accuracy(predictor, test, lambda _count: None)
-    figures = {"accuracy": found, "loss_last": float(sum(trained.losses[-20:]) / 20), "step_ms": trained.step_ms}
+        right = accuracy(predictor, test, lambda _count: None)
+    figures = {"accuracy": right, "loss_last": float(sum(trained.losses[-20:]) / 20), "step_ms": trained.step_ms}
     sys.stdout.write(json.dumps(figures) + "\n")
     return 0
 

@@ -49,14 +49,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, metavar="FILE", help="keep what a bundle's run.py printed, as --record does"
     )
-    found = parser.parse_args(argv)
-    found.arms = tuple(found.arms.split(","))
-    unknown = [name for name in found.arms if name not in ABOUT]
+    options = parser.parse_args(argv)
+    options.arms = tuple(options.arms.split(","))
+    unknown = [name for name in options.arms if name not in ABOUT]
     if unknown:
         parser.error(f"--arms: got {', '.join(unknown)}, expected some of {', '.join(ABOUT)}")
-    if min(found.repeats, found.steps, found.threads) < 1:
+    if min(options.repeats, options.steps, options.threads) < 1:
         parser.error("--repeats, --steps and --threads must be at least 1")
-    return found
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,9 +103,9 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         if options.bundle:
             console.print(f"bundle: {bundle.write(options.bundle, plan, say)}")
             return {}
-        made, unmade = arms.prepare(plan, say)
-        runs, failed = interleaved(made, options.repeats, options.threads, say)
-    result = {"work": WORK, **summary(made, runs), "failed": unmade | failed}
+        ready, unmade = arms.prepare(plan, say)
+        runs, failed = interleaved(ready, options.repeats, options.threads, say)
+    result = {"work": WORK, **summary(ready, runs), "failed": unmade | failed}
     result |= {"repeats": options.repeats, "steps": options.steps, "threads": options.threads}
     result["extensions"] = record.extensions()
     from benchmarks.train_step import chart  # noqa: PLC0415 - matplotlib takes a second
@@ -139,9 +139,9 @@ def show(result: dict[str, Any], console: Console) -> None:
 def keep(file: Path) -> Path:
     """Add to the records what a bundle's run.py printed (its last line) on another machine; return their file."""
     result = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
-    made = {name: result.pop(name) for name in ("machine", "commit")}
+    origin = {name: result.pop(name) for name in ("machine", "commit")}
     return record.append(
-        "train_step", "python run.py, in what python -m benchmarks.train_step --bundle made", result, made
+        "train_step", "python run.py, in what python -m benchmarks.train_step --bundle made", result, origin
     )
 
 

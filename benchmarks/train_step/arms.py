@@ -58,15 +58,15 @@ def prepare(plan: Plan, say: Say) -> tuple[dict[str, Arm], dict[str, str]]:
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     _export(plan.package, say)
-    made: dict[str, Arm] = {}
+    arms: dict[str, Arm] = {}
     failed: dict[str, str] = {}
     for name in plan.names:
         try:
-            made[name] = _arm(name, plan, say)
+            arms[name] = _arm(name, plan, say)
         except ArmError as error:
             failed[name] = str(error)
             say(f"failed: {error}")
-    return made, failed
+    return arms, failed
 
 
 def _export(package: Path, say: Say, options: Sequence[str] = ()) -> None:
@@ -84,10 +84,10 @@ def _export(package: Path, say: Say, options: Sequence[str] = ()) -> None:
 
 def _arm(name: str, plan: Plan, say: Say) -> Arm:
     if name in (*OURS, "floor", *SLOW):
-        made = native_program(name, plan, say)
+        program = native_program(name, plan, say)
         runner = build.ensure_runner(say=say)
-        command: Sequence[str] = native.command(runner, made.program, made.method, made.inputs, made.feeds)
-        return arm_of(name, command, made.program, plan.steps)
+        command: Sequence[str] = native.command(runner, program.program, program.method, program.inputs, program.feeds)
+        return arm_of(name, command, program.program, plan.steps)
     folder = backbones.find(None).folder
     if name in torch_step.ARMS:
         work = torch_step.write_work(
@@ -113,7 +113,7 @@ def arm_of(name: str, command: Sequence[str], file: Path, steps: int) -> Arm:
     return Arm(tuple(command), 2 if slow else steps, warm_up, file.stat().st_size / 1e6, ABOUT[name])
 
 
-def native_program(name: str, plan: Plan, say: Say) -> programs.Made:
+def native_program(name: str, plan: Plan, say: Say) -> programs.LoweredProgram:
     """Return the program of a native arm.
 
     Raises:
@@ -129,4 +129,4 @@ def native_program(name: str, plan: Plan, say: Say) -> programs.Made:
     method = package.manifest.tiers[0].method
     spec = package.manifest.methods[method]
     inputs = native.write_inputs(plan.folder / f"{name}.inputs", native.inputs_of(spec))
-    return programs.Made(package.path("program.pte"), inputs, method, tuple(native.feeds_of(spec)))
+    return programs.LoweredProgram(package.path("program.pte"), inputs, method, tuple(native.feeds_of(spec)))

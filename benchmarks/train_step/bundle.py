@@ -75,11 +75,11 @@ def write(folder: Path, plan: Plan, say: Say) -> Path:
         payload = Path(scratch)
         copy_code(payload)
         _libraries(payload / "lib", say)
-        made = {name: _arm(name, plan, payload, say) for name in names}
+        chosen = {name: _arm(name, plan, payload, say) for name in names}
         about = {
             "work": arms.WORK,
             "commit": record.commit(),
-            "arms": {name: asdict(arm) for name, arm in made.items()},
+            "arms": {name: asdict(arm) for name, arm in chosen.items()},
         }
         (payload / "arms.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         say("packing ...")
@@ -115,14 +115,14 @@ def _arm(name: str, plan: Plan, payload: Path, say: Say) -> Arm:
         torch_step.write_work(payload / "work.json", Path("model"), sizes)
         words = ("{python}", "-m", "benchmarks.train_step.torch_step", "--arm", name, "--work", "{here}/work.json")
         return arms.arm_of(name, words, encoder / "model.safetensors", plan.steps)
-    made = arms.native_program(name, plan, say)
-    shutil.copy(made.program, payload / f"{name}.pte")
-    shutil.copy(made.inputs, payload / f"{name}.inputs")
+    program = arms.native_program(name, plan, say)
+    shutil.copy(program.program, payload / f"{name}.pte")
+    shutil.copy(program.inputs, payload / f"{name}.inputs")
     here = Path("{here}")
     command = native.command(
-        here / "lib" / build.RUNNER, here / f"{name}.pte", made.method, here / f"{name}.inputs", made.feeds
+        here / "lib" / build.RUNNER, here / f"{name}.pte", program.method, here / f"{name}.inputs", program.feeds
     )
-    return arms.arm_of(name, command, made.program, plan.steps)
+    return arms.arm_of(name, command, program.program, plan.steps)
 
 
 def pack(payload: Path, folder: Path) -> Path:

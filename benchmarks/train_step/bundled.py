@@ -18,7 +18,7 @@ from benchmarks.train_step.compare import Arm, interleaved, summary
 
 def load(folder: Path) -> dict[str, Arm]:
     """Read the arms; {here} and {python} in their commands become this folder and this Python."""
-    found = json.loads((folder / "arms.json").read_text(encoding="utf-8"))
+    bundle = json.loads((folder / "arms.json").read_text(encoding="utf-8"))
     places = {"{here}": str(folder), "{python}": sys.executable}
 
     def placed(word: str) -> str:
@@ -26,7 +26,7 @@ def load(folder: Path) -> dict[str, Arm]:
             word = word.replace(name, place)
         return word
 
-    return {name: Arm(**{**arm, "command": tuple(map(placed, arm["command"]))}) for name, arm in found["arms"].items()}
+    return {name: Arm(**{**arm, "command": tuple(map(placed, arm["command"]))}) for name, arm in bundle["arms"].items()}
 
 
 def main(folder: Path, argv: Sequence[str] | None = None) -> int:

@@ -53,10 +53,10 @@ def run(name: str, arm: Arm, threads: int) -> dict[str, Any]:
     if done.returncode != 0 or not lines:
         words = [line for line in done.stderr.strip().splitlines() if line.strip()]
         raise ArmError(f"{name} ended with status {done.returncode}: {words[-1] if words else 'no message'}")
-    found: dict[str, Any] = json.loads(lines[-1])
-    if not all(isinstance(value, float | int) and math.isfinite(value) for value in found["first"]):
-        raise ArmError(f"{name}: first outputs {found['first']}; a step must give a finite loss")
-    return found
+    result: dict[str, Any] = json.loads(lines[-1])
+    if not all(isinstance(value, float | int) and math.isfinite(value) for value in result["first"]):
+        raise ArmError(f"{name}: first outputs {result['first']}; a step must give a finite loss")
+    return result
 
 
 def interleaved(
@@ -67,23 +67,23 @@ def interleaved(
     Returns:
         What each arm printed, and why others failed: those are not tried again.
     """
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
     failed: dict[str, str] = {}
     for repeat in range(repeats):
         for name in [name for name in arms if name not in failed]:
             try:
-                found[name].append(run(name, arms[name], threads))
+                runs[name].append(run(name, arms[name], threads))
             except ArmError as error:
                 failed[name] = str(error)
                 say(f"failed: {error}")
                 continue
-            say(f"run {repeat + 1} of {repeats}: {name} {statistics.median(found[name][-1]['ms']):.1f} ms")
-    return {name: runs for name, runs in found.items() if name not in failed}, failed
+            say(f"run {repeat + 1} of {repeats}: {name} {statistics.median(runs[name][-1]['ms']):.1f} ms")
+    return {name: of_arm for name, of_arm in runs.items() if name not in failed}, failed
 
 
-def summary(arms: Mapping[str, Arm], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def summary(arms: Mapping[str, Arm], runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Return figures of each arm, and how they compare with ours: arm / ours, and ours / floor."""
-    figures = {name: _figures(arms[name], runs) for name, runs in found.items()}
+    figures = {name: _figures(arms[name], of_arm) for name, of_arm in runs.items()}
     if OURS not in figures:
         return {"arms": figures, "ratios": {}}
     ours = figures[OURS]["ms_median"]

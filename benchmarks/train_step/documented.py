@@ -37,10 +37,10 @@ def step_function(model: Classifier) -> tuple[Step, list[Tensor]]:
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     count = len(names)
 
-    def step(*given: Tensor) -> tuple[Tensor, ...]:
-        values = [tensor.detach().requires_grad_() for tensor in given[:count]]
-        first, second = given[count : 2 * count], given[2 * count : 3 * count]
-        corrections, ids, mask, labels = given[3 * count :]
+    def step(*state: Tensor) -> tuple[Tensor, ...]:
+        values = [tensor.detach().requires_grad_() for tensor in state[:count]]
+        first, second = state[count : 2 * count], state[2 * count : 3 * count]
+        corrections, ids, mask, labels = state[3 * count :]
         logits = torch.func.functional_call(model, dict(zip(names, values, strict=True)), (ids, mask))
         loss = functional.cross_entropy(logits, labels)
         gradients = torch.autograd.grad(loss, values)

@@ -61,8 +61,8 @@ def products(module: GraphModule) -> list[Product]:
 def _product(module: GraphModule, node: Node) -> Product:
     def tensor(argument: object) -> Tensor:
         assert isinstance(argument, Node)  # noqa: S101 - for the type checker
-        found: Tensor = getattr(module, str(argument.target))
-        return found.detach()
+        attribute: Tensor = getattr(module, str(argument.target))
+        return attribute.detach()
 
     x, weight, transposed, bias, _ = node.args
     shape = value(node).shape
@@ -76,38 +76,38 @@ def _source(node: object) -> str:
     return str(node)
 
 
-def chained(found: Sequence[Product]) -> tuple[GraphModule, tuple[Tensor, ...]]:
+def chained(chain: Sequence[Product]) -> tuple[GraphModule, tuple[Tensor, ...]]:
     """Return the graph that strings the products together, and its inputs; what nobody reads is an output."""
     shapes: list[tuple[int, int]] = []
 
-    def floor(*given: Tensor) -> tuple[Tensor, ...]:
-        newest = {tuple(tensor.shape): tensor for tensor in given}
+    def floor(*inputs: Tensor) -> tuple[Tensor, ...]:
+        newest = {tuple(tensor.shape): tensor for tensor in inputs}
         sources: dict[str, Tensor] = {}
         unread: list[Tensor] = []
-        for product in found:
+        for product in chain:
             x = sources.setdefault(product.source, newest[product.rows, product.weight.shape[1]])
             unread = [tensor for tensor in unread if tensor is not x]
-            made = frozen_linear(x, product.weight, product.transposed, product.bias, False)  # noqa: FBT003
-            newest[tuple(made.shape)] = made
-            unread.append(made)
+            output = frozen_linear(x, product.weight, product.transposed, product.bias, False)  # noqa: FBT003
+            newest[tuple(output.shape)] = output
+            unread.append(output)
         return tuple(unread)
 
-    made: set[tuple[int, int]] = set()
-    for product in found:
+    produced: set[tuple[int, int]] = set()
+    for product in chain:
         shape = (product.rows, product.weight.shape[1])
-        if shape not in made and shape not in shapes:
+        if shape not in produced and shape not in shapes:
             shapes.append(shape)
-        made.add((product.rows, product.weight.shape[0]))
+        produced.add((product.rows, product.weight.shape[0]))
     inputs = tuple(torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 0.5 for shape in shapes)
     return trace(floor, inputs), inputs
 
 
-def lowered(found: Sequence[Product], say: Say) -> tuple[bytes, tuple[Tensor, ...]]:
+def lowered(chain: Sequence[Product], say: Say) -> tuple[bytes, tuple[Tensor, ...]]:
     """Return the program's bytes and its inputs.
 
     Outputs are written where the caller wants them: to copy them would not be the floor.
     """
-    module, inputs = chained(found)
+    module, inputs = chained(chain)
     fold_constants(module)
     lower_frozen_linears(module, int8=True)
     share_equal(module)

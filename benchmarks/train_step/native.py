@@ -20,8 +20,8 @@ def command(
 ) -> tuple[str, ...]:
     """Return the runner's command; ``feeds`` are pairs (output, input): the one is the other in the next step."""
     words = [str(runner), str(program), method, "--inputs", str(inputs)]
-    for made, given in feeds:
-        words += ["--carry", f"{made}:{given}"]
+    for output, input_ in feeds:
+        words += ["--carry", f"{output}:{input_}"]
     return tuple(words)
 
 

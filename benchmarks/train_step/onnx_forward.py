@@ -29,16 +29,16 @@ def main() -> int:
     options.intra_op_num_threads = arguments.threads
     session = onnxruntime.InferenceSession(str(package.path("gateway/model.onnx")), options)
     text = (tier.batch_size, tier.seq_len)
-    given: dict[str, np.ndarray[Any, Any]] = {
+    feeds: dict[str, np.ndarray[Any, Any]] = {
         "experts": bank.experts,
         "shared": bank.shared,
         "head": bank.head,
         "mean": bank.mean,
     }
-    given |= {"ids": np.random.default_rng(0).integers(1000, 20000, text), "mask": np.ones(text, np.float32)}
+    feeds |= {"ids": np.random.default_rng(0).integers(1000, 20000, text), "mask": np.ones(text, np.float32)}
     wanted = {entry.name for entry in session.get_inputs()}
-    given = {name: array for name, array in given.items() if name in wanted}
-    return timing.report(lambda: float(session.run(None, given)[0].max()), arguments)
+    feeds = {name: array for name, array in feeds.items() if name in wanted}
+    return timing.report(lambda: float(session.run(None, feeds)[0].max()), arguments)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ _CODE: Final = {
 
 
 @dataclass(frozen=True)
-class Made:
+class LoweredProgram:
     """A lowered program. Args: feeds: (output, input) pairs; method: its name."""
 
     program: Path
@@ -73,7 +73,7 @@ def key(name: str, manifest: Manifest) -> str:
     return digest.hexdigest()
 
 
-def prepared(name: str, package: Path, folder: Path, say: Callable[[str], None]) -> Made:
+def prepared(name: str, package: Path, folder: Path, say: Callable[[str], None]) -> LoweredProgram:
     """Return a program, lowering it when ``folder`` has none of the same making.
 
     Raises:
@@ -86,9 +86,9 @@ def prepared(name: str, package: Path, folder: Path, say: Callable[[str], None])
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ArmError(f"{name} cannot be lowered: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    found = json.loads(record.read_text())
-    feeds = tuple((made, given) for made, given in found["feeds"])
-    return Made(folder / f"{name}.pte", folder / f"{name}.inputs", found["method"], feeds)
+    about = json.loads(record.read_text())
+    feeds = tuple((output, input_) for output, input_ in about["feeds"])
+    return LoweredProgram(folder / f"{name}.pte", folder / f"{name}.inputs", about["method"], feeds)
 
 
 def make(name: str, package: Path, folder: Path) -> None:
@@ -111,8 +111,8 @@ def _floor(manifest: Manifest) -> tuple[bytes, tuple[Any, ...], str, list[tuple[
         len(shape.layers), shape.experts, shape.width, shape.rank, shape.shared_rank, shape.labels, arch.top_k or None
     )
     method = MethodShape("train", tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
-    found = floor.products(floor.step_graph(model, method, arch.adapted_layers))
-    data, inputs = floor.lowered(found, lambda _stage: None)
+    products = floor.products(floor.step_graph(model, method, arch.adapted_layers))
+    data, inputs = floor.lowered(products, lambda _stage: None)
     return data, inputs, floor.METHOD, []
 
 

@@ -105,17 +105,17 @@ def figures() -> Figures:
 
 def test_last_line_has_the_promised_keys() -> None:
     """The demo's JSON line: sums over devices, mean over local models, the last round as the final accuracy."""
-    found = json.loads(json.dumps(figures().to_json()))
-    assert found["accuracy_final"] == 0.9
-    assert found["accuracy_local_mean"] == pytest.approx(0.3)
-    assert (found["bytes_up"], found["bytes_down"]) == (3000, 6000)
-    assert (found["rounds"], found["devices"]) == (2, 2)
-    assert (found["accuracy_class_means"], found["accuracy_centralized"], found["accuracy_untrained"]) == (
+    line = json.loads(json.dumps(figures().to_json()))
+    assert line["accuracy_final"] == 0.9
+    assert line["accuracy_local_mean"] == pytest.approx(0.3)
+    assert (line["bytes_up"], line["bytes_down"]) == (3000, 6000)
+    assert (line["rounds"], line["devices"]) == (2, 2)
+    assert (line["accuracy_class_means"], line["accuracy_centralized"], line["accuracy_untrained"]) == (
         0.8,
         0.91,
         0.05,
     )
-    assert found["per_device"]["leo"]["trained"] == [1, 0, 2]
+    assert line["per_device"]["leo"]["trained"] == [1, 0, 2]
 
 
 def test_chart_is_drawn(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_results_page_is_written_from_recorded_lines(tmp_path: Path, monkeypatch
     """The newest line of a data set counts, with its date, machine and commit."""
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     old = figures().to_json() | {"accuracy_final": 0.1}
-    for found in (old, figures().to_json()):
-        record.append("demo", "make demo", found)
+    for line in (old, figures().to_json()):
+        record.append("demo", "make demo", line)
     page = results.page()
     assert "| assistant | 22 | 2 | 2 | 5.0 | 80.0 | 90.0 | 91.0 | 30.0 |" in page
     assert "85.0 → 90.0" in page

@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 def test_ratios_are_against_all_layers_in_their_later_epoch() -> None:
     """Medians 60 of {50, 60, 90}, 20 and 10 ms: three and six times as fast."""
-    found = command.times(
+    times = command.times(
         {
             "all": [{"first_ms": 1.0, "later_ms": ms, "peak_rss_mib": 200.0} for ms in (50.0, 90.0, 60.0)],
             "last": [{"first_ms": 20.0, "later_ms": 10.0, "peak_rss_mib": 150.0}],
         }
     )
-    assert found["ratios"] == {"all": 1.0, "first": 3.0, "cached": 6.0}
-    assert found["arms"]["cached"] == {"ms_median": 10.0, "peak_rss_mib": 150.0}
+    assert times["ratios"] == {"all": 1.0, "first": 3.0, "cached": 6.0}
+    assert times["arms"]["cached"] == {"ms_median": 10.0, "peak_rss_mib": 150.0}
 
 
 def test_epochs_are_told_apart_and_the_first_steps_left_out() -> None:
@@ -35,8 +35,8 @@ def test_epochs_are_told_apart_and_the_first_steps_left_out() -> None:
 
 def test_points_lost_are_against_all_layers() -> None:
     """Means 0.80 and 0.785: 1.5 points."""
-    found = command.summary({"all": [0.79, 0.81], "int8": [0.78, 0.79], "fp16": [0.8, 0.8]})
-    assert [found[arm]["points_lost"] for arm in found] == pytest.approx([0, 1.5, 0])
+    summary = command.summary({"all": [0.79, 0.81], "int8": [0.78, 0.79], "fp16": [0.8, 0.8]})
+    assert [summary[arm]["points_lost"] for arm in summary] == pytest.approx([0, 1.5, 0])
 
 
 def test_a_result_of_another_machine_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_points_lost_are_against_float32() -> None:
     """Means 0.80 and 0.78: 2 points; standard deviations of {0.7, 0.8, 0.9} and {0.77, 0.78, 0.79}."""
-    found = command.summary({"none": [0.7, 0.8, 0.9], "int8": [0.77, 0.78, 0.79]})
-    assert found["int8"]["points_lost"] == pytest.approx(2.0)
-    assert found["none"]["points_lost"] == 0
-    assert [found[arm]["spread"] for arm in ("none", "int8")] == pytest.approx([0.1, 0.01])
+    summary = command.summary({"none": [0.7, 0.8, 0.9], "int8": [0.77, 0.78, 0.79]})
+    assert summary["int8"]["points_lost"] == pytest.approx(2.0)
+    assert summary["none"]["points_lost"] == 0
+    assert [summary[arm]["spread"] for arm in ("none", "int8")] == pytest.approx([0.1, 0.01])
     assert command.summary({"int8": [0.5]})["int8"] == {
         "accuracy": [0.5], "mean": 0.5, "spread": 0.0, "points_lost": None,
     }  # fmt: skip

@@ -33,12 +33,12 @@ def test_ratios_are_the_other_arm_over_ours_and_ours_over_the_floor() -> None:
     """Medians over all runs: ours 20 of {10, 20, 30}, eager 100, floor 16."""
     arms = {name: arm("") for name in ("ours", "eager", "floor")}
     one = {"cpu_ms": [1.0], "peak_rss_mib": 5.0}
-    found = {
+    runs = {
         "ours": [{"ms": [10.0, 30.0], **one}, {"ms": [20.0], **one}],
         "eager": [{"ms": [100.0], **one}],
         "floor": [{"ms": [16.0], **one}],
     }
-    told = compare.summary(arms, found)
+    told = compare.summary(arms, runs)
     assert told["ratios"] == {"eager": 5.0, "floor": 1.25}
     assert told["arms"]["ours"] == {
         "ms_median": 20.0, "ms_min": 10.0, "cpu_ms_median": 1.0, "peak_rss_mib": 5.0, "file_mb": 1.5,
@@ -49,10 +49,10 @@ def test_arms_run_in_turns() -> None:
     """Two repeats of two arms: each runs twice, and what is said follows the order."""
     said: list[str] = []
     arms = {"a": arm(saying()), "b": arm(saying(ms=[4.0, 6.0]))}
-    found, failed = compare.interleaved(arms, 2, 1, said.append)
+    runs, failed = compare.interleaved(arms, 2, 1, said.append)
     assert not failed
     assert [line.split(": ")[1] for line in said] == ["a 1.0 ms", "b 5.0 ms"] * 2
-    assert [len(runs) for runs in found.values()] == [2, 2]
+    assert [len(of_arm) for of_arm in runs.values()] == [2, 2]
 
 
 def test_an_arm_is_told_steps_warm_up_and_threads() -> None:
@@ -78,10 +78,10 @@ def test_an_arm_that_fails_is_named(script: str, words: str) -> None:
 def test_an_arm_that_failed_is_left_out_and_not_tried_again() -> None:
     """The other one is measured all the same."""
     said: list[str] = []
-    found, failed = compare.interleaved(
+    runs, failed = compare.interleaved(
         {"a": arm("raise SystemExit('no compiler')"), "b": arm(saying())}, 2, 1, said.append
     )
-    assert (list(found), len(found["b"])) == (["b"], 2)
+    assert (list(runs), len(runs["b"])) == (["b"], 2)
     assert failed == {"a": "a ended with status 1: no compiler"}
     assert said == ["failed: a ended with status 1: no compiler", "run 1 of 2: b 1.0 ms", "run 2 of 2: b 1.0 ms"]
 
@@ -168,15 +168,15 @@ def test_the_floor_has_the_frozen_products_of_a_step_and_no_dead_ones(tmp_path: 
     model, method = ModelShape(2, 2, 8, 2, 0, 3, None), MethodShape("train", 1, 1, 4, 2)
     graft = Graft(backbone, FAMILIES["bert"], (0, 1), quantize_embedding=True)
     graph = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
-    found = floor.products(graph)
-    shapes = [tuple(product.weight.shape) for product in found]
+    products = floor.products(graph)
+    shapes = [tuple(product.weight.shape) for product in products]
     layer = [(8, 8)] * 4 + [(16, 8), (8, 16)]
     assert shapes[:12] == layer * 2
     assert sorted(shapes[12:]) == sorted([(8, 8)] * 4 + [(16, 8), (8, 16)])
-    assert {product.rows for product in found} == {8}
-    assert len({product.source for product in found[:3]}) == 1
+    assert {product.rows for product in products} == {8}
+    assert len({product.source for product in products[:3]}) == 1
 
-    data, inputs = floor.lowered(found, lambda _stage: None)
+    data, inputs = floor.lowered(products, lambda _stage: None)
     assert [tuple(tensor.shape) for tensor in inputs] == [(8, 8)]
     (tmp_path / "floor.pte").write_bytes(data)
     from edge_runtime.program import Program
@@ -186,7 +186,7 @@ def test_the_floor_has_the_frozen_products_of_a_step_and_no_dead_ones(tmp_path: 
     # Only k and v of both layers and of the backward share their input and are read by nobody, and the last product.
     assert all(np.isfinite(array).all() for array in out.values())
     newest = torch.nn.functional.linear
-    q = newest(inputs[0], found[0].weight, found[0].bias)
+    q = newest(inputs[0], products[0].weight, products[0].bias)
     assert float((torch.from_numpy(out["output_0"]) - q).norm() / q.norm()) < 0.02
 
 
