@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks import record
 from benchmarks.demo import chart, stages
 from benchmarks.demo.figures import DeviceFigures, Figures
-from benchmarks.demo.processes import Family
+from benchmarks.demo.processes import Processes
 from benchmarks.demo.settings import Settings, parse
 from benchmarks.demo.split import skew
 from edge_runtime.wire.errors import FederationError
@@ -56,25 +56,25 @@ def run(settings: Settings, console: Console) -> Figures:
     shutil.rmtree(settings.out, ignore_errors=True)
     settings.out.mkdir(parents=True)
     seconds: dict[str, float] = {}
-    with Family(settings.out / "logs") as family:
+    with Processes(settings.out / "logs") as processes:
         with _stage("data", console, seconds):
-            home = stages.prepare(settings)
-            top = skew(list(home.shares.values()))
-            texts = sum(map(len, home.shares.values()))
+            data = stages.prepare(settings)
+            top = skew(list(data.shares.values()))
+            texts = sum(map(len, data.shares.values()))
             console.print(
-                f"{texts} texts, {len(home.labels)} labels, {len(home.shares)} devices, {len(home.test)} held out;"
+                f"{texts} texts, {len(data.labels)} labels, {len(data.shares)} devices, {len(data.test)} held out;"
             )
             console.print(f"label skew: a device's three most frequent labels make up {top:.0%} of its texts")
         with _stage("export", console, seconds):
-            packages = stages.export_packages(settings, home, family, console)
+            packages = stages.export_packages(settings, data, processes, console)
             _print_packages(packages, console)
         with _stage("rounds", console, seconds):
-            federation = stages.federate(settings, home, packages, family, console)
+            federation = stages.federate(settings, data, packages, processes, console)
         with _stage("arms", console, seconds):
-            arms = stages.train_arms(home, packages, family, console, settings)
+            arms = stages.train_arms(data, packages, processes, console, settings)
         with _stage("evaluation", console, seconds):
-            versions = stages.evaluate(home, packages, federation.state, family)
-        outcome = Outcome(home, packages, federation, arms, versions, seconds)
+            versions = stages.evaluate(data, packages, federation.state, processes)
+        outcome = Outcome(data, packages, federation, arms, versions, seconds)
         figures = gather(settings, outcome)
     report(figures, console)
     for path in chart.draw(figures, settings.out / "demo"):
@@ -103,7 +103,7 @@ def _print_packages(packages: dict[str, Package], console: Console) -> None:
 class Outcome:
     """What the stages left. Args: arms: what `edge_runtime train` printed; versions: what the gateway measured."""
 
-    home: stages.Household
+    data: stages.RunData
     packages: dict[str, Package]
     federation: stages.Federation
     arms: dict[str, dict[str, Any]]
@@ -113,15 +113,15 @@ class Outcome:
 
 def gather(settings: Settings, outcome: Outcome) -> Figures:
     """Put the figures together."""
-    home, packages, arms = outcome.home, outcome.packages, outcome.arms
+    data, packages, arms = outcome.data, outcome.packages, outcome.arms
     by_version = sorted(outcome.versions, key=lambda version: int(version["version"]))
     heads = [version for version in by_version if version["reason"] == "head"]
     experts = packages[next(iter(packages))].manifest.architecture.experts
     devices = {
         name: DeviceFigures(
             profile=row.profile,
-            examples=len(home.shares[name]),
-            labels=len({example.label for example in home.shares[name]}),
+            examples=len(data.shares[name]),
+            labels=len({example.label for example in data.shares[name]}),
             trained_slots=row.trained_slots,
             rounds=row.accepted,
             bytes_up=row.bytes_up,
@@ -136,8 +136,8 @@ def gather(settings: Settings, outcome: Outcome) -> Figures:
     return Figures(
         data=settings.data.parent.name if settings.data.stem.startswith("train") else settings.data.stem,
         devices=devices,
-        labels=len(home.labels),
-        held_out=len(home.test),
+        labels=len(data.labels),
+        held_out=len(data.test),
         accuracy_untrained=float(by_version[0]["accuracy"]),
         accuracy_class_means=float(heads[0]["accuracy"]),
         accuracy_by_round=tuple(float(version["accuracy"]) for version in by_version if version["reason"] == "merge"),

@@ -42,7 +42,7 @@ class Child:
 
 
 @dataclass
-class Family:
+class Processes:
     """Every child of a run; leaving the context stops those that still run. Args: folder: for logs."""
 
     folder: Path
@@ -89,18 +89,18 @@ class Family:
 
 
 def run_all(
-    family: Family, jobs: Mapping[str, Sequence[str]], width: int, tick: Callable[[set[str], set[str]], None]
+    processes: Processes, jobs: Mapping[str, Sequence[str]], width: int, tick: Callable[[set[str], set[str]], None]
 ) -> None:
     """Run jobs, at most ``width`` at a time, to their end; ``tick`` gets (running, done) after each look.
 
     Raises:
-        ChildError: when one fails; the others are left to the family.
+        ChildError: when one fails; the others are left to ``processes``.
     """
     waiting, running, done = list(jobs), dict[str, Child](), set[str]()
     while waiting or running:
         while waiting and len(running) < width:
             name = waiting.pop(0)
-            running[name] = family.start(name, jobs[name])
+            running[name] = processes.start(name, jobs[name])
         for name, child in list(running.items()):
             if child.failed():
                 raise ChildError(child.why())

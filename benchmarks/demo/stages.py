@@ -14,7 +14,7 @@ from rich.live import Live
 
 from benchmarks.demo import split
 from benchmarks.demo.board import Row, table
-from benchmarks.demo.processes import Child, ChildError, Family, Tail, last_json, run_all
+from benchmarks.demo.processes import Child, ChildError, Processes, Tail, last_json, run_all
 from benchmarks.demo.settings import PROFILES, Settings
 from edge_runtime.wire.manifest import Package
 
@@ -33,7 +33,7 @@ at 78.7 % with 4e-3.
 
 
 @dataclass(frozen=True)
-class Household:
+class RunData:
     """The data of a run on disk. Args: shares: rows of each device by its name; test: held-out rows."""
 
     folder: Path
@@ -46,7 +46,7 @@ class Household:
         return self.folder / f"{device}.csv"
 
 
-def prepare(settings: Settings) -> Household:
+def prepare(settings: Settings) -> RunData:
     """Split the data and write one file for each device.
 
     Raises:
@@ -60,13 +60,13 @@ def prepare(settings: Settings) -> Household:
         shares = split.dirichlet(train, settings.devices, settings.alpha, settings.seed)
     shares = split.thin(shares, settings.limit, settings.seed)
     labels = sorted({row.label for row in train})
-    home = Household(settings.out / "data", dict(zip(_names(shares), shares, strict=True)), test, labels)
-    for name, share in home.shares.items():
-        split.write(home.file(name), share)
-    split.write(home.file("pooled"), [row for share in shares for row in share])
-    split.write(home.file("held-out"), test)
-    (home.folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-    return home
+    data = RunData(settings.out / "data", dict(zip(_names(shares), shares, strict=True)), test, labels)
+    for name, share in data.shares.items():
+        split.write(data.file(name), share)
+    split.write(data.file("pooled"), [row for share in shares for row in share])
+    split.write(data.file("held-out"), test)
+    (data.folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    return data
 
 
 def _names(shares: Sequence[Sequence[split.Example]]) -> list[str]:
@@ -79,13 +79,13 @@ def _names(shares: Sequence[Sequence[split.Example]]) -> list[str]:
     return names
 
 
-def export_packages(settings: Settings, home: Household, family: Family, console: Console) -> dict[str, Package]:
+def export_packages(settings: Settings, data: RunData, processes: Processes, console: Console) -> dict[str, Package]:
     """Export one package for each profile; equal programs come from the cache.
 
     Raises:
         ChildError: when export fails.
     """
-    common = ["--labels", str(home.folder / "labels.txt"), "--seq-len", str(settings.seq_len), "--tiers", "1"]
+    common = ["--labels", str(data.folder / "labels.txt"), "--seq-len", str(settings.seq_len), "--tiers", "1"]
     common += ["--batch-size", str(settings.batch_size), "--json"]
     folders = {profile: settings.out / "packages" / profile for profile in PROFILES}
     jobs = {
@@ -94,7 +94,7 @@ def export_packages(settings: Settings, home: Household, family: Family, console
     }
     with console.status("exporting ...") as status:
         run_all(
-            family,
+            processes,
             jobs,
             WIDTH,
             lambda busy, done: status.update(f"exporting: {len(done)} of {len(jobs)} done; {_list(busy)}"),
@@ -114,36 +114,36 @@ class Federation:
     state: Path
 
 
-def assign(home: Household, packages: Mapping[str, Package]) -> dict[str, str]:
+def assign(data: RunData, packages: Mapping[str, Package]) -> dict[str, str]:
     """Return each device's profile: in turn, so that every size is there."""
     profiles = list(packages)
-    return {name: profiles[number % len(profiles)] for number, name in enumerate(home.shares)}
+    return {name: profiles[number % len(profiles)] for number, name in enumerate(data.shares)}
 
 
 def federate(
-    settings: Settings, home: Household, packages: Mapping[str, Package], family: Family, console: Console
+    settings: Settings, data: RunData, packages: Mapping[str, Package], processes: Processes, console: Console
 ) -> Federation:
     """Run the gateway and one process for each device until all rounds are done.
 
     Raises:
         ChildError: when one of them fails, or nothing happens for a long time.
     """
-    profiles = assign(home, packages)
+    profiles = assign(data, packages)
     rows = {name: Row(profile, packages[profile].manifest.tiers[0].trained_slots) for name, profile in profiles.items()}
     state, events = settings.out / "gateway", settings.out / "events"
     events.mkdir(parents=True, exist_ok=True)
-    gateway = family.start(
+    gateway = processes.start(
         "gateway", _gateway_arguments(settings, packages, state, events / "gateway.jsonl", len(rows))
     )
     watcher = Watcher(rows, {name: Tail(events / f"{name}.jsonl") for name in rows}, Tail(events / "gateway.jsonl"))
     _wait(lambda: bool(watcher.url), watcher, [gateway], console)
     for name, profile in profiles.items():
         arguments = ["edge_runtime", "run", "--package", str(packages[profile].folder), "--broker", watcher.url]
-        arguments += ["--data", str(home.file(name)), "--device-id", name, "--federation", FEDERATION, "--threads", "1"]
+        arguments += ["--data", str(data.file(name)), "--device-id", name, "--federation", FEDERATION, "--threads", "1"]
         arguments += ["--state", str(settings.out / "devices" / name), "--events", str(events / f"{name}.jsonl")]
-        family.start(name, arguments)
-    _wait(lambda: gateway.process.poll() == 0, watcher, family.children, console)
-    _wait(lambda: all(child.process.poll() == 0 for child in family.children), watcher, family.children, console)
+        processes.start(name, arguments)
+    _wait(lambda: gateway.process.poll() == 0, watcher, processes.children, console)
+    _wait(lambda: all(child.process.poll() == 0 for child in processes.children), watcher, processes.children, console)
     return Federation(rows, state)
 
 
@@ -214,16 +214,16 @@ def _wait(done: Callable[[], bool], watcher: Watcher, children: Sequence[Child],
             time.sleep(0.2)
 
 
-def evaluate(home: Household, packages: Mapping[str, Package], state: Path, family: Family) -> Any:  # noqa: ANN401 - JSON
+def evaluate(data: RunData, packages: Mapping[str, Package], state: Path, processes: Processes) -> Any:  # noqa: ANN401 - JSON
     """Return the accuracy of every version on held-out text, as the gateway measures it."""
     arguments = ["broker_server", "evaluate", "--state", str(state), "--package", str(packages[PROFILES[-1]].folder)]
-    arguments += ["--data", str(home.file("held-out")), "--version", "all", "--json"]
-    run_all(family, {"evaluate": arguments}, 1, lambda _busy, _done: None)
-    return json.loads((family.folder / "evaluate.out").read_text(encoding="utf-8"))
+    arguments += ["--data", str(data.file("held-out")), "--version", "all", "--json"]
+    run_all(processes, {"evaluate": arguments}, 1, lambda _busy, _done: None)
+    return json.loads((processes.folder / "evaluate.out").read_text(encoding="utf-8"))
 
 
 def train_arms(
-    home: Household, packages: Mapping[str, Package], family: Family, console: Console, settings: Settings
+    data: RunData, packages: Mapping[str, Package], processes: Processes, console: Console, settings: Settings
 ) -> dict[str, dict[str, Any]]:
     """Train every device alone (same steps, own data) and the centralized bound (same experts, pooled data).
 
@@ -232,26 +232,26 @@ def train_arms(
     """
     largest = max(packages, key=lambda name: packages[name].manifest.tiers[0].trained_slots)
     own = settings.rounds * settings.steps
-    jobs = {CENTRALIZED: _train(settings, home, packages[largest], "pooled", settings.pooled_steps)}
-    for name, profile in assign(home, packages).items():
-        jobs[f"alone-{name}"] = _train(settings, home, packages[profile], name, own)
+    jobs = {CENTRALIZED: _train(settings, data, packages[largest], "pooled", settings.pooled_steps)}
+    for name, profile in assign(data, packages).items():
+        jobs[f"alone-{name}"] = _train(settings, data, packages[profile], name, own)
     with console.status("") as status:
         run_all(
-            family,
+            processes,
             jobs,
             WIDTH,
             lambda busy, done: status.update(
                 f"training the arms to compare with: {len(done)} of {len(jobs)}; {_list(busy)}"
             ),
         )
-    return {name.removeprefix("alone-"): last_json(family.folder / f"{name}.out") for name in jobs}
+    return {name.removeprefix("alone-"): last_json(processes.folder / f"{name}.out") for name in jobs}
 
 
-def _train(settings: Settings, home: Household, package: Package, share: str, steps: int) -> list[str]:
-    arguments = ["edge_runtime", "train", "--package", str(package.folder), "--data", str(home.file(share))]
+def _train(settings: Settings, data: RunData, package: Package, share: str, steps: int) -> list[str]:
+    arguments = ["edge_runtime", "train", "--package", str(package.folder), "--data", str(data.file(share))]
     arguments += [
         "--test",
-        str(home.file("held-out")),
+        str(data.file("held-out")),
         "--head",
         "class-means",
         "--steps",

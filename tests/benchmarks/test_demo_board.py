@@ -14,7 +14,7 @@ from benchmarks import record, results
 from benchmarks.demo import chart
 from benchmarks.demo.board import Row, table
 from benchmarks.demo.figures import DeviceFigures, Figures
-from benchmarks.demo.processes import ChildError, Family, Tail, last_json, run_all
+from benchmarks.demo.processes import ChildError, Processes, Tail, last_json, run_all
 from benchmarks.demo.settings import parse
 
 ROUND = {"event": "round", "round": 3, "steps": 10, "step": 0, "blocks": ["0.1", "0.4", "1.2", "0.65535"]}
@@ -66,18 +66,18 @@ def test_half_written_lines_wait(tmp_path: Path) -> None:
 def test_a_failing_job_is_named_with_its_last_word(tmp_path: Path) -> None:
     """A child that fails ends the run with what it said and where the log is."""
     (tmp_path / "broken_job.py").write_text("import sys; sys.exit('no such thing')\n")
-    with Family(tmp_path / "logs") as family, pytest.MonkeyPatch.context() as patch:
+    with Processes(tmp_path / "logs") as processes, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
         with pytest.raises(ChildError, match=r"job ended with status 1: no such thing \(see .*job\.log\)"):
-            run_all(family, {"job": ["broken_job"]}, 1, lambda _busy, _done: None)
+            run_all(processes, {"job": ["broken_job"]}, 1, lambda _busy, _done: None)
 
 
-def test_children_do_not_outlive_the_family(tmp_path: Path) -> None:
+def test_children_do_not_outlive_the_run(tmp_path: Path) -> None:
     """Leaving the context stops what still runs."""
     (tmp_path / "endless_job.py").write_text("import signal\nsignal.pause()\n")
-    with Family(tmp_path / "logs") as family, pytest.MonkeyPatch.context() as patch:
+    with Processes(tmp_path / "logs") as processes, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
-        child = family.start("job", ["endless_job"])
+        child = processes.start("job", ["endless_job"])
         assert child.process.poll() is None
     assert child.process.poll() is not None
 
