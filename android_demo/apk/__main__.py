@@ -27,47 +27,49 @@ exit codes: 0 done, 1 the work failed (one line on stderr says why), 2 bad usage
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    made = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         prog="python -m android_demo.apk",
         description="Build a signed APK of the Android app from Maven's, npm's and Debian's packages; no Android SDK"
         " and no Gradle are needed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    engine = made.add_mutually_exclusive_group()
+    engine = command.add_mutually_exclusive_group()
     engine.add_argument("--aar", type=Path, metavar="FILE", help="take ExecuTorch from this executorch-android AAR")
     engine.add_argument("--no-runtime", action="store_true", help="leave ExecuTorch out; the app then says so")
-    made.add_argument("--package", type=Path, metavar="DIR", help="put a device package into the APK")
-    made.add_argument("--keystore", type=Path, metavar="FILE", help="sign with this store's key (default: debug key)")
-    made.add_argument("--alias", default="", metavar="NAME", help="of the key in the store")
-    made.add_argument(
+    command.add_argument("--package", type=Path, metavar="DIR", help="put a device package into the APK")
+    command.add_argument(
+        "--keystore", type=Path, metavar="FILE", help="sign with this store's key (default: debug key)"
+    )
+    command.add_argument("--alias", default="", metavar="NAME", help="of the key in the store")
+    command.add_argument(
         "--folder", type=Path, default=BUILD, metavar="DIR", help="for what is made (default %(default)s)"
     )
-    made.add_argument(
+    command.add_argument(
         "--check",
         action="store_true",
         help="verify the APK that was built, and that a second build has the same bytes before signing",
     )
-    made.add_argument("--json", action="store_true", help="print one JSON object")
-    return made
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    return command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     usage = parser()
-    given = usage.parse_args(arguments)
-    if given.alias and given.keystore is None:
+    options = usage.parse_args(arguments)
+    if options.alias and options.keystore is None:
         usage.error("--alias names a key of --keystore; give both")
-    order = Order(given.folder, given.aar, given.no_runtime, given.package, given.keystore, given.alias)
+    order = Order(options.folder, options.aar, options.no_runtime, options.package, options.keystore, options.alias)
     try:
-        found = _checked(order, _timed()) if given.check else _built(build(order, _timed()))
+        result = _checked(order, _timed()) if options.check else _built(build(order, _timed()))
     except BuildError as error:
         print(f"apk: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"apk: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
         return 1
-    print(json.dumps(found) if given.json else _text(found))
+    print(json.dumps(result) if options.json else _text(result))
     return 0
 
 
@@ -80,20 +82,22 @@ def _checked(order: Order, say: Say) -> dict[str, object]:
     return report.to_dict() | {"unsigned_sha256": check_reproducible(order, say), "reproducible": True}
 
 
-def _text(found: dict[str, object]) -> str:
-    size = int(str(found["size"])) / 1e6
-    what = f"{found['package']} {found['version']}, API {found['min_api']} and later, made for {found['target_api']}"
+def _text(result: dict[str, object]) -> str:
+    size = int(str(result["size"])) / 1e6
+    what = (
+        f"{result['package']} {result['version']}, API {result['min_api']} and later, made for {result['target_api']}"
+    )
     lines = [
-        f"{found['path']}: {size:.1f} MB, {what}",
-        f"SHA-256 {found['sha256']}; before signing {found['unsigned_sha256']}",
-        f"signed by the certificate {found['signer']}",
+        f"{result['path']}: {size:.1f} MB, {what}",
+        f"SHA-256 {result['sha256']}; before signing {result['unsigned_sha256']}",
+        f"signed by the certificate {result['signer']}",
     ]
-    libraries = found["libraries"]
+    libraries = result["libraries"]
     lines += [
         f"{one['name']}: {one['size']} bytes at {one['offset']}, segments on {one['segments']}"
         for one in (libraries if isinstance(libraries, tuple) else ())
     ]
-    if found.get("reproducible"):
+    if result.get("reproducible"):
         lines.append("two builds have the same bytes before signing")
     return "\n".join(lines)
 

@@ -72,11 +72,11 @@ def build(order: Order, say: parts.Say) -> Built:
 
 def assemble(order: Order, engine: runtime.Runtime, target: Path, say: parts.Say) -> Path:
     """Write the unsigned APK to ``target`` and return it."""
-    made = modules.build(order.folder, say)
-    jars = [*made.jars, *engine.jars]
+    built = modules.build(order.folder, say)
+    jars = [*built.jars, *engine.jars]
     code = dex.dex(order.folder, jars, say)
     say("pack")
-    pack(_entries(made.resources, code, engine, jars, order.package), target)
+    pack(_entries(built.resources, code, engine, jars, order.package), target)
     return target
 
 

@@ -19,13 +19,13 @@ def dex(folder: Path, jars: Sequence[Path], say: parts.Say) -> list[Path]:
     Raises:
         BuildError: with the dexer's lines.
     """
-    found = parts.fetch((parts.DEXER, parts.PLATFORM), say)
+    files = parts.fetch((parts.DEXER, parts.PLATFORM), say)
 
     def make(work: Path) -> None:
         say(f"dex {len(jars)} jars")
-        command = ("java", _HEAP, "-cp", found[parts.DEXER], "com.android.tools.r8.D8")
+        command = ("java", _HEAP, "-cp", files[parts.DEXER], "com.android.tools.r8.D8")
         options = ("--release", "--min-api", str(MIN_API), "--thread-count", "2")
-        platform = ("--lib", found[parts.PLATFORM], "--lib", tools.jdk())
+        platform = ("--lib", files[parts.PLATFORM], "--lib", tools.jdk())
         tools.run(*command, *options, *platform, "--output", work, *jars)
 
     key = cache.key(parts.DEXER, parts.PLATFORM, files=[Path(__file__), *jars])

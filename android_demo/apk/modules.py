@@ -34,10 +34,10 @@ def build(folder: Path, say: parts.Say) -> Modules:
     Raises:
         BuildError: with the compiler's lines; or when a library is not in the table of parts.
     """
-    made = cache.kept(folder, "modules", _key(), lambda work: _compile(work, say))
-    jars = tuple(sorted(made.glob("*.jar")))
+    built = cache.kept(folder, "modules", _key(), lambda work: _compile(work, say))
+    jars = tuple(sorted(built.glob("*.jar")))
     _check(jars)
-    return Modules(jars, made / _RESOURCES)
+    return Modules(jars, built / _RESOURCES)
 
 
 def _key() -> str:

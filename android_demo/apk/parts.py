@@ -66,8 +66,8 @@ def _fetched(part: str, known: Table, say: Say) -> Path:
         raise BuildError(f"{part} is not in {TABLE.name}; add it with its SHA-256")
     place = folder() / digest
     if place.is_dir():
-        (found,) = place.iterdir()
-        return found
+        (file,) = place.iterdir()
+        return file
     say(f"fetch {part}")
     folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder()) as scratch:
@@ -89,10 +89,10 @@ def check(part: str, file: Path, expected: str) -> None:
     Raises:
         BuildError: naming both digests.
     """
-    found = file_sha256(file)
-    if found != expected:
+    digest = file_sha256(file)
+    if digest != expected:
         raise BuildError(
-            f"{part} has the SHA-256 {found}, expected {expected} ({TABLE.name}): it was changed where it came from,"
+            f"{part} has the SHA-256 {digest}, expected {expected} ({TABLE.name}): it was changed where it came from,"
             " or the table is out of date"
         )
 

@@ -51,14 +51,14 @@ def choose(aar: Path | None, *, without: bool, folder: Path, say: parts.Say) -> 
     """
     if without:
         return NONE
-    found = parts.fetch((parts.FBJNI, parts.LOADER), say)
-    helpers = unpacked(folder, "fbjni", found[parts.FBJNI], aar_contents(_HELPERS))
+    files = parts.fetch((parts.FBJNI, parts.LOADER), say)
+    helpers = unpacked(folder, "fbjni", files[parts.FBJNI], aar_contents(_HELPERS))
     if aar is None:
         source = parts.fetch((parts.RUNTIME,), say)[parts.RUNTIME]
         own, name = unpacked(folder, "executorch", source, npm_contents()), f"npm {parts.RUNTIME}"
     else:
         own, name = unpacked(folder, "executorch", aar, aar_contents()), f"AAR {aar.name}"
-    jars = own / "classes.jar", helpers / "classes.jar", found[parts.LOADER]
+    jars = own / "classes.jar", helpers / "classes.jar", files[parts.LOADER]
     return Runtime(name, jars, tuple(_libraries(own, helpers)))
 
 
@@ -100,10 +100,10 @@ def unpacked(folder: Path, name: str, archive: Path, contents: dict[str, str]) -
         present = _names(archive)
         for inside, place in contents.items():
             head, star, tail = inside.partition("*")
-            found = [one for one in present if one == inside or (star and one.startswith(head) and one.endswith(tail))]
-            if not found:
+            files = [one for one in present if one == inside or (star and one.startswith(head) and one.endswith(tail))]
+            if not files:
                 raise BuildError(f"{archive.name} has no {inside}; it is no archive of this runtime")
-            for one in found:
+            for one in files:
                 target = work / Path(place).parent / Path(one).name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(_read(archive, one))

@@ -27,15 +27,15 @@ _SECONDS: Final = 900
 
 def missing(programs: tuple[str, ...] = tuple(DEBIAN)) -> list[str]:
     """Return what a build lacks here, in words, each with what gets it."""
-    found = [
+    lacking = [
         f"{program} (on Debian and Ubuntu: apt-get install {DEBIAN[program]})"
         for program in programs
         if shutil.which(program) is None
     ]
     version = jdk_version() if shutil.which("javac") else OLDEST_JDK
     if version < OLDEST_JDK:
-        found.append(f"a JDK from {OLDEST_JDK} on, javac is {version} (apt-get install {DEBIAN['javac']})")
-    return found
+        lacking.append(f"a JDK from {OLDEST_JDK} on, javac is {version} (apt-get install {DEBIAN['javac']})")
+    return lacking
 
 
 def jdk_version() -> int:

@@ -91,10 +91,10 @@ def verify(apk: Path) -> Report:
 
 
 def _said(badging: str, pattern: str) -> str:
-    found = re.search(pattern, badging)
-    if not found:
+    match = re.search(pattern, badging)
+    if not match:
         raise BuildError(f"aapt2 dump badging does not say {pattern}")
-    return found[1]
+    return match[1]
 
 
 def native_libraries(apk: Path) -> tuple[Library, ...]:

@@ -18,39 +18,39 @@ from edge_runtime.wire.manifest import Package
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    made = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         prog="python -m android_demo.runtime_on_jvm",
         description="Execute every method of a package with Android's own ExecuTorch (x86-64, unmodified) on this"
         " machine's Java, and compare every output with this machine's ExecuTorch, bit for bit.",
         epilog="exit codes: 0 all equal, 1 something differs or failed, 2 bad usage",
     )
-    made.add_argument("package", type=Path, help="folder of a device package")
-    made.add_argument(
+    command.add_argument("package", type=Path, help="folder of a device package")
+    command.add_argument(
         "--steps", type=int, default=STEPS, metavar="N", help="steps of each method (default %(default)s)"
     )
-    made.add_argument("--threads", type=int, default=2, metavar="N", help="for kernels (default %(default)s)")
-    made.add_argument("--json", action="store_true", help="print one JSON object")
-    return made
+    command.add_argument("--threads", type=int, default=2, metavar="N", help="for kernels (default %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    return command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    given = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         runtime = prepare(lambda line: print(line, file=sys.stderr))
         said = facts(runtime)
-        found = compare(Package.open(given.package), runtime, steps=given.steps, threads=given.threads)
+        comparisons = compare(Package.open(options.package), runtime, steps=options.steps, threads=options.threads)
     except (BuildError, FederationError) as error:
         print(f"runtime_on_jvm: {error}", file=sys.stderr)
         return 1
-    if given.json:
-        print(json.dumps({"runtime": said, "methods": [asdict(one) for one in found]}))
-    for one in () if given.json else found:
+    if options.json:
+        print(json.dumps({"runtime": said, "methods": [asdict(one) for one in comparisons]}))
+    for one in () if options.json else comparisons:
         verdict = f"{len(one.different)} differ, by {one.error:.1e} at most" if one.different else "all equal"
         print(f"{one.method} ({one.mode.lower()}): {one.outputs} outputs, {verdict}; {one.ms:.1f} ms a step")
         for name in one.different:
             print(f"  {name}")
-    return 1 if any(one.different for one in found) else 0
+    return 1 if any(one.different for one in comparisons) else 0
 
 
 if __name__ == "__main__":

@@ -51,12 +51,12 @@ class Runtime:
 
 def missing() -> list[str]:
     """Return what is not here, each with what gets it."""
-    found = tools.missing(("javac", "java", "mvn", "npm"))
+    lacking = tools.missing(("javac", "java", "mvn", "npm"))
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        found.append(f"Linux on x86-64, this is {platform.system()} on {platform.machine()}")
+        lacking.append(f"Linux on x86-64, this is {platform.system()} on {platform.machine()}")
     if shutil.which("cc") is None or shutil.which("nm") is None:
-        found.append("a C compiler and nm (apt-get install gcc)")
-    return found
+        lacking.append("a C compiler and nm (apt-get install gcc)")
+    return lacking
 
 
 def prepare(say: parts.Say = lambda _: None) -> Runtime:
@@ -74,8 +74,8 @@ def prepare(say: parts.Say = lambda _: None) -> Runtime:
     sources = [HERE / "shim", HERE / "java", HERE / "symbols.py", HERE / "build.py"]
     compiler = tools.run("cc", "--version")
     key = cache.key(compiler, str(tools.jdk_version()), files=[*sources, *libraries.values(), *chosen.jars])
-    made = cache.kept(place, "laid-out", key, lambda work: _lay_out(work, libraries, chosen.jars, say))
-    return Runtime(made, chosen.jars)
+    folder = cache.kept(place, "laid-out", key, lambda work: _lay_out(work, libraries, chosen.jars, say))
+    return Runtime(folder, chosen.jars)
 
 
 def _lay_out(work: Path, libraries: dict[str, Path], jars: tuple[Path, ...], say: parts.Say) -> None:

@@ -52,25 +52,25 @@ def compare(package: Package, runtime: Runtime, *, steps: int = STEPS, threads: 
         BuildError: when Android's runtime refuses a method.
         ProgramError: when this machine's does.
     """
-    path, found = package.path("program.pte"), []
+    path, comparisons = package.path("program.pte"), []
     for name, spec in package.manifest.methods.items():
-        given = inputs(spec)
-        wanted = desktop(package, name, given, steps=steps, threads=threads)
+        arrays = inputs(spec)
+        wanted = desktop(package, name, arrays, steps=steps, threads=threads)
         for mode in MODES:
-            call = Call(path, name, spec, given, steps, threads, mode)
+            call = Call(path, name, spec, arrays, steps, threads, mode)
             ran = execute(runtime, call)
-            found.append(judge(call, wanted, ran.outputs, ran.ms[-1]))
-    return found
+            comparisons.append(judge(call, wanted, ran.outputs, ran.ms[-1]))
+    return comparisons
 
 
-def desktop(package: Package, method: str, given: Arrays, *, steps: int, threads: int) -> tuple[Arrays, ...]:
+def desktop(package: Package, method: str, inputs: Arrays, *, steps: int, threads: int) -> tuple[Arrays, ...]:
     """Return the outputs of each step on this machine's runtime; outputs named like inputs are fed."""
-    current, made = dict(given), []
+    current, outputs = dict(inputs), []
     with Program.open(package.path("program.pte"), package.manifest.methods, threads=threads) as program:
         for _ in range(steps):
-            made.append(program.execute(method, current))
-            current |= {name: array.copy() for name, array in made[-1].items() if name in current}
-    return tuple(made)
+            outputs.append(program.execute(method, current))
+            current |= {name: array.copy() for name, array in outputs[-1].items() if name in current}
+    return tuple(outputs)
 
 
 def judge(call: Call, wanted: tuple[Arrays, ...], came: tuple[Arrays, ...], ms: float) -> Compared:

@@ -23,13 +23,13 @@ _DATA: Final = frozenset({"__sF", "stdin", "stdout", "stderr"})
 
 def imports(libraries: Iterable[Path]) -> list[tuple[str, str]]:
     """Return (name, version) of all that the libraries take from Android's C library, sorted."""
-    found = {
+    symbols = {
         (match[1], match[2])
         for library in libraries
         for line in _nm("-D", "--undefined-only", str(library))
         if (match := _IMPORT.match(line))
     }
-    return sorted(found)
+    return sorted(symbols)
 
 
 def defined(compiled: Path) -> frozenset[str]:
@@ -65,9 +65,9 @@ def versions(wanted: Sequence[tuple[str, str]]) -> str:
     for name, version in wanted:
         names.setdefault(version, []).append(name)
     lines = []
-    for version, found in sorted(names.items()):
+    for version, exported in sorted(names.items()):
         rest = "local: *; " if version == "LIBC" else ""
-        lines.append(f"{version} {{ global: {' '.join(f'{name};' for name in found)} {rest}}};\n")
+        lines.append(f"{version} {{ global: {' '.join(f'{name};' for name in exported)} {rest}}};\n")
     return "".join(lines)
 
 

@@ -42,11 +42,11 @@ def test_libraries_are_stored_on_page_borders_and_resources_on_words(tmp_path: P
         kinds = {info.filename: info.compress_type for info in opened.infolist()}
         assert {info.date_time for info in opened.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert kinds == {"classes.dex": zipfile.ZIP_DEFLATED, "resources.arsc": 0, "lib/a/libx.so": 0}
-    (found,) = native_libraries(apk)
-    assert (found.offset % 16384, found.segments, found.size) == (0, 16384, len(library))
-    assert apk.read_bytes()[found.offset : found.offset + len(library)] == library
+    (packed,) = native_libraries(apk)
+    assert (packed.offset % 16384, packed.segments, packed.size) == (0, 16384, len(library))
+    assert apk.read_bytes()[packed.offset : packed.offset + len(library)] == library
     assert apk.read_bytes().index(b"abc") % 4 == 0
-    check_alignment((found,))
+    check_alignment((packed,))
 
 
 def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_a_library_that_no_16_kb_phone_can_map_is_refused(tmp_path: Path) -> Non
         check_alignment((Library("libx.so", 1, PAGE, 4096),))
     with pytest.raises(BuildError, match=r"libx\.so has segments aligned to 0"):
         check_alignment((Library("libx.so", 1, PAGE, 0),))
-    with zipfile.ZipFile(tmp_path / "z.apk", "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("libx.so", elf(PAGE))
+    with zipfile.ZipFile(tmp_path / "z.apk", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("libx.so", elf(PAGE))
     with pytest.raises(BuildError, match=r"libx\.so is compressed"):
         native_libraries(tmp_path / "z.apk")
 
@@ -121,13 +121,13 @@ def test_a_stage_runs_once_for_each_content(tmp_path: Path) -> None:
 def test_an_official_archive_takes_the_place_of_npm_s(tmp_path: Path) -> None:
     """All its libraries for phones and emulators are taken, and its classes; others are not."""
     aar = tmp_path / "executorch.aar"
-    with zipfile.ZipFile(aar, "w") as made:
-        made.writestr("classes.jar", b"c")
+    with zipfile.ZipFile(aar, "w") as archive:
+        archive.writestr("classes.jar", b"c")
         for abi in ("arm64-v8a", "x86_64", "x86"):
-            made.writestr(f"jni/{abi}/libexecutorch.so", abi)
+            archive.writestr(f"jni/{abi}/libexecutorch.so", abi)
     place = runtime.unpacked(tmp_path / "build", "executorch", aar, runtime.aar_contents())
-    found = {file.relative_to(place).as_posix(): file.read_bytes() for file in place.rglob("*") if file.is_file()}
-    assert found == {
+    files = {file.relative_to(place).as_posix(): file.read_bytes() for file in place.rglob("*") if file.is_file()}
+    assert files == {
         "classes.jar": b"c",
         "arm64-v8a/libexecutorch.so": b"arm64-v8a",
         "x86_64/libexecutorch.so": b"x86_64",

@@ -56,9 +56,9 @@ def main() -> None:
     """Print one line, then wait."""
     asked = int(sys.argv[1])
     broker = EmbeddedBroker(HOST, asked)
-    found = broker.start()
-    tls = listen_tls(*sys.argv[2:5], found.port) if len(sys.argv) > 2 else 0
-    print(found.port, found.user, found.password, tls, flush=True)
+    address = broker.start()
+    tls = listen_tls(*sys.argv[2:5], address.port) if len(sys.argv) > 2 else 0
+    print(address.port, address.user, address.password, tls, flush=True)
     sys.stdin.read()
     broker.stop()
 

@@ -59,8 +59,8 @@ def run(tools: Tools, bank: Bank, task: Task, switches: dict[int, int]) -> tuple
         if step in switches:
             trainer.switch(tools.manifest.tiers[switches[step]])
         loss = trainer.step()
-        given = trainer.step_inputs()
-        seen.append({"loss": loss, "inputs": {name: floats(value) for name, value in given.items() if name != "ids"}})
+        inputs = trainer.step_inputs()
+        seen.append({"loss": loss, "inputs": {name: floats(value) for name, value in inputs.items() if name != "ids"}})
     outcome = trainer.outcome()
     told = {
         "train": [[block.layer, block.index] for block in task.train],
@@ -99,8 +99,8 @@ def main() -> None:
         bank = Bank.from_blocks(bank.shape, blocks | {HEAD: head, ExpertId(HEAD.layer, 1): mean})
         large, small = tasks(parts)
         several = len(parts.manifest.tiers) > 1
-        made, trained = run(tools, bank, large, {})
-        moved, _ = run(tools, bank, small, SWITCHES if several else {})
+        large_report, trained = run(tools, bank, large, {})
+        small_report, _ = run(tools, bank, small, SWITCHES if several else {})
         predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained)
         read = [predictor(text) for text in source.texts(range(READ))]
         told = {
@@ -108,7 +108,7 @@ def main() -> None:
             "counts": floats(sums.counts),
             "sums": floats(sums.sums),
             "bank": bank.to_bytes().hex(),
-            "tasks": [made, moved],
+            "tasks": [large_report, small_report],
             "trained": trained.digest().hex(),
             "read": [[floats(probabilities), floats(feature)] for probabilities, feature in read],
         }
