@@ -46,10 +46,10 @@ def read(path: Path, columns: Columns = USUAL) -> list[Example]:
         msg = f"cannot read {path}: {error}"
         raise DataError(msg) from error
     layout = layout_of(file, str(name), replace(columns, more=("user", "split")), labelled=True)
-    found = list(rows_of(file, layout))
-    examples = [Example(row.text, row.label, *row.more) for row in found if row.text]
+    rows = list(rows_of(file, layout))
+    examples = [Example(row.text, row.label, *row.more) for row in rows if row.text]
     if not examples:
-        raise nothing(str(path), columns, len(found), labelled=True)
+        raise nothing(str(path), columns, len(rows), labelled=True)
     return examples
 
 
