@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import tomllib
 import types
 import typing
@@ -15,6 +14,7 @@ from typing import Any, Final, TypeVar
 from broker_server.errors import UsageError
 from broker_server.round import Rules
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.broker_url import is_loopback
 from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.manifest import MANIFEST
 from edge_runtime.wire.topics import check_name
@@ -142,7 +142,7 @@ class GatewayConfig:
         _need(self.train.codec in CODECS, f"codec {self.train.codec!r}, expected one of {', '.join(CODECS)}")
         if not self.broker and not self.listen.allow_plaintext:
             _need(
-                _loopback(self.listen.host),
+                is_loopback(self.listen.host),
                 f"{self.listen.host} can be reached from other machines and the embedded broker does not encrypt; "
                 "listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), or say --allow-plaintext",
             )
@@ -209,13 +209,6 @@ def default_package(folder: Path) -> Path:
 def _need(condition: bool, message: str) -> None:
     if not condition:
         raise UsageError(message)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _built(kind: type[T], tree: Any, where: str) -> T:  # noqa: ANN401 - what TOML holds

@@ -24,7 +24,7 @@ import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 from amqtt.adapters import StreamWriterAdapter
@@ -34,6 +34,7 @@ from amqtt.contexts import Action, BrokerConfig, ListenerConfig, ListenerType
 from broker_server.access import may_publish, may_subscribe
 from broker_server.errors import ListenError
 from broker_server.framing import FrameReader
+from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.messages import MESSAGE_LIMIT
 
 GATEWAY_USER: Final = "gateway"
@@ -44,22 +45,6 @@ GATEWAY_QUEUE_LIMIT: Final = 1024 * 1024 * 1024
 START_S: Final = 15.0
 
 log = logging.getLogger("broker_server.embedded")
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where the broker listens, and how the gateway proves that it is the gateway."""
-
-    host: str
-    port: int
-    user: str
-    password: str
-
-    @property
-    def url(self) -> str:
-        """Return what a device is given, without credentials."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"mqtt://{host}:{self.port}"
 
 
 class _Snapshot(dict[str, Any]):
@@ -201,15 +186,15 @@ class EmbeddedBroker:
     """
 
     def __init__(self, host: str, port: int, connections: int = 2048) -> None:
-        self._host, self._port, self._connections = host, port, connections
+        self._at, self._connections = BrokerUrl(host, port), connections
         self._password = secrets.token_hex(32)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_note)
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-broker", daemon=True)
         self._broker: _Broker | None = None
 
-    def start(self) -> Endpoint:
-        """Listen; returns when clients can connect.
+    def start(self) -> BrokerUrl:
+        """Listen; returns when clients can connect where they can, with what proves that the gateway is the gateway.
 
         Raises:
             ListenError: when the port is in use or the address is not ours.
@@ -223,12 +208,11 @@ class EmbeddedBroker:
         except Exception as error:
             self._broker = None
             self.stop()
-            raise ListenError(_reason(error, self._host, self._port)) from error
-        return Endpoint(self._host, port, GATEWAY_USER, self._password)
+            raise ListenError(_reason(error, self._at)) from error
+        return replace(self._at, port=port, user=GATEWAY_USER, password=self._password)
 
     async def _start(self) -> int:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        listener = ListenerConfig(type=ListenerType.TCP, bind=f"{host}:{self._port}", max_connections=-1)
+        listener = ListenerConfig(type=ListenerType.TCP, bind=self._at.address, max_connections=-1)
         config = BrokerConfig(listeners={"default": listener}, plugins={})
         self._broker = _Broker(config, self._loop, self._password, self._connections)
         await self._broker.start()
@@ -251,14 +235,14 @@ def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     log.debug("%s: %r", context.get("message"), context.get("exception"))
 
 
-def _reason(error: BaseException, host: str, port: int) -> str:
+def _reason(error: BaseException, at: BrokerUrl) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__
     if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
         return (
-            f"port {port} on {host} is in use, perhaps by another gateway or broker; "
+            f"port {at.port} on {at.host} is in use, perhaps by another gateway or broker; "
             "stop it, choose another with --port, or use that broker with --broker mqtt://HOST:PORT"
         )
     detail = cause.strerror if isinstance(cause, OSError) else str(error)
-    return f"cannot listen on {host}:{port}: {detail}"
+    return f"cannot listen on {at.address}: {detail}"

@@ -8,66 +8,46 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_server.errors import ListenError, UsageError
-from edge_runtime.wire.limits import LOOPBACK
+from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
 from edge_runtime.wire.topics import QOS, RETAINED, Address, Topic, gateway_subscriptions
 
 KEEPALIVE_S: Final = 30
 WINDOW: Final = 100
 RETRY_FIRST_S, RETRY_LAST_S = 1, 60
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True)
 class Target:
-    """A broker to connect to. Args: tls: encrypt; ca: PEM file of its authority, None for the system's."""
+    """A broker to connect to. Args: url: with credentials; ca: PEM file of its authority, None for the system's."""
 
-    host: str
-    port: int
-    tls: bool = False
-    user: str = ""
-    password: str = ""
+    url: BrokerUrl
     ca: Path | None = None
+
+    @classmethod
+    def parse(cls, url: str, ca: Path | None = None, *, allow_plaintext: bool = False) -> Self:
+        """Read a broker's URL; edge_runtime/wire/SPEC.md, "Broker URLs".
+
+        Raises:
+            UsageError: when it is none, leads in plain text to another machine without leave, or ``ca`` is not there.
+        """
+        try:
+            target = cls(BrokerUrl.parse(url, allow_plaintext=allow_plaintext), ca)
+        except BrokerUrlError as error:
+            raise UsageError(str(error)) from error
+        if ca is not None and not ca.is_file():
+            msg = f"no certificate file {ca}: give the PEM file of the authority that signed the broker's certificate"
+            raise UsageError(msg)
+        return target
 
     def __str__(self) -> str:
         """Return the URL without credentials."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
-
-
-def parse_url(url: str, ca: Path | None = None, *, allow_plaintext: bool = False) -> Target:
-    """Read ``mqtt://[user:password@]host[:port]`` or ``mqtts://...``.
-
-    Raises:
-        UsageError: for anything else, or plaintext to another machine without leave.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        msg = f"broker {url!r} is no URL ({error}); expected mqtt://HOST:PORT or mqtts://HOST:PORT"
-        raise UsageError(msg) from error
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
-        msg = f"broker {url!r}: expected mqtt://HOST:PORT or mqtts://HOST:PORT"
-        raise UsageError(msg)
-    tls = parts.scheme == "mqtts"
-    if not tls and parts.hostname not in LOOPBACK and not allow_plaintext:
-        msg = (
-            f"broker {parts.hostname} is another machine and mqtt:// is not encrypted: "
-            "use mqtts://, or say --allow-plaintext"
-        )
-        raise UsageError(msg)
-    if ca is not None and not ca.is_file():
-        msg = f"no certificate file {ca}: give the PEM file of the authority that signed the broker's certificate"
-        raise UsageError(msg)
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return Target(parts.hostname, port or _PORTS[parts.scheme], tls, user, password, ca)
+        return str(self.url)
 
 
 @dataclass(frozen=True)
@@ -113,9 +93,9 @@ class Link:
         )
         client.max_inflight_messages_set(WINDOW)
         client.reconnect_delay_set(RETRY_FIRST_S, RETRY_LAST_S)
-        if target.user:
-            client.username_pw_set(target.user, target.password)
-        if target.tls:
+        if target.url.user:
+            client.username_pw_set(target.url.user, target.url.password)
+        if target.url.tls:
             client.tls_set(ca_certs=str(target.ca) if target.ca else None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
         client.will_set(self._topic(Topic.GATEWAY), will, QOS, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
@@ -126,7 +106,7 @@ class Link:
     def start(self) -> None:
         """Begin to connect; Up or Down follow."""
         try:
-            self._client.connect_async(self._target.host, self._target.port, KEEPALIVE_S)
+            self._client.connect_async(self._target.url.host, self._target.url.port, KEEPALIVE_S)
             self._client.loop_start()
         except (OSError, ValueError) as error:
             msg = f"cannot use broker {self._target}: {error}"

@@ -17,7 +17,7 @@ from broker_server.errors import StorageError
 from broker_server.evaluate import TextFigures
 from broker_server.evaluator import Evaluated, Evaluator
 from broker_server.events import Events
-from broker_server.mqtt import Arrived, Down, Link, LinkEvent, Target, Up, parse_url
+from broker_server.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
 from broker_server.reception import Reception
 from broker_server.roster import Roster
 from broker_server.round import State
@@ -99,13 +99,13 @@ class Service:
             columns = Columns(config.text_column, config.label_column)
             self._evaluator = Evaluator(self._package, config.evaluate, self._post, columns)
         if config.broker:
-            target = parse_url(config.broker, config.ca, allow_plaintext=config.listen.allow_plaintext)
+            target = Target.parse(config.broker, config.ca, allow_plaintext=config.listen.allow_plaintext)
             self._url = str(target)
         else:
             self._broker = EmbeddedBroker(config.listen.host, config.listen.port, config.listen.connections)
             endpoint = self._broker.start()
-            target = Target(endpoint.host, endpoint.port, user=endpoint.user, password=endpoint.password)
-            self._url = endpoint.url
+            target = Target(endpoint)
+            self._url = str(endpoint)
         session = secrets.token_bytes(16)
         will = pb.GatewayState(federation_digest=self._store.lineage.federation, online=False, session=session)
         self._link = Link(target, config.federation, encode(will), self._post)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol, Self
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.wire import topics
-from edge_runtime.wire.limits import LOOPBACK
-
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
 
 
 @dataclass(frozen=True)
@@ -20,62 +17,44 @@ class Broker:
     """Where the broker is and how to speak to it.
 
     Args:
-        host: name or address.
-        port: TCP port.
-        tls: speak TLS (mqtts://).
-        user: name, where the broker asks for one.
-        password: its password.
+        url: of the broker, with credentials where it asks for them.
         ca: PEM file of the authority that signed the broker's certificate; None takes the system's.
         certificate: PEM file of the device's certificate.
         key: PEM file of its key.
     """
 
-    host: str
-    port: int
-    tls: bool = False
-    user: str = ""
-    password: str = field(default="", repr=False)
+    url: BrokerUrl
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
+    @classmethod
+    def parse(cls, url: str, *, allow_plaintext: bool = False, **files: Path | None) -> Self:
+        """Read a broker's URL; SPEC.md, "Broker URLs".
+
+        Args:
+            url: of the broker.
+            allow_plaintext: take mqtt:// to another machine.
+            files: ca, certificate, key.
+
+        Raises:
+            ConfigError: when it is none, or certificates come with one that is not encrypted.
+        """
+        try:
+            broker = cls(BrokerUrl.parse(url, allow_plaintext=allow_plaintext), **files)
+        except BrokerUrlError as error:
+            raise ConfigError(str(error)) from error
+        if not broker.url.tls and any(files.values()):
+            raise ConfigError("certificates need mqtts://, the broker's URL says mqtt://")
+        return broker
+
     def with_user(self, user: str, password: str) -> Broker:
-        """Return the same broker with credentials."""
-        return replace(self, user=user, password=password)
+        """Return the same broker with credentials, where its URL has none."""
+        return self if self.url.user or not user else replace(self, url=replace(self.url, user=user, password=password))
 
     def __str__(self) -> str:
         """Return the URL without credentials."""
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
-
-
-def parse_url(url: str, *, allow_plaintext: bool = False, **files: Path | None) -> Broker:
-    """Read ``mqtt://[user:password@]host[:port]`` or ``mqtts://...``.
-
-    Args:
-        url: of the broker.
-        allow_plaintext: take mqtt:// to another machine, where anyone on the way can read and change what is sent.
-        files: ca, certificate, key.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"broker {url!r} is no URL ({error}); expected mqtt://HOST:PORT") from error
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
-        raise ConfigError(f"broker {url!r}: expected mqtt://HOST:PORT or mqtts://HOST:PORT")
-    tls = parts.scheme == "mqtts"
-    if not tls and parts.hostname not in LOOPBACK and not allow_plaintext:
-        raise ConfigError(
-            f"broker {parts.hostname} is another machine and mqtt:// is not encrypted; use mqtts://, or "
-            "--allow-plaintext on a network that you trust"
-        )
-    if not tls and any(files.values()):
-        raise ConfigError("certificates need mqtts://, the broker's URL says mqtt://")
-    host, user, password = parts.hostname, parts.username or "", parts.password or ""
-    return Broker(host, port or _PORTS[parts.scheme], tls, user, password, **files)
+        return str(self.url)
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ class MqttLink:
         attempt = _Attempt()
         client = self._new_client(attempt)
         try:
-            client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
+            client.connect(self._broker.url.host, self._broker.url.port, KEEPALIVE_S)
             client.loop_start()
             if not attempt.settled.wait(_CONNECT_S):
                 self._reason = f"no answer in {_CONNECT_S:.0f} s"
@@ -311,7 +311,7 @@ def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
     client = _client(broker, "")
     client.on_connect, client.on_message, client.on_subscribe = on_connect, on_message, on_subscribe
     client.connect_timeout = seconds
-    client.connect(broker.host, broker.port, KEEPALIVE_S)
+    client.connect(broker.url.host, broker.url.port, KEEPALIVE_S)
     client.loop_start()
     try:
         found = answers.get(timeout=seconds)
@@ -339,9 +339,9 @@ def _client(broker: Broker, name: str, userdata: object = None) -> paho.Client:
         reconnect_on_failure=False,
     )
     client.connect_timeout = _CONNECT_S
-    if broker.user:
-        client.username_pw_set(broker.user, broker.password)
-    if broker.tls:
+    if broker.url.user:
+        client.username_pw_set(broker.url.user, broker.url.password)
+    if broker.url.tls:
         ca, certificate, key = (
             None if path is None else str(path) for path in (broker.ca, broker.certificate, broker.key)
         )

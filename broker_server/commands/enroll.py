@@ -10,9 +10,9 @@ from broker_server.commands import Subcommands, parser, say, say_json
 from broker_server.commands.package_folder import package_folder, recorded_setting
 from broker_server.config import STATE
 from broker_server.errors import StorageError, UsageError
-from broker_server.mqtt import Target, parse_url
+from broker_server.mqtt import Target
+from edge_runtime.wire.broker_url import is_loopback
 from edge_runtime.wire.enrolment import ENROLMENT_FORMAT, Enrolment, EnrolmentError, GatewayAddress
-from edge_runtime.wire.limits import LOOPBACK
 from edge_runtime.wire.manifest import Package
 
 EXAMPLES = """  broker_server enroll kitchen-phone --gateway mqtts://gateway.example --ca ca.pem \\
@@ -59,7 +59,7 @@ def add(commands: Subcommands) -> None:
 def main(args: argparse.Namespace) -> int:
     """Do it."""
     package = Package.open(package_folder(args.package, args.state), part="manifest")
-    target = parse_url(args.gateway, allow_plaintext=args.allow_plaintext)
+    target = Target.parse(args.gateway, allow_plaintext=args.allow_plaintext)
     enrolment = _enrolment(args, package, target)
     data = enrolment.to_json()
     Enrolment.from_json(data)  # what a device would refuse is not handed over
@@ -83,7 +83,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _enrolment(args: argparse.Namespace, package: Package, target: Target) -> Enrolment:
-    plaintext = not target.tls and target.host not in LOOPBACK
+    url = target.url
+    plaintext = not (url.tls or is_loopback(url.host))
     try:
         return Enrolment(
             enrolment_format=ENROLMENT_FORMAT,
@@ -91,12 +92,12 @@ def _enrolment(args: argparse.Namespace, package: Package, target: Target) -> En
             federation=args.federation or recorded_setting(args.state, "federation") or "default",
             federation_digest=package.manifest.architecture.digest().hex(),
             package_digest="" if args.any_package else package.digest.hex(),
-            gateway=GatewayAddress(target.host, target.port, target.tls, plaintext),
+            gateway=GatewayAddress(url.host, url.port, url.tls, plaintext),
             ca=_text(args.ca),
             certificate=_text(args.certificate),
             key=_text(args.key),
-            user=target.user,
-            password=_text(args.password_file).removesuffix("\n") or target.password,
+            user=url.user,
+            password=_text(args.password_file).removesuffix("\n") or url.password,
         )
     except EnrolmentError as error:
         raise UsageError(str(error)) from error

@@ -22,7 +22,7 @@ from edge_runtime.config import credentials
 from edge_runtime.continuation import Writer
 from edge_runtime.data import Labels
 from edge_runtime.errors import EdgeError, ProgramError
-from edge_runtime.link import parse_url
+from edge_runtime.link import Broker
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.mqtt import probe
 from edge_runtime.parts import Parts
@@ -275,9 +275,7 @@ def _train(parts: Parts, tier: Tier) -> str:
 
 
 def _broker(arguments: argparse.Namespace, federation_digest: bytes) -> str:
-    broker = parse_url(arguments.broker, allow_plaintext=arguments.allow_plaintext)
-    user, password = credentials()
-    broker = broker.with_user(user, password) if user and not broker.user else broker
+    broker = Broker.parse(arguments.broker, allow_plaintext=arguments.allow_plaintext).with_user(*credentials())
     try:
         payload = probe(broker, arguments.federation, _PROBE_S)
     except OSError as error:

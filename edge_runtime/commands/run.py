@@ -25,7 +25,7 @@ from edge_runtime.commands.common import (
 )
 from edge_runtime.config import CODECS, RunConfig, credentials, default_device, default_state
 from edge_runtime.errors import StoreError
-from edge_runtime.link import LinkEvent, parse_url
+from edge_runtime.link import Broker, LinkEvent
 from edge_runtime.mqtt import MqttLink
 from edge_runtime.parts import Parts
 from edge_runtime.program import inspect
@@ -94,10 +94,8 @@ def add(commands: Subcommands) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run a device; returns when it is done or was asked to stop."""
     files = {"ca": arguments.ca, "certificate": arguments.certificate, "key": arguments.key}
-    broker = parse_url(arguments.broker, allow_plaintext=arguments.allow_plaintext, **files)
-    user, password = credentials()
-    if user and not broker.user:
-        broker = broker.with_user(user, password)
+    broker = Broker.parse(arguments.broker, allow_plaintext=arguments.allow_plaintext, **files)
+    broker = broker.with_user(*credentials())
     config = RunConfig(arguments.device_id, arguments.federation, arguments.rounds)
     state = arguments.state or default_state(config.federation, config.device)
     with (

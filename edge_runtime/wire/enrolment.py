@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from edge_runtime.wire.broker_url import CREDENTIAL_BYTES, HOST, is_loopback
 from edge_runtime.wire.errors import FederationError, MalformedMessage, PackageError
-from edge_runtime.wire.limits import LOOPBACK
 from edge_runtime.wire.strict_json import parse, plain_tree, typed
 from edge_runtime.wire.text import plain, shown
 from edge_runtime.wire.topics import check_name
@@ -20,8 +20,6 @@ from edge_runtime.wire.topics import check_name
 ENROLMENT_FORMAT: Final = 1
 ENROLMENT_LIMIT: Final = 256 * 1024
 """Bytes of a file that is read."""
-_CREDENTIAL_BYTES: Final = 200
-_HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _CERTIFICATE: Final = "CERTIFICATE"
 _KEY: Final = "PRIVATE KEY"
@@ -95,10 +93,10 @@ class Enrolment:
 
     def _check_gateway(self) -> None:
         at = self.gateway
-        _need(bool(_HOST.fullmatch(at.host)), f"gateway.host {shown(at.host)} is no host name or address")
+        _need(bool(HOST.fullmatch(at.host)), f"gateway.host {shown(at.host)} is no host name or address")
         _need(1 <= at.port <= 0xFFFF, f"gateway.port {at.port}, expected 1 to 65535")
         _need(
-            at.tls or at.allow_plaintext or at.host in LOOPBACK,
+            at.tls or at.allow_plaintext or is_loopback(at.host),
             f"{at.host} is another machine and tls is false; use a broker with TLS, or set allow_plaintext on a "
             "network that you trust",
         )
@@ -113,9 +111,7 @@ class Enrolment:
             _need(not text or all(end in text for end in ends), f"{name} is no PEM text ({ends[0]} …)")
         _need(bool(self.user) or not self.password, "a password came without a user")
         for name in ("user", "password"):
-            _need(
-                plain(getattr(self, name), _CREDENTIAL_BYTES), f"{name} is over {_CREDENTIAL_BYTES} bytes or not plain"
-            )
+            _need(plain(getattr(self, name), CREDENTIAL_BYTES), f"{name} is over {CREDENTIAL_BYTES} bytes or not plain")
 
     @classmethod
     def from_json(cls, data: bytes, source: str = "the enrolment") -> Self:

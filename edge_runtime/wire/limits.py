@@ -22,8 +22,6 @@ NAME_BYTES: Final = 200
 """UTF-8 bytes of a Hello's ``profile`` and ``runtime``."""
 DETAIL_BYTES: Final = 1_000
 """UTF-8 bytes of a Verdict's ``detail``."""
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-"""Hosts that are this machine; to any other, plain text has to be allowed in words."""
 RETRY_LIMIT_S: Final = 86_400.0
 RATE_LIMIT: Final = 10.0
 """Learning rates and weight decay."""

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_server.access import may_publish, may_subscribe
-from broker_server.embedded import EmbeddedBroker, Endpoint
+from broker_server.embedded import EmbeddedBroker
 from broker_server.errors import ListenError
+from edge_runtime.wire.broker_url import BrokerUrl
 
 WAIT_S = 20.0
 BLOB = "fl/v1/x/blob/" + "a" * 64
@@ -25,7 +27,7 @@ BLOB = "fl/v1/x/blob/" + "a" * 64
 class Client:
     """A client whose messages can be waited for."""
 
-    def __init__(self, endpoint: Endpoint, name: str, *, gateway: bool = False, will: str = "", port: int = 0) -> None:
+    def __init__(self, endpoint: BrokerUrl, name: str, *, gateway: bool = False, will: str = "", port: int = 0) -> None:
         self._got: list[tuple[str, bytes, bool]] = []
         self._changed = threading.Condition()
         self.granted: list[bool] = []
@@ -95,7 +97,7 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[Endpoint]:
+def endpoint() -> Iterator[BrokerUrl]:
     """Run one broker for all tests: what one does to it must not hurt the next."""
     broker = EmbeddedBroker("127.0.0.1", 0, connections=50)
     yield broker.start()
@@ -103,7 +105,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture
-def gateway(endpoint: Endpoint) -> Iterator[Client]:
+def gateway(endpoint: BrokerUrl) -> Iterator[Client]:
     """Return the gateway's client, listening to hello and bye."""
     client = Client(endpoint, "gateway", gateway=True).up()
     client.subscribe("fl/v1/x/hello/+", "fl/v1/x/bye/+")
@@ -111,7 +113,7 @@ def gateway(endpoint: Endpoint) -> Iterator[Client]:
     client.stop()
 
 
-def test_messages_pass_both_ways(endpoint: Endpoint, gateway: Client) -> None:
+def test_messages_pass_both_ways(endpoint: BrokerUrl, gateway: Client) -> None:
     """The largest payload of the contract, too."""
     device = Client(endpoint, "a").up()
     assert device.subscribe("fl/v1/x/plan/a") == [True]
@@ -122,7 +124,7 @@ def test_messages_pass_both_ways(endpoint: Endpoint, gateway: Client) -> None:
     device.stop()
 
 
-def test_retained_messages_come_to_subscribers_only(endpoint: Endpoint, gateway: Client) -> None:
+def test_retained_messages_come_to_subscribers_only(endpoint: BrokerUrl, gateway: Client) -> None:
     """Among 300 retained plans a device gets its own, and nothing for what it did not subscribe to."""
     for number in range(300):
         gateway.publish(f"fl/v1/x/plan/r{number}", b"%d" % number, retain=True)
@@ -140,7 +142,7 @@ def test_retained_messages_come_to_subscribers_only(endpoint: Endpoint, gateway:
         client.stop()
 
 
-def test_will_of_a_vanished_device(endpoint: Endpoint, gateway: Client) -> None:
+def test_will_of_a_vanished_device(endpoint: BrokerUrl, gateway: Client) -> None:
     """Comes when the connection breaks, not when the device leaves in order."""
     orderly = Client(endpoint, "w1", will="fl/v1/x/bye/w1").up()
     orderly.stop()
@@ -148,7 +150,7 @@ def test_will_of_a_vanished_device(endpoint: Endpoint, gateway: Client) -> None:
     assert gateway.messages(1) == [("fl/v1/x/bye/w2", b"will", False)]
 
 
-def test_silent_client_is_given_up(endpoint: Endpoint, gateway: Client) -> None:
+def test_silent_client_is_given_up(endpoint: BrokerUrl, gateway: Client) -> None:
     """A network that went away without a word: 1.5 keep-alives later the will comes (keep-alive of one second)."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
         sock.sendall(_connect(b"silent", keep_alive=1, will=b"fl/v1/x/bye/silent"))
@@ -156,7 +158,7 @@ def test_silent_client_is_given_up(endpoint: Endpoint, gateway: Client) -> None:
         assert gateway.messages(1)[0][0] == "fl/v1/x/bye/silent"
 
 
-def test_second_connection_replaces_the_first(endpoint: Endpoint, gateway: Client) -> None:
+def test_second_connection_replaces_the_first(endpoint: BrokerUrl, gateway: Client) -> None:
     """The old one is closed, and its will does not tell that the device left."""
     old = Client(endpoint, "twin", will="fl/v1/x/bye/twin").up()
     new = Client(endpoint, "twin", will="fl/v1/x/bye/twin").up()
@@ -167,7 +169,7 @@ def test_second_connection_replaces_the_first(endpoint: Endpoint, gateway: Clien
     new.stop()
 
 
-def test_device_cannot_speak_as_the_gateway(endpoint: Endpoint, gateway: Client) -> None:
+def test_device_cannot_speak_as_the_gateway(endpoint: BrokerUrl, gateway: Client) -> None:
     """Its plan reaches nobody, now or retained; the connection lives on."""
     victim = Client(endpoint, "victim").up()
     victim.subscribe("fl/v1/x/plan/victim")
@@ -185,7 +187,7 @@ def test_device_cannot_speak_as_the_gateway(endpoint: Endpoint, gateway: Client)
         client.stop()
 
 
-def test_device_cannot_hear_others_deltas(endpoint: Endpoint) -> None:
+def test_device_cannot_hear_others_deltas(endpoint: BrokerUrl) -> None:
     """No wildcard, no topic of a device."""
     foe = Client(endpoint, "listener").up()
     topics = ["#", "fl/v1/x/delta/+", "fl/v1/x/delta/a", "fl/v1/x/+/a", "$SYS/#", "fl/v1/x/gateway", BLOB]
@@ -194,7 +196,7 @@ def test_device_cannot_hear_others_deltas(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("will", ["fl/v1/x/plan/a", "fl/v1/x/gateway", "other"])
-def test_will_that_speaks_as_the_gateway_is_refused(endpoint: Endpoint, will: str) -> None:
+def test_will_that_speaks_as_the_gateway_is_refused(endpoint: BrokerUrl, will: str) -> None:
     """At the connection, since wills are not asked about again."""
     foe = Client(endpoint, "willful", will=will)
     foe.wait(lambda: foe.refused)
@@ -202,9 +204,9 @@ def test_will_that_speaks_as_the_gateway_is_refused(endpoint: Endpoint, will: st
     foe.paho.loop_stop()
 
 
-def test_wrong_password_is_refused(endpoint: Endpoint) -> None:
+def test_wrong_password_is_refused(endpoint: BrokerUrl) -> None:
     """Only the process that made it knows it."""
-    foe = Client(Endpoint(endpoint.host, endpoint.port, "gateway", "guess"), "impostor", gateway=True)
+    foe = Client(replace(endpoint, password="guess"), "impostor", gateway=True)  # noqa: S106
     foe.wait(lambda: foe.refused)
     foe.paho.loop_stop()
 
@@ -241,7 +243,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", list(HOSTILE.values()), ids=list(HOSTILE))
-def test_hostile_bytes_hurt_nobody_else(endpoint: Endpoint, gateway: Client, data: bytes) -> None:
+def test_hostile_bytes_hurt_nobody_else(endpoint: BrokerUrl, gateway: Client, data: bytes) -> None:
     """Whatever a stranger sends, a device's message still arrives."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
         sock.sendall(data)
@@ -270,17 +272,17 @@ def test_random_packets_hurt_nobody_else(data: bytes) -> None:
     client.stop()
 
 
-_SHARED: list[Endpoint] = []
+_SHARED: list[BrokerUrl] = []
 
 
-def _shared() -> Endpoint:
+def _shared() -> BrokerUrl:
     """Return a broker for the examples of one test, which cannot have a fixture each."""
     if not _SHARED:
         _SHARED.append(EmbeddedBroker("127.0.0.1", 0).start())
     return _SHARED[0]
 
 
-def _still_works(endpoint: Endpoint, gateway: Client) -> None:
+def _still_works(endpoint: BrokerUrl, gateway: Client) -> None:
     before = len(gateway._got)
     device = Client(endpoint, "honest").up()
     device.publish("fl/v1/x/hello/honest", b"still here")
@@ -288,7 +290,7 @@ def _still_works(endpoint: Endpoint, gateway: Client) -> None:
     device.stop()
 
 
-def test_half_a_packet_does_not_keep_the_broker_busy(endpoint: Endpoint, gateway: Client) -> None:
+def test_half_a_packet_does_not_keep_the_broker_busy(endpoint: BrokerUrl, gateway: Client) -> None:
     """A client that stops in the middle of a packet waits alone."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
         sock.sendall(_connect(b"half") + b"\x30\x80\x08\x00\x01a")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from broker_server.embedded import EmbeddedBroker, Endpoint
+from broker_server.embedded import EmbeddedBroker
 from edge_runtime.errors import ConfigError
-from edge_runtime.link import Arrived, Broker, Down, LinkEvent, Up, backoff, parse_url
+from edge_runtime.link import Arrived, Broker, Down, LinkEvent, Up, backoff
 from edge_runtime.mqtt import WINDOW, MqttLink, probe
+from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.topics import Topic
 
 LIMIT_S = 30.0
@@ -22,7 +23,7 @@ AB, CD, EF = (pair * 32 for pair in ("ab", "cd", "ef"))
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint() -> Iterator[BrokerUrl]:
     """A broker on a free port."""
     broker = EmbeddedBroker("127.0.0.1", 0)
     yield broker.start()
@@ -32,7 +33,7 @@ def endpoint() -> Iterator[Endpoint]:
 class Gateway:
     """The other side, through the same broker: hears everything, says what a test wants."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: BrokerUrl) -> None:
         import paho.mqtt.client as paho
         from paho.mqtt.enums import CallbackAPIVersion
 
@@ -65,7 +66,7 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway(endpoint: Endpoint) -> Iterator[Gateway]:
+def gateway(endpoint: BrokerUrl) -> Iterator[Gateway]:
     """A gateway's client."""
     made = Gateway(endpoint)
     yield made
@@ -75,7 +76,7 @@ def gateway(endpoint: Endpoint) -> Iterator[Gateway]:
 def link_to(host: str, port: int) -> tuple[MqttLink, queue.Queue[LinkEvent]]:
     """Return a link of device ``me`` and its events."""
     inbox: queue.Queue[LinkEvent] = queue.Queue()
-    return MqttLink(Broker(host, port), "default", "me", b"gone", inbox.put), inbox
+    return MqttLink(Broker(BrokerUrl(host, port)), "default", "me", b"gone", inbox.put), inbox
 
 
 def wait_for(inbox: queue.Queue[LinkEvent], kind: type[LinkEvent]) -> LinkEvent:
@@ -86,7 +87,7 @@ def wait_for(inbox: queue.Queue[LinkEvent], kind: type[LinkEvent]) -> LinkEvent:
             return event
 
 
-def test_retained_state_comes_hello_goes_bye_ends(endpoint: Endpoint, gateway: Gateway) -> None:
+def test_retained_state_comes_hello_goes_bye_ends(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """What is retained arrives after connecting; payload bytes are counted; an orderly end says bye, not the will."""
     gateway.say(STATE, b"state", retain=True)
     link, inbox = link_to(endpoint.host, endpoint.port)
@@ -103,7 +104,7 @@ def test_retained_state_comes_hello_goes_bye_ends(endpoint: Endpoint, gateway: G
     assert not link.busy
 
 
-def test_a_want_is_sent_after_listening(endpoint: Endpoint, gateway: Gateway) -> None:
+def test_a_want_is_sent_after_listening(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """A gateway that answers at once is heard; after releasing, no more."""
     link, inbox = link_to(endpoint.host, endpoint.port)
     link.start()
@@ -125,7 +126,7 @@ def test_a_want_is_sent_after_listening(endpoint: Endpoint, gateway: Gateway) ->
     link.stop(b"bye")
 
 
-def test_many_chunks_go_through_in_order(endpoint: Endpoint, gateway: Gateway) -> None:
+def test_many_chunks_go_through_in_order(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """More than the window at once: all arrive, in order, from a lazy iterator."""
     link, inbox = link_to(endpoint.host, endpoint.port)
     link.start()
@@ -238,12 +239,12 @@ def test_a_broker_that_refuses_says_why() -> None:
     link.stop(b"bye")
     server.server.close()
     with pytest.raises(OSError, match="refused"):
-        probe(Broker("127.0.0.1", server.port), "default", 2)
+        probe(Broker(BrokerUrl("127.0.0.1", server.port)), "default", 2)
 
 
-def test_a_probe_finds_the_gateways_state(endpoint: Endpoint, gateway: Gateway) -> None:
+def test_a_probe_finds_the_gateways_state(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """None before there is one; its bytes after; an error where no broker is."""
-    broker = Broker(endpoint.host, endpoint.port)
+    broker = Broker(BrokerUrl(endpoint.host, endpoint.port))
     assert probe(broker, "default", LIMIT_S) is None
     gateway.say(STATE, b"state", retain=True)
     assert probe(broker, "default", LIMIT_S) == b"state"
@@ -257,15 +258,20 @@ def test_backoff_doubles_to_its_limit_with_jitter() -> None:
 
 
 def test_urls(tmp_path: Path) -> None:
-    """Ports have defaults; credentials are read and never shown."""
-    broker = parse_url("mqtts://me:secret@gateway.example", ca=tmp_path, certificate=None, key=None)
-    assert (broker.host, broker.port, broker.tls, broker.user, broker.password) == (
-        *("gateway.example", 8883, True),
-        *("me", "secret"),
-    )
-    assert "secret" not in f"{broker}{broker!r}"
-    assert parse_url("mqtt://localhost").port == 1883
-    assert parse_url("mqtt://10.0.0.7:99", allow_plaintext=True).port == 99
+    """The shared rules are the device's: escapes are decoded, IPv6 is shown in brackets, a password never."""
+    broker = Broker.parse("mqtts://me:p%40ss@[2001:db8::7]", ca=tmp_path, certificate=None, key=None)
+    assert (broker.url, broker.ca) == (BrokerUrl("2001:db8::7", 8883, tls=True, user="me", password="p@ss"), tmp_path)  # noqa: S106
+    assert str(broker) == "mqtts://[2001:db8::7]:8883"
+    assert "p@ss" not in repr(broker)
+    assert Broker.parse("mqtt://10.0.0.7:99", allow_plaintext=True).url.port == 99
+
+
+def test_credentials_from_elsewhere_fill_a_url_without_a_user() -> None:
+    """The URL's own go first; no user changes nothing."""
+    broker = Broker.parse("mqtts://a")
+    assert broker.with_user("me", "x").url == BrokerUrl("a", 8883, tls=True, user="me", password="x")  # noqa: S106
+    assert broker.with_user("", "") == broker
+    assert Broker.parse("mqtts://you@a").with_user("me", "x").url.user == "you"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +279,10 @@ def test_urls(tmp_path: Path) -> None:
     [
         ("localhost:1883", "expected mqtt://HOST:PORT"),
         ("http://localhost", "expected mqtt://HOST:PORT"),
-        ("mqtt://localhost:x", "is no URL"),
+        ("mqtt://localhost:x", "expected mqtt://HOST:PORT"),
+        ("mqtt://localhost:65536", "expected 1 to 65535"),
+        ("mqtts://me:50%@localhost", "a % written as %25"),
+        ("mqtts://:secret@localhost", "a password and no user"),
         ("mqtt://localhost/topic", "expected mqtt://HOST:PORT"),
         ("mqtt://10.0.0.7", "not encrypted; use mqtts://"),
     ],
@@ -281,13 +290,13 @@ def test_urls(tmp_path: Path) -> None:
 def test_bad_urls_are_refused(url: str, expected: str) -> None:
     """Each says what was expected."""
     with pytest.raises(ConfigError, match=expected):
-        parse_url(url)
+        Broker.parse(url)
 
 
 def test_certificates_need_tls(tmp_path: Path) -> None:
     """They would be ignored otherwise; and files that are none are told."""
     with pytest.raises(ConfigError, match="certificates need mqtts://"):
-        parse_url("mqtt://localhost", ca=tmp_path / "ca.pem")
-    broken = Broker("localhost", 8883, tls=True, ca=tmp_path / "none.pem")
+        Broker.parse("mqtt://localhost", ca=tmp_path / "ca.pem")
+    broken = Broker(BrokerUrl("localhost", 8883, tls=True), ca=tmp_path / "none.pem")
     with pytest.raises(ConfigError, match="cannot use the certificates"):
         probe(broken, "default", 1)

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from edge_runtime.wire import experts, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.chunks import Assembler
 from edge_runtime.wire.digests import canonical_json, sha256, version_digest
 from edge_runtime.wire.enrolment import Enrolment
@@ -150,6 +151,11 @@ def _enrolment(data: bytes) -> Meaning:
     return tree
 
 
+def _broker_url(data: bytes, *, allow_plaintext: bool = False) -> Meaning:
+    url = BrokerUrl.parse(data.decode(), allow_plaintext=allow_plaintext)
+    return {**plain_tree(url), "shown": str(url)}
+
+
 _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Chunks": _chunks,
     "Values": _values,
@@ -163,4 +169,5 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Topic": _topic,
     "Manifest": _manifest,
     "Enrolment": _enrolment,
+    "BrokerUrl": _broker_url,
 }

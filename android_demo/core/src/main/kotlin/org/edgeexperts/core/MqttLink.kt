@@ -57,7 +57,7 @@ public class MqttLink(
     private val post: (LinkEvent) -> Unit,
 ) : Link {
     private val listened = deviceSubscriptions(federation, device).toTypedArray()
-    private val sockets = broker.tls?.let(::socketFactory)
+    private val sockets = if (broker.url.tls) socketFactory(broker.identity) else null
     private val up = AtomicLong()
     private val down = AtomicLong()
     private val stopping = CountDownLatch(1)
@@ -133,7 +133,7 @@ public class MqttLink(
         var reason = "the broker closed the connection"
         val outbox = Outbox(::publish)
 
-        private fun url() = "${if (broker.tls == null) "tcp" else "ssl"}://${broker.host}:${broker.port}"
+        private fun url() = "${if (broker.url.tls) "ssl" else "tcp"}://${broker.url.address}"
 
         /** Holds the connection until it ends; returns whether it was made. */
         fun hold(): Boolean {
@@ -184,9 +184,9 @@ public class MqttLink(
             connectionTimeout = CONNECT_S
             maxInflight = 2 * Outbox.WINDOW // requests count too
             setWill(Address(federation, Topic.BYE, device).toString(), will, QOS, false)
-            if (broker.user.isNotEmpty()) {
-                userName = broker.user
-                password = broker.password.toCharArray()
+            if (broker.url.user.isNotEmpty()) {
+                userName = broker.url.user
+                password = broker.url.password.toCharArray()
             }
             sockets?.let { socketFactory = it }
         }

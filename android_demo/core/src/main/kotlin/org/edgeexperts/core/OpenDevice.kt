@@ -244,7 +244,7 @@ private class OpenDevice(
     override fun takePart(enrolment: Enrolment, options: PartOptions): Participation {
         checkEnrolment(enrolment, packageFolder)
         val broker = brokerOf(enrolment)
-        broker.tls?.let(::socketFactory) // certificates that cannot be used are told to the caller
+        if (broker.url.tls) socketFactory(broker.identity) // certificates that cannot be used are told to the caller
         val source = kept.snapshot()
         val budget = options.budget ?: Budget.fromProfile(manifest.profile)
         val watch = watch(budget)

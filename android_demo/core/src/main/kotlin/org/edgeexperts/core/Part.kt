@@ -1,6 +1,7 @@
 /** Taking part in the background, and what an enrolment must fit. */
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.BrokerUrl
 import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.hex
@@ -66,6 +67,5 @@ internal fun brokerOf(enrolment: Enrolment): Broker {
     val at = enrolment.gateway
     fun part(text: String) = text.ifEmpty { null }
     val tls = TlsIdentity(part(enrolment.ca), part(enrolment.certificate), part(enrolment.key))
-    val host = if (':' in at.host) "[${at.host}]" else at.host
-    return Broker(host, at.port, if (at.tls) tls else null, enrolment.user, enrolment.password)
+    return Broker(BrokerUrl(at.host, at.port, at.tls, enrolment.user, enrolment.password), tls)
 }

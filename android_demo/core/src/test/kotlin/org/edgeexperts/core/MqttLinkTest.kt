@@ -1,5 +1,6 @@
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.BrokerUrl
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.WireException
 import java.io.IOException
@@ -14,7 +15,7 @@ import kotlin.test.assertTrue
 
 /** Over the project's real broker. Waits are for events, with a limit; none is timed. */
 class MqttLinkTest {
-    private fun at(port: Int) = Broker("127.0.0.1", port)
+    private fun at(port: Int) = Broker(BrokerUrl("127.0.0.1", port))
 
     /** Up comes first, then what is retained, then what is said; another device's plan does not come. */
     @Test

@@ -7,11 +7,9 @@ public const val ENROLMENT_FORMAT: Long = 1
 /** Bytes of an enrolment file that is read. */
 public const val ENROLMENT_LIMIT: Int = 256 * 1024
 
-private const val CREDENTIAL_BYTES = 200
 private const val PORT_LIMIT = 0xFFFFL
 private const val CERTIFICATE = "CERTIFICATE"
 private const val PRIVATE_KEY = "PRIVATE KEY"
-private val HOST = Regex("[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
 private val DIGEST = Regex("[0-9a-f]{64}")
 
 /**
@@ -133,7 +131,7 @@ private fun check(enrolment: Enrolment) {
 private fun checkGateway(enrolment: Enrolment) {
     val at = enrolment.gateway
     demand(HOST.matches(at.host)) { "gateway.host ${shown(at.host)} is no host name or address" }
-    demand(at.tls || at.allowPlaintext || at.host in LOOPBACK) {
+    demand(at.tls || at.allowPlaintext || isLoopback(at.host)) {
         "${at.host} is another machine and tls is false; use a broker with TLS, or set allow_plaintext on a network " +
             "that you trust"
     }

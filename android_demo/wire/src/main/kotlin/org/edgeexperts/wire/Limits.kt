@@ -44,6 +44,3 @@ public const val DIGEST_BYTES: Int = 32
 
 /** Bytes of a gateway's session. */
 public const val SESSION_BYTES: Int = 16
-
-/** Hosts that are this machine; to any other, plain text has to be allowed in words. */
-public val LOOPBACK: Set<String> = setOf("localhost", "127.0.0.1", "::1")

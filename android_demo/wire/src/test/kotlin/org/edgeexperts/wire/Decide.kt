@@ -51,6 +51,9 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
     "Topic" to Rule { data, _ -> topic(data) },
     "Manifest" to Rule { data, _ -> manifest(data) },
     "Enrolment" to Rule { data, _ -> enrolment(data) },
+    "BrokerUrl" to Rule("allow_plaintext") { data, context ->
+        brokerUrl(BrokerUrl.parse(data.toString(Charsets.UTF_8), context["allow_plaintext"] == true))
+    },
 )
 
 /** The kinds that are known here. */
@@ -165,3 +168,12 @@ private fun enrolment(data: ByteArray): Map<String, Any?> {
         "password" to found.password,
     )
 }
+
+private fun brokerUrl(url: BrokerUrl): Map<String, Any?> = mapOf(
+    "host" to url.host,
+    "port" to url.port.toLong(),
+    "tls" to url.tls,
+    "user" to url.user,
+    "password" to url.password,
+    "shown" to url.toString(),
+)
