@@ -23,7 +23,7 @@ class RunConfig:
 
     Args:
         device: its id.
-        federation: topic prefix.
+        federation: its name, part of every topic.
         rounds: stop after that many deltas were decided on; 0 goes on until the gateway is done.
         codecs: that the device offers to write.
         budget: what it may spend.

@@ -68,8 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "--task",
         choices=TASKS,
         default=CLASSIFICATION,
-        help="name a text's label, or continue it: next words learned from own text, decoders only (default"
-        " %(default)s)",
+        help="classification: a text's label; causal-lm: a text's next words, with decoders only (default %(default)s)",
     )
     source = made.add_mutually_exclusive_group()
     source.add_argument(

@@ -34,25 +34,27 @@ def add(commands: Subcommands) -> None:
         "--package",
         type=Path,
         metavar="DIR",
-        help="that the device has (default: the one the state names, or the only one)",
+        help="the device's package (default: the one the state names, or the only one)",
     )
     command.add_argument(
-        "--any-package", action="store_true", help="take any package of the federation, not this one alone"
+        "--any-package", action="store_true", help="accept any package of the federation, not only this one"
     )
     command.add_argument(
         "--state", type=Path, default=STATE, metavar="DIR", help="state directory of the gateway (default: %(default)s)"
     )
     command.add_argument(
-        "--federation", metavar="NAME", help="word in every topic (default: the one the state names, or default)"
+        "--federation", metavar="NAME", help="the federation's name (default: the one the state names, or default)"
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="default: DEVICE.enrolment.json; never overwritten")
-    command.add_argument("--json", action="store_true", help="print one JSON value; secrets are in the file alone")
+    command.add_argument("--json", action="store_true", help="print one JSON value, without secrets")
     secure = command.add_argument_group("what the file carries")
     secure.add_argument("--ca", type=Path, metavar="PEM", help="authority of the broker's certificate")
     secure.add_argument("--certificate", type=Path, metavar="PEM", help="the device's certificate")
     secure.add_argument("--key", type=Path, metavar="PEM", help="its key in PKCS#8, not encrypted")
     secure.add_argument("--password-file", type=Path, metavar="FILE", help="the user's password, one line")
-    secure.add_argument("--allow-plaintext", action="store_true", help="mqtt:// to another machine: not private")
+    secure.add_argument(
+        "--allow-plaintext", action="store_true", help="allow mqtt:// to another machine, without encryption"
+    )
     command.set_defaults(main=main)
 
 

@@ -37,14 +37,16 @@ def add(commands: Subcommands) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"{HELP}; of a federation that continues texts also plain lines (docs/data.md)",
+        help=f"{HELP}; for a language model also plain lines (docs/data.md)",
     )
     add_columns(command)
     command.add_argument("--version", default="", metavar="N,N-M|all", help="one, some, or all (default: the newest)")
-    command.add_argument("--package", type=Path, metavar="DIR", help="default: the one the gateway was started with")
-    command.add_argument("--limit", type=int, default=0, metavar="N", help="texts at most, spread over the file")
     command.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="of ONNX Runtime (default: %(default)s)"
+        "--package", type=Path, metavar="DIR", help="device package (default: the one the gateway was started with)"
+    )
+    command.add_argument("--limit", type=int, default=0, metavar="N", help="use at most N texts, spread over the file")
+    command.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="threads of ONNX Runtime (default: %(default)s)"
     )
     command.set_defaults(main=main)
 

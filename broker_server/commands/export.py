@@ -21,9 +21,9 @@ def add(commands: Subcommands) -> None:
     """Add the subcommand."""
     command = parser(commands, "export", "write a version's bank to a folder", EXAMPLES)
     add_state(command)
-    command.add_argument("--version", type=int, metavar="N", help="default: the newest")
+    command.add_argument("--version", type=int, metavar="N", help="version to write (default: the newest)")
     command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="gets bank.safetensors and version.json"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for bank.safetensors and version.json"
     )
     command.set_defaults(main=main)
 

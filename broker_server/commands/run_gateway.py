@@ -29,9 +29,9 @@ EXAMPLES = """  broker_server run                                    the only pa
 
 def add(commands: Subcommands) -> None:
     """Add the subcommand."""
-    command = parser(commands, "run", "serve rounds, with an embedded MQTT broker unless told otherwise", EXAMPLES)
+    command = parser(commands, "run", "serve rounds, with an embedded MQTT broker unless --broker is given", EXAMPLES)
     command.set_defaults(main=main)
-    command.add_argument("--config", type=Path, metavar="TOML", help="settings; options here go before it")
+    command.add_argument("--config", type=Path, metavar="TOML", help="settings file; options given here override it")
     command.add_argument(
         "--package",
         type=Path,
@@ -39,7 +39,9 @@ def add(commands: Subcommands) -> None:
         help="device package of the federation, any profile (default: the one the state names, or the only one)",
     )
     command.add_argument("--state", type=Path, metavar="DIR", help="state directory (default: gateway-state)")
-    command.add_argument("--federation", metavar="NAME", help="word in every topic (default: default)")
+    command.add_argument(
+        "--federation", metavar="NAME", help="the federation's name, part of every topic (default: default)"
+    )
     _add_broker(command)
     _add_rounds(command)
     _add_training(command)
@@ -68,25 +70,32 @@ def _add_broker(command: argparse.ArgumentParser) -> None:
 
 def _add_rounds(command: argparse.ArgumentParser) -> None:
     rounds = command.add_argument_group("rounds")
-    rounds.add_argument("--rounds", type=int, help="rounds of this state directory in all; 0: no end (default: 0)")
     rounds.add_argument(
-        "--quorum", type=int, metavar="N", help="devices to start, deltas to close a round (default: 2)"
-    )
-    rounds.add_argument("--deadline", type=float, metavar="S", help="seconds that a round waits (default: 300)")
-    rounds.add_argument(
-        "--settle", type=float, metavar="S", help="seconds without a new hello before a start (default: 2)"
+        "--rounds", type=int, metavar="N", help="stop after round N of this state directory; 0: no limit (default: 0)"
     )
     rounds.add_argument(
-        "--grace", type=float, metavar="S", help="seconds a device has for class statistics (default: 60)"
+        "--quorum", type=int, metavar="N", help="devices needed to start a round, and deltas to close it (default: 2)"
     )
     rounds.add_argument(
-        "--max-staleness", type=int, metavar="N", help="merges a late delta may lie behind (default: 2)"
+        "--deadline", type=float, metavar="S", help="seconds that a round waits for deltas (default: 300)"
+    )
+    rounds.add_argument(
+        "--settle", type=float, metavar="S", help="start once no new device has come for S seconds (default: 2)"
+    )
+    rounds.add_argument(
+        "--grace", type=float, metavar="S", help="seconds to wait for class statistics of a device (default: 60)"
+    )
+    rounds.add_argument(
+        "--max-staleness", type=int, metavar="N", help="refuse a delta that is more than N merges late (default: 2)"
     )
     rounds.add_argument(
         "--keep-serving", action="store_true", default=None, help="after the last round, go on serving its version"
     )
     rounds.add_argument(
-        "--linger", type=float, metavar="S", help="seconds devices have to fetch the last version (default: 30)"
+        "--linger",
+        type=float,
+        metavar="S",
+        help="seconds to stay for devices that fetch the last version (default: 30)",
     )
 
 
@@ -95,12 +104,20 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     train.add_argument("--steps", type=int, help="optimizer steps of a device in a round (default: 10)")
     train.add_argument("--lr", type=float, metavar="RATE", help="learning rate, falling to a tenth (default: 0.004)")
     train.add_argument(
-        "--head-share", type=float, metavar="X", help="the head's rate / --lr; 0 keeps class means (default: 0)"
+        "--head-share",
+        type=float,
+        metavar="X",
+        help="the head's learning rate as a share of --lr; 0 keeps class means (default: 0)",
     )
-    train.add_argument("--shared-share", type=float, metavar="X", help="the shared experts' rate / --lr (default: 1)")
+    train.add_argument(
+        "--shared-share",
+        type=float,
+        metavar="X",
+        help="the shared experts' learning rate as a share of --lr (default: 1)",
+    )
     train.add_argument("--weight-decay", type=float, metavar="X", help="of AdamW (default: 0)")
     train.add_argument(
-        "--codec", choices=sorted(CODECS), help="of deltas; auto: int8 where float32 is too large (default)"
+        "--codec", choices=sorted(CODECS), help="encoding of deltas; auto: int8 where float32 is too large (default)"
     )
 
 

@@ -27,7 +27,7 @@ from edge_runtime.wire.examples import HELP
 Subcommands = Any  # argparse's own type for them is private
 BANK_FILE = "bank.safetensors"
 VERSION_FILE = "version.json"
-DATA_HELP = f"{HELP}; of a package that continues texts also plain lines (docs/data.md)"
+DATA_HELP = f"{HELP}; for a language model also plain lines (docs/data.md)"
 
 
 def add_command(commands: Subcommands, name: str, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
@@ -87,13 +87,19 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def add_prefixes(parser: argparse.ArgumentParser, folder: str) -> None:
     """Add the options of the prefix cache; ``folder`` says where it stands unless the user does."""
-    group = parser.add_argument_group("prefix cache", "results of frozen layers, for packages of --layers last:N")
+    group = parser.add_argument_group(
+        "prefix cache", "keeps what frozen layers compute, for packages built with --layers last:N"
+    )
     group.add_argument("--prefix-cache", type=Path, metavar="DIR", help=f"where it is kept (default: {folder})")
     group.add_argument(
-        "--prefix-cache-mb", type=amount, default=DEFAULT_MB, metavar="MB", help="its size; 0: none (%(default)s)"
+        "--prefix-cache-mb",
+        type=amount,
+        default=DEFAULT_MB,
+        metavar="MB",
+        help="largest size; 0 switches it off (%(default)s)",
     )
     group.add_argument(
-        "--prefix-rounding", choices=ROUNDINGS, default=DEFAULT_ROUNDING, help="of what is kept (%(default)s)"
+        "--prefix-rounding", choices=ROUNDINGS, default=DEFAULT_ROUNDING, help="precision of what is kept (%(default)s)"
     )
 
 

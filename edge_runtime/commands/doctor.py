@@ -97,8 +97,12 @@ def add(commands: Subcommands) -> None:
         EXAMPLES,
     )
     parser.add_argument("--broker", metavar="URL", help="also check that it can be reached and serves this federation")
-    parser.add_argument("--federation", default="default", metavar="NAME", help="topic prefix (%(default)s)")
-    parser.add_argument("--allow-plaintext", action="store_true", help="take mqtt:// to another machine")
+    parser.add_argument(
+        "--federation", default="default", metavar="NAME", help="the federation's name (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--allow-plaintext", action="store_true", help="allow mqtt:// to another machine, without encryption"
+    )
     parser.add_argument("--state", type=Path, metavar="DIR", help="also check a state directory")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     add_threads(parser)

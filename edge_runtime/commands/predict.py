@@ -55,8 +55,8 @@ def add(commands: Subcommands) -> None:
         commands,
         "predict",
         "label texts, or continue them",
-        "Labels or continues (as the package does) each text, or every line of standard input; or scores a file.\n"
-        "Answers come in the order of the texts, a line each.",
+        "Predicts the label of each text, or continues it where the package holds a language model. Texts are\n"
+        "arguments, or lines of standard input; each has one line of output. With --data, scores a file.",
         EXAMPLES,
     )
     parser.add_argument(
@@ -66,12 +66,18 @@ def add(commands: Subcommands) -> None:
     add_columns(parser)
     parser.add_argument("--top", type=positive, default=1, metavar="N", help="likeliest labels to show (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    writing = parser.add_argument_group("texts that are continued")
-    writing.add_argument("--max-new-tokens", type=positive, default=32, metavar="N", help="at most (%(default)s)")
+    writing = parser.add_argument_group("language models")
     writing.add_argument(
-        "--temperature", type=amount, default=0.0, metavar="T", help="0: the likeliest token; more: drawn (%(default)s)"
+        "--max-new-tokens", type=positive, default=32, metavar="N", help="continue by at most N tokens (%(default)s)"
     )
-    writing.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (%(default)s)")
+    writing.add_argument(
+        "--temperature",
+        type=amount,
+        default=0.0,
+        metavar="T",
+        help="0 takes the likeliest token, more samples (%(default)s)",
+    )
+    writing.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling (%(default)s)")
     writing.add_argument("--suggest", type=positive, metavar="N", help="show the N likeliest next tokens instead")
     add_bank(parser)
     add_threads(parser)

@@ -65,11 +65,15 @@ def add(commands: Subcommands) -> None:
     run.add_argument("--data", type=Path, required=True, metavar="FILE", help=DATA_HELP)
     add_columns(run)
     run.add_argument("--device-id", default=default_device(), metavar="ID", help="name in the federation (%(default)s)")
-    run.add_argument("--federation", default="default", metavar="NAME", help="topic prefix (%(default)s)")
+    run.add_argument(
+        "--federation", default="default", metavar="NAME", help="the federation's name (default: %(default)s)"
+    )
     run.add_argument("--state", type=Path, metavar="DIR", help="where progress is kept (default: below ~/.local/state)")
-    run.add_argument("--rounds", type=positive, default=0, metavar="N", help="stop after N rounds (default: no end)")
-    run.add_argument("--codec", choices=sorted(CODECS), help="offer only this way to write deltas (default: both)")
-    run.add_argument("--checkpoint-every", type=amount, default=5.0, metavar="S", help="seconds (%(default)s)")
+    run.add_argument("--rounds", type=positive, default=0, metavar="N", help="stop after N rounds (default: no limit)")
+    run.add_argument("--codec", choices=sorted(CODECS), help="offer only this encoding of deltas (default: both)")
+    run.add_argument(
+        "--checkpoint-every", type=amount, default=5.0, metavar="S", help="seconds between checkpoints (%(default)s)"
+    )
     run.add_argument("--events", type=Path, metavar="FILE", help="append one JSON object for each event")
     run.add_argument("--json", action="store_true", help="write events to stdout instead of lines for people")
     add_threads(run)
@@ -81,13 +85,15 @@ def add(commands: Subcommands) -> None:
         "--certificate", type=Path, metavar="PEM", help="this device's certificate (its CN is the device id)"
     )
     secure.add_argument("--key", type=Path, metavar="PEM", help="its private key")
-    secure.add_argument("--allow-plaintext", action="store_true", help="take mqtt:// to another machine: not private")
+    secure.add_argument(
+        "--allow-plaintext", action="store_true", help="allow mqtt:// to another machine, without encryption"
+    )
     limits = run.add_argument_group("budget", "in place of the profile's; 0 = no limit")
     limits.add_argument("--max-memory-mib", type=amount, metavar="MIB")
     limits.add_argument("--max-storage-mb", type=amount, metavar="MB")
-    limits.add_argument("--max-bytes-up", type=amount, metavar="BYTES", help="a round")
-    limits.add_argument("--max-bytes-down", type=amount, metavar="BYTES", help="a round")
-    limits.add_argument("--max-seconds", type=amount, metavar="S", help="of training a round")
+    limits.add_argument("--max-bytes-up", type=amount, metavar="BYTES", help="in a round")
+    limits.add_argument("--max-bytes-down", type=amount, metavar="BYTES", help="in a round")
+    limits.add_argument("--max-seconds", type=amount, metavar="S", help="of training in a round")
     run.set_defaults(main=main)
 
 

@@ -73,28 +73,42 @@ def add(commands: Subcommands) -> None:
     add_columns(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=positive, metavar="N", help="optimizer steps (default: 1 epoch)")
-    length.add_argument("--epochs", type=amount, metavar="N", help="passes over the data, also in parts")
-    parser.add_argument("--lr", type=amount, default=4e-3, metavar="RATE", help="of experts (%(default)s)")
-    parser.add_argument("--shared-lr", type=amount, metavar="RATE", help="of shared experts (default: as --lr)")
-    parser.add_argument("--head-lr", type=amount, default=0.0, metavar="RATE", help="of the head (0: frozen)")
+    length.add_argument("--epochs", type=amount, metavar="N", help="passes over the data, 0.5 is half of one")
     parser.add_argument(
-        "--lr-final", type=amount, default=0.1, metavar="SHARE", help="of rates at the end (%(default)s)"
+        "--lr", type=amount, default=4e-3, metavar="RATE", help="learning rate of experts (%(default)s)"
     )
-    parser.add_argument("--weight-decay", type=amount, default=0.0, metavar="RATE", help="decoupled (%(default)s)")
+    parser.add_argument(
+        "--shared-lr", type=amount, metavar="RATE", help="learning rate of shared experts (default: --lr)"
+    )
+    parser.add_argument(
+        "--head-lr", type=amount, default=0.0, metavar="RATE", help="learning rate of the head (0: frozen)"
+    )
+    parser.add_argument(
+        "--lr-final",
+        type=amount,
+        default=0.1,
+        metavar="SHARE",
+        help="share of the learning rates left at the end (%(default)s)",
+    )
+    parser.add_argument(
+        "--weight-decay", type=amount, default=0.0, metavar="RATE", help="decoupled, as in AdamW (%(default)s)"
+    )
     parser.add_argument(
         "--experts",
         default="",
         metavar="LIST",
-        help="indices such as 0,3, or all (default: as many as there are slots)",
+        help="experts to train: indices such as 0,3, or all (default: as many as there are slots)",
     )
-    parser.add_argument("--rotate-every", type=positive, default=0, metavar="STEPS", help="train the next experts then")
+    parser.add_argument(
+        "--rotate-every", type=positive, default=0, metavar="STEPS", help="train the next experts after each STEPS"
+    )
     parser.add_argument(
         "--head",
         choices=("package", "class-means"),
         default="package",
         help="start the head from the bank, or from class means of frozen features of --data (%(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the batch order (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the batch order (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     add_bank(parser)
     add_threads(parser)

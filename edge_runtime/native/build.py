@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="build even when the cache has this library")
     parser.add_argument(
-        "--executorch", type=Path, metavar="DIR", help="an unpacked executorch package, not the installed"
+        "--executorch", type=Path, metavar="DIR", help="an unpacked executorch package, instead of the installed one"
     )
     parser.add_argument("--runner", action="store_true", help="build fl_run as well")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
