@@ -32,7 +32,7 @@ class BrokerUrlError(FederationError):
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine; to any other, plain text has to be allowed in words."""
+    """Return whether a host is this machine; to any other, plain MQTT has to be allowed explicitly."""
     return bool(_LOOPBACK.fullmatch(host))
 
 

@@ -25,7 +25,7 @@ private val LOOPBACK = Regex("localhost|::1|127(?:\\.$OCTET){3}")
 /** A broker's URL cannot be used; the text says why, and shows nothing that may be secret. */
 public class BrokerUrlException(message: String, cause: Throwable? = null) : FederationException(message, cause)
 
-/** Returns whether [host] is this machine; to any other, plain text has to be allowed in words. */
+/** Returns whether [host] is this machine; to any other, plain MQTT has to be allowed explicitly. */
 public fun isLoopback(host: String): Boolean = LOOPBACK.matches(host)
 
 /**
