@@ -27,6 +27,7 @@ from edge_runtime.wire.labels import unknown_labels
 from edge_runtime.wire.manifest import Manifest, Package
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.typed_text import beginning, take_special_tokens_as_text
 
 BATCH: Final = 32
 LOGITS: Final = 1 << 23
@@ -130,15 +131,17 @@ class Model:
         self.length = _length(manifest)
         if manifest.architecture.task == CLASSIFICATION:
             self.tokenizer.enable_truncation(max_length=self.length)
+        self._typed = take_special_tokens_as_text(self.tokenizer)
         self._inputs = {tensor.name for tensor in self._session.get_inputs()}
 
     def encode(self, examples: Examples) -> list[list[int]]:
         """Return token ids of every text, once for all versions."""
-        return [encoding.ids for encoding in self.tokenizer.encode_batch(list(examples.texts))]
+        texts = [self._typed(beginning(text, self.length)) for text in examples.texts]
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
 
     def tokens(self, text: str) -> list[int]:
         """Return all token ids of one text, as a language model's stream takes them."""
-        ids: list[int] = self.tokenizer.encode(text).ids
+        ids: list[int] = self.tokenizer.encode(self._typed(text)).ids
         return ids
 
     def losses(self, bank: Bank, found: Sequence[Sequence[int]]) -> TextFigures:

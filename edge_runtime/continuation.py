@@ -20,6 +20,7 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.typed_text import ending
 
 _UNFINISHED: Final = "\ufffd"
 """What a decoder writes for bytes that are no character yet."""
@@ -59,12 +60,12 @@ class Writer:
         self._longest = max(self._methods)
 
     def tokens(self, prompt: str) -> list[int]:
-        """Return the tokens of a prompt.
+        """Return the tokens of a prompt; of a long one those of its end, more than a prediction sees.
 
         Raises:
             DataError: when it has none.
         """
-        found = self._tokenizer.tokens(prompt)
+        found = self._tokenizer.tokens(ending(prompt, self._longest))
         if not found:
             raise DataError("the prompt has no token; give at least a word to continue")
         return found

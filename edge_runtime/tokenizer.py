@@ -16,6 +16,7 @@ from tokenizers import Tokenizer as _Tokenizer
 
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.typed_text import beginning, take_special_tokens_as_text
 
 _PAD_TOKENS: Final = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 
@@ -40,6 +41,7 @@ class Tokenizer:
         self._pad = int(padding.get("pad_id", self._pad_id()))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._typed = take_special_tokens_as_text(self._tokenizer)
         self._length = 0
 
     def _pad_id(self) -> int:
@@ -52,11 +54,11 @@ class Tokenizer:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def tokens(self, text: str) -> list[int]:
-        """Return all ids of a text, with the special tokens that the tokenizer adds, uncut."""
+        """Return all ids of a text, with the special tokens that the tokenizer adds, uncut; typed ones are text."""
         if self._length:
             self._tokenizer.no_truncation()
             self._length = 0
-        found: list[int] = self._tokenizer.encode(text).ids
+        found: list[int] = self._tokenizer.encode(self._typed(text)).ids
         return found
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -67,14 +69,15 @@ class Tokenizer:
     def encode(self, texts: Sequence[str], length: int) -> tuple[npt.NDArray[np.int64], Array]:
         """Return ids int64 [B, S] and mask float32 [B, S] (1 token, 0 padding) for S = ``length``.
 
-        Special tokens are added as the tokenizer says and survive the cut.
+        Special tokens are added as the tokenizer says and survive the cut; those that stand in a text are text.
         """
+        read = [self._typed(beginning(text, length)) for text in texts]
         if length != self._length:
             self._tokenizer.enable_truncation(max_length=length)
             self._length = length
         ids = np.full((len(texts), length), self._pad, np.int64)
         mask = np.zeros((len(texts), length), np.float32)
-        for row, found in enumerate(self._tokenizer.encode_batch_fast(list(texts))):  # the same ids, without offsets
+        for row, found in enumerate(self._tokenizer.encode_batch_fast(read)):  # the same ids, without offsets
             ids[row, : len(found.ids)] = found.ids
             mask[row, : len(found.ids)] = 1.0
         return ids, mask

@@ -167,14 +167,19 @@ def read_labels(labels: str | None, data: Path | None, columns: Columns = USUAL)
         DataError: for a file of examples that cannot be used.
     """
     if labels is not None:
-        path = Path(labels)
-        names = _lines(path) if path.is_file() else _names(labels)
-        return tuple(names)
+        return tuple(_lines(Path(labels)) if _is_file(labels) else _names(labels))
     if data is not None:
         return tuple(sorted({row.label for row in read_rows(data, columns, labelled=True)}))
     if not DEFAULT_LABELS.is_file():
         raise ConfigError("no labels: give --labels a,b,c or --data FILE.csv with the columns text,label")
     return tuple(_lines(DEFAULT_LABELS))
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL: a list, then
+        return False
 
 
 def _names(labels: str) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.text import readable
 
 SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _HINT: Final = re.compile(r'"?sep=([,;\t])"?\s*')
@@ -85,6 +86,8 @@ def read_header(line: str, columns: Columns, source: str, *, labelled: bool, sep
             more = tuple(next(iter(places_of(name, names, exact=True)), None) for name in columns.more)
             return Header(sign, tuple(names), tuple(found[0] for found in places), more)
     sign, names = max(split.items(), key=lambda item: len(item[1]))
+    if line.lstrip().startswith(("{", "[")):
+        raise DataError(f"{source} looks like JSON; give it a name that ends in .jsonl or .json")
     between = f" with {SEPARATORS[sign]} between them" if len(names) > 1 else ""
     came = f"the columns {listed(names)}{between}" if names else "no header line"
     raise DataError(f"{source} has {came}; expected {' and '.join(wanted)}; {how_to_name(labelled=labelled)}")
@@ -105,7 +108,7 @@ def how_to_name(*, labelled: bool) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Return names for a message, shortened."""
-    return ", ".join(name[:40] for name in names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return ", ".join(readable(name) for name in names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def _split(line: str, sign: str) -> list[str]:
@@ -119,7 +122,9 @@ def _split(line: str, sign: str) -> list[str]:
 def _expect_one(places: Sequence[Sequence[int]], names: Sequence[str], source: str) -> None:
     for found in places:
         if len(found) > 1:
-            which = " and ".join(f"{names[place][:40]} (column {place + 1})" for place in found[:3])
+            which = " and ".join(f"{readable(names[place])} (column {place + 1})" for place in found[:3])
             raise DataError(f"{source} has {len(found)} columns of one name: {which}; rename all but one")
     if len({found[0] for found in places}) < len(places):
-        raise DataError(f"{source}: text and label are the same column {names[places[0][0]][:40]}; name two columns")
+        raise DataError(
+            f"{source}: text and label are the same column {readable(names[places[0][0]])}; name two columns"
+        )

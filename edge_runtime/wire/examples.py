@@ -7,7 +7,8 @@
 
 The file's name says which: .json, .jsonl and .ndjson are JSON; .csv, .tsv and .tab are tables; anything else is a table
 where a label is needed or the user named a column, and lines otherwise. A row is known by the byte at which it starts:
-a device keeps those and reads a text when it is used. No error shows a text.
+a device keeps those and reads a text when it is used. No error shows a text, but for the
+first line of a table: it may be the header that was meant.
 """
 
 from __future__ import annotations

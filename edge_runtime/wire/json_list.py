@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
 from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.text import readable
 from edge_runtime.wire.text_lines import ROW_LIMIT, Encoding
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
@@ -36,7 +37,7 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(tree) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        msg = f"the key {twice[:40]} stands twice"
+        msg = f"the key {readable(twice)} stands twice"
         raise ValueError(msg)
     return tree
 

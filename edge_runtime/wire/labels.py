@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.text import plain, shown
+from edge_runtime.wire.text import plain, readable
 
 LABELS_LIMIT: Final = 65_535
 LABEL_BYTES: Final = 200
@@ -26,8 +26,8 @@ def label_fault(labels: Sequence[str], least: int = 1) -> str:
         if not label:
             return f"label {place} of {len(labels)} is empty"
         if not plain(label, LABEL_BYTES):
-            why = f"over {LABEL_BYTES} bytes in UTF-8, or a character that ends a line, steers a terminal or turns text"
-            return f"label {place} of {len(labels)}, {shown(label)}, has {why}"
+            why = f"over {LABEL_BYTES} bytes, or a character that ends a line, steers a terminal or turns text around"
+            return f'label {place} of {len(labels)}, "{readable(label)}", has {why}'
     return ""
 
 
@@ -39,7 +39,7 @@ def unknown_labels(source: str, rows_of: Mapping[str, int], labels: Sequence[str
         rows_of: how many rows have each of them; "" counts for all that are not named.
         labels: of the package.
     """
-    named = ", ".join(shown(label, 44) for label in list(rows_of)[:_NAMED] if label)
+    named = ", ".join(f'"{readable(label)}"' for label in list(rows_of)[:_NAMED] if label)
     more = ", …" if len([label for label in rows_of if label]) > _NAMED or "" in rows_of else ""
     knows = ", ".join(labels[:_NAMED]) + (", …" if len(labels) > _NAMED else "")
     return DataError(
@@ -49,4 +49,4 @@ def unknown_labels(source: str, rows_of: Mapping[str, int], labels: Sequence[str
 
 
 def _listed(labels: Sequence[str]) -> str:
-    return ", ".join(shown(label, 44) for label in labels[:_NAMED]) + (", …" if len(labels) > _NAMED else "")
+    return ", ".join(f'"{readable(label)}"' for label in labels[:_NAMED]) + (", …" if len(labels) > _NAMED else "")

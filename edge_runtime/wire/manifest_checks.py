@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from edge_runtime.wire.errors import BankError, PackageError
+from edge_runtime.wire.labels import label_fault
 from edge_runtime.wire.limits import WIRE_VERSION
 from edge_runtime.wire.text import plain, shown
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 DTYPES: Final = {"float32": 4, "int64": 8}
 """Bytes of an element."""
 TEXT_BYTES: Final = 200
-"""UTF-8 bytes of a label, of a name, of a path inside the package."""
+"""UTF-8 bytes of a name, of a path inside the package."""
 TENSOR_LIMIT: Final = 2**31 - 1
 """Bytes of one input or output."""
 SCALE_RANGE: Final = (0.001, 1e7)
@@ -61,12 +62,13 @@ def check(manifest: Manifest, source: str) -> None:
 def _check_architecture(arch: Architecture, need: _Need) -> None:
     need(arch.task in FEATURES, f"task {shown(arch.task)}, expected {' or '.join(FEATURES)}")
     if arch.task == CLASSIFICATION:
-        need(len(set(arch.labels)) == len(arch.labels) > 0, "labels must be distinct and at least one")
+        fault = label_fault(arch.labels)
+        need(not fault, f"labels: {fault}")
         need(arch.end_token == -1, f"end_token {arch.end_token}: a classifier has none, expected -1")
     else:
         need(not arch.labels, f"{len(arch.labels)} labels: a model that continues texts has none")
         need(arch.end_token >= -1, f"end_token {arch.end_token}, expected an id, or -1 for none")
-    for text in (*arch.labels, arch.backbone.name, arch.backbone.family):
+    for text in (arch.backbone.name, arch.backbone.family):
         need(bool(text) and plain(text, TEXT_BYTES), f"{shown(text)} is empty, over {TEXT_BYTES} bytes or not plain")
     need(arch.adapted_layers[-1] < arch.backbone.layers, f"layer {arch.adapted_layers[-1]} is not in the backbone")
     feature = FEATURES[arch.task]

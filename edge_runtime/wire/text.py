@@ -18,6 +18,12 @@ def plain(text: str, limit: int) -> bool:
     return not _UNFIT.search(text) and len(text.encode()) <= limit
 
 
+def readable(text: str, limit: int = 40) -> str:
+    """Return a word of the user's for an error message: as it is where that is plain, cut to ``limit`` code points."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return cut if plain(cut, 4 * limit) else shown(cut, limit).strip('"')
+
+
 def shown(value: object, limit: int = 80) -> str:
     """Return ``value`` as one short line for an error message, whatever it holds."""
     try:

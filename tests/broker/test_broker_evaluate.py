@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from tokenizers import Tokenizer
 
 from broker_server.errors import EvaluationError
 from broker_server.evaluate import Examples, Figures, Model, measure, read_examples
 from broker_server.evaluator import Evaluated, Evaluator
+from edge_runtime.tokenizer import Tokenizer as DeviceTokenizer
 
 TEXTS = ("rose", "rose leaf", "sky sky rose stone", "leaf leaf leaf")
 
@@ -31,6 +33,19 @@ def test_long_texts_are_cut_as_on_devices(tmp_path: Path) -> None:
     """The predict method takes 8 tokens."""
     model = Model(tiny.make_package(tmp_path))
     assert [len(ids) for ids in model.encode(Examples("x", ("rose " * 20, "sky"), (0, 0)))] == [8, 1]
+
+
+def test_typed_special_tokens_are_text_as_on_devices(tmp_path: Path) -> None:
+    """[SEP] is a bracket, a word and a bracket, which are unknown (0) here; and a text's end does not count."""
+    package = tiny.make_package(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.add_special_tokens(["[SEP]"])
+    path.write_text(tokenizer.to_str(), encoding="utf-8")
+    texts = ("[SEP] rose", " " * 2048 + "rose")  # 256 characters for each of 8 tokens
+    found = Model(package).encode(Examples("x", texts, (0, 0)))
+    assert found == [[0, 0, 0, tiny.WORDS.index("rose") + 1], []]
+    assert found[0] == DeviceTokenizer(path).tokens(texts[0])
 
 
 def test_figures() -> None:

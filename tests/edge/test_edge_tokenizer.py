@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 import toy
+from tokenizers import models, pre_tokenizers
 
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.errors import DataError
@@ -49,6 +52,35 @@ def test_padding_of_the_file_is_used_and_its_own_truncation_is_not(path: Path) -
     assert Tokenizer(path).encode(["wake me"], 6)[0].tolist() == [[2, 4, 5, 3, 7, 7]]
 
 
+def test_special_tokens_in_a_text_are_text(path: Path) -> None:
+    """[SEP] is a bracket, a word and a bracket, none of which the toy knows; the template's own stay."""
+    tokenizer = Tokenizer(path)
+    assert tokenizer.encode(["wake [SEP]me"], 8)[0].tolist() == [[2, 4, 1, 1, 1, 5, 3, 0]]
+    assert tokenizer.tokens("[CLS]") == [2, 1, 1, 1, 3]
+
+
+def test_special_tokens_that_a_model_finds_itself_are_text(tmp_path: Path) -> None:
+    """A Unigram model has </s> (2) among its pieces, at no cost: a space behind its first character keeps it apart."""
+    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -3.0)]
+    pieces += [(piece, -9.0) for piece in ("▁", "<", "/", "s", ">", "/s>")]
+    given = tokenizers.Tokenizer(models.Unigram(pieces, 3))
+    given.pre_tokenizer = pre_tokenizers.Metaspace()
+    given.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
+    given.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json")
+    assert tokenizer.tokens("a</s> a") == [4, 6, 5, 10, 4]
+    assert tokenizer.encode(["a</s> a"], 6)[0].tolist() == [[4, 6, 5, 10, 4, 1]]
+
+
+def test_the_end_of_a_long_text_is_not_read(path: Path) -> None:
+    """256 characters for each of S tokens: of 4 tokens' room the 1,024 first characters count."""
+    tokenizer = Tokenizer(path)
+    assert tokenizer.encode([" " * 1020 + "wake me"], 4)[0].tolist() == [[2, 4, 3, 0]]
+    began = time.process_time()
+    assert tokenizer.encode(["wake me " * 3_000_000], 4)[0].tolist() == [[2, 4, 5, 3]]
+    assert time.process_time() - began < 1.0
+
+
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     """One line with the path."""
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -75,7 +107,7 @@ def _texts() -> list[str]:
         "日本語 text",
         "a" * 500,
         "don't   stop\tnow",
-        "🎉 [MASK] [SEP]",
+        "🎉 [mask] [SEP",
         "x" * 90 + " y" * 90,
     ]
 

@@ -53,7 +53,7 @@ def test_all_faults_are_told_at_once() -> None:
         ({"labels": ("one",)}, "1 labels, expected 2 to 65,535"),
         (
             {"labels": ("a", "b\n")},
-            'label 2 of 2, "b\\n", has over 200 bytes in UTF-8, or a character that ends',
+            'label 2 of 2, "b\\n", has over 200 bytes, or a character that ends a line',
         ),
         ({"labels": ("", "b")}, "label 1 of 2 is empty"),
         ({"batch_size": 0}, "--batch-size 0"),
@@ -87,6 +87,8 @@ def test_labels_from_names_file_and_csv(tmp_path: Path) -> None:
     lines.write_text("\ufeffspam\r\n\n#ham \n")
     table.write_text('\ufefftext,label,user\n"a, b",two,x\nc,one,y\nd,two,y\n,three,y\n')
     assert read_labels("b, a", None) == ("b", "a")
+    many = tuple(f"label {number}" for number in range(5000))
+    assert read_labels(",".join(many), None) == many
     assert read_labels(str(lines), None) == ("spam", "#ham")
     assert read_labels(None, table) == ("one", "two")
     assert read_labels(None, table, Columns("label", "user")) == ("x", "y")

@@ -103,6 +103,8 @@ def test_half_a_character_becomes_the_replacement_character(number: int) -> None
         ("", "has no header line; expected text and label; name yours with --text-column and --label-column"),
         ("utterance;intent\na;b\n", "the columns utterance, intent with semicolons between them; expected text and"),
         ("text\nhi\n", "has the columns text; expected text and label"),
+        ("te\x1bxt,label\n", "has the columns te\\u001bxt, label with commas"),
+        ('{"text": "a"}\n', "looks like JSON; give it a name that ends in .jsonl or .json"),
         ("text,label,text\na,ham,b\n", "2 columns of one name: text (column 1) and text (column 3)"),
         ("text,Label,label\na,ham,b\n", "2 columns of one name: Label (column 2) and label (column 3)"),
         ("text,label\nhello, world,spam\n", "line 2: 3 fields, the header has 2 (with commas between them); write a"),

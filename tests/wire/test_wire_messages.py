@@ -174,3 +174,4 @@ def test_plain_counts_bytes() -> None:
     assert not plain("üü", 3)
     assert not plain("\ud800", 10)
     assert not plain("a\u2028b", 10)
+    assert plain("\u0645\u06cc\u200c\u0634\u0648\u062f 👨\u200d👩\u200d👧 a\u00a0b #", 200)

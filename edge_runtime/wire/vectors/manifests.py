@@ -125,6 +125,11 @@ def cases() -> Iterator[Case]:
     canonical = canonical.replace('"end_token":-1', '"end_token":7').replace("classification", "causal-lm")
     comment = "continues texts: no labels, no feature"
     yield Case("Manifest", "accept_causal_lm", language, "ACCEPT", comment, meaning=_meaning(canonical))
+    joined = ["\u0645\u06cc\u200c\u0634\u0648\u062f", "👨\u200d👩\u200d👧", "very\u00a0good", "#1"]
+    labels = _changed(_arch(labels=joined))
+    other = _meaning(_CANONICAL.replace(_NAMES, json.dumps(joined, ensure_ascii=False, separators=(",", ":"))))
+    comment = "zero-width joiners, a no-break space and a number sign are plain text"
+    yield Case("Manifest", "accept_labels_joined", labels, "ACCEPT", comment, meaning=other)
     no_proof = _changed(lambda t: t.pop("proof"))
     yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
     for name, (comment, change) in _CHANGES.items():
@@ -197,6 +202,7 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "labels_repeated": ("a label twice", _arch(labels=["yes", "yes"])),
     "label_empty": ("an empty label", _arch(labels=["yes", ""])),
     "label_newline": ("not plain text", _arch(labels=["yes\n"])),
+    "label_marked": ("a mark that turns text around", _arch(labels=["yes\u200f", "no"])),
     "label_long": ("201 bytes", _arch(labels=["x" * 201])),
     "experts_fraction": ("wrong type", _arch(experts=2.0)),
     "experts_true": ("a boolean is no number", _arch(experts=True)),

@@ -1,6 +1,7 @@
 package org.edgeexperts.core
 
 import org.edgeexperts.wire.sha256
+import org.edgeexperts.wire.whole
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.DataInputStream
@@ -38,7 +39,7 @@ internal class Examples(private val store: Store, private val labels: List<Strin
     @Synchronized
     fun add(pairs: List<Pair<String, String>>): List<Example> {
         pairs.forEach(::check)
-        val added = pairs.mapIndexed { place, (text, label) -> Example(next + place, text.trim(), label) }
+        val added = pairs.mapIndexed { place, (text, label) -> Example(next + place, whole(text).trim(), label) }
         keep(list + added, next + added.size)
         return added
     }

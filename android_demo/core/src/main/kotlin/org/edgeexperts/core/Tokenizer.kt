@@ -7,10 +7,12 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.PackageException
 import org.edgeexperts.wire.parseJson
 import org.edgeexperts.wire.shown
+import org.edgeexperts.wire.whole
 import java.io.File
 import java.io.IOException
 
 private const val FILE_LIMIT = 64 * 1024 * 1024
+private const val CHARACTERS = 256 // code points of a text that are read for each token (SPEC.md, "Tokens")
 private val PAD_TOKENS = listOf("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 
 /**
@@ -30,21 +32,33 @@ public class Tokenizer private constructor(
     private val after: LongArray,
     private val pad: Long,
 ) {
+    /** Special tokens that the model finds in a text by itself, too. */
+    private val found = added.special.filter { it.codePointCount(0, it.length) > 1 && added.id(it) in ids(it) }
+
     /**
-     * Returns the ids of [text], special tokens included, cut to [length] or padded to it.
+     * Returns the ids of [text] and the special tokens around it, cut to [length] or padded to it. Special tokens that
+     * stand in the text are text.
      *
      * @throws IllegalArgumentException when not even the special tokens fit into [length].
      */
     public fun encode(text: String, length: Int): Encoded {
         val room = length - before.size - after.size
         require(room >= 0) { "length $length, ${before.size + after.size} special tokens alone need more" }
-        val ids = before + tokens(text).take(room) + after
+        val ids = before + tokens(beginning(whole(text), length)).take(room) + after
         val padded = LongArray(length) { if (it < ids.size) ids[it] else pad }
         return Encoded(padded, FloatArray(length) { if (it < ids.size) 1f else 0f })
     }
 
-    private fun tokens(text: String): List<Long> = added.split(text).flatMap { (piece, token) ->
-        if (token != null) listOf(token) else words(normalizer.normalize(piece)).flatMap(model::ids)
+    private fun tokens(text: String): List<Long> = added.split(typed(text)).flatMap { (piece, token) ->
+        if (token != null) listOf(token) else ids(piece)
+    }
+
+    private fun ids(piece: String): List<Long> = words(normalizer.normalize(piece)).flatMap(model::ids)
+
+    /** Puts a space behind the first character of what the model would take for a special token. */
+    private fun typed(text: String): String = found.sortedByDescending(String::length).fold(text) { left, content ->
+        val second = content.offsetByCodePoints(0, 1)
+        left.replace(content, content.substring(0, second) + " " + content.substring(second))
     }
 
     public companion object {
@@ -76,6 +90,12 @@ public class Tokenizer private constructor(
             return Tokenizer(normalizer, model, added, before.toLongArray(), after.toLongArray(), padding)
         }
     }
+}
+
+/** Returns the part of [text] that its first [length] tokens are made of. */
+private fun beginning(text: String, length: Int): String {
+    val most = CHARACTERS * length
+    return if (text.codePointCount(0, text.length) <= most) text else text.substring(0, text.offsetByCodePoints(0, most))
 }
 
 /** Reads the tree of a tokenizer.json; what would be tokenized in another way than here is refused. */
@@ -124,14 +144,13 @@ private class TokenizerFile(tree: Any?, private val source: String) {
 
     private fun added(): AddedTokens {
         val listed = root["added_tokens"] as? List<*> ?: emptyList<Any?>()
-        return AddedTokens(
-            listed.associate { item ->
-                val token = item as? Map<*, *> ?: refuse("an added token is no object")
-                val special = listOf("single_word", "lstrip", "rstrip", "normalized").filter { token[it] == true }
-                if (special.isNotEmpty()) refuse("an added token is $special")
-                (token["content"] as String) to (token["id"] as Long)
-            },
-        )
+        val tokens = listed.map { it as? Map<*, *> ?: refuse("an added token is no object") }
+        for (token in tokens) {
+            val traits = listOf("single_word", "lstrip", "rstrip", "normalized").filter { token[it] == true }
+            if (traits.isNotEmpty()) refuse("an added token is $traits")
+        }
+        val special = tokens.filter { it["special"] == true }.map { it["content"] as String }.toSet()
+        return AddedTokens(tokens.associate { (it["content"] as String) to (it["id"] as Long) }, special)
     }
 
     /** Returns the ids that stand before and after every text. */
@@ -150,10 +169,14 @@ private class TokenizerFile(tree: Any?, private val source: String) {
     }
 }
 
-/** Tokens that are found in a text as they are, before anything else; ids by content. */
-internal class AddedTokens(private val ids: Map<String, Long>) {
-    private val pattern =
-        if (ids.isEmpty()) null else Regex(ids.keys.sortedByDescending(String::length).joinToString("|", transform = Regex::escape))
+/**
+ * Tokens that are found in a text as they are, before anything else; ids by content.
+ *
+ * @property special those that are found in no text: someone typed what looks like them.
+ */
+internal class AddedTokens(private val ids: Map<String, Long>, val special: Set<String>) {
+    private val pattern = (ids.keys - special).sortedByDescending(String::length).takeIf { it.isNotEmpty() }
+        ?.let { Regex(it.joinToString("|", transform = Regex::escape)) }
 
     fun id(content: String): Long? = ids[content]
 

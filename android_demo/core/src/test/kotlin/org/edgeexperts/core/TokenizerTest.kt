@@ -53,14 +53,36 @@ class TokenizerTest {
         return File(folder, "tokenizer.json").apply { writeText(change(text)) }
     }
 
-    /** By hand: pieces, an unknown word, a word that is too long, accents, a special token inside the text. */
+    /** By hand: pieces, an unknown word, a word that is too long, accents. */
     @Test
     fun textsAreCutIntoPieces() {
         val tokenizer = Tokenizer.read(write())
-        val encoded = tokenizer.encode("Wake wakeup'me upwake wakeupup CAFÉ [SEP]up", 13)
-        assertContentEquals(longArrayOf(2, 4, 4, 6, 8, 5, 1, 1, 9, 3, 7, 3, 0), encoded.ids)
-        assertContentEquals(FloatArray(13) { if (it < 12) 1f else 0f }, encoded.mask)
+        val encoded = tokenizer.encode("Wake wakeup'me upwake wakeupup CAFÉ up", 12)
+        assertContentEquals(longArrayOf(2, 4, 4, 6, 8, 5, 1, 1, 9, 7, 3, 0), encoded.ids)
+        assertContentEquals(FloatArray(12) { if (it < 11) 1f else 0f }, encoded.mask)
     }
+
+    /** A bracket, a word and a bracket, none of which the vocabulary has; a token that is not special is found. */
+    @Test
+    fun specialTokensInATextAreText() {
+        val sep = longArrayOf(2, 4, 1, 1, 1, 5, 3, 0)
+        assertContentEquals(sep, Tokenizer.read(write()).encode("wake [SEP]me", 8).ids)
+        val ordinary = write { it.replaceLast("\"special\": true", "\"special\": false") }
+        assertContentEquals(longArrayOf(2, 4, 3, 5, 3, 0, 0, 0), Tokenizer.read(ordinary).encode("wake [SEP]me", 8).ids)
+        val word = write { it.replaceLast("\"content\": \"[SEP]\"", "\"content\": \"wake\"").replaceLast("\"id\": 3", "\"id\": 4") }
+        assertContentEquals(longArrayOf(2, 5, 1, 1, 3), Tokenizer.read(word).encode("me wake", 5).ids) // "w ake"
+    }
+
+    /** 256 code points for each of S tokens: of 4 tokens' room the 1,024 first count, and half a character is dropped. */
+    @Test
+    fun theEndOfALongTextIsNotRead() {
+        val tokenizer = Tokenizer.read(write())
+        assertContentEquals(longArrayOf(2, 4, 3, 0), tokenizer.encode(" ".repeat(1020) + "wake me", 4).ids)
+        assertContentEquals(longArrayOf(2, 4, 3), tokenizer.encode("wa\ud83dke", 3).ids)
+    }
+
+    private fun String.replaceLast(old: String, new: String): String =
+        substringBeforeLast(old) + new + substringAfterLast(old)
 
     /** Special tokens survive the cut. */
     @Test

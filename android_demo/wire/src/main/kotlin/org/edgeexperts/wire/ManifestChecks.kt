@@ -36,6 +36,23 @@ internal fun checkManifest(manifest: Manifest, source: String) {
     checks.files(manifest)
 }
 
+/** Returns what is wrong with a list of labels, "" when nothing is: their count, one that stands twice, or a text. */
+private fun labelFault(labels: List<String>): String {
+    val twice = labels.groupingBy { it }.eachCount().filterValues { it > 1 }.keys
+    val place = labels.indexOfFirst { it.isEmpty() || !plain(it, TEXT_BYTES) }
+    return when {
+        labels.size !in 1..LABELS_LIMIT -> "${labels.size} labels, expected 1 to $LABELS_LIMIT"
+        twice.isNotEmpty() -> "labels that stand twice: ${twice.take(NAMED).joinToString { shown(it) }}"
+        place < 0 -> ""
+        labels[place].isEmpty() -> "label ${place + 1} of ${labels.size} is empty"
+        else -> "label ${place + 1} of ${labels.size}, ${shown(labels[place])}, has over $TEXT_BYTES bytes, or a character " +
+            "that ends a line, steers a terminal or turns text around"
+    }
+}
+
+private const val LABELS_LIMIT = 65_535
+private const val NAMED = 5
+
 private class ManifestChecks(private val source: String) {
     inline fun need(condition: Boolean, detail: () -> String) {
         if (!condition) throw PackageException("$source: ${detail()}")
@@ -48,7 +65,7 @@ private class ManifestChecks(private val source: String) {
             throw PackageException("$source: ${error.message}", error)
         }
         task(arch)
-        for (text in arch.labels + arch.backbone.name + arch.backbone.family) {
+        for (text in listOf(arch.backbone.name, arch.backbone.family)) {
             need(text.isNotEmpty() && plain(text, TEXT_BYTES)) {
                 "${shown(text)} is empty, over $TEXT_BYTES bytes or not plain"
             }
@@ -72,9 +89,8 @@ private class ManifestChecks(private val source: String) {
         need(feature != null) { "task ${shown(arch.task)}, expected one of ${FEATURES.keys}" }
         need(arch.feature == feature) { "feature ${shown(arch.feature)}, expected $feature for ${arch.task}" }
         if (arch.task == CLASSIFICATION) {
-            need(arch.labels.isNotEmpty() && arch.labels.distinct().size == arch.labels.size) {
-                "labels must be distinct and at least one"
-            }
+            val fault = labelFault(arch.labels)
+            need(fault.isEmpty()) { "labels: $fault" }
             need(arch.endToken == -1L) { "end_token ${arch.endToken}: a classifier has none, expected -1" }
         } else {
             need(arch.labels.isEmpty()) { "${arch.labels.size} labels: a model that continues texts has none" }

@@ -30,6 +30,19 @@ internal fun loneSurrogate(text: String): Boolean {
     return false
 }
 
+/** Returns [text] with U+FFFD in place of each half of a surrogate pair that stands alone. */
+public fun whole(text: String): String {
+    if (!loneSurrogate(text)) return text
+    val found = StringBuilder(text.length)
+    var place = 0
+    while (place < text.length) {
+        val point = text.codePointAt(place)
+        found.appendCodePoint(if (point in 0xD800..0xDFFF) 0xFFFD else point)
+        place += Character.charCount(point)
+    }
+    return found.toString()
+}
+
 /** Returns [value] as one short ASCII line for an error message, whatever it holds. */
 public fun shown(value: Any?, limit: Int = 80): String {
     val text = StringBuilder()
