@@ -19,6 +19,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from broker_server.errors import EvaluationError
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.digests import file_sha256
@@ -152,13 +153,13 @@ class Model:
         total, count = 0.0, 0
         for start in range(0, len(found), batch):
             ids, mask = _padded(found[start : start + batch])
-            (losses,) = self._session.run(["losses"], self._feeds(bank) | {"ids": ids, "mask": mask})
+            (losses,) = self._session.run([ports.LOSSES], self._feeds(bank) | {ports.IDS: ids, ports.MASK: mask})
             total += float(losses.sum(dtype=np.float64))
             count += int(mask[:, 1:].sum())
         return TextFigures(total / count, count)
 
     def _feeds(self, bank: Bank) -> dict[str, Array]:
-        tensors = {"experts": bank.experts, "shared": bank.shared, "head": bank.head, "mean": bank.mean}
+        tensors = {ports.EXPERTS: bank.experts, ports.SHARED: bank.shared, ports.HEAD: bank.head, ports.MEAN: bank.mean}
         return {name: values for name, values in tensors.items() if name in self._inputs}
 
     def probabilities(self, bank: Bank, tokens: Sequence[Sequence[int]]) -> Array:
@@ -170,7 +171,7 @@ class Model:
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
             ids, mask = _padded([tokens[place] for place in places])
-            (found,) = self._session.run(["probabilities"], feeds | {"ids": ids, "mask": mask})
+            (found,) = self._session.run([ports.PROBABILITIES], feeds | {ports.IDS: ids, ports.MASK: mask})
             for place, row in zip(places, found, strict=True):
                 rows[place] = row
         return np.stack([row for row in rows if row is not None])
@@ -201,6 +202,6 @@ def _padded(tokens: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Arr
 def _length(manifest: Manifest) -> int:
     """Return the sequence length of inference on devices, so that both see the same tokens."""
     for tensor in manifest.methods[manifest.predict_method].inputs:
-        if tensor.name == "ids":
+        if tensor.name == ports.IDS:
             return tensor.shape[-1]
     return manifest.tiers[0].seq_len

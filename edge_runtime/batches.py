@@ -15,6 +15,7 @@ from edge_runtime.data import ExampleSource
 from edge_runtime.stream import WindowSource
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trunk import Trunk
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.tensors import Array
 from edge_runtime.wire.windows import arrays
 
@@ -37,15 +38,15 @@ def batch_of(
         trunk: of a method that starts above a frozen prefix.
     """
     if isinstance(source, WindowSource):
-        names = ("ids", "mask", "targets", "weights")
+        names = (ports.IDS, ports.MASK, ports.TARGETS, ports.WEIGHTS)
         given: dict[str, npt.NDArray[Any]] = dict(zip(names, arrays(source.windows(rows), length), strict=True))
         return given if trunk is None else trunk.in_place_of_ids(given)
     wanted = np.zeros((len(rows), labels), np.float32)
     wanted[np.arange(len(rows)), source.labels[rows]] = 1.0
     if trunk is not None:
-        return {**trunk.of_texts(source.texts(rows), tokenizer, length), "labels": wanted}
+        return {**trunk.of_texts(source.texts(rows), tokenizer, length), ports.LABELS: wanted}
     ids, mask = tokenizer.encode(source.texts(rows), length)
-    return {"ids": ids, "mask": mask, "labels": wanted}
+    return {ports.IDS: ids, ports.MASK: mask, ports.LABELS: wanted}
 
 
 def label_counts(source: Source, rows: npt.NDArray[np.int64], labels: int) -> Array:

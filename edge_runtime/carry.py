@@ -9,30 +9,30 @@ bank's. Carried over to any tier with at least n slots, it is the same to the bi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
 from edge_runtime import slots as placement
 from edge_runtime.slots import Slots
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.tensors import Array
 
-MOVING = ("trained", "shared", "head")
-"""Tensors that a step changes; each has two moments, named with _m1 and _m2 behind it."""
-_LEARNED = tuple(f"{name}{moment}" for name in MOVING for moment in ("", "_m1", "_m2"))
+_BY_SLOT: Final = (ports.TRAINED, *ports.moments(ports.TRAINED))
 
 
 def start(bank: Bank, slots: Slots) -> dict[str, Array]:
     """Return a method's values before the first step: the bank's, and moments of zero."""
     values = placement.inputs(bank, slots)
-    for name in [name for name in MOVING if name in values]:
-        values |= {f"{name}{moment}": np.zeros_like(values[name]) for moment in ("_m1", "_m2")}
+    for name in [name for name in ports.TRAINABLE if name in values]:
+        values |= {moment: np.zeros_like(values[name]) for moment in ports.moments(name)}
     return values
 
 
 def learned(values: Mapping[str, Array], needed: int) -> dict[str, Array]:
     """Return the part of a method's values that training has made, in the shapes that all tiers share: n slots."""
-    return {name: np.ascontiguousarray(_first(name, values[name], needed)) for name in _LEARNED if name in values}
+    return {name: np.ascontiguousarray(_first(name, values[name], needed)) for name in ports.LEARNED if name in values}
 
 
 def carry(known: Mapping[str, Array], bank: Bank, slots: Slots, needed: int) -> dict[str, Array]:
@@ -52,4 +52,4 @@ def carry(known: Mapping[str, Array], bank: Bank, slots: Slots, needed: int) -> 
 
 def _first(name: str, value: Array, needed: int) -> Array:
     """Return a view of the first slots of a tensor [L, m, P]; of the whole of one that has no slots."""
-    return value[:, :needed] if name.startswith("trained") else value
+    return value[:, :needed] if name in _BY_SLOT else value

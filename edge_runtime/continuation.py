@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge_runtime.signature import Executor
 from edge_runtime.slots import predict_inputs
 from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.manifest import Manifest
@@ -55,8 +56,8 @@ class Writer:
         self._methods: dict[int, tuple[str, dict[str, npt.NDArray[Any]]]] = {}
         for name in manifest.predict_methods:
             shapes = {tensor.name: tensor.shape for tensor in manifest.methods[name].inputs}
-            given = dict(predict_inputs(bank, manifest.architecture, shapes["experts"][1]))
-            self._methods[shapes["ids"][1]] = (name, given)
+            given = dict(predict_inputs(bank, manifest.architecture, shapes[ports.EXPERTS][1]))
+            self._methods[shapes[ports.IDS][1]] = (name, given)
         self._longest = max(self._methods)
 
     def tokens(self, prompt: str) -> list[int]:
@@ -77,7 +78,7 @@ class Writer:
         name, given = self._methods[length]
         ids, mask = np.zeros((1, length), np.int64), np.zeros((1, length), np.float32)
         ids[0, : len(seen)], mask[0, : len(seen)] = seen, 1.0
-        found: Array = self._program.execute(name, {**given, "ids": ids, "mask": mask})["probabilities"][0]
+        found: Array = self._program.execute(name, {**given, ports.IDS: ids, ports.MASK: mask})[ports.PROBABILITIES][0]
         return found
 
     def suggest(self, prompt: str, count: int) -> list[tuple[str, float]]:

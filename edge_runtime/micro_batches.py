@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.wire.manifest import Manifest, MethodSpec, Tier
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.manifest import Manifest, Tier
+from edge_runtime.wire.program_interface import MethodSpec
 
 Arrays = dict[str, npt.NDArray[Any]]
 Execute = Callable[[str, Mapping[str, npt.NDArray[Any]]], Arrays]
@@ -34,20 +36,23 @@ def run_step(execute: Execute, manifest: Manifest, tier: Tier, given: Arrays) ->
     if tier.micro_batches == 1:
         return execute(tier.method, given)
     spec = manifest.methods[tier.method]
-    made = {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs if tensor.name.endswith("_sum")}
-    sums, told = list(made), _Means()
+    sums = {
+        tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs if tensor.name in ports.GRADIENT_SUMS
+    }
+    means = _Means()
     for part, share in enumerate(_shares(given, tier.micro_batches)):
-        call = {**{name: made[name] for name in sums}, **_cut(spec, given, part, share)}
-        made = execute(tier.method, call)
-        told.add(made, share, float(call["mask"].sum()))
-    steady = {**given, **{name: made[name] for name in sums}}
+        call = {**sums, **_cut(spec, given, part, share)}
+        outputs = execute(tier.method, call)
+        sums = {name: outputs[name] for name in sums}
+        means.add(outputs, share, float(call[ports.MASK].sum()))
+    steady = {**given, **sums}
     wanted = [tensor.name for tensor in manifest.methods[tier.apply_method].inputs]
-    return {**told.means(), **execute(tier.apply_method, {name: steady[name] for name in wanted})}
+    return {**means.result(), **execute(tier.apply_method, {name: steady[name] for name in wanted})}
 
 
 def _shares(given: Arrays, parts: int) -> list[float]:
     """Return each part's share of the batch's sum of label weights; they add up to 1, or all are 0."""
-    counted = given["labels"] if "labels" in given else given["weights"]
+    counted = given[ports.LABELS] if ports.LABELS in given else given[ports.WEIGHTS]
     weights = counted.reshape(parts, -1).astype(np.float64).sum(1)
     total = float(weights.sum())
     return [float(weight) / total if total else 0.0 for weight in weights]
@@ -55,7 +60,7 @@ def _shares(given: Arrays, parts: int) -> list[float]:
 
 def _cut(spec: MethodSpec, given: Arrays, part: int, share: float) -> Arrays:
     """Return one part's inputs: what is longer than the method takes is the batch, and is cut."""
-    call: Arrays = {"share": np.array([share], np.float32)}
+    call: Arrays = {ports.SHARE: np.array([share], np.float32)}
     for tensor in spec.inputs:
         if tensor.name in given:
             whole, rows = given[tensor.name], tensor.shape[0]
@@ -71,13 +76,13 @@ class _Means:
         self._tokens = 0.0
         self._sums: Arrays = {}
 
-    def add(self, made: Arrays, share: float, tokens: float) -> None:
-        self._loss += share * float(made["loss"][0])
+    def add(self, outputs: Arrays, share: float, tokens: float) -> None:
+        self._loss += share * float(outputs[ports.LOSS][0])
         self._tokens += tokens
-        for name in ("usage", "affinity"):
-            if name in made:
-                self._sums[name] = self._sums.get(name, 0.0) + made[name].astype(np.float64) * tokens
+        for name in ports.ROUTER_STATISTICS:
+            if name in outputs:
+                self._sums[name] = self._sums.get(name, 0.0) + outputs[name].astype(np.float64) * tokens
 
-    def means(self) -> Arrays:
-        found = {name: (total / max(self._tokens, 1.0)).astype(np.float32) for name, total in self._sums.items()}
-        return {"loss": np.array([self._loss], np.float32), **found}
+    def result(self) -> Arrays:
+        means = {name: (total / max(self._tokens, 1.0)).astype(np.float32) for name, total in self._sums.items()}
+        return {ports.LOSS: np.array([self._loss], np.float32), **means}

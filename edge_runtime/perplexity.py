@@ -18,6 +18,7 @@ from edge_runtime import slots as placement
 from edge_runtime.batches import batch_of
 from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 
 
@@ -45,9 +46,9 @@ def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
     """
     tier, shape = tools.tier, bank.shape
     slots = placement.place((), tools.manifest.architecture, tier)
-    fixed = {**placement.inputs(bank, slots), "gate_scale": slots.gate_scale}
+    fixed = {**placement.inputs(bank, slots), ports.GATE_SCALE: slots.gate_scale}
     specs = tools.manifest.methods[tier.method].inputs
-    rows_of = next(spec.shape[0] for spec in specs if spec.name == "targets")
+    rows_of = next(spec.shape[0] for spec in specs if spec.name == ports.TARGETS)
     trunk = tools.trunk
     total = count = 0.0
     for first in range(0, len(source), rows_of):
@@ -59,8 +60,8 @@ def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
             spec.name: given[spec.name] if spec.name in given else np.zeros(spec.shape, dtypes[spec.dtype])
             for spec in specs
         }
-        weight = float(given["weights"].sum())
-        total += float(tools.program.execute(tier.method, inputs)["loss"][0]) * weight
+        weight = float(given[ports.WEIGHTS].sum())
+        total += float(tools.program.execute(tier.method, inputs)[ports.LOSS][0]) * weight
         count += weight
         progress(len(rows))
     return Knowledge(total / count, int(count))

@@ -25,7 +25,7 @@ from edge_runtime.memory import peak_rss_mib as peak_rss_mib  # noqa: PLC0414 - 
 from edge_runtime.native import build
 from edge_runtime.native.binding import DTYPES, Library, NativeError, NativeProgram
 from edge_runtime.signature import Described, by_name, check_method, checked, dtype_of
-from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:
     import types

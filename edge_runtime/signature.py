@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+    from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
     Array = npt.NDArray[Any]
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.errors import PlanError
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 from edge_runtime.wire.manifest import Architecture, Tier
@@ -100,13 +101,13 @@ def inputs(bank: Bank, slots: Slots) -> dict[str, Array]:
     """
     held = bank.experts[np.arange(len(slots.held))[:, None], slots.held]  # [L, H, P]
     cut = slots.tier.trained_slots
-    tensors = {"trained": np.ascontiguousarray(held[:, :cut])}
+    tensors = {ports.TRAINED: np.ascontiguousarray(held[:, :cut])}
     if bank.shape.labels:
-        tensors |= {"head": bank.head.copy(), "mean": bank.mean.copy()}
+        tensors |= {ports.HEAD: bank.head.copy(), ports.MEAN: bank.mean.copy()}
     if held.shape[1] > cut:
-        tensors["frozen"] = np.ascontiguousarray(held[:, cut:])
+        tensors[ports.FROZEN] = np.ascontiguousarray(held[:, cut:])
     if bank.shared.size:
-        tensors["shared"] = bank.shared.copy()
+        tensors[ports.SHARED] = bank.shared.copy()
     return tensors
 
 
@@ -124,13 +125,13 @@ def blocks(
     found: dict[ExpertId, Array] = {}
     for block in sorted(set(train)):
         if block == HEAD:
-            found[block] = values["head"]
+            found[block] = values[ports.HEAD]
             continue
         row = shape.layers.index(block.layer)
         if block.shared:
-            found[block] = values["shared"][row]
+            found[block] = values[ports.SHARED][row]
         else:
-            found[block] = values["trained"][row, int(np.flatnonzero(slots.held[row] == block.index)[0])]
+            found[block] = values[ports.TRAINED][row, int(np.flatnonzero(slots.held[row] == block.index)[0])]
     return found
 
 
@@ -142,11 +143,11 @@ def predict_inputs(bank: Bank, architecture: Architecture, held: int) -> dict[st
     experts = bank.experts[:, :held]
     scale = 1.0 if architecture.gate == "topk" else bank.shape.experts / held
     tensors = {
-        "experts": np.ascontiguousarray(experts),
-        "gate_scale": np.full(experts.shape[:2], scale, np.float32),
+        ports.EXPERTS: np.ascontiguousarray(experts),
+        ports.GATE_SCALE: np.full(experts.shape[:2], scale, np.float32),
     }
     if bank.shape.labels:
-        tensors |= {"head": bank.head, "mean": bank.mean}
+        tensors |= {ports.HEAD: bank.head, ports.MEAN: bank.mean}
     if bank.shared.size:
-        tensors["shared"] = bank.shared
+        tensors[ports.SHARED] = bank.shared
     return tensors

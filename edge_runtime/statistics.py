@@ -19,6 +19,7 @@ from edge_runtime.slots import predict_inputs
 from edge_runtime.store import Record, Store, pack
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire import messages
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Manifest
@@ -65,9 +66,9 @@ class Predictor:
     def __init__(self, program: Executor, manifest: Manifest, tokenizer: Tokenizer, bank: Bank) -> None:
         self._program, self._tokenizer, self._method = program, tokenizer, manifest.predict_method
         shapes = {tensor.name: tensor.shape for tensor in manifest.methods[self._method].inputs}
-        self.length = shapes["ids"][1]
+        self.length = shapes[ports.IDS][1]
         self._inputs: dict[str, npt.NDArray[Any]] = dict(
-            predict_inputs(bank, manifest.architecture, shapes["experts"][1])
+            predict_inputs(bank, manifest.architecture, shapes[ports.EXPERTS][1])
         )
 
     def __call__(self, text: str) -> tuple[Array, Array]:
@@ -76,8 +77,8 @@ class Predictor:
 
     def of_ids(self, ids: npt.NDArray[np.int64], mask: Array) -> tuple[Array, Array]:
         """Return probabilities [C] and feature [d] for ids [1, S] and mask [1, S]."""
-        found = self._program.execute(self._method, {**self._inputs, "ids": ids, "mask": mask})
-        return found["probabilities"][0], found["features"][0]
+        found = self._program.execute(self._method, {**self._inputs, ports.IDS: ids, ports.MASK: mask})
+        return found[ports.PROBABILITIES][0], found[ports.FEATURES][0]
 
 
 def class_sums(

@@ -26,14 +26,13 @@ from edge_runtime.micro_batches import run_step
 from edge_runtime.signature import Executor
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trunk import DEFAULT_ROUNDING, Trunk
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.manifest import Manifest, Tier
 from edge_runtime.wire.tensors import Array
 
 Sums = npt.NDArray[np.float64]
-BETA1: Final = 0.9
-BETA2: Final = 0.999
 
 
 @dataclass(frozen=True)
@@ -182,11 +181,11 @@ class Trainer:
         found = run_step(self._program.execute, self._manifest, self.tier, given)
         self._values |= {name: found[name] for name in self._values if name in found}
         for row in self._held_rows:
-            self._values["shared"][row] = self._bank.shared[row]
-        tokens = float(given["mask"].sum())
-        self._add(self._routed, found["usage"].astype(np.float64) * tokens)
+            self._values[ports.SHARED][row] = self._bank.shared[row]
+        tokens = float(given[ports.MASK].sum())
+        self._add(self._routed, found[ports.USAGE].astype(np.float64) * tokens)
         self._add(self._seen, np.full(self.slots.held.shape, tokens))
-        self.losses.append(float(found["loss"][0]))
+        self.losses.append(float(found[ports.LOSS][0]))
         self._times.append((self._clock() - began) * 1000)
         return self.losses[-1]
 
@@ -194,7 +193,11 @@ class Trainer:
         """Return the inputs of the next step by name."""
         given = self._batch()
         given |= {name: value for name, value in self._values.items() if name not in given}
-        given |= {"gate_scale": self.slots.gate_scale, "update_mask": self.slots.update_mask, "hyper": self._hyper()}
+        given |= {
+            ports.GATE_SCALE: self.slots.gate_scale,
+            ports.UPDATE_MASK: self.slots.update_mask,
+            ports.HYPER: self._hyper(),
+        }
         if self._architecture.gate == "topk":
             given |= self._balance()
         return given
@@ -298,12 +301,17 @@ class Trainer:
         return [row for row, layer in enumerate(self._bank.shape.layers) if layer not in moving]
 
     def _hyper(self) -> Array:
-        step = self.steps + 1
         first, last = self._task.decay
         factor = first + (last - first) * self.steps / self._task.steps
         experts, shared, head = (rate * factor for rate in self._rates)
-        corrections = (1 / (1 - BETA1**step), 1 / (1 - BETA2**step))
-        return np.array([experts, head, self._task.weight_decay, *corrections, shared, 0, 0], np.float32)
+        numbers = ports.hyper_values(
+            self.steps + 1,
+            experts,
+            head_learning_rate=head,
+            shared_learning_rate=shared,
+            weight_decay=self._task.weight_decay,
+        )
+        return np.array(numbers, np.float32)
 
     def _balance(self) -> dict[str, Array]:
         held, experts = self.slots.held.shape[1], self._bank.shape.experts
@@ -318,4 +326,4 @@ class Trainer:
             mixed = self._routed[row, self.slots.held[row]].astype(np.float32)
             unlike = divergence(mixed, mine)
             weight[row] = balance_weight(self._task.pressure, unlike, held, experts)
-        return {"balance_target": target, "balance_weight": weight}
+        return {ports.BALANCE_TARGET: target, ports.BALANCE_WEIGHT: weight}

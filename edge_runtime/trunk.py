@@ -19,12 +19,11 @@ import numpy.typing as npt
 from edge_runtime.cache import CacheUse, PrefixCache
 from edge_runtime.signature import Executor
 from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.tensors import Array
 
-BOUNDARY: Final = ("prefix", "residual")
-"""Outputs of a trunk, and the inputs of the training method that take them."""
 ROUNDINGS: Final = ("int8", "fp16")
 DEFAULT_ROUNDING: Final = "int8"
 _GROUP: Final = 64
@@ -45,11 +44,11 @@ def encode(values: Array, rounding: str) -> bytes:
 def decode(data: bytes, width: int, rounding: str) -> Array | None:
     """Return the values [2, n, d] that ``data`` stands for, float32; None when it is not whole tokens."""
     group = math.gcd(width, _GROUP)
-    token = len(BOUNDARY) * (2 * width if rounding == "fp16" else width + 4 * (width // group))
+    token = len(ports.BOUNDARY) * (2 * width if rounding == "fp16" else width + 4 * (width // group))
     count, rest = divmod(len(data), token)
     if rest or not count:
         return None
-    shape = (len(BOUNDARY), count, width)
+    shape = (len(ports.BOUNDARY), count, width)
     if rounding == "fp16":
         return np.frombuffer(data, "<f2").reshape(shape).astype(np.float32)
     size = math.prod(shape)
@@ -107,12 +106,12 @@ class Trunk:
             lambda _, found: found.shape[1] <= length,
             lambda places: tokenizer.encode([texts[place] for place in places], length),
         )
-        return self._padded(rows, length) | {"mask": _mask(rows, length)}
+        return self._padded(rows, length) | {ports.MASK: _mask(rows, length)}
 
     def in_place_of_ids(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Return a batch that a cut method takes, for one with ``ids`` and ``mask``."""
-        rest = {name: array for name, array in batch.items() if name != "ids"}
-        return {**self(batch["ids"], batch["mask"]), **rest}
+        rest = {name: array for name, array in batch.items() if name != ports.IDS}
+        return {**self(batch[ports.IDS], batch[ports.MASK]), **rest}
 
     def _rows(
         self,
@@ -143,9 +142,9 @@ class Trunk:
 
     def _made(self, key: bytes, ids: npt.NDArray[np.int64], mask: Array) -> Array:
         """Compute [2, n, d] of one text and keep it: texts are computed one by one, so company changes no bit."""
-        results = self._program.execute(self._method, {"ids": ids, "mask": mask})
+        results = self._program.execute(self._method, {ports.IDS: ids, ports.MASK: mask})
         count = int(mask.sum())
-        data = encode(np.stack([results[name][0, :count] for name in BOUNDARY]), self._rounding)
+        data = encode(np.stack([results[name][0, :count] for name in ports.BOUNDARY]), self._rounding)
         if self._cache is not None:
             self._cache.put(key, data)
         found = decode(data, self._width, self._rounding)
@@ -154,10 +153,10 @@ class Trunk:
 
     def _padded(self, rows: Sequence[Array], length: int) -> dict[str, Array]:
         """Return prefix and residual [B, S, d] of texts [2, n, d], zeros after their n tokens."""
-        made = np.zeros((len(BOUNDARY), len(rows), length, self._width), np.float32)
+        made = np.zeros((len(ports.BOUNDARY), len(rows), length, self._width), np.float32)
         for place, row in enumerate(rows):
             made[:, place, : row.shape[1]] = row
-        return dict(zip(BOUNDARY, made, strict=True))
+        return dict(zip(ports.BOUNDARY, made, strict=True))
 
 
 def _mask(rows: Sequence[Array], length: int) -> Array:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edge_runtime.wire import program_interface as ports
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -184,7 +186,7 @@ def block_gradients(slots: Slots, layers: Sequence[Leaves]) -> dict[str, Tensor]
         return torch.cat(each, 2).reshape(count, m, (rank + 1) * width)
 
     made = {
-        "trained": torch.cat(
+        ports.TRAINED: torch.cat(
             [
                 cells(into[:, start:], into[:, :m]),
                 bias[:, shared:].reshape(count, m, rank),
@@ -195,7 +197,7 @@ def block_gradients(slots: Slots, layers: Sequence[Leaves]) -> dict[str, Tensor]
     }
     if shared:
         rows = [into[:, m:start], bias[:, :shared], out[:, slots.always + m : begin], out[:, :1]]
-        made["shared"] = torch.cat([part.reshape(count, -1) for part in rows], 1)
+        made[ports.SHARED] = torch.cat([part.reshape(count, -1) for part in rows], 1)
     return made
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 from torch.fx import GraphModule
 
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export.explain import explain
 from export.families import Family
 from export.fuse import fuse
@@ -19,7 +20,7 @@ from export.provenance import inherited
 from export.quantize import lower_frozen_linears
 from export.recompute import recompute
 from export.rewrite import drop_unread, fold_constants, share_equal, simplify
-from export.shapes import MethodShape, ModelShape, input_ports
+from export.shapes import uncut
 from export.step import build_step
 
 Progress = Callable[[str], None]
@@ -59,7 +60,7 @@ def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest
         progress(f"rewrite {method.name}")
         rewrite(module, int8=request.int8, int4=request.int4)
         with inherited(module):
-            recompute(module, method.recompute, request.model.width)
+            recompute(module, method.recompute, request.model.bank.width)
         drop_unread(module)
         explained[method.name] = explain(module)
         graphs[method.name] = module, inputs
@@ -78,8 +79,8 @@ def rewrite(module: GraphModule, *, int8: bool, int4: bool = False) -> None:
 
 def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:
     """Trace a method; one that begins or ends at the cut is a part of one that takes ids to the end."""
-    whole = method.uncut(model)
+    whole = uncut(method, model)
     module = trace(build_step(graft, model, whole), sample_inputs(input_ports(model, whole)))
-    if method.kind == "trunk":
+    if method.kind == MethodKind.TRUNK:
         return keep_below(module, model, method)
     return cut_below(module, model, method) if method.cut else module

@@ -9,22 +9,13 @@ from typing import Any, Final
 
 from edge_runtime.wire.digests import file_sha256
 from edge_runtime.wire.limits import WIRE_VERSION
-from edge_runtime.wire.manifest import (
-    PACKAGE_FORMAT,
-    Architecture,
-    Backbone,
-    FileEntry,
-    Manifest,
-    MethodSpec,
-    TensorSpec,
-    Tier,
-)
+from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, FileEntry, Manifest, Tier
 from edge_runtime.wire.manifest_checks import FEATURES
+from edge_runtime.wire.program_interface import LOGIT_SCALE, PROGRAM_INTERFACE, method_spec
 from export import cache, package
 from export.errors import BudgetError
 from export.job import Job, TierPlan
 from export.planning import excesses
-from export.shapes import LOGIT_SCALE, MethodShape, ModelShape, Port, input_ports, output_ports
 
 OLDEST_RUNTIME: Final = "1.3.0"
 """Every output of a step was compared on Android's library of that version (`make android-runtime-test`); what it
@@ -56,13 +47,14 @@ def manifest(job: Job, record: Record, folder: Path, bank_digest: str) -> Manife
     return Manifest(
         package_format=PACKAGE_FORMAT,
         wire_version=WIRE_VERSION,
+        program_interface=PROGRAM_INTERFACE,
         architecture=_architecture(job, folder, bank_digest),
         device=job.profile.name,
         profile=job.profile.to_dict(),
         quantize=config.quantize,
         held=config.held,
         tiers=tuple(_tier(job, plan, record, files) for plan in job.tiers),
-        methods={method.name: _spec(job.model, method) for method in job.methods},
+        methods={method.name: method_spec(job.model, method) for method in job.methods},
         predict_methods=tuple(method.name for method in job.predicts),
         versions=cache.versions(),
         oldest_runtime=OLDEST_RUNTIME,
@@ -119,10 +111,3 @@ def _tier(job: Job, plan: TierPlan, record: Record, files: Mapping[str, FileEntr
         micro_batches=shape.micro_batches,
         apply_method=plan.apply.name if plan.apply else "",
     )
-
-
-def _spec(model: ModelShape, method: MethodShape) -> MethodSpec:
-    def tensors(ports: tuple[Port, ...]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(port.name, port.dtype, port.shape) for port in ports)
-
-    return MethodSpec(tensors(input_ports(model, method)), tensors(output_ports(model, method)))

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from edge_runtime.wire.errors import BankError
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Cost
 from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape
 from export import backbone as backbones
 from export.backbone import BackboneInfo
 from export.choice import Wish, choose
@@ -21,7 +23,7 @@ from export.families import check_task
 from export.memory_plan import Fixed
 from export.planning import Sizes, TierShape
 from export.profiles import DeviceProfile, load_profile
-from export.shapes import GROUP, MethodShape, ModelShape, halves, trunk_of
+from export.shapes import GROUP, halves, trunk_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class TierPlan:
         """The methods of an optimizer step."""
         shape = self.shape
         whole = MethodShape(
-            "train", shape.trained, shape.frozen, shape.sequence, shape.batch, shape.recompute, cut=self.cut
+            MethodKind.TRAIN, shape.trained, shape.frozen, shape.sequence, shape.batch, shape.recompute, cut=self.cut
         )
         return (whole,) if shape.micro_batches == 1 else halves(whole, shape.micro_batches)
 
@@ -74,7 +76,7 @@ def predict_methods(tiers: Iterable[TierShape]) -> tuple[MethodShape, ...]:
     """Return the inference methods: one for the longest texts, with as many experts as the widest tier holds."""
     shapes = tuple(tiers)
     held = max(shape.trained + shape.frozen for shape in shapes)
-    return (MethodShape("predict", held, 0, max(shape.sequence for shape in shapes), 1),)
+    return (MethodShape(MethodKind.PREDICT, held, 0, max(shape.sequence for shape in shapes), 1),)
 
 
 def program_methods(tiers: Iterable[TierPlan]) -> tuple[MethodShape, ...]:
@@ -157,14 +159,14 @@ class Order:
     int8: bool
     int4: bool = False
 
-    def of_kind(self, kind: str) -> list[MethodShape]:
+    def of_kind(self, kind: MethodKind) -> list[MethodShape]:
         """Return the methods of a kind, in order."""
         return [method for method in self.methods if method.kind == kind]
 
     @property
     def steps(self) -> list[MethodShape]:
         """Return the methods that a training step begins with: one for each tier."""
-        return [*self.of_kind("train"), *self.of_kind("accumulate")]
+        return [*self.of_kind(MethodKind.TRAIN), *self.of_kind(MethodKind.ACCUMULATE)]
 
     @property
     def task(self) -> str:
@@ -174,8 +176,7 @@ class Order:
     @property
     def bank_shape(self) -> BankShape:
         """Shape of the bank."""
-        model = self.model
-        return BankShape(self.adapted, model.experts, model.rank, model.shared_rank, model.width, model.labels)
+        return self.model.bank
 
 
 def plan(config: ExportConfig) -> Job:
@@ -198,12 +199,21 @@ def plan(config: ExportConfig) -> Job:
     )  # fmt: skip
     _check_groups(sizes, found.name)
     choice = choose(sizes, _wish(config, profile, found), profile)
-    model = ModelShape(
-        len(adapted), config.experts, found.width, config.rank, config.shared_rank, len(config.labels), config.routed,
-        language,
-    )  # fmt: skip
+    model = ModelShape(bank_shape(config, adapted, found.width), config.routed, language)
     tiers = tuple(TierPlan(found.shape, found.cost, found.why, sizes.cut) for found in choice.tiers)
     return Job(config, profile, found, adapted, model, tiers, choice.left_out)
+
+
+def bank_shape(config: ExportConfig, adapted: tuple[int, ...], width: int) -> BankShape:
+    """Return the shape of the bank that a configuration asks for.
+
+    Raises:
+        ConfigError: when it is more than the contract allows.
+    """
+    try:
+        return BankShape(adapted, config.experts, config.rank, config.shared_rank, width, len(config.labels))
+    except BankError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_groups(sizes: Sizes, name: str) -> None:

@@ -16,19 +16,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.program_interface import TensorSpec
 from export.provenance import recorded
-from export.shapes import Port
 from export.step import Function
 
 
-def sample_inputs(ports: tuple[Port, ...], seed: int = 0) -> tuple[Tensor, ...]:
+def sample_inputs(inputs: tuple[TensorSpec, ...], seed: int = 0) -> tuple[Tensor, ...]:
     """Return plausible inputs of a method: they are shapes to the tracer, and their values never enter the graph."""
     generator = torch.Generator().manual_seed(seed)
     made = []
-    for port in ports:
+    for port in inputs:
         if port.dtype == "int64":
             made.append(torch.ones(port.shape, dtype=torch.int64))  # a token that every vocabulary has
-        elif port.name in {"mask", "gate_scale", "update_mask"}:
+        elif port.name in {ports.MASK, ports.GATE_SCALE, ports.UPDATE_MASK}:
             made.append(torch.ones(port.shape))
         else:
             made.append(torch.rand(port.shape, generator=generator) * 0.02)

@@ -11,9 +11,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from export.shapes import BOUNDARY, TRAINABLE, MethodShape, ModelShape, input_ports, output_ports
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.program_interface import BOUNDARY, TRAINABLE, MethodShape, ModelShape, input_ports, output_ports
 
-_BY_TEXT: Final = ("ids", *BOUNDARY, "mask", "labels", "targets", "weights")
+_BY_TEXT: Final = (ports.IDS, *BOUNDARY, ports.MASK, ports.LABELS, ports.TARGETS, ports.WEIGHTS)
 
 
 def accumulate_inputs(model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -25,14 +26,14 @@ def accumulate_inputs(model: ModelShape, micro: MethodShape, given: Mapping[str,
         given: inputs of the ``train`` method, by name; its batch is a multiple of the micro-batch.
     """
     names = [port.name for port in input_ports(model, micro)]
-    counted = given["labels"] if "labels" in given else given["weights"]
+    counted = given[ports.LABELS] if ports.LABELS in given else given[ports.WEIGHTS]
     weights = counted.reshape(-1, micro.batch * counted.shape[1]).sum(1).tolist()
     calls = []
     for place, weight in enumerate(weights):
         rows = slice(place * micro.batch, (place + 1) * micro.batch)
         fresh = {name: given[name][rows] for name in _BY_TEXT if name in given}
-        fresh["share"] = torch.tensor([weight / (sum(weights) or 1.0)])
-        fresh |= {f"{name}_sum": torch.zeros_like(given[name]) for name in TRAINABLE if name in given}
+        fresh[ports.SHARE] = torch.tensor([weight / (sum(weights) or 1.0)])
+        fresh |= {ports.gradient_sum(name): torch.zeros_like(given[name]) for name in TRAINABLE if name in given}
         calls.append({name: fresh[name] if name in fresh else given[name] for name in names})
     return calls
 
@@ -50,7 +51,7 @@ def apply_inputs(
     """
     names = [port.name for port in input_ports(model, apply)]
     return {
-        name: torch.stack([one[name] for one in made]).sum(0) if name.endswith("_sum") else given[name]
+        name: torch.stack([one[name] for one in made]).sum(0) if name in ports.GRADIENT_SUMS else given[name]
         for name in names
     }
 
@@ -71,12 +72,14 @@ def whole_outputs(
         made: its outputs.
         applied: outputs of ``apply``.
     """
-    tokens = torch.stack([call["mask"].sum() for call in calls])
+    tokens = torch.stack([call[ports.MASK].sum() for call in calls])
     found = dict(applied)
-    found["loss"] = torch.stack([call["share"] * one["loss"] for call, one in zip(calls, made, strict=True)]).sum(0)
-    for name in ("usage", "affinity"):  # means over tokens
+    found[ports.LOSS] = torch.stack(
+        [call[ports.SHARE] * one[ports.LOSS] for call, one in zip(calls, made, strict=True)]
+    ).sum(0)
+    for name in ports.ROUTER_STATISTICS:  # means over tokens
         if name in made[0]:
             found[name] = torch.einsum("k,klh->lh", tokens / tokens.sum(), torch.stack([one[name] for one in made]))
-    if "logits" in made[0]:
-        found["logits"] = torch.cat([one["logits"] for one in made])
+    if ports.LOGITS in made[0]:
+        found[ports.LOGITS] = torch.cat([one[ports.LOGITS] for one in made])
     return tuple(found[port.name] for port in output_ports(model, train))

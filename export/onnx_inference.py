@@ -24,11 +24,12 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.program_interface import ModelShape
 from export.families import Family
 from export.onnx_blocks import Blocks
 from export.reference import Reference, quantize_in_place
-from export.shapes import ModelShape
 
 Floats = npt.NDArray[np.float32]
 OPSET: Final = 18
@@ -47,9 +48,9 @@ class _Inference(nn.Module):
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Map bank tensors, ids [N, T] and mask [N, T] to the outputs."""
-        names = [name for name in input_names(self.reference.model) if name not in ("ids", "mask")]
+        names = [name for name in input_names(self.reference.model) if name not in (ports.IDS, ports.MASK)]
         bank = dict(zip(names, given[:-2], strict=True))
-        bank["gate_scale"] = torch.ones(bank["experts"].shape[:2])
+        bank[ports.GATE_SCALE] = torch.ones(bank[ports.EXPERTS].shape[:2])
         if self.reference.model.vocabulary:
             return _continued(self.reference.token_logits(bank, given[-2], given[-1]), given[-2], given[-1])
         return (torch.softmax(self.reference.logits(bank, given[-2], given[-1]), dim=-1),)
@@ -66,13 +67,13 @@ def _continued(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
 
 def input_names(model: ModelShape) -> tuple[str, ...]:
     """Return the names of the program's inputs, in order."""
-    head = ("head", "mean") if model.labels else ()
-    return ("experts", *(("shared",) if model.shared_rank else ()), *head, "ids", "mask")
+    head = (ports.HEAD, ports.MEAN) if model.bank.labels else ()
+    return (ports.EXPERTS, *((ports.SHARED,) if model.bank.shared_rank else ()), *head, ports.IDS, ports.MASK)
 
 
 def output_names(model: ModelShape) -> tuple[str, ...]:
     """Return the names of the program's outputs, in order."""
-    return ("probabilities", "losses") if model.vocabulary else ("probabilities",)
+    return (ports.PROBABILITIES, ports.LOSSES) if model.vocabulary else (ports.PROBABILITIES,)
 
 
 def write_onnx(
@@ -92,16 +93,16 @@ def write_onnx(
     module = _Inference(Reference(backbone, family, adapted, model)).eval()
     texts = (3, 7)
     shapes = {
-        "experts": (model.layers, model.experts, model.block),
-        "shared": (model.layers, model.shared_block),
-        "head": (model.head,),
-        "mean": (model.width,),
+        ports.EXPERTS: (len(model.bank.layers), model.bank.experts, model.bank.expert_size),
+        ports.SHARED: (len(model.bank.layers), model.bank.shared_size),
+        ports.HEAD: (model.bank.head_size,),
+        ports.MEAN: (model.bank.width,),
     }
     names = input_names(model)
     given = [torch.zeros(shapes[name]) for name in names[:-2]]
     given += [torch.ones(texts, dtype=torch.int64), torch.ones(texts)]
     axes = {0: torch.export.Dim("texts", max=4096), 1: torch.export.Dim("tokens", max=POSITIONS)}
-    dynamic = tuple(axes if name in ("ids", "mask") else None for name in names)
+    dynamic = tuple(axes if name in (ports.IDS, ports.MASK) else None for name in names)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
@@ -163,10 +164,10 @@ def probabilities(path: Path, bank: Bank, ids: Tensor, mask: Tensor) -> Floats:
     import onnxruntime  # noqa: PLC0415 - heavy
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    tensors = {"experts": bank.experts, "shared": bank.shared, "head": bank.head, "mean": bank.mean}
+    tensors = {ports.EXPERTS: bank.experts, ports.SHARED: bank.shared, ports.HEAD: bank.head, ports.MEAN: bank.mean}
     wanted = {entry.name for entry in session.get_inputs()}
     feeds = {name: array for name, array in tensors.items() if name in wanted}
-    (found,) = session.run(["probabilities"], {**feeds, "ids": ids.numpy(), "mask": mask.numpy()})
+    (found,) = session.run([ports.PROBABILITIES], {**feeds, ports.IDS: ids.numpy(), ports.MASK: mask.numpy()})
     return np.asarray(found)
 
 

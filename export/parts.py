@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge_runtime.wire.program_interface import MethodShape
 from export import cache
 from export.job import Job
-from export.shapes import MethodShape
 
 METHOD_FILE: Final = "method.pte"
 PROGRAM_FILE: Final = "program.pte"

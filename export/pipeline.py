@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.program_interface import MethodShape
 from export import cache, describe, explain_table, package, parts
 from export.bank_init import initial_bank
 from export.config import ExportConfig
@@ -22,7 +22,6 @@ from export.errors import ExportError
 from export.job import COMPILING, Job, Order, TierPlan, plan
 from export.parts import Piece
 from export.profiles import DeviceProfile
-from export.shapes import MethodShape
 from export.workers import Task, run_tasks
 
 Progress = Callable[[str], None]
@@ -230,10 +229,7 @@ def _write(job: Job, compiled: _Compiled) -> Package:
         package.place(compiled.program, folder / "program.pte")
         package.place(compiled.gateway, folder / "gateway" / "model.onnx")
         package.place(job.backbone.folder / "tokenizer.json", folder / "tokenizer.json")
-        shape = BankShape(
-            job.adapted, job.model.experts, job.model.rank, job.model.shared_rank, job.model.width, job.model.labels
-        )
-        bank = initial_bank(shape)
+        bank = initial_bank(job.model.bank)
         (folder / "bank.safetensors").write_bytes(bank.to_bytes())
         manifest = describe.manifest(job, compiled.record, folder, bank.digest().hex())
         return package.commit(folder, manifest, job.config.out)

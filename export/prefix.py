@@ -15,9 +15,11 @@ from typing import Final
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.program_interface import BOUNDARY, MethodShape, ModelShape, input_ports
 from export.errors import LoweringError
 from export.rewrite import value
-from export.shapes import BOUNDARY, MethodShape, ModelShape, input_ports
+from export.shapes import uncut
 
 aten = torch.ops.aten
 _MOVES: Final = {
@@ -33,18 +35,18 @@ def cut_below(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
     """Return the graph of a method that takes ``prefix`` and ``residual`` [B, S, d] in place of the token ids.
 
     Args:
-        module: the traced method that takes ids (``method.uncut(model)``); changed.
+        module: the traced method that takes ids (``uncut(method, model)``); changed.
         model: sizes.
         method: the method to make.
 
     Raises:
         LoweringError: when the graph has no such cut.
     """
-    inputs = _inputs(module.graph, model, method.uncut(model))
+    inputs = _inputs(module.graph, model, uncut(method, model))
     ends = _boundary(module.graph, inputs)
-    shape = (method.batch, method.sequence, model.width)
+    shape = (method.batch, method.sequence, model.bank.width)
     for name, node in ends.items():
-        with module.graph.inserting_before(inputs["ids"]):
+        with module.graph.inserting_before(inputs[ports.IDS]):
             given = module.graph.placeholder(name)
         given.meta["val"] = torch.empty(shape, device="meta")
         with module.graph.inserting_after(node):
@@ -52,7 +54,7 @@ def cut_below(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
         view.meta["val"] = torch.empty(tuple(value(node).shape), device="meta")
         node.replace_all_uses_with(view)
     module.graph.eliminate_dead_code()
-    module.graph.erase_node(inputs["ids"])
+    module.graph.erase_node(inputs[ports.IDS])
     module.recompile()
     return module
 
@@ -61,16 +63,16 @@ def keep_below(module: GraphModule, model: ModelShape, method: MethodShape) -> G
     """Return the graph of the trunk: ids, mask -> ``prefix``, ``residual`` [B, S, d].
 
     Args:
-        module: a traced method that takes ids, of the trunk's batch and sequence (``method.uncut(model)``); changed.
+        module: a traced method that takes ids, of the trunk's batch and sequence (``uncut(method, model)``); changed.
         model: sizes.
         method: the trunk.
 
     Raises:
         LoweringError: when the graph has no such cut.
     """
-    inputs = _inputs(module.graph, model, method.uncut(model))
+    inputs = _inputs(module.graph, model, uncut(method, model))
     ends = _boundary(module.graph, inputs)
-    graph, shape = module.graph, [method.batch, method.sequence, model.width]
+    graph, shape = module.graph, [method.batch, method.sequence, model.bank.width]
     output = graph.output_node()
     results = []
     for name in BOUNDARY:
@@ -81,7 +83,7 @@ def keep_below(module: GraphModule, model: ModelShape, method: MethodShape) -> G
     output.args = (tuple(results),)
     graph.eliminate_dead_code()
     for name, node in inputs.items():
-        if name not in ("ids", "mask"):
+        if name not in (ports.IDS, ports.MASK):
             graph.erase_node(node)
     module.recompile()
     return module
@@ -103,13 +105,13 @@ def _boundary(graph: Graph, inputs: dict[str, Node]) -> dict[str, Node]:
             f"no prefix can be cut off this model: {len(ends)} values lead from its frozen layers into the trained"
             " part, expected 2 (the feed-forward's input, and one residual sum); export it with --no-trunk"
         )
-    return {"prefix": others.pop(), "residual": residual}
+    return {ports.PREFIX: others.pop(), ports.RESIDUAL: residual}
 
 
 def _text_only(graph: Graph, inputs: dict[str, Node]) -> set[Node]:
     """Return the nodes that ids lead to, and no other input but the mask."""
-    texts = {inputs["ids"]}
-    neutral = {inputs["mask"]}  # from the mask and constants only: both sides compute it
+    texts = {inputs[ports.IDS]}
+    neutral = {inputs[ports.MASK]}  # from the mask and constants only: both sides compute it
     for node in graph.nodes:
         if node.op not in ("call_function", "get_attr"):
             continue
@@ -118,7 +120,7 @@ def _text_only(graph: Graph, inputs: dict[str, Node]) -> set[Node]:
             neutral.add(node)
         elif sources <= neutral | texts:
             texts.add(node)
-    return texts - {inputs["ids"]}
+    return texts - {inputs[ports.IDS]}
 
 
 def _sum_first(graph: Graph, below: set[Node]) -> Node | None:

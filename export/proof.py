@@ -14,10 +14,20 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.program_interface import (
+    BETA1,
+    EPSILON,
+    TRAINABLE,
+    MethodShape,
+    ModelShape,
+    TensorSpec,
+    input_ports,
+    output_ports,
+)
 from export.errors import ProofError
 from export.measure import Measurement
 from export.reference import Reference
-from export.shapes import BETA1, BETA2, EPSILON, TRAINABLE, MethodShape, ModelShape, Port, input_ports, output_ports
 
 EXACT_LIMIT: Final = 1e-4
 """Relative error of a gradient tensor without quantization."""
@@ -28,7 +38,7 @@ ROUTED_INT8_LIMIT: Final = 0.3
 """In top-k mode: a token whose two best experts are nearly equal goes to another one after rounding."""
 OPTIMIZER_LIMIT: Final = 1e-5
 """Relative error of the new values against AdamW computed from the program's own moments."""
-HYPER: Final = (4e-3, 4e-4, 0.01, 1 / (1 - BETA1), 1 / (1 - BETA2), 2e-3, 0.0, 0.0)
+HYPER: Final = ports.hyper_values(1, 4e-3, head_learning_rate=4e-4, shared_learning_rate=2e-3, weight_decay=0.01)
 """First step: learning rates, weight decay, bias corrections."""
 
 
@@ -50,28 +60,32 @@ def proof_inputs(model: ModelShape, method: MethodShape, vocabulary: int, seed: 
     for port in input_ports(model, method):
         made[port.name] = _proof_tensor(port, model, vocabulary, generator)
     lengths = torch.randint(min(4, method.sequence), method.sequence + 1, (method.batch, 1), generator=generator)
-    made["mask"] = (torch.arange(method.sequence) < lengths).to(torch.float32)
-    made["ids"] = made["ids"] * made["mask"].to(torch.int64)
-    if "targets" in made:
-        made["targets"] = made["ids"].roll(-1, 1)
-        made["weights"] = made["mask"] * made["mask"].roll(-1, 1)
-        made["weights"][:, -1] = 0
+    made[ports.MASK] = (torch.arange(method.sequence) < lengths).to(torch.float32)
+    made[ports.IDS] = made[ports.IDS] * made[ports.MASK].to(torch.int64)
+    if ports.TARGETS in made:
+        made[ports.TARGETS] = made[ports.IDS].roll(-1, 1)
+        made[ports.WEIGHTS] = made[ports.MASK] * made[ports.MASK].roll(-1, 1)
+        made[ports.WEIGHTS][:, -1] = 0
     return made
 
 
-def _proof_tensor(port: Port, model: ModelShape, vocabulary: int, generator: torch.Generator) -> Tensor:
-    if port.name in ("ids", "targets"):
+def _proof_tensor(port: TensorSpec, model: ModelShape, vocabulary: int, generator: torch.Generator) -> Tensor:
+    if port.name in (ports.IDS, ports.TARGETS):
         return torch.randint(1, vocabulary, port.shape, generator=generator)
-    if port.name == "labels":
-        chosen = torch.randint(0, model.labels, (port.shape[0],), generator=generator)
-        return torch.nn.functional.one_hot(chosen, model.labels).to(torch.float32)
-    if port.name == "balance_target":
+    if port.name == ports.LABELS:
+        chosen = torch.randint(0, model.bank.labels, (port.shape[0],), generator=generator)
+        return torch.nn.functional.one_hot(chosen, model.bank.labels).to(torch.float32)
+    if port.name == ports.BALANCE_TARGET:
         return torch.softmax(torch.randn(port.shape, generator=generator), -1)
-    fixed = {"hyper": torch.tensor(HYPER), "gate_scale": torch.ones(port.shape), "update_mask": torch.ones(port.shape)}
-    fixed["balance_weight"] = torch.zeros(port.shape)  # the auxiliary loss has its own tests
-    if port.name.endswith(("_m1", "_m2")):
+    fixed = {
+        ports.HYPER: torch.tensor(HYPER),
+        ports.GATE_SCALE: torch.ones(port.shape),
+        ports.UPDATE_MASK: torch.ones(port.shape),
+    }
+    fixed[ports.BALANCE_WEIGHT] = torch.zeros(port.shape)  # the auxiliary loss has its own tests
+    if port.name in ports.LEARNED and port.name not in TRAINABLE:
         fixed[port.name] = torch.zeros(port.shape)
-    spread = 0.01 if port.name == "mean" else 0.04
+    spread = 0.01 if port.name == ports.MEAN else 0.04
     return fixed[port.name] if port.name in fixed else torch.randn(port.shape, generator=generator) * spread
 
 
@@ -82,24 +96,26 @@ def reference_gradients(reference: Reference, given: Mapping[str, Tensor]) -> tu
     """
     names = [name for name in TRAINABLE if name in given]
     leaves = {name: given[name].clone().requires_grad_() for name in names}
-    experts = torch.cat([leaves["trained"], given["frozen"]], 1) if "frozen" in given else leaves["trained"]
-    bank = {**leaves, "experts": experts, "gate_scale": given["gate_scale"]}
-    if "mean" in given:
-        bank["mean"] = given["mean"]
-    loss = _language_loss(reference, bank, given) if "targets" in given else _label_loss(reference, bank, given)
+    experts = (
+        torch.cat([leaves[ports.TRAINED], given[ports.FROZEN]], 1) if ports.FROZEN in given else leaves[ports.TRAINED]
+    )
+    bank = {**leaves, ports.EXPERTS: experts, ports.GATE_SCALE: given[ports.GATE_SCALE]}
+    if ports.MEAN in given:
+        bank[ports.MEAN] = given[ports.MEAN]
+    loss = _language_loss(reference, bank, given) if ports.TARGETS in given else _label_loss(reference, bank, given)
     found = torch.autograd.grad(loss, list(leaves.values()))
     return loss.detach(), dict(zip(names, found, strict=True))
 
 
 def _label_loss(reference: Reference, bank: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tensor:
-    logits = reference.logits(bank, given["ids"], given["mask"])
-    return -(given["labels"] * torch.log_softmax(logits, -1)).sum() / given["labels"].sum()
+    logits = reference.logits(bank, given[ports.IDS], given[ports.MASK])
+    return -(given[ports.LABELS] * torch.log_softmax(logits, -1)).sum() / given[ports.LABELS].sum()
 
 
 def _language_loss(reference: Reference, bank: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tensor:
-    logits = reference.token_logits(bank, given["ids"], given["mask"])
-    costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), given["targets"].flatten(), reduction="none")
-    return (costs * given["weights"].flatten()).sum() / given["weights"].sum()
+    logits = reference.token_logits(bank, given[ports.IDS], given[ports.MASK])
+    costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), given[ports.TARGETS].flatten(), reduction="none")
+    return (costs * given[ports.WEIGHTS].flatten()).sum() / given[ports.WEIGHTS].sum()
 
 
 def gradient_errors(
@@ -124,7 +140,7 @@ def gradient_errors(
         for part, (a, b) in zip(cuts, pairs, strict=True):
             rows = (
                 [(f"{part}.{place}", a[place], b[place]) for place in range(len(a))]
-                if by_layer and name != "head"
+                if by_layer and name != ports.HEAD
                 else [(part, a, b)]
             )
             for label, mine, theirs in rows:
@@ -135,10 +151,10 @@ def gradient_errors(
 
 def _cuts(name: str, model: ModelShape) -> dict[str, int]:
     """Return the sizes of the parts of a block's last axis."""
-    rank, width, shared = model.rank, model.width, model.shared_rank
-    if name == "head":
-        return {"weight": model.labels * width, "bias": model.labels}
-    if name == "shared":
+    rank, width, shared = model.bank.rank, model.bank.width, model.bank.shared_rank
+    if name == ports.HEAD:
+        return {"weight": model.bank.labels * width, "bias": model.bank.labels}
+    if name == ports.SHARED:
         return {"down": shared * width, "bias": shared, "up": shared * width, "shift": width}
     return {"down": rank * width, "router": width, "bias": rank, "up": rank * width, "shift": width}
 
@@ -184,10 +200,10 @@ def distance(
     """Return how far an executed step's gradients (the worst kind of tensor) and loss are from a reference's."""
     made = _named(ran, model, method)
     loss, gradients = reference_gradients(reference, given)
-    errors = gradient_errors({name: made[f"{name}_m1"] / (1 - BETA1) for name in gradients}, gradients, model)
+    errors = gradient_errors({name: made[ports.moments(name)[0]] / (1 - BETA1) for name in gradients}, gradients, model)
     if model.top_k:
         errors.pop("trained.router", None)  # the z-loss reaches these rows, which the reference leaves out
-    return max(errors.values()), float((made["loss"][0] - loss).abs() / loss.abs().clamp(min=1e-6))
+    return max(errors.values()), float((made[ports.LOSS][0] - loss).abs() / loss.abs().clamp(min=1e-6))
 
 
 def _named(ran: Measurement, model: ModelShape, method: MethodShape) -> dict[str, Tensor]:
@@ -195,10 +211,11 @@ def _named(ran: Measurement, model: ModelShape, method: MethodShape) -> dict[str
 
 
 def _optimizer_error(name: str, made: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> float:
-    hyper = given["hyper"].double()
-    rate = hyper[{"trained": 0, "head": 1, "shared": 5}[name]]
-    first, second = made[f"{name}_m1"].double(), made[f"{name}_m2"].double()
+    hyper = given[ports.HYPER].double()
+    rate, places = hyper[ports.RATE_PLACES[name]], ports.HYPER_PLACES
+    first, second = (made[moment].double() for moment in ports.moments(name))
     value = given[name].double()
-    direction = first * hyper[3] / ((second * hyper[4]).sqrt() + EPSILON)
-    wanted = value - rate * (direction + hyper[2] * value)
+    unbiased = first * hyper[places["first_correction"]]
+    direction = unbiased / ((second * hyper[places["second_correction"]]).sqrt() + EPSILON)
+    wanted = value - rate * (direction + hyper[places["weight_decay"]] * value)
     return float((made[name].double() - wanted).norm() / (wanted - value).norm().clamp(min=1e-12))

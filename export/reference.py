@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.program_interface import LOGIT_SCALE, ModelShape
 from export.backbone import with_head
 from export.families import Family
 from export.quantize import fake_quantized
-from export.shapes import LOGIT_SCALE, ModelShape
 
 
 class Reference(nn.Module):
@@ -59,19 +60,21 @@ class Reference(nn.Module):
 
     def _experts(self, x: Tensor, place: int) -> Tensor:
         """Return the sum of the experts' outputs, [B, S, d]."""
-        model, block, scale = self.model, self.bank["experts"][place], self.bank["gate_scale"][place]
-        cut = (model.rank + 1) * model.width
-        into = block[:, :cut].reshape(-1, model.rank + 1, model.width)
-        out = block[:, cut + model.rank :].reshape(-1, model.rank + 1, model.width)
-        logits = x @ into[:, model.rank].T
-        hidden = torch.einsum("bsd,hrd->bshr", x, into[:, : model.rank]) + block[:, cut : cut + model.rank]
-        each = torch.einsum("bshr,hrd->bshd", functional.gelu(hidden), out[:, : model.rank]) + out[:, model.rank]
+        model, block, scale = self.model, self.bank[ports.EXPERTS][place], self.bank[ports.GATE_SCALE][place]
+        cut = (model.bank.rank + 1) * model.bank.width
+        into = block[:, :cut].reshape(-1, model.bank.rank + 1, model.bank.width)
+        out = block[:, cut + model.bank.rank :].reshape(-1, model.bank.rank + 1, model.bank.width)
+        logits = x @ into[:, model.bank.rank].T
+        hidden = torch.einsum("bsd,hrd->bshr", x, into[:, : model.bank.rank]) + block[:, cut : cut + model.bank.rank]
+        each = (
+            torch.einsum("bshr,hrd->bshd", functional.gelu(hidden), out[:, : model.bank.rank]) + out[:, model.bank.rank]
+        )
         total = (each * self._gates(logits, scale).unsqueeze(-1)).sum(-2)
-        if not model.shared_rank:
+        if not model.bank.shared_rank:
             return total
-        values, wide = self.bank["shared"][place], model.shared_rank * model.width
-        down, bias = values[:wide].reshape(-1, model.width), values[wide : wide + model.shared_rank]
-        up = values[wide + model.shared_rank :].reshape(-1, model.width)
+        values, wide = self.bank[ports.SHARED][place], model.bank.shared_rank * model.bank.width
+        down, bias = values[:wide].reshape(-1, model.bank.width), values[wide : wide + model.bank.shared_rank]
+        up = values[wide + model.bank.shared_rank :].reshape(-1, model.bank.width)
         return total + functional.gelu(x @ down.T + bias) @ up[:-1] + up[-1]
 
     def _gates(self, logits: Tensor, scale: Tensor) -> Tensor:
@@ -112,9 +115,9 @@ class Reference(nn.Module):
     def logits(self, bank: Mapping[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
         """Return logits [B, C] with the experts [L, H, P], shared, head, mean and gate_scale of ``bank``."""
         self.bank = dict(bank)
-        cut = self.model.labels * self.model.width
-        weight, bias = bank["head"][:cut].reshape(-1, self.model.width), bank["head"][cut:]
-        return LOGIT_SCALE * ((self.features(ids, mask) - bank["mean"]) @ weight.T) + bias
+        cut = self.model.bank.labels * self.model.bank.width
+        weight, bias = bank[ports.HEAD][:cut].reshape(-1, self.model.bank.width), bank[ports.HEAD][cut:]
+        return LOGIT_SCALE * ((self.features(ids, mask) - bank[ports.MEAN]) @ weight.T) + bias
 
 
 class _Rounded(torch.autograd.Function):

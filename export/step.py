@@ -16,22 +16,24 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from export.adapters import Balance, matmul
-from export.bank_layout import LayerBank, Leaves, block_gradients, layer_banks
-from export.frozen import row_sum
-from export.graft import Graft, Traffic
-from export.provenance import within
-from export.shapes import (
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.program_interface import (
     BETA1,
     BETA2,
     EPSILON,
     LOGIT_SCALE,
     TRAINABLE,
+    MethodKind,
     MethodShape,
     ModelShape,
     input_ports,
     output_ports,
 )
+from export.adapters import Balance, matmul
+from export.bank_layout import LayerBank, Leaves, block_gradients, layer_banks
+from export.frozen import row_sum
+from export.graft import Graft, Traffic
+from export.provenance import within
 
 Function = Callable[..., tuple[Tensor, ...]]
 LEAST_PROBABILITY: Final = 1e-37
@@ -53,19 +55,19 @@ def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function
 
 
 def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    sizes = (model.rank, model.shared_rank, model.width)
-    banks = layer_banks(given["experts"], None, given.get("shared"), given["gate_scale"], sizes)
-    mask = given["mask"]
-    hidden = graft.hidden(given["ids"], mask, Traffic(banks, [], token_share(mask), model.top_k))
+    sizes = (model.bank.rank, model.bank.shared_rank, model.bank.width)
+    banks = layer_banks(given[ports.EXPERTS], None, given.get(ports.SHARED), given[ports.GATE_SCALE], sizes)
+    mask = given[ports.MASK]
+    hidden = graft.hidden(given[ports.IDS], mask, Traffic(banks, [], token_share(mask), model.top_k))
     if model.vocabulary:
         with within("head"):
-            return {"probabilities": graft.head.probabilities(hidden, mask)}
-    cut = model.labels * model.width
+            return {ports.PROBABILITIES: graft.head.probabilities(hidden, mask)}
+    cut = model.bank.labels * model.bank.width
     with within("head"):
         features = pool(hidden, mask)
-        weight = given["head"][:cut].reshape(model.labels, model.width)
-        logits = classify(features, weight, given["head"][cut:], given["mean"])
-        return {"probabilities": torch.softmax(logits, dim=-1), "features": features}
+        weight = given[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width)
+        logits = classify(features, weight, given[ports.HEAD][cut:], given[ports.MEAN])
+        return {ports.PROBABILITIES: torch.softmax(logits, dim=-1), ports.FEATURES: features}
 
 
 def token_share(mask: Tensor) -> Tensor:
@@ -99,12 +101,15 @@ def _accumulate(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) ->
     """
     made, gradients = _gradients(graft, model, given)
     with within("optimizer"):
-        return made | {f"{name}_sum": given[f"{name}_sum"] + one * given["share"] for name, one in gradients.items()}
+        return made | {
+            ports.gradient_sum(name): given[ports.gradient_sum(name)] + one * given[ports.SHARE]
+            for name, one in gradients.items()
+        }
 
 
 def _apply(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     del graft, model
-    return _optimized({name: given[f"{name}_sum"] for name in TRAINABLE if name in given}, given)
+    return _optimized({name: given[ports.gradient_sum(name)] for name in TRAINABLE if name in given}, given)
 
 
 def _optimized(gradients: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,23 +124,25 @@ def _gradients(
     graft: Graft, model: ModelShape, given: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the task's loss, logits and statistics; and each trainable block's gradient, auxiliary losses included."""
-    sizes = (model.rank, model.shared_rank, model.width)
+    sizes = (model.bank.rank, model.bank.shared_rank, model.bank.width)
     with within("experts"):
-        stacked = layer_banks(given["trained"], given.get("frozen"), given.get("shared"), given["gate_scale"], sizes)
+        stacked = layer_banks(
+            given[ports.TRAINED], given.get(ports.FROZEN), given.get(ports.SHARED), given[ports.GATE_SCALE], sizes
+        )
         banks = [_leaf(bank) for bank in stacked]
         head = _head_leaves(model, given)
     flat = [part for bank in banks for part in vars(bank.leaves).values()]
     with torch.enable_grad():
         loss, auxiliary, logits, statistics = _loss(graft, model, given, banks, head)
         gradients = torch.autograd.grad(sum(auxiliary, loss), [*flat, *head])
-    made = {"loss": loss.detach().reshape(1), **statistics}
+    made = {ports.LOSS: loss.detach().reshape(1), **statistics}
     if logits is not None:
-        made["logits"] = logits.detach()
+        made[ports.LOGITS] = logits.detach()
     with within("optimizer"):
         layers = [Leaves(*gradients[place : place + 3]) for place in range(0, len(flat), 3)]
         found = block_gradients(banks[0].slots, layers)
         if head:
-            found["head"] = torch.cat([part.reshape(-1) for part in gradients[len(flat) :]])
+            found[ports.HEAD] = torch.cat([part.reshape(-1) for part in gradients[len(flat) :]])
     return made, found
 
 
@@ -147,10 +154,10 @@ def _leaf(bank: LayerBank) -> LayerBank:
 
 def _head_leaves(model: ModelShape, given: Mapping[str, Tensor]) -> list[Tensor]:
     """Return a classifier's weight [C, d] and bias [C], of which gradients are taken."""
-    if not model.labels:
+    if not model.bank.labels:
         return []
-    cut = model.labels * model.width
-    parts = given["head"][:cut].reshape(model.labels, model.width), given["head"][cut:]
+    cut = model.bank.labels * model.bank.width
+    parts = given[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width), given[ports.HEAD][cut:]
     return [part.detach().requires_grad_() for part in parts]
 
 
@@ -162,22 +169,22 @@ def _loss(
     The losses are scalars. What is auxiliary (top-k only: balance and z-loss) gives gradients and is never told, for a
     perplexity is the exponential of the task's loss.
     """
-    places = range(model.layers) if model.top_k else ()
-    balances = [Balance(given["balance_target"][p], given["balance_weight"][p : p + 1]) for p in places]
-    mask = given["mask"]
+    places = range(len(model.bank.layers)) if model.top_k else ()
+    balances = [Balance(given[ports.BALANCE_TARGET][p], given[ports.BALANCE_WEIGHT][p : p + 1]) for p in places]
+    mask = given[ports.MASK]
     traffic = Traffic(banks, balances, token_share(mask), model.top_k)
-    hidden = graft.hidden(given["ids"], mask, traffic)
+    hidden = graft.hidden(given[ports.IDS], mask, traffic)
     logits: Tensor | None = None
     with within("head"):
         if model.vocabulary:
-            loss = graft.head.loss(hidden, given["targets"], given["weights"])
+            loss = graft.head.loss(hidden, given[ports.TARGETS], given[ports.WEIGHTS])
         else:
-            logits = classify(pool(hidden, mask), head[0], head[1], given["mean"])
-            loss = cross_entropy(logits, given["labels"])
-    mixtures = [traffic.mixtures[place] for place in range(model.layers)]
-    statistics = {"usage": torch.stack([one.usage for one in mixtures])}
+            logits = classify(pool(hidden, mask), head[0], head[1], given[ports.MEAN])
+            loss = cross_entropy(logits, given[ports.LABELS])
+    mixtures = [traffic.mixtures[place] for place in range(len(model.bank.layers))]
+    statistics = {ports.USAGE: torch.stack([one.usage for one in mixtures])}
     if model.top_k:
-        statistics["affinity"] = torch.stack([one.affinity for one in mixtures if one.affinity is not None])
+        statistics[ports.AFFINITY] = torch.stack([one.affinity for one in mixtures if one.affinity is not None])
     auxiliary = [one.balance.reshape(()) for one in mixtures if one.balance is not None]
     return loss.reshape(()), auxiliary, logits, statistics
 
@@ -212,21 +219,33 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _adamw(name: str, gradient: Tensor, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101); a slot whose update_mask is 0 keeps every bit, moments too."""
-    hyper = given["hyper"]
-    rate = hyper[{"trained": 0, "head": 1, "shared": 5}[name] :][:1]
-    value, first, second = given[name], given[f"{name}_m1"], given[f"{name}_m2"]
+    hyper = given[ports.HYPER]
+    rate = hyper[ports.RATE_PLACES[name] :][:1]
+    first_name, second_name = ports.moments(name)
+    value, first, second = given[name], given[first_name], given[second_name]
     first_step = (gradient - first) * (1.0 - BETA1)
     second_step = (gradient * gradient - second) * (1.0 - BETA2)
-    if name == "trained":
-        moves = given["update_mask"].unsqueeze(-1)
+    if name == ports.TRAINED:
+        moves = given[ports.UPDATE_MASK].unsqueeze(-1)
         first_step, second_step, rate = first_step * moves, second_step * moves, moves * rate
     first, second = first + first_step, second + second_step
-    direction = first * hyper[3:4] / (torch.sqrt(second * hyper[4:5]) + EPSILON)
+    unbiased = first * _one(hyper, "first_correction")
+    direction = unbiased / (torch.sqrt(second * _one(hyper, "second_correction")) + EPSILON)
     return {
-        name: value - (direction + value * hyper[2:3]) * rate,
-        f"{name}_m1": first,
-        f"{name}_m2": second,
+        name: value - (direction + value * _one(hyper, "weight_decay")) * rate,
+        first_name: first,
+        second_name: second,
     }
 
 
-_BODIES: Final = {"train": _train, "predict": _predict, "accumulate": _accumulate, "apply": _apply}
+def _one(hyper: Tensor, name: str) -> Tensor:
+    place = ports.HYPER_PLACES[name]
+    return hyper[place : place + 1]
+
+
+_BODIES: Final = {
+    MethodKind.TRAIN: _train,
+    MethodKind.PREDICT: _predict,
+    MethodKind.ACCUMULATE: _accumulate,
+    MethodKind.APPLY: _apply,
+}

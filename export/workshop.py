@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.program_interface import BOUNDARY, MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone as backbones
 from export.compile import ProgramRequest, compile_program
 from export.errors import ProofError
@@ -25,7 +27,7 @@ from export.onnx_inference import probabilities, write_onnx
 from export.parts import PROGRAM_FILE
 from export.proof import distance, judge, proof_inputs
 from export.reference import Reference, round_both_ways
-from export.shapes import BOUNDARY, MethodShape, ModelShape, halves, input_ports, output_ports, trunk_of, whole
+from export.shapes import halves, trunk_of, uncut, whole
 
 PROBABILITY_LIMIT: Final = {True: 0.15, False: 1e-3}
 """Largest difference between the ONNX program's and the predict method's probabilities: (int8, float32).
@@ -139,7 +141,7 @@ def join_methods(
     ran = {method.name: _one_step(order.model, method, words, stand)[1][0] for method in order.steps}
     digests = {name: outputs_digest(one.outputs) for name, one in ran.items()}
     progress("prove the inference against ONNX")
-    difference = max(_onnx_difference(order, method, target, onnx, own) for method in order.of_kind("predict"))
+    difference = max(_onnx_difference(order, method, target, onnx, own) for method in order.of_kind(MethodKind.PREDICT))
     return {"proof": {"onnx_probability_difference": difference}, "outputs": digests}
 
 
@@ -187,7 +189,7 @@ class _Stand:
 
 def _step_of(method: MethodShape) -> MethodShape:
     """Return the whole step that a method makes, or makes a part of."""
-    return whole(method) if method.kind == "accumulate" else method
+    return whole(method) if method.kind == MethodKind.ACCUMULATE else method
 
 
 def _one_step(
@@ -195,14 +197,14 @@ def _one_step(
 ) -> tuple[dict[str, Tensor], list[Measurement]]:
     """Return the inputs on which a training method is proved, what a step makes of them, and a trunk's run if any."""
     step = _step_of(method)
-    given = proof_inputs(model, step.uncut(model), vocabulary)
+    given = proof_inputs(model, uncut(step, model), vocabulary)
     trunks = _trunk_runs(step, given)
     if trunks:
         texts = [ran.outputs for ran in stand.run(trunks)]
         given |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
     # Both in one process: a device has both loaded while it fills its cache.
     beside = [replace(run, repeats=stand.repeats) for run in trunks[:1]]
-    if method.kind == "accumulate":
+    if method.kind == MethodKind.ACCUMULATE:
         return given, _run_parts(model, method, given, beside, stand)
     inputs = tuple(given[port.name] for port in input_ports(model, method))
     return given, stand.run([Run(method.name, inputs, stand.repeats), *beside])
@@ -221,7 +223,9 @@ def _trunk_runs(method: MethodShape, given: Mapping[str, Tensor]) -> list[Run]:
     if not method.cut:
         return []
     name = trunk_of(method).name
-    return [Run(name, (given["ids"][row : row + 1], given["mask"][row : row + 1]), 0) for row in range(method.batch)]
+    return [
+        Run(name, (given[ports.IDS][row : row + 1], given[ports.MASK][row : row + 1]), 0) for row in range(method.batch)
+    ]
 
 
 def _run_parts(
@@ -251,12 +255,12 @@ def _onnx_difference(order: Order, method: MethodShape, program: Path, onnx: Pat
     """Return the largest difference of a probability between the gateway's program and an inference method."""
     bank, asked = _prediction_inputs(order, method)
     (predicted,) = run_methods(program, [Run(method.name, tuple(asked.values()), 0)], scratch)
-    if order.model.top_k and method.held < order.model.experts:
+    if order.model.top_k and method.held < order.model.bank.experts:
         return 0.0  # the gateway routes over all experts, this program over those it holds: no comparison
-    length = int(asked["mask"].sum())
-    wanted = probabilities(onnx, bank, asked["ids"][:, :length], asked["mask"][:, :length])
+    length = int(asked[ports.MASK].sum())
+    wanted = probabilities(onnx, bank, asked[ports.IDS][:, :length], asked[ports.MASK][:, :length])
     gaps = np.abs(predicted.outputs[0].numpy() - wanted)
-    difference = float(gaps.max() if order.model.labels else gaps.sum() / 2)
+    difference = float(gaps.max() if order.model.bank.labels else gaps.sum() / 2)
     if not difference <= PROBABILITY_LIMIT[order.int8]:
         raise ProofError(f"ONNX and {method.name} differ by {difference:.3f} in a probability; nothing was written")
     return difference
@@ -271,14 +275,14 @@ def _prediction_inputs(order: Order, method: MethodShape) -> tuple[Bank, dict[st
     empty = Bank.zeros(order.bank_shape)
     sizes = (empty.experts.shape, empty.shared.shape, empty.head.shape, empty.mean.shape)
     experts, shared, head, mean = ((0.04 * draw.standard_normal(size)).astype(np.float32) for size in sizes)
-    experts[:, held:, -(model.rank + 1) * model.width :] = 0
+    experts[:, held:, -(model.bank.rank + 1) * model.bank.width :] = 0
     sequence = method.sequence
     mask = (torch.arange(sequence) < max(2, sequence // 2)).to(torch.float32).unsqueeze(0)
     ids = torch.from_numpy(draw.integers(1, order.backbone.vocabulary, (1, sequence))) * mask.to(torch.int64)
-    given = {"experts": torch.from_numpy(experts[:, :held].copy())}
-    if model.shared_rank:
-        given["shared"] = torch.from_numpy(shared)
-    if model.labels:
-        given |= {"head": torch.from_numpy(head), "mean": torch.from_numpy(mean)}
-    given |= {"gate_scale": torch.ones(model.layers, held), "ids": ids, "mask": mask}
+    given = {ports.EXPERTS: torch.from_numpy(experts[:, :held].copy())}
+    if model.bank.shared_rank:
+        given[ports.SHARED] = torch.from_numpy(shared)
+    if model.bank.labels:
+        given |= {ports.HEAD: torch.from_numpy(head), ports.MEAN: torch.from_numpy(mean)}
+    given |= {ports.GATE_SCALE: torch.ones(len(model.bank.layers), held), ports.IDS: ids, ports.MASK: mask}
     return Bank(order.bank_shape, experts, shared, head, mean), given

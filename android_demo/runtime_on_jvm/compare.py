@@ -15,11 +15,13 @@ import numpy.typing as npt
 from android_demo.runtime_on_jvm.build import Runtime
 from android_demo.runtime_on_jvm.run import MODES, Arrays, Call, execute
 from edge_runtime.program import Program
-from edge_runtime.wire.manifest import MethodSpec, Package, TensorSpec
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 STEPS: Final = 4
-_HYPER: Final = (4e-3, 4e-4, 0.01, 10.0, 1000.0, 2e-3, 0.0, 0.0)
-"""Learning rates, weight decay and bias corrections of a first step."""
+_HYPER: Final = ports.hyper_values(1, 4e-3, head_learning_rate=4e-4, shared_learning_rate=2e-3, weight_decay=0.01)
+_FROM_ZERO: Final = {*ports.GRADIENT_SUMS, *(moment for name in ports.TRAINABLE for moment in ports.moments(name))}
 _TOKENS: Final = 60
 """Ids that every vocabulary has."""
 
@@ -99,15 +101,15 @@ def _value(tensor: TensorSpec, generator: np.random.Generator) -> npt.NDArray[An
     name, shape = tensor.name, tensor.shape
     if tensor.dtype == "int64":
         return generator.integers(1, _TOKENS, shape)
-    if name in ("mask", "weights"):
+    if name in (ports.MASK, ports.WEIGHTS):
         lengths = generator.integers(2, shape[-1] + 1, (*shape[:-1], 1))
         return np.asarray(np.arange(shape[-1]) < lengths, np.float32)
-    if name == "labels":
+    if name == ports.LABELS:
         return np.eye(shape[1], dtype=np.float32)[generator.integers(0, shape[1], shape[0])]
-    sums = name.endswith(("_m1", "_m2", "_sum"))
-    if name == "hyper" or sums or name in ("gate_scale", "update_mask", "share"):
-        return np.broadcast_to(np.array(_HYPER if name == "hyper" else 1.0 - sums, np.float32), shape).copy()
+    sums = name in _FROM_ZERO
+    if name == ports.HYPER or sums or name in (ports.GATE_SCALE, ports.UPDATE_MASK, ports.SHARE):
+        return np.broadcast_to(np.array(_HYPER if name == ports.HYPER else 1.0 - sums, np.float32), shape).copy()
     drawn = generator.standard_normal(shape)
-    if name.startswith("balance"):
+    if name in (ports.BALANCE_TARGET, ports.BALANCE_WEIGHT):
         return np.asarray(np.exp(drawn) / np.exp(drawn).sum(-1, keepdims=True), np.float32)
     return np.asarray(drawn * 0.04, np.float32)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from android_demo.errors import BuildError
 from android_demo.runtime_on_jvm.build import Runtime
-from edge_runtime.wire.manifest import MethodSpec
+from edge_runtime.wire.program_interface import MethodSpec
 
 Arrays = dict[str, npt.NDArray[Any]]
 MODES: Final = ("FILE", "MMAP")

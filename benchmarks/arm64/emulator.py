@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from benchmarks.arm64 import tools
 from edge_runtime.native import build
-from edge_runtime.wire.manifest import MethodSpec
+from edge_runtime.wire.program_interface import MethodSpec
 
 Arrays = dict[str, npt.NDArray[Any]]
 I8MM: Final = "max,sve=off,sme=off"

@@ -23,7 +23,7 @@ from benchmarks.train_step import native
 from benchmarks.train_step.compare import OURS, Arm, ArmError, interleaved, summary
 from edge_runtime.native import build
 from edge_runtime.wire.errors import FederationError
-from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 QUANTIZED: Final = {OURS: "int8"}
 """Arms that are packages of ours, by what their frozen weights are."""

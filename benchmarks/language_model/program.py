@@ -14,9 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge_runtime.memory import peak_rss_mib
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import (
+    MethodKind,
+    MethodShape,
+    ModelShape,
+    TensorSpec,
+    input_ports,
+    output_ports,
+)
 from export import backbone as backbones
 from export.compile import ProgramRequest, compile_program
-from export.shapes import MethodShape, ModelShape, Port, input_ports, output_ports
 
 
 def main() -> int:
@@ -33,10 +41,10 @@ def main() -> int:
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     info = backbones.find(options.model)
     adapted = tuple(range(info.depth))
-    sizes = (len(adapted), options.experts, info.width, options.rank, options.rank)
-    model = ModelShape(*sizes, labels=0, top_k=None, vocabulary=info.vocabulary)
+    bank = BankShape(adapted, options.experts, options.rank, options.rank, info.width, 0)
+    model = ModelShape(bank, vocabulary=info.vocabulary)
     frozen = options.experts - options.trained
-    train = MethodShape("train", options.trained, frozen, options.tokens, options.batch)
+    train = MethodShape(MethodKind.TRAIN, options.trained, frozen, options.tokens, options.batch)
     stages: list[tuple[str, float]] = []
     request = ProgramRequest(model, adapted, (train,), int8=True)
 
@@ -67,7 +75,7 @@ def main() -> int:
     return 0
 
 
-def _plain(ports: tuple[Port, ...]) -> list[dict[str, object]]:
+def _plain(ports: tuple[TensorSpec, ...]) -> list[dict[str, object]]:
     return [asdict(port) for port in ports]
 
 

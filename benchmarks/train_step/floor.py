@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from edge_runtime.wire.program_interface import MethodShape, ModelShape, input_ports
 from export import backbone as backbones
 from export.frozen import frozen_linear
 from export.graft import Graft
@@ -21,7 +22,6 @@ from export.joint_graph import sample_inputs, trace
 from export.lowering import lower
 from export.quantize import lower_frozen_linears
 from export.rewrite import drop_unread, fold_constants, share_equal, value
-from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
 
 METHOD = "floor"

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 Array = npt.NDArray[Any]
 RATE: Final = 1e-3
@@ -45,17 +46,27 @@ def inputs_of(spec: MethodSpec) -> list[Array]:
 
 def _filled(tensor: TensorSpec, random: np.random.Generator) -> Array:
     name, shape = tensor.name, tensor.shape
-    if name in ("ids", "targets"):
+    if name in (ports.IDS, ports.TARGETS):
         return random.integers(1000, 20000, shape)
-    if name == "labels":
+    if name == ports.LABELS:
         return np.eye(shape[1], dtype=np.float32)[np.arange(shape[0]) % shape[1]]
-    if name == "hyper":  # AdamW far from its start: bias corrections of 1
-        return np.array([RATE, RATE / 10, 0, 1, 1, RATE, 0, 0], np.float32)
-    for ending, constant in _CONSTANT.items():
-        if name.endswith(ending):
-            return np.full(shape, constant, np.float32)
+    if name == ports.HYPER:  # AdamW far from its start: bias corrections of 1
+        rates = {"head_learning_rate": RATE / 10, "shared_learning_rate": RATE}
+        return np.array(ports.hyper_values(100_000, RATE, **rates), np.float32)
+    if name in _CONSTANT:
+        return np.full(shape, _CONSTANT[name], np.float32)
     return random.normal(0, 0.02, shape).astype(np.float32)
 
 
-_CONSTANT: Final = {"mask": 1.0, "gate_scale": 1.0, "_m1": 0.0, "_m2": 1e-6, "weights": 1.0}
-"""Values of inputs by how their name ends."""
+_CONSTANT: Final = {
+    ports.MASK: 1.0,
+    ports.UPDATE_MASK: 1.0,
+    ports.GATE_SCALE: 1.0,
+    ports.WEIGHTS: 1.0,
+    **{
+        moment: value
+        for name in ports.TRAINABLE
+        for moment, value in zip(ports.moments(name), (0.0, 1e-6), strict=True)
+    },
+}
+"""Values of inputs by name; the others are random."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.train_step import timing
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
 
@@ -30,12 +31,12 @@ def main() -> int:
     session = onnxruntime.InferenceSession(str(package.path("gateway/model.onnx")), options)
     text = (tier.batch_size, tier.seq_len)
     feeds: dict[str, np.ndarray[Any, Any]] = {
-        "experts": bank.experts,
-        "shared": bank.shared,
-        "head": bank.head,
-        "mean": bank.mean,
+        ports.EXPERTS: bank.experts,
+        ports.SHARED: bank.shared,
+        ports.HEAD: bank.head,
+        ports.MEAN: bank.mean,
     }
-    feeds |= {"ids": np.random.default_rng(0).integers(1000, 20000, text), "mask": np.ones(text, np.float32)}
+    feeds |= {ports.IDS: np.random.default_rng(0).integers(1000, 20000, text), ports.MASK: np.ones(text, np.float32)}
     wanted = {entry.name for entry in session.get_inputs()}
     feeds = {name: array for name, array in feeds.items() if name in wanted}
     return timing.report(lambda: float(session.run(None, feeds)[0].max()), arguments)

@@ -103,14 +103,11 @@ def make(name: str, package: Path, folder: Path) -> None:
 
 def _floor(manifest: Manifest) -> tuple[bytes, tuple[Any, ...], str, list[tuple[int, int]]]:
     from benchmarks.train_step import floor  # noqa: PLC0415 - heavy
-    from export.shapes import MethodShape, ModelShape  # noqa: PLC0415
+    from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape  # noqa: PLC0415
 
     arch, tier = manifest.architecture, manifest.tiers[0]
-    shape = arch.bank_shape
-    model = ModelShape(
-        len(shape.layers), shape.experts, shape.width, shape.rank, shape.shared_rank, shape.labels, arch.top_k or None
-    )
-    method = MethodShape("train", tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
+    model = ModelShape(arch.bank_shape, arch.top_k or None)
+    method = MethodShape(MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
     products = floor.products(floor.step_graph(model, method, arch.adapted_layers))
     data, inputs = floor.lowered(products, lambda _stage: None)
     return data, inputs, floor.METHOD, []

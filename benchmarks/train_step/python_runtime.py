@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.train_step import native, timing
 from edge_runtime.program import Program
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.manifest import Package
 
 
@@ -27,7 +28,7 @@ def main() -> int:
         def step() -> float:
             outputs = program.execute(method, inputs)
             inputs.update({name: value for name, value in outputs.items() if name in inputs})
-            return float(outputs["loss"][0])
+            return float(outputs[ports.LOSS][0])
 
         done = timing.report(step, arguments)
     if "torch" in sys.modules:

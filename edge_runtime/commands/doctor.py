@@ -32,9 +32,10 @@ from edge_runtime.statistics import Predictor
 from edge_runtime.store import Store
 from edge_runtime.tiers import short
 from edge_runtime.trainer import Task, Tools, Trainer
-from edge_runtime.trunk import BOUNDARY, DEFAULT_ROUNDING, Trunk
+from edge_runtime.trunk import DEFAULT_ROUNDING, Trunk
 from edge_runtime.watch import told
 from edge_runtime.wire import messages
+from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.experts import ExpertId
@@ -252,7 +253,7 @@ def _prefixes(parts: Parts) -> str:
     use = cache.use
     if complaints or use.hits != 1:
         raise EdgeError(" ".join(complaints) or "a prefix that was kept is not found again")
-    if any(found[0][name].tobytes() != found[1][name].tobytes() for name in BOUNDARY):
+    if any(found[0][name].tobytes() != found[1][name].tobytes() for name in ports.BOUNDARY):
         raise EdgeError("a prefix that was kept came back as another; this disk cannot be trusted")
     return (
         f"{times[0]:.1f} ms a text by {tier.trunk_method}, {times[1]:.2f} ms from the cache; {use.bytes} bytes a text"

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime.errors import ProgramError
-from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

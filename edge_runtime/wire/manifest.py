@@ -15,40 +15,16 @@ from typing import Any, Final, Literal
 from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
 from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.manifest_checks import DTYPES, check
+from edge_runtime.wire.manifest_checks import check
+from edge_runtime.wire.program_interface import MethodSpec
 from edge_runtime.wire.strict_json import JSON_LIMIT, parse, plain_tree, typed
 from edge_runtime.wire.text import shown
 
-PACKAGE_FORMAT: Final = 2
+PACKAGE_FORMAT: Final = 3
 MANIFEST: Final = "manifest.json"
 GATEWAY_FOLDER: Final = "gateway/"
 
 Part = Literal["device", "gateway", "manifest"]
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of a method. Args: dtype: "float32" or "int64"."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes of such a tensor."""
-        size = DTYPES[self.dtype]
-        for axis in self.shape:
-            size *= axis
-        return size
-
-
-@dataclass(frozen=True)
-class MethodSpec:
-    """A method of the program; an output that has an input's name replaces it in the next call."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -185,6 +161,7 @@ class Manifest:
     Args:
         package_format: of this file; another number is refused.
         wire_version: messages that the package's runtime must speak.
+        program_interface: version of ``program_interface``, by which the program's tensors are named and ordered.
         device: name of the device profile.
         profile: the profile's figures, as export read them.
         quantize: what is frozen: "int8", "int4" (linears of 4 bits where they divide into groups) or "none".
@@ -201,6 +178,7 @@ class Manifest:
 
     package_format: int
     wire_version: int
+    program_interface: int
     architecture: Architecture
     device: str
     profile: dict[str, Any]

@@ -6,15 +6,15 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from edge_runtime.wire.errors import BankError, PackageError
+from edge_runtime.wire.interface_checks import check_interface
 from edge_runtime.wire.labels import label_fault
 from edge_runtime.wire.limits import WIRE_VERSION
+from edge_runtime.wire.program_interface import DTYPES, PROGRAM_INTERFACE
 from edge_runtime.wire.text import plain, shown
 
 if TYPE_CHECKING:
     from edge_runtime.wire.manifest import Architecture, Manifest, Tier
 
-DTYPES: Final = {"float32": 4, "int64": 8}
-"""Bytes of an element."""
 TEXT_BYTES: Final = 200
 """UTF-8 bytes of a name, of a path inside the package."""
 TENSOR_LIMIT: Final = 2**31 - 1
@@ -50,12 +50,15 @@ def check(manifest: Manifest, source: str) -> None:
 
     version = manifest.wire_version
     need(version == WIRE_VERSION, f"wire version {version}, this software speaks {WIRE_VERSION}; export it again")
+    known, stated = PROGRAM_INTERFACE, manifest.program_interface
+    need(stated == known, f"program interface {stated}, this software knows {known}; export it again")
     try:
         _ = manifest.architecture.bank_shape
     except BankError as error:
         need(condition=False, detail=str(error))
     _check_architecture(manifest.architecture, need)
     _check_program(manifest, need)
+    check_interface(manifest, source)
     _check_files(manifest, need)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks.train_step import compare, native
 from benchmarks.train_step.compare import Arm, ArmError
-from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,10 +152,10 @@ def test_the_floor_has_the_frozen_products_of_a_step_and_no_dead_ones(tmp_path: 
     from transformers import BertConfig, BertModel
 
     from benchmarks.train_step import floor
+    from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
     from export.families import FAMILIES
     from export.graft import Graft
     from export.joint_graph import sample_inputs, trace
-    from export.shapes import MethodShape, ModelShape, input_ports
     from export.step import build_step
 
     torch.manual_seed(0)
@@ -165,7 +166,7 @@ def test_the_floor_has_the_frozen_products_of_a_step_and_no_dead_ones(tmp_path: 
     backbone = BertModel(config, add_pooling_layer=False).eval()
     for parameter in backbone.parameters():
         parameter.requires_grad = False
-    model, method = ModelShape(2, 2, 8, 2, 0, 3, None), MethodShape("train", 1, 1, 4, 2)
+    model, method = ModelShape(BankShape((0, 1), 2, 2, 0, 8, 3)), MethodShape(MethodKind.TRAIN, 1, 1, 4, 2)
     graft = Graft(backbone, FAMILIES["bert"], (0, 1), quantize_embedding=True)
     graph = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
     products = floor.products(graph)

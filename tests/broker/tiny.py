@@ -7,6 +7,7 @@ does not use.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,9 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.manifest import (
-    PACKAGE_FORMAT,
-    Architecture,
-    Backbone,
-    Cost,
-    FileEntry,
-    Manifest,
-    MethodSpec,
-    Package,
-    TensorSpec,
-    Tier,
-)
+from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, Cost, FileEntry, Manifest, Package, Tier
 from edge_runtime.wire.messages import encode
+from edge_runtime.wire.program_interface import PROGRAM_INTERFACE, MethodKind, MethodShape, ModelShape, method_spec
 
 WIDTH, RANK, EXPERTS, LAYERS, LABELS = 4, 1, 4, (0, 1), ("red", "green", "blue")
 WORDS = ("rose", "leaf", "sky", "stone")
@@ -69,10 +60,13 @@ def make_package(
         LAYERS, EXPERTS, RANK, 1, "mean_pool_l2", 20.0, -1, sha256(files["tokenizer.json"]).hex(),
         initial.digest().hex(),
     )  # fmt: skip
-    predict = MethodSpec((TensorSpec("ids", "int64", (1, 8)),), ())
+    model = ModelShape(replace(SHAPE, labels=len(labels)), architecture.top_k or None)
+    train, predict = MethodShape(MethodKind.TRAIN, 2, 2, 8, 2), MethodShape(MethodKind.PREDICT, EXPERTS, 0, 8, 1)
+    methods = {"train": method_spec(model, train), "predict": method_spec(model, predict)}
     manifest = Manifest(
-        PACKAGE_FORMAT, 1, architecture, device, {}, "none", "all", (Tier("train", 2, 2, 8, 2, _COST, _COST),),
-        {"train": MethodSpec((), ()), "predict": predict}, ("predict",), {}, "1.3", 1,
+        PACKAGE_FORMAT, 1, PROGRAM_INTERFACE, architecture, device, {}, "none", "all",
+        (Tier("train", 2, 2, 8, 2, _COST, _COST),),
+        methods, ("predict",), {}, "1.3", 1,
         {name: FileEntry(sha256(data).hex(), len(data)) for name, data in files.items()},
     )  # fmt: skip
     (folder / "manifest.json").write_bytes(manifest.to_json())

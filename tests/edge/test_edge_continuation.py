@@ -19,7 +19,15 @@ from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError, PackageError
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.manifest import Architecture, Backbone, Manifest, MethodSpec, TensorSpec
+from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, Manifest
+from edge_runtime.wire.program_interface import (
+    PROGRAM_INTERFACE,
+    MethodKind,
+    MethodShape,
+    ModelShape,
+    TensorSpec,
+    method_spec,
+)
 
 TEXT = "ab é"  # é is two bytes, so two tokens
 END = 5
@@ -42,14 +50,11 @@ def _manifest(lengths: tuple[int, ...]) -> Manifest:
         Backbone("toy", "llama", "0" * 64, 4, 1, 1), "causal-lm", (), "soft", 0, (0,), 2, 1, 0, "none", 1.0, END,
         "0" * 64, "0" * 64,
     )  # fmt: skip
-    methods = {
-        f"predict_s{length}": MethodSpec(
-            (TensorSpec("experts", "float32", (1, 2, 17)), TensorSpec("ids", "int64", (1, length))), ()
-        )
-        for length in lengths
-    }
+    model, kind = ModelShape(SHAPE, vocabulary=6), MethodKind.PREDICT
+    methods = {f"predict_s{length}": method_spec(model, MethodShape(kind, 2, 0, length, 1)) for length in lengths}
     return Manifest(
-        2, 1, arch, "toy", {}, "none", "all", (), methods, tuple(methods), {}, "1.4.1", 1, {}
+        PACKAGE_FORMAT, 1, PROGRAM_INTERFACE, arch, "toy", {}, "none", "all", (), methods, tuple(methods), {}, "1.4.1",
+        1, {},
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from edge_runtime.errors import ConfigError, ProgramError
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.native import build
 from edge_runtime.program import Program, inspect
-from edge_runtime.wire.manifest import MethodSpec, TensorSpec
+from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

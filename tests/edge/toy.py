@@ -17,16 +17,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.manifest import (
-    Architecture,
-    Backbone,
-    Cost,
-    FileEntry,
-    Manifest,
+from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, Cost, FileEntry, Manifest, Package, Tier
+from edge_runtime.wire.program_interface import (
+    PROGRAM_INTERFACE,
+    MethodKind,
+    MethodShape,
     MethodSpec,
-    Package,
-    TensorSpec,
-    Tier,
+    ModelShape,
+    method_spec,
 )
 
 LABELS = ("alarm", "music", "weather")
@@ -38,61 +36,30 @@ SCALE = 5.0
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def _spec(name: str, *shape: int, dtype: str = "float32") -> TensorSpec:
-    return TensorSpec(name, dtype, shape)
-
-
-def trunk_method() -> MethodSpec:
-    """Return what the trunk takes and gives: the prefix is the tokens' embeddings, the residual twice that."""
-    outputs = tuple(_spec(name, 1, S, SHAPE.width) for name in ("prefix", "residual"))
-    return MethodSpec((_spec("ids", 1, S, dtype="int64"), _spec("mask", 1, S)), outputs)
-
-
 def train_method(m: int, f: int, *, topk: bool, cut: bool = False, tokens: int = S) -> MethodSpec:
     """Return what a training method of m trained and f frozen slots takes and gives, in order."""
-    rows, size, head = len(SHAPE.layers), SHAPE.expert_size, SHAPE.head_size
-    moving = [_spec("trained", rows, m, size), _spec("shared", rows, SHAPE.shared_size), _spec("head", head)]
-    moments = [_spec(f"{t.name}_m{order}", *t.shape) for t in moving for order in (1, 2)]
-    frozen = [_spec("frozen", rows, f, size)] if f else []
-    balance = [_spec("balance_target", rows, m + f), _spec("balance_weight", rows)] if topk else []
-    below = [_spec(name, B, tokens, SHAPE.width) for name in ("prefix", "residual")]
-    batch = [*(below if cut else [_spec("ids", B, tokens, dtype="int64")]), _spec("mask", B, tokens)]
-    batch.append(_spec("labels", B, SHAPE.labels))
-    extra = [_spec("gate_scale", rows, m + f), _spec("update_mask", rows, m), _spec("hyper", 8), *balance]
-    inputs = [moving[0], *frozen, moving[1], moving[2], _spec("mean", SHAPE.width), *moments, *extra, *batch]
-    told = [_spec("usage", rows, m + f), *([_spec("affinity", rows, m + f)] if topk else [])]
-    outputs = [_spec("loss", 1), _spec("logits", B, SHAPE.labels), *told, *moving, *moments]
-    return MethodSpec(tuple(inputs), tuple(outputs))
+    return method_spec(_model(topk=topk), MethodShape(MethodKind.TRAIN, m, f, tokens, B, cut=cut))
 
 
-def micro_methods(m: int, f: int, parts: int) -> tuple[MethodSpec, MethodSpec]:
-    """Return the two halves of such a method for a batch in ``parts`` micro-batches: accumulate, apply."""
-    whole = train_method(m, f, topk=False)
-    moments = [t for t in whole.inputs if t.name.endswith(("_m1", "_m2"))]
-    moving = [t for t in whole.outputs if t.name in ("trained", "shared", "head")]
-    sums = [_spec(f"{t.name}_sum", *t.shape) for t in moving]
-    steering = [t for t in whole.inputs if t.name in ("update_mask", "hyper")]
-    rows = B // parts
-    batch = [TensorSpec(t.name, t.dtype, (rows, *t.shape[1:])) for t in whole.inputs[-3:]]
-    held = [t for t in whole.inputs[:-3] if t not in moments and t not in steering]
-    told = [_spec("loss", 1), _spec("logits", rows, SHAPE.labels), _spec("usage", len(SHAPE.layers), m + f)]
-    accumulate = MethodSpec((*held, *sums, _spec("share", 1), *batch), (*told, *sums))
-    return accumulate, MethodSpec((*moving, *moments, *sums, *steering), (*moving, *moments))
+def _model(*, topk: bool = False) -> ModelShape:
+    return ModelShape(SHAPE, 1 if topk else None)
 
 
-def predict_method() -> MethodSpec:
-    """Return what the inference method takes and gives."""
-    rows, held = len(SHAPE.layers), SHAPE.experts
-    inputs = [
-        _spec("experts", rows, held, SHAPE.expert_size),
-        _spec("shared", rows, SHAPE.shared_size),
-        _spec("head", SHAPE.head_size),
-        _spec("mean", SHAPE.width),
-        _spec("gate_scale", rows, held),
-        _spec("ids", 1, S, dtype="int64"),
-        _spec("mask", 1, S),
-    ]
-    return MethodSpec(tuple(inputs), (_spec("probabilities", 1, SHAPE.labels), _spec("features", 1, SHAPE.width)))
+def methods(*, topk: bool = False) -> dict[str, MethodSpec]:
+    """Return the methods of the toy package, and of the tiers that only tests put into it."""
+    model, micro = _model(topk=topk), MethodShape(MethodKind.ACCUMULATE, 2, 2, S, B // 2)
+    others = {
+        CUT.trunk_method: MethodShape(MethodKind.TRUNK, 0, 0, S, 1),
+        f"predict_s{S}": MethodShape(MethodKind.PREDICT, SHAPE.experts, 0, S, 1),
+        IN_PARTS.method: micro,
+        IN_PARTS.apply_method: MethodShape(MethodKind.APPLY, 2, 0, 0, 0),
+    }
+    return {
+        SHORT.method: train_method(2, 2, topk=topk, tokens=S // 2),
+        **{tier.method: train_method(tier.trained_slots, tier.frozen_slots, topk=topk) for tier in TIERS},
+        CUT.method: train_method(2, 2, topk=topk, cut=True),
+        **{name: method_spec(model, shape) for name, shape in others.items()},
+    }
 
 
 def initial_bank() -> Bank:
@@ -239,16 +206,7 @@ SHORT = replace(_tier(2, 2, 40.0), method=f"train_m2_f2_s{S // 2}_b{B}", seq_len
 """A tier of half the length, for tests that put it among the others."""
 IN_PARTS = replace(TIERS[1], method=f"accumulate_m2_f2_s{S}_b{B // 2}", micro_batches=2, apply_method="apply_m2")
 """The second tier with its batch in two micro-batches; not in the package."""
-_HALVES = micro_methods(2, 2, 2)
-METHODS = {
-    SHORT.method: train_method(2, 2, topk=False, tokens=S // 2),
-    **{tier.method: train_method(tier.trained_slots, tier.frozen_slots, topk=False) for tier in TIERS},
-    CUT.method: train_method(2, 2, topk=False, cut=True),
-    CUT.trunk_method: trunk_method(),
-    f"predict_s{S}": predict_method(),
-    IN_PARTS.method: _HALVES[0],
-    IN_PARTS.apply_method: _HALVES[1],
-}
+METHODS = methods()
 
 
 def write_tokenizer(path: Path) -> None:
@@ -291,15 +249,16 @@ def write_package(folder: Path, **changes: Any) -> Package:
         "bank_digest": bank.digest().hex(),
     }
     manifest = Manifest(
-        package_format=2,
+        package_format=PACKAGE_FORMAT,
         wire_version=1,
+        program_interface=PROGRAM_INTERFACE,
         architecture=Architecture(**{**fields, **changes}),
         device="toy",
         profile={"name": "toy", "budget": {"memory_mib": 64.0}},
         quantize="none",
         held="all",
         tiers=TIERS,
-        methods=METHODS,
+        methods=methods(topk=changes.get("gate") == "topk"),
         predict_methods=(f"predict_s{S}",),
         versions={"export": "0"},
         oldest_runtime="1.3.0",

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from benchmarks.arm64 import tools
 from benchmarks.arm64.emulator import DOTPROD, I8MM, Call, EmulationError, Ran, run_arm64, run_here
-from edge_runtime.wire.manifest import MethodSpec, Package, TensorSpec
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.program_interface import BETA1, MethodKind, MethodShape, MethodSpec, ModelShape, TensorSpec
 from export import backbone, cache
 from export.config import ExportConfig, read_labels
 from export.frozen import FrozenLinear
@@ -27,7 +29,6 @@ from export.proof import gradient_errors, proof_inputs, reference_gradients
 from export.quantize import lower_frozen_linears
 from export.reference import Reference
 from export.rewrite import fold_constants
-from export.shapes import BETA1, MethodShape, ModelShape
 
 if TYPE_CHECKING:
     from conftest import Build
@@ -109,7 +110,7 @@ def _gradients(ran: Ran, blocks: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_fp32_step_equals_eager_pytorch(build: Build, tiny: Path) -> None:
     """Loss and every gradient tensor of every layer within 1e-5."""
     package = build("arm64").package
-    model, method = ModelShape(3, 3, 32, 4, 3, 3, None), MethodShape("train", 2, 1, 12, 4)
+    model, method = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
     info = backbone.find(str(tiny))
     given = proof_inputs(model, method, info.vocabulary)
     loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, (0, 1, 2), model), given)
@@ -131,8 +132,8 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Package:
 def test_int8_step_of_minilm_differs_no_more_than_rounding(minilm: Package) -> None:
     """Loss, direction of each gradient tensor, distance from fp32: as on x86. Both kinds of core agree bit for bit."""
     tier = min(minilm.manifest.tiers, key=lambda one: one.seq_len * one.batch_size)  # emulation is slow
-    method = MethodShape("train", tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
-    model = ModelShape(6, 8, 384, 8, 8, len(minilm.manifest.architecture.labels), None)
+    method = MethodShape(MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
+    model = ModelShape(minilm.manifest.architecture.bank_shape)
     info = backbone.find(None)
     given = proof_inputs(model, method, info.vocabulary)
     _, wanted = reference_gradients(Reference(backbone.load(info), info.family, tuple(range(6)), model), given)

@@ -14,7 +14,9 @@ from tiny_backbone import FAMILIES, save_tiny
 from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone
 from export.build import main
 from export.families import FAMILIES as ROWS
@@ -23,12 +25,11 @@ from export.measure import Run, run_methods
 from export.next_token import LanguageHead
 from export.proof import gradient_errors, proof_inputs, reference_gradients
 from export.reference import Reference
-from export.shapes import MethodShape, ModelShape, input_ports, output_ports
 from export.step import build_step
 
-MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=0, top_k=None, vocabulary=100)
-TRAIN = MethodShape("train", 2, 1, 12, 4)
-PREDICT = MethodShape("predict", 3, 0, 12, 1)
+MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 0), vocabulary=100)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+PREDICT = MethodShape(MethodKind.PREDICT, 3, 0, 12, 1)
 ADAPTED = (0, 1)
 DECODERS = sorted(name for name, row in ROWS.items() if row.causal)
 Folders = Callable[[str], Path]
@@ -82,10 +83,10 @@ def test_loss_and_gradients_equal_the_stock_model(folder: Folders, kind: str) ->
 
 def test_the_loss_of_a_routed_model_is_the_log_of_its_perplexity(folder: Folders) -> None:
     """Top-k mode: the exponential of the told loss is the stock model's perplexity, whatever the auxiliary weights."""
-    routed = replace(MODEL, shared_rank=0, top_k=2)
-    given = proof_inputs(routed, MethodShape("train", 3, 0, 12, 4), 100)
+    routed = replace(MODEL, bank=replace(MODEL.bank, shared_rank=0), top_k=2)
+    given = proof_inputs(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), 100)
     given["balance_weight"] = torch.full((2,), 0.5)
-    made = _run(folder("llama"), MethodShape("train", 3, 0, 12, 4), given, routed)
+    made = _run(folder("llama"), MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), given, routed)
     info = backbone.find(str(folder("llama")))
     stock = Reference(backbone.load(info, "causal-lm"), info.family, ADAPTED, routed)
     with torch.no_grad():

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export import backbone
 from export.compile import rewrite
 from export.explain import explain
@@ -19,11 +21,10 @@ from export.profiles import Compute
 from export.provenance import inherited
 from export.recompute import recompute
 from export.rewrite import drop_unread
-from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
 
-MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
-TRAIN = MethodShape("train", 2, 1, 12, 4)
+MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 TOKENS, WIDTH, INNER = 4 * 12, 32, 48
 RATES = Compute(threads=1, int8_gmac_s=2.0, fp32_gmac_s=1.0, memory_gb_s=4.0)
 Parts = list[dict[str, Any]]

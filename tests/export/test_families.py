@@ -9,6 +9,8 @@ import pytest
 import torch
 from tiny_backbone import FAMILIES, save_tiny
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
 from export import backbone
 from export.errors import UnsupportedModelError
 from export.families import FAMILIES as ROWS
@@ -16,11 +18,10 @@ from export.families import check_task
 from export.graft import Graft
 from export.proof import gradient_errors, proof_inputs, reference_gradients
 from export.reference import Reference
-from export.shapes import MethodShape, ModelShape, output_ports
 from export.step import build_step
 
-MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
-TRAIN = MethodShape("train", 2, 1, 12, 4)
+MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 ADAPTED = (0, 1)
 
 

@@ -18,6 +18,8 @@ from tiny_backbone import save_tiny
 
 from edge_runtime.__main__ import main
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import BETA1, MethodKind, MethodShape, ModelShape, output_ports
 from export import backbone
 from export.build import main as build_command
 from export.build import parser
@@ -26,13 +28,13 @@ from export.measure import Run, run_methods
 from export.planning import Sizes, linear_bytes
 from export.proof import gradient_errors, proof_inputs, reference_gradients
 from export.reference import Reference, quantize_in_place, round_both_ways
-from export.shapes import BETA1, GROUP, MethodShape, ModelShape, output_ports
+from export.shapes import GROUP
 
 if TYPE_CHECKING:
     from conftest import Build
 
-MODEL = ModelShape(3, 3, 32, 4, 3, 3, None)
-TRAIN = MethodShape("train", 2, 1, 12, 4)
+MODEL = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 LOOKUPS = {"aten::embedding.out": 2, "aten::_to_copy.out": 1}
 """What an int8 table of words leaves outside of the delegate."""
 KINDS: dict[str, dict[str, object]] = {

@@ -16,12 +16,13 @@ from edge_runtime.program import Program
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trainer import Task, Tools, Trainer
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
+from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
 from export.compile import ProgramRequest, compile_program
 from export.families import FAMILIES
 from export.planning import Sizes, TierShape, activation_bytes
 from export.recompute import LEVELS
-from export.shapes import MethodShape, ModelShape, halves, output_ports
+from export.shapes import halves
 
 if TYPE_CHECKING:
     from export.pipeline import Built
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Build = Callable[..., "Built"]
 TRAIN = (ExpertId(0, 0), ExpertId(0, 2), ExpertId(2, 1), shared_expert(1), HEAD)
 TASK = Task(TRAIN, steps=5, learning_rate=0.02, shared_learning_rate=0.01, head_learning_rate=0.01, seed=3)
-MINILM = ModelShape(layers=2, experts=8, width=384, rank=8, shared_rank=8, labels=20, top_k=None)
+MINILM = ModelShape(BankShape((0, 1), 8, 8, 8, 384, 20))
 
 
 def _trainer(built: Built, data: Path) -> Trainer:
@@ -92,7 +93,7 @@ def test_activations_are_what_the_planner_says() -> None:
         width=384, depth=2, inner=1536, heads=12, vocabulary=100, adapted=2, lowest=0, experts=8, rank=8, shared_rank=8,
         labels=20, int8=True,
     )  # fmt: skip
-    train = MethodShape("train", 4, 4, 64, 8)
+    train = MethodShape(MethodKind.TRAIN, 4, 4, 64, 8)
     methods = (*(replace(train, recompute=level) for level in LEVELS), halves(train, 4)[0])
     model = BertModel(config, add_pooling_layer=False).eval()
     request = ProgramRequest(MINILM, (0, 1), methods, int8=True)

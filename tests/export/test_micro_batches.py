@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone
 from export.graft import Graft
 from export.micro_batches import accumulate_inputs, apply_inputs
 from export.proof import proof_inputs
-from export.shapes import MethodShape, ModelShape, halves, input_ports, output_ports
+from export.shapes import halves
 from export.step import build_step
 
-MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
-TRAIN = MethodShape("train", 2, 1, 12, 8)
+MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 8)
 Step = dict[str, Tensor]
 
 

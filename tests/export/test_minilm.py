@@ -19,19 +19,19 @@ from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
 from export import backbone, cache
 from export.config import ExportConfig, read_labels
 from export.onnx_inference import probabilities
 from export.pipeline import build_package
 from export.proof import gradient_errors, proof_inputs, reference_gradients
 from export.reference import Reference
-from export.shapes import MethodShape, ModelShape, output_ports
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 DATA = Path(__file__).parents[2] / "benchmarks" / "demo" / "assistant.csv"
-TRAIN = MethodShape("train", 4, 4, 64, 16)
+TRAIN = MethodShape(MethodKind.TRAIN, 4, 4, 64, 16)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def program(package: Package) -> Any:
 
 
 def _model(package: Package) -> ModelShape:
-    return ModelShape(6, 8, 384, 8, 8, len(package.manifest.architecture.labels), None)
+    return ModelShape(package.manifest.architecture.bank_shape)
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

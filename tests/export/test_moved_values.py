@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export.compile import rewrite
 from export.families import FAMILIES
 from export.graft import Graft
@@ -17,7 +19,6 @@ from export.planning import Sizes, moved_values
 from export.provenance import inherited, place_of
 from export.recompute import LEVELS, recompute
 from export.rewrite import drop_unread
-from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
 
 WIDTH, INNER, HEADS, SEQUENCE, BATCH = 96, 224, 6, 20, 2
@@ -48,8 +49,8 @@ def _model(family: str) -> torch.nn.Module:
 
 
 def _graph(family: str, level: str) -> GraphModule:
-    model = ModelShape(layers=3, experts=2, width=WIDTH, rank=2, shared_rank=0, labels=3, top_k=None)
-    method = MethodShape("train", 1, 1, SEQUENCE, BATCH)
+    model = ModelShape(BankShape((0, 1, 2), 2, 2, 0, WIDTH, 3))
+    method = MethodShape(MethodKind.TRAIN, 1, 1, SEQUENCE, BATCH)
     graft = Graft(_model(family), FAMILIES[family], (0, 1, 2), quantize_embedding=True)
     module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
     rewrite(module, int8=True)

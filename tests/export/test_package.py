@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone, cache
 from export.errors import ExportError, LoweringError, ProofError
 from export.measure import Run, run_methods
@@ -25,7 +26,7 @@ from export.onnx_inference import probabilities
 from export.package import check_target
 from export.proof import gradient_errors, proof_inputs, reference_gradients
 from export.reference import Reference
-from export.shapes import MethodShape, ModelShape, input_ports, output_ports
+from export.shapes import uncut
 
 if TYPE_CHECKING:
     from export.pipeline import Built
@@ -43,17 +44,11 @@ VARIANTS: dict[str, dict[str, object]] = {
 def _shapes(built: Built) -> tuple[ModelShape, MethodShape]:
     manifest = built.package.manifest
     arch, tier = manifest.architecture, manifest.tiers[0]
-    model = ModelShape(
-        len(arch.adapted_layers),
-        arch.experts,
-        arch.backbone.width,
-        arch.rank,
-        arch.shared_rank,
-        len(arch.labels),
-        arch.top_k or None,
-    )
+    model = ModelShape(arch.bank_shape, arch.top_k or None)
     cut = bool(tier.trunk_method)
-    return model, MethodShape("train", tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size, cut=cut)
+    return model, MethodShape(
+        MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size, cut=cut
+    )
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -62,7 +57,7 @@ def test_lowered_step_has_eager_gradients(build: Build, tiny: Path, tmp_path: Pa
     built = build(name, **VARIANTS[name])
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method.uncut(model), info.vocabulary, seed=5)
+    given = proof_inputs(model, uncut(method, model), info.vocabulary, seed=5)
     program = built.package.path("program.pte")
     if method.cut:
         texts = [Run("trunk_s12", (given["ids"][row : row + 1], given["mask"][row : row + 1]), 0) for row in range(4)]

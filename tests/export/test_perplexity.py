@@ -19,9 +19,10 @@ from edge_runtime.perplexity import knowledge
 from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import ModelShape
 from export import backbone
 from export.reference import Reference
-from export.shapes import ModelShape
 
 if TYPE_CHECKING:
     from conftest import Build
@@ -81,7 +82,7 @@ def test_perplexity_is_that_of_the_stock_model(build: Build, llama: Path, text: 
 def _eager(folder: Path, adapted: tuple[int, ...], bank: Bank, given: dict[str, torch.Tensor]) -> tuple[float, int]:
     """Return the mean of -log p over the targets that count, and their number."""
     info = backbone.find(str(folder))
-    model = ModelShape(len(adapted), 3, 32, 4, 3, 0, None, info.vocabulary)
+    model = ModelShape(BankShape(tuple(adapted), 3, 4, 3, 32, 0), vocabulary=info.vocabulary)
     reference = Reference(backbone.load(info, "causal-lm"), info.family, adapted, model)
     blocks = {"experts": torch.from_numpy(bank.experts), "shared": torch.from_numpy(bank.shared)}
     blocks["gate_scale"] = torch.ones(len(adapted), 3)

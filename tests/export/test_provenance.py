@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from torch.fx import GraphModule
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export import backbone
 from export.compile import rewrite
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.provenance import NOWHERE, Place, place_of
-from export.shapes import MethodShape, ModelShape, input_ports
 from export.step import build_step
 
-MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
-TRAIN = MethodShape("train", 2, 1, 12, 4)
+MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone
 from export.compile import rewrite
 from export.families import FAMILIES
@@ -22,11 +24,10 @@ from export.proof import proof_inputs
 from export.provenance import place_of
 from export.recompute import LEVELS, kept, recompute
 from export.rewrite import drop_unread, value
-from export.shapes import MethodShape, ModelShape, input_ports, output_ports
 from export.step import build_step
 
-MODEL = ModelShape(layers=3, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
-TRAIN = MethodShape("train", 2, 1, 12, 4)
+MODEL = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 5))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 
 
 def _plain(graft: Graft, model: ModelShape, method: MethodShape, *, int8: bool) -> GraphModule:
@@ -106,14 +107,14 @@ def test_unadapted_layers_are_not_computed_again(tiny: Path) -> None:
     """With experts in the top layer, nothing below is differentiated, so nothing below is kept or repeated."""
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (2,), quantize_embedding=False)
-    model = ModelShape(layers=1, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
+    model = ModelShape(BankShape((0,), 3, 4, 3, 32, 5))
     made = _with(_plain(graft, model, TRAIN, int8=False), "layers")
     assert {place_of(node).layer for node in made.graph.nodes if place_of(node).backward} == {2, None}
 
 
 def test_predict_has_nothing_to_compute_again(graft: Graft) -> None:
     """A graph without a backward stays as it is."""
-    predict = MethodShape("predict", 3, 0, 12, 1)
+    predict = MethodShape(MethodKind.PREDICT, 3, 0, 12, 1)
     module = _plain(graft, MODEL, predict, int8=False)
     assert len(_with(module, "layers").graph.nodes) == len(module.graph.nodes)
 
@@ -151,8 +152,8 @@ def test_a_step_of_minilms_size_needs_less_at_a_time() -> None:
     graft = Graft(
         BertModel(config, add_pooling_layer=False).eval(), FAMILIES["bert"], tuple(range(6)), quantize_embedding=True
     )
-    model = ModelShape(layers=6, experts=8, width=384, rank=8, shared_rank=8, labels=20, top_k=None)
-    module = _plain(graft, model, MethodShape("train", 4, 4, 64, 8), int8=True)
+    model = ModelShape(BankShape((0, 1, 2, 3, 4, 5), 8, 8, 8, 384, 20))
+    module = _plain(graft, model, MethodShape(MethodKind.TRAIN, 4, 4, 64, 8), int8=True)
     peaks = [peak_bytes(_with(module, level, 384).graph) for level in LEVELS]
     assert peaks[1] < 0.9 * peaks[0]
     assert peaks[2] < 0.6 * peaks[0]

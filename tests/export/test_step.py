@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone
 from export.graft import Graft
 from export.proof import proof_inputs, reference_gradients
 from export.reference import Reference
-from export.shapes import MethodShape, ModelShape, input_ports, output_ports
 from export.step import build_step, cross_entropy
 
-MODEL = ModelShape(layers=2, experts=3, width=32, rank=4, shared_rank=3, labels=5, top_k=None)
-TRAIN = MethodShape("train", 2, 1, 12, 4)
+MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 ADAPTED = (1, 2)
 Step = dict[str, Tensor]
 
@@ -83,12 +84,12 @@ def test_ports_name_every_tensor_once_and_in_the_order_of_the_contract() -> None
         "head_m1",
         "head_m2",
     ]
-    routed = ModelShape(2, 3, 32, 4, 0, 5, 2)
-    names = [port.name for port in input_ports(routed, MethodShape("train", 3, 0, 12, 4))]
+    routed = ModelShape(BankShape((0, 1), 3, 4, 0, 32, 5), 2)
+    names = [port.name for port in input_ports(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4))]
     assert "frozen" not in names
     assert "shared" not in names
     assert names[-5:] == ["balance_target", "balance_weight", "ids", "mask", "labels"]
-    predict = [port.name for port in input_ports(MODEL, MethodShape("predict", 3, 0, 12, 1))]
+    predict = [port.name for port in input_ports(MODEL, MethodShape(MethodKind.PREDICT, 3, 0, 12, 1))]
     assert predict == ["experts", "shared", "head", "mean", "gate_scale", "ids", "mask"]
 
 
@@ -185,8 +186,8 @@ def test_cross_entropy_weighs_examples() -> None:
 
 def test_balance_loss_moves_routers_only_and_is_no_part_of_the_loss(tiny: Path) -> None:
     """In top-k mode a program tells the task's loss; of the trained blocks the balance loss moves router rows alone."""
-    model = ModelShape(2, 3, 32, 4, 0, 5, 2)
-    method = MethodShape("train", 3, 0, 12, 4)
+    model = ModelShape(BankShape((0, 1), 3, 4, 0, 32, 5), 2)
+    method = MethodShape(MethodKind.TRAIN, 3, 0, 12, 4)
     given = proof_inputs(model, method, backbone.find(str(tiny)).vocabulary)
     plain = _run(tiny, given, model, method)
     pushed = _run(tiny, {**given, "balance_weight": torch.full((2,), 0.5)}, model, method)

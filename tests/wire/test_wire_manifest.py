@@ -67,7 +67,7 @@ def test_a_manifest_reads_as_it_was_written() -> None:
     assert again == manifest
     assert again.architecture.digest() == manifest.architecture.digest()
     assert manifest.tiers[0].held_slots == 2
-    assert manifest.methods["train_m1_f1_s8_b2"].inputs[0].nbytes == 2 * 8 * 8
+    assert manifest.methods["train_m1_f1_s8_b2"].inputs[-3].nbytes == 2 * 8 * 8
     assert manifest.architecture.bank_shape.expert_size == 2 * 3 * 3 + 2
 
 
@@ -77,8 +77,8 @@ def test_refusals_say_where_and_what() -> None:
     tree["tiers"][0]["seq_len"] = "8"
     assert refused(json.dumps(tree).encode()) == 'manifest.json.tiers[0].seq_len is "8", expected int'
     tree["package_format"] = 7
-    assert "package format 7, this software reads 2; export the package again" in refused(json.dumps(tree).encode())
-    assert "missing keys" in refused(b'{"package_format": 2}')
+    assert "package format 7, this software reads 3; export the package again" in refused(json.dumps(tree).encode())
+    assert "missing keys" in refused(b'{"package_format": 3}')
 
 
 JSON = st.recursive(

@@ -20,6 +20,15 @@ from edge_runtime.wire.errors import FederationError, WireError, code_name
 from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.order import epoch_order
+from edge_runtime.wire.program_interface import (
+    HYPER_PLACES,
+    HYPER_SIZE,
+    MethodKind,
+    MethodShape,
+    ModelShape,
+    hyper_values,
+    method_spec,
+)
 from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.topics import RETAINED, parse
 from edge_runtime.wire.vectors.case import Case
@@ -156,6 +165,27 @@ def _broker_url(data: bytes, *, allow_plaintext: bool = False) -> Meaning:
     return {**plain_tree(url), "shown": str(url)}
 
 
+def program_meaning(
+    *, layers: list[int], top_k: int, vocabulary: int, kind: str, recompute: str, cut: bool, **sizes: int
+) -> dict[str, Any]:
+    """Return what the sizes of a model and of one of its methods mean: the method's name and ports."""
+    bank = {name: sizes[name] for name in ("experts", "rank", "shared_rank", "width", "labels")}
+    slots = (sizes["trained"], sizes["frozen"], sizes["sequence"], sizes["batch"])
+    model = ModelShape(BankShape(tuple(layers), **bank), top_k or None, vocabulary)
+    method = MethodShape(MethodKind(kind), *slots, recompute, cut)
+    spec = method_spec(model, method)
+    ways = {"inputs": spec.inputs, "outputs": spec.outputs}
+    listed = {way: [[one.name, one.dtype, list(one.shape)] for one in tensors] for way, tensors in ways.items()}
+    return {"name": method.name, **listed}
+
+
+def hyper_meaning(*, step: int, **rates: float) -> dict[str, Any]:
+    """Return the numbers of ``hyper`` as a program takes them, and where each stands."""
+    learning_rate = rates.pop("learning_rate")
+    values = np.array(hyper_values(step, learning_rate, **rates), np.float32)
+    return {"values": values.tolist(), "places": HYPER_PLACES, "size": HYPER_SIZE}
+
+
 _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Chunks": _chunks,
     "Values": _values,
@@ -170,4 +200,6 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Manifest": _manifest,
     "Enrolment": _enrolment,
     "BrokerUrl": _broker_url,
+    "ProgramInterface": lambda _data, **context: program_meaning(**context),
+    "Hyper": lambda _data, **context: hyper_meaning(**context),
 }

@@ -8,13 +8,23 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from edge_runtime.wire.vectors import banks, bodies, broker_urls, conversation, enrolments, manifests, training, values
+from edge_runtime.wire.vectors import (
+    banks,
+    bodies,
+    broker_urls,
+    conversation,
+    enrolments,
+    manifests,
+    programs,
+    training,
+    values,
+)
 from edge_runtime.wire.vectors.case import CASES, Case, tree_of
 
 
 def all_cases() -> Iterator[Case]:
     """Yield every case."""
-    makers = (conversation, training, bodies, values, banks, manifests, enrolments, broker_urls)
+    makers = (conversation, training, bodies, values, banks, manifests, programs, enrolments, broker_urls)
     return chain.from_iterable(maker.cases() for maker in makers)
 
 

@@ -6,16 +6,31 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, method_spec
+from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.vectors.case import Case
 
 Tree = dict[str, Any]
+
+
+def _spec(model: ModelShape, method: MethodShape) -> Tree:
+    """Return a method's inputs and outputs as manifest.json has them."""
+    spec: Tree = plain_tree(method_spec(model, method))
+    return spec
+
+
 _A, _B, _C, _D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 _COST: Final = {"memory_mib": 133.5, "step_ms": 81, "storage_mb": 26.0, "bytes_up": 1000, "bytes_down": 2000}
+_SHAPE: Final = ModelShape(BankShape((0, 1), 2, 2, 0, 3, 3))
+_TRAIN: Final = MethodShape(MethodKind.TRAIN, 1, 1, 8, 2)
 _GOOD: Final[Tree] = {
-    "package_format": 2,
+    "package_format": 3,
     "wire_version": 1,
+    "program_interface": 1,
     "architecture": {
         "backbone": {"name": "tiny", "family": "bert", "digest": _A, "width": 3, "layers": 2, "parameters": 1000},
         "task": "classification",
@@ -48,11 +63,8 @@ _GOOD: Final[Tree] = {
         }
     ],
     "methods": {
-        "train_m1_f1_s8_b2": {
-            "inputs": [{"name": "ids", "dtype": "int64", "shape": [2, 8]}],
-            "outputs": [{"name": "loss", "dtype": "float32", "shape": [1]}],
-        },
-        "predict_s8": {"inputs": [], "outputs": []},
+        "train_m1_f1_s8_b2": _spec(_SHAPE, _TRAIN),
+        "predict_s8": _spec(_SHAPE, MethodShape(MethodKind.PREDICT, 2, 0, 8, 1)),
     },
     "predict_methods": ["predict_s8"],
     "versions": {"torch": "2.13.0"},
@@ -99,7 +111,7 @@ def _changed(change: Callable[[Tree], object]) -> bytes:
 def cases() -> Iterator[Case]:
     """Yield the cases of this module."""
     yield Case("Manifest", "accept_small", _bytes(_GOOD), "ACCEPT", "a small manifest", meaning=_meaning())
-    escaped = json.dumps(_GOOD, sort_keys=True).encode()
+    escaped = json.dumps(_GOOD, sort_keys=True, indent=2).encode()
     comment = "other order, spaces and escapes: the same federation"
     yield Case("Manifest", "accept_other_text", escaped, "ACCEPT", comment, meaning=_meaning())
     integer = _changed(lambda t: t["architecture"].update(logit_scale=20))
@@ -120,16 +132,19 @@ def cases() -> Iterator[Case]:
     yield Case(
         "Manifest", "accept_int4", four_bit, "ACCEPT", "rounded otherwise: the same federation", meaning=_meaning()
     )
-    language = _changed(_arch(**_LANGUAGE))
+    language = _changed(_causal_lm)
     canonical = _CANONICAL.replace(_NAMES, "[]").replace("20.0", "1.0").replace("mean_pool_l2", "none")
     canonical = canonical.replace('"end_token":-1', '"end_token":7').replace("classification", "causal-lm")
     comment = "continues texts: no labels, no feature"
     yield Case("Manifest", "accept_causal_lm", language, "ACCEPT", comment, meaning=_meaning(canonical))
     joined = ["\u0645\u06cc\u200c\u0634\u0648\u062f", "👨\u200d👩\u200d👧", "very\u00a0good", "#1"]
-    labels = _changed(_arch(labels=joined))
+    labels = _changed(_labels(joined))
     other = _meaning(_CANONICAL.replace(_NAMES, json.dumps(joined, ensure_ascii=False, separators=(",", ":"))))
     comment = "zero-width joiners, a no-break space and a number sign are plain text"
     yield Case("Manifest", "accept_labels_joined", labels, "ACCEPT", comment, meaning=other)
+    routed = _changed(_top_k)
+    other = _meaning(_CANONICAL.replace('"soft"', '"topk"').replace('"top_k":0', '"top_k":2'))
+    yield Case("Manifest", "accept_top_k", routed, "ACCEPT", "a program of top-k gates", meaning=other)
     no_proof = _changed(lambda t: t.pop("proof"))
     yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
     for name, (comment, change) in _CHANGES.items():
@@ -153,23 +168,59 @@ def _set(value: object, *path: str | int) -> Callable[[Tree], object]:
 def _two_tiers(tree: Tree) -> None:
     small = {**tree["tiers"][0], "method": "train_m1_f1_s4_b2", "seq_len": 4, "proof": {"loss_error": 1e-7}}
     tree["tiers"].append(small)
-    tree["methods"]["train_m1_f1_s4_b2"] = {"inputs": [], "outputs": []}
-    tree["methods"]["predict_s4"] = {"inputs": [], "outputs": []}
+    tree["methods"]["train_m1_f1_s4_b2"] = _spec(_SHAPE, replace(_TRAIN, sequence=4))
+    tree["methods"]["predict_s4"] = _spec(_SHAPE, MethodShape(MethodKind.PREDICT, 2, 0, 4, 1))
     tree["predict_methods"].append("predict_s4")
 
 
 def _micro_batches(tree: Tree) -> None:
     tree["tiers"][0].update(recompute="light", micro_batches=2, apply_method="apply_m1")
-    tree["methods"]["apply_m1"] = {"inputs": [], "outputs": []}
+    accumulate = replace(_TRAIN, kind=MethodKind.ACCUMULATE, batch=1)
+    tree["methods"]["train_m1_f1_s8_b2"] = _spec(_SHAPE, accumulate)
+    tree["methods"]["apply_m1"] = _spec(_SHAPE, MethodShape(MethodKind.APPLY, 1, 0, 0, 0))
 
 
 def _with_trunk(tree: Tree) -> None:
     tree["tiers"][0]["trunk_method"] = "trunk_s8"
     tree["tiers"][0]["measured"] = {**_COST, "trunk_ms": 12.5}
-    tree["methods"]["trunk_s8"] = {
-        "inputs": [{"name": "ids", "dtype": "int64", "shape": [1, 8]}],
-        "outputs": [{"name": "prefix", "dtype": "float32", "shape": [1, 8, 3]}],
+    tree["methods"]["train_m1_f1_s8_b2"] = _spec(_SHAPE, replace(_TRAIN, cut=True))
+    tree["methods"]["trunk_s8"] = _spec(_SHAPE, MethodShape(MethodKind.TRUNK, 0, 0, 8, 1))
+
+
+def _top_k(tree: Tree) -> None:
+    tree["architecture"].update(gate="topk", top_k=2)
+    _methods(tree, replace(_SHAPE, top_k=2))
+
+
+def _causal_lm(tree: Tree) -> None:
+    tree["architecture"].update(_LANGUAGE)
+    _methods(tree, ModelShape(replace(_SHAPE.bank, labels=0), vocabulary=50))
+
+
+def _labels(labels: list[str]) -> Callable[[Tree], object]:
+    def change(tree: Tree) -> None:
+        tree["architecture"]["labels"] = labels
+        _methods(tree, replace(_SHAPE, bank=replace(_SHAPE.bank, labels=len(labels))))
+
+    return change
+
+
+def _methods(tree: Tree, model: ModelShape) -> None:
+    tree["methods"] = {
+        "train_m1_f1_s8_b2": _spec(model, _TRAIN),
+        "predict_s8": _spec(model, MethodShape(MethodKind.PREDICT, 2, 0, 8, 1)),
     }
+
+
+def _ports(
+    way: str, change: Callable[[list[Tree]], object], method: str = "train_m1_f1_s8_b2"
+) -> Callable[[Tree], object]:
+    """Return a change of the inputs or outputs of a method."""
+    return lambda tree: change(tree["methods"][method][way])
+
+
+def _named(listed: list[Tree], name: str) -> Tree:
+    return next(tensor for tensor in listed if tensor["name"] == name)
 
 
 def _arch(**values: object) -> Callable[[Tree], object]:
@@ -187,11 +238,34 @@ def _tier(**values: object) -> Callable[[Tree], object]:
 _TENSOR: Final = ("methods", "train_m1_f1_s8_b2", "inputs", 0)
 _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "format_1": ("made for an earlier reader", _set(1, "package_format")),
-    "format_3": ("made for another reader", _set(3, "package_format")),
-    "format_text": ("a format that is no number", _set("2", "package_format")),
+    "format_2": ("made for an earlier reader", _set(2, "package_format")),
+    "format_4": ("made for another reader", _set(4, "package_format")),
+    "format_text": ("a format that is no number", _set("3", "package_format")),
     "format_true": ("a boolean is no number", _set(True, "package_format")),  # noqa: FBT003 - the value itself
     "format_missing": ("no format", lambda t: t.pop("package_format")),
     "wire_version_2": ("speaks another wire version", _set(2, "wire_version")),
+    "interface_0": ("no interface", _set(0, "program_interface")),
+    "interface_2": ("programs of an interface that nobody knows yet", _set(2, "program_interface")),
+    "interface_text": ("wrong type", _set("1", "program_interface")),
+    "interface_missing": ("says not how its tensors are named", lambda t: t.pop("program_interface")),
+    "port_name": ("a tensor of another name", _ports("inputs", lambda p: p[0].update(name="experts"))),
+    "port_dtype": ("token ids as float32", _ports("inputs", lambda p: p[-3].update(dtype="float32"))),
+    "port_shape": ("hyper of 9 numbers", _ports("inputs", lambda p: _named(p, "hyper").update(shape=[9]))),
+    "port_order": ("head before the frozen experts", _ports("inputs", lambda p: p.insert(1, p.pop(2)))),
+    "port_missing": ("no labels", _ports("inputs", lambda p: p.pop())),
+    "port_more": ("an input that nobody gives", _ports("inputs", lambda p: p.append(p[-1]))),
+    "port_output": ("the loss by another name", _ports("outputs", lambda p: p[0].update(name="cost"))),
+    "port_batch": ("a batch of 3 where the tier says 2", _ports("inputs", lambda p: p[-1].update(shape=[3, 3]))),
+    "port_top_k": ("top-k gates without what balances them", _arch(gate="topk", top_k=2)),
+    "port_task": ("a classifier's program for another task", _arch(**_LANGUAGE)),
+    "port_predict": (
+        "an inference without features",
+        _ports("outputs", lambda p: p.pop(), method="predict_s8"),
+    ),
+    "port_predict_empty": (
+        "an inference that takes nothing",
+        _ports("inputs", lambda p: p.clear(), method="predict_s8"),
+    ),
     "unknown_key": ("says more than the reader knows", _set(1, "colour")),
     "unknown_key_inside": ("the same, deeper", _arch(colour="red")),
     "missing_key": ("no labels", lambda t: t["architecture"].pop("labels")),

@@ -16,7 +16,8 @@ from edge_runtime.trainer import Outcome
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
-from edge_runtime.wire.manifest import Architecture, Backbone, Cost, FileEntry, Manifest, MethodSpec, Tier
+from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, Cost, FileEntry, Manifest, Tier
+from edge_runtime.wire.program_interface import PROGRAM_INTERFACE, MethodKind, MethodShape, ModelShape, method_spec
 from edge_runtime.wire.tensors import Array
 
 SHAPE = BankShape(layers=(1, 4), experts=5, rank=3, shared_rank=2, width=24, labels=3)
@@ -35,9 +36,15 @@ def manifest(gate: str) -> Manifest:
         tokenizer_digest=digest, bank_digest=digest,
     )  # fmt: skip
     files = {name: FileEntry(digest, 1) for name in ("program.pte", "tokenizer.json", "bank.safetensors")}
-    methods = {"train": MethodSpec((), ()), "predict": MethodSpec((), ())}
+    model, held = ModelShape(SHAPE, architecture.top_k or None), TIER.held_slots
+    shapes = {
+        "train": MethodShape(MethodKind.TRAIN, TIER.trained_slots, TIER.frozen_slots, TIER.seq_len, TIER.batch_size),
+        "predict": MethodShape(MethodKind.PREDICT, held, 0, TIER.seq_len, 1),
+    }
+    methods = {name: method_spec(model, shape) for name, shape in shapes.items()}
     return Manifest(
-        package_format=2, wire_version=1, architecture=architecture, device="tiny", profile={}, quantize="none",
+        package_format=PACKAGE_FORMAT, wire_version=1, program_interface=PROGRAM_INTERFACE,
+        architecture=architecture, device="tiny", profile={}, quantize="none",
         held="slots", tiers=(TIER,), methods=methods, predict_methods=("predict",), versions={}, oldest_runtime="1.3.0",
         threads=1, files=files,
     )  # fmt: skip

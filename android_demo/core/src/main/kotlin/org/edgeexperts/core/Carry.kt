@@ -12,12 +12,10 @@ import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.HEAD
 import org.edgeexperts.wire.MEAN
+import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.sharedExpert
 
-/** Tensors that a step changes; each has two moments, named with _m1 and _m2 behind it. */
-internal val MOVING = listOf("trained", "shared", "head")
-internal val MOMENTS = listOf("_m1", "_m2")
-private val LEARNED = MOVING.flatMap { name -> listOf(name) + MOMENTS.map { "$name$it" } }
+private val BY_SLOT = setOf(Ports.TRAINED) + Ports.moments(Ports.TRAINED)
 
 /** Float tensors by name. */
 internal typealias Floats = Map<String, TensorValue.Floats>
@@ -32,8 +30,8 @@ internal fun bankInputs(bank: Bank, slots: Slots): Floats {
     )
     val held = slots.held[0].size
     return buildMap {
-        put("trained", experts(0, cut))
-        if (held > cut) put("frozen", experts(cut, held))
+        put(Ports.TRAINED, experts(0, cut))
+        if (held > cut) put(Ports.FROZEN, experts(cut, held))
         putAll(commonInputs(bank))
     }
 }
@@ -42,12 +40,12 @@ internal fun bankInputs(bank: Bank, slots: Slots): Floats {
 internal fun commonInputs(bank: Bank): Floats = buildMap {
     val shape = bank.shape
     if (shape.labels > 0) {
-        put("head", floatsOf(bank.block(HEAD), shape.headSize))
-        put("mean", floatsOf(bank.block(MEAN), shape.meanSize))
+        put(Ports.HEAD, floatsOf(bank.block(HEAD), shape.headSize))
+        put(Ports.MEAN, floatsOf(bank.block(MEAN), shape.meanSize))
     }
     if (shape.sharedSize > 0) {
         val all = joined(shape.layers.map { bank.block(sharedExpert(it.toInt())) })
-        put("shared", floatsOf(all, shape.layers.size, shape.sharedSize))
+        put(Ports.SHARED, floatsOf(all, shape.layers.size, shape.sharedSize))
     }
 }
 
@@ -65,19 +63,19 @@ internal fun joined(parts: List<FloatArray>): FloatArray {
 /** Returns a method's values before the first step: the bank's, and moments of zero. */
 internal fun startValues(bank: Bank, slots: Slots): Floats {
     val values = bankInputs(bank, slots)
-    val moments = MOVING.filter(values::containsKey).flatMap { name ->
+    val moments = Ports.TRAINABLE.filter(values::containsKey).flatMap { name ->
         val like = values.getValue(name)
-        MOMENTS.map { "$name$it" to TensorValue.Floats(like.shape, FloatArray(like.values.size)) }
+        Ports.moments(name).map { it to TensorValue.Floats(like.shape, FloatArray(like.values.size)) }
     }
     return values + moments
 }
 
 /** Returns the part of a method's values that training has made, in the shapes that all tiers share: n slots. */
 internal fun learned(values: Floats, needed: Int): Floats =
-    LEARNED.filter(values::containsKey).associateWith { name -> firstSlots(name, values.getValue(name), needed) }
+    Ports.LEARNED.filter(values::containsKey).associateWith { name -> firstSlots(name, values.getValue(name), needed) }
 
 private fun firstSlots(name: String, value: TensorValue.Floats, needed: Int): TensorValue.Floats {
-    if (!name.startsWith("trained")) return value
+    if (name !in BY_SLOT) return value
     val (layers, slots, size) = value.shape.map(Long::toInt)
     val cut = FloatArray(layers * needed * size)
     for (layer in 0 until layers) {
@@ -98,7 +96,7 @@ internal fun carried(known: Floats, bank: Bank, slots: Slots): Floats =
     startValues(bank, slots).mapValues { (name, value) -> known[name]?.let { putFirst(name, it, value) } ?: value }
 
 private fun putFirst(name: String, known: TensorValue.Floats, value: TensorValue.Floats): TensorValue.Floats {
-    if (!name.startsWith("trained")) return known
+    if (name !in BY_SLOT) return known
     val (layers, slots, size) = value.shape.map(Long::toInt)
     val needed = known.shape[1].toInt()
     val whole = value.values.copyOf()
@@ -117,11 +115,11 @@ internal fun trainedBlocks(train: Iterable<ExpertId>, bank: Bank, slots: Slots, 
     return train.toSortedSet().associateWith { block ->
         val row = shape.layers.indexOf(block.layer.toLong())
         when {
-            block == HEAD -> part("head", 0, shape.headSize)
-            block.shared -> part("shared", row, shape.sharedSize)
+            block == HEAD -> part(Ports.HEAD, 0, shape.headSize)
+            block.shared -> part(Ports.SHARED, row, shape.sharedSize)
             else -> {
                 val slot = slots.held[row].indexOf(block.index)
-                part("trained", row * slots.tier.trainedSlots.toInt() + slot, shape.expertSize)
+                part(Ports.TRAINED, row * slots.tier.trainedSlots.toInt() + slot, shape.expertSize)
             }
         }
     }

@@ -8,6 +8,7 @@ package org.edgeexperts.core
 
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.MethodSpec
+import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.TensorSpec
 import org.edgeexperts.wire.Tier
 
@@ -20,12 +21,12 @@ import org.edgeexperts.wire.Tier
 internal fun runStep(program: Executor, manifest: Manifest, tier: Tier, given: Tensors): Tensors {
     if (tier.microBatches == 1L) return program.execute(tier.method, given)
     val spec = manifest.methods.getValue(tier.method)
-    var sums: Tensors = spec.inputs.filter { it.name.endsWith("_sum") }.associate { it.name to zeros(it) }
+    var sums: Tensors = spec.inputs.filter { it.name in Ports.GRADIENT_SUMS }.associate { it.name to zeros(it) }
     val told = Means()
     shares(given, tier.microBatches.toInt()).forEachIndexed { part, share ->
         val call = sums + cut(spec, given, part, share)
         val made = program.execute(tier.method, call)
-        told.add(made, share, call.floats("mask").sumOf(Float::toDouble))
+        told.add(made, share, call.floats(Ports.MASK).sumOf(Float::toDouble))
         sums = sums.keys.associateWith(made::getValue)
     }
     val wanted = manifest.methods.getValue(tier.applyMethod).inputs.map(TensorSpec::name)
@@ -38,7 +39,7 @@ private fun zeros(tensor: TensorSpec) = tensor.shape.toLongArray().let { shape -
 
 /** Returns each part's share of the batch's sum of label weights; they add up to 1, or all are 0. */
 private fun shares(given: Tensors, parts: Int): List<Double> {
-    val counted = given.floats("labels")
+    val counted = given.floats(Ports.LABELS)
     val size = counted.size / parts
     val weights = List(parts) { part -> (part * size until (part + 1) * size).sumOf { counted[it].toDouble() } }
     val total = weights.sum()
@@ -48,7 +49,7 @@ private fun shares(given: Tensors, parts: Int): List<Double> {
 /** Returns one part's inputs: what is longer than the method takes is the batch, and is cut. */
 private fun cut(spec: MethodSpec, given: Tensors, part: Int, share: Double): Tensors {
     val call = HashMap<String, TensorValue>()
-    call["share"] = floatsOf(floatArrayOf(share.toFloat()), 1)
+    call[Ports.SHARE] = floatsOf(floatArrayOf(share.toFloat()), 1)
     for (tensor in spec.inputs) {
         val whole = given[tensor.name] ?: continue
         call[tensor.name] = if (whole.shape.toList() == tensor.shape) whole else rows(whole, tensor, part)
@@ -74,9 +75,9 @@ private class Means {
     private val shapes = HashMap<String, LongArray>()
 
     fun add(made: Tensors, share: Double, count: Double) {
-        loss += share * made.floats("loss")[0]
+        loss += share * made.floats(Ports.LOSS)[0]
         tokens += count
-        for (name in listOf("usage", "affinity").filter(made::containsKey)) {
+        for (name in Ports.ROUTER_STATISTICS.filter(made::containsKey)) {
             val values = made.floats(name)
             val sum = sums.getOrPut(name) { DoubleArray(values.size) }
             values.indices.forEach { sum[it] += values[it].toDouble() * count }
@@ -87,5 +88,5 @@ private class Means {
     fun means(): Tensors = sums.entries.associate { (name, total) ->
         val mean = FloatArray(total.size) { (total[it] / maxOf(tokens, 1.0)).toFloat() }
         name to TensorValue.Floats(shapes.getValue(name), mean)
-    } + ("loss" to floatsOf(floatArrayOf(loss.toFloat()), 1))
+    } + (Ports.LOSS to floatsOf(floatArrayOf(loss.toFloat()), 1))
 }

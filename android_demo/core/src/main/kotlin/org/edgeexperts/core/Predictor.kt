@@ -8,6 +8,7 @@ import org.edgeexperts.wire.Architecture
 import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.ClassStatistics
 import org.edgeexperts.wire.Manifest
+import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.asField
 import org.edgeexperts.wire.encodeValues
@@ -37,13 +38,13 @@ public class Predictor(
 ) {
     private val method = manifest.predictMethod
     private val shapes = manifest.methods.getValue(method).inputs.associate { it.name to it.shape }
-    private val length = shapes.getValue("ids")[1].toInt()
-    private val steady = predictInputs(bank, manifest.architecture, shapes.getValue("experts")[1].toInt())
+    private val length = shapes.getValue(Ports.IDS)[1].toInt()
+    private val steady = predictInputs(bank, manifest.architecture, shapes.getValue(Ports.EXPERTS)[1].toInt())
 
     /** Returns what the program says of [text]. */
     public fun read(text: String): Reading {
         val found = program.execute(method, steady + encodedTexts(listOf(text), tokenizer, length))
-        return Reading(found.floats("probabilities"), found.floats("features"))
+        return Reading(found.floats(Ports.PROBABILITIES), found.floats(Ports.FEATURES))
     }
 }
 
@@ -53,8 +54,8 @@ private fun predictInputs(bank: Bank, architecture: Architecture, held: Int): Fl
     val experts = joined(shape.layers.flatMap { layer -> (0 until held).map { bank.block(expert(layer, it)) } })
     val scale = if (architecture.gate == "topk") 1f else (shape.experts.toDouble() / held).toFloat()
     return commonInputs(bank) + mapOf(
-        "experts" to floatsOf(experts, layers, held, shape.expertSize),
-        "gate_scale" to floatsOf(FloatArray(layers * held) { scale }, layers, held),
+        Ports.EXPERTS to floatsOf(experts, layers, held, shape.expertSize),
+        Ports.GATE_SCALE to floatsOf(FloatArray(layers * held) { scale }, layers, held),
     )
 }
 

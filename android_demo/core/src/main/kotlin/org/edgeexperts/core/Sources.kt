@@ -1,6 +1,7 @@
 /** Examples to what a training method takes. Axes: N examples, B rows, S sequence length, C labels. */
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.epochOrder
 
 /** N labelled texts that do not change. */
@@ -52,14 +53,14 @@ internal fun encodedTexts(texts: List<String>, tokenizer: Tokenizer, length: Int
         found.mask.copyInto(mask, row * length)
     }
     val shape = longArrayOf(texts.size.toLong(), length.toLong())
-    return mapOf("ids" to TensorValue.Longs(shape, ids), "mask" to TensorValue.Floats(shape, mask))
+    return mapOf(Ports.IDS to TensorValue.Longs(shape, ids), Ports.MASK to TensorValue.Floats(shape, mask))
 }
 
 /** Returns a batch by name: ids and mask [B, S], and labels [B, C], one 1 in each row. */
 internal fun batchOf(source: ExampleSource, rows: IntArray, tokenizer: Tokenizer, labels: Int, length: Int): Tensors {
     val wanted = FloatArray(rows.size * labels)
     rows.forEachIndexed { place, row -> wanted[place * labels + source.labels[row]] = 1f }
-    return encodedTexts(rows.map(source::text), tokenizer, length) + ("labels" to floatsOf(wanted, rows.size, labels))
+    return encodedTexts(rows.map(source::text), tokenizer, length) + (Ports.LABELS to floatsOf(wanted, rows.size, labels))
 }
 
 /** Returns the examples of each label among [rows], [C]. */

@@ -10,14 +10,14 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.HEAD
+import org.edgeexperts.wire.HYPER_SIZE
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.NamedTensor
+import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.Tier
+import org.edgeexperts.wire.hyperValues
 import org.edgeexperts.wire.sharedExpert
-import kotlin.math.pow
 
-private const val BETA1 = 0.9
-private const val BETA2 = 0.999
 private const val NANOS_PER_MS = 1e6
 
 /**
@@ -130,8 +130,8 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         val found = runStep(tools.program, manifest, tier, given)
         values = values.mapValues { (name, value) -> found[name] as TensorValue.Floats? ?: value }
         keepFrozenShared()
-        val tokens = given.floats("mask").sumOf(Float::toDouble)
-        val usage = found.floats("usage")
+        val tokens = given.floats(Ports.MASK).sumOf(Float::toDouble)
+        val usage = found.floats(Ports.USAGE)
         val held = tier.heldSlots.toInt()
         slots.held.forEachIndexed { row, experts ->
             experts.forEachIndexed { slot, index ->
@@ -139,7 +139,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
                 seen[row][index] += tokens
             }
         }
-        made += found.floats("loss")[0].toDouble()
+        made += found.floats(Ports.LOSS)[0].toDouble()
         times += (tools.nanos() - began) / NANOS_PER_MS
         return made.last()
     }
@@ -152,9 +152,9 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         val layers = slots.held.size
         val (held, trained) = tier.heldSlots.toInt() to tier.trainedSlots.toInt()
         val steering = mapOf(
-            "gate_scale" to floatsOf(FloatArray(layers * held) { slots.gateScale }, layers, held),
-            "update_mask" to floatsOf(joined(slots.updateMask), layers, trained),
-            "hyper" to hyper(),
+            Ports.GATE_SCALE to floatsOf(FloatArray(layers * held) { slots.gateScale }, layers, held),
+            Ports.UPDATE_MASK to floatsOf(joined(slots.updateMask), layers, trained),
+            Ports.HYPER to hyper(),
         )
         return values + batch + steering + if (architecture.gate == "topk") balance() else emptyMap()
     }
@@ -256,22 +256,19 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
 
     private fun keepFrozenShared() {
         if (heldRows.isEmpty()) return
-        val shared = values.getValue("shared")
+        val shared = values.getValue(Ports.SHARED)
         val kept = shared.values.copyOf()
         for (row in heldRows) {
             bank.block(sharedExpert(bank.shape.layers[row].toInt())).copyInto(kept, row * bank.shape.sharedSize)
         }
-        values = values + ("shared" to TensorValue.Floats(shared.shape, kept))
+        values = values + (Ports.SHARED to TensorValue.Floats(shared.shape, kept))
     }
 
     private fun hyper(): TensorValue.Floats {
-        val step = (steps + 1).toDouble()
         val (first, last) = task.decay
         val factor = first + (last - first) * steps / task.steps
         val (experts, shared, head) = rates.map { it * factor }
-        val corrections = listOf(BETA1, BETA2).map { 1 / (1 - it.pow(step)) }
-        val numbers = listOf(experts, head, task.weightDecay) + corrections + listOf(shared, 0.0, 0.0)
-        return floatsOf(FloatArray(numbers.size) { numbers[it].toFloat() }, numbers.size)
+        return floatsOf(hyperValues(steps + 1, experts, head, shared, task.weightDecay), HYPER_SIZE)
     }
 
     private fun balance(): Tensors {
@@ -287,8 +284,8 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
             weight[row] = balanceWeight(task.pressure, divergence(mixed, mine), held, experts).toFloat()
         }
         return mapOf(
-            "balance_target" to floatsOf(joined(target), target.size, held),
-            "balance_weight" to floatsOf(weight, weight.size),
+            Ports.BALANCE_TARGET to floatsOf(joined(target), target.size, held),
+            Ports.BALANCE_WEIGHT to floatsOf(weight, weight.size),
         )
     }
 }

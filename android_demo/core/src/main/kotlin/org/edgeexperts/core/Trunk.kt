@@ -8,12 +8,12 @@
 package org.edgeexperts.core
 
 import org.edgeexperts.wire.Manifest
+import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.sha256
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import kotlin.math.abs
 
-private val BOUNDARY = listOf("prefix", "residual")
 private const val GROUP = 64
 private const val LEAST_SCALE = 1e-12f
 
@@ -42,26 +42,26 @@ internal class Trunk(
 
     /** Returns a batch that a cut method takes, for one with `ids` and `mask` [B, S]. */
     fun inPlaceOfIds(batch: Tensors): Tensors {
-        val (ids, mask) = (batch.getValue("ids") as TensorValue.Longs) to batch.floats("mask")
+        val (ids, mask) = (batch.getValue(Ports.IDS) as TensorValue.Longs) to batch.floats(Ports.MASK)
         val (texts, length) = ids.shape.map(Long::toInt)
-        val made = BOUNDARY.map { FloatArray(texts * length * width) }
+        val made = Ports.BOUNDARY.map { FloatArray(texts * length * width) }
         for (row in 0 until texts) {
             val (from, to) = row * length to (row + 1) * length
             val found = one(ids.values.copyOfRange(from, to), mask.copyOfRange(from, to))
             made.forEachIndexed { part, whole -> found[part].copyInto(whole, from * width) }
         }
-        return batch - "ids" + BOUNDARY.indices.associate { BOUNDARY[it] to floatsOf(made[it], texts, length, width) }
+        return batch - Ports.IDS + Ports.BOUNDARY.zip(made) { name, values -> name to floatsOf(values, texts, length, width) }
     }
 
     /** Returns prefix and residual [n, d] of one text: texts are computed one by one, so company changes no bit. */
     private fun one(ids: LongArray, mask: FloatArray): List<FloatArray> {
         val count = mask.count { it > 0 }
         val key = sha256(salt + bytesOf(ids, count))
-        val size = BOUNDARY.size * count * width
+        val size = Ports.BOUNDARY.size * count * width
         val kept = cache?.get(key)?.takeIf { it.size == size + 4 * (size / groupOf(width)) }
         val data = kept ?: encodePrefix(computed(ids, mask, count), width).also { cache?.put(key, it) }
         val values = decodePrefix(data, size, width)
-        return BOUNDARY.indices.map { values.copyOfRange(it * count * width, (it + 1) * count * width) }
+        return Ports.BOUNDARY.indices.map { values.copyOfRange(it * count * width, (it + 1) * count * width) }
     }
 
     private fun bytesOf(ids: LongArray, count: Int): ByteArray =
@@ -69,9 +69,9 @@ internal class Trunk(
 
     private fun computed(ids: LongArray, mask: FloatArray, count: Int): FloatArray {
         val shape = longArrayOf(1, ids.size.toLong())
-        val given = mapOf("ids" to TensorValue.Longs(shape, ids), "mask" to TensorValue.Floats(shape, mask))
+        val given = mapOf(Ports.IDS to TensorValue.Longs(shape, ids), Ports.MASK to TensorValue.Floats(shape, mask))
         val results = program.execute(method, given)
-        return joined(BOUNDARY.map { results.floats(it).copyOf(count * width) })
+        return joined(Ports.BOUNDARY.map { results.floats(it).copyOf(count * width) })
     }
 }
 

@@ -10,9 +10,16 @@ import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.BankShape
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.MethodKind
+import org.edgeexperts.wire.MethodShape
+import org.edgeexperts.wire.ModelShape
+import org.edgeexperts.wire.PACKAGE_FORMAT
+import org.edgeexperts.wire.PROGRAM_INTERFACE
 import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.TensorSpec
 import org.edgeexperts.wire.canonicalJson
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.methodSpec
 import org.edgeexperts.wire.sha256
 import java.io.File
 
@@ -23,27 +30,15 @@ fun toyBank(): Bank = Bank.zeros(TOY_SHAPE).replace(
     TOY_SHAPE.ids().associateWith { block -> FloatArray(TOY_SHAPE.size(block)) { (it + block.index) / 8f } },
 )
 
-private fun tensor(name: String, vararg shape: Int, dtype: String = "float32") =
-    mapOf("name" to name, "dtype" to dtype, "shape" to shape.toList())
-
-private val VALUES = listOf(tensor("trained", 1, 1, TOY_SHAPE.expertSize), tensor("head", TOY_SHAPE.headSize))
-private val MOMENTS = listOf("_m1", "_m2").flatMap { moment ->
-    listOf(tensor("trained$moment", 1, 1, TOY_SHAPE.expertSize), tensor("head$moment", TOY_SHAPE.headSize))
-}
+private val MODEL = ModelShape(TOY_SHAPE)
 private val METHODS = mapOf(
-    TOY_TRAIN to mapOf(
-        "inputs" to VALUES + tensor("mean", 2) + MOMENTS + tensor("gate_scale", 1, 1) + tensor("update_mask", 1, 1) +
-            tensor("hyper", 8) + tensor("ids", 2, 4, dtype = "int64") + tensor("mask", 2, 4) + tensor("labels", 2, 2),
-        "outputs" to listOf(tensor("loss", 1), tensor("usage", 1, 1)) + VALUES + MOMENTS,
-    ),
-    "predict_s4" to mapOf(
-        "inputs" to listOf(
-            tensor("experts", 1, 1, TOY_SHAPE.expertSize), tensor("head", TOY_SHAPE.headSize), tensor("mean", 2),
-            tensor("gate_scale", 1, 1), tensor("ids", 1, 4, dtype = "int64"), tensor("mask", 1, 4),
-        ),
-        "outputs" to listOf(tensor("probabilities", 1, 2), tensor("features", 1, 2)),
-    ),
+    TOY_TRAIN to methodSpec(MODEL, MethodShape(MethodKind.TRAIN, 1, 0, 4, 2)),
+    "predict_s4" to methodSpec(MODEL, MethodShape(MethodKind.PREDICT, 1, 0, 4, 1)),
 )
+
+private fun tree(tensors: List<TensorSpec>) =
+    tensors.map { mapOf("name" to it.name, "dtype" to it.dtype, "shape" to it.shape) }
+
 private val TOKENIZER = mapOf(
     "normalizer" to mapOf("type" to "BertNormalizer"),
     "pre_tokenizer" to mapOf("type" to "BertPreTokenizer"),
@@ -82,9 +77,11 @@ fun writeToy(folder: File): PackageFolder {
         "tokenizer_digest" to hex(sha256(files.getValue("tokenizer.json"))), "bank_digest" to hex(toyBank().digest()),
     )
     val manifest = mapOf(
-        "package_format" to 2, "wire_version" to 1, "architecture" to architecture, "device" to "toy",
+        "package_format" to PACKAGE_FORMAT, "wire_version" to 1, "program_interface" to PROGRAM_INTERFACE,
+        "architecture" to architecture, "device" to "toy",
         "profile" to emptyMap<String, Any?>(), "quantize" to "none", "held" to "slots", "tiers" to listOf(tier),
-        "methods" to METHODS, "predict_methods" to listOf("predict_s4"), "versions" to emptyMap<String, Any?>(),
+        "methods" to METHODS.mapValues { (_, spec) -> mapOf("inputs" to tree(spec.inputs), "outputs" to tree(spec.outputs)) },
+        "predict_methods" to listOf("predict_s4"), "versions" to emptyMap<String, Any?>(),
         "oldest_runtime" to "1.3", "threads" to 1,
         "files" to files.mapValues { mapOf("sha256" to hex(sha256(it.value)), "bytes" to it.value.size) },
     )
@@ -118,7 +115,7 @@ class ToyProgram(private val folder: PackageFolder) : Program {
             made["${name}_m2"] = given.floats("${name}_m2")
             made[name] = FloatArray(value.size) { if (diverges) Float.NaN else value[it] - rate * first[it] }
         }
-        return made + mapOf("loss" to floatArrayOf(token), "usage" to floatArrayOf(1f))
+        return made + mapOf("loss" to floatArrayOf(token), "logits" to FloatArray(4), "usage" to floatArrayOf(1f))
     }
 
     override fun close() = Unit

@@ -8,7 +8,7 @@
 package org.edgeexperts.wire
 
 /** Format of manifest.json that is read here; another is refused. */
-public const val PACKAGE_FORMAT: Long = 2
+public const val PACKAGE_FORMAT: Long = 3
 
 /** Name of the manifest in a package. */
 public const val MANIFEST: String = "manifest.json"
@@ -174,6 +174,7 @@ public data class FileEntry(public val sha256: String, public val bytes: Long)
 public data class Manifest(
     public val packageFormat: Long,
     public val wireVersion: Long,
+    public val programInterface: Long,
     public val architecture: Architecture,
     public val device: String,
     public val profile: Map<String, Any?>,

@@ -28,11 +28,16 @@ internal fun checkManifest(manifest: Manifest, source: String) {
     checks.need(version == WIRE_VERSION.toLong()) {
         "wire version $version, this software speaks $WIRE_VERSION; export it again"
     }
+    val stated = manifest.programInterface
+    checks.need(stated == PROGRAM_INTERFACE) {
+        "program interface $stated, this software knows $PROGRAM_INTERFACE; export it again"
+    }
     checks.architecture(manifest.architecture)
     checks.program(manifest)
     checks.predict(manifest)
     checks.tiers(manifest)
     checks.methods(manifest)
+    checkInterface(manifest, source)
     checks.files(manifest)
 }
 

@@ -4,6 +4,7 @@ package org.edgeexperts.wire
 internal fun JsonObject.manifest() = Manifest(
     packageFormat = whole("package_format"),
     wireVersion = whole("wire_version"),
+    programInterface = whole("program_interface"),
     architecture = nested("architecture") { architecture() },
     device = text("device"),
     profile = anything("profile"),

@@ -20,6 +20,10 @@ private class Rule(vararg val keys: String, val replay: (ByteArray, Context) -> 
 
 private val SHAPE_KEYS = arrayOf("layers", "experts", "rank", "shared_rank", "width", "labels")
 
+private val METHOD_KEYS = arrayOf(
+    "top_k", "vocabulary", "kind", "trained", "frozen", "sequence", "batch", "recompute", "cut",
+)
+
 private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to messageRule(it) } + mapOf(
     "Chunks" to Rule { data, _ -> chunks(data) },
     "Values" to Rule("codec", "count") { data, context ->
@@ -50,6 +54,10 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
     },
     "Topic" to Rule { data, _ -> topic(data) },
     "Manifest" to Rule { data, _ -> manifest(data) },
+    "ProgramInterface" to Rule(*SHAPE_KEYS, *METHOD_KEYS) { _, context -> programInterface(context) },
+    "Hyper" to Rule("step", "learning_rate", "head_learning_rate", "shared_learning_rate", "weight_decay") { _, context ->
+        hyper(context)
+    },
     "Enrolment" to Rule { data, _ -> enrolment(data) },
     "BrokerUrl" to Rule("allow_plaintext") { data, context ->
         brokerUrl(BrokerUrl.parse(data.toString(Charsets.UTF_8), context["allow_plaintext"] == true))
@@ -146,6 +154,30 @@ private fun manifest(data: ByteArray): Map<String, Any?> {
         "canonical" to manifest.architecture.canonical().toString(Charsets.UTF_8),
         "labels" to manifest.architecture.labels,
         "files" to manifest.files.keys.sorted(),
+    )
+}
+
+private fun programInterface(context: Context): Map<String, Any?> {
+    val method = MethodShape(
+        MethodKind.entries.single { it.word == context.any("kind") },
+        context.long("trained"), context.long("frozen"), context.long("sequence"), context.long("batch"),
+        context.any("recompute") as String, context.any("cut") as Boolean,
+    )
+    val spec = methodSpec(ModelShape(shapeOf(context), context.long("top_k"), context.long("vocabulary")), method)
+    fun listed(tensors: List<TensorSpec>) = tensors.map { listOf(it.name, it.dtype, it.shape) }
+    return mapOf("name" to method.name, "inputs" to listed(spec.inputs), "outputs" to listed(spec.outputs))
+}
+
+private fun hyper(context: Context): Map<String, Any?> {
+    fun rate(name: String) = context.any(name) as Double
+    val values = hyperValues(
+        context.int("step"), rate("learning_rate"), rate("head_learning_rate"), rate("shared_learning_rate"),
+        rate("weight_decay"),
+    )
+    return mapOf(
+        "values" to values.map(Float::toDouble),
+        "places" to HYPER_PLACES.mapValues { it.value.toLong() },
+        "size" to HYPER_SIZE.toLong(),
     )
 }
 

@@ -1,0 +1,308 @@
+"""The program's interface: what every method of a program.pte takes and gives. SPEC.md, "Program interface", in code.
+
+Axes: L adapted layers, M experts, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared
+expert, C labels, d width, B batch, S sequence length, V vocabulary of a language head.
+
+A program's file does not name its tensors. Export writes them in the order that stands here, the manifest repeats it,
+and a runtime finds a tensor by the names below and by no others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from edge_runtime.wire.experts import BankShape
+
+PROGRAM_INTERFACE: Final = 1
+"""Version of all that stands here; a manifest says it, and a runtime refuses another."""
+DTYPES: Final = {"float32": 4, "int64": 8}
+"""Bytes of an element."""
+
+# The bank, as a method takes it.
+EXPERTS: Final = "experts"
+TRAINED: Final = "trained"
+FROZEN: Final = "frozen"
+SHARED: Final = "shared"
+HEAD: Final = "head"
+MEAN: Final = "mean"
+TRAINABLE: Final = (TRAINED, SHARED, HEAD)
+"""What a step changes, in order; each has two moments, and in micro-batches a sum of gradients."""
+# What steers a step.
+GATE_SCALE: Final = "gate_scale"
+UPDATE_MASK: Final = "update_mask"
+HYPER: Final = "hyper"
+SHARE: Final = "share"
+BALANCE_TARGET: Final = "balance_target"
+BALANCE_WEIGHT: Final = "balance_weight"
+# The batch.
+IDS: Final = "ids"
+MASK: Final = "mask"
+PREFIX: Final = "prefix"
+RESIDUAL: Final = "residual"
+BOUNDARY: Final = (PREFIX, RESIDUAL)
+"""What a trunk gives and a cut training method takes, [B, S, d] each: the input of the lowest adapted layer's
+feed-forward, and the sum that the experts' output is added to there."""
+LABELS: Final = "labels"
+TARGETS: Final = "targets"
+WEIGHTS: Final = "weights"
+# What a method tells.
+LOSS: Final = "loss"
+LOGITS: Final = "logits"
+USAGE: Final = "usage"
+AFFINITY: Final = "affinity"
+ROUTER_STATISTICS: Final = (USAGE, AFFINITY)
+"""Means over the batch's real tokens, [L, H]; the second with top-k gates only."""
+PROBABILITIES: Final = "probabilities"
+FEATURES: Final = "features"
+LOSSES: Final = "losses"
+"""Of a language model's ONNX twin alone, the gateway's program: [N, T - 1]."""
+
+BETA1: Final = 0.9
+BETA2: Final = 0.999
+EPSILON: Final = 1e-8
+"""AdamW's constants, inside every program (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2)."""
+LOGIT_SCALE: Final = 20.0
+"""A classifier's logits are this times the product of a unit feature with the head."""
+HYPER_PLACES: Final = {
+    "learning_rate": 0,
+    "head_learning_rate": 1,
+    "weight_decay": 2,
+    "first_correction": 3,
+    "second_correction": 4,
+    "shared_learning_rate": 5,
+}
+"""Where a step's numbers stand in ``hyper``; the places after them are 0."""
+HYPER_SIZE: Final = 8
+RATE_PLACES: Final = {TRAINED: 0, HEAD: 1, SHARED: 5}
+"""Where in ``hyper`` the learning rate of a trainable tensor stands."""
+
+
+class MethodKind(StrEnum):
+    """What a method is for.
+
+    ``TRAIN`` is a whole optimizer step. ``ACCUMULATE`` and ``APPLY`` are its halves in micro-batches: the first adds a
+    micro-batch's gradients to their sums, the second makes the optimizer's step with the sums. ``TRUNK`` is what stands
+    below the lowest adapted layer's experts and depends on the text only.
+    """
+
+    TRAIN = "train"
+    ACCUMULATE = "accumulate"
+    APPLY = "apply"
+    PREDICT = "predict"
+    TRUNK = "trunk"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a method. Args: dtype: "float32" or "int64"."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of such a tensor."""
+        return DTYPES[self.dtype] * math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method of the program; an output that has an input's name replaces it in the next call."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes that all methods of a program share.
+
+    Args:
+        bank: L, M, r, rs, d and C.
+        top_k: k in top-k mode, None for soft gates.
+        vocabulary: V, rows of the language head of a model that continues texts (which has no labels); else 0.
+    """
+
+    bank: BankShape
+    top_k: int | None = None
+    vocabulary: int = 0
+
+
+@dataclass(frozen=True)
+class MethodShape:
+    """Sizes of one method.
+
+    Args:
+        kind: what it is for.
+        trained: m; for ``PREDICT`` all held experts count here; 0 for ``TRUNK``.
+        frozen: f.
+        sequence: S; 0 for ``APPLY``.
+        batch: B; of a micro-batch for ``ACCUMULATE``; 0 for ``APPLY``.
+        recompute: what is computed twice instead of kept for the backward: ``none``, ``light`` or ``layers``.
+        cut: takes the trunk's results instead of token ids.
+        parts: calls of ``ACCUMULATE`` that make a batch.
+    """
+
+    kind: MethodKind
+    trained: int
+    frozen: int
+    sequence: int
+    batch: int
+    recompute: str = "none"
+    cut: bool = False
+    parts: int = 1
+
+    @property
+    def held(self) -> int:
+        """H."""
+        return self.trained + self.frozen
+
+    @property
+    def name(self) -> str:
+        """Name of the method in programs that export writes."""
+        if self.kind in (MethodKind.PREDICT, MethodKind.TRUNK):
+            return f"{self.kind}_s{self.sequence}"
+        if self.kind == MethodKind.APPLY:
+            return f"{self.kind}_m{self.trained}"
+        saving = "" if self.recompute == "none" else f"_{self.recompute}"
+        return f"{self.kind}_m{self.trained}_f{self.frozen}_s{self.sequence}_b{self.batch}{saving}"
+
+
+def moments(name: str) -> tuple[str, str]:
+    """Return the names of AdamW's two moments of a trainable tensor."""
+    return f"{name}_m1", f"{name}_m2"
+
+
+def gradient_sum(name: str) -> str:
+    """Return the name of the sum of a trainable tensor's gradients over micro-batches."""
+    return f"{name}_sum"
+
+
+GRADIENT_SUMS: Final = tuple(gradient_sum(name) for name in TRAINABLE)
+LEARNED: Final = tuple(name for value in TRAINABLE for name in (value, *moments(value)))
+"""Every tensor that a step changes, each followed by its moments."""
+
+
+def hyper_values(
+    step: int,
+    learning_rate: float,
+    *,
+    head_learning_rate: float = 0.0,
+    shared_learning_rate: float = 0.0,
+    weight_decay: float = 0.0,
+) -> tuple[float, ...]:
+    """Return the 8 numbers of ``hyper`` for optimizer step ``step``, from 1: rates, decay, bias corrections."""
+    values = {
+        "learning_rate": learning_rate,
+        "head_learning_rate": head_learning_rate,
+        "weight_decay": weight_decay,
+        "first_correction": 1 / (1 - BETA1**step),
+        "second_correction": 1 / (1 - BETA2**step),
+        "shared_learning_rate": shared_learning_rate,
+    }
+    hyper = [0.0] * HYPER_SIZE
+    for name, place in HYPER_PLACES.items():
+        hyper[place] = values[name]
+    return tuple(hyper)
+
+
+def method_spec(model: ModelShape, method: MethodShape) -> MethodSpec:
+    """Return what a method takes and gives, in order."""
+    return MethodSpec(input_ports(model, method), output_ports(model, method))
+
+
+def input_ports(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
+    """Return a method's inputs in order."""
+    text = _text(model, method)
+    if method.kind == MethodKind.TRUNK:
+        return text
+    bank, values = model.bank, _values(model, method)
+    rows, gate = len(bank.layers), _port(GATE_SCALE, len(bank.layers), method.held)
+    shared = [_port(SHARED, rows, bank.shared_size)] if bank.shared_rank else []
+    if method.kind == MethodKind.PREDICT:
+        return (_port(EXPERTS, rows, method.held, bank.expert_size), *shared, *_head(bank), gate, *text)
+    steering = (_port(UPDATE_MASK, rows, method.trained), _port(HYPER, HYPER_SIZE))
+    if method.kind == MethodKind.APPLY:
+        return *values, *_moments(values), *_sums(values), *steering
+    frozen = [_port(FROZEN, rows, method.frozen, bank.expert_size)] if method.frozen else []
+    balance = [_port(BALANCE_TARGET, rows, method.held), _port(BALANCE_WEIGHT, rows)] if model.top_k else []
+    whole = method.kind == MethodKind.TRAIN
+    return (
+        values[0],
+        *frozen,
+        *shared,
+        *_head(bank),
+        *(_moments(values) if whole else _sums(values)),
+        gate,
+        *(steering if whole else (_port(SHARE, 1),)),
+        *balance,
+        *text,
+        *_answers(model, method),
+    )
+
+
+def output_ports(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
+    """Return a method's outputs in order; one named like an input replaces that input in the next call."""
+    bank = model.bank
+    if method.kind == MethodKind.PREDICT:
+        features = (_port(FEATURES, 1, bank.width),) if bank.labels else ()
+        return _port(PROBABILITIES, 1, bank.labels or model.vocabulary), *features
+    if method.kind == MethodKind.TRUNK:
+        return _boundary(model, method)
+    values = _values(model, method)
+    if method.kind == MethodKind.APPLY:
+        return *values, *_moments(values)
+    told = ROUTER_STATISTICS if model.top_k else ROUTER_STATISTICS[:1]
+    logits = (_port(LOGITS, method.batch, bank.labels),) if bank.labels else ()
+    changed = (*values, *_moments(values)) if method.kind == MethodKind.TRAIN else _sums(values)
+    return (_port(LOSS, 1), *logits, *(_port(name, len(bank.layers), method.held) for name in told), *changed)
+
+
+def _port(name: str, *shape: int) -> TensorSpec:
+    return TensorSpec(name, "float32", shape)
+
+
+def _text(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
+    text = (method.batch, method.sequence)
+    begin = _boundary(model, method) if method.cut else (TensorSpec(IDS, "int64", text),)
+    return *begin, _port(MASK, *text)
+
+
+def _answers(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
+    """What the model should say to the batch."""
+    if model.vocabulary:
+        text = (method.batch, method.sequence)
+        return TensorSpec(TARGETS, "int64", text), _port(WEIGHTS, *text)
+    return (_port(LABELS, method.batch, model.bank.labels),)
+
+
+def _boundary(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
+    return tuple(_port(name, method.batch, method.sequence, model.bank.width) for name in BOUNDARY)
+
+
+def _head(bank: BankShape) -> tuple[TensorSpec, ...]:
+    return (_port(HEAD, bank.head_size), _port(MEAN, bank.mean_size)) if bank.labels else ()
+
+
+def _values(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
+    """Return the trainable tensors that a step has; never none."""
+    bank, rows = model.bank, len(model.bank.layers)
+    shapes = {
+        TRAINED: (rows, method.trained, bank.expert_size),
+        **({SHARED: (rows, bank.shared_size)} if bank.shared_rank else {}),
+        **({HEAD: (bank.head_size,)} if bank.labels else {}),
+    }
+    return tuple(_port(name, *shape) for name, shape in shapes.items())
+
+
+def _moments(values: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
+    return tuple(_port(name, *value.shape) for value in values for name in moments(value.name))
+
+
+def _sums(values: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
+    return tuple(_port(gradient_sum(value.name), *value.shape) for value in values)
