@@ -61,7 +61,7 @@ def excess(tier: Tier, budget: Budget) -> list[str]:
     }
     over = []
     for name, (what, unit, limit) in limits.items():
-        cost = known(tier, name)
+        cost = cost_of(tier, name)
         # The planner cuts a plan to the bytes that a device offers; only a first block that does not fit is too much.
         share = 1 / tier.trained_slots if name == "bytes_up" else 1.0
         if limit and name != "bytes_down" and cost * share > limit:
@@ -69,7 +69,7 @@ def excess(tier: Tier, budget: Budget) -> list[str]:
     return over
 
 
-def known(tier: Tier, name: str) -> float:
+def cost_of(tier: Tier, name: str) -> float:
     """Return a cost of a tier: measured, or predicted where nothing was measured."""
     measured: Cost = tier.measured
     return float(getattr(measured, name) or getattr(tier.predicted, name))

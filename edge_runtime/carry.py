@@ -35,17 +35,17 @@ def learned(values: Mapping[str, Array], needed: int) -> dict[str, Array]:
     return {name: np.ascontiguousarray(_first(name, values[name], needed)) for name in ports.LEARNED if name in values}
 
 
-def carry(known: Mapping[str, Array], bank: Bank, slots: Slots, needed: int) -> dict[str, Array]:
+def carry(kept: Mapping[str, Array], bank: Bank, slots: Slots, needed: int) -> dict[str, Array]:
     """Return the values of a method in whose slots training goes on.
 
     Args:
-        known: what was ``learned``.
+        kept: what was ``learned``.
         bank: that training started from.
         slots: of the tier to go on in, with room for ``needed``.
         needed: n.
     """
     values = start(bank, slots)
-    for name, value in known.items():
+    for name, value in kept.items():
         _first(name, values[name], needed)[...] = value
     return values
 

@@ -87,11 +87,11 @@ def pack_residuals(residuals: Mapping[ExpertId, Array]) -> dict[str, Array]:
     return {f"{block.layer}.{block.index}": values for block, values in residuals.items() if values.any()}
 
 
-def unpack_residuals(found: Mapping[str, Array], shape: BankShape) -> dict[ExpertId, Array]:
+def unpack_residuals(tensors: Mapping[str, Array], shape: BankShape) -> dict[ExpertId, Array]:
     """Read ``pack_residuals``; what does not fit the bank is left out."""
-    known = {f"{block.layer}.{block.index}": block for block in shape.ids()}
-    return {known[name]: values for name, values in found.items() if values.shape == (_size(known, name, shape),)}
+    blocks = {f"{block.layer}.{block.index}": block for block in shape.ids()}
+    return {blocks[name]: values for name, values in tensors.items() if values.shape == (_size(blocks, name, shape),)}
 
 
-def _size(known: Mapping[str, ExpertId], name: str, shape: BankShape) -> int:
-    return shape.size(known[name]) if name in known else -1
+def _size(blocks: Mapping[str, ExpertId], name: str, shape: BankShape) -> int:
+    return shape.size(blocks[name]) if name in blocks else -1

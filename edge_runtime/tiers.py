@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from edge_runtime.budget import known
+from edge_runtime.budget import cost_of
 from edge_runtime.errors import ConfigError, PlanError
 from edge_runtime.wire.manifest import Manifest, Tier
 
@@ -119,8 +119,8 @@ def _by_memory(candidates: list[Tier], room_mib: float | None, current: Tier | N
 
 
 def _step_ms(tier: Tier) -> float:
-    return known(tier, "step_ms")
+    return cost_of(tier, "step_ms")
 
 
 def _memory_mib(tier: Tier) -> float:
-    return known(tier, "memory_mib")
+    return cost_of(tier, "memory_mib")

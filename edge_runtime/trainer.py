@@ -249,8 +249,8 @@ class Trainer:
             saved.tensors[name].astype(np.float64) + saved.tensors[f"{name}_rest"] for name in ("routed", "seen")
         )
         sums = ("routed", "routed_rest", "seen", "seen_rest")
-        known = {name: value for name, value in saved.tensors.items() if name not in sums}
-        self._values = carry.carry(known, self._bank, self.slots, self.needed)
+        kept = {name: value for name, value in saved.tensors.items() if name not in sums}
+        self._values = carry.carry(kept, self._bank, self.slots, self.needed)
         self.losses = [float(loss) for loss in saved.numbers["losses"]]
         self._times = [float(ms) for ms in saved.numbers["step_ms"]]
 

@@ -69,12 +69,12 @@ def _compile(work: Path, say: parts.Say) -> None:
 
 
 def _check(jars: tuple[Path, ...]) -> None:
-    known = parts.table().libraries
+    digests = parts.table().libraries
     for jar in jars:
         if jar.name == "app.jar" or jar.name.startswith(_OURS):
             continue
-        if jar.name not in known:
+        if jar.name not in digests:
             raise BuildError(
                 f"{jar.name} is not in {parts.TABLE.name}; look at it and add its SHA-256, {file_sha256(jar)}"
             )
-        parts.check(jar.name, jar, known[jar.name])
+        parts.check(jar.name, jar, digests[jar.name])

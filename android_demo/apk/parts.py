@@ -46,22 +46,22 @@ def folder() -> Path:
     return cache_folder() / "android" / "parts"
 
 
-def fetch(wanted: Iterable[str], say: Say, known: Table | None = None) -> dict[str, Path]:
+def fetch(wanted: Iterable[str], say: Say, digests: Table | None = None) -> dict[str, Path]:
     """Return the files of parts, by coordinate; those that are not here yet are fetched.
 
     Args:
         wanted: coordinates of Maven's (``group:name:version``, perhaps ``:aar``) or npm's (``name@version``).
         say: told what is fetched.
-        known: digests; the table of this folder without.
+        digests: the table of this folder without.
 
     Raises:
         BuildError: when a part is not in the table, cannot be fetched, or has other bytes.
     """
-    return {part: _fetched(part, known or table(), say) for part in wanted}
+    return {part: _fetched(part, digests or table(), say) for part in wanted}
 
 
-def _fetched(part: str, known: Table, say: Say) -> Path:
-    digest = {**known.maven, **known.npm}.get(part)
+def _fetched(part: str, digests: Table, say: Say) -> Path:
+    digest = {**digests.maven, **digests.npm}.get(part)
     if digest is None:
         raise BuildError(f"{part} is not in {TABLE.name}; add it with its SHA-256")
     place = folder() / digest
@@ -73,7 +73,7 @@ def _fetched(part: str, known: Table, say: Say) -> Path:
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder()) as scratch:
         work = Path(scratch) / "part"
         work.mkdir()
-        (_from_npm if part in known.npm else _from_maven)(part, work)
+        (_from_npm if part in digests.npm else _from_maven)(part, work)
         came = next(work.iterdir(), None)
         if came is None:
             raise BuildError(f"{part}: the client reported success and left no file")

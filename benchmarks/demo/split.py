@@ -70,8 +70,8 @@ def held_out(path: Path, rows: Sequence[Example], limit: int, seed: int) -> tupl
         picked = {i for label in sorted({r.label for r in rows}) for i in _of(rows, label, random)[::5]}
         train = [row for i, row in enumerate(rows) if i not in picked]
         test = [rows[i] for i in sorted(picked)]
-    known = {row.label for row in train}
-    test = [row for row in test if row.label in known]
+    trained_labels = {row.label for row in train}
+    test = [row for row in test if row.label in trained_labels]
     if not train or not test:
         msg = f"{path}: {len(train)} rows to train on and {len(test)} held out; both must be more than 0"
         raise DataError(msg)

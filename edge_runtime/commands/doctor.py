@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.batches import Source
-from edge_runtime.budget import Budget, choose_tier, excess, known
+from edge_runtime.budget import Budget, choose_tier, cost_of, excess
 from edge_runtime.cache import DEFAULT_MB, PrefixCache
 from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
 from edge_runtime.config import credentials
@@ -272,7 +272,7 @@ def _train(parts: Parts, tier: Tier) -> str:
     if not np.isfinite(losses).all():
         raise EdgeError(f"a training step gave the loss {losses[-1]}")
     what = "step with its trunk" if tier.trunk_method else "step"
-    there = f"{known(tier, 'step_ms'):.0f} ms and {known(tier, 'memory_mib'):.0f} MiB where it was exported"
+    there = f"{cost_of(tier, 'step_ms'):.0f} ms and {cost_of(tier, 'memory_mib'):.0f} MiB where it was exported"
     return (
         f"{tier.trained_slots} of {tier.held_slots} slots trained, {tier.batch_size} x {tier.seq_len}:"
         f" {trainer.last_ms:.0f} ms a {what} here, {there}; peak {peak_rss_mib():.0f} MiB"

@@ -115,12 +115,12 @@ class Assembler:
         if partial is None:
             partial = bodies[chunk.digest] = _Partial(shape)
             self._charge(sender, partial.cost)
-        known = partial.pieces.get(chunk.index)
-        if partial.shape != shape or (known is not None and known != chunk.payload):
+        earlier = partial.pieces.get(chunk.index)
+        if partial.shape != shape or (earlier is not None and earlier != chunk.payload):
             self._drop(sender, chunk.digest)
             msg = f"chunk {chunk.index} of {chunk.count} contradicts the chunks before it"
             raise MalformedMessage(msg)
-        if known is None:
+        if earlier is None:
             partial.pieces[chunk.index] = chunk.payload
             cost = len(chunk.payload) + _PIECE_COST
             partial.cost += cost

@@ -88,8 +88,8 @@ def _check_architecture(arch: Architecture, need: _Need) -> None:
 def _check_program(manifest: Manifest, need: _Need) -> None:
     experts = manifest.architecture.experts
     need(manifest.held in ("all", "slots"), f"held {shown(manifest.held)}, expected all or slots")
-    known = ("int8", "int4", "none")
-    need(manifest.quantize in known, f"quantize {shown(manifest.quantize)}, expected int8, int4 or none")
+    kinds = ("int8", "int4", "none")
+    need(manifest.quantize in kinds, f"quantize {shown(manifest.quantize)}, expected int8, int4 or none")
     need(manifest.threads >= 1, f"{manifest.threads} threads")
     need(len(manifest.tiers) > 0, "no tier")
     _check_predict(manifest, need)

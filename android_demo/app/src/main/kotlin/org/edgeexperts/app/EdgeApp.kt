@@ -9,13 +9,13 @@ import org.edgeexperts.core.openDevice
 /** The process: it has one device, which every window and job shares. */
 open class EdgeApp : Application() {
     /** Made when it is first needed. */
-    val host: Host get() = made.value
+    val host: Host get() = lazyHost.value
 
-    private val made = lazy { Host(this, engine()) { folder, state, engine -> openDevice(folder, state, engine) } }
+    private val lazyHost = lazy { Host(this, engine()) { folder, state, engine -> openDevice(folder, state, engine) } }
 
     /** Only emulated processes end in order. */
     override fun onTerminate() {
-        if (made.isInitialized()) made.value.close()
+        if (lazyHost.isInitialized()) lazyHost.value.close()
         super.onTerminate()
     }
 

@@ -8,7 +8,7 @@ import kotlin.test.assertEquals
 /** Round numbers along the axes of the loss curve. */
 class AxesTest {
     private fun values(low: Double, high: Double, most: Int, whole: Boolean = false) =
-        ticks(low, high, most, whole).let { found -> found.values.map { "%.${found.decimals}f".format(java.util.Locale.ROOT, it) } }
+        ticks(low, high, most, whole).let { ticks -> ticks.values.map { "%.${ticks.decimals}f".format(java.util.Locale.ROOT, it) } }
 
     @Test fun ticksAreRoundAndEncloseTheValues() {
         assertEquals(listOf("0.0", "0.5", "1.0", "1.5"), values(0.0, 1.2, 4))
@@ -26,8 +26,8 @@ class AxesTest {
 
     /** Each point is the mean of its neighbours; the ends stay where they are. */
     @Test fun smoothingKeepsTheEnds() {
-        val found = smoothed(List(12) { if (it % 2 == 0) 0.0 else 3.0 })
-        assertEquals(listOf(0.0, 1.0, 2.0), found.take(3))
-        assertEquals(3.0, found.last())
+        val values = smoothed(List(12) { if (it % 2 == 0) 0.0 else 3.0 })
+        assertEquals(listOf(0.0, 1.0, 2.0), values.take(3))
+        assertEquals(3.0, values.last())
     }
 }

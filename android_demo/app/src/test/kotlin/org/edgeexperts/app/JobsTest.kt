@@ -70,11 +70,11 @@ class JobsTest {
 
     /** The notification says how far training is, names no text, and can stop it. */
     @Test fun theNotificationTellsTheStep() {
-        val made = TrainingNotice(app).of(training)
-        assertEquals("Step 60 of 80", made.extras.getString(Notification.EXTRA_TEXT))
-        assertEquals(listOf(80, 60), listOf(Notification.EXTRA_PROGRESS_MAX, Notification.EXTRA_PROGRESS).map(made.extras::getInt))
-        assertEquals(listOf("Stop"), made.actions.map { "${it.title}" })
-        made.actions[0].actionIntent.send()
+        val notification = TrainingNotice(app).of(training)
+        assertEquals("Step 60 of 80", notification.extras.getString(Notification.EXTRA_TEXT))
+        assertEquals(listOf(80, 60), listOf(Notification.EXTRA_PROGRESS_MAX, Notification.EXTRA_PROGRESS).map(notification.extras::getInt))
+        assertEquals(listOf("Stop"), notification.actions.map { "${it.title}" })
+        notification.actions[0].actionIntent.send()
         idle()
         until("the stop") { it.stopped }
     }

@@ -76,8 +76,8 @@ private const val LEAST_CONTRAST = 4.5
 fun faintTexts(root: View, drawn: Bitmap): List<String> =
     root.all().filterIsInstance<TextView>().filter { it.isEnabled && it.text.isNotEmpty() && !it.bounds().isEmpty }
         .mapNotNull { view ->
-            val found = contrast(view.currentTextColor, background(view, drawn))
-            "${view.words()} has a contrast of $found".takeIf { found < LEAST_CONTRAST }
+            val ratio = contrast(view.currentTextColor, background(view, drawn))
+            "${view.words()} has a contrast of $ratio".takeIf { ratio < LEAST_CONTRAST }
         }
 
 /** The colour that most pixels of a text's place have: its background, since letters cover less. */

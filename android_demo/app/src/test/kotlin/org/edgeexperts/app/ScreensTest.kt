@@ -15,14 +15,14 @@ private const val TALL = 3600
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class ScreensTest {
     private fun look(phone: Phone) {
-        val found = scenes.keys.flatMap { name ->
+        val wrong = scenes.keys.flatMap { name ->
             var faults = emptyList<String>()
             phone.scene(name) { activity ->
                 faults = faults(activity.window.decorView).map { "$name: $it" }
             }
             faults
         }
-        assertEquals(emptyList(), found, "$phone")
+        assertEquals(emptyList(), wrong, "$phone")
     }
 
     /** Nothing is cut off, overlaps, is too small to press or too faint to read: English, light. */

@@ -123,8 +123,8 @@ class WindowTest {
         val app = RuntimeEnvironment.getApplication()
         shadowOf(app.getSystemService(PowerManager::class.java)).setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE)
         plug(charging = true, percent = 73)
-        val found = PhoneConditions(app).read()
-        assertEquals(listOf(Heat.SEVERE, true, 73), listOf(found.heat, found.charging, found.batteryPercent))
+        val conditions = PhoneConditions(app).read()
+        assertEquals(listOf(Heat.SEVERE, true, 73), listOf(conditions.heat, conditions.charging, conditions.batteryPercent))
     }
 
     private fun waitFor(asked: (AppState) -> Boolean) {

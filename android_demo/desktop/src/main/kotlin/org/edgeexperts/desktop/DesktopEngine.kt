@@ -73,9 +73,9 @@ public class DesktopEngine(library: File) : Engine {
     }
 
     init {
-        val found = native.fl_abi_version()
-        if (found != ABI_VERSION) {
-            throw EngineException("$library has ABI $found, expected $ABI_VERSION; build it again")
+        val version = native.fl_abi_version()
+        if (version != ABI_VERSION) {
+            throw EngineException("$library has ABI $version, expected $ABI_VERSION; build it again")
         }
     }
 
@@ -126,13 +126,13 @@ private class DesktopProgram(private val native: FlRuntime, private val handle: 
     }
 
     override fun execute(method: String, inputs: List<TensorValue>): List<TensorValue> {
-        val made = outputsOf(method)
-        val buffers = Buffers(inputs.size + made.size)
+        val outputs = outputsOf(method)
+        val buffers = Buffers(inputs.size + outputs.size)
         inputs.forEach(buffers::add)
-        made.forEach { buffers.add(it.shape, it.dtype, it.count) }
+        outputs.forEach { buffers.add(it.shape, it.dtype, it.count) }
         val (first, behind) = buffers.at(0) to buffers.at(inputs.size)
-        native.checked(native.fl_execute(handle, method, first, inputs.size, behind, made.size))
-        return made.mapIndexed { place, output -> read(output, buffers.data(inputs.size + place)) }
+        native.checked(native.fl_execute(handle, method, first, inputs.size, behind, outputs.size))
+        return outputs.mapIndexed { place, output -> read(output, buffers.data(inputs.size + place)) }
     }
 
     private fun read(output: Output, data: Memory): TensorValue = when (output.dtype) {

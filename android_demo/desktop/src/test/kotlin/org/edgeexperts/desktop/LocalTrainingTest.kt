@@ -76,9 +76,9 @@ class LocalTrainingTest {
         assertTrue(whole[0].scores != whole[1].scores)
         assertEquals(whole[0].scores, train("halves").scores)
         val before = deviceWith("cy", state("halves")).use { device ->
-            val made = ArrayList<LossPoint>()
-            assertEquals(Ending.STOPPED, device.train(options, made::add) { made.size == 12 })
-            made
+            val points = ArrayList<LossPoint>()
+            assertEquals(Ending.STOPPED, device.train(options, points::add) { points.size == 12 })
+            points
         }
         deviceWith("cy", state("halves")).use { device ->
             val after = ArrayList<LossPoint>()

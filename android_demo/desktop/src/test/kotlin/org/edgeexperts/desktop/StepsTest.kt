@@ -77,12 +77,12 @@ class StepsTest {
                 trainer = Trainer(side.tools, side.bank, task, side.manifest.tiers[0]).also { it.restore(saved) }
             }
             assertEquals(seen["loss"].number, trainer.step(), "loss of step ${step + 1}")
-            val given = trainer.stepInputs()
+            val inputs = trainer.stepInputs()
             val expected = seen["inputs"] as Map<*, *>
-            assertEquals(expected.keys, given.keys - "ids")
+            assertEquals(expected.keys, inputs.keys - "ids")
             for ((name, values) in expected) {
-                val found = (given.getValue(name as String) as TensorValue.Floats).values
-                assertContentEquals(unhexFloats(values), found, "$name after step ${step + 1}")
+                val input = (inputs.getValue(name as String) as TensorValue.Floats).values
+                assertContentEquals(unhexFloats(values), input, "$name after step ${step + 1}")
             }
         }
         assertTrue(trainer.done)
@@ -118,10 +118,10 @@ class StepsTest {
     /** Class sums, the head that starts from them, and predictions with the trained bank. */
     @Test
     fun sumsAndPredictionsAreEqual() = Side("soft").use { side ->
-        val found = checkNotNull(classSums(side.program, side.manifest, side.tokenizer, side.source))
-        assertContentEquals(unhexFloats(side.told["counts"]), found.counts)
-        assertContentEquals(unhexFloats(side.told["sums"]), found.sums)
-        val (head, mean) = found.classMeanHead(side.manifest.architecture.logitScale)
+        val sums = checkNotNull(classSums(side.program, side.manifest, side.tokenizer, side.source))
+        assertContentEquals(unhexFloats(side.told["counts"]), sums.counts)
+        assertContentEquals(unhexFloats(side.told["sums"]), sums.sums)
+        val (head, mean) = sums.classMeanHead(side.manifest.architecture.logitScale)
         near(side.bank.block(HEAD), head)
         near(side.bank.block(MEAN), mean)
         val trained = side.bank.replace(blocks(side.told["tasks"].items[0]["blocks"]))
@@ -137,8 +137,8 @@ class StepsTest {
     }
 
     /** Sums over a mean differ in the last bit with the order in which they are taken. */
-    private fun near(expected: FloatArray, found: FloatArray) {
-        assertEquals(expected.size, found.size)
-        expected.indices.forEach { assertTrue(abs(expected[it] - found[it]) <= 1e-6f, "${expected[it]} ${found[it]}") }
+    private fun near(expected: FloatArray, actual: FloatArray) {
+        assertEquals(expected.size, actual.size)
+        expected.indices.forEach { assertTrue(abs(expected[it] - actual[it]) <= 1e-6f, "${expected[it]} ${actual[it]}") }
     }
 }

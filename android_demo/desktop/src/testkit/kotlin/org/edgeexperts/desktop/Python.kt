@@ -58,9 +58,9 @@ val engine: DesktopEngine by lazy { DesktopEngine(File(askPython("-m", "edge_run
 
 /** Packages and texts of little.py. */
 object Little {
-    private val made by lazy { askPython("little.py", File(repository, "android_demo/desktop/target/little").path) }
+    private val paths by lazy { askPython("little.py", File(repository, "android_demo/desktop/target/little").path) }
 
-    fun packageFolder(name: String): File = File(made["packages"][name] as String)
+    fun packageFolder(name: String): File = File(paths["packages"][name] as String)
 
-    fun texts(name: String): File = File(made["data"][name] as String)
+    fun texts(name: String): File = File(paths["data"][name] as String)
 }

@@ -47,9 +47,9 @@ public class Bank private constructor(public val shape: BankShape, private val b
     )
 
     private fun joined(name: String): FloatArray {
-        val found = tensorBlocks(shape).getValue(name).map(blocks::getValue)
-        val values = FloatArray(found.sumOf { it.size })
-        found.fold(0) { offset, block ->
+        val parts = tensorBlocks(shape).getValue(name).map(blocks::getValue)
+        val values = FloatArray(parts.sumOf { it.size })
+        parts.fold(0) { offset, block ->
             block.copyInto(values, offset)
             offset + block.size
         }
@@ -85,9 +85,9 @@ public class Bank private constructor(public val shape: BankShape, private val b
                 throw BankException("$source holds ${shown(tensors.keys.sorted(), 200)}, expected ${wanted.keys}")
             }
             for ((name, axes) in wanted) {
-                val found = tensors.getValue(name)
-                if (found.dtype != "F32" || found.shape != axes) {
-                    throw BankException("bank tensor $name is ${found.dtype}${found.shape}, expected F32$axes")
+                val tensor = tensors.getValue(name)
+                if (tensor.dtype != "F32" || tensor.shape != axes) {
+                    throw BankException("bank tensor $name is ${tensor.dtype}${tensor.shape}, expected F32$axes")
                 }
             }
             val blocks = tensorBlocks(shape).flatMap { (name, ids) -> cut(tensors.getValue(name).floats(), ids, shape) }

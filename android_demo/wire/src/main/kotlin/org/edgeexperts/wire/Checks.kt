@@ -35,9 +35,9 @@ private fun ascending(listed: List<Pair<Int, Int>>, what: String): List<ExpertId
     need(listed.all { (layer, index) -> layer.u32 <= RESERVED && index.u32 <= RESERVED }) {
         "$what name a number above $RESERVED"
     }
-    val found = listed.map { (layer, index) -> ExpertId(layer, index) }
-    need(found.zipWithNext().all { (a, b) -> a < b }) { "$what are not ascending and unique" }
-    return found
+    val ids = listed.map { (layer, index) -> ExpertId(layer, index) }
+    need(ids.zipWithNext().all { (a, b) -> a < b }) { "$what are not ascending and unique" }
+    return ids
 }
 
 private fun trained(listed: List<Pair<Int, Int>>, what: String) {
@@ -166,9 +166,9 @@ internal fun checkVersion(version: Version) {
     digest(version.federationDigest, "federation digest")
     digest(version.digest, "version digest")
     need(version.blocksCount > 0) { "a version without blocks" }
-    val found = ascending(version.blocksList.map { it.layer to it.index }, "blocks of a version")
+    val ids = ascending(version.blocksList.map { it.layer to it.index }, "blocks of a version")
     version.blocksList.forEach { digest(it.digest, "block digest") }
-    val blocks = found.zip(version.blocksList.map { it.digest.toByteArray() }).toMap()
+    val blocks = ids.zip(version.blocksList.map { it.digest.toByteArray() }).toMap()
     if (!versionDigest(blocks).contentEquals(version.digest.toByteArray())) {
         throw WireException(Code.DIGEST_MISMATCH, "blocks of version ${version.version} do not have its digest")
     }

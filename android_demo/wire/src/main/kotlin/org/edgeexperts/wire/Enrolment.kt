@@ -68,14 +68,14 @@ public class Enrolment private constructor(
             }
             try {
                 val tree = parseJson(data, source)
-                val found = tree as? Map<*, *>
-                val format = found?.get("enrolment_format")
+                val keys = tree as? Map<*, *>
+                val format = keys?.get("enrolment_format")
                 if (format is Long && format != ENROLMENT_FORMAT) {
                     throw EnrolmentException("enrolment format $format came, this software reads $ENROLMENT_FORMAT")
                 }
                 // The general reader shows what it refuses.
                 for (name in listOf("key", "password")) {
-                    demand(found == null || name !in found || found[name] is String) { "$name is no text" }
+                    demand(keys == null || name !in keys || keys[name] is String) { "$name is no text" }
                 }
                 return JsonObject.objectOf(tree, source).all { enrolment() }.also(::check)
             } catch (error: PackageException) {

@@ -10,10 +10,10 @@ internal class JsonObject(private val where: String, private val tree: Map<Strin
 
     /** Builds a value from this object's keys and refuses keys that [build] did not ask for. */
     fun <T> all(build: JsonObject.() -> T): T {
-        val made = build()
+        val value = build()
         val unknown = tree.keys.filterNot(asked::contains)
         if (unknown.isNotEmpty()) throw PackageException("$where: unknown keys ${shown(unknown, 200)}")
-        return made
+        return value
     }
 
     private fun get(name: String): Any? {
@@ -65,21 +65,21 @@ internal class JsonObject(private val where: String, private val tree: Map<Strin
 
     private fun <T> list(name: String, read: (Any?, String) -> T): List<T> {
         val place = "$where.$name"
-        val found = get(name) as? List<*> ?: refuse(tree[name], place, "a list")
-        return found.mapIndexed { index, item -> read(item, "$place[$index]") }
+        val list = get(name) as? List<*> ?: refuse(tree[name], place, "a list")
+        return list.mapIndexed { index, item -> read(item, "$place[$index]") }
     }
 
     private fun <T> map(name: String, read: (Any?, String) -> T): Map<String, T> {
         val place = "$where.$name"
-        val found = get(name) as? Map<*, *> ?: refuse(tree[name], place, "an object")
-        return found.entries.associate { (key, item) -> (key as String) to read(item, "$place.$key") }
+        val members = get(name) as? Map<*, *> ?: refuse(tree[name], place, "an object")
+        return members.entries.associate { (key, item) -> (key as String) to read(item, "$place.$key") }
     }
 
     companion object {
         /** Returns [tree] as an object to read. */
         fun objectOf(tree: Any?, where: String): JsonObject {
-            val found = tree as? Map<*, *> ?: refuse(tree, where, "an object")
-            return JsonObject(where, found.entries.associate { (key, item) -> (key as String) to item })
+            val members = tree as? Map<*, *> ?: refuse(tree, where, "an object")
+            return JsonObject(where, members.entries.associate { (key, item) -> (key as String) to item })
         }
 
         private fun textOf(tree: Any?, where: String) = tree as? String ?: refuse(tree, where, "str")

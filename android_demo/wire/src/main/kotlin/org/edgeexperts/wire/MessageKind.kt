@@ -39,11 +39,11 @@ public class MessageKind<M : MessageLite> private constructor(
         } catch (error: InvalidProtocolBufferException) {
             throw malformed("${data.size} bytes are no $name", error)
         }
-        val found = version(message).u32
-        if (found != WIRE_VERSION.toLong()) {
+        val wireVersion = version(message).u32
+        if (wireVersion != WIRE_VERSION.toLong()) {
             throw WireException(
                 Code.UNSUPPORTED_WIRE,
-                "wire version $found came, $WIRE_VERSION is spoken here",
+                "wire version $wireVersion came, $WIRE_VERSION is spoken here",
             )
         }
         check(message)

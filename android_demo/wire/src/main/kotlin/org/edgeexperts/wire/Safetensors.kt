@@ -93,10 +93,10 @@ public fun readSafetensors(data: ByteArray, source: String): Map<String, NamedTe
 private class Entry(val dtype: String, val shape: List<Long>, val begin: Long, val end: Long)
 
 private fun entry(tree: Any?): Entry? {
-    val found = tree as? Map<*, *> ?: return null
-    val dtype = found["dtype"] as? String ?: return null
-    val shape = wholes(found["shape"]) ?: return null
-    val (begin, end) = wholes(found["data_offsets"])?.takeIf { it.size == 2 } ?: return null
+    val entry = tree as? Map<*, *> ?: return null
+    val dtype = entry["dtype"] as? String ?: return null
+    val shape = wholes(entry["shape"]) ?: return null
+    val (begin, end) = wholes(entry["data_offsets"])?.takeIf { it.size == 2 } ?: return null
     val bytes = product(shape, SIZES[dtype] ?: return null) ?: return null
     return Entry(dtype, shape, begin, end).takeIf { begin <= end && end - begin == bytes }
 }

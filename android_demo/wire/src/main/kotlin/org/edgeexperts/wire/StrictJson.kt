@@ -60,9 +60,9 @@ private class JsonReader(private val text: String) {
     /** Returns whether [char] comes next, and takes it. */
     private fun take(char: Char): Boolean {
         blank()
-        val found = place < text.length && text[place] == char
-        if (found) place++
-        return found
+        val isNext = place < text.length && text[place] == char
+        if (isNext) place++
+        return isNext
     }
 
     private fun expect(char: Char) {
@@ -83,47 +83,47 @@ private class JsonReader(private val text: String) {
     }
 
     private fun word(word: String): Boolean {
-        val found = text.startsWith(word, place)
-        if (found) place += word.length
-        return found
+        val isNext = text.startsWith(word, place)
+        if (isNext) place += word.length
+        return isNext
     }
 
     private fun members(depth: Int): Map<String, Any?> {
-        val found = LinkedHashMap<String, Any?>()
-        if (take('}')) return found
+        val members = LinkedHashMap<String, Any?>()
+        if (take('}')) return members
         do {
             expect('"')
             val name = string()
-            if (name in found) refuse("duplicate key ${shown(name)}")
+            if (name in members) refuse("duplicate key ${shown(name)}")
             expect(':')
-            found[name] = value(depth)
+            members[name] = value(depth)
         } while (take(','))
         expect('}')
-        return found
+        return members
     }
 
     private fun items(depth: Int): List<Any?> {
-        val found = ArrayList<Any?>()
-        if (take(']')) return found
-        do found.add(value(depth)) while (take(','))
+        val items = ArrayList<Any?>()
+        if (take(']')) return items
+        do items.add(value(depth)) while (take(','))
         expect(']')
-        return found
+        return items
     }
 
     private fun string(): String {
-        val found = StringBuilder()
+        val characters = StringBuilder()
         while (true) {
             if (place >= text.length) refuse("a text without end")
             val char = text[place++]
             when {
                 char == '"' -> break
-                char == '\\' -> found.append(escape())
+                char == '\\' -> characters.append(escape())
                 char.code < 0x20 -> refuse("a control character in a text")
-                else -> found.append(char)
+                else -> characters.append(char)
             }
         }
-        if (loneSurrogate(found.toString())) refuse("a lone surrogate")
-        return found.toString()
+        if (loneSurrogate(characters.toString())) refuse("a lone surrogate")
+        return characters.toString()
     }
 
     private fun escape(): Char {
@@ -159,8 +159,8 @@ private class JsonReader(private val text: String) {
         (if (digits.length <= LONGEST_INTEGER) digits.toLongOrNull() else null) ?: refuse("an integer beyond 64 bits")
 
     private fun fraction(digits: String): Double {
-        val found = digits.toDouble()
-        if (found.isInfinite()) refuse("a number beyond 64 bits")
-        return found
+        val number = digits.toDouble()
+        if (number.isInfinite()) refuse("a number beyond 64 bits")
+        return number
     }
 }

@@ -121,11 +121,11 @@ private fun layout(data: ByteArray, context: Context): Map<String, Any?> {
         else -> error("unknown block $block")
     }
     val values = decodeValues(data, parts.sumOf { it.size }.toLong()).map(Float::toDouble)
-    val found = parts.associate { part ->
+    val tensors = parts.associate { part ->
         val flat = values.subList(part.offset, part.offset + part.size)
         part.name to if (part.shape.size == 2) flat.chunked(part.shape[1]) else flat
     }
-    return mapOf("parts" to found)
+    return mapOf("parts" to tensors)
 }
 
 private fun shapeOf(context: Context): BankShape = BankShape(
@@ -138,12 +138,12 @@ private fun shapeOf(context: Context): BankShape = BankShape(
 )
 
 private fun topic(data: ByteArray): Map<String, Any?> {
-    val found = Address.parse(data.toString(Charsets.UTF_8))
+    val address = Address.parse(data.toString(Charsets.UTF_8))
     return mapOf(
-        "federation" to found.federation,
-        "topic" to found.topic.word,
-        "name" to found.name,
-        "retained" to found.topic.retained,
+        "federation" to address.federation,
+        "topic" to address.topic.word,
+        "name" to address.name,
+        "retained" to address.topic.retained,
     )
 }
 
@@ -182,22 +182,22 @@ private fun hyper(context: Context): Map<String, Any?> {
 }
 
 private fun enrolment(data: ByteArray): Map<String, Any?> {
-    val found = Enrolment.fromJson(data)
-    val at = found.gateway
+    val enrolment = Enrolment.fromJson(data)
+    val at = enrolment.gateway
     return mapOf(
         "enrolment_format" to ENROLMENT_FORMAT,
-        "device" to found.device,
-        "federation" to found.federation,
-        "federation_digest" to found.federationDigest,
-        "package_digest" to found.packageDigest,
+        "device" to enrolment.device,
+        "federation" to enrolment.federation,
+        "federation_digest" to enrolment.federationDigest,
+        "package_digest" to enrolment.packageDigest,
         "gateway" to mapOf(
             "host" to at.host, "port" to at.port.toLong(), "tls" to at.tls, "allow_plaintext" to at.allowPlaintext,
         ),
-        "ca" to found.ca,
-        "certificate" to found.certificate,
-        "key" to found.key,
-        "user" to found.user,
-        "password" to found.password,
+        "ca" to enrolment.ca,
+        "certificate" to enrolment.certificate,
+        "key" to enrolment.key,
+        "user" to enrolment.user,
+        "password" to enrolment.password,
     )
 }
 

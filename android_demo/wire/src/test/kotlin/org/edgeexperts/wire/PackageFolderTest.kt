@@ -37,10 +37,10 @@ class PackageFolderTest {
     @Test
     fun aWholePackageOpens() {
         write()
-        val found = PackageFolder.open(folder)
-        assertContentEquals(sha256(File(folder, MANIFEST).readBytes()), found.digest)
-        assertEquals("this is program.pte", found.path("program.pte").readText())
-        assertFailsWith<PackageException> { found.path("secret") }
+        val package_ = PackageFolder.open(folder)
+        assertContentEquals(sha256(File(folder, MANIFEST).readBytes()), package_.digest)
+        assertEquals("this is program.pte", package_.path("program.pte").readText())
+        assertFailsWith<PackageException> { package_.path("secret") }
     }
 
     /** One changed byte of the same length is found. */

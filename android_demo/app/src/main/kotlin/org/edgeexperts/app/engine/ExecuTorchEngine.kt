@@ -24,8 +24,8 @@ private class ExecuTorchProgram(private val module: Module) : Program {
     override val methods: Set<String> = module.methods.toSet()
 
     override fun execute(method: String, inputs: List<TensorValue>): List<TensorValue> = guarded("$method failed") {
-        val given = inputs.map { EValue.from(tensor(it)) }.toTypedArray()
-        module.execute(method, *given).map { value(it.toTensor()) }
+        val arguments = inputs.map { EValue.from(tensor(it)) }.toTypedArray()
+        module.execute(method, *arguments).map { value(it.toTensor()) }
     }
 
     override fun close() = module.destroy()

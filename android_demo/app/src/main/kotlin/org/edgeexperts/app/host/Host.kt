@@ -76,8 +76,8 @@ class Host(private val context: Context, private val engine: Engine?, private va
 
     private fun readEnrolment() {
         if (!enrolmentFile.exists()) return
-        val found = Enrolment.fromJson(enrolmentFile.readBytes())
-        states.change { copy(enrolment = found) }
+        val enrolment = Enrolment.fromJson(enrolmentFile.readBytes())
+        states.change { copy(enrolment = enrolment) }
     }
 
     private fun begin() {
@@ -155,9 +155,9 @@ class Host(private val context: Context, private val engine: Engine?, private va
         states.change { copy(reading = true, problem = null) }
         later {
             if (device == null) packages.current()?.let(::use) // it could not be opened before; now, or the reason again
-            val found = device ?: return@later states.change { copy(reading = false) }
+            val device = device ?: return@later states.change { copy(reading = false) }
             val began = System.nanoTime()
-            val prediction = found.classify(text)
+            val prediction = device.classify(text)
             val millis = (System.nanoTime() - began) / NANOS_PER_MILLI
             states.change { copy(reading = false, answer = Answer(text, prediction, millis)) }
         }
@@ -169,9 +169,9 @@ class Host(private val context: Context, private val engine: Engine?, private va
     /** Makes the text that was read an example of [label]. */
     fun keep(label: String) = later {
         val answer = state.answer ?: return@later
-        val found = device ?: return@later
-        answer.kept?.let { found.removeExample(it.id) }
-        val example = found.addExample(answer.text, label)
+        val device = device ?: return@later
+        answer.kept?.let { device.removeExample(it.id) }
+        val example = device.addExample(answer.text, label)
         states.change { copy(answer = answer.copy(kept = example), deleted = null) }
         showExamples()
     }
@@ -204,7 +204,7 @@ class Host(private val context: Context, private val engine: Engine?, private va
 
     /** Deletes all examples. */
     fun erase() = later {
-        device?.let { found -> found.examples().forEach { found.removeExample(it.id) } }
+        device?.let { device -> device.examples().forEach { device.removeExample(it.id) } }
         states.change { copy(deleted = null, answer = answer?.copy(kept = null)) }
         showExamples()
     }

@@ -31,11 +31,11 @@ fun assetSource(assets: AssetManager): PackageSource? {
 /** A folder behind the document picker. */
 class TreeSource(private val resolver: ContentResolver, private val tree: Uri) : PackageSource {
     override fun open(name: String): InputStream {
-        var found = DocumentsContract.getTreeDocumentId(tree)
+        var document = DocumentsContract.getTreeDocumentId(tree)
         for (part in name.split('/')) {
-            found = child(found, part) ?: throw FileNotFoundException("the folder has no $name")
+            document = child(document, part) ?: throw FileNotFoundException("the folder has no $name")
         }
-        val file = DocumentsContract.buildDocumentUriUsingTree(tree, found)
+        val file = DocumentsContract.buildDocumentUriUsingTree(tree, document)
         return resolver.openInputStream(file) ?: throw FileNotFoundException("$name cannot be opened")
     }
 

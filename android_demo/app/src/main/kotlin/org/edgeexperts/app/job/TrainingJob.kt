@@ -44,11 +44,11 @@ class TrainingJob : JobService() {
     private fun follow(state: AppState) = running.toList().forEach { show(it, state) }
 
     private fun show(parameters: JobParameters, state: AppState) {
-        val made = notice.of(state)
+        val notification = notice.of(state)
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) {
-            setNotification(parameters, TrainingNotice.ID, made, JOB_END_NOTIFICATION_POLICY_REMOVE)
+            setNotification(parameters, TrainingNotice.ID, notification, JOB_END_NOTIFICATION_POLICY_REMOVE)
         } else {
-            notice.show(made)
+            notice.show(notification)
         }
     }
 

@@ -60,7 +60,7 @@ class TrainingNotice(private val context: Context) {
     }
 
     /** Shows it where a job cannot. */
-    fun show(made: Notification) = manager.notify(ID, made)
+    fun show(notification: Notification) = manager.notify(ID, notification)
 
     /** Takes it away. */
     fun cancel() = manager.cancel(ID)

@@ -80,20 +80,20 @@ class ClassifyScreen(
 
     private fun showAnswer(answer: Answer?) {
         view.findViewById<View>(R.id.answer).visible(answer != null)
-        val found = answer?.prediction ?: return
-        val unsure = found.confidence < SURE
+        val prediction = answer?.prediction ?: return
+        val unsure = prediction.confidence < SURE
         val caption = if (unsure) R.string.classify_unsure else R.string.classify_result
         view.findViewById<TextView>(R.id.answer_caption).setText(caption)
-        view.findViewById<GuessRow>(R.id.answer_best).show(spoken(found.label), found.confidence, first = true)
-        val rest = found.scores.entries.drop(1).take(OTHERS)
+        view.findViewById<GuessRow>(R.id.answer_best).show(spoken(prediction.label), prediction.confidence, first = true)
+        val rest = prediction.scores.entries.drop(1).take(OTHERS)
         for (place in 0 until OTHERS) {
             val row = others.getChildAt(place) as GuessRow
             row.visible(place < rest.size)
             rest.getOrNull(place)?.let { (label, probability) -> row.show(spoken(label), probability, first = false) }
         }
-        val personal = if (found.personal) R.string.classify_made_by_own else R.string.classify_made_by
+        val personal = if (prediction.personal) R.string.classify_made_by_own else R.string.classify_made_by
         view.findViewById<TextView>(R.id.answer_made_by).text =
-            context.getString(personal, found.version, number(context, answer.millis.toDouble()))
+            context.getString(personal, prediction.version, number(context, answer.millis.toDouble()))
         showKept(answer)
     }
 

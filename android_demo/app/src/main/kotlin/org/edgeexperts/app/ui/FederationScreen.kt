@@ -74,9 +74,9 @@ class FederationScreen(parent: ViewGroup, pick: Pickers, leave: () -> Unit) : Sc
         view.findViewById<FactRow>(id).value = value
     }
 
-    private fun showVerdicts(found: List<VerdictNote>) {
-        view.findViewById<View>(R.id.verdicts_none).visible(found.isEmpty())
-        rows.show(found)
+    private fun showVerdicts(verdicts: List<VerdictNote>) {
+        view.findViewById<View>(R.id.verdicts_none).visible(verdicts.isEmpty())
+        rows.show(verdicts)
     }
 
     private fun row(note: VerdictNote): View {

@@ -10,13 +10,13 @@ private const val TEXT = "answer_text"
 
 /** Writes an answer. */
 fun Bundle.putAnswer(answer: Answer) {
-    val found = answer.prediction
+    val prediction = answer.prediction
     putString(TEXT, answer.text)
     putLong("answer_millis", answer.millis)
-    putStringArrayList("answer_labels", ArrayList(found.scores.keys))
-    putDoubleArray("answer_scores", found.scores.values.toDoubleArray())
-    putLong("answer_version", found.version)
-    putBoolean("answer_personal", found.personal)
+    putStringArrayList("answer_labels", ArrayList(prediction.scores.keys))
+    putDoubleArray("answer_scores", prediction.scores.values.toDoubleArray())
+    putLong("answer_version", prediction.version)
+    putBoolean("answer_personal", prediction.personal)
     answer.kept?.let {
         putLong("answer_kept", it.id)
         putString("answer_kept_label", it.label)

@@ -105,10 +105,10 @@ class TrainingScreen(parent: ViewGroup, private val actions: Actions) : Screen {
         view.findViewById<FactRow>(id).value = value
     }
 
-    private fun showExperts(found: List<HeldExperts>) {
-        view.findViewById<View>(R.id.experts_none).visible(found.isEmpty())
-        experts.visible(found.isNotEmpty())
-        rows.show(found)
+    private fun showExperts(held: List<HeldExperts>) {
+        view.findViewById<View>(R.id.experts_none).visible(held.isEmpty())
+        experts.visible(held.isNotEmpty())
+        rows.show(held)
     }
 
     private fun row(layer: HeldExperts): View {

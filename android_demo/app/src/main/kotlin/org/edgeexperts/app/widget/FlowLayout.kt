@@ -23,9 +23,9 @@ open class FlowLayout @JvmOverloads constructor(context: Context, attributes: At
     private var rows: List<Row> = emptyList()
 
     init {
-        val given = context.obtainStyledAttributes(attributes, R.styleable.FlowLayout)
-        spread = given.getBoolean(R.styleable.FlowLayout_spread, this is FactRow)
-        given.recycle()
+        val styled = context.obtainStyledAttributes(attributes, R.styleable.FlowLayout)
+        spread = styled.getBoolean(R.styleable.FlowLayout_spread, this is FactRow)
+        styled.recycle()
     }
 
     override fun onMeasure(widthMeasureSpec: Int, heightMeasureSpec: Int) {
@@ -49,11 +49,11 @@ open class FlowLayout @JvmOverloads constructor(context: Context, attributes: At
     protected open val gapBetweenRows: Int get() = gap
 
     private fun rowsOf(visible: List<View>, room: Int): List<Row> {
-        val found = ArrayList<Row>()
+        val rows = ArrayList<Row>()
         var row = ArrayList<View>()
         var used = 0
         fun close() {
-            if (row.isNotEmpty()) found += Row(row, row.maxOf { it.measuredHeight })
+            if (row.isNotEmpty()) rows += Row(row, row.maxOf { it.measuredHeight })
             row = ArrayList()
             used = 0
         }
@@ -63,7 +63,7 @@ open class FlowLayout @JvmOverloads constructor(context: Context, attributes: At
             row.add(child)
         }
         close()
-        return found
+        return rows
     }
 
     override fun onLayout(changed: Boolean, left: Int, top: Int, right: Int, bottom: Int) {

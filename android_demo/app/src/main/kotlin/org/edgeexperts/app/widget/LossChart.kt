@@ -29,10 +29,10 @@ class LossChart @JvmOverloads constructor(context: Context, attributes: Attribut
 
     /** The points, by ascending step. */
     var points: List<LossPoint> = emptyList()
-        set(found) {
-            if (found == field) return
-            field = found
-            contentDescription = described(found)
+        set(points) {
+            if (points == field) return
+            field = points
+            contentDescription = described(points)
             invalidate()
         }
 
@@ -45,12 +45,12 @@ class LossChart @JvmOverloads constructor(context: Context, attributes: Attribut
         strokeCap = Paint.Cap.ROUND
     }
 
-    private fun described(found: List<LossPoint>): String {
-        if (found.isEmpty()) return context.getString(R.string.loss_none)
+    private fun described(points: List<LossPoint>): String {
+        if (points.isEmpty()) return context.getString(R.string.loss_none)
         fun number(loss: Double) = String.format(locale, "%.2f", loss)
         return context.getString(
-            R.string.loss_described, number(found.first().loss), number(found.last().loss), found.last().step,
-            number(found.minOf { it.loss }),
+            R.string.loss_described, number(points.first().loss), number(points.last().loss), points.last().step,
+            number(points.minOf { it.loss }),
         )
     }
 
@@ -105,19 +105,19 @@ class LossChart @JvmOverloads constructor(context: Context, attributes: Attribut
 
     /** Each step's loss is noisy: the thick line is the mean of the steps around. */
     private fun drawCurve(canvas: Canvas, scale: Scale) {
-        val found = points.filter { it.loss.isFinite() }
-        if (found.size == 1) {
-            canvas.drawCircle(scale.x(found[0].step.toDouble()), scale.y(found[0].loss), gap / 2, dot)
+        val finite = points.filter { it.loss.isFinite() }
+        if (finite.size == 1) {
+            canvas.drawCircle(scale.x(finite[0].step.toDouble()), scale.y(finite[0].loss), gap / 2, dot)
             return
         }
-        val smooth = smoothed(found.map { it.loss })
-        canvas.drawPath(path(scale, found, found.map { it.loss }), faint)
-        canvas.drawPath(path(scale, found, smooth), line)
-        canvas.drawCircle(scale.x(found.last().step.toDouble()), scale.y(smooth.last()), gap / 2, dot)
+        val smooth = smoothed(finite.map { it.loss })
+        canvas.drawPath(path(scale, finite, finite.map { it.loss }), faint)
+        canvas.drawPath(path(scale, finite, smooth), line)
+        canvas.drawCircle(scale.x(finite.last().step.toDouble()), scale.y(smooth.last()), gap / 2, dot)
     }
 
-    private fun path(scale: Scale, found: List<LossPoint>, losses: List<Double>) = Path().apply {
-        found.zip(losses).forEachIndexed { place, (point, loss) ->
+    private fun path(scale: Scale, finite: List<LossPoint>, losses: List<Double>) = Path().apply {
+        finite.zip(losses).forEachIndexed { place, (point, loss) ->
             val (x, y) = scale.x(point.step.toDouble()) to scale.y(loss)
             if (place == 0) moveTo(x, y) else lineTo(x, y)
         }

@@ -26,9 +26,9 @@ class NavBar @JvmOverloads constructor(context: Context, attributes: AttributeSe
         }
 
     /** Sets the destinations: icon and name of each. */
-    fun destinations(given: List<Pair<Int, Int>>) {
+    fun destinations(destinations: List<Pair<Int, Int>>) {
         removeAllViews()
-        items = given.mapIndexed { place, (icon, name) ->
+        items = destinations.mapIndexed { place, (icon, name) ->
             Item(context, icon, context.getString(name)).also { item ->
                 item.setOnClickListener { onChosen(place) }
                 addView(item, share())
