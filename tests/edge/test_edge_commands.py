@@ -154,6 +154,17 @@ def test_a_bank_is_held_against_the_version_beside_it(
     assert expected in failure(capsys, 1, "predict", "--package", package.folder, "--bank", tmp_path, "alarm")
 
 
+def test_columns_and_rows_without_a_text_are_told(package: Package, tmp_path: Path, capsys: Said) -> None:
+    """Columns have the user's names in every command; what was left out stands on stderr."""
+    path = tmp_path / "own.csv"
+    path.write_text("utterance;intent\nwake me, now;alarm\n;music\n")
+    named = ["--data", path, "--text-column", "utterance", "--label-column", "intent"]
+    for command in (["train", "--steps", 1], ["predict"]):
+        code, _, err = call(capsys, command[0], "--package", package.folder, *named, *command[1:])
+        assert code == 0
+        assert err == f"edge_runtime: {path}: 1 rows without a text were left out\n"
+
+
 def test_train_says_what_it_did(package: Package, data: Path, capsys: Said) -> None:
     """For people, one sentence; class means start the head; named experts only."""
     _, out, _ = call(

@@ -53,6 +53,16 @@ def test_windows_of_a_file_are_those_of_the_contract(
     assert source.skipped == 1
 
 
+def test_a_long_text_counts_as_several(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """40,000 characters are cut behind the last space of each 16,384; no window reads the whole text again."""
+    text = "wake me " * 5000
+    source = open_windows(_write(tmp_path, "jsonl", ["rain", text, "sun"]), tokenizer, 2, 7)
+    cut = [text[:16384], text[16384:32768], text[32768:]]  # 8 divides 16,384
+    expected = list(windows([tokenizer.tokens(part.strip()) for part in ("rain", *cut, "sun")], 2, 7))
+    assert source.windows(range(len(source))) == expected
+    assert sorted(set(source.parts.tolist())) == [0, 1, 2]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 12), min_size=1, max_size=8),

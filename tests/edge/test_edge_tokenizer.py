@@ -101,6 +101,7 @@ def _texts() -> list[str]:
                 found += [row["text"] for row in csv.DictReader(file)][:1500]
     return [
         *found,
+        " ".join(found),
         "",
         " ",
         "größe ÀÉ",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_runtime.wire.windows import arrays, windows
+from edge_runtime.wire.windows import PIECE, arrays, pieces, windows
 
 TEXTS = [[1, 2, 3], [], [4], [5, 6, 7, 8]]
 
@@ -38,3 +38,17 @@ def test_arrays_pad_and_cut() -> None:
     assert targets.tolist() == [[2, 3, 4, 5], [7, 0, 0, 0], [9, 1, 2, 3]]
     assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]]
     assert weights.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]]
+
+
+def test_pieces_end_behind_white_space() -> None:
+    """Behind the last of it in reach, after 16,384 characters where there is none; none is empty, no word is lost."""
+    assert list(pieces("")) == list(pieces(" \n")) == []
+    assert list(pieces(" a b ")) == ["a b"]
+    word = "x" * PIECE
+    assert list(pieces("a " + word)) == ["a", word]
+    assert list(pieces(word + "yz")) == [word, "yz"]
+    assert list(pieces("a" + " " * (2 * PIECE) + "b\tc")) == ["a", "b\tc"]
+    words = [f"w{number}" for number in range(20_000)]
+    parts = list(pieces("\r\n".join(words)))
+    assert [word for part in parts for word in part.split()] == words
+    assert max(map(len, parts)) <= PIECE
