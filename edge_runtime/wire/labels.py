@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.experts import LABELS_LIMIT
 from edge_runtime.wire.text import plain, readable
 
-LABELS_LIMIT: Final = 65_535
 LABEL_BYTES: Final = 200
 """UTF-8 bytes of a label."""
 _NAMED: Final = 5

@@ -55,7 +55,6 @@ private fun labelFault(labels: List<String>): String {
     }
 }
 
-private const val LABELS_LIMIT = 65_535
 private const val NAMED = 5
 
 private class ManifestChecks(private val source: String) {
