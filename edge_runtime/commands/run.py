@@ -24,13 +24,14 @@ from edge_runtime.commands.common import (
     until_signal,
 )
 from edge_runtime.config import CODECS, RunConfig, credentials, default_device, default_state
+from edge_runtime.device import Device
 from edge_runtime.errors import StoreError
 from edge_runtime.link import Broker, LinkEvent
+from edge_runtime.membership import Identity
 from edge_runtime.mqtt import MqttLink
 from edge_runtime.parts import Parts
 from edge_runtime.program import inspect
 from edge_runtime.report import Report, bar
-from edge_runtime.runtime import Device, Identity
 from edge_runtime.statistics import ClassSums, class_sums, recalled, remember
 from edge_runtime.store import Record, Store
 from edge_runtime.stream import WindowSource

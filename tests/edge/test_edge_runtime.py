@@ -17,9 +17,10 @@ from fakes import Clock, FakeLink, ScriptedGateway, Weather
 from edge_runtime.budget import Budget
 from edge_runtime.config import RunConfig
 from edge_runtime.data import open_source
+from edge_runtime.device import Device, ExpelledError
 from edge_runtime.link import LinkEvent
+from edge_runtime.membership import Identity
 from edge_runtime.report import Report
-from edge_runtime.runtime import Device, ExpelledError, Identity
 from edge_runtime.session import Link, Work
 from edge_runtime.statistics import class_sums
 from edge_runtime.store import Store

@@ -1,5 +1,5 @@
 /**
- * A device in a federation: ties session, bench and link together, as edge_runtime/runtime.py does.
+ * A device in a federation: ties session, membership, work and link together, as edge_runtime/device.py does.
  *
  * One thread does everything but the broker's sockets: take events, let the session decide, act, make one training step,
  * look again. So a step is never interrupted half way, and nothing here needs a lock.
@@ -9,21 +9,15 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.BankException
 import org.edgeexperts.wire.Bye
 import org.edgeexperts.wire.Code
-import org.edgeexperts.wire.GatewayState
 import org.edgeexperts.wire.Kind
 import org.edgeexperts.wire.MessageKind
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.Verdict
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.WireException
-import org.edgeexperts.wire.hex
-import org.edgeexperts.wire.sha256
 import org.edgeexperts.wire.split
 import java.util.concurrent.BlockingQueue
 import java.util.concurrent.TimeUnit
-
-private const val DETAIL_SHOWN = 300
-private val END_OF_THE_ROAD = setOf(Code.WRONG_FEDERATION, Code.REVOKED, Code.UNSUPPORTED_WIRE)
 
 /**
  * One device, from connecting until it is stopped or done.
@@ -45,18 +39,14 @@ internal class Device(
     private val stopped: () -> Boolean,
 ) {
     private val architecture = bench.tools.manifest.architecture
-    private val federation = architecture.digest()
-    private val statistics = identity.sums.message(identity.device, federation)
     private val versions = bench.versions
     private val fetcher = Fetcher(versions, link, identity.device, architecture.bankShape())
     private val timers = Timers(clock.seconds, clock.chance)
-    private var gateway: GatewayState? = null
-    private var greeted = ByteArray(0)
-    private var helloDigest = ByteArray(0)
+    private val membership =
+        Membership(identity, bench, link, timers, board, clock.millis) { Hindrance.METERED in against }
     private var savedAt = 0.0
     private var spentMs = 0.0
     private var settled = 0
-    private var expelled = ""
     private var against = emptySet<Hindrance>()
 
     /** Where it stands. */
@@ -79,15 +69,15 @@ internal class Device(
             link.stop(Bye.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device).build().toByteArray())
             board.change { copy(link = LinkState.OFFLINE, doing = Doing.IDLE, hindrances = emptySet()) }
         }
-        if (expelled.isNotEmpty()) throw ExpelledException(expelled)
+        if (membership.expelled.isNotEmpty()) throw ExpelledException(membership.expelled)
     }
 
     /** Whether there is nothing left to do: expelled, stopped, enough rounds, or the gateway is done and its end is here. */
     internal fun finished(): Boolean {
-        if (expelled.isNotEmpty() || stopped() || Hindrance.TIME_IS_UP in against) return true
+        if (membership.expelled.isNotEmpty() || stopped() || Hindrance.TIME_IS_UP in against) return true
         if (session.work == WorkState.TRAINING || session.work == WorkState.UPLOADING) return false
         if (options.rounds > 0 && settled >= options.rounds) return true
-        val state = gateway ?: return false
+        val state = membership.gateway ?: return false
         val newest = versions.newest ?: return false
         return state.finished && newest.version == state.version && versions.missing(newest).isEmpty()
     }
@@ -99,7 +89,7 @@ internal class Device(
         var event = next(if (training) 0.0 else timers.pause(clock.pauseSeconds))
         while (event != null) {
             handle(event)
-            event = if (expelled.isNotEmpty() || stopped()) null else next(0.0)
+            event = if (membership.expelled.isNotEmpty() || stopped()) null else next(0.0)
         }
         timers.takeDue().forEach(::due)
         if (session.work == WorkState.WAITING && (session.member || bench.resumed) && bench.ready) apply(Event.READY)
@@ -133,7 +123,7 @@ internal class Device(
         session = after
         for (action in actions) {
             when (action) {
-                Action.HELLO -> hello()
+                Action.HELLO -> membership.sendHello()
                 Action.TRAIN -> begin()
                 Action.ABANDON -> bench.abandon()
                 Action.SEND -> sendDelta()
@@ -149,13 +139,11 @@ internal class Device(
             hindrances = if (training) against else emptySet(),
             link = session.link,
             work = session.work,
-            roundsPlanned = gateway?.roundsPlanned ?: roundsPlanned,
+            roundsPlanned = membership.gateway?.roundsPlanned ?: roundsPlanned,
             bytesUp = this@Device.link.bytesUp,
             bytesDown = this@Device.link.bytesDown,
         )
     }
-
-    private fun notice(text: String) = board.change { copy(notice = text) }
 
     // --- timers -----------------------------------------------------------------------------------------------
 
@@ -164,7 +152,7 @@ internal class Device(
             link.busy -> timers.again(name, FIRST_RESEND_S) // a slow link is not helped by more
             name == Due.HELLO && session.link == LinkState.GREETING -> apply(Event.HELLO_DUE)
             name == Due.RESEND && session.work == WorkState.UPLOADING -> apply(Event.RESEND_DUE)
-            name == Due.STATISTICS && session.member -> sendStatistics()
+            name == Due.STATISTICS && session.member -> membership.sendStatistics()
             name == Due.WANT && session.member -> fetch(again = true)
         }
     }
@@ -174,12 +162,12 @@ internal class Device(
     private fun handle(event: LinkEvent) {
         when (event) {
             is LinkEvent.Up -> {
-                greeted = ByteArray(0)
-                notice("")
+                membership.forgetGreeting()
+                board.notice("")
                 apply(Event.LINK_UP)
             }
             is LinkEvent.Down -> {
-                if (event.first) notice("no broker: ${event.reason}; trying again, at most a minute apart")
+                if (event.first) board.notice("no broker: ${event.reason}; trying again, at most a minute apart")
                 timers.stopAll()
                 apply(Event.LINK_DOWN)
             }
@@ -198,37 +186,12 @@ internal class Device(
                 else -> Unit // what other devices say
             }
         } catch (error: WireException) {
-            notice("ignored a message on ${event.address.topic.word}: ${error.message}")
+            board.notice("ignored a message on ${event.address.topic.word}: ${error.message}")
         }
     }
 
     private fun onGateway(payload: ByteArray) {
-        val state = MessageKind.GATEWAY_STATE.decode(payload)
-        when {
-            !state.online -> {
-                gateway = null
-                greeted = ByteArray(0)
-                apply(Event.GATEWAY_GONE)
-            }
-            !state.federationDigest.toByteArray().contentEquals(federation) -> foreign(state)
-            else -> {
-                gateway = state
-                if (!state.session.toByteArray().contentEquals(greeted)) {
-                    greeted = state.session.toByteArray()
-                    apply(Event.GATEWAY)
-                }
-            }
-        }
-    }
-
-    private fun foreign(state: GatewayState) {
-        gateway = null
-        val (came, own) = listOf(state.federationDigest.toByteArray(), federation).map { hex(it).take(12) }
-        notice(
-            "the gateway serves another federation ($came…, this package is for $own…): staying silent; " +
-                "use a package exported for it",
-        )
-        apply(Event.FOREIGN)
+        membership.takeState(payload)?.let(::apply)
     }
 
     private fun onVersion(payload: ByteArray) {
@@ -272,41 +235,21 @@ internal class Device(
         val verdict = MessageKind.VERDICT.decode(payload)
         val digest = verdict.digest.toByteArray()
         val handle: (Verdict) -> Unit = when {
-            verdict.kind == Kind.HELLO && digest.contentEquals(helloDigest) -> ::onHelloVerdict
+            membership.onHello(verdict) -> ::onHelloVerdict
             verdict.kind == Kind.HELLO && digest.contentEquals(fetcher.wantDigest) -> { _ -> } // the timer asks again
-            verdict.kind == Kind.STATISTICS && digest.contentEquals(sha256(statistics)) -> ::onStatisticsVerdict
+            membership.onStatistics(verdict) -> membership::takeStatisticsVerdict
             verdict.kind == Kind.DELTA && digest.contentEquals(bench.pending?.digest) -> ::onDeltaVerdict
             else -> return // about something that was decided already, or sent before a restart
         }
-        val code = verdict.code?.takeIf { it != Code.UNRECOGNIZED }?.name ?: "CODE_${verdict.codeValue}"
-        val detail = verdict.detail.take(DETAIL_SHOWN)
-        val note = VerdictNote(clock.millis(), verdict.kind.name.lowercase(), verdict.round, code, detail)
-        board.change { plus(note) }
-        when {
-            verdict.code in END_OF_THE_ROAD -> {
-                expelled = "the gateway refuses this device: $code $detail".trim()
-                notice(expelled)
-                apply(Event.EXPEL)
-            }
-            verdict.code == Code.UNKNOWN_DEVICE && !digest.contentEquals(helloDigest) -> {
-                greeted = ByteArray(0)
-                apply(Event.UNKNOWN)
-            }
-            else -> handle(verdict)
-        }
+        val follows = membership.takeVerdict(verdict)
+        if (follows != null) apply(follows) else handle(verdict)
     }
 
     private fun onHelloVerdict(verdict: Verdict) {
         if (session.link != LinkState.GREETING) return
-        if (verdict.code != Code.ACCEPTED) return timers.again(Due.HELLO, verdict.retryAfterS.toDouble())
-        timers.stop(Due.HELLO)
-        apply(Event.WELCOME)
-        if (verdict.wantStatistics) sendStatistics()
-    }
-
-    private fun onStatisticsVerdict(verdict: Verdict) {
-        timers.stop(Due.STATISTICS)
-        if (verdict.retryAfterS > 0) timers.again(Due.STATISTICS, verdict.retryAfterS.toDouble())
+        val follows = membership.takeHelloVerdict(verdict) ?: return
+        apply(follows)
+        if (verdict.wantStatistics) membership.sendStatistics()
     }
 
     private fun onDeltaVerdict(verdict: Verdict) {
@@ -324,19 +267,6 @@ internal class Device(
     }
 
     // --- what to do -------------------------------------------------------------------------------------------
-
-    private fun hello() {
-        val body = helloOf(identity, bench, statistics, gateway)
-        helloDigest = sha256(body)
-        link.send(Topic.HELLO, sequenceOf(body))
-        timers.again(Due.HELLO)
-    }
-
-    private fun sendStatistics() {
-        if (metered) return timers.later(Due.STATISTICS)
-        link.send(Topic.STATISTICS, split(statistics, Kind.STATISTICS))
-        timers.again(Due.STATISTICS)
-    }
 
     private fun sendDelta() {
         val pending = bench.pending ?: return
@@ -360,7 +290,7 @@ internal class Device(
     }
 
     private fun giveUp(reason: String) {
-        notice(reason)
+        board.notice(reason)
         apply(Event.FAILED)
         takeNext()
     }

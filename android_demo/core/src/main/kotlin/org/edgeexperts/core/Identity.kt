@@ -6,7 +6,6 @@ import org.edgeexperts.wire.GatewayState
 import org.edgeexperts.wire.Hello
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.asField
-import org.edgeexperts.wire.sha256
 
 private val CODECS = listOf(Codec.FLOAT32, Codec.INT8)
 
@@ -42,10 +41,10 @@ internal class Clock(
 /**
  * Returns the bytes of a Hello.
  *
- * @param statistics that the device would send.
+ * @param statisticsDigest of the statistics that the device would send.
  * @param gateway whose session it answers.
  */
-internal fun helloOf(identity: Identity, bench: Bench, statistics: ByteArray, gateway: GatewayState?): ByteArray {
+internal fun helloOf(identity: Identity, bench: Bench, statisticsDigest: ByteArray, gateway: GatewayState?): ByteArray {
     val manifest = bench.tools.manifest
     val (tier, budget) = bench.largest to identity.budget
     val hello = Hello.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device)
@@ -56,7 +55,7 @@ internal fun helloOf(identity: Identity, bench: Bench, statistics: ByteArray, ga
         .setBatchSize(tier.batchSize.toInt()).setStepMs(bench.stepMs.toFloat()).setExamples(bench.tools.source.size)
         .setBytesUpPerRound(budget.bytesUp).setBytesDownPerRound(budget.bytesDown)
         .setSecondsPerRound(budget.roundSeconds.toFloat()).addAllCodecs(CODECS)
-        .setStatisticsDigest(sha256(statistics).asField())
+        .setStatisticsDigest(statisticsDigest.asField())
     gateway?.let { hello.gatewaySession = it.session }
     return hello.build().toByteArray()
 }

@@ -20,6 +20,9 @@ internal class StateBoard(first: DeviceState) {
         }
     }
 
+    /** Shows [text] as the latest notice. */
+    fun notice(text: String) = change { copy(notice = text) }
+
     fun listen(listener: (DeviceState) -> Unit): Closeable = synchronized(this) {
         listeners += listener
         listener(state)

@@ -1,4 +1,4 @@
-"""A device in a federation: ties session, store, training and link together.
+"""A device in a federation: ties session, membership, work and link together.
 
 One thread does everything but the broker's sockets: take events, let the session decide, act, make one training step,
 look again. So a step is never interrupted half way, and nothing here needs a lock.
@@ -10,46 +10,30 @@ import queue
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from edge_runtime.config import RunConfig
 from edge_runtime.errors import EdgeError, PlanError, SessionError
 from edge_runtime.fetch import Fetcher
 from edge_runtime.link import Arrived, Down, Link, LinkEvent, Up
+from edge_runtime.membership import Identity, Membership
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.report import Report
 from edge_runtime.session import Action, Event, Session, Work, step
 from edge_runtime.session import Link as Standing
-from edge_runtime.statistics import ClassSums
 from edge_runtime.timers import FIRST_RESEND_S, Timers
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.errors import BankError, WireError, code_name
+from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.topics import Topic
 from edge_runtime.work import Bench
 
 LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
 _STEP_EVENTS_S: Final = 0.2
-_END_OF_THE_ROAD: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
 
 
 class ExpelledError(EdgeError):
     """The gateway will not have this device; the text says why."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What this device tells about itself.
-
-    Args:
-        package_digest: of its package.
-        sums: class statistics of its data; None where there are no classes.
-    """
-
-    package_digest: bytes
-    sums: ClassSums | None
 
 
 class Device:
@@ -82,19 +66,13 @@ class Device:
     ) -> None:
         self._config, self._bench, self._versions, self._link = config, bench, bench.versions, link
         self._inbox, self._report, self._clock, self._chance = inbox, report, clock, chance
-        self._federation = bench.tools.manifest.architecture.digest()
-        self._package_digest = identity.package_digest
-        sums = identity.sums
-        self._statistics = sums.message(config.device, self._federation) if sums is not None else b""
         shape = bench.tools.manifest.architecture.bank_shape
         self._fetcher = Fetcher(bench.versions, link, config.device, shape)
         self._timers = Timers(("hello", "resend", "want", "statistics"), clock, chance)
-        self._gateway: pb.GatewayState | None = None
-        self._greeted = self._hello_digest = b""
+        self._membership = Membership(config, bench, identity, link, timers=self._timers, report=report)
         self._saved_at = self._told_at = 0.0
         self._spent_s = 0.0
         self._settled = 0
-        self._expelled = ""
         self._stopped = stopped
         self.session = Session(work=bench.resume())
 
@@ -114,19 +92,19 @@ class Device:
             self._bench.save()
             self._link.stop(messages.encode(pb.Bye(device=self._config.device)))
             self._report.emit("stopped", rounds=self._settled, peak_rss_mib=round(peak_rss_mib(), 1))
-        if self._expelled:
-            raise ExpelledError(self._expelled)
+        if self._membership.expelled:
+            raise ExpelledError(self._membership.expelled)
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do: expelled, enough rounds, or the gateway is done and its end is here."""
-        if self._expelled or self._stopped():
+        if self._membership.expelled or self._stopped():
             return True
         if self.session.work in (Work.TRAINING, Work.UPLOADING):
             return False
         if self._config.rounds and self._settled >= self._config.rounds:
             return True
-        state, newest = self._gateway, self._versions.newest
+        state, newest = self._membership.gateway, self._versions.newest
         if state is None or not state.finished or newest is None:
             return False
         return newest.version == state.version and not self._versions.missing(newest)
@@ -136,7 +114,7 @@ class Device:
         event = self._next(0.0 if self.session.work is Work.TRAINING else self._timers.pause(LONGEST_PAUSE_S))
         while event is not None:
             self._handle(event)
-            event = None if self._expelled or self._stopped() else self._next(0.0)
+            event = None if self._membership.expelled or self._stopped() else self._next(0.0)
         for name in self._timers.take_due():
             self._due(name)
         if self.session.work is Work.WAITING and (self.session.member or self._bench.resumed) and self._bench.ready:
@@ -161,7 +139,7 @@ class Device:
 
     def _act(self, action: Action) -> None:
         act: dict[Action, Callable[[], None]] = {
-            Action.HELLO: self._hello,
+            Action.HELLO: self._membership.send_hello,
             Action.TRAIN: self._begin,
             Action.ABANDON: self._bench.abandon,
             Action.SEND: self._send_delta,
@@ -181,13 +159,13 @@ class Device:
         elif name == "want" and self.session.member:
             self._fetch(again=True)
         elif name == "statistics" and self.session.member:
-            self._send_statistics()
+            self._membership.send_statistics()
 
     # --- what came --------------------------------------------------------------------------------------------
 
     def _handle(self, event: LinkEvent) -> None:
         if isinstance(event, Up):
-            self._greeted = b""
+            self._membership.forget_greeting()
             self._report.emit("connected", "connected to the broker")
             self._apply(Event.LINK_UP)
         elif isinstance(event, Down):
@@ -219,26 +197,9 @@ class Device:
             self._report.emit("ignored", f"ignored a message on {topic.value}: {error}", reason=str(error))
 
     def _on_gateway(self, event: Arrived) -> None:
-        state = messages.decode(pb.GatewayState, event.payload)
-        if not state.online:
-            self._gateway, self._greeted = None, b""
-            self._report.emit("gateway_gone", "the gateway is away; waiting for it")
-            self._apply(Event.GATEWAY_GONE)
-        elif state.federation_digest != self._federation:
-            self._gateway = None
-            if self.session.link is not Standing.STRANGER:
-                came, own = state.federation_digest.hex()[:12], self._federation.hex()[:12]
-                text = (
-                    f"the gateway serves another federation ({came}…, this package is for {own}…): staying silent; "
-                    "use a package exported for it"
-                )
-                self._report.emit("error", text, reason=text)
-            self._apply(Event.FOREIGN)
-        else:
-            self._gateway = state
-            if state.session != self._greeted:
-                self._greeted = state.session
-                self._apply(Event.GATEWAY)
+        follows = self._membership.take_state(event.payload, told=self.session.link is Standing.STRANGER)
+        if follows is not None:
+            self._apply(follows)
 
     def _on_version(self, event: Arrived) -> None:
         if not event.payload:
@@ -285,45 +246,31 @@ class Device:
 
     def _on_verdict(self, event: Arrived) -> None:
         verdict = messages.decode(pb.Verdict, event.payload)
-        pending = self._bench.pending.digest if self._bench.pending is not None else b""
+        member, pending = self._membership, self._bench.pending
         sent: dict[tuple[int, bytes], Callable[[pb.Verdict], None]] = {
             (pb.HELLO, self._fetcher.want_digest): lambda _: None,  # the timer asks again
-            (pb.HELLO, self._hello_digest): self._on_hello_verdict,
-            (pb.STATISTICS, sha256(self._statistics)): self._on_statistics_verdict,
-            (pb.DELTA, pending): self._on_delta_verdict,
+            (pb.HELLO, member.hello_digest): self._on_hello_verdict,
+            (pb.STATISTICS, member.statistics_digest): member.take_statistics_verdict,
+            (pb.DELTA, pending.digest if pending is not None else b""): self._on_delta_verdict,
         }
         handle = sent.get((verdict.kind, verdict.digest))
         if handle is None:
             return  # about something that was decided already, or sent before a restart
-        code = code_name(verdict.code)
-        fields = {"kind": pb.Kind.Name(verdict.kind).lower(), "code": code, "round": verdict.round}
-        text = "" if verdict.code == pb.ACCEPTED else f"{fields['kind']} refused: {code} {verdict.detail[:300]}"
-        self._report.emit("verdict", text, detail=verdict.detail[:300], **fields)
-        if verdict.code in _END_OF_THE_ROAD:
-            self._expelled = f"the gateway refuses this device: {code} {verdict.detail[:300]}".strip()
-            self._apply(Event.EXPEL)
-        elif verdict.code == pb.UNKNOWN_DEVICE and verdict.digest != self._hello_digest:
-            self._greeted = b""
-            self._apply(Event.UNKNOWN)
+        follows = member.take_verdict(verdict)
+        if follows is not None:
+            self._apply(follows)
         else:
             handle(verdict)
 
     def _on_hello_verdict(self, verdict: pb.Verdict) -> None:
         if self.session.link is not Standing.GREETING:
             return
-        if verdict.code != pb.ACCEPTED:
-            self._timers.again("hello", verdict.retry_after_s)
+        follows = self._membership.take_hello_verdict(verdict)
+        if follows is None:
             return
-        self._timers.stop("hello")
-        self._report.emit("joined", "joined the federation", want_statistics=verdict.want_statistics)
-        self._apply(Event.WELCOME)
+        self._apply(follows)
         if verdict.want_statistics:
-            self._send_statistics()
-
-    def _on_statistics_verdict(self, verdict: pb.Verdict) -> None:
-        self._timers.stop("statistics")
-        if verdict.retry_after_s > 0:
-            self._timers.again("statistics", verdict.retry_after_s)
+            self._membership.send_statistics()
 
     def _on_delta_verdict(self, verdict: pb.Verdict) -> None:
         if verdict.retry_after_s > 0:
@@ -341,37 +288,6 @@ class Device:
             self._apply(Event.PLAN)
 
     # --- what to do -------------------------------------------------------------------------------------------
-
-    def _hello(self) -> None:
-        tools, budget, state = self._bench.tools, self._config.budget, self._gateway
-        hello = pb.Hello(
-            device=self._config.device,
-            federation_digest=self._federation,
-            package_digest=self._package_digest,
-            gateway_session=state.session if state is not None else b"",
-            profile=tools.manifest.device,
-            runtime=self._config.driver,
-            trained_slots=tools.tier.trained_slots,
-            held_slots=tools.tier.held_slots,
-            batch_size=tools.tier.batch_size,
-            step_ms=self._bench.step_ms,
-            examples=len(tools.source),
-            bytes_up_per_round=int(budget.bytes_up),
-            bytes_down_per_round=int(budget.bytes_down),
-            seconds_per_round=budget.round_seconds,
-            codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
-            statistics_digest=sha256(self._statistics) if self._statistics else b"",
-        )
-        body = messages.encode(hello)
-        self._hello_digest = sha256(body)
-        self._report.emit("hello", trained_slots=hello.trained_slots, examples=hello.examples)
-        self._link.send(Topic.HELLO, [body])
-        self._timers.again("hello")
-
-    def _send_statistics(self) -> None:
-        self._report.emit("statistics", "sending class sums of frozen features", bytes=len(self._statistics))
-        self._link.send(Topic.STATISTICS, chunks.split(self._statistics, pb.STATISTICS))
-        self._timers.again("statistics")
 
     def _send_delta(self) -> None:
         pending = self._bench.pending

@@ -1,0 +1,187 @@
+"""Membership: what a device says about itself, and what the gateway answers to that.
+
+Nothing here changes the session: methods say which of its events follows, and the device applies it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from edge_runtime.config import RunConfig
+from edge_runtime.link import Link
+from edge_runtime.report import Report
+from edge_runtime.session import Event
+from edge_runtime.statistics import ClassSums
+from edge_runtime.timers import Timers
+from edge_runtime.wire import chunks, messages
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.errors import code_name
+from edge_runtime.wire.topics import Topic
+from edge_runtime.work import Bench
+
+_FINAL_CODES: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
+"""Refusals of the device itself, whatever it sent."""
+_DETAIL_CHARACTERS: Final = 300
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What this device tells about itself.
+
+    Args:
+        package_digest: of its package.
+        sums: class statistics of its data; None where there are no classes.
+    """
+
+    package_digest: bytes
+    sums: ClassSums | None
+
+
+class Membership:
+    """One device's membership in a federation.
+
+    Args:
+        config: how it takes part.
+        bench: whose tier, step time and examples a Hello tells.
+        identity: for Hello and the statistics.
+        link: to the broker.
+        timers: "hello" and "statistics" among them.
+        report: where events are told.
+    """
+
+    def __init__(
+        self, config: RunConfig, bench: Bench, identity: Identity, link: Link, *, timers: Timers, report: Report
+    ) -> None:
+        self._config, self._bench, self._link = config, bench, link
+        self._timers, self._report = timers, report
+        self._federation = bench.tools.manifest.architecture.digest()
+        self._package_digest = identity.package_digest
+        sums = identity.sums
+        self._statistics = sums.message(config.device, self._federation) if sums is not None else b""
+        self._greeted = self.hello_digest = b""
+        self.statistics_digest = sha256(self._statistics) if self._statistics else b""
+        self.gateway: pb.GatewayState | None = None
+        """The state of a gateway that is online and serves this federation."""
+        self.expelled = ""
+        """Why the gateway will not have this device; empty while it may."""
+
+    # --- the gateway ------------------------------------------------------------------------------------------
+
+    def forget_greeting(self) -> None:
+        """Greet the next state that comes, whatever its session: the connection is new, or the gateway forgot."""
+        self._greeted = b""
+
+    def take_state(self, payload: bytes, *, told: bool) -> Event | None:
+        """Take the gateway's state.
+
+        Args:
+            payload: of the message.
+            told: whether the user knows already that the gateway serves another federation.
+
+        Returns:
+            The event that follows; None when nothing changed.
+
+        Raises:
+            WireError: when the bytes are none.
+        """
+        state = messages.decode(pb.GatewayState, payload)
+        self.gateway = state if state.online and state.federation_digest == self._federation else None
+        if not state.online:
+            self.forget_greeting()
+            self._report.emit("gateway_gone", "the gateway is away; waiting for it")
+            return Event.GATEWAY_GONE
+        if self.gateway is None:
+            if not told:
+                self._tell_foreign(state.federation_digest)
+            return Event.FOREIGN
+        if state.session == self._greeted:
+            return None
+        self._greeted = state.session
+        return Event.GATEWAY
+
+    def _tell_foreign(self, federation: bytes) -> None:
+        came, own = federation.hex()[:12], self._federation.hex()[:12]
+        text = (
+            f"the gateway serves another federation ({came}…, this package is for {own}…): staying silent; "
+            "use a package exported for it"
+        )
+        self._report.emit("error", text, reason=text)
+
+    # --- what it says -----------------------------------------------------------------------------------------
+
+    def send_hello(self) -> None:
+        """Say Hello, until its verdict comes."""
+        hello = self._hello()
+        body = messages.encode(hello)
+        self.hello_digest = sha256(body)
+        self._report.emit("hello", trained_slots=hello.trained_slots, examples=hello.examples)
+        self._link.send(Topic.HELLO, [body])
+        self._timers.again("hello")
+
+    def _hello(self) -> pb.Hello:
+        tools, budget = self._bench.tools, self._config.budget
+        return pb.Hello(
+            device=self._config.device,
+            federation_digest=self._federation,
+            package_digest=self._package_digest,
+            gateway_session=self.gateway.session if self.gateway is not None else b"",
+            profile=tools.manifest.device,
+            runtime=self._config.driver,
+            trained_slots=tools.tier.trained_slots,
+            held_slots=tools.tier.held_slots,
+            batch_size=tools.tier.batch_size,
+            step_ms=self._bench.step_ms,
+            examples=len(tools.source),
+            bytes_up_per_round=int(budget.bytes_up),
+            bytes_down_per_round=int(budget.bytes_down),
+            seconds_per_round=budget.round_seconds,
+            codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
+            statistics_digest=self.statistics_digest,
+        )
+
+    def send_statistics(self) -> None:
+        """Send the class sums, until their verdict comes."""
+        self._report.emit("statistics", "sending class sums of frozen features", bytes=len(self._statistics))
+        self._link.send(Topic.STATISTICS, chunks.split(self._statistics, pb.STATISTICS))
+        self._timers.again("statistics")
+
+    # --- what the gateway answers -----------------------------------------------------------------------------
+
+    def take_verdict(self, verdict: pb.Verdict) -> Event | None:
+        """Tell a verdict on anything that this device sent.
+
+        Returns:
+            EXPEL or UNKNOWN when it is about the device rather than about what was sent, else None.
+        """
+        code, detail = code_name(verdict.code), verdict.detail[:_DETAIL_CHARACTERS]
+        kind = pb.Kind.Name(verdict.kind).lower()
+        text = "" if verdict.code == pb.ACCEPTED else f"{kind} refused: {code} {detail}"
+        self._report.emit("verdict", text, detail=detail, kind=kind, code=code, round=verdict.round)
+        if verdict.code in _FINAL_CODES:
+            self.expelled = f"the gateway refuses this device: {code} {detail}".strip()
+            return Event.EXPEL
+        if verdict.code == pb.UNKNOWN_DEVICE and verdict.digest != self.hello_digest:
+            self.forget_greeting()
+            return Event.UNKNOWN
+        return None
+
+    def take_hello_verdict(self, verdict: pb.Verdict) -> Event | None:
+        """Take the verdict on the Hello.
+
+        Returns:
+            WELCOME when it was accepted; else None, and the Hello is said again later.
+        """
+        if verdict.code != pb.ACCEPTED:
+            self._timers.again("hello", verdict.retry_after_s)
+            return None
+        self._timers.stop("hello")
+        self._report.emit("joined", "joined the federation", want_statistics=verdict.want_statistics)
+        return Event.WELCOME
+
+    def take_statistics_verdict(self, verdict: pb.Verdict) -> None:
+        """Take the verdict on the statistics."""
+        self._timers.stop("statistics")
+        if verdict.retry_after_s > 0:
+            self._timers.again("statistics", verdict.retry_after_s)
