@@ -60,7 +60,7 @@ def federation(lines: Sequence[dict[str, Any]]) -> str:
         "all data in one place. Accuracies of versions are computed by the gateway through ONNX Runtime, those of\n"
         "devices alone and centralized on the device runtime. One seed each. The learning rates were chosen by\n"
         "looking at the held-out text of the demo's own set (`assistant`), so its figures flatter a little; the\n"
-        "other sets ran with what was found there.\n\n"
+        "other sets were run with the same rates.\n\n"
         + table(head, rows)
         + "\n"
         + table(("data", "MB up per device", "MB down per device", "package, MB", "merged model by round, %"), sent)
@@ -127,8 +127,8 @@ def arm64(lines: Sequence[dict[str, Any]]) -> str:
     return (
         "\n## One training step on 64-bit ARM, millions of instructions\n\n"
         f"{run['work']} The second step, one thread, under emulation (`docs/arm64.md`).\n"
-        "Counts repeat exactly, so they show what a change costs. They are no model of cycles: they know no cache,\n"
-        "bandwidth, issue width or heat.\n\n"
+        "Counts repeat exactly, so they show what a change costs. They do not model cycles: cache,\n"
+        "bandwidth, issue width and heat are left out.\n\n"
         + table(("processor", "all", "smmla", "sdot", "fmla", "load or store"), rows)
         + f"\n- `{run['command']}`, {run['date']}, commit {run['commit']}\n"
     )
@@ -149,7 +149,8 @@ def language_model(lines: Sequence[dict[str, Any]]) -> str:
             ]
             for name, arm in run["arms"].items()
         ]
-        making = f"The program was made in {ours['export_s']:.0f} s and {ours['export_peak_rss_mib']:,.0f} MiB."
+        seconds, peak = f"{ours['export_s']:.0f}", f"{ours['export_peak_rss_mib']:,.0f}"
+        making = f"The program was exported in {seconds} s with a peak of {peak} MiB."
         parts += [f"\n{run['work']}. Random weights, each arm in its own process, in turns, medians. {making}\n\n"]
         parts += [table(head, rows), f"\n- {source(run)}\n"]
     return "".join(parts)

@@ -2,8 +2,8 @@
 
 The program is the one of ``benchmarks.train_step``. Its second step is counted, one thread, on an emulated processor
 with the int8 matrix product (i8mm, as a Pixel 8 has) and on one with dot products only (as a Raspberry Pi 5 has). A
-count repeats exactly, so it shows what a change costs on a phone's instruction set. It is no model of cycles: it knows
-no cache, bandwidth, issue width or heat.
+count repeats exactly, so it shows what a change costs on a phone's instruction set. It does not model cycles: cache,
+bandwidth, issue width and heat are left out.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def report(cpus: dict[str, dict[str, int]], since: dict[str, float]) -> str:
     lines = [WORK, f"{'':10}" + "".join(f"{kind:>16}" for kind in KINDS)]
     lines += [f"{cpu:10}" + "".join(f"{counts[kind]:16,}" for kind in KINDS) for cpu, counts in cpus.items()]
     lines += [f"{cpu}: {100 * (ratio - 1):+.2f} % against the last record" for cpu, ratio in since.items()]
-    lines.append("A count is no model of cycles: it knows no cache, bandwidth, issue width or heat.")
+    lines.append("A count does not model cycles: cache, bandwidth, issue width and heat are left out.")
     return "\n".join(lines) + "\n"
 
 

@@ -25,7 +25,7 @@ def test_the_table_says_what_a_count_is_not() -> None:
     text = command.report({"i8mm": {**COUNTS, "instructions": 1251199748}}, {"i8mm": 0.95})
     assert "1,251,199,748" in text
     assert "i8mm: -5.00 % against the last record" in text
-    assert text.endswith("A count is no model of cycles: it knows no cache, bandwidth, issue width or heat.\n")
+    assert text.endswith("A count does not model cycles: cache, bandwidth, issue width and heat are left out.\n")
 
 
 @pytest.fixture
