@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from broker_server import balance as balance_rules
 from broker_server import round as rules
 from broker_server.admission import Identity, Known, read_contribution, typical
@@ -21,7 +19,6 @@ from broker_server.aggregate import Contribution, Sums, close, fold
 from broker_server.balance import Balance
 from broker_server.config import CODECS, GatewayConfig
 from broker_server.events import Events
-from broker_server.head import ClassSums, class_mean_head
 from broker_server.journal import RoundLine
 from broker_server.ledger import DeltaRow, VersionRow
 from broker_server.lineage import Origin
@@ -32,6 +29,7 @@ from broker_server.round import Event, State
 from broker_server.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.messages import decode, encode
@@ -302,15 +300,8 @@ class Conductor:
         before = ledger.get("head_statistics")
         if not digests or before == mark or (before is not None and self._config.train.head_share > 0):
             return
-        shape = self._architecture.bank_shape
-        parts = (
-            ClassSums(
-                np.frombuffer(counts, "<f4").astype(np.float64),
-                np.frombuffer(sums, "<f4").astype(np.float64).reshape(shape.labels, shape.width),
-            )
-            for _, counts, sums in ledger.statistics()
-        )
-        bank = self.bank.replace(class_mean_head(ClassSums.total(parts)))
+        total = ClassSums.total(ClassSums.from_bytes(counts, sums) for _, counts, sums in ledger.statistics())
+        bank = self.bank.replace(class_mean_head(total, self._architecture.logit_scale))
         origin = Origin(self.row.version, 0, len(digests), "head")
         version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
         with ledger.transaction():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edge_runtime.assessment import score
 from edge_runtime.data import ExampleSource
 from edge_runtime.errors import ConfigError
 from edge_runtime.slots import needed_slots
@@ -132,9 +133,4 @@ def train(
 
 def accuracy(predictor: Predictor, source: ExampleSource, progress: Callable[[int], None]) -> float:
     """Return the share of examples whose likeliest label is the given one, in [0, 1]."""
-    right = 0
-    for row in range(len(source)):
-        probabilities, _ = predictor(source.texts([row])[0])
-        right += int(np.argmax(probabilities) == source.labels[row])
-        progress(1)
-    return right / len(source)
+    return score(predictor, source, range(len(source)), progress).accuracy

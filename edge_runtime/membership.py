@@ -12,10 +12,10 @@ from edge_runtime.config import RunConfig
 from edge_runtime.link import Link
 from edge_runtime.report import Report
 from edge_runtime.session import Event
-from edge_runtime.statistics import ClassSums
 from edge_runtime.timers import Timers
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import code_name
 from edge_runtime.wire.topics import Topic

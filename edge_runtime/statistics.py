@@ -7,7 +7,6 @@ backbone's as this device computes it. They reveal label counts; no text and no 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,10 +17,9 @@ from edge_runtime.signature import Executor
 from edge_runtime.slots import predict_inputs
 from edge_runtime.store import Record, Store, pack
 from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.wire import messages
 from edge_runtime.wire import program_interface as ports
-from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.tensors import Array
 
@@ -29,26 +27,6 @@ RECORD: Final = "statistics"
 _CHUNK: Final = 64
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class ClassSums:
-    """Args: counts: float32 [C]; sums: float32 [C, d]."""
-
-    counts: Array
-    sums: Array
-
-    def message(self, device: str, federation_digest: bytes) -> bytes:
-        """Return the bytes of a ClassStatistics."""
-        return messages.encode(
-            pb.ClassStatistics(
-                device=device,
-                federation_digest=federation_digest,
-                width=self.sums.shape[1],
-                counts=self.counts.astype("<f4").tobytes(),
-                sums=self.sums.astype("<f4").tobytes(),
-            )
-        )
 
 
 class Predictor:
@@ -113,17 +91,3 @@ def remember(store: Store, sums: ClassSums, source: ExampleSource, package_diges
 
 def _key(source: ExampleSource, package_digest: bytes) -> str:
     return source.digest.hex() + package_digest.hex()
-
-
-def class_mean_head(sums: ClassSums, logit_scale: float) -> tuple[Array, Array]:
-    """Return head [C * (d + 1)] and mean [d] that tell labels apart by the class means of frozen features.
-
-    Row c is the unit vector of (mean of class c - mean of all). A label without examples gets a zero row and a bias
-    below any logit (features, rows and the mean have at most length 1, so |logit| <= 2 * logit_scale).
-    """
-    counts, total = sums.counts.astype(np.float64), sums.sums.astype(np.float64)
-    mean = total.sum(axis=0) / counts.sum()
-    rows = np.where(counts[:, None] > 0, total / np.maximum(counts, 1)[:, None] - mean, 0.0)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    bias = np.where(counts > 0, 0.0, -5 * logit_scale)
-    return np.concatenate([rows.reshape(-1), bias]).astype(np.float32), mean.astype(np.float32)

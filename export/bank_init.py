@@ -4,7 +4,8 @@ Axes: L adapted layers, M experts, r rank, d width, C labels.
 
 An expert's down-projection has a seed of its own (its layer and index); up-projections and biases are zero, so the
 bank starts as the pretrained model. Router rows are never zero: with a zero up-projection the task gives them no
-gradient at the first step.
+gradient at the first step. The head is zero and favours no label: export has no examples, and a random head would hide
+that. Training starts it from class means (``edge_runtime.wire.class_means``).
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.experts import RESERVED, BankShape, expert_parts, head_parts, shared_parts
+from edge_runtime.wire.experts import RESERVED, BankShape, expert_parts, shared_parts
 from edge_runtime.wire.tensors import Array
 
 ROUTER_STD = 0.02
-HEAD_STD = 0.02
 
 
 def initial_bank(shape: BankShape) -> Bank:
@@ -32,8 +32,6 @@ def initial_bank(shape: BankShape) -> Bank:
         if shape.shared_rank:
             part = shared_parts(shape.width, shape.shared_rank)[0]
             bank.shared[row, : part.size] = _kaiming(_stream(layer, RESERVED), part.shape).reshape(-1)
-    weight = head_parts(shape.width, shape.labels)[0]
-    bank.head[: weight.size] = _normal(_stream(RESERVED, 0), weight.shape, HEAD_STD).reshape(-1)
     return bank
 
 

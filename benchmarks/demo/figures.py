@@ -42,7 +42,7 @@ class Figures:
     """A whole run; accuracies are shares of the held-out texts.
 
     Args:
-        accuracy_untrained: version 0, its head random.
+        accuracy_untrained: version 0, whose head favours no label.
         accuracy_class_means: the first version with a head from class means.
         accuracy_by_round: of the version that each round made.
         accuracy_centralized: the same experts trained on all devices' data pooled.

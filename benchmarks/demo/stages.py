@@ -252,8 +252,6 @@ def _train(settings: Settings, data: RunData, package: Package, share: str, step
     arguments += [
         "--test",
         str(data.file("held-out")),
-        "--head",
-        "class-means",
         "--steps",
         str(steps),
         "--threads",

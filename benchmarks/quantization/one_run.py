@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime.data import ExampleSource
 from edge_runtime.local import Recipe, accuracy, train
 from edge_runtime.parts import Parts
-from edge_runtime.statistics import Predictor, class_mean_head, class_sums
+from edge_runtime.statistics import Predictor, class_sums
 from edge_runtime.trainer import Tools
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import class_mean_head
 from edge_runtime.wire.manifest import Tier
 
 RATE = 4e-3
@@ -47,8 +47,7 @@ def main() -> int:
 def with_class_means(parts: Parts, source: ExampleSource) -> Bank:
     """Return the initial bank with the head that a federation starts from: class means of frozen features."""
     sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, lambda _count: None)
-    head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
-    return replace(parts.initial_bank(), head=head, mean=mean)
+    return parts.initial_bank().replace(class_mean_head(sums, parts.manifest.architecture.logit_scale))
 
 
 def recipe_of(tier: Tier, steps: int, seed: int) -> Recipe:

@@ -30,7 +30,7 @@ SETS: Final = {
 LABELS: Final = 151
 """Rows of every package's head, the most that a set needs, so that one program of each kind serves all sets.
 
-A label without examples gets a bias below any logit (`edge_runtime.statistics.class_mean_head`): it is as if it were
+A label without examples gets a bias below any logit (`edge_runtime.wire.class_means`): it is as if it were
 not there.
 """
 

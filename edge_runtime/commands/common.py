@@ -105,16 +105,17 @@ def add_prefixes(parser: argparse.ArgumentParser, folder: str) -> None:
 
 def open_prefixes(arguments: argparse.Namespace, folder: Path) -> PrefixCache:
     """Return the cache that the arguments name, in ``folder`` unless they name another."""
-    return PrefixCache(arguments.prefix_cache or folder, arguments.prefix_cache_mb, _warn)
+    return PrefixCache(arguments.prefix_cache or folder, arguments.prefix_cache_mb, warn)
 
 
 def tell_skipped(skipped: int, path: Path) -> None:
     """Say on stderr how many rows of a file were left out; nothing when none was."""
     if skipped:
-        _warn(f"{path}: {skipped} rows without a text were left out")
+        warn(f"{path}: {skipped} rows without a text were left out")
 
 
-def _warn(line: str) -> None:
+def warn(line: str) -> None:
+    """Write a line for people to stderr."""
     sys.stderr.write(f"edge_runtime: {line}\n")
 
 

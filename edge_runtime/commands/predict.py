@@ -24,6 +24,7 @@ from edge_runtime.commands.common import (
     positive,
     say,
     tell_skipped,
+    warn,
 )
 from edge_runtime.continuation import Taste, Writer
 from edge_runtime.errors import ConfigError
@@ -92,11 +93,16 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError('no text: give one ("wake me at seven"), pipe lines into standard input, or use --data FILE')
     with Parts.open(arguments.package, arguments.threads) as parts:
         bank, name = load_bank(parts, arguments.bank, arguments.state)
+        if not bank.learned:
+            warn(
+                f"warning: {name} has not learned any label yet, so all are equally likely;"
+                " train it (edge_runtime train --out DIR, then --bank DIR), or take part in a federation"
+            )
         if parts.manifest.architecture.task == CAUSAL_LM:
             return _continue(parts, bank, arguments, name)
         predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
         if arguments.data:
-            return _score(parts, predictor, arguments, name)
+            return _score(parts, predictor, arguments, name, learned=bank.learned)
         labels = parts.manifest.architecture.labels
         for text in _texts(arguments.text):
             say(_line(predictor(text)[0], labels, arguments))
@@ -142,12 +148,12 @@ def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: s
     return 0
 
 
-def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, name: str) -> int:
+def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, name: str, *, learned: bool) -> int:
     source = parts.source(arguments.data, columns_of(arguments))
     tell_skipped(source.skipped, arguments.data)
     with bar("scoring", len(source), show=not arguments.json) as advance:
         share = accuracy(predictor, source, advance)
-    found = {"accuracy": share, "examples": len(source), "bank": name}
+    found = {"accuracy": share, "examples": len(source), "bank": name, "learned": learned}
     say(json.dumps(found) if arguments.json else f"accuracy {share:.1%} on {len(source)} examples with {name}")
     return 0
 

@@ -32,7 +32,7 @@ from edge_runtime.mqtt import MqttLink
 from edge_runtime.parts import Parts
 from edge_runtime.program import inspect
 from edge_runtime.report import Report, bar
-from edge_runtime.statistics import ClassSums, class_sums, recalled, remember
+from edge_runtime.statistics import class_sums, recalled, remember
 from edge_runtime.store import Record, Store
 from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
@@ -40,6 +40,7 @@ from edge_runtime.versions import Versions
 from edge_runtime.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.work import Bench
 
 _INBOX = 64  # messages that wait here; beyond, the broker waits

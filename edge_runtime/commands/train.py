@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edge_runtime.batches import Source
 from edge_runtime.budget import Budget
@@ -31,26 +28,26 @@ from edge_runtime.commands.common import (
     say,
     tell_skipped,
     until_signal,
+    warn,
 )
+from edge_runtime.commands.train_report import Yardstick, figures, sentence
 from edge_runtime.config import default_prefixes
 from edge_runtime.errors import ConfigError, EdgeError
-from edge_runtime.local import Recipe, Trained, accuracy, train
-from edge_runtime.memory import peak_rss_mib
+from edge_runtime.local import Recipe, train
 from edge_runtime.parts import Parts
-from edge_runtime.perplexity import knowledge
 from edge_runtime.report import bar
-from edge_runtime.statistics import Predictor, class_mean_head, class_sums
+from edge_runtime.statistics import class_sums
 from edge_runtime.stream import WindowSource
 from edge_runtime.trainer import Tools
 from edge_runtime.watch import Watch
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import class_mean_head
 from edge_runtime.wire.manifest import Tier
-from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
 EXAMPLES = """\
   edge_runtime train --package packages/pixel8 --data my.csv --steps 100 --out my-bank
-  edge_runtime train --package packages/pixel8 --data my.csv --test held-out.csv --epochs 3 --head class-means \\
-      --rotate-every 10 --out my-bank --json
+  edge_runtime train --package packages/pixel8 --data my.csv --test held-out.csv --epochs 3 --rotate-every 10 \\
+      --out my-bank --json
   edge_runtime train --package packages/writer --data my-notes.txt --test more-notes.txt --epochs 2 --out my-words
 """
 
@@ -104,9 +101,10 @@ def add(commands: Subcommands) -> None:
     )
     parser.add_argument(
         "--head",
-        choices=("package", "class-means"),
-        default="package",
-        help="start the head from the bank, or from class means of frozen features of --data (%(default)s)",
+        choices=("auto", "bank", "class-means"),
+        default="auto",
+        help="start the head from class means of frozen features of --data, or from the bank; auto: from class means"
+        " unless the bank has learned labels (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the batch order (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -137,17 +135,20 @@ def main(arguments: argparse.Namespace) -> int:
             cache=cache,
             rounding=arguments.prefix_rounding,
         )
-        bank, _ = load_bank(parts, arguments.bank, arguments.state)
-        if arguments.head == "class-means":
-            bank = _with_class_means(parts, bank, source)
-        before = _score(tools, bank, test)
+        bank, start = _start(arguments, parts, source)
+        yardstick = Yardstick.of(tools, test)
+        before = yardstick.measure(bank)
         with bar("training", recipe.steps, show=not arguments.json) as advance:
             trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped, watch=watch)
         if arguments.out:
             write_bank(trained.bank, arguments.out)
-        found = _figures(trained, len(source)) | _compared(tools, before, _score(tools, trained.bank, test))
-        found["prefix_cache"] = asdict(cache.use) if cache is not None else None
-    say(json.dumps(found) if arguments.json else _sentence(found, arguments.out))
+        after = yardstick.measure(trained.bank)
+        report = figures(trained, len(source)) | yardstick.compared(before, after)
+        report["prefix_cache"] = asdict(cache.use) if cache is not None else None
+        report["warnings"] = yardstick.warnings(before, after, start) if trained.losses else []
+    for warning in report["warnings"]:
+        warn(f"warning: {warning['text']}")
+    say(json.dumps(report) if arguments.json else sentence(report, arguments.out))
     return 0
 
 
@@ -175,56 +176,29 @@ def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier, examples: i
     )
 
 
-def _with_class_means(parts: Parts, bank: Bank, source: Source) -> Bank:
+def _start(arguments: argparse.Namespace, parts: Parts, source: Source) -> tuple[Bank, str]:
+    """Return the bank that training starts from, and what that is, for people.
+
+    Raises:
+        ConfigError: for a head of class means that a language model has not, or a head that could never learn.
+    """
+    bank, name = load_bank(parts, arguments.bank, arguments.state)
     if isinstance(source, WindowSource):
-        raise ConfigError("--head class-means: this package continues texts, it has no head to start; leave it out")
+        if arguments.head == "class-means":
+            raise ConfigError("--head class-means: this package continues texts, it has no head to start; leave it out")
+        return bank, name
+    if arguments.head == "bank" or (arguments.head == "auto" and bank.learned):
+        if not bank.learned and not arguments.head_lr:
+            raise ConfigError(
+                f"--head bank: {name} has not learned any label yet, and without --head-lr its head stays as it is;"
+                " leave --head out to start from class means"
+            )
+        return bank, name
     with bar("features", len(source)) as advance:
         sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
-    head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
-    return replace(bank, head=head, mean=mean)
-
-
-def _score(tools: Tools, bank: Bank, test: Source | None) -> float | None:
-    """Return the accuracy, or the perplexity of a language model, on held-out examples."""
-    if test is None:
-        return None
-    with bar("testing", len(test)) as advance:
-        if isinstance(test, WindowSource):
-            return knowledge(tools, bank, test, advance).perplexity
-        return accuracy(Predictor(tools.program, tools.manifest, tools.tokenizer, bank), test, advance)
-
-
-def _compared(tools: Tools, before: float | None, after: float | None) -> dict[str, float | None]:
-    name = "perplexity" if tools.manifest.architecture.task == CAUSAL_LM else "accuracy"
-    return {f"{name}_before": before, name: after}
-
-
-def _figures(trained: Trained, examples: int) -> dict[str, Any]:
-    fifth = max(1, len(trained.losses) // 5)
-    return {
-        "steps": len(trained.losses),
-        "examples": examples,
-        "loss_first": round(float(np.mean(trained.losses[:fifth])), 4) if trained.losses else None,
-        "loss_last": round(float(np.mean(trained.losses[-fifth:])), 4) if trained.losses else None,
-        "step_ms": round(trained.step_ms, 2),
-        "tier_moves": list(trained.moves),
-        "peak_rss_mib": round(peak_rss_mib(), 1),
-        "bank_digest": trained.bank.digest().hex(),
-    }
-
-
-def _sentence(found: dict[str, Any], out: Path | None) -> str:
-    text = f"{found['steps']} steps on {found['examples']} examples, {found['step_ms']:.0f} ms a step"
-    if found["steps"]:
-        text += f", loss {found['loss_first']:.3f} -> {found['loss_last']:.3f}"
-    if found.get("perplexity") is not None:
-        text += f", perplexity {found['perplexity_before']:.1f} -> {found['perplexity']:.1f}"
-    if found.get("accuracy") is not None:
-        text += f", accuracy {found['accuracy_before']:.1%} -> {found['accuracy']:.1%}"
-    prefixes = found["prefix_cache"]
-    if prefixes is not None:
-        text += f"; prefixes: {prefixes['hits']} found, {prefixes['misses']} computed, {prefixes['bytes'] / 1e6:.1f} MB"
-    return text + (f"; bank in {out}" if out else "; not kept (no --out)")
+    blocks = class_mean_head(sums, parts.manifest.architecture.logit_scale)
+    fresh = arguments.bank is None and arguments.state is None
+    return bank.replace(blocks), "class means alone" if fresh else f"class means on {name}"
 
 
 def write_bank(bank: Bank, folder: Path) -> None:

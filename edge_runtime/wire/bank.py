@@ -81,6 +81,11 @@ class Bank:
             changed.block(block)[...] = values
         return changed
 
+    @property
+    def learned(self) -> bool:
+        """Whether the head favours any label; version 0's does not. A language model's is the backbone's own."""
+        return not self.head.size or bool(self.head.any())
+
     def digests(self) -> dict[ExpertId, bytes]:
         """Return the digest of each block's little-endian bytes.
 

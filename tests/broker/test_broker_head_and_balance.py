@@ -9,7 +9,8 @@ import pytest
 
 from broker_server.aggregate import Contribution
 from broker_server.balance import Balance, next_balance
-from broker_server.head import ABSENT_BIAS, ClassSums, class_mean_head
+from edge_runtime.wire.class_means import ClassSums, class_mean_head
+from edge_runtime.wire.errors import BankError
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 
 SHAPE = BankShape((0,), 2, 1, 0, 2, 2)
@@ -20,41 +21,19 @@ def sums(counts: list[float], rows: list[list[float]]) -> ClassSums:
     return ClassSums(np.array(counts, np.float64), np.array(rows, np.float64))
 
 
-def test_head_points_from_the_mean_to_the_class_means() -> None:
-    """Two classes at (1,0) and (0,1), one example each: mean (.5,.5), rows (1,-1)/sqrt2 and (-1,1)/sqrt2."""
-    blocks = class_mean_head(sums([1, 1], [[1, 0], [0, 1]]))
-    s = math.sqrt(0.5)
-    assert blocks[MEAN].tolist() == [0.5, 0.5]
-    np.testing.assert_allclose(blocks[HEAD], [s, -s, -s, s, 0, 0], rtol=1e-6)
-
-
 def test_device_sums_add_up() -> None:
-    """Two devices with one class each give what one device with both gives."""
+    """Two devices with one class each give what one device with both gives: mean (2, 4) / 6, rows (1, -1) / sqrt 2."""
     total = ClassSums.total([sums([2, 0], [[2, 0], [0, 0]]), sums([0, 4], [[0, 0], [0, 4]])])
     assert total.counts.tolist() == [2, 4]
-    mean = class_mean_head(total)[MEAN]
-    np.testing.assert_allclose(mean, [1 / 3, 2 / 3], rtol=1e-6)
-
-
-def test_label_that_nobody_has_is_never_predicted() -> None:
-    """Its row is zero and its bias far below any logit (|logit| is at most 20 * |f - mean| <= 40)."""
-    head = class_mean_head(sums([1, 1, 0], [[1, 0], [0, 1], [0, 0]]))[HEAD]
-    assert head[4:6].tolist() == [0, 0]
-    assert head[6:].tolist() == [0, 0, ABSENT_BIAS]
-    assert ABSENT_BIAS < -40
-
-
-def test_single_class_gives_a_zero_row_not_nan() -> None:
-    """The class mean is the mean: no direction is left."""
-    assert class_mean_head(sums([3, 0], [[3, 0], [0, 0]]))[HEAD].tolist() == [0, 0, 0, 0, 0, ABSENT_BIAS]
+    blocks, s = class_mean_head(total, 20.0), math.sqrt(0.5)
+    np.testing.assert_allclose(blocks[MEAN], [1 / 3, 2 / 3], rtol=1e-6)
+    np.testing.assert_allclose(blocks[HEAD], [s, -s, -s, s, 0, 0], rtol=1e-6)
 
 
 def test_no_statistics_is_an_error() -> None:
     """There is nothing to start a head from."""
-    with pytest.raises(ValueError, match="no class statistics"):
+    with pytest.raises(BankError, match="no class sums"):
         ClassSums.total([])
-    with pytest.raises(ValueError, match="without examples"):
-        class_mean_head(sums([0, 0], [[0, 0], [0, 0]]))
 
 
 def used(use: dict[int, tuple[float, float]]) -> Contribution:

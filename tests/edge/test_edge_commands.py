@@ -17,6 +17,7 @@ from fakes import FakeLink, ScriptedGateway
 
 from edge_runtime import parts
 from edge_runtime.__main__ import main
+from edge_runtime.assessment import Score, sample, shortfalls
 from edge_runtime.commands import run as run_command
 from edge_runtime.link import Broker, LinkEvent
 from edge_runtime.store import Store
@@ -162,7 +163,83 @@ def test_columns_and_rows_without_a_text_are_told(package: Package, tmp_path: Pa
     for command in (["train", "--steps", 1], ["predict"]):
         code, _, err = call(capsys, command[0], "--package", package.folder, *named, *command[1:])
         assert code == 0
-        assert err == f"edge_runtime: {path}: 1 rows without a text were left out\n"
+        assert f"edge_runtime: {path}: 1 rows without a text were left out" in err.splitlines()
+
+
+@pytest.fixture
+def fresh(package: Package, tmp_path: Path) -> Package:
+    """The toy package as export makes one: version 0 favours no label."""
+    del package  # its program is numpy
+    return toy.write_package(tmp_path / "fresh", toy.fresh_bank())
+
+
+def test_training_starts_from_class_means(fresh: Package, data: Path, tmp_path: Path, capsys: Said) -> None:
+    """Without any option, where the head has learned nothing; a bank that has learned goes on from its own head."""
+    common = ["--package", fresh.folder, "--data", data, "--test", data, "--json"]
+    _, out, _ = call(capsys, "train", *common, "--steps", 6, "--lr", 0.05, "--out", tmp_path / "bank")
+    first = json.loads(out)
+    assert first["accuracy_before"] > 0.6  # of three labels; class means of the texts themselves
+    again = json.loads(call(capsys, "train", *common, "--steps", 6, "--bank", tmp_path / "bank")[1])
+    assert again["accuracy_before"] == first["accuracy"]
+    anew = ["--bank", tmp_path / "bank", "--head", "class-means"]
+    assert json.loads(call(capsys, "train", *common, "--steps", 1, *anew)[1])["bank_digest"] != first["bank_digest"]
+
+
+def test_a_head_that_could_never_learn_is_refused(fresh: Package, data: Path, capsys: Said) -> None:
+    """--head bank takes the zeros of version 0, and without --head-lr nothing would ever move."""
+    arguments = ["train", "--package", fresh.folder, "--data", data, "--steps", 2, "--head", "bank"]
+    assert "has not learned any label yet" in failure(capsys, 2, *arguments)
+    assert call(capsys, *arguments, "--head-lr", 0.01)[0] == 0
+
+
+def test_predict_says_when_a_bank_has_not_learned(fresh: Package, package: Package, data: Path, capsys: Said) -> None:
+    """Every label is equally likely: said on stderr, and in the JSON of a score."""
+    code, out, err = call(capsys, "predict", "--package", fresh.folder, "--top", 3, "wake me")
+    assert code == 0
+    assert next(line.split("\t")[1] for line in out.splitlines() if "\t" in line) == "0.3333"
+    assert "warning: the package's bank has not learned any label yet" in err
+    _, out, _ = call(capsys, "predict", "--package", fresh.folder, "--data", data, "--json")
+    assert json.loads(out)["learned"] is False
+    _, _, err = call(capsys, "predict", "--package", package.folder, "wake me")
+    assert err == ""
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_run_that_was_worth_nothing_says_so(
+    package: Package, data: Path, tmp_path: Path, capsys: Said, *, held_out: bool
+) -> None:
+    """A bias that drowns every logit: one label for all texts, before and after; told as text and as JSON, exit 0."""
+    head = np.zeros(toy.SHAPE.head_size, np.float32)
+    head[-2] = 500.0  # of the second of three labels
+    (tmp_path / "drowned").mkdir()
+    (tmp_path / "drowned" / "bank.safetensors").write_bytes(toy.initial_bank().replace({HEAD: head}).to_bytes())
+    arguments = ["train", "--package", package.folder, "--data", data, "--steps", 2, "--bank", tmp_path / "drowned"]
+    code, out, err = call(capsys, *arguments, "--json", *(["--test", data] if held_out else []))
+    assert code == 0
+    warnings = {warning["code"]: warning["text"] for warning in json.loads(out)["warnings"]}
+    where = f"24 texts of {'--test' if held_out else '--data'}"
+    assert list(warnings) == ["one_label", "no_better"]
+    assert f"labels all {where} {toy.LABELS[1]}" in warnings["one_label"]
+    assert f"of {where} 33.3% are right after training, 33.3% with {tmp_path / 'drowned'}" in warnings["no_better"]
+    assert [line.startswith("edge_runtime: warning: ") for line in err.splitlines()] == [True, True]
+
+
+def test_what_a_run_did_not_reach() -> None:
+    """Not all labels alike where the texts have several, and more right than before; all right is good enough."""
+
+    def told(before: list[int], after: list[int], labels: list[int]) -> list[str]:
+        scores = [
+            Score(sum(a == b for a, b in zip(guesses, labels, strict=True)), tuple(guesses))
+            for guesses in (before, after)
+        ]
+        return list(shortfalls(scores[0], scores[1], labels))
+
+    assert told([0, 0, 1], [0, 1, 2], [0, 1, 1]) == ["no_better"]  # 2 of 3 right, before and after
+    assert told([2, 2, 2], [1, 1, 1], [0, 1, 1]) == ["one_label"]  # better, by one label
+    assert told([0, 1, 1], [0, 1, 1], [0, 1, 1]) == []
+    assert told([0, 1, 1], [1, 1, 1], [1, 1, 1]) == []
+    assert sample(3, 200) == [0, 1, 2]
+    assert sample(10, 4) == [0, 2, 5, 7]
 
 
 def test_train_says_what_it_did(package: Package, data: Path, capsys: Said) -> None:

@@ -16,7 +16,7 @@ from edge_runtime.errors import ConfigError, DamagedError, PlanError
 from edge_runtime.heterogeneity import balance_target, balance_weight
 from edge_runtime.local import Recipe, accuracy, stretches, train
 from edge_runtime.micro_batches import run_step
-from edge_runtime.statistics import ClassSums, Predictor, class_mean_head, class_sums
+from edge_runtime.statistics import Predictor, class_sums
 from edge_runtime.store import Record, pack
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trainer import Checkpoint, Task, Tools, Trainer
@@ -223,15 +223,6 @@ def test_class_sums_by_hand(tools: Tools) -> None:
     assert sums.sums == pytest.approx(expected, abs=1e-5)
     message = messages.decode(pb.ClassStatistics, sums.message("me", b"f" * 32))
     assert np.frombuffer(message.sums, "<f4").tobytes() == sums.sums.tobytes()
-
-
-def test_a_head_of_class_means_by_hand() -> None:
-    """Means (1, 0) and (0, 1), overall (1/2, 1/2): rows (1, -1)/sqrt 2 and back; an absent label never wins."""
-    sums = ClassSums(np.array([2, 2, 0], np.float32), np.array([[2, 0], [0, 2], [0, 0]], np.float32))
-    head, mean = class_mean_head(sums, 20.0)
-    half = 2**-0.5
-    assert head == pytest.approx([half, -half, -half, half, 0, 0, 0, 0, -100], abs=1e-6)
-    assert mean == pytest.approx([0.5, 0.5])
 
 
 def recipe(**changes: Any) -> Recipe:

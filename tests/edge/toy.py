@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.experts import HEAD, BankShape
 from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, Cost, FileEntry, Manifest, Package, Tier
 from edge_runtime.wire.program_interface import (
     PROGRAM_INTERFACE,
@@ -63,13 +63,18 @@ def methods(*, topk: bool = False) -> dict[str, MethodSpec]:
 
 
 def initial_bank() -> Bank:
-    """Return a bank as export makes one: random down-projections and routers, up-projections of zero."""
+    """Return a bank that can learn at once: random down-projections, routers and head, up-projections of zero."""
     rng = np.random.default_rng(7)
     bank = Bank.zeros(SHAPE)
     r, d = SHAPE.rank, SHAPE.width
     bank.experts[:, :, : (r + 1) * d] = rng.normal(size=(2, 4, (r + 1) * d)) * 0.5
     bank.head[: 3 * d] = rng.normal(size=3 * d) * 0.02
     return bank
+
+
+def fresh_bank() -> Bank:
+    """Return a bank as export makes one: its head favours no label."""
+    return initial_bank().replace({HEAD: np.zeros(SHAPE.head_size, np.float32)})
 
 
 class ToyProgram:
@@ -221,11 +226,17 @@ def write_tokenizer(path: Path) -> None:
     tokenizer.save(str(path))
 
 
-def write_package(folder: Path, **changes: Any) -> Package:
-    """Write a package whose program.pte is a token of a program; ``changes`` replace fields of the architecture."""
+def write_package(folder: Path, bank: Bank | None = None, **changes: Any) -> Package:
+    """Write a package whose program.pte is a token of a program.
+
+    Args:
+        folder: gets it.
+        bank: version 0; left out: ``initial_bank``.
+        changes: replace fields of the architecture.
+    """
     folder.mkdir(parents=True)
     write_tokenizer(folder / "tokenizer.json")
-    bank = initial_bank()
+    bank = bank or initial_bank()
     (folder / "bank.safetensors").write_bytes(bank.to_bytes())
     (folder / "program.pte").write_bytes(b"toy")
     files = {

@@ -25,6 +25,7 @@ def cases() -> Iterator[Case]:
     yield from _layouts()
     yield from _shapes()
     yield from _files()
+    yield from _class_means()
 
 
 def _layouts() -> Iterator[Case]:
@@ -134,3 +135,34 @@ def _without_head() -> Case:
     preimage = b"".join(struct.pack("<II", a, b) + hashlib.sha256(values).digest() for a, b, values in listed)
     meaning: dict[str, Any] = {"digest": hashlib.sha256(preimage).hexdigest(), "head": [], "mean": []}
     return Case("Bank", "accept_labels_0", file, "ACCEPT", "no label", {**_SHAPE, "labels": 0}, meaning)
+
+
+def _class_means() -> Iterator[Case]:
+    context: dict[str, Any] = {"labels": 2, "width": 2, "logit_scale": 20.0}
+    half = 0.5**0.5
+    rows = (half, -half, -half, half)
+    apart, middle = f32(*rows, 0, 0), f32(0.5, 0.5)
+    two, both = f32(2, 2), f32(2, 0, 0, 2)
+    weighted = "the mean weighs examples: (3, 0) / 4 and (0, 1) / 4"
+    narrow = f32(2 + 2**-9, 2, 2, 2 + 2**-9)
+    good: dict[str, tuple[str, bytes, bytes, bytes]] = {
+        "two": ("(1, 0) and (0, 1): rows from (1/2, 1/2)", two + both, apart, middle),
+        "weighted": (weighted, f32(3, 1, 3, 0, 0, 1), apart, f32(0.75, 0.25)),
+        "part_of_an_example": ("counts below 1 divide, too", f32(0.5, 0.5, 0.5, 0, 0, 0.5), apart, middle),
+        "narrow_cone": ("class means that are nearly parallel", two + narrow, apart, f32(1 + 2**-11, 1 + 2**-11)),
+        "one_label": ("its mean is the mean: no direction", f32(3, 0, 3, 0, 0, 0), f32(0, 0, 0, 0, 0, -100), f32(1, 0)),
+    }
+    for name, (comment, data, head, mean) in good.items():
+        meaning = {"head": _floats(head), "mean": _floats(mean)}
+        yield Case("ClassMeans", f"accept_{name}", data, "ACCEPT", comment, context, meaning)
+    for name, scale, bias in (("absent_label", 20.0, -100.0), ("absent_in_half_scale", 0.5, -2.5)):
+        meaning = {"head": _floats(f32(*rows, 0, 0, 0, 0, bias)), "mean": _floats(middle)}
+        context = {"labels": 3, "width": 2, "logit_scale": scale}
+        data = f32(2, 2, 0, 2, 0, 0, 2, 0, 0)
+        yield Case("ClassMeans", f"accept_{name}", data, "ACCEPT", "-5 logit scales", context, meaning)
+    comment = "nothing to start from"
+    yield Case("ClassMeans", "refuse_no_examples", f32(*[0] * 9), "REFUSED", comment, context)
+
+
+def _floats(data: bytes) -> list[float]:
+    return list(struct.unpack(f"<{len(data) // 4}f", data))

@@ -14,10 +14,11 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.chunks import Assembler
+from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.digests import canonical_json, sha256, version_digest
 from edge_runtime.wire.enrolment import Enrolment
 from edge_runtime.wire.errors import FederationError, WireError, code_name
-from edge_runtime.wire.experts import BankShape, ExpertId
+from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.order import epoch_order
 from edge_runtime.wire.program_interface import (
@@ -134,6 +135,12 @@ def _bank(data: bytes, layers: list[int], **sizes: int) -> Meaning:
     return {"digest": bank.digest().hex(), "head": bank.head.tolist(), "mean": bank.mean.tolist()}
 
 
+def _class_means(data: bytes, labels: int, width: int, logit_scale: float) -> Meaning:
+    blocks = class_mean_head(ClassSums.from_bytes(data[: 4 * labels], data[4 * labels :]), logit_scale)
+    del width
+    return {"head": blocks[HEAD].tolist(), "mean": blocks[MEAN].tolist()}
+
+
 def _epoch_order(data: bytes, seed: str, epoch: int, count: int) -> Meaning:
     del data
     return {"order": epoch_order(int(seed), epoch, count).tolist()}
@@ -195,6 +202,7 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "BlockLayout": _layout,
     "BankShape": _bank_shape,
     "Bank": _bank,
+    "ClassMeans": _class_means,
     "EpochOrder": _epoch_order,
     "Topic": _topic,
     "Manifest": _manifest,

@@ -15,9 +15,10 @@ import numpy as np
 
 from edge_runtime.data import FileSource
 from edge_runtime.parts import Parts
-from edge_runtime.statistics import Predictor, class_mean_head, class_sums
+from edge_runtime.statistics import Predictor, class_sums
 from edge_runtime.trainer import Task, Tools, Trainer
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import class_mean_head
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.tensors import Array
 
@@ -93,10 +94,7 @@ def main() -> None:
         tier = parts.manifest.tiers[0]
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
         sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, lambda _: None)
-        head, mean = class_mean_head(sums, parts.manifest.architecture.logit_scale)
-        bank = parts.initial_bank()
-        blocks = {block: bank.block(block) for block in bank.shape.ids()}
-        bank = Bank.from_blocks(bank.shape, blocks | {HEAD: head, ExpertId(HEAD.layer, 1): mean})
+        bank = parts.initial_bank().replace(class_mean_head(sums, parts.manifest.architecture.logit_scale))
         large, small = tasks(parts)
         several = len(parts.manifest.tiers) > 1
         large_report, trained = run(tools, bank, large, {})

@@ -16,6 +16,7 @@ import org.edgeexperts.core.Hindrance
 import org.edgeexperts.core.LinkState
 import org.edgeexperts.core.LossPoint
 import org.edgeexperts.core.Prediction
+import org.edgeexperts.core.Shortfall
 import org.edgeexperts.core.VerdictNote
 import org.edgeexperts.wire.Case
 import org.edgeexperts.wire.Enrolment
@@ -83,6 +84,8 @@ val scenes: Map<String, Pair<Int, AppState>> = linkedMapOf(
         )
         ),
     "training-off" to (1 to ready),
+    "training-in-vain" to (1 to ready.copy(device = ready.device.copy(shortfalls = Shortfall.entries.toSet()))),
+    "unlearned" to (0 to ready.copy(answer = answer.copy(prediction = answer.prediction.copy(learned = false)))),
     "federation" to (2 to training),
     "federation-none" to (2 to ready),
     "settings" to (3 to training),

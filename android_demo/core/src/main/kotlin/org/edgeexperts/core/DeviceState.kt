@@ -74,6 +74,7 @@ public data class HeldExperts(public val layer: Int, public val trained: List<In
  * @property examples on this device whose label the package knows.
  * @property tier name of the program size that it trains in, or would.
  * @property experts held for the plan at hand or the last, by layer; empty before the first.
+ * @property shortfalls what the last training on this device alone did not reach; empty when it was worth it.
  * @property notice one line for its user about what went wrong last; empty when nothing did.
  */
 public data class DeviceState(
@@ -96,5 +97,6 @@ public data class DeviceState(
     public val examples: Int = 0,
     public val tier: String = "",
     public val experts: List<HeldExperts> = emptyList(),
+    public val shortfalls: Set<Shortfall> = emptySet(),
     public val notice: String = "",
 )

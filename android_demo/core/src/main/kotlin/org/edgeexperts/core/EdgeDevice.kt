@@ -27,6 +27,7 @@ import java.io.Closeable
  * @property scores probability of every label, likeliest first; they add up to 1.
  * @property version of the bank that said so; 0 is the package's own.
  * @property personal whether this device's own training is on top of it.
+ * @property learned whether the bank favours any label; the package's own does not, and all labels are equally likely.
  */
 public data class Prediction(
     public val label: String,
@@ -34,6 +35,7 @@ public data class Prediction(
     public val scores: Map<String, Double>,
     public val version: Long,
     public val personal: Boolean,
+    public val learned: Boolean = true,
 )
 
 /**

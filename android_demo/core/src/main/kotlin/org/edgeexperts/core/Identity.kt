@@ -1,6 +1,7 @@
 /** Who a device is in a federation, and by which clock it acts. */
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.Codec
 import org.edgeexperts.wire.GatewayState
 import org.edgeexperts.wire.Hello

@@ -3,9 +3,9 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.Architecture
 import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.BankException
+import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.HEAD
-import org.edgeexperts.wire.MEAN
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sharedExpert
 
@@ -44,6 +44,13 @@ internal class LocalTraining(
     /** Whether there is one, without reading its values. */
     val exists: Boolean get() = store.recall(PERSONAL)?.head?.get("version") == hex(versions.latest().second)
 
+    /** What the last run did not reach, while its bank is in use. */
+    val shortfalls: Set<Shortfall>
+        get() {
+            val names = if (exists) store.recall(PERSONAL)?.head?.get("shortfalls") as? List<*> else null
+            return Shortfall.entries.filter { it.name in names.orEmpty() }.toSet()
+        }
+
     fun forget() = listOf(PERSONAL, BEGUN, CHECKPOINT).forEach(store::remove)
 
     private fun runs(): Long = store.recall(PERSONAL)?.head?.get("runs") as Long? ?: 0
@@ -75,8 +82,20 @@ internal class LocalTraining(
         } finally {
             if (!trainer.done) save(trainer, marks)
         }
-        finish(bank.replace(trainer.outcome().blocks))
+        val trained = bank.replace(trainer.outcome().blocks)
+        val told = assessed(tools, bank, trained)
+        finish(trained, told)
+        board.change { copy(shortfalls = told) }
         return true
+    }
+
+    /** Held-out texts there are none of here, so it is measured on the examples themselves. */
+    private fun assessed(tools: Tools, before: Bank, after: Bank): Set<Shortfall> {
+        val rows = sample(tools.source.size)
+        val (first, last) = listOf(before, after).map { bank ->
+            predicted(Predictor(tools.program, tools.manifest, tools.tokenizer, bank), tools.source, rows)
+        }
+        return shortfalls(first, last, rows.map { tools.source.labels[it] })
     }
 
     private fun steps(
@@ -142,19 +161,15 @@ internal class LocalTraining(
     /** Returns the bank that the run starts from: that of a run that was stopped, or the one in use. */
     private fun begin(marks: Map<String, Any?>, sums: () -> ClassSums?): Bank? {
         store.recall(BEGUN)?.takeIf { it.head == marks }?.let { return Bank.fromBytes(it.body, shape.bankShape(), BEGUN) }
-        val latest = personal() ?: versions.latestBank()
-        val first = latest.number == 0L && !exists
-        val bank = if (first) withClassMeans(latest.bank, sums() ?: return null) else latest.bank
+        val latest = (personal() ?: versions.latestBank()).bank
+        val bank = if (latest.learned) latest else withClassMeans(latest, sums() ?: return null)
         store.remove(CHECKPOINT)
         store.write(BEGUN, Record(marks, bank.toBytes()))
         return bank
     }
 
     /** The package's own head knows nothing; class means of the examples are a start that a federation makes, too. */
-    private fun withClassMeans(bank: Bank, sums: ClassSums): Bank {
-        val (head, mean) = sums.classMeanHead(shape.logitScale)
-        return bank.replace(mapOf(HEAD to head, MEAN to mean))
-    }
+    private fun withClassMeans(bank: Bank, sums: ClassSums): Bank = bank.replace(sums.classMeanHead(shape.logitScale))
 
     private fun task(options: TrainOptions, slots: Int): Task {
         val experts = shape.experts.toInt()
@@ -174,8 +189,9 @@ internal class LocalTraining(
         )
     }
 
-    private fun finish(bank: Bank) {
-        val head = mapOf("version" to hex(versions.latest().second), "runs" to runs() + 1)
+    private fun finish(bank: Bank, told: Set<Shortfall>) {
+        val version = hex(versions.latest().second)
+        val head = mapOf("version" to version, "runs" to runs() + 1, "shortfalls" to told.map { it.name })
         store.write(PERSONAL, Record(head, bank.toBytes()))
         store.remove(BEGUN)
         store.remove(CHECKPOINT)

@@ -3,6 +3,7 @@ package org.edgeexperts.core
 
 import org.edgeexperts.wire.Architecture
 import org.edgeexperts.wire.Bye
+import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.NamedTensor
 import org.edgeexperts.wire.PackageFolder
@@ -111,7 +112,7 @@ private class OpenDevice(
     private val busy = AtomicReference<String?>(null)
 
     init {
-        board.change { copy(personal = local.exists) }
+        board.change { copy(personal = local.exists, shortfalls = local.shortfalls) }
     }
 
     @Volatile
@@ -135,7 +136,7 @@ private class OpenDevice(
         val found = predictor.read(text).probabilities
         val order = found.indices.sortedByDescending { found[it] }
         val scores = order.associate { labels[it] to found[it].toDouble() }
-        return Prediction(labels[order[0]], found[order[0]].toDouble(), scores, number, personal)
+        return Prediction(labels[order[0]], found[order[0]].toDouble(), scores, number, personal, predictor.learned)
     }
 
     /** Version, whether it is personal, and what reads with that bank. */
@@ -152,7 +153,7 @@ private class OpenDevice(
 
     private fun predictWithOther() = synchronized(this) {
         reader = null
-        board.change { copy(version = versions.latest().first, personal = local.exists) }
+        board.change { copy(version = versions.latest().first, personal = local.exists, shortfalls = local.shortfalls) }
     }
 
     // --- examples ---------------------------------------------------------------------------------------------

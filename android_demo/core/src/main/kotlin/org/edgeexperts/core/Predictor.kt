@@ -6,16 +6,9 @@ package org.edgeexperts.core
 
 import org.edgeexperts.wire.Architecture
 import org.edgeexperts.wire.Bank
-import org.edgeexperts.wire.ClassStatistics
+import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.Ports
-import org.edgeexperts.wire.WIRE_VERSION
-import org.edgeexperts.wire.asField
-import org.edgeexperts.wire.encodeValues
-import kotlin.math.max
-import kotlin.math.sqrt
-
-private const val LEAST_LENGTH = 1e-12
 
 /**
  * What a program says of a text.
@@ -36,6 +29,8 @@ public class Predictor(
     private val tokenizer: Tokenizer,
     bank: Bank,
 ) {
+    /** Whether the bank favours any label; without it all are equally likely. */
+    public val learned: Boolean = bank.learned
     private val method = manifest.predictMethod
     private val shapes = manifest.methods.getValue(method).inputs.associate { it.name to it.shape }
     private val length = shapes.getValue(Ports.IDS)[1].toInt()
@@ -57,45 +52,6 @@ private fun predictInputs(bank: Bank, architecture: Architecture, held: Int): Fl
         Ports.EXPERTS to floatsOf(experts, layers, held, shape.expertSize),
         Ports.GATE_SCALE to floatsOf(FloatArray(layers * held) { scale }, layers, held),
     )
-}
-
-/**
- * Sums of frozen features by label.
- *
- * @property counts [C].
- * @property sums [C, d].
- */
-public class ClassSums(public val counts: FloatArray, public val sums: FloatArray) {
-    internal val width: Int get() = sums.size / counts.size
-
-    /** Returns the bytes of a ClassStatistics. */
-    public fun message(device: String, federationDigest: ByteArray): ByteArray = ClassStatistics.newBuilder()
-        .setWireVersion(WIRE_VERSION).setDevice(device).setFederationDigest(federationDigest.asField()).setWidth(width)
-        .setCounts(encodeValues(counts).asField()).setSums(encodeValues(sums).asField()).build().toByteArray()
-
-    /**
-     * Returns head [C * (d + 1)] and mean [d] that tell labels apart by the class means of frozen features.
-     *
-     * Row c is the unit vector of (mean of class c - mean of all). A label without examples gets a zero row and a bias below
-     * any logit (features, rows and the mean have at most length 1, so |logit| <= 2 * logitScale).
-     */
-    public fun classMeanHead(logitScale: Double): Pair<FloatArray, FloatArray> {
-        val labels = counts.size
-        val total = counts.sumOf(Float::toDouble)
-        val mean = DoubleArray(width) { at -> (0 until labels).sumOf { sums[it * width + at].toDouble() } / total }
-        val head = FloatArray(labels * (width + 1))
-        for (label in 0 until labels) {
-            val count = counts[label].toDouble()
-            if (count > 0) {
-                val row = DoubleArray(width) { sums[label * width + it] / max(count, 1.0) - mean[it] }
-                val length = max(sqrt(row.sumOf { it * it }), LEAST_LENGTH)
-                row.forEachIndexed { at, value -> head[label * width + at] = (value / length).toFloat() }
-            } else {
-                head[labels * width + label] = (-5 * logitScale).toFloat()
-            }
-        }
-        return head to FloatArray(width) { mean[it].toFloat() }
-    }
 }
 
 /**

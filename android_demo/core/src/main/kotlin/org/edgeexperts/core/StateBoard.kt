@@ -48,7 +48,8 @@ internal fun DeviceState.after(trainer: Trainer): DeviceState = copy(
 /** Returns the state at the start of a run, or where it goes on. */
 internal fun DeviceState.beginning(trainer: Trainer, steps: Int): DeviceState {
     val before = trainer.losses.mapIndexed { place, loss -> LossPoint(place + 1, loss) }
-    return copy(losses = before.takeLast(LOSSES_SHOWN), step = trainer.steps, steps = steps).placed(trainer)
+    return copy(losses = before.takeLast(LOSSES_SHOWN), step = trainer.steps, steps = steps, shortfalls = emptySet())
+        .placed(trainer)
 }
 
 /** Returns the state with the tier and the experts of [trainer]. */

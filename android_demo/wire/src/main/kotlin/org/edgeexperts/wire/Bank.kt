@@ -6,6 +6,9 @@ package org.edgeexperts.wire
  * @property shape which blocks there are.
  */
 public class Bank private constructor(public val shape: BankShape, private val blocks: Map<ExpertId, FloatArray>) {
+    /** Whether the head favours any label; version 0's does not. A language model's is the backbone's own. */
+    public val learned: Boolean get() = HEAD !in blocks || blocks.getValue(HEAD).any { it != 0f }
+
     /**
      * Returns the values of [block]; a copy.
      *

@@ -48,6 +48,13 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
             if (block in bank.shape.ids()) bank.block(block).map(Float::toDouble) else emptyList()
         mapOf("digest" to hex(bank.digest()), "head" to values(HEAD), "mean" to values(MEAN))
     },
+    "ClassMeans" to Rule("labels", "width", "logit_scale") { data, context ->
+        val (values, labels) = floats(data) to context.int("labels")
+        val sums = ClassSums(values.copyOf(labels), values.copyOfRange(labels, labels * (1 + context.int("width"))))
+        val blocks = sums.classMeanHead(context.any("logit_scale") as Double)
+        fun told(block: ExpertId) = blocks.getValue(block).map(Float::toDouble)
+        mapOf("head" to told(HEAD), "mean" to told(MEAN))
+    },
     "EpochOrder" to Rule("seed", "epoch", "count") { _, context ->
         val seed = (context.any("seed") as String).toULong().toLong()
         mapOf("order" to epochOrder(seed, context.long("epoch"), context.int("count")).map(Int::toLong))

@@ -81,8 +81,11 @@ class ClassifyScreen(
     private fun showAnswer(answer: Answer?) {
         view.findViewById<View>(R.id.answer).visible(answer != null)
         val prediction = answer?.prediction ?: return
-        val unsure = prediction.confidence < SURE
-        val caption = if (unsure) R.string.classify_unsure else R.string.classify_result
+        val caption = when {
+            !prediction.learned -> R.string.classify_unlearned
+            prediction.confidence < SURE -> R.string.classify_unsure
+            else -> R.string.classify_result
+        }
         view.findViewById<TextView>(R.id.answer_caption).setText(caption)
         view.findViewById<GuessRow>(R.id.answer_best).show(spoken(prediction.label), prediction.confidence, first = true)
         val rest = prediction.scores.entries.drop(1).take(OTHERS)

@@ -6,6 +6,7 @@ import org.edgeexperts.app.host.Mode
 import org.edgeexperts.core.Doing
 import org.edgeexperts.core.Hindrance
 import org.edgeexperts.core.LinkState
+import org.edgeexperts.core.Shortfall
 import org.edgeexperts.core.WorkState
 
 /**
@@ -25,7 +26,7 @@ fun trainingPhase(state: AppState): TrainingPhase = when {
     state.model == null -> phase(R.string.training_no_model, R.string.training_no_model_text)
     state.examples.isEmpty() -> phase(R.string.training_no_examples, R.string.training_no_examples_text)
     state.stopped -> phase(R.string.training_paused, R.string.training_paused_text, start = true)
-    state.mode == Mode.NONE -> resting(state)
+    state.mode == Mode.NONE -> resting(state).let { it.copy(text = it.text + state.device.shortfalls.sorted().map(::lacks)) }
     else -> working(state)
 }
 
@@ -48,6 +49,11 @@ private fun working(state: AppState): TrainingPhase {
             if (state.enrolment == null) phase(R.string.training_starting, R.string.training_starting_text, stop = true)
             else phase(R.string.training_waiting, waits(device.link, device.work), start = quiet, stop = !quiet)
     }
+}
+
+private fun lacks(shortfall: Shortfall): Int = when (shortfall) {
+    Shortfall.ONE_LABEL -> R.string.training_one_label
+    Shortfall.NO_BETTER -> R.string.training_no_better
 }
 
 private fun waits(hindrance: Hindrance): Int = when (hindrance) {

@@ -1,0 +1,114 @@
+"""What `train` tells of a run: figures, the sentence for people, and warnings where it was worth nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from edge_runtime.assessment import Score, Shortfall, sample, score, shortfalls
+from edge_runtime.batches import Source
+from edge_runtime.local import Trained
+from edge_runtime.memory import peak_rss_mib
+from edge_runtime.perplexity import knowledge
+from edge_runtime.report import bar
+from edge_runtime.statistics import Predictor
+from edge_runtime.stream import WindowSource
+from edge_runtime.trainer import Tools
+from edge_runtime.wire.bank import Bank
+
+Worth = Score | float | None
+"""Of a bank: labels of texts, or perplexity; None where nothing was held out for a language model."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What a run is measured on: everything held out, else some of the texts that it learns from.
+
+    Args:
+        tools: of the run.
+        source: of what is measured; None: a language model without held-out text.
+        rows: of the source, for a classifier.
+        held_out: whether the source is.
+    """
+
+    tools: Tools
+    source: Source | None
+    rows: Sequence[int]
+    held_out: bool
+
+    @classmethod
+    def of(cls, tools: Tools, test: Source | None) -> Self:
+        """Return that of a run with this held-out data, if any."""
+        if test is not None:
+            return cls(tools, test, range(len(test)), held_out=True)
+        learned = None if isinstance(tools.source, WindowSource) else tools.source
+        return cls(tools, learned, sample(len(tools.source)), held_out=False)
+
+    def measure(self, bank: Bank) -> Worth:
+        """Return what a bank is worth."""
+        if self.source is None:
+            return None
+        with bar("testing" if self.held_out else "checking", len(self.rows)) as advance:
+            if isinstance(self.source, WindowSource):
+                return knowledge(self.tools, bank, self.source, advance).perplexity
+            predictor = Predictor(self.tools.program, self.tools.manifest, self.tools.tokenizer, bank)
+            return score(predictor, self.source, self.rows, advance)
+
+    def compared(self, before: Worth, after: Worth) -> dict[str, float | None]:
+        """Return accuracy or perplexity before and after; None where nothing was held out."""
+        name = "perplexity" if isinstance(self.tools.source, WindowSource) else "accuracy"
+        plain = [worth.accuracy if isinstance(worth, Score) else worth for worth in (before, after)]
+        return {f"{name}_before": plain[0], name: plain[1]} if self.held_out else {f"{name}_before": None, name: None}
+
+    def warnings(self, before: Worth, after: Worth, start: str) -> list[dict[str, str]]:
+        """Return code and text of each thing to tell of a run that began with ``start``."""
+        advice = "try more steps, more examples or another --lr"
+        if isinstance(before, float) and isinstance(after, float):
+            text = f"perplexity on --test is {after:.1f} after training, {before:.1f} with {start}; {advice}"
+            return [{"code": Shortfall.NO_BETTER, "text": text}] if after >= before else []
+        if not isinstance(before, Score) or not isinstance(after, Score) or self.source is None:
+            return []
+        assert not isinstance(self.source, WindowSource)  # noqa: S101 - a score is of labelled texts
+        labels = [int(self.source.labels[row]) for row in self.rows]
+        where = f"{len(labels)} texts of {'--test' if self.held_out else '--data'}"
+        only = self.tools.manifest.architecture.labels[after.predicted[0]]
+        texts = {
+            Shortfall.ONE_LABEL: f"the trained bank labels all {where} {only}: it tells no labels apart; {advice}",
+            Shortfall.NO_BETTER: f"of {where} {after.accuracy:.1%} are right after training, {before.accuracy:.1%}"
+            f" with {start}: training gained nothing; {advice}",
+        }
+        return [{"code": code, "text": texts[code]} for code in shortfalls(before, after, labels)]
+
+
+def figures(trained: Trained, examples: int) -> dict[str, Any]:
+    """Return what a run took and gave, by name."""
+    fifth = max(1, len(trained.losses) // 5)
+    return {
+        "steps": len(trained.losses),
+        "examples": examples,
+        "loss_first": round(float(np.mean(trained.losses[:fifth])), 4) if trained.losses else None,
+        "loss_last": round(float(np.mean(trained.losses[-fifth:])), 4) if trained.losses else None,
+        "step_ms": round(trained.step_ms, 2),
+        "tier_moves": list(trained.moves),
+        "peak_rss_mib": round(peak_rss_mib(), 1),
+        "bank_digest": trained.bank.digest().hex(),
+    }
+
+
+def sentence(report: dict[str, Any], out: Path | None) -> str:
+    """Return the figures in one line for people."""
+    text = f"{report['steps']} steps on {report['examples']} examples, {report['step_ms']:.0f} ms a step"
+    if report["steps"]:
+        text += f", loss {report['loss_first']:.3f} -> {report['loss_last']:.3f}"
+    if report.get("perplexity") is not None:
+        text += f", perplexity {report['perplexity_before']:.1f} -> {report['perplexity']:.1f}"
+    if report.get("accuracy") is not None:
+        text += f", accuracy {report['accuracy_before']:.1%} -> {report['accuracy']:.1%}"
+    prefixes = report["prefix_cache"]
+    if prefixes is not None:
+        text += f"; prefixes: {prefixes['hits']} found, {prefixes['misses']} computed, {prefixes['bytes'] / 1e6:.1f} MB"
+    return text + (f"; bank in {out}" if out else "; not kept (no --out)")
