@@ -26,9 +26,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run one subcommand, and turn errors into one line on stderr."""
-    given = parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
-        code: int = given.main(given)
+        code: int = parsed.main(parsed)
     except FederationError as error:
         print(f"edge_runtime: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

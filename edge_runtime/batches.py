@@ -39,8 +39,8 @@ def batch_of(
     """
     if isinstance(source, WindowSource):
         names = (ports.IDS, ports.MASK, ports.TARGETS, ports.WEIGHTS)
-        given: dict[str, npt.NDArray[Any]] = dict(zip(names, arrays(source.windows(rows), length), strict=True))
-        return given if trunk is None else trunk.in_place_of_ids(given)
+        inputs: dict[str, npt.NDArray[Any]] = dict(zip(names, arrays(source.windows(rows), length), strict=True))
+        return inputs if trunk is None else trunk.in_place_of_ids(inputs)
     wanted = np.zeros((len(rows), labels), np.float32)
     wanted[np.arange(len(rows)), source.labels[rows]] = 1.0
     if trunk is not None:

@@ -27,12 +27,12 @@ class Budget:
     def from_profile(cls, profile: Mapping[str, Any]) -> Self:
         """Read the table ``budget`` of a manifest's profile; what it does not say is no limit."""
         table = profile.get("budget")
-        given = table if isinstance(table, Mapping) else {}
-        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
+        limits = table if isinstance(table, Mapping) else {}
+        return cls(**{field.name: limits[field.name] for field in fields(cls) if field.name in limits})
 
-    def override(self, **given: float | None) -> Self:
-        """Return the budget with the given limits in place of its own; None keeps one."""
-        kept: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    def override(self, **limits: float | None) -> Self:
+        """Return the budget with these limits in place of its own; None keeps one."""
+        kept: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
         return replace(self, **kept)
 
 

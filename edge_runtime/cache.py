@@ -82,12 +82,12 @@ class PrefixCache:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the bytes of an entry; None when there is none, or a damaged one, which is removed."""
-        found = self._read(self._folder / key.hex()) if self._reads else None
-        if found is None:
+        body = self._read(self._folder / key.hex()) if self._reads else None
+        if body is None:
             self._misses += 1
         else:
             self._hits += 1
-        return found
+        return body
 
     def put(self, key: bytes, body: bytes) -> None:
         """Keep an entry, if there is room."""
@@ -181,8 +181,8 @@ class PrefixCache:
 
     def _entries(self) -> Iterator[tuple[str, int, float]]:
         """Yield path, bytes on the disk and time of last use; files that a killed process left are removed."""
-        with os.scandir(self._folder) as found:
-            for entry in found:
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
                 with suppress(FileNotFoundError):  # another process removed it
                     status = entry.stat(follow_symlinks=False)
                     if entry.name.endswith(".new"):

@@ -56,8 +56,8 @@ class Writer:
         self._methods: dict[int, tuple[str, dict[str, npt.NDArray[Any]]]] = {}
         for name in manifest.predict_methods:
             shapes = {tensor.name: tensor.shape for tensor in manifest.methods[name].inputs}
-            given = dict(predict_inputs(bank, manifest.architecture, shapes[ports.EXPERTS][1]))
-            self._methods[shapes[ports.IDS][1]] = (name, given)
+            adapters = dict(predict_inputs(bank, manifest.architecture, shapes[ports.EXPERTS][1]))
+            self._methods[shapes[ports.IDS][1]] = (name, adapters)
         self._longest = max(self._methods)
 
     def tokens(self, prompt: str) -> list[int]:
@@ -66,20 +66,22 @@ class Writer:
         Raises:
             DataError: when it has none.
         """
-        found = self._tokenizer.tokens(ending(prompt, self._longest))
-        if not found:
+        tokens = self._tokenizer.tokens(ending(prompt, self._longest))
+        if not tokens:
             raise DataError("the prompt has no token; give at least a word to continue")
-        return found
+        return tokens
 
     def next(self, tokens: Sequence[int]) -> Array:
         """Return the probabilities [V] of what follows the last of ``tokens`` (at least one)."""
         seen = list(tokens)[-self._longest :]
         length = min(size for size in self._methods if size >= len(seen))
-        name, given = self._methods[length]
+        name, adapters = self._methods[length]
         ids, mask = np.zeros((1, length), np.int64), np.zeros((1, length), np.float32)
         ids[0, : len(seen)], mask[0, : len(seen)] = seen, 1.0
-        found: Array = self._program.execute(name, {**given, ports.IDS: ids, ports.MASK: mask})[ports.PROBABILITIES][0]
-        return found
+        probabilities: Array = self._program.execute(name, {**adapters, ports.IDS: ids, ports.MASK: mask})[
+            ports.PROBABILITIES
+        ][0]
+        return probabilities
 
     def suggest(self, prompt: str, count: int) -> list[tuple[str, float]]:
         """Return the ``count`` likeliest next tokens of a prompt as text, with their probabilities."""

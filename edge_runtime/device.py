@@ -361,8 +361,8 @@ class Device:
         )
         self._apply(Event.TRAINED)
 
-    def _tell_step(self, number: int, made: int, steps: int, loss: float, ms: float) -> None:
+    def _tell_step(self, number: int, step: int, steps: int, loss: float, ms: float) -> None:
         now = self._clock()
-        if made == steps or now - self._told_at >= _STEP_EVENTS_S:
+        if step == steps or now - self._told_at >= _STEP_EVENTS_S:
             self._told_at = now
-            self._report.emit("step", round=number, step=made, steps=steps, loss=round(loss, 4), step_ms=round(ms, 2))
+            self._report.emit("step", round=number, step=step, steps=steps, loss=round(loss, 4), step_ms=round(ms, 2))

@@ -36,8 +36,8 @@ class Fetcher:
 
     def wanted(self, others: Iterable[bytes]) -> list[bytes]:
         """Return the digests that the newest version and ``others`` (digests of versions) lack, each once."""
-        found = [self._versions.newest, *(self._versions.find(digest) for digest in others)]
-        lacking = [self._versions.missing(version) for version in found if version is not None]
+        versions = [self._versions.newest, *(self._versions.find(digest) for digest in others)]
+        lacking = [self._versions.missing(version) for version in versions if version is not None]
         return list(dict.fromkeys(digest for digests in lacking for digest in digests))
 
     def ask(self, wanted: list[bytes], *, again: bool = False) -> bool:

@@ -20,50 +20,50 @@ Arrays = dict[str, npt.NDArray[Any]]
 Execute = Callable[[str, Mapping[str, npt.NDArray[Any]]], Arrays]
 
 
-def run_step(execute: Execute, manifest: Manifest, tier: Tier, given: Arrays) -> Arrays:
+def run_step(execute: Execute, manifest: Manifest, tier: Tier, inputs: Arrays) -> Arrays:
     """Make one optimizer step and return its outputs: in one call, or as the tier says.
 
     Args:
         execute: runs a method.
         manifest: of the package.
         tier: whose step.
-        given: inputs of the whole step by name: values, moments, batch, and what steers them.
+        inputs: of the whole step by name: values, moments, batch, and what steers them.
 
     Returns:
         New values and moments; ``loss`` [1] of the batch; ``usage`` and, with top-k, ``affinity`` [L, H], means over
         the batch's tokens.
     """
     if tier.micro_batches == 1:
-        return execute(tier.method, given)
+        return execute(tier.method, inputs)
     spec = manifest.methods[tier.method]
     sums = {
         tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs if tensor.name in ports.GRADIENT_SUMS
     }
     means = _Means()
-    for part, share in enumerate(_shares(given, tier.micro_batches)):
-        call = {**sums, **_cut(spec, given, part, share)}
+    for part, share in enumerate(_shares(inputs, tier.micro_batches)):
+        call = {**sums, **_cut(spec, inputs, part, share)}
         outputs = execute(tier.method, call)
         sums = {name: outputs[name] for name in sums}
         means.add(outputs, share, float(call[ports.MASK].sum()))
-    steady = {**given, **sums}
+    steady = {**inputs, **sums}
     wanted = [tensor.name for tensor in manifest.methods[tier.apply_method].inputs]
     return {**means.result(), **execute(tier.apply_method, {name: steady[name] for name in wanted})}
 
 
-def _shares(given: Arrays, parts: int) -> list[float]:
+def _shares(inputs: Arrays, parts: int) -> list[float]:
     """Return each part's share of the batch's sum of label weights; they add up to 1, or all are 0."""
-    counted = given[ports.LABELS] if ports.LABELS in given else given[ports.WEIGHTS]
+    counted = inputs[ports.LABELS] if ports.LABELS in inputs else inputs[ports.WEIGHTS]
     weights = counted.reshape(parts, -1).astype(np.float64).sum(1)
     total = float(weights.sum())
     return [float(weight) / total if total else 0.0 for weight in weights]
 
 
-def _cut(spec: MethodSpec, given: Arrays, part: int, share: float) -> Arrays:
+def _cut(spec: MethodSpec, inputs: Arrays, part: int, share: float) -> Arrays:
     """Return one part's inputs: what is longer than the method takes is the batch, and is cut."""
     call: Arrays = {ports.SHARE: np.array([share], np.float32)}
     for tensor in spec.inputs:
-        if tensor.name in given:
-            whole, rows = given[tensor.name], tensor.shape[0]
+        if tensor.name in inputs:
+            whole, rows = inputs[tensor.name], tensor.shape[0]
             call[tensor.name] = whole if whole.shape == tensor.shape else whole[part * rows : (part + 1) * rows]
     return call
 

@@ -112,10 +112,10 @@ class Outbox:
 
 @dataclass
 class _Attempt:
-    """One try to connect. Args: settled: it was answered, or ended; made: the broker took it."""
+    """One try to connect. Args: over: it was answered, or ended; connected: the broker took it."""
 
-    settled: threading.Event = field(default_factory=threading.Event)
-    made: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+    connected: bool = False
 
 
 class MqttLink:
@@ -194,21 +194,21 @@ class MqttLink:
         tries, short, told = 0, 0, False
         while not self._stopping.is_set():
             began = time.monotonic()
-            made = self._connection()
+            connected = self._connection()
             if self._stopping.is_set():
                 return
-            if made:
+            if connected:
                 short = 0 if time.monotonic() - began >= STEADY_S else short + 1
                 tries = 0 if short <= SHORT_CONNECTIONS else 2  # the broker is there: soon, but not in a tight circle
-            if made and short > SHORT_CONNECTIONS:
+            if connected and short > SHORT_CONNECTIONS:
                 self._reason += f"; does another process use the device id {self._device}?"
             wait = backoff(tries, FIRST_RETRY_S, LAST_RETRY_S, random.random())  # noqa: S311 - spreads load
-            self._post(Down(self._reason, wait, first=made or not told))
+            self._post(Down(self._reason, wait, first=connected or not told))
             tries, told = tries + 1, True
             self._stopping.wait(wait)
 
     def _connection(self) -> bool:
-        """Hold one connection until it ends; return whether it was made."""
+        """Hold one connection until it ends; return whether the broker took it."""
         self._gone.clear()
         self._reason = "the broker closed the connection"
         attempt = _Attempt()
@@ -216,9 +216,9 @@ class MqttLink:
         try:
             client.connect(self._broker.url.host, self._broker.url.port, KEEPALIVE_S)
             client.loop_start()
-            if not attempt.settled.wait(_CONNECT_S):
+            if not attempt.over.wait(_CONNECT_S):
                 self._reason = f"no answer in {_CONNECT_S:.0f} s"
-            if attempt.made:
+            if attempt.connected:
                 self._gone.wait()
         except (OSError, ValueError) as error:
             self._reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -229,7 +229,7 @@ class MqttLink:
             outbox.close()
         _cut(client)
         client.loop_stop()
-        return attempt.made
+        return attempt.connected
 
     def _new_client(self, attempt: _Attempt) -> paho.Client:
         client = _client(self._broker, f"{self._federation}.{self._device}", attempt)
@@ -244,19 +244,19 @@ class MqttLink:
     def _on_connect(self, client: paho.Client, attempt: _Attempt, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
         if code.is_failure:
             self._reason = f"the broker refused: {code}"
-            attempt.settled.set()
+            attempt.over.set()
             return
         client.subscribe([(name, topics.QOS) for name in topics.device_subscriptions(self._federation, self._device)])
         with self._lock:
             self._client, self._outbox = client, Outbox(client, self.traffic)
         self._post(Up())
-        attempt.made = True
-        attempt.settled.set()
+        attempt.connected = True
+        attempt.over.set()
 
     def _on_disconnect(self, _c: paho.Client, attempt: _Attempt, _f: object, code: Any, _p: object) -> None:  # noqa: ANN401
         if code.is_failure and not self._reason.startswith("the broker refused"):
             self._reason = f"the connection ended ({code})"
-        attempt.settled.set()
+        attempt.over.set()
         self._gone.set()
 
     def _on_message(self, _client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
@@ -282,9 +282,9 @@ class MqttLink:
 def _cut(client: paho.Client) -> None:
     """Close a client's socket without a word, if it is open: its thread would wait for what is not acknowledged."""
     with contextlib.suppress(OSError):
-        found = client.socket()
-        if isinstance(found, socket.socket):  # an SSLSocket is one too
-            found.shutdown(socket.SHUT_RDWR)
+        opened = client.socket()
+        if isinstance(opened, socket.socket):  # an SSLSocket is one too
+            opened.shutdown(socket.SHUT_RDWR)
 
 
 def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
@@ -314,9 +314,9 @@ def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
     client.connect(broker.url.host, broker.url.port, KEEPALIVE_S)
     client.loop_start()
     try:
-        found = answers.get(timeout=seconds)
-        if found is None:  # subscribed: a retained message follows at once, if there is one
-            found = answers.get(timeout=1.0)
+        answer = answers.get(timeout=seconds)
+        if answer is None:  # subscribed: a retained message follows at once, if there is one
+            answer = answers.get(timeout=1.0)
     except queue.Empty:
         if client.is_connected():
             return None
@@ -324,9 +324,9 @@ def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
     finally:
         client.disconnect()
         client.loop_stop()
-    if isinstance(found, str):
-        raise OSError(found)
-    return found
+    if isinstance(answer, str):
+        raise OSError(answer)
+    return answer
 
 
 def _client(broker: Broker, name: str, userdata: object = None) -> paho.Client:
@@ -348,5 +348,5 @@ def _client(broker: Broker, name: str, userdata: object = None) -> paho.Client:
         try:
             client.tls_set(ca, certificate, key)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise ConfigError(f"cannot use the certificates given: {error}") from error
+            raise ConfigError(f"cannot use the certificates: {error}") from error
     return client

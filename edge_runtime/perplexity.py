@@ -54,13 +54,13 @@ def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
     for first in range(0, len(source), rows_of):
         rows = list(range(first, min(first + rows_of, len(source))))
         batch = batch_of(source, rows, tools.tokenizer, shape.labels, tier.seq_len, trunk=trunk)
-        given = fixed | _padded(batch, rows_of)
+        inputs = fixed | _padded(batch, rows_of)
         dtypes = {"float32": np.float32, "int64": np.int64}
         inputs = {
-            spec.name: given[spec.name] if spec.name in given else np.zeros(spec.shape, dtypes[spec.dtype])
+            spec.name: inputs[spec.name] if spec.name in inputs else np.zeros(spec.shape, dtypes[spec.dtype])
             for spec in specs
         }
-        weight = float(given[ports.WEIGHTS].sum())
+        weight = float(inputs[ports.WEIGHTS].sum())
         total += float(tools.program.execute(tier.method, inputs)[ports.LOSS][0]) * weight
         count += weight
         progress(len(rows))

@@ -360,8 +360,8 @@ class Program:
             ProgramError: naming the tensor, what came and what was expected; or why the method failed.
         """
         spec = self.spec(method)
-        given = by_name(method, spec, inputs)
-        arrays = [np.ascontiguousarray(checked(method, "input", t, given[t.name])) for t in spec.inputs]
+        named = by_name(method, spec, inputs)
+        arrays = [np.ascontiguousarray(checked(method, "input", t, named[t.name])) for t in spec.inputs]
         results = {t.name: self._output(method, t, out) for t in spec.outputs}
         unknown = sorted(set(out or ()) - set(results))
         if unknown:

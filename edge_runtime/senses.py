@@ -24,16 +24,16 @@ def _room_mib(root: Path) -> float | None:
 
 def _field_kib(path: Path, name: str) -> int | None:
     lines = _read(path).splitlines()
-    found = [line.split()[1] for line in lines if line.startswith(f"{name}:") and len(line.split()) > 1]
-    return int(found[0]) if found and found[0].isdecimal() else None
+    sizes = [line.split()[1] for line in lines if line.startswith(f"{name}:") and len(line.split()) > 1]
+    return int(sizes[0]) if sizes and sizes[0].isdecimal() else None
 
 
 def _celsius(root: Path) -> float | None:
     """Return the temperature of the warmest zone; the kernel gives thousandths of a degree."""
     zones = (root / "sys/class/thermal").glob("thermal_zone*/temp")
-    found = [int(text) / 1000 for zone in zones if (text := _read(zone).strip().lstrip("-")).isdecimal()]
+    celsius = [int(text) / 1000 for zone in zones if (text := _read(zone).strip().lstrip("-")).isdecimal()]
     low, high = _PLAUSIBLE_C
-    return max((degrees for degrees in found if low <= degrees <= high), default=None)
+    return max((degrees for degrees in celsius if low <= degrees <= high), default=None)
 
 
 def _read(path: Path) -> str:

@@ -85,16 +85,16 @@ def check_method(path: Path, name: str, spec: MethodSpec, opened: Described) -> 
             "export the package again"
         )
     real = opened.spec(name)
-    for kind, wanted, found in (("input", spec.inputs, real.inputs), ("output", spec.outputs, real.outputs)):
+    for kind, wanted, actual in (("input", spec.inputs, real.inputs), ("output", spec.outputs, real.outputs)):
         names = [tensor.name for tensor in wanted]
         if len(set(names)) != len(names):
             raise ProgramError(f"{path}, method {name}: two {kind}s have one name: {', '.join(names)}")
-        if len(wanted) != len(found):
+        if len(wanted) != len(actual):
             raise ProgramError(
-                f"{path}, method {name}: the file has {len(found)} {kind}s, the manifest names {len(wanted)}: "
+                f"{path}, method {name}: the file has {len(actual)} {kind}s, the manifest names {len(wanted)}: "
                 "export the package again"
             )
-        for want, have in zip(wanted, found, strict=True):
+        for want, have in zip(wanted, actual, strict=True):
             if (want.dtype, want.shape) != (have.dtype, have.shape):
                 raise ProgramError(
                     f"{path}, method {name}, {kind} {want.name}: the file has {have.dtype} {list(have.shape)}, "

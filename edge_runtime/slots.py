@@ -122,17 +122,17 @@ def blocks(
         slots: where they sat.
         values: the method's outputs: trained [L, m, P], shared [L, Ps] where there is one, head [C * (d + 1)].
     """
-    found: dict[ExpertId, Array] = {}
+    trained: dict[ExpertId, Array] = {}
     for block in sorted(set(train)):
         if block == HEAD:
-            found[block] = values[ports.HEAD]
+            trained[block] = values[ports.HEAD]
             continue
         row = shape.layers.index(block.layer)
         if block.shared:
-            found[block] = values[ports.SHARED][row]
+            trained[block] = values[ports.SHARED][row]
         else:
-            found[block] = values[ports.TRAINED][row, int(np.flatnonzero(slots.held[row] == block.index)[0])]
-    return found
+            trained[block] = values[ports.TRAINED][row, int(np.flatnonzero(slots.held[row] == block.index)[0])]
+    return trained
 
 
 def predict_inputs(bank: Bank, architecture: Architecture, held: int) -> dict[str, Array]:

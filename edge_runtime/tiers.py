@@ -66,7 +66,7 @@ def fitting(tiers: Iterable[Tier], largest: Tier, needed: int) -> list[Tier]:
     Raises:
         PlanError: when even the largest has not enough.
     """
-    found = [
+    fitting = [
         tier
         for tier in tiers
         if needed <= tier.trained_slots <= largest.trained_slots
@@ -74,9 +74,9 @@ def fitting(tiers: Iterable[Tier], largest: Tier, needed: int) -> list[Tier]:
         and tier.seq_len <= largest.seq_len
         and tier.batch_size == largest.batch_size
     ]
-    if not found:
+    if not fitting:
         raise PlanError(f"the plan trains {needed} experts at a layer, this device has {largest.trained_slots} slots")
-    return sorted(found, key=lambda tier: (-tier.held_slots, -tier.seq_len, tier.trained_slots))
+    return sorted(fitting, key=lambda tier: (-tier.held_slots, -tier.seq_len, tier.trained_slots))
 
 
 def choose(candidates: list[Tier], signal: Signal, current: Tier | None = None) -> Tier:

@@ -177,30 +177,30 @@ class Trainer:
     def step(self) -> float:
         """Make one step and return its loss."""
         began = self._clock()
-        given = self.step_inputs()
-        found = run_step(self._program.execute, self._manifest, self.tier, given)
-        self._values |= {name: found[name] for name in self._values if name in found}
+        inputs = self.step_inputs()
+        outputs = run_step(self._program.execute, self._manifest, self.tier, inputs)
+        self._values |= {name: outputs[name] for name in self._values if name in outputs}
         for row in self._held_rows:
             self._values[ports.SHARED][row] = self._bank.shared[row]
-        tokens = float(given[ports.MASK].sum())
-        self._add(self._routed, found[ports.USAGE].astype(np.float64) * tokens)
+        tokens = float(inputs[ports.MASK].sum())
+        self._add(self._routed, outputs[ports.USAGE].astype(np.float64) * tokens)
         self._add(self._seen, np.full(self.slots.held.shape, tokens))
-        self.losses.append(float(found[ports.LOSS][0]))
+        self.losses.append(float(outputs[ports.LOSS][0]))
         self._times.append((self._clock() - began) * 1000)
         return self.losses[-1]
 
     def step_inputs(self) -> dict[str, npt.NDArray[Any]]:
         """Return the inputs of the next step by name."""
-        given = self._batch()
-        given |= {name: value for name, value in self._values.items() if name not in given}
-        given |= {
+        inputs = self._batch()
+        inputs |= {name: value for name, value in self._values.items() if name not in inputs}
+        inputs |= {
             ports.GATE_SCALE: self.slots.gate_scale,
             ports.UPDATE_MASK: self.slots.update_mask,
             ports.HYPER: self._hyper(),
         }
         if self._architecture.gate == "topk":
-            given |= self._balance()
-        return given
+            inputs |= self._balance()
+        return inputs
 
     @property
     def last_ms(self) -> float:
@@ -242,8 +242,8 @@ class Trainer:
             DamagedError: when it is of another task or program; nothing is changed then.
         """
         wanted = {name: value.shape for name, value in self.checkpoint().tensors.items()}
-        found = {name: value.shape for name, value in saved.tensors.items()}
-        if found != wanted:
+        saved_shapes = {name: value.shape for name, value in saved.tensors.items()}
+        if saved_shapes != wanted:
             raise DamagedError("the checkpoint belongs to another task or program; the round starts again")
         self._routed, self._seen = (
             saved.tensors[name].astype(np.float64) + saved.tensors[f"{name}_rest"] for name in ("routed", "seen")

@@ -90,7 +90,7 @@ class Trunk:
         keys = [sha256(self._salt + row.tobytes()) for row in real]
         rows = self._rows(
             keys,
-            lambda place, found: found.shape[1] == counts[place],
+            lambda place, prefix: prefix.shape[1] == counts[place],
             lambda places: (ids[places], mask[places]),
         )
         return self._padded(rows, ids.shape[1])
@@ -103,7 +103,7 @@ class Trunk:
         """
         rows = self._rows(
             [sha256(self._text_salt + text.encode()) for text in texts],
-            lambda _, found: found.shape[1] <= length,
+            lambda _, prefix: prefix.shape[1] <= length,
             lambda places: tokenizer.encode([texts[place] for place in places], length),
         )
         return self._padded(rows, length) | {ports.MASK: _mask(rows, length)}
@@ -127,36 +127,36 @@ class Trunk:
             tokens: ids and mask [.., S] of the texts at some places; asked once, for those that must be computed.
         """
         kept = {place: self._kept(key) for place, key in enumerate(keys)}
-        found = {place: row for place, row in kept.items() if row is not None and fits(place, row)}
-        new = [place for place in kept if place not in found]
+        rows = {place: row for place, row in kept.items() if row is not None and fits(place, row)}
+        new = [place for place in kept if place not in rows]
         if new:
             ids, mask = tokens(new)
             for row, place in enumerate(new):
-                found[place] = self._made(keys[place], ids[row : row + 1], mask[row : row + 1])
-        return [found[place] for place in kept]
+                rows[place] = self._computed(keys[place], ids[row : row + 1], mask[row : row + 1])
+        return [rows[place] for place in kept]
 
     def _kept(self, key: bytes) -> Array | None:
         """Return [2, n, d] from the cache."""
         data = self._cache.get(key) if self._cache is not None else None
         return decode(data, self._width, self._rounding) if data is not None else None
 
-    def _made(self, key: bytes, ids: npt.NDArray[np.int64], mask: Array) -> Array:
+    def _computed(self, key: bytes, ids: npt.NDArray[np.int64], mask: Array) -> Array:
         """Compute [2, n, d] of one text and keep it: texts are computed one by one, so company changes no bit."""
         results = self._program.execute(self._method, {ports.IDS: ids, ports.MASK: mask})
         count = int(mask.sum())
         data = encode(np.stack([results[name][0, :count] for name in ports.BOUNDARY]), self._rounding)
         if self._cache is not None:
             self._cache.put(key, data)
-        found = decode(data, self._width, self._rounding)
-        assert found is not None  # noqa: S101 - what encode made
-        return found
+        rounded = decode(data, self._width, self._rounding)
+        assert rounded is not None  # noqa: S101 - of what encode wrote
+        return rounded
 
     def _padded(self, rows: Sequence[Array], length: int) -> dict[str, Array]:
         """Return prefix and residual [B, S, d] of texts [2, n, d], zeros after their n tokens."""
-        made = np.zeros((len(ports.BOUNDARY), len(rows), length, self._width), np.float32)
+        padded = np.zeros((len(ports.BOUNDARY), len(rows), length, self._width), np.float32)
         for place, row in enumerate(rows):
-            made[:, place, : row.shape[1]] = row
-        return dict(zip(ports.BOUNDARY, made, strict=True))
+            padded[:, place, : row.shape[1]] = row
+        return dict(zip(ports.BOUNDARY, padded, strict=True))
 
 
 def _mask(rows: Sequence[Array], length: int) -> Array:

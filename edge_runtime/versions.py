@@ -103,13 +103,13 @@ class Versions:
         Raises:
             BankError: when a block is what its digest says and yet no block of this bank.
         """
-        found: dict[ExpertId, Array] = {}
+        blocks: dict[ExpertId, Array] = {}
         for block, digest in _digests(version).items():
             values = self._block(block, digest)
             if values is None:
                 return None
-            found[block] = values
-        return Bank.from_blocks(self._shape, found)
+            blocks[block] = values
+        return Bank.from_blocks(self._shape, blocks)
 
     def _block(self, block: ExpertId, digest: bytes) -> Array | None:
         if digest in self._own:
@@ -124,10 +124,10 @@ class Versions:
 
     def latest_bank(self) -> tuple[Bank, int]:
         """Return the newest complete bank and its version; the package's own is version 0."""
-        found = self.bank(self._complete) if self._complete is not None else None
-        if found is None or self._complete is None:
+        bank = self.bank(self._complete) if self._complete is not None else None
+        if bank is None or self._complete is None:
             return self._initial, 0
-        return found, self._complete.version
+        return bank, self._complete.version
 
 
 def _digests(version: pb.Version) -> dict[ExpertId, bytes]:

@@ -150,16 +150,16 @@ def load_bank(parts: Parts, bank: Path | None, state: Path | None) -> tuple[Bank
     """
     if bank is not None:
         path = bank / BANK_FILE if bank.is_dir() else bank
-        found = Bank.read(path, parts.manifest.architecture.bank_shape)
+        stored = Bank.read(path, parts.manifest.architecture.bank_shape)
         if bank.is_dir():
-            _check_version(bank / VERSION_FILE, found, parts.manifest.architecture.digest())
-        return found, str(path)
+            _check_version(bank / VERSION_FILE, stored, parts.manifest.architecture.digest())
+        return stored, str(path)
     if state is not None:
         if not (state / "lock").exists():
             raise ConfigError(f"{state} is no state directory; give the --state of an `edge_runtime run`")
         with Store(state) as store:
-            found, version = Versions(store, parts.package).latest_bank()
-        return found, f"version {version}"
+            merged, version = Versions(store, parts.package).latest_bank()
+        return merged, f"version {version}"
     return parts.initial_bank(), "the package's bank"
 
 

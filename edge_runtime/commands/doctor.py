@@ -158,16 +158,16 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 
 def _driver() -> str:
-    found = inspect()
-    if not found.has_xnnpack:
-        raise EdgeError(f"{found.driver} driver without XNNPACK (has {', '.join(found.backends) or 'no backend'})")
-    text = f"{found.driver}, executorch {found.executorch}, {found.kernels} kernels, {found.threads} threads"
-    return text + (f"; {found.notice}" if found.notice else "")
+    runtime = inspect()
+    if not runtime.has_xnnpack:
+        raise EdgeError(f"{runtime.driver} driver without XNNPACK (has {', '.join(runtime.backends) or 'no backend'})")
+    text = f"{runtime.driver}, executorch {runtime.executorch}, {runtime.kernels} kernels, {runtime.threads} threads"
+    return text + (f"; {runtime.notice}" if runtime.notice else "")
 
 
-def _package(arguments: argparse.Namespace, found: list[Parts]) -> str:
+def _package(arguments: argparse.Namespace, opened: list[Parts]) -> str:
     parts = Parts.open(arguments.package, arguments.threads)
-    found.append(parts)
+    opened.append(parts)
     manifest = parts.manifest
     size = sum(entry.bytes for name, entry in manifest.files.items() if not name.startswith("gateway/")) / 1e6
     architecture = manifest.architecture
@@ -213,12 +213,12 @@ def _predict(parts: Parts) -> str:
 def _words(parts: Parts) -> str:
     """Run the tokenizer's largest id: a program with fewer words fails on it, and else would on some texts only."""
     highest = parts.tokenizer.highest_id
-    given = (parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
+    model = (parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
     try:
         if parts.manifest.architecture.task == CAUSAL_LM:
-            Writer(*given).next([highest])
+            Writer(*model).next([highest])
         else:
-            predictor = Predictor(*given)
+            predictor = Predictor(*model)
             ids = np.full((1, predictor.length), highest, np.int64)
             predictor.of_ids(ids, np.ones(ids.shape, np.float32))
     except ProgramError as error:
@@ -230,11 +230,11 @@ def _words(parts: Parts) -> str:
 
 def _predictor(parts: Parts) -> Callable[[], Array]:
     """Return what predicts a sentence's label, or its next token."""
-    given = (parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
+    model = (parts.program, parts.manifest, parts.tokenizer, parts.initial_bank())
     if parts.manifest.architecture.task == CAUSAL_LM:
-        writer = Writer(*given)
+        writer = Writer(*model)
         return partial(writer.next, writer.tokens(_TEXT))
-    predictor = Predictor(*given)
+    predictor = Predictor(*model)
     return lambda: predictor(_TEXT)[0]
 
 
@@ -245,15 +245,15 @@ def _prefixes(parts: Parts) -> str:
         complaints: list[str] = []
         cache = PrefixCache(Path(folder), DEFAULT_MB, complaints.append)
         trunk = Trunk(parts.program, parts.manifest, tier.trunk_method, cache, DEFAULT_ROUNDING)
-        times, found = [], []
+        times, prefixes = [], []
         for _ in range(2):
             began = time.perf_counter()
-            found.append(trunk.of_texts([_TEXT], parts.tokenizer, tier.seq_len))
+            prefixes.append(trunk.of_texts([_TEXT], parts.tokenizer, tier.seq_len))
             times.append((time.perf_counter() - began) * 1000)
     use = cache.use
     if complaints or use.hits != 1:
         raise EdgeError(" ".join(complaints) or "a prefix that was kept is not found again")
-    if any(found[0][name].tobytes() != found[1][name].tobytes() for name in ports.BOUNDARY):
+    if any(prefixes[0][name].tobytes() != prefixes[1][name].tobytes() for name in ports.BOUNDARY):
         raise EdgeError("a prefix that was kept came back as another; this disk cannot be trusted")
     return (
         f"{times[0]:.1f} ms a text by {tier.trunk_method}, {times[1]:.2f} ms from the cache; {use.bytes} bytes a text"

@@ -152,9 +152,9 @@ def _complete(config: RunConfig, parts: Parts, arguments: argparse.Namespace) ->
         bytes_down=arguments.max_bytes_down,
         round_seconds=arguments.max_seconds,
     )
-    found = inspect()
+    runtime = inspect()
     codecs = (CODECS[arguments.codec],) if arguments.codec else config.codecs
-    driver = f"{found.driver} executorch {found.executorch}"
+    driver = f"{runtime.driver} executorch {runtime.executorch}"
     return RunConfig(
         config.device, config.federation, config.rounds, codecs, budget, arguments.checkpoint_every, driver
     )
@@ -169,17 +169,17 @@ def enrol(store: Store, parts: Parts, config: RunConfig) -> None:
     mine = {"device": config.device, "federation": config.federation}
     mine["architecture"] = parts.manifest.architecture.digest().hex()
     record = store.recall("enrolment")
-    found = record.head if record is not None else {}
+    bound = record.head if record is not None else {}
     for name, value in mine.items():
-        if found.get(name, value) != value:
+        if bound.get(name, value) != value:
             raise StoreError(
-                f"the state directory {store.folder} belongs to {name} {found[name][:64]}, this is {value[:64]}; "
+                f"the state directory {store.folder} belongs to {name} {bound[name][:64]}, this is {value[:64]}; "
                 "choose another --state"
             )
     package = parts.package.digest.hex()
-    if found.get("package", package) != package:
+    if bound.get("package", package) != package:
         store.remove("checkpoint")  # of a program that is no longer there
-    if found != {**mine, "package": package}:
+    if bound != {**mine, "package": package}:
         store.write("enrolment", Record({**mine, "package": package}))
 
 
@@ -187,11 +187,11 @@ def _statistics(store: Store, parts: Parts, source: Source, report: Report) -> C
     """Return the class sums, computed or remembered; None for windows, which have no classes."""
     if isinstance(source, WindowSource):
         return None
-    found = recalled(store, source, parts.package.digest)
-    if found is None:
+    sums = recalled(store, source, parts.package.digest)
+    if sums is None:
         with bar("features", len(source)) as advance:
-            found = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
-        remember(store, found, source, parts.package.digest)
+            sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
+        remember(store, sums, source, parts.package.digest)
         parts.program.unload(parts.manifest.predict_method)  # its packed weights are no longer needed
     report.emit("features", examples=len(source))
-    return found
+    return sums
