@@ -84,7 +84,7 @@ def read_header(line: str, columns: Columns, source: str, *, labelled: bool, sep
         if all(places):
             _expect_one(places, names, f"{source} ({SEPARATORS[sign]} between columns)")
             more = tuple(next(iter(places_of(name, names, exact=True)), None) for name in columns.more)
-            return Header(sign, tuple(names), tuple(found[0] for found in places), more)
+            return Header(sign, tuple(names), tuple(place[0] for place in places), more)
     sign, names = max(split.items(), key=lambda item: len(item[1]))
     if line.lstrip().startswith(("{", "[")):
         raise DataError(f"{source} looks like JSON; give it a name that ends in .jsonl or .json")
@@ -95,9 +95,9 @@ def read_header(line: str, columns: Columns, source: str, *, labelled: bool, sep
 
 def places_of(wanted: str, names: Sequence[str], *, exact: bool) -> list[int]:
     """Return where a name stands: as it is written if the user wrote it, else in whatever case."""
-    found = [place for place, name in enumerate(names) if name == wanted]
-    if exact and found:
-        return found
+    exactly = [place for place, name in enumerate(names) if name == wanted]
+    if exact and exactly:
+        return exactly
     return [place for place, name in enumerate(names) if name.casefold() == wanted.casefold()]
 
 
@@ -120,11 +120,11 @@ def _split(line: str, sign: str) -> list[str]:
 
 
 def _expect_one(places: Sequence[Sequence[int]], names: Sequence[str], source: str) -> None:
-    for found in places:
-        if len(found) > 1:
-            which = " and ".join(f"{readable(names[place])} (column {place + 1})" for place in found[:3])
-            raise DataError(f"{source} has {len(found)} columns of one name: {which}; rename all but one")
-    if len({found[0] for found in places}) < len(places):
+    for columns in places:
+        if len(columns) > 1:
+            which = " and ".join(f"{readable(names[place])} (column {place + 1})" for place in columns[:3])
+            raise DataError(f"{source} has {len(columns)} columns of one name: {which}; rename all but one")
+    if len({columns[0] for columns in places}) < len(places):
         raise DataError(
             f"{source}: text and label are the same column {readable(names[places[0][0]])}; name two columns"
         )

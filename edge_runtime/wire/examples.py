@@ -135,10 +135,10 @@ def read_rows(path: Path, columns: Columns, *, labelled: bool) -> list[Row]:
         DataError: saying what is wrong, in which line, and what was expected; also when there is no such row.
     """
     with opened(path) as file:
-        found = list(rows(file, layout_of(file, str(path), columns, labelled=labelled)))
-    kept = [row for row in found if row.text]
+        everything = list(rows(file, layout_of(file, str(path), columns, labelled=labelled)))
+    kept = [row for row in everything if row.text]
     if not kept:
-        raise nothing(str(path), columns, len(found), labelled=labelled)
+        raise nothing(str(path), columns, len(everything), labelled=labelled)
     return kept
 
 
@@ -167,8 +167,8 @@ def rows_from(file: BinaryIO, layout: Layout, place: int, line: int = 1) -> Iter
     """Yield the rows from the one on that starts at byte ``place``, where ``rows`` found one."""
     if layout.kind is Kind.JSON_LIST:
         inside = place != layout.place
-        found = items(file, layout.encoding, layout.source, place, inside=inside)
-        return (_of_object(layout, item) for item in found)
+        listed = items(file, layout.encoding, layout.source, place, inside=inside)
+        return (_of_object(layout, item) for item in listed)
     ahead = lines(file, layout.encoding, layout.source, place, line)
     if layout.kind is Kind.TABLE:
         return _of_table(layout, ahead)

@@ -43,12 +43,12 @@ def tier_methods(tier: Tier) -> dict[str, MethodShape]:
     slots = (tier.trained_slots, tier.frozen_slots)
     kind = MethodKind.TRAIN if parts == 1 else MethodKind.ACCUMULATE
     step = MethodShape(kind, *slots, tier.seq_len, tier.batch_size // parts, tier.recompute, cut, parts)
-    found = {tier.method: step}
+    methods = {tier.method: step}
     if tier.apply_method:
-        found[tier.apply_method] = MethodShape(MethodKind.APPLY, tier.trained_slots, 0, 0, 0)
+        methods[tier.apply_method] = MethodShape(MethodKind.APPLY, tier.trained_slots, 0, 0, 0)
     if tier.trunk_method:
-        found[tier.trunk_method] = MethodShape(MethodKind.TRUNK, 0, 0, tier.seq_len, 1)
-    return found
+        methods[tier.trunk_method] = MethodShape(MethodKind.TRUNK, 0, 0, tier.seq_len, 1)
+    return methods
 
 
 def predict_shape(spec: MethodSpec) -> MethodShape:

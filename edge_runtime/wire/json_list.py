@@ -95,11 +95,11 @@ class _Text:
 
     def sign(self, expected: str) -> str:
         """Take one of the signs ``expected``."""
-        found = self.next()
-        if not found or found not in expected:
+        sign = self.next()
+        if not sign or sign not in expected:
             raise self.refusal(f"not JSON: {' or '.join(expected)} is missing")
         self._take(self.at + 1)
-        return found
+        return sign
 
     def item(self) -> Item:
         """Take a value."""

@@ -49,12 +49,12 @@ def take_special_tokens_as_text(tokenizer: Splitting) -> Callable[[str], str]:
     """
     tokenizer.encode_special_tokens = True
     special = {token: added.content for token, added in tokenizer.get_added_tokens_decoder().items() if added.special}
-    found = [
+    by_itself = [
         content
         for token, content in special.items()
         if len(content) > 1 and token in tokenizer.encode(content, add_special_tokens=False).ids
     ]
-    if not found:
+    if not by_itself:
         return lambda text: text
-    pattern = re.compile("|".join(re.escape(content) for content in sorted(found, key=len, reverse=True)))
+    pattern = re.compile("|".join(re.escape(content) for content in sorted(by_itself, key=len, reverse=True)))
     return lambda text: pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)

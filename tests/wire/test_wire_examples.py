@@ -23,11 +23,11 @@ def read(
     """Return the rows of a file, which must be those that their places lead to, too."""
     file = io.BytesIO(content.encode() if isinstance(content, str) else content)
     layout = layout_of(file, name, columns, labelled=labelled)
-    found = list(rows(file, layout))
-    for row in found:
+    listed = list(rows(file, layout))
+    for row in listed:
         again = next(rows_from(file, layout, row.place))
         assert (again.text, again.label) == (row.text, row.label)
-    return [(row.text, row.label) for row in found]
+    return [(row.text, row.label) for row in listed]
 
 
 def refusal(content: str | bytes, name: str = "d.csv", columns: Columns = USUAL, *, labelled: bool = True) -> str:

@@ -43,10 +43,10 @@ def test_a_language_model_has_targets_in_place_of_labels() -> None:
 def test_what_a_step_gives_back_it_takes_again() -> None:
     """Values and moments come out by the names under which they went in, in one shape."""
     spec = method_spec(ModelShape(BANK), TRAIN)
-    given = {one.name: one.shape for one in spec.inputs}
-    again = {one.name: one.shape for one in spec.outputs if one.name in given}
+    inputs = {one.name: one.shape for one in spec.inputs}
+    again = {one.name: one.shape for one in spec.outputs if one.name in inputs}
     assert tuple(again) == (*ports.TRAINABLE, *(moment for name in ports.TRAINABLE for moment in ports.moments(name)))
-    assert all(given[name] == shape for name, shape in again.items())
+    assert all(inputs[name] == shape for name, shape in again.items())
 
 
 def test_hyper_has_each_number_in_its_place() -> None:
