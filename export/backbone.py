@@ -182,12 +182,18 @@ def with_head(model: Any) -> tuple[nn.Module, Tensor | None]:  # noqa: ANN401 - 
     return base, None if base is model else model.get_output_embeddings().weight.detach()
 
 
-def _stock(info: BackboneInfo, kind: Any) -> nn.Module:  # noqa: ANN401 - transformers' factory classes have no base
-    import torch  # noqa: PLC0415 - heavy
-    from transformers.utils import logging  # noqa: PLC0415
+def quiet() -> None:
+    """Have transformers report by return values and errors only."""
+    from transformers.utils import logging  # noqa: PLC0415 - heavy
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def _stock(info: BackboneInfo, kind: Any) -> nn.Module:  # noqa: ANN401 - transformers' factory classes have no base
+    import torch  # noqa: PLC0415 - heavy
+
+    quiet()
     try:
         model, report = kind.from_pretrained(
             info.folder,

@@ -57,6 +57,8 @@ _COMPILING: Final = (
         "rewrite",
         "shapes",
         "step",
+        "stock_texts",
+        "tokenizer_file",
         "weight_names",
         "workshop",
     ),

@@ -114,6 +114,11 @@ class Job:
         return predict_methods(plan.shape for plan in self.tiers)
 
     @property
+    def longest(self) -> int:
+        """S of the longest tier."""
+        return max(plan.shape.sequence for plan in self.tiers)
+
+    @property
     def int8(self) -> bool:
         """Whether the frozen linears and the embedding table are quantized."""
         return self.config.quantize != "none"

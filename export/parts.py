@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge_runtime.wire.digests import file_sha256
 from edge_runtime.wire.program_interface import MethodShape
 from export import cache
 from export.job import Job
@@ -25,6 +26,20 @@ class Piece:
 
     file: Path
     record: dict[str, Any]
+
+
+_TOKENIZER_FILES: Final = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+)  # fmt: skip
+"""What transformers makes a tokenizer from."""
+
+
+def texts_key(job: Job) -> str:
+    """Return the key of the proof that texts are read as the model's folder says."""
+    paths = [job.backbone.folder / name for name in _TOKENIZER_FILES]
+    files = {path.name: file_sha256(path) for path in paths if path.is_file()}
+    model = {"backbone": job.backbone.digest, "config": job.backbone.config, "task": job.config.task}
+    return cache.cache_key({"what": "texts", **model, "files": files, "length": job.longest})
 
 
 def method_key(job: Job, method: MethodShape) -> str:

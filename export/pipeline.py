@@ -42,6 +42,7 @@ class Built:
         left_out: tiers that were asked for and do not fit, one sentence each.
         notes: what of the model's folder is not taken as it stands, one sentence each.
         memory_plans: for each training method the sentence that says why its memory plan and no other.
+        texts: proof of tokenizer and backbone on texts (``stock_texts.TextProof``), as plain values.
         explained: for each method where its memory and time go (``explain_table.as_object``).
     """
 
@@ -52,16 +53,18 @@ class Built:
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     memory_plans: dict[str, str]
+    texts: dict[str, Any]
     explained: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """Where both programs lie, and the record of the first's proof and cost."""
+    """Where both programs lie, the record of the first's proof and cost, and that of the proof on texts."""
 
     program: Path
     gateway: Path
     record: Record
+    texts: dict[str, Any]
     from_cache: bool
 
 
@@ -90,7 +93,9 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
     plans = {tier.train.name: tier.why for tier in job.tiers}
     outside = {name: dict(found["outside"]) for name, found in compiled.record.methods.items()}
     notes = job.backbone.notes
-    return Built(written, job.profile, compiled.from_cache, outside, job.left_out, notes, plans, explained)
+    return Built(
+        written, job.profile, compiled.from_cache, outside, job.left_out, notes, plans, compiled.texts, explained
+    )
 
 
 @dataclass
@@ -109,21 +114,38 @@ class _Workplace:
         """Return both programs."""
         gateway = parts.gateway_key(self.job)
         program = parts.program_key(self._keys().values(), gateway)
+        texts = self._found(parts.texts_key(self.job), "")
         found, onnx = self._found(program, parts.PROGRAM_FILE), self._found(gateway, parts.GATEWAY_FILE)
-        if found and onnx:
+        if found and onnx and texts:
             expect(WRITING)
-            return _result(found, onnx, from_cache=True)
+            return _result(found, onnx, texts, from_cache=True)
         missing = [method for method in self.job.methods if not self._method(method)]
         unproved = [tier for tier in self.job.tiers if not self._proof(tier)]
-        expect(len(missing) * COMPILING + (0 if onnx else 1) + len(unproved) + JOINING + WRITING)
+        pieces = (0 if texts else 1) + len(missing) * COMPILING + (0 if onnx else 1) + len(unproved)
+        expect(pieces + JOINING + WRITING)
+        texts = texts or self._prove_texts()
         self._compile(missing, "" if onnx else gateway)
         joined = self._prove_and_join(unproved, self._present(gateway, parts.GATEWAY_FILE))
         self._compare(joined["outputs"])
         record = {"methods": self._records(), "proof": joined["proof"]}
         cache.store(self.cache_dir, program, {parts.PROGRAM_FILE: self.scratch / parts.PROGRAM_FILE}, record)
         return _result(
-            self._present(program, parts.PROGRAM_FILE), self._present(gateway, parts.GATEWAY_FILE), from_cache=False
+            self._present(program, parts.PROGRAM_FILE),
+            self._present(gateway, parts.GATEWAY_FILE),
+            texts,
+            from_cache=False,
         )
+
+    def _prove_texts(self) -> Piece:
+        """See that texts are read as the model's folder says; first, since it takes seconds and the rest minutes."""
+        key = parts.texts_key(self.job)
+        task = Task("the texts", "prove_backbone", (self._order(), self.job.longest))
+
+        def finished(_: int, record: dict[str, Any]) -> None:
+            cache.store(self.cache_dir, key, {}, record)
+
+        run_tasks([task], self.progress, finished)
+        return self._present(key, "")
 
     def _compile(self, missing: Sequence[MethodShape], gateway: str) -> None:
         """Make methods and, unless its key is empty, the gateway's program; the longest tasks start first."""
@@ -218,9 +240,9 @@ class _Workplace:
         return Order(job.backbone, job.adapted, job.model, job.methods, job.int8, job.int4)
 
 
-def _result(program: Piece, gateway: Piece, *, from_cache: bool) -> _Compiled:
+def _result(program: Piece, gateway: Piece, texts: Piece, *, from_cache: bool) -> _Compiled:
     record = Record(program.record["methods"], program.record["proof"])
-    return _Compiled(program.file, gateway.file, record, from_cache)
+    return _Compiled(program.file, gateway.file, record, dict(texts.record), from_cache)
 
 
 def _write(job: Job, compiled: _Compiled) -> Package:

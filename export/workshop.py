@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from export.parts import PROGRAM_FILE
 from export.proof import distance, judge, proof_inputs
 from export.reference import Reference, round_both_ways
 from export.shapes import halves, trunk_of, uncut, whole
+from export.stock_texts import prove_texts
 
 PROBABILITY_LIMIT: Final = {True: 0.15, False: 1e-3}
 """Largest difference between the ONNX program's and the predict method's probabilities: (int8, float32).
@@ -42,6 +43,12 @@ Progress = Callable[[str], None]
 def prepare(threads: int) -> None:
     """Make a fresh process ready: give it its share of the cores."""
     torch.set_num_threads(threads)
+
+
+def prove_backbone(order: Order, length: int, progress: Progress) -> dict[str, Any]:
+    """Return what comparing ids and hidden states on texts of at most ``length`` tokens found (``stock_texts``)."""
+    progress("prove the tokenizer and the backbone on texts")
+    return asdict(prove_texts(order.backbone, order.task, length))
 
 
 def make_gateway_program(order: Order, target: Path, progress: Progress) -> dict[str, Any]:

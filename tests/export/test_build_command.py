@@ -27,7 +27,15 @@ def test_build_prints_a_table_or_json(tiny: Path, tmp_path: Path, capsys: pytest
     arguments = [*SMALL, "--model", str(tiny), "--out", str(tmp_path / "p"), "--cache-dir", str(tmp_path / "c")]
     assert main(arguments) == 0
     shown = capsys.readouterr()
-    for word in ("memory, MiB", "storage, MB", "training step, ms", "up a round, kB", "budget", "proof: gradients"):
+    for word in (
+        "memory, MiB",
+        "storage, MB",
+        "training step, ms",
+        "up a round, kB",
+        "budget",
+        "proof: gradients",
+        "texts: on 121",
+    ):
         assert word in shown.out
     assert "export: trace train_m2_f1_s12_b4" in shown.err
     assert main([*arguments, "--json"]) == 0
