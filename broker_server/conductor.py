@@ -19,6 +19,7 @@ from broker_server.aggregate import Contribution, Sums, close, fold
 from broker_server.balance import Balance
 from broker_server.config import CODECS, GatewayConfig
 from broker_server.events import Events
+from broker_server.head import absent_labels, with_new_labels
 from broker_server.journal import RoundLine
 from broker_server.ledger import DeltaRow, VersionRow
 from broker_server.lineage import Origin
@@ -31,12 +32,14 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.topics import Topic
 
 NORM_HISTORY = 256
 RETRY_S = 5.0
+HEAD_SUMS = "head_statistics"
+"""Setting of the state directory: JSON, digest in hex of the class sums that the head was made from, by device."""
 
 
 class Send(Protocol):
@@ -93,6 +96,10 @@ class Conductor:
         self._extensions = 0
         self._retry_at = -1.0
         self._outstanding: dict[str, int] = {}
+        self._head_sums = _digests(store.ledger.get(HEAD_SUMS))
+        self._withdrawn: set[str] = set()  # devices whose plan was taken back in this round
+        self._void: set[str] = set()  # of them, those without another plan and without a delta
+        self._passed_over: set[str] = set()  # of them, those that the planner had no work for
 
     # start and announcements
 
@@ -115,6 +122,12 @@ class Conductor:
                 self._answered = {row.device for row in self._store.ledger.deltas(last.round)}
                 self._extensions = last.extensions
                 self._opened_at, self._deadline_at = now, now + self._config.round.deadline_s
+                self._void = {
+                    row["device"]
+                    for row in self._store.ledger.devices()
+                    if row["device"] in set(self.plans) - self._answered and not self._in_head(row["hello"])
+                }
+                self._withdrawn = set(self._void)
                 self._events.tell(
                     "resumed", round=self.round, planned=sorted(self.plans), accepted=sorted(self._answered)
                 )
@@ -125,9 +138,9 @@ class Conductor:
         """Publish everything that is retained; after a start, and when the broker was away."""
         self._send.publish(Topic.VERSION, "", [self.row.payload])
         for device in sorted(row["device"] for row in self._store.ledger.devices()):
-            if self.state is State.OPEN and device in self.plans and device not in self._answered:
+            if self.state is State.OPEN and device in set(self.plans) - self._answered - self._void:
                 self._send.publish(Topic.PLAN, device, [self.plans[device]])
-            elif self.state is State.FINISHED or device not in self._outstanding:
+            elif self.state is State.FINISHED or device in self._void or device not in self._outstanding:
                 # What an external broker still holds is done or too old; a late delta may yet come for the others.
                 self._send.publish(Topic.PLAN, device, [b""])
         self.publish_state()
@@ -147,6 +160,25 @@ class Conductor:
             rounds_planned=self._config.rounds,
             finished=self.state is State.FINISHED,
         )
+
+    def _in_head(self, hello: pb.Hello) -> bool:
+        """Return whether the head was made from the data that a device has now."""
+        return not hello.statistics_digest or self._head_sums.get(hello.device) == hello.statistics_digest
+
+    def greeted(self, hello: pb.Hello) -> None:
+        """Take a device's plan back when its data are not those that the head was made from.
+
+        To be called before the device is welcomed: it begins nothing until then. A delta that it has finished counts.
+        """
+        device = hello.device
+        if self.state is State.FINISHED or device not in self._outstanding or self._in_head(hello):
+            return
+        del self._outstanding[device]
+        if self.state is State.OPEN and device in self.plans:
+            self._void.add(device)
+            self._withdrawn.add(device)
+        self._send.publish(Topic.PLAN, device, [b""])
+        self._events.tell("withdrawn", device=device, round=self.round, version=self.row.version)
 
     def _over(self) -> bool:
         return 0 < self._config.rounds <= self.round
@@ -181,6 +213,7 @@ class Conductor:
         self._outstanding.pop(row.device, None)
         if row.round == self.round:
             self._answered.add(row.device)
+            self._void.discard(row.device)
 
     def _sample(self, row: DeltaRow) -> None:
         for kind, norm in row.norms.items():
@@ -199,17 +232,28 @@ class Conductor:
         if self.state is State.GATHERING and now >= self._retry_at:
             here = self._roster.present(self._store.ledger.statistics_digests())
             if rules.may_start(rules.Gathering(here, now), self._config.round) is Event.QUORUM:
-                self._open(sorted(rules.ready(rules.Gathering(here, now), self._config.round)), now, wall)
+                self._open(sorted(rules.ready(here)), now, wall)
         elif self.state is State.OPEN:
-            planned = frozenset(self.plans)
-            opened = rules.Opened(
-                planned, frozenset(self._answered), planned & self._roster.gone(), self._deadline_at, now
-            )
-            due = rules.may_close(opened, self._config.round)
+            due = rules.may_close(self._opened(now), self._config.round)
             if due is Event.SHORT:
-                self._extend(now)
+                self._extend(now, wall)
             elif due is not None:
                 self._merge(due, now, wall)
+
+    def _opened(self, now: float) -> rules.Opened:
+        planned = frozenset(self.plans)
+        return rules.Opened(
+            planned,
+            frozenset(self._answered),
+            planned & (self._roster.gone() | self._void),
+            self._deadline_at,
+            now,
+            (self._ready() & self._void) - self._passed_over if self._void else frozenset(),
+        )
+
+    def _ready(self) -> frozenset[str]:
+        """Return who is here and may be planned for."""
+        return rules.ready(self._roster.present(self._store.ledger.statistics_digests()))
 
     def _open(self, devices: Sequence[str], now: float, wall: float) -> None:
         self._refresh_head(wall)
@@ -225,15 +269,17 @@ class Conductor:
             self._store.ledger.open_round(number, self.row.version, rows, wall)
         self.state = rules.step(self.state, Event.QUORUM)
         self.round, self.plans, self._answered, self._extensions = number, plans, set(), 0
+        self._withdrawn, self._void, self._passed_over = set(), set(), set()
         self._opened_at, self._deadline_at = now, now + self._config.round.deadline_s
         self._withdraw_old()
         self._publish_plans(plans)
         self.publish_state()
         self._tell_plans("round", work)
 
-    def _extend(self, now: float) -> None:
+    def _extend(self, now: float, wall: float) -> None:
+        self._refresh_head(wall)
         self.state = rules.step(self.state, Event.SHORT)
-        newcomers = sorted(self._roster.here() - set(self.plans))
+        newcomers = sorted(self._ready() - (set(self.plans) - self._void))
         work = self._work(newcomers, self.round) if newcomers else {}
         plans = self._plans(work, self.round)
         with self._store.ledger.transaction():
@@ -243,6 +289,8 @@ class Conductor:
         self._extensions += 1
         self._deadline_at = now + self._config.round.deadline_s
         self.plans |= plans
+        self._void -= set(plans)
+        self._passed_over = set(newcomers) & self._void
         self._publish_plans(plans)
         self._tell_plans("extended", work)
 
@@ -293,22 +341,33 @@ class Conductor:
     # the head
 
     def _refresh_head(self, wall: float) -> None:
-        """Make the head anew when class statistics came, unless devices have begun to train it."""
-        ledger = self._store.ledger
+        """Make the head anew when class statistics came; of a head that devices train, only the rows of new labels."""
+        ledger, shape = self._store.ledger, self._architecture.bank_shape
         digests = ledger.statistics_digests()
-        mark = sha256(b"".join(name.encode() + digests[name] for name in sorted(digests))).hex()
-        before = ledger.get("head_statistics")
-        if not digests or before == mark or (before is not None and self._config.train.head_share > 0):
+        if digests == self._head_sums:
             return
-        total = ClassSums.total(ClassSums.from_bytes(counts, sums) for _, counts, sums in ledger.statistics())
-        bank = self.bank.replace(class_mean_head(total, self._architecture.logit_scale))
+        scale = self._architecture.logit_scale
+        blocks = class_mean_head(
+            ClassSums.total(ClassSums.from_bytes(counts, sums) for _, counts, sums in ledger.statistics()), scale
+        )
+        if self._config.train.head_share > 0 and ledger.get(HEAD_SUMS) is not None:
+            blocks = {HEAD: with_new_labels(self.bank.head, blocks[HEAD], shape.labels, scale)}
+        bank = self.bank.replace(blocks)
+        lost = absent_labels(bank.head, shape.labels, scale) & ~absent_labels(self.bank.head, shape.labels, scale)
+        labels_lost = int(lost.sum()) if self._head_sums else 0  # the initial head knows of no examples
         origin = Origin(self.row.version, 0, len(digests), "head")
         version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
+        changed = version.digest != self.row.digest
         with ledger.transaction():
-            ledger.append_version(version)
-            ledger.put("head_statistics", mark)
-        self._use(version, bank)
-        self._events.tell("version", reason="head", version=version.version, devices=len(digests))
+            if changed:
+                ledger.append_version(version)
+            ledger.put(HEAD_SUMS, json.dumps({device: digest.hex() for device, digest in digests.items()}))
+        self._head_sums = digests
+        if changed:
+            self._use(version, bank)
+            self._events.tell(
+                "version", reason="head", version=version.version, devices=len(digests), labels_lost=labels_lost
+            )
 
     # plans
 
@@ -368,6 +427,7 @@ class Conductor:
             accepted=len(rows),
             late=sum(row.round != self.round for row in rows),
             left=len(set(self.plans) & self._roster.gone()),
+            withdrawn=len(self._withdrawn),
             extensions=self._extensions,
             experts_trained=sum(times > 0 for times in trainers),
             trainers_min=min(trainers),
@@ -377,6 +437,13 @@ class Conductor:
             loss_first=_mean([row.loss_first for row in rows]),
             loss_last=_mean([row.loss_last for row in rows]),
         )
+
+
+def _digests(setting: str | None) -> dict[str, bytes]:
+    """Read HEAD_SUMS; a state directory of before it was JSON knows no digests, and its head is made again."""
+    if setting is None or not setting.startswith("{"):
+        return {}
+    return {device: bytes.fromhex(digest) for device, digest in json.loads(setting).items()}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -74,6 +74,8 @@ def _follow(devices: dict[str, dict[str, Any]], event: dict[str, Any]) -> None:
         if accepted:
             devices[name] |= {"loss": f"{event['loss_last']:.3f}", "step_ms": event["step_ms"]}
             devices[name]["bytes"] = size(event["bytes"])
+    elif kind == "withdrawn" and name in devices:
+        devices[name]["state"] = "other data"
     elif kind == "bye" and name in devices:
         devices[name]["state"] = "left"
 
@@ -114,9 +116,9 @@ def _round(e: dict[str, Any]) -> str:
 
 
 def _extended(e: dict[str, Any]) -> str:
-    more = f"; {len(e['devices'])} newcomers planned" if e["devices"] else ""
+    more = f"; {len(e['devices'])} more devices planned" if e["devices"] else ""
     return (
-        f"round {e['round']}: deadline passed with {e['answered']} deltas, quorum is {e['quorum']}; "
+        f"round {e['round']}: {e['answered']} deltas so far, quorum is {e['quorum']}; "
         f"waiting {e['deadline_s']:.0f} s more{more}"
     )
 
@@ -136,8 +138,10 @@ def _statistics(e: dict[str, Any]) -> str:
 
 def _version(e: dict[str, Any]) -> str:
     if e["reason"] == "head":
-        return f"version {e['version']}: head from the class means of {e['devices']} devices"
+        lost = f"; {e['labels_lost']} labels that it knew have no example any more" if e["labels_lost"] else ""
+        return f"version {e['version']}: head from the class means of {e['devices']} devices{lost}"
     short = f", {e['extensions']} extensions" if e["extensions"] else ""
+    short += f", {e['withdrawn']} plans taken back" if e["withdrawn"] else ""
     return (
         f"version {e['version']} from round {e['round']}: "
         f"{e['accepted']} of {e['planned']} deltas ({e['closed']}{short}), "
@@ -165,6 +169,9 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "statistics": _statistics,
     "round": _round,
     "extended": _extended,
+    "withdrawn": lambda e: (
+        f"{e['device']}: has other data than the head was made from; its plan is taken back until its class sums are in"
+    ),
     "waiting": lambda e: f"waiting: {e['reason']}",
     "delta": _delta,
     "version": _version,

@@ -20,6 +20,7 @@ class RoundLine:
         reason: why it closed: "all in" or "deadline".
         seconds: it was open.
         planned, accepted, late, left: devices.
+        withdrawn: devices whose plan was taken back, because they came with other data.
         extensions: times it waited once more.
         experts_trained: blocks that somebody trained.
         trainers_min, trainers_max: of the bank's experts.
@@ -36,6 +37,7 @@ class RoundLine:
     accepted: int
     late: int
     left: int
+    withdrawn: int
     extensions: int
     experts_trained: int
     trainers_min: int

@@ -205,9 +205,9 @@ class Ledger:
         self.add_plans(number, plans)
 
     def add_plans(self, number: int, plans: Mapping[str, tuple[bytes, bytes]]) -> None:
-        """Keep further plans of a round."""
+        """Keep further plans of a round; a device has one, and a second takes the place of the first."""
         for device, (digest, payload) in sorted(plans.items()):
-            self._execute("INSERT INTO plans VALUES (?, ?, ?, ?)", (device, number, digest, payload))
+            self._execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?, ?)", (device, number, digest, payload))
 
     def extend_round(self, number: int) -> None:
         """Note that a round waits once more."""

@@ -124,6 +124,7 @@ class Reception:
         self._bodies.forget(device)
         new = self._roster.greet(hello, now)
         self._roster.count(device, up=len(payload))
+        self._conductor.greeted(hello)
         want = wants_statistics(hello, self._store.ledger.statistics_digests().get(device))
         self._answer(device, pb.Verdict(kind=pb.HELLO, digest=digest, code=pb.ACCEPTED, want_statistics=want))
         self._events.tell(

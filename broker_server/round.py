@@ -8,6 +8,7 @@ FINISHED   all planned rounds are done.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -31,7 +32,7 @@ class Event(StrEnum):
     DELTA = "delta"  # one was accepted
     ALL_IN = "all in"  # every planned device answered or left, and enough answered
     DEADLINE = "deadline"  # passed, and enough answered
-    SHORT = "short"  # passed, and too few answered: wait once more, plan for newcomers
+    SHORT = "short"  # passed, or nobody trains, and too few answered: wait once more, plan for newcomers
     MERGED = "merged"
     LAST = "last"  # merged, and no further round is planned
 
@@ -69,7 +70,7 @@ class Rules:
         quorum: devices that must be ready before a round starts, and deltas that it needs to close.
         deadline_s: from the opening, and again after each extension.
         settle_s: after the last hello, so that devices that start together share a round.
-        grace_s: how long a device may take for its class statistics.
+        grace_s: how long a round waits for a device's class statistics; it then starts without that device.
         max_staleness: versions that a delta's base may lie behind the current one.
     """
 
@@ -86,7 +87,7 @@ class Present:
 
     Args:
         hello_at: seconds on the gateway's clock.
-        complete: whether its class statistics came, or it has none to give.
+        complete: whether the class statistics of its present data came, or it has none to give.
     """
 
     hello_at: float
@@ -108,8 +109,9 @@ class Opened:
     Args:
         planned: devices with a plan.
         answered: of them, those whose delta was accepted.
-        left: of them, those that said bye since.
+        left: of them, those that said bye since, or whose plan was taken back.
         deadline_at: on the clock of ``now``.
+        ready_again: of those whose plan was taken back, the ones that another plan can be made for now.
     """
 
     planned: frozenset[str]
@@ -117,32 +119,30 @@ class Opened:
     left: frozenset[str]
     deadline_at: float
     now: float
+    ready_again: frozenset[str] = frozenset()
 
 
-def ready(gathering: Gathering, rules: Rules) -> frozenset[str]:
-    """Return the devices that a round starting now would plan for."""
-    return frozenset(
-        name
-        for name, device in gathering.present.items()
-        if device.complete or gathering.now - device.hello_at >= rules.grace_s
-    )
+def ready(present: Mapping[str, Present]) -> frozenset[str]:
+    """Return the devices that may be planned for: a head without the sums of a device's labels trains it wrong."""
+    return frozenset(name for name, device in present.items() if device.complete)
 
 
 def may_start(gathering: Gathering, rules: Rules) -> Event | None:
-    """Return QUORUM when a round should start: enough are ready, and nobody is just arriving."""
-    able = ready(gathering, rules)
-    if len(able) < rules.quorum:
+    """Return QUORUM when a round should start: enough are ready, nobody is just arriving or has grace left."""
+    if len(ready(gathering.present)) < rules.quorum:
         return None
-    latest = max(device.hello_at for device in gathering.present.values())
-    arriving = gathering.now - latest < rules.settle_s
-    return None if arriving or len(able) < len(gathering.present) else Event.QUORUM
+    devices = gathering.present.values()
+    arriving = gathering.now - max(device.hello_at for device in devices) < rules.settle_s
+    waited_for = any(not one.complete and gathering.now - one.hello_at < rules.grace_s for one in devices)
+    return None if arriving or waited_for else Event.QUORUM
 
 
 def may_close(opened: Opened, rules: Rules) -> Event | None:
     """Return why an open round should go on to its next step, or None to wait."""
     enough = len(opened.answered) >= min(rules.quorum, len(opened.planned))
-    if enough and opened.planned <= opened.answered | opened.left:
+    idle = opened.planned <= opened.answered | opened.left
+    if enough and idle:
         return Event.ALL_IN
-    if opened.now < opened.deadline_at:
+    if opened.now < opened.deadline_at and not (idle and opened.ready_again):
         return None
     return Event.DEADLINE if enough else Event.SHORT

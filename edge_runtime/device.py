@@ -215,6 +215,8 @@ class Device:
 
     def _on_plan(self, event: Arrived) -> None:
         if not event.payload:
+            if self._bench.waiting is not None or self._bench.present is not None:
+                self._report.emit("withdrawn", "the gateway took the plan back")
             self._bench.withdraw()
             self._apply(Event.WITHDRAWN)
             return

@@ -177,7 +177,9 @@ class Membership:
             self._timers.again("hello", verdict.retry_after_s)
             return None
         self._timers.stop("hello")
-        self._report.emit("joined", "joined the federation", want_statistics=verdict.want_statistics)
+        text = "joined the federation"
+        text += "; no plan before it has the class sums of this data" if verdict.want_statistics else ""
+        self._report.emit("joined", text, want_statistics=verdict.want_statistics)
         return Event.WELCOME
 
     def take_statistics_verdict(self, verdict: pb.Verdict) -> None:

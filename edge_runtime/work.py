@@ -93,6 +93,9 @@ class Bench:
         plan = self.store.recall("plan")
         if plan is None:
             return Work.IDLE
+        if plan.head.get("data", self._data) != self._data:
+            self._drop_training()  # the head may not know these data's labels: the gateway says whether the plan holds
+            return Work.IDLE
         self.waiting, self.waiting_digest = messages.decode(pb.Plan, plan.body), sha256(plan.body)
         return Work.WAITING
 
@@ -157,7 +160,7 @@ class Bench:
             self.withdraw()
             raise
         if self._waiting_bytes:
-            self.store.write("plan", Record({}, self._waiting_bytes))
+            self.store.write("plan", Record({"data": self._data}, self._waiting_bytes))
         saved = self.store.recall("checkpoint")
         if saved is not None and self._marks(digest).items() <= saved.head.items():
             try:
@@ -171,7 +174,11 @@ class Bench:
     def _marks(self, plan_digest: bytes) -> dict[str, str]:
         """What a checkpoint belongs to: other examples or roundings would make another run of the plan."""
         tools = self.tools
-        return {"plan": plan_digest.hex(), "data": tools.source.digest.hex(), "rounding": tools.rounding}
+        return {"plan": plan_digest.hex(), "data": self._data, "rounding": tools.rounding}
+
+    @property
+    def _data(self) -> str:
+        return self.tools.source.digest.hex()
 
     def _trainer(self, plan: pb.Plan, bank: Bank) -> Trainer:
         tools = self.tools

@@ -16,6 +16,7 @@ from broker_server.display import size
 from broker_server.errors import UsageError
 from broker_server.evaluate import TextFigures
 from broker_server.ledger import NAME, Ledger
+from broker_server.roster import wants_statistics
 from broker_server.store import Store
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
@@ -112,7 +113,8 @@ def show_devices(args: argparse.Namespace) -> int:
             "examples": row["hello"].examples,
             # A Hello tells of the rounds before it; in its first session a device has trained only since.
             "step_ms": round(step_times.get(row["device"]) or row["hello"].step_ms, 2),
-            "class_statistics": row["device"] in statistics,
+            "class_statistics": not wants_statistics(row["hello"], statistics.get(row["device"]))
+            and row["device"] in statistics,
             "blocks_trained": trained.get(row["device"], 0),
             "bytes_up": row["bytes_up"],
             "bytes_down": row["bytes_down"],

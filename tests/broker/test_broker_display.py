@@ -84,7 +84,15 @@ def test_live_table(told: list[dict[str, Any]]) -> None:
         ),
         (
             {"event": "extended", "round": 3, "answered": 1, "quorum": 2, "deadline_s": 60.0, "devices": {"z": {}}},
-            "round 3: deadline passed with 1 deltas, quorum is 2; waiting 60 s more; 1 newcomers planned",
+            "round 3: 1 deltas so far, quorum is 2; waiting 60 s more; 1 more devices planned",
+        ),
+        (
+            {"event": "withdrawn", "device": "a", "round": 3, "version": 1},
+            "a: has other data than the head was made from; its plan is taken back until its class sums are in",
+        ),
+        (
+            {"event": "version", "reason": "head", "version": 4, "devices": 2, "labels_lost": 1},
+            "version 4: head from the class means of 2 devices; 1 labels that it knew have no example any more",
         ),
         (
             {"event": "resumed", "round": 3, "planned": ["a", "b"], "accepted": ["a"]},
@@ -144,4 +152,4 @@ def test_event_stream_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_journal_that_cannot_be_written_costs_the_line_only(tmp_path: Path) -> None:
     """The round is in the ledger."""
-    RoundLine(1, 1, "all in", 1.0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1.0, 0.5).write(tmp_path)
+    RoundLine(1, 1, "all in", 1.0, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1.0, 0.5).write(tmp_path)

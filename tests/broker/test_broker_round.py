@@ -70,18 +70,18 @@ def here(*devices: tuple[str, float, bool]) -> dict[str, Present]:
         ([("a", 0, True), ("b", 0, True), ("c", 90, False)], 100, False),  # c's statistics may still come
         ([("a", 0, True), ("b", 0, True), ("c", 70, False)], 100, True),  # c had its grace
         ([("a", 0, True), ("b", 0, False)], 29, False),
-        ([("a", 0, False), ("b", 0, False)], 30, True),
+        ([("a", 0, True), ("b", 0, True), ("c", 70.5, False)], 100, False),  # half a second of its grace is left
+        ([("a", 0, False), ("b", 0, False)], 30, False),  # no head could know their labels
     ],
 )
 def test_start(devices: list[tuple[str, float, bool]], now: float, *, starts: bool) -> None:
-    """A round starts with enough devices that are complete or had their grace, and when nobody is just arriving."""
+    """A round starts with enough devices that are complete, when nobody is just arriving or has grace left."""
     assert (may_start(Gathering(here(*devices), now), RULES) is Event.QUORUM) == starts
 
 
-def test_device_past_its_grace_is_planned_for() -> None:
-    """Without statistics, but not left out."""
-    assert ready(Gathering(here(("a", 0, True), ("b", 0, False)), 30), RULES) == {"a", "b"}
-    assert ready(Gathering(here(("a", 0, True), ("b", 0, False)), 29), RULES) == {"a"}
+def test_device_without_its_statistics_is_not_planned_for() -> None:
+    """However long it has been here: the head would not know its labels."""
+    assert ready(here(("a", 0, True), ("b", 0, False))) == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,21 @@ def test_device_past_its_grace_is_planned_for() -> None:
 def test_close(planned: str, answered: str, left: str, now: float, event: Event | None) -> None:
     """A round closes when all are in, at its deadline with enough, or waits once more."""
     opened = Opened(frozenset(planned), frozenset(answered), frozenset(left), 100, now)
+    assert may_close(opened, RULES) is event
+
+
+@pytest.mark.parametrize(
+    ("answered", "left", "again", "event"),
+    [
+        ("a", "bc", "b", Event.SHORT),  # nobody trains, and b can
+        ("a", "bc", "", None),  # b and c may come back
+        ("a", "b", "b", None),  # c still trains
+        ("ab", "c", "c", Event.ALL_IN),  # c takes part in the next round
+    ],
+)
+def test_devices_whose_plan_was_taken_back_get_another_when_they_are_needed(
+    answered: str, left: str, again: str, event: Event | None
+) -> None:
+    """Before the deadline, when the quorum cannot be reached without them."""
+    opened = Opened(frozenset("abc"), frozenset(answered), frozenset(left), 100, 0, frozenset(again))
     assert may_close(opened, RULES) is event

@@ -63,6 +63,17 @@ class Gateway:
         for device in devices:
             self.send(Topic.HELLO, device, encode(tiny.hello(self.package, device)))
 
+    def hello_with(self, device: str, texts: list[str], labels: list[int]) -> bytes:
+        """Let a device say hello that has these texts; return the body of its class statistics."""
+        body = encode(tiny.statistics(self.package, device, texts, labels))
+        self.send(Topic.HELLO, device, encode(tiny.hello(self.package, device, statistics_digest=sha256(body))))
+        return body
+
+    def statistics(self, device: str, body: bytes) -> None:
+        """Send a device's class statistics."""
+        for chunk in split(body, pb.STATISTICS):
+            self.send(Topic.STATISTICS, device, chunk)
+
     def tick(self) -> None:
         """Look at the clock."""
         self.now += 1.0

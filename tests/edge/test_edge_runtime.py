@@ -193,6 +193,20 @@ def test_a_checkpoint_of_other_examples_is_not_gone_on_with(rig: Rig) -> None:
     assert rig.gateway.deltas[0].message.examples == 10
 
 
+def test_a_plan_begun_on_other_examples_waits_for_the_gateway(rig: Rig) -> None:
+    """Without one, nothing is trained: its head may not know the new data's labels. What it takes back is told."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps == 3)
+    rig.kill()
+    toy.write_data(rig.folder / "data.csv", 10)
+    rig.gateway.online = False
+    rig.start()
+    assert rig.device.session.work is Work.IDLE
+    assert rig.device._bench.present is None
+
+
 def test_a_plan_that_comes_again_while_its_delta_waits_is_not_new_work(rig: Rig) -> None:
     """Retained plans come with every connection; one verdict settles, nothing is trained twice."""
     rig.gateway.decide = lambda _: pb.Verdict(code=pb.BUSY, retry_after_s=50)

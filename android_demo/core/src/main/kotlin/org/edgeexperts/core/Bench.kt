@@ -72,6 +72,10 @@ internal class Bench(
             return WorkState.UPLOADING
         }
         val plan = store.recall("plan") ?: return WorkState.IDLE
+        if ((plan.head["data"] ?: data) != data) {
+            dropTraining() // the head may not know these data's labels: the gateway says whether the plan holds
+            return WorkState.IDLE
+        }
         waiting = Planned(MessageKind.PLAN.decode(plan.body), hex(sha256(plan.body)), null)
         return WorkState.WAITING
     }
@@ -129,7 +133,7 @@ internal class Bench(
         } catch (error: BankException) {
             throw givenUp(planned, error)
         }
-        planned.fresh?.let { store.write("plan", Record(emptyMap(), it)) }
+        planned.fresh?.let { store.write("plan", Record(mapOf("data" to data), it)) }
         restore(begun)
         present = begun
         withdraw()
@@ -153,7 +157,9 @@ internal class Bench(
     }
 
     /** What a checkpoint belongs to: other examples would make another run of the plan. */
-    private fun marks(planDigest: String) = mapOf("plan" to planDigest, "data" to hex(tools.source.digest))
+    private fun marks(planDigest: String) = mapOf("plan" to planDigest, "data" to data)
+
+    private val data get() = hex(tools.source.digest)
 
     /** Between two steps: moves to another tier if the device's memory or heat ask for it; returns what was done. */
     fun adapt(): String = present?.let { watch.look(it.trainer) }.orEmpty()

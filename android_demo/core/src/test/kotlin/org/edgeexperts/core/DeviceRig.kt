@@ -78,12 +78,13 @@ internal class DeviceRig(private val folder: File, private val options: PartOpti
         return Device(Identity("me", toy.digest, "toy", budget, sums), bench, link, inbox, board, options, clock) { false }
     }
 
-    /** Ends the process without a farewell, and starts another. */
-    fun killAndStart() {
+    /** Ends the process without a farewell, and starts another, with these examples more. */
+    fun killAndStart(more: List<Pair<String, String>> = emptyList()) {
         store.close()
         inbox.clear()
         store = Store(File(folder, "state"))
         link = FakeLink()
+        if (more.isNotEmpty()) Examples(store, toy.manifest.architecture.labels).add(more)
         device = start()
     }
 

@@ -348,6 +348,16 @@ class DeviceTest {
         assertTrue(short.device.finished())
     }
 
+    /** With other examples a plan is not gone on with: the head may not know their labels, and only the gateway knows. */
+    @Test
+    fun aPlanBegunOnOtherExamplesWaitsForTheGateway() {
+        val (rig, version) = member()
+        rig.plan(version, steps = 30)
+        rig.turn(3)
+        rig.killAndStart(listOf("louder" to "music"))
+        assertEquals(WorkState.IDLE, rig.work())
+    }
+
     /** A lost broker is told with its reason; what is resumed goes on training without any. */
     @Test
     fun aLostBrokerDoesNotStopTraining() {
