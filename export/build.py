@@ -33,9 +33,9 @@ EXAMPLES = """examples:
   python -m export.build --device pixel8 --task causal-lm -m ./SmolLM2-135M --max_seq_len 128 -o packages/writer
   python -m export.build --list-devices
 
---device is the device that the package is made FOR (optimum-executorch's --device is the one that it computes on; here
-that is always this machine's CPU). Its other options are taken by their names there, too: -m, -o/--output_dir, --task,
---max_seq_len, and --qlinear with 8da8w and 8da4w, our int8 and int4.
+--device names the device that the package is for (optimum-executorch's --device is where it computes; here that is
+always this machine's CPU). optimum-executorch's other options work under their names there, too: -m, -o/--output_dir,
+--task, --max_seq_len, and --qlinear with 8da8w and 8da4w, our int8 and int4.
 
 
 exit codes: 0 done, 1 the work failed (one line on stderr says why), 2 bad usage"""

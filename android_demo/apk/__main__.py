@@ -36,14 +36,18 @@ def parser() -> argparse.ArgumentParser:
     )
     engine = command.add_mutually_exclusive_group()
     engine.add_argument("--aar", type=Path, metavar="FILE", help="take ExecuTorch from this executorch-android AAR")
-    engine.add_argument("--no-runtime", action="store_true", help="leave ExecuTorch out; the app then says so")
+    engine.add_argument(
+        "--no-runtime",
+        action="store_true",
+        help="leave ExecuTorch out: the app then shows that it cannot predict or train",
+    )
     command.add_argument("--package", type=Path, metavar="DIR", help="put a device package into the APK")
     command.add_argument(
         "--keystore", type=Path, metavar="FILE", help="sign with this store's key (default: debug key)"
     )
-    command.add_argument("--alias", default="", metavar="NAME", help="of the key in the store")
+    command.add_argument("--alias", default="", metavar="NAME", help="the key's alias in the store")
     command.add_argument(
-        "--folder", type=Path, default=BUILD, metavar="DIR", help="for what is made (default %(default)s)"
+        "--folder", type=Path, default=BUILD, metavar="DIR", help="output folder (default %(default)s)"
     )
     command.add_argument(
         "--check",

@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--steps", type=int, default=STEPS, metavar="N", help="steps of each method (default %(default)s)"
     )
-    command.add_argument("--threads", type=int, default=2, metavar="N", help="for kernels (default %(default)s)")
+    command.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="threads of the kernels (default %(default)s)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     return command
 

@@ -1,4 +1,4 @@
-"""Instructions of one training step on 64-bit ARM: ``python -m benchmarks.arm64 [--json] [--record]``.
+"""Instructions of one training step on 64-bit ARM.
 
 The program is the one of ``benchmarks.train_step``. Its second step is counted, one thread, on an emulated processor
 with the int8 matrix product (i8mm, as a Pixel 8 has) and on one with dot products only (as a Raspberry Pi 5 has). A
@@ -75,10 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/arm64.jsonl")
     parser.add_argument(
-        "--check", action="store_true", help=f"fail when a count is {TOLERANCE:.0%} above the last record"
+        "--check", action="store_true", help=f"fail when a count is {100 * TOLERANCE:.0f} %% above the last record"
     )
     parser.add_argument("--prepare", action="store_true", help="only fetch and build what emulation needs")
-    parser.add_argument("--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="working folder (%(default)s)"
+    )
     arguments = parser.parse_args(argv)
     try:
         tools.prepare()

@@ -87,7 +87,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         "--label-column", default="", metavar="NAME", help="column or key of the labels (default: label)"
     )
     parser.add_argument("--devices", type=int, default=12, metavar="N", help="device processes (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="rounds (%(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of a device in a round (%(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, metavar="LR", help="first learning rate (%(default)s)")
     parser.add_argument(
@@ -95,16 +95,29 @@ def parse(argv: Sequence[str] | None) -> Settings:
         type=int,
         default=0,
         metavar="N",
-        help="of the bound (default: as many as all devices together)",
+        help="steps of the centralized bound (default: as many as all devices together)",
     )
-    parser.add_argument("--alpha", type=float, default=0.3, help="Dirichlet skew without users (%(default)s)")
-    parser.add_argument("--seq-len", type=int, default=32, metavar="TOKENS", help="(%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="TEXTS", help="(%(default)s)")
-    parser.add_argument("--limit", type=int, default=0, metavar="TEXTS", help="of a device at most (default: all)")
-    parser.add_argument("--test", type=int, default=1000, metavar="TEXTS", help="held out at most (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="(%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="six devices, two rounds: does everything work here?")
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        default=0.3,
+        help="Dirichlet parameter of the split by label, where the data has no users (%(default)s)",
+    )
+    parser.add_argument("--seq-len", type=int, default=32, metavar="TOKENS", help="tokens of a text (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="TEXTS", help="texts in a step (%(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=0, metavar="TEXTS", help="use at most so many texts of a device (default: all)"
+    )
+    parser.add_argument(
+        "--test", type=int, default=1000, metavar="TEXTS", help="hold out at most so many texts (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of split and order (%(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="output folder (%(default)s)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="six devices and two rounds, to see whether everything works here"
+    )
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/")
     options = parser.parse_args(argv)

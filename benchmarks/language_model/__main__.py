@@ -40,13 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--batch", type=int, default=1, metavar="B", help="windows of a step (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=128, metavar="S", help="of a window (%(default)s)")
+    parser.add_argument("--batch", type=int, default=1, metavar="B", help="windows in a step (%(default)s)")
+    parser.add_argument("--tokens", type=int, default=128, metavar="S", help="tokens in a window (%(default)s)")
     parser.add_argument("--arms", default=",".join(ABOUT), metavar="A,B", help="arms to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each arm (%(default)s)")
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed steps of a run (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of every arm (%(default)s)")
-    parser.add_argument("--folder", type=Path, default=Path("runs/language_model"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of every arm (%(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/language_model"), metavar="DIR", help="working folder (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results")
     options = parser.parse_args(argv)

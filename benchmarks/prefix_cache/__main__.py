@@ -44,20 +44,30 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--sets", default="clinc150,trec", metavar="A,B", help="data sets (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm and set (%(default)s)")
-    parser.add_argument("--steps", type=int, default=400, metavar="N", help=f"of {BATCH} texts (%(default)s)")
-    parser.add_argument("--test", type=int, default=1000, metavar="N", help="held-out texts at most (%(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=400, metavar="N", help=f"training steps of {BATCH} texts each (%(default)s)"
+    )
+    parser.add_argument(
+        "--test", type=int, default=1000, metavar="N", help="use at most N held-out texts (%(default)s)"
+    )
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="timed runs of each arm (%(default)s)")
     parser.add_argument("--timed", type=int, default=25, metavar="N", help="steps of a timed epoch (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of each run (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, not timed ones (%(default)s)")
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="the sets (default: ../shared/data)")
-    parser.add_argument("--folder", type=Path, default=Path("runs/prefix_cache"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of each run (%(default)s)")
     parser.add_argument(
-        "--exported", action="store_true", help="take the packages that an earlier run left in --folder as they are"
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time; timed ones run alone (%(default)s)"
     )
+    parser.add_argument(
+        "--data", type=Path, default=DATA, metavar="DIR", help="folder of the data sets (default: ../shared/data)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/prefix_cache"), metavar="DIR", help="working folder (%(default)s)"
+    )
+    parser.add_argument("--exported", action="store_true", help="use the packages that an earlier run left in --folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.add_argument("--record", action="store_true", help="keep it in benchmarks/results/prefix_cache.jsonl")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="only record what --json printed elsewhere")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="only record a result that --json printed on another machine"
+    )
     options = parser.parse_args(argv)
     options.sets = tuple(options.sets.split(","))
     unknown = [name for name in options.sets if name not in SETS]

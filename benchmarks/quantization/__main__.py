@@ -38,17 +38,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sets", default=",".join(SETS), metavar="A,B", help="data sets (%(default)s)")
-    parser.add_argument("--arms", default=",".join(ARMS), metavar="A,B", help="kinds of frozen weights (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each kind and set (%(default)s)")
-    parser.add_argument("--steps", type=int, default=400, metavar="N", help=f"of {BATCH} texts (%(default)s)")
-    parser.add_argument("--test", type=int, default=1000, metavar="N", help="held-out texts at most (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of each run (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (%(default)s)")
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="the sets (default: ../shared/data)")
-    parser.add_argument("--folder", type=Path, default=Path("runs/quantization"), metavar="DIR", help="(%(default)s)")
     parser.add_argument(
-        "--exported", action="store_true", help="take the packages that an earlier run left in --folder as they are"
+        "--arms", default=",".join(ARMS), metavar="A,B", help="precisions of frozen weights (%(default)s)"
     )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs of each precision and set (%(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=400, metavar="N", help=f"training steps of {BATCH} texts each (%(default)s)"
+    )
+    parser.add_argument(
+        "--test", type=int, default=1000, metavar="N", help="use at most N held-out texts (%(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of each run (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (%(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, metavar="DIR", help="folder of the data sets (default: ../shared/data)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/quantization"), metavar="DIR", help="working folder (%(default)s)"
+    )
+    parser.add_argument("--exported", action="store_true", help="use the packages that an earlier run left in --folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--record", action="store_true", help="keep it in benchmarks/results/quantization.jsonl")
     options = parser.parse_args(argv)

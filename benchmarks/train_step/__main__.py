@@ -39,12 +39,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--arms", default=",".join(ABOUT), metavar="A,B", help="arms to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each arm (%(default)s)")
     parser.add_argument("--steps", type=int, default=15, metavar="N", help="timed steps of a run (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of every arm (%(default)s)")
-    parser.add_argument("--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of every arm (%(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="working folder (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/train_step.jsonl")
     parser.add_argument(
-        "--bundle", type=Path, metavar="DIR", help=f"write what another machine needs to run {', '.join(bundle.ARMS)}"
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help=f"write a folder with which another machine measures {', '.join(bundle.ARMS)}",
     )
     parser.add_argument(
         "--keep", type=Path, metavar="FILE", help="keep what a bundle's run.py printed, as --record does"

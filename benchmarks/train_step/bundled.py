@@ -33,9 +33,9 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     arms = load(folder)
     parser = argparse.ArgumentParser(prog="python run.py", description=__doc__)
-    parser.add_argument("--arms", default=",".join(arms), metavar="A,B", help="(%(default)s)")
+    parser.add_argument("--arms", default=",".join(arms), metavar="A,B", help="arms to measure (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each arm (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of every arm (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of every arm (%(default)s)")
     options = parser.parse_args(argv)
     os.environ["LD_LIBRARY_PATH"] = f"{folder / 'lib'}:{os.environ.get('LD_LIBRARY_PATH', '')}"
     os.environ["PYTHONPATH"] = str(folder)
