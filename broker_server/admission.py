@@ -28,15 +28,15 @@ NORM_SAMPLES = 20
 
 @dataclass(frozen=True)
 class Identity:
-    """What is known of the device that a topic names. Args: known: said hello since this gateway started."""
+    """The device that a topic names. Args: joined: said hello since this gateway started."""
 
     device: str
-    known: bool
+    joined: bool
     revoked: bool = False
 
 
 @dataclass(frozen=True)
-class Known:
+class DeltaContext:
     """What a delta is judged against.
 
     Args:
@@ -80,7 +80,7 @@ def check_sender(identity: Identity, claimed: str) -> None:
         raise WireError(pb.MALFORMED, f"the message says {claimed!r}, its topic {identity.device!r}")
     if identity.revoked:
         raise WireError(pb.REVOKED, "this device was removed by the operator")
-    if not identity.known:
+    if not identity.joined:
         raise WireError(pb.UNKNOWN_DEVICE, "no hello from this device since the gateway started; say hello again")
 
 
@@ -89,14 +89,14 @@ def check_hello(hello: pb.Hello, identity: Identity, federation: bytes, descript
 
     Args:
         hello: the message.
-        identity: of the topic's device; that it is not known yet is no reason.
+        identity: of the topic's device; that it has not joined yet is no reason.
         federation: digest of this gateway's federation.
         description: what this gateway serves, for people.
 
     Raises:
         WireError: MALFORMED, REVOKED or WRONG_FEDERATION.
     """
-    check_sender(Identity(identity.device, known=True, revoked=identity.revoked), hello.device)
+    check_sender(Identity(identity.device, joined=True, revoked=identity.revoked), hello.device)
     if hello.federation_digest != federation:
         theirs, ours = hello.federation_digest.hex()[:12], federation.hex()[:12]
         detail = (
@@ -131,36 +131,36 @@ def check_statistics(statistics: pb.ClassStatistics, identity: Identity, federat
         raise WireError(pb.MALFORMED, "a class sum is longer than its count of unit features allows")
 
 
-def admit(delta: pb.Delta, digest: bytes, known: Known) -> Accepted:
+def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
     """Take a checked delta, or refuse it.
 
     Args:
         delta: as ``messages.decode`` returned it.
         digest: of its body.
-        known: what the gateway knows.
+        context: what it is judged against.
 
     Raises:
         WireError: with the code for the device.
     """
-    check_sender(known.identity, delta.device)
-    plan = known.plan
+    check_sender(context.identity, delta.device)
+    plan = context.plan
     if plan is None:
         raise WireError(pb.UNKNOWN_PLAN, "the plan digest is none that this gateway gave to this device")
     if (delta.round, delta.base_version) != (plan.round, plan.base_version):
         came, want = (delta.round, delta.base_version), (plan.round, plan.base_version)
         raise WireError(pb.MALFORMED, f"round and base version {came} came, its plan says {want}")
-    if known.accepted is not None and known.accepted != digest:
+    if context.accepted is not None and context.accepted != digest:
         raise WireError(pb.DUPLICATE, f"another delta of this device was accepted in round {plan.round}")
-    if known.closed or known.age > known.max_staleness:
-        why = "the federation has finished" if known.closed else f"at most {known.max_staleness} are taken"
-        raise WireError(pb.STALE, f"trained from version {plan.base_version}, {known.age} merges ago; {why}")
+    if context.closed or context.age > context.max_staleness:
+        why = "the federation has finished" if context.closed else f"at most {context.max_staleness} are taken"
+        raise WireError(pb.STALE, f"trained from version {plan.base_version}, {context.age} merges ago; {why}")
     planned = set(ids(plan.train))
     for block in ids(delta.experts):
         if block not in planned:
             raise WireError(pb.NOT_PLANNED, f"block {block} is not in the plan of round {plan.round}")
-    contribution = read_contribution(delta, known.shape, known.age)
+    contribution = read_contribution(delta, context.shape, context.age)
     norms = _norms(contribution.deltas)
-    _check_norms(norms, contribution.deltas, plan, known)
+    _check_norms(norms, contribution.deltas, plan, context)
     return Accepted(contribution, norms)
 
 
@@ -222,15 +222,17 @@ def _norms(deltas: Mapping[ExpertId, Array]) -> dict[str, float]:
     return norms
 
 
-def _check_norms(norms: Mapping[str, float], deltas: Mapping[ExpertId, Array], plan: pb.Plan, known: Known) -> None:
-    if known.norm_factor <= 0:
+def _check_norms(
+    norms: Mapping[str, float], deltas: Mapping[ExpertId, Array], plan: pb.Plan, context: DeltaContext
+) -> None:
+    if context.norm_factor <= 0:
         return
     rates = {"expert": plan.learning_rate, "shared": plan.shared_learning_rate, "head": plan.head_learning_rate}
     for kind, norm in norms.items():
         size = max(values.size for block, values in deltas.items() if kind_of(block) == kind)
         step = rates[kind] * (ADAM_STEP + plan.weight_decay * WEIGHT_LIMIT)
         possible = plan.steps * step * math.sqrt(size) * 1.01 + 1e-6
-        limit = min(possible, known.norm_factor * known.typical_norms.get(kind, math.inf))
+        limit = min(possible, context.norm_factor * context.typical_norms.get(kind, math.inf))
         if not norm <= limit:
             raise WireError(pb.NORM_TOO_LARGE, f"an update of a {kind} block has norm {norm:.4g}, limit {limit:.4g}")
 

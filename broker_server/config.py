@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from broker_server.errors import UsageError
-from broker_server.round import Rules
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import is_loopback
 from edge_runtime.wire.errors import MalformedMessage
@@ -41,6 +40,25 @@ class Listen:
     port: int = 1883
     allow_plaintext: bool = False
     connections: int = 2048
+
+
+@dataclass(frozen=True)
+class RoundRules:
+    """What a round asks for.
+
+    Args:
+        quorum: devices that must be ready before a round starts, and deltas that it needs to close.
+        deadline_s: from the opening, and again after each extension.
+        settle_s: after the last hello, so that devices that start together share a round.
+        grace_s: how long a round waits for a device's class statistics; it then starts without that device.
+        max_staleness: versions that a delta's base may lie behind the current one.
+    """
+
+    quorum: int = 2
+    deadline_s: float = 300.0
+    settle_s: float = 2.0
+    grace_s: float = 60.0
+    max_staleness: int = 2
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,7 @@ class GatewayConfig:
     text_column: str = ""
     label_column: str = ""
     listen: Listen = field(default_factory=Listen)
-    round: Rules = field(default_factory=Rules)
+    round: RoundRules = field(default_factory=RoundRules)
     train: Train = field(default_factory=Train)
     limits: Limits = field(default_factory=Limits)
 

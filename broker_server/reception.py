@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from broker_server.admission import Accepted, Identity, admit, check_hello, check_sender, check_statistics
-from broker_server.conductor import Conductor, House
+from broker_server.acceptance import Acceptance
+from broker_server.admission import Identity, check_hello, check_sender, check_statistics
+from broker_server.conductor import Conductor
 from broker_server.errors import StorageError
-from broker_server.ledger import DeltaRow
+from broker_server.gateway_parts import GatewayParts
 from broker_server.roster import wants_statistics
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import Assembler, split
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.limits import BODY_LIMIT, DETAIL_BYTES
-from edge_runtime.wire.messages import decode, encode, ids
+from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.topics import Address, Topic, parse
 
 PARTIAL_LIMIT = 256 * 1024 * 1024
@@ -43,12 +44,13 @@ class _Wishes:
 
 
 class Reception:
-    """Messages in, verdicts and blocks out. Args: house: shared parts; conductor: of the rounds."""
+    """Messages in, verdicts and blocks out. Args: parts: shared parts of the gateway; conductor: of the rounds."""
 
-    def __init__(self, house: House, conductor: Conductor) -> None:
-        self._config, self._store, self._roster = house.config, house.store, house.roster
-        self._conductor, self._send, self._events = conductor, house.send, house.events
-        config, store = house.config, house.store
+    def __init__(self, parts: GatewayParts, conductor: Conductor) -> None:
+        self._config, self._store, self._roster = parts.config, parts.store, parts.roster
+        self._conductor, self._publisher, self._events = conductor, parts.publisher, parts.events
+        self._acceptance = Acceptance(parts, conductor)
+        config, store = parts.config, parts.store
         shape = store.lineage.shape
         statistics = 4 * shape.labels * (shape.width + 1)
         whole_bank = sum(4 * shape.size(block) + 64 for block in shape.ids())
@@ -73,7 +75,7 @@ class Reception:
             self._events.tell("ignored", topic=topic[:80], detail=error.detail[:200])
             return
         device = address.name
-        if self._roster.known(device):
+        if self._roster.joined(device):
             self._roster.count(device, up=len(payload))
         if address.topic is Topic.HELLO:
             self._hello(device, payload, now, wall)
@@ -105,7 +107,7 @@ class Reception:
         revoked = self._store.ledger.revoked(device)
         if revoked:
             self._roster.leave(device)  # nobody plans for it any more
-        return Identity(device, self._roster.known(device), revoked=revoked)
+        return Identity(device, self._roster.joined(device), revoked=revoked)
 
     def _hello(self, device: str, payload: bytes, now: float, wall: float) -> None:
         digest = sha256(payload)
@@ -134,7 +136,7 @@ class Reception:
         )  # fmt: skip
 
     def _check_room(self, device: str) -> None:
-        if len(self._roster.members) >= DEVICES_LIMIT and not self._roster.known(device):
+        if len(self._roster.members) >= DEVICES_LIMIT and not self._roster.joined(device):
             raise WireError(pb.BUSY, f"{DEVICES_LIMIT} devices are here, which is the limit")
 
     def _bye(self, device: str, payload: bytes) -> None:
@@ -142,7 +144,7 @@ class Reception:
             bye = decode(pb.Bye, payload)
             check_sender(self._identity(device), bye.device)
         except WireError:
-            return  # who is not known cannot leave
+            return  # who did not join cannot leave
         if self._roster.leave(device):
             self._store.ledger.leave(device)
             self._events.tell("bye", device=device)
@@ -168,7 +170,7 @@ class Reception:
         for digest in [blob for blob in wishes.blobs if blob not in wishes.published]:
             devices = wishes.blobs.pop(digest)
             chunks = list(split(self._store.blobs.get(digest), pb.BLOB))
-            self._send.publish(Topic.BLOB, digest.hex(), chunks)
+            self._publisher.publish(Topic.BLOB, digest.hex(), chunks)
             wishes.published[digest] = now
             for device in devices:
                 self._roster.count(device, down=sum(map(len, chunks)))
@@ -185,9 +187,9 @@ class Reception:
         try:
             _check_kind(chunk, address)
             check_sender(self._identity(device), device)
-            known = self._store.ledger.verdict(device, chunk.digest) if kind == pb.DELTA else None
-            if known is not None:
-                self._answer_once(device, known, now)
+            verdict = self._store.ledger.verdict(device, chunk.digest) if kind == pb.DELTA else None
+            if verdict is not None:
+                self._answer_once(device, verdict, now)
                 return
             body = self._bodies.add(device, chunk)
         except WireError as error:
@@ -211,21 +213,12 @@ class Reception:
 
     def _delta(self, device: str, digest: bytes, body: bytes, wall: float) -> None:
         delta = decode(pb.Delta, body)
-        taken = admit(delta, digest, self._conductor.known(delta, self._identity(device)))
-        row = _row(delta, digest, len(body), taken)
-        verdict = pb.Verdict(kind=pb.DELTA, digest=digest, code=pb.ACCEPTED, round=delta.round)
-        self._store.spool.keep(digest, body)
-        with self._store.ledger.transaction():
-            self._store.ledger.accept(row, wall)
-            self._store.ledger.decide(verdict, device, wall)
-            # With it, so that a kill loses few of the counted bytes.
-            self._store.ledger.count_bytes(self._roster.take_traffic(), wall)
-        self._conductor.accepted(row)
+        accepted, verdict = self._acceptance.accept(delta, digest, body, self._identity(device), wall)
         self._answer(device, verdict)
         self._events.tell(
             "delta", device=device, code="ACCEPTED", round=delta.round, bytes=len(body), experts=len(delta.experts),
             examples=delta.examples, loss_first=round(delta.loss_first, 4), loss_last=round(delta.loss_last, 4),
-            step_ms=round(delta.step_ms, 2), staleness=taken.contribution.staleness,
+            step_ms=round(delta.step_ms, 2), staleness=accepted.contribution.staleness,
         )  # fmt: skip
 
     def _statistics(self, device: str, digest: bytes, body: bytes, wall: float) -> None:
@@ -257,7 +250,7 @@ class Reception:
     def _answer(self, device: str, verdict: pb.Verdict) -> None:
         payload = encode(verdict)
         self._roster.count(device, down=len(payload))
-        self._send.publish(Topic.VERDICT, device, [payload])
+        self._publisher.publish(Topic.VERDICT, device, [payload])
 
     def _refuse(
         self, device: str, kind: pb.Kind, digest: bytes, error: WireError, *, wall: float = 0.0, size: int = 0
@@ -283,13 +276,6 @@ class Reception:
 def _check_kind(chunk: pb.Chunk, address: Address) -> None:
     if chunk.kind != _KINDS[address.topic]:
         raise WireError(pb.MALFORMED, f"a chunk of kind {chunk.kind} on topic {address.topic}")
-
-
-def _row(delta: pb.Delta, digest: bytes, size: int, taken: Accepted) -> DeltaRow:
-    return DeltaRow(
-        delta.device, delta.round, digest, size, delta.examples, delta.loss_first, delta.loss_last, delta.step_ms,
-        taken.norms, ids(delta.experts),
-    )  # fmt: skip
 
 
 def _short(text: str) -> str:

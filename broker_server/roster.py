@@ -60,7 +60,7 @@ class Roster:
         if member is not None:
             member.step_ms = step_ms
 
-    def known(self, device: str) -> bool:
+    def joined(self, device: str) -> bool:
         """Return whether a device said hello since the gateway started."""
         return device in self.members
 

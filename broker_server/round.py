@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from broker_server.config import RoundRules
 from broker_server.errors import RoundError
 
 
@@ -63,25 +64,6 @@ def step(state: State, event: Event) -> State:
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What a round asks for.
-
-    Args:
-        quorum: devices that must be ready before a round starts, and deltas that it needs to close.
-        deadline_s: from the opening, and again after each extension.
-        settle_s: after the last hello, so that devices that start together share a round.
-        grace_s: how long a round waits for a device's class statistics; it then starts without that device.
-        max_staleness: versions that a delta's base may lie behind the current one.
-    """
-
-    quorum: int = 2
-    deadline_s: float = 300.0
-    settle_s: float = 2.0
-    grace_s: float = 60.0
-    max_staleness: int = 2
-
-
-@dataclass(frozen=True)
 class Present:
     """A device that is here.
 
@@ -127,7 +109,7 @@ def ready(present: Mapping[str, Present]) -> frozenset[str]:
     return frozenset(name for name, device in present.items() if device.complete)
 
 
-def may_start(gathering: Gathering, rules: Rules) -> Event | None:
+def may_start(gathering: Gathering, rules: RoundRules) -> Event | None:
     """Return QUORUM when a round should start: enough are ready, nobody is just arriving or has grace left."""
     if len(ready(gathering.present)) < rules.quorum:
         return None
@@ -137,7 +119,7 @@ def may_start(gathering: Gathering, rules: Rules) -> Event | None:
     return None if arriving or waited_for else Event.QUORUM
 
 
-def may_close(opened: Opened, rules: Rules) -> Event | None:
+def may_close(opened: Opened, rules: RoundRules) -> Event | None:
     """Return why an open round should go on to its next step, or None to wait."""
     enough = len(opened.answered) >= min(rules.quorum, len(opened.planned))
     idle = opened.planned <= opened.answered | opened.left

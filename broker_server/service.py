@@ -10,13 +10,14 @@ import secrets
 import time
 from typing import Final, Self
 
-from broker_server.conductor import Conductor, House
+from broker_server.conductor import Conductor
 from broker_server.config import GatewayConfig
 from broker_server.embedded import EmbeddedBroker
 from broker_server.errors import StorageError
 from broker_server.evaluate import TextFigures
 from broker_server.evaluator import Evaluated, Evaluator
 from broker_server.events import Events
+from broker_server.gateway_parts import GatewayParts
 from broker_server.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
 from broker_server.reception import Reception
 from broker_server.roster import Roster
@@ -109,10 +110,10 @@ class Service:
         session = secrets.token_bytes(16)
         will = pb.GatewayState(federation_digest=self._store.lineage.federation, online=False, session=session)
         self._link = Link(target, config.federation, encode(will), self._post)
-        house = House(config, self._store, Roster(), self._link, self._events)
-        self._roster = house.roster
-        self._conductor = Conductor(house, session)
-        self._reception = Reception(house, self._conductor)
+        parts = GatewayParts(config, self._store, Roster(), self._link, self._events)
+        self._roster = parts.roster
+        self._conductor = Conductor(parts, session)
+        self._reception = Reception(parts, self._conductor)
         architecture = self._package.manifest.architecture
         self._events.tell(
             "listening", url=self._url, federation=config.federation, embedded=self._broker is not None,
@@ -207,7 +208,7 @@ class Service:
         self._events.tell("evaluated", version=result.version, **figures.plain())
 
     def _over(self, now: float) -> bool:
-        """Tell whether to leave: all rounds done, and every device that we know came for the last version and went.
+        """Tell whether to leave: all rounds done, and every registered device came for the last version and went.
 
         After a restart devices come back one by one, so who has not come yet is waited for, ``linger_s`` at most.
         """
@@ -218,8 +219,8 @@ class Service:
         if self._evaluator is not None and self._evaluator.pending:
             return False
         waited = now - self._finished_at
-        known = {row["device"] for row in self._store.ledger.devices()}
-        all_went = not self._roster.here() and known <= set(self._roster.members)
+        registered = {row["device"] for row in self._store.ledger.devices()}
+        all_went = not self._roster.here() and registered <= set(self._roster.members)
         return waited >= self._config.linger_s or (waited >= 1.0 and all_went)
 
     def _tell_finished(self, wall: float) -> None:

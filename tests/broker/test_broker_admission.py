@@ -12,8 +12,8 @@ import pytest
 import tiny
 
 from broker_server.admission import (
+    DeltaContext,
     Identity,
-    Known,
     admit,
     check_hello,
     check_statistics,
@@ -40,9 +40,9 @@ def plan(**fields: Any) -> pb.Plan:
     return pb.Plan(**(values | fields))
 
 
-def known(**fields: Any) -> Known:
+def context(**fields: Any) -> DeltaContext:
     """Return what a delta is taken against."""
-    base = Known(Identity("a", known=True), plan(), None, 0, 2, tiny.SHAPE, {})
+    base = DeltaContext(Identity("a", joined=True), plan(), None, 0, 2, tiny.SHAPE, {})
     return replace(base, **fields)
 
 
@@ -66,14 +66,14 @@ def code_of(call: Callable[[], object]) -> str:
     return str(pb.Code.Name(caught.value.code))
 
 
-def refused(message: pb.Delta, against: Known) -> str:
+def refused(message: pb.Delta, against: DeltaContext) -> str:
     """Return the code that a delta is refused with."""
     return code_of(lambda: admit(message, b"d" * 32, against))
 
 
 def test_good_delta_is_taken_with_its_values() -> None:
     """Decoded, with norms by kind: 17 values of 0.001 in an expert have norm 0.001 * sqrt(17)."""
-    taken = admit(delta(), b"d" * 32, known(age=1))
+    taken = admit(delta(), b"d" * 32, context(age=1))
     assert taken.contribution.staleness == 1
     assert taken.contribution.examples == 10
     assert set(taken.contribution.deltas) == {EXPERT, SHARED, HEAD}
@@ -83,78 +83,78 @@ def test_good_delta_is_taken_with_its_values() -> None:
 
 def test_fewer_blocks_than_planned_are_taken() -> None:
     """A device may leave out what it could not train."""
-    assert set(admit(delta(experts=[block(EXPERT)]), b"d" * 32, known()).contribution.deltas) == {EXPERT}
+    assert set(admit(delta(experts=[block(EXPERT)]), b"d" * 32, context()).contribution.deltas) == {EXPERT}
 
 
 def test_int8_values_are_decoded() -> None:
     """By the delta's own codec, whatever the plan said."""
     values = encode_values(np.full(tiny.SHAPE.size(EXPERT), 0.002, np.float32), pb.INT8)
-    taken = admit(delta(codec=pb.INT8, experts=[block(EXPERT, values)]), b"d" * 32, known())
+    taken = admit(delta(codec=pb.INT8, experts=[block(EXPERT, values)]), b"d" * 32, context())
     np.testing.assert_allclose(taken.contribution.deltas[EXPERT], 0.002, rtol=1e-6)
 
 
 def test_wrong_sender_is_malformed() -> None:
     """The device in the topic and in the message must be the same."""
-    assert refused(delta(device="b"), known()) == "MALFORMED"
+    assert refused(delta(device="b"), context()) == "MALFORMED"
 
 
 def test_revoked() -> None:
     """Removed by the operator."""
-    assert refused(delta(), known(identity=Identity("a", known=True, revoked=True))) == "REVOKED"
+    assert refused(delta(), context(identity=Identity("a", joined=True, revoked=True))) == "REVOKED"
 
 
 def test_unknown_device() -> None:
     """No hello in this session."""
-    assert refused(delta(), known(identity=Identity("a", known=False))) == "UNKNOWN_DEVICE"
+    assert refused(delta(), context(identity=Identity("a", joined=False))) == "UNKNOWN_DEVICE"
 
 
 def test_unknown_plan() -> None:
     """The plan digest is none of ours."""
-    assert refused(delta(), known(plan=None)) == "UNKNOWN_PLAN"
+    assert refused(delta(), context(plan=None)) == "UNKNOWN_PLAN"
 
 
 @pytest.mark.parametrize("fields", [{"round": 4}, {"base_version": 4}])
 def test_contradiction_with_its_plan_is_malformed(fields: dict[str, int]) -> None:
     """A delta repeats what its plan says."""
-    assert refused(delta(**fields), known()) == "MALFORMED"
+    assert refused(delta(**fields), context()) == "MALFORMED"
 
 
 def test_duplicate() -> None:
     """Another delta of the round was accepted; the same one again is not refused here."""
-    assert refused(delta(), known(accepted=b"x" * 32)) == "DUPLICATE"
-    assert admit(delta(), b"d" * 32, known(accepted=b"d" * 32))
+    assert refused(delta(), context(accepted=b"x" * 32)) == "DUPLICATE"
+    assert admit(delta(), b"d" * 32, context(accepted=b"d" * 32))
 
 
 def test_stale() -> None:
     """Two merges late is taken, three are not; after the end nothing is."""
-    assert admit(delta(), b"d" * 32, known(age=2)).contribution.staleness == 2
-    assert refused(delta(), known(age=3)) == "STALE"
-    assert refused(delta(), known(closed=True)) == "STALE"
+    assert admit(delta(), b"d" * 32, context(age=2)).contribution.staleness == 2
+    assert refused(delta(), context(age=3)) == "STALE"
+    assert refused(delta(), context(closed=True)) == "STALE"
 
 
 def test_not_planned() -> None:
     """A block beside the plan's."""
-    assert refused(delta(experts=[block(ExpertId(0, 2))]), known()) == "NOT_PLANNED"
+    assert refused(delta(experts=[block(ExpertId(0, 2))]), context()) == "NOT_PLANNED"
 
 
 @pytest.mark.parametrize("values", [b"", b"\0" * 4, b"\0" * (4 * tiny.SHAPE.expert_size + 4)])
 def test_wrong_size(values: bytes) -> None:
     """Too few or too many values."""
-    assert refused(delta(experts=[block(EXPERT, values)]), known()) == "WRONG_SIZE"
+    assert refused(delta(experts=[block(EXPERT, values)]), context()) == "WRONG_SIZE"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_not_finite(value: float) -> None:
     """NaN and infinity."""
     values = np.full(tiny.SHAPE.expert_size, value, "<f4").tobytes()
-    assert refused(delta(experts=[block(EXPERT, values)]), known()) == "NOT_FINITE"
+    assert refused(delta(experts=[block(EXPERT, values)]), context()) == "NOT_FINITE"
 
 
 def test_unsupported_codec() -> None:
     """Known before any value is read."""
     message = delta()
     message.codec = 7  # type: ignore[assignment]
-    assert refused(message, known()) == "UNSUPPORTED_CODEC"
+    assert refused(message, context()) == "UNSUPPORTED_CODEC"
     assert code_of(lambda: decode(pb.Delta, message.SerializeToString())) == "UNSUPPORTED_CODEC"
 
 
@@ -166,32 +166,32 @@ def test_no_examples_and_too_large_are_found_by_decode() -> None:
 
 def test_norm_over_ten_medians_is_too_large() -> None:
     """The usual norm of an expert's update is 0.0004; this one's is 0.001 * sqrt(17) = 0.0041."""
-    assert refused(delta(), known(typical_norms={"expert": 0.0004})) == "NORM_TOO_LARGE"
-    assert admit(delta(), b"d" * 32, known(typical_norms={"expert": 0.0005}))
-    assert admit(delta(), b"d" * 32, known(typical_norms={"expert": 0.0004}, norm_factor=0.0))
+    assert refused(delta(), context(typical_norms={"expert": 0.0004})) == "NORM_TOO_LARGE"
+    assert admit(delta(), b"d" * 32, context(typical_norms={"expert": 0.0005}))
+    assert admit(delta(), b"d" * 32, context(typical_norms={"expert": 0.0004}, norm_factor=0.0))
 
 
 def test_norm_that_adam_cannot_reach_is_too_large_from_the_first_delta_on() -> None:
     """10 steps at 0.01: no value moves by more than 0.32; without samples, 0.5 everywhere is refused."""
     values = np.full(tiny.SHAPE.expert_size, 0.5, "<f4").tobytes()
-    assert refused(delta(experts=[block(EXPERT, values)]), known()) == "NORM_TOO_LARGE"
+    assert refused(delta(experts=[block(EXPERT, values)]), context()) == "NORM_TOO_LARGE"
     fine = np.full(tiny.SHAPE.expert_size, 0.3, "<f4").tobytes()
-    assert admit(delta(experts=[block(EXPERT, fine)]), b"d" * 32, known())
+    assert admit(delta(experts=[block(EXPERT, fine)]), b"d" * 32, context())
 
 
 def test_largest_finite_values_are_refused_not_overflowed() -> None:
     """The norm of float32's largest values is computed in float64."""
     values = np.full(tiny.SHAPE.expert_size, 3e38, "<f4").tobytes()
-    assert refused(delta(experts=[block(EXPERT, values)]), known()) == "NORM_TOO_LARGE"
+    assert refused(delta(experts=[block(EXPERT, values)]), context()) == "NORM_TOO_LARGE"
 
 
 def test_head_needs_label_counts() -> None:
     """They are the weights of its rows."""
     message = delta()
     del message.label_counts[:]
-    assert refused(message, known()) == "MALFORMED"
+    assert refused(message, context()) == "MALFORMED"
     message.label_counts.extend([1.0, 2.0])
-    assert refused(message, known()) == "WRONG_SIZE"
+    assert refused(message, context()) == "WRONG_SIZE"
 
 
 def test_label_counts_weigh_no_more_than_the_examples() -> None:
@@ -199,15 +199,15 @@ def test_label_counts_weigh_no_more_than_the_examples() -> None:
     message = delta()
     del message.label_counts[:]
     message.label_counts.extend([40.0, 0.0, 0.0])
-    assert admit(message, b"d" * 32, known()).contribution.label_counts == (10.0, 0.0, 0.0)
+    assert admit(message, b"d" * 32, context()).contribution.label_counts == (10.0, 0.0, 0.0)
 
 
 def test_use_of_what_the_bank_lacks_or_twice_is_malformed() -> None:
     """Statistics name experts of the bank, once each."""
     unknown = pb.ExpertUse(layer=9, index=0, routed=1, seen=1)
-    assert refused(delta(use=[unknown]), known()) == "MALFORMED"
+    assert refused(delta(use=[unknown]), context()) == "MALFORMED"
     one = pb.ExpertUse(layer=0, index=0, routed=1, seen=2)
-    assert refused(delta(use=[one, one]), known()) == "MALFORMED"
+    assert refused(delta(use=[one, one]), context()) == "MALFORMED"
     assert read_contribution(delta(use=[one]), tiny.SHAPE, 0).use == {ExpertId(0, 0): (1.0, 2.0)}
 
 
@@ -227,13 +227,13 @@ def test_hello_is_taken_or_refused(tmp_path: Path) -> None:
     """Another federation's digest is refused, naming both and what is served."""
     package = tiny.make_package(tmp_path)
     federation = package.manifest.architecture.digest()
-    check_hello(tiny.hello(package), Identity("a", known=False), federation, "tiny")
-    assert code_of(lambda: check_hello(tiny.hello(package), Identity("b", known=False), federation, "")) == "MALFORMED"
-    gone = Identity("a", known=False, revoked=True)
+    check_hello(tiny.hello(package), Identity("a", joined=False), federation, "tiny")
+    assert code_of(lambda: check_hello(tiny.hello(package), Identity("b", joined=False), federation, "")) == "MALFORMED"
+    gone = Identity("a", joined=False, revoked=True)
     assert code_of(lambda: check_hello(tiny.hello(package), gone, federation, "")) == "REVOKED"
     other = tiny.hello(package, federation_digest=b"o" * 32)
     with pytest.raises(WireError, match="tiny, 3 labels") as caught:
-        check_hello(other, Identity("a", known=False), federation, "tiny, 3 labels")
+        check_hello(other, Identity("a", joined=False), federation, "tiny, 3 labels")
     assert caught.value.code == pb.WRONG_FEDERATION
     assert (b"o" * 32).hex()[:12] in caught.value.detail
     assert federation.hex()[:12] in caught.value.detail
@@ -243,7 +243,7 @@ def test_statistics_are_taken_or_refused(tmp_path: Path) -> None:
     """Sizes, signs, and that a sum of n unit features is no longer than n."""
     package = tiny.make_package(tmp_path)
     federation = package.manifest.architecture.digest()
-    me = Identity("a", known=True)
+    me = Identity("a", joined=True)
     good = tiny.statistics(package, "a", ["rose", "leaf sky"], [0, 1])
 
     def code(**fields: Any) -> str:
@@ -261,5 +261,5 @@ def test_statistics_are_taken_or_refused(tmp_path: Path) -> None:
     assert code(counts=np.array([2, -1, 1], "<f4").tobytes()) == "MALFORMED"
     assert code(counts=np.array([np.nan, 1, 1], "<f4").tobytes()) == "NOT_FINITE"
     assert code(sums=np.full(12, 3, "<f4").tobytes()) == "MALFORMED"
-    unknown = Identity("a", known=False)
+    unknown = Identity("a", joined=False)
     assert code_of(lambda: check_statistics(good, unknown, federation, tiny.SHAPE)) == "UNKNOWN_DEVICE"

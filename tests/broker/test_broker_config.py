@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from broker_server.config import GatewayConfig, Listen, Train, load
+from broker_server.config import GatewayConfig, Listen, RoundRules, Train, load
 from broker_server.errors import UsageError
 from broker_server.mqtt import Target
-from broker_server.round import Rules
 from edge_runtime.wire.broker_url import BrokerUrl
 
 FULL = """
@@ -76,10 +75,10 @@ def test_missing_file(tmp_path: Path) -> None:
     ("fields", "error"),
     [
         ({"federation": "a/b"}, "federation"),
-        ({"round": Rules(quorum=0)}, "quorum 0"),
-        ({"round": Rules(deadline_s=0)}, "deadline 0"),
-        ({"round": Rules(settle_s=-1)}, "negative"),
-        ({"round": Rules(max_staleness=-1)}, "max_staleness -1"),
+        ({"round": RoundRules(quorum=0)}, "quorum 0"),
+        ({"round": RoundRules(deadline_s=0)}, "deadline 0"),
+        ({"round": RoundRules(settle_s=-1)}, "negative"),
+        ({"round": RoundRules(max_staleness=-1)}, "max_staleness -1"),
         ({"rounds": -1}, "rounds -1"),
         ({"listen": Listen(port=70000)}, "port 70000"),
         ({"listen": Listen(host="192.168.1.5")}, "--allow-plaintext"),

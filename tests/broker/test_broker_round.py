@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from broker_server.config import RoundRules
 from broker_server.errors import RoundError
 from broker_server.round import (
     NEXT,
@@ -13,7 +14,6 @@ from broker_server.round import (
     Gathering,
     Opened,
     Present,
-    Rules,
     State,
     may_close,
     may_start,
@@ -21,7 +21,7 @@ from broker_server.round import (
     step,
 )
 
-RULES = Rules(quorum=2, deadline_s=100, settle_s=2, grace_s=30, max_staleness=1)
+RULES = RoundRules(quorum=2, deadline_s=100, settle_s=2, grace_s=30, max_staleness=1)
 EXPECTED = {
     ("gathering", "quorum"): "open",
     ("gathering", "delta"): "gathering",

@@ -15,12 +15,11 @@ import pytest
 import tiny
 from scripted import Device
 
-from broker_server.config import GatewayConfig, Limits, Listen, Train
+from broker_server.config import GatewayConfig, Limits, Listen, RoundRules, Train
 from broker_server.embedded import EmbeddedBroker
 from broker_server.errors import ListenError, StateError
 from broker_server.events import Events
 from broker_server.ledger import NAME, Ledger
-from broker_server.round import Rules
 from broker_server.service import Service, Stop
 from broker_server.store import Store
 from edge_runtime.wire import wire_pb2 as pb
@@ -39,7 +38,7 @@ def config(tmp_path: Path, **fields: Any) -> GatewayConfig:
     """Return settings for a quick federation on a free port."""
     values = {
         "state": tmp_path / "state", "rounds": 3, "linger_s": 20.0,
-        "round": Rules(quorum=3, settle_s=0.0, deadline_s=60.0),
+        "round": RoundRules(quorum=3, settle_s=0.0, deadline_s=60.0),
         "listen": Listen(port=0), "train": Train(learning_rate=0.5), "limits": Limits(blob_window_s=0.05),
     }  # fmt: skip
     return GatewayConfig(tmp_path / "package", **(values | fields))
@@ -164,13 +163,13 @@ def test_uplink_budget_switches_a_device_to_int8(tmp_path: Path, package: Any) -
 
 def test_stopped_gateway_says_it_is_offline(tmp_path: Path, package: Any) -> None:
     """Ctrl-C in the middle: devices hear it, and a new start goes on with the round."""
-    running = Running(config(tmp_path, round=Rules(quorum=1, settle_s=0.0)))
+    running = Running(config(tmp_path, round=RoundRules(quorum=1, settle_s=0.0)))
     device = Device(running.url, package, "a", texts=TEXTS["a"], limit=0)
     device.wait(lambda one: one.plans)
     running.stop()
     assert running.result == [False]
     device.leave()
-    again = Running(config(tmp_path, round=Rules(quorum=1, settle_s=0.0)))
+    again = Running(config(tmp_path, round=RoundRules(quorum=1, settle_s=0.0)))
     assert again.events("resumed")[0]["planned"] == ["a"]
     again.stop()
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import tiny
 
-from broker_server.conductor import Conductor, House
-from broker_server.config import GatewayConfig, Train
+from broker_server.conductor import Conductor
+from broker_server.config import GatewayConfig, RoundRules, Train
 from broker_server.events import Events
+from broker_server.gateway_parts import GatewayParts
 from broker_server.reception import Reception
 from broker_server.roster import Roster
-from broker_server.round import Rules
 from broker_server.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
@@ -40,16 +40,16 @@ class Gateway:
     """Conductor and reception over a real store, without a broker or a clock."""
 
     def __init__(self, folder: Path, package: Any, **fields: Any) -> None:
-        values = {"rounds": 2, "round": Rules(quorum=2, settle_s=0), "train": Train(learning_rate=0.1)} | fields
+        values = {"rounds": 2, "round": RoundRules(quorum=2, settle_s=0), "train": Train(learning_rate=0.1)} | fields
         self.config = GatewayConfig(package.folder, folder, **values)
         self.package = package
         self.store = Store.open(folder, package, 1.0)
         self.out, self.told = Outbox(), []
         events = Events(lambda: 0.0)
         events.watch(self.told.append)
-        house = House(self.config, self.store, Roster(), self.out, events)
-        self.conductor = Conductor(house, b"s" * 16)
-        self.reception = Reception(house, self.conductor)
+        parts = GatewayParts(self.config, self.store, Roster(), self.out, events)
+        self.conductor = Conductor(parts, b"s" * 16)
+        self.reception = Reception(parts, self.conductor)
         self.conductor.resume(0.0)
         self.now = 1.0
 

@@ -1,0 +1,77 @@
+"""Where the last round stands, and the line that is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from broker_server.journal import RoundLine
+from broker_server.merging import Merged
+from broker_server.round import Event
+
+
+@dataclass
+class RoundStatus:
+    """The last round that was opened; number 0 before the first.
+
+    Args:
+        number: from 1.
+        plans: payload by device.
+        opened_at, deadline_at: monotonic seconds.
+        answered: devices whose delta was accepted.
+        extensions: times it waited once more.
+        withdrawn: devices whose plan was taken back.
+        void: of them, those without another plan and without a delta.
+        passed_over: of them, those that the planner had no work for.
+    """
+
+    number: int = 0
+    plans: dict[str, bytes] = field(default_factory=dict)
+    opened_at: float = 0.0
+    deadline_at: float = 0.0
+    answered: set[str] = field(default_factory=set)
+    extensions: int = 0
+    withdrawn: set[str] = field(default_factory=set)
+    void: set[str] = field(default_factory=set)
+    passed_over: set[str] = field(default_factory=set)
+
+    @property
+    def awaited(self) -> dict[str, bytes]:
+        """The plans whose delta is to come."""
+        return {device: plan for device, plan in self.plans.items() if device not in self.answered | self.void}
+
+
+def round_line(status: RoundStatus, reason: Event, merged: Merged, left: int, now: float) -> RoundLine:
+    """Return the journal's line of a round that was merged.
+
+    Args:
+        status: of the round.
+        reason: why it closed.
+        merged: the version that it made.
+        left: planned devices that said bye.
+        now: monotonic seconds.
+    """
+    rows, trainers = merged.rows, merged.trainers
+    return RoundLine(
+        round=status.number,
+        version=merged.version,
+        reason=reason.value,
+        seconds=round(now - status.opened_at, 1),
+        planned=len(status.plans),
+        accepted=len(rows),
+        late=sum(row.round != status.number for row in rows),
+        left=left,
+        withdrawn=len(status.withdrawn),
+        extensions=status.extensions,
+        experts_trained=sum(devices > 0 for devices in trainers.values()),
+        trainers_min=min(trainers.values()),
+        trainers_max=max(trainers.values()),
+        bytes_deltas=sum(row.bytes for row in rows),
+        examples=sum(row.examples for row in rows),
+        loss_first=_mean([row.loss_first for row in rows]),
+        loss_last=_mean([row.loss_last for row in rows]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(sum(values) / len(values), 4) if values else 0.0
