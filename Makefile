@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check format bench arm64 arm64-tools results proto vectors kotlin-test android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format bench arm64 arm64-tools results proto vectors kotlin-test android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,8 +48,14 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: setup ## the whole loop on this machine: export, gateway, twelve devices, rounds, figures
 	$(BIN)/python -m benchmarks.demo $(if $(DATA),--data '$(DATA)') $(DEMO_ARGS)
 
-test: setup-dev ## the whole test suite
-	$(BIN)/python -m pytest $(TEST_ARGS)
+# Two workers keep two cores busy; WORKERS=0 runs all in one process. Combinations that hold nothing new are for test-all.
+WORKERS ?= 2
+PYTEST  := $(BIN)/python -m pytest $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS))
+test: setup-dev ## the test suite
+	$(PYTEST) -m 'not matrix' $(TEST_ARGS)
+
+test-all: setup-dev ## the test suite with every combination
+	$(PYTEST) $(TEST_ARGS)
 
 check: setup-dev ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -104,7 +104,9 @@ def lookup(folder: Path, key: str) -> tuple[Path, dict[str, Any]] | None:
 
 
 def store(folder: Path, key: str, files: dict[str, Path], record: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Add an entry; ``files`` are moved into it. An entry of the same key is replaced.
+    """Add an entry; ``files`` are moved into it. A damaged entry of the same key is replaced.
+
+    A whole one stays, and is returned: another build made it at the same time and may be reading it.
 
     Raises:
         OSError: when the folder cannot be written.
@@ -119,10 +121,18 @@ def store(folder: Path, key: str, files: dict[str, Path], record: dict[str, Any]
             digests[name] = file_sha256(target)
         whole = {**record, "files": digests}
         (fresh / RECORD).write_text(json.dumps(whole, indent=1))
+        present = lookup(folder, key)
+        if present is not None:
+            return present
         entry = folder / key
-        if entry.exists():
-            shutil.rmtree(entry)
-        fresh.rename(entry)
+        shutil.rmtree(entry, ignore_errors=True)
+        try:
+            fresh.rename(entry)
+        except OSError:
+            present = lookup(folder, key)  # there since the line above
+            if present is None:
+                raise
+            return present
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return entry, whole

@@ -1,7 +1,12 @@
-"""Settings that every test shares."""
+"""Settings that every test shares, and how the files of a run are dealt to its workers."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No time limits: the machine is shared. The same examples in every run: a failure is found again.
@@ -9,3 +14,45 @@ settings.register_profile(
     "shared", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shared")
+
+TOGETHER = ("tests/integration/",)
+"""Folders whose packages and undisturbed run are made once: one worker has all of it."""
+FIRST = ("tests/integration/", "tests/export/")
+"""What takes longest starts first, so that no worker waits long for the other at the end."""
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of this run, the same for all its workers: what one of them made is there for the others."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def programs(run_folder: Path) -> Path:
+    """Return the export's cache for this run: a program is compiled once, whichever test comes first."""
+    return run_folder / "programs"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a worker's files be in the order in which they are dealt out."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: _turn(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal whole files to the workers, as fixtures are a file's."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+    config.option.loadscopereorder = False  # it would begin with the files of most tests, which are the quick ones
+    return Files(config, log)
+
+
+def _turn(nodeid: str) -> int:
+    return next((place for place, folder in enumerate(FIRST) if nodeid.startswith(folder)), len(FIRST))

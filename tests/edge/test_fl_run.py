@@ -21,10 +21,10 @@ def runner() -> Path:
 
 
 @pytest.fixture(scope="module", params=["planned", "direct"])
-def program(request: pytest.FixtureRequest) -> str:
+def program(request: pytest.FixtureRequest, run_folder: Path) -> str:
     """Return the little program whose tensors live in the arenas, and the one that works on the caller's."""
     pytest.importorskip("torch")
-    return str(lowered() / f"{request.param}.pte")
+    return str(lowered(run_folder) / f"{request.param}.pte")
 
 
 def run(runner: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -34,10 +34,10 @@ def library() -> Library:
 
 
 @pytest.fixture(scope="module")
-def path() -> Path:
+def path(run_folder: Path) -> Path:
     """Return the little program with planned inputs and outputs."""
     pytest.importorskip("torch")
-    return lowered() / "planned.pte"
+    return lowered(run_folder) / "planned.pte"
 
 
 @pytest.fixture

@@ -61,11 +61,11 @@ def start(code: str, *arguments: object, **environment: str) -> subprocess.Compl
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
+def folder(run_folder: Path) -> Path:
     """Return the little programs."""
     pytest.importorskip("executorch")
     pytest.importorskip("torch")
-    return lowered()
+    return lowered(run_folder)
 
 
 @pytest.fixture(params=["planned", "direct"])

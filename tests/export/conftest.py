@@ -26,8 +26,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Return a function that builds a package on the tiny backbone; every program is compiled once a session."""
+def build(tiny: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Return a function that builds a package on the tiny backbone; every program is compiled once a run."""
     from export.config import ExportConfig
     from export.pipeline import build_package
 
@@ -51,7 +51,7 @@ def build(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
             "seq_len": 12,
             "batch_size": 4,
             "quantize": "none",
-            "cache_dir": folder / "cache",
+            "cache_dir": programs,
         }
         return build_package(ExportConfig(**{**settings, **changes}), progress, expect)  # type: ignore[arg-type]
 

@@ -150,32 +150,32 @@ def test_centring_saves_what_rounding_takes_from_small_probabilities() -> None:
     assert ours < 0.1 * plain
 
 
-def _arguments(kind: str, model: Path, out: Path) -> list[str]:
+def _arguments(kind: str, model: Path, out: Path, programs: Path) -> list[str]:
     task = ["--task", "causal-lm"] if ROWS[kind].causal else ["--task", "classification", "--labels", "red,green"]
     layers = "last:1" if kind == "qwen3" else "last:2"  # of two: a prefix below the lowest experts, and none
     sizes = ["--experts", "3", "--train-slots", "2", "--rank", "4", "--shared-rank", "3", "--layers", layers]
     return [
-        *("--device", "pixel8", "-m", str(model), "-o", str(out), "--cache-dir", str(out.parent / "cache")),
+        *("--device", "pixel8", "-m", str(model), "-o", str(out), "--cache-dir", str(programs)),
         *(*task, *sizes, "--max_seq_len", "12", "--batch-size", "4", "--qlinear", "8da8w", "--json"),
     ]
 
 
 @pytest.fixture(scope="module")
-def packages(folder: Folders, tmp_path_factory: pytest.TempPathFactory) -> Folders:
+def packages(folder: Folders, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Return a function that gives the package of a family for the Pixel 8, made once."""
     root = tmp_path_factory.mktemp("packages")
     made: dict[str, Path] = {}
 
     def of(kind: str) -> Path:
         if kind not in made:
-            assert main(_arguments(kind, folder(kind), root / kind)) == 0
+            assert main(_arguments(kind, folder(kind), root / kind, programs)) == 0
             made[kind] = root / kind
         return made[kind]
 
     return of
 
 
-@pytest.mark.parametrize("kind", sorted(FAMILIES))
+@pytest.mark.parametrize("kind", sorted(set(FAMILIES) - {"bert"}))  # test_minilm.py has the one of BERT
 def test_a_package_of_every_family_for_a_phone(packages: Folders, kind: str) -> None:
     """Exported by optimum-executorch's option names, proven against eager PyTorch and ONNX, nothing slow outside."""
     manifest = Package.open(packages(kind)).manifest
@@ -241,7 +241,7 @@ def test_labels_and_encoders_do_not_go_with_the_task(
     folder: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A model that continues texts has no labels; one that reads both ways cannot continue any."""
-    wrong = [*_arguments("llama", folder("llama"), tmp_path / "p"), "--labels", "a,b"]
+    wrong = [*_arguments("llama", folder("llama"), tmp_path / "p", tmp_path / "c"), "--labels", "a,b"]
     assert main(wrong) == 2
     assert "such a model has no labels" in capsys.readouterr().err
     arguments = ["--device", "pixel8", "--task", "causal-lm", "-m", str(folder("bert")), "-o", str(tmp_path / "p")]
@@ -249,9 +249,11 @@ def test_labels_and_encoders_do_not_go_with_the_task(
     assert "cannot continue one; --task causal-lm works with llama, qwen2, qwen3" in capsys.readouterr().err
 
 
-def test_json_names_the_task(packages: Folders, folder: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_names_the_task(
+    packages: Folders, folder: Folders, programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Machines see what a package does; the second build comes from the cache."""
     out = packages("qwen3")
-    assert main(_arguments("qwen3", folder("qwen3"), out)) == 0
+    assert main(_arguments("qwen3", folder("qwen3"), out, programs)) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (figures["task"], figures["labels"], figures["from_cache"]) == ("causal-lm", 0, True)

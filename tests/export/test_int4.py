@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from matrix import cells
 from shipped import outside_and_delegates
 from tiny_backbone import save_tiny
 
@@ -41,8 +42,11 @@ KINDS: dict[str, dict[str, object]] = {
     "all layers": {},
     "above a trunk": {"layers": "last:2"},
     "in parts": {"micro_batches": 2, "recompute": "layers"},
+    "above a trunk, in parts": {"layers": "last:2", "micro_batches": 2, "recompute": "layers"},
     "few slots": {"held": "slots", "layers": "last:1", "trunk": False},
 }
+FIRST = ("all layers", "above a trunk, in parts")
+"""Kinds that have among them all that the other ones are made of."""
 
 
 def _four(build: Build, name: str, **more: object) -> Path:
@@ -72,7 +76,7 @@ def test_a_step_has_the_gradients_of_its_rounded_model(build: Build, tiny: Path,
     assert np.median(list(far.values())) > 4 * np.median(list(near.values()))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cells(KINDS, FIRST))
 def test_every_kind_of_program_is_proved_and_one_delegate(build: Build, kind: str) -> None:
     """Against its own rounded weights (measured: 0.004 to 0.03), with one crossing a method, read from the file."""
     built = build(f"int4-{kind}", quantize="int4", most_tiers=1, **KINDS[kind])
@@ -92,7 +96,7 @@ def test_top_k_gates_are_those_of_the_rounded_model(build: Build) -> None:
     assert 0 < proof["gradient_error"] < 0.06
 
 
-@pytest.mark.parametrize("layers", ["last:1", "last:2"])  # of two: above a trunk, and all
+@pytest.mark.parametrize("layers", cells(["last:1", "last:2"], ["last:2"]))  # of two: above a trunk, and all
 def test_a_decoder_that_continues_texts_trains_in_4_bits(
     build: Build, tmp_path_factory: pytest.TempPathFactory, layers: str
 ) -> None:
