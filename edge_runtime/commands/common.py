@@ -23,6 +23,7 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.errors import BankError
 from edge_runtime.wire.examples import HELP
+from edge_runtime.wire.text import counted
 
 Subcommands = Any  # argparse's own type for them is private
 BANK_FILE = "bank.safetensors"
@@ -108,10 +109,15 @@ def open_prefixes(arguments: argparse.Namespace, folder: Path) -> PrefixCache:
     return PrefixCache(arguments.prefix_cache or folder, arguments.prefix_cache_mb, warn)
 
 
+def left_out(skipped: int) -> str:
+    """Return what is said of rows without a text."""
+    return f"{counted(skipped, 'row')} without a text {'was' if skipped == 1 else 'were'} left out"
+
+
 def tell_skipped(skipped: int, path: Path) -> None:
     """Say on stderr how many rows of a file were left out; nothing when none was."""
     if skipped:
-        warn(f"{path}: {skipped} rows without a text were left out")
+        warn(f"{path}: {left_out(skipped)}")
 
 
 def warn(line: str) -> None:

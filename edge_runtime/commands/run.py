@@ -19,6 +19,7 @@ from edge_runtime.commands.common import (
     add_tier,
     amount,
     columns_of,
+    left_out,
     open_prefixes,
     positive,
     until_signal,
@@ -117,7 +118,7 @@ def main(arguments: argparse.Namespace) -> int:
         source = parts.examples(arguments.data, tier, columns_of(arguments))
         enrol(store, parts, config)
         if source.skipped:
-            report.emit("skipped", f"{source.skipped} rows without a text were left out", rows=source.skipped)
+            report.emit("skipped", left_out(source.skipped), rows=source.skipped)
         inbox: queue.Queue[LinkEvent] = queue.Queue(_INBOX)
         will = messages.encode(pb.Bye(device=config.device))
         link = MqttLink(broker, config.federation, config.device, will, inbox.put)

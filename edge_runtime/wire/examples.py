@@ -25,7 +25,8 @@ from typing import Any, BinaryIO, Final
 from edge_runtime.wire.csv_header import SEPARATORS, Columns, Header, how_to_name, listed, places_of, read_header
 from edge_runtime.wire.csv_header import separator_hint as hint
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.json_list import Item, distinct, items
+from edge_runtime.wire.json_list import EXPECTED, Item, distinct, fault_of, items
+from edge_runtime.wire.text import counted
 from edge_runtime.wire.text_lines import ROW_LIMIT, Encoding, Line, encoding_of, lines, whole
 
 HELP: Final = (
@@ -144,7 +145,7 @@ def read_rows(path: Path, columns: Columns, *, labelled: bool) -> list[Row]:
 
 def nothing(source: str, columns: Columns, skipped: int, *, labelled: bool) -> DataError:
     """Return the error for a file without a text; ``skipped`` rows had an empty one."""
-    blank = f" ({skipped} rows have an empty text)" if skipped else ""
+    blank = f" ({counted(skipped, 'row')} without a text)" if skipped else ""
     wanted = (
         f"rows with {' and '.join(columns.names(labelled=True))}" if labelled else "a column text, or lines of text"
     )
@@ -247,7 +248,7 @@ def _not_csv(error: csv.Error) -> str:
 def _of_fields(layout: Layout, header: Header, line: Line, fields: Sequence[str]) -> Row:
     if len(fields) != len(header.names):
         between = SEPARATORS[header.separator]
-        came = f"{len(fields)} fields, the header has {len(header.names)} (with {between} between them)"
+        came = f"{counted(len(fields), 'field')}, the header has {len(header.names)} (with {between} between them)"
         raise _refusal(layout, line.number, f"{came}; write a text that contains {between} in quotation marks")
     values = [fields[place].strip() for place in header.used]
     more = tuple("" if place is None else fields[place].strip() for place in header.more)
@@ -261,9 +262,7 @@ def _parsed(layout: Layout, line: Line) -> Item:
     try:
         return Item(line.place, line.number, json.loads(line.text, object_pairs_hook=distinct))
     except (ValueError, RecursionError) as error:
-        why = getattr(error, "msg", "") or str(error)
-        expected = "expected an object on each line, or one list of objects"
-        raise _refusal(layout, line.number, f"not JSON ({why[:120]}); {expected}") from error
+        raise _refusal(layout, line.number, f"not JSON ({fault_of(error)}); {EXPECTED}") from error
 
 
 def _of_object(layout: Layout, item: Item) -> Row:

@@ -18,6 +18,9 @@ _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _FIRST_BLOCK: Final = 1 << 12
 
 
+EXPECTED: Final = "expected an object on each line, or one list of objects"
+
+
 @dataclass(frozen=True)
 class Item:
     """Args: place: byte at which it starts; number: its line, from 1; value: whatever JSON can hold."""
@@ -40,6 +43,15 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         msg = f"the key {readable(twice)} stands twice"
         raise ValueError(msg)
     return tree
+
+
+def fault_of(error: ValueError | RecursionError) -> str:
+    """Return in a few words why a text is not JSON."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "a number of thousands of digits" if "digits" in str(error) else str(error)
 
 
 def items(file: BinaryIO, encoding: Encoding, source: str, place: int, *, inside: bool = False) -> Iterator[Item]:
@@ -81,9 +93,7 @@ class _Text:
         self.file.seek(self.place)
 
     def refusal(self, what: str) -> DataError:
-        return DataError(
-            f"{self.source} line {self.line}: {what}; expected a list of objects, or an object on each line"
-        )
+        return DataError(f"{self.source} line {self.line}: {what}; {EXPECTED}")
 
     def next(self) -> str:
         """Return the next character that is no space, without taking it; "" at the end."""
@@ -120,10 +130,10 @@ class _Text:
             self.block = _FIRST_BLOCK
             return item
 
-    def _why(self, error: Exception) -> str:
+    def _why(self, error: ValueError | RecursionError) -> str:
         if not self.ended:
             return f"an item over {ROW_LIMIT >> 20} MiB, or not JSON"
-        return f"not JSON ({getattr(error, 'msg', '') or str(error)[:120]})"
+        return f"not JSON ({fault_of(error)})"
 
     def _take(self, end: int) -> None:
         taken = self.text[self.at : end]

@@ -8,7 +8,7 @@ from typing import Final
 
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.experts import LABELS_LIMIT
-from edge_runtime.wire.text import plain, readable
+from edge_runtime.wire.text import counted, plain, readable
 
 LABEL_BYTES: Final = 200
 """UTF-8 bytes of a label."""
@@ -18,7 +18,7 @@ _NAMED: Final = 5
 def label_fault(labels: Sequence[str], least: int = 1) -> str:
     """Return what is wrong with a list of labels, "" when nothing is: their count, one that stands twice, or a text."""
     if not least <= len(labels) <= LABELS_LIMIT:
-        return f"{len(labels)} labels, expected {least} to {LABELS_LIMIT:,}"
+        return f"{counted(len(labels), 'label')}, expected {least} to {LABELS_LIMIT:,}"
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         return f"labels that stand twice: {_listed(twice)}"
@@ -42,9 +42,11 @@ def unknown_labels(source: str, rows_of: Mapping[str, int], labels: Sequence[str
     named = ", ".join(f'"{readable(label)}"' for label in list(rows_of)[:_NAMED] if label)
     more = ", …" if len([label for label in rows_of if label]) > _NAMED or "" in rows_of else ""
     knows = ", ".join(labels[:_NAMED]) + (", …" if len(labels) > _NAMED else "")
+    count = sum(rows_of.values())
+    rows = "1 row has a label" if count == 1 else f"{count} rows have labels"
     return DataError(
-        f"{source}: {sum(rows_of.values())} rows have labels that the package does not know ({named}{more}); it knows "
-        f"{len(labels)}: {knows}; export a package with these labels or correct the file"
+        f"{source}: {rows} that the package does not know ({named}{more}); it knows {len(labels)}: {knows}; "
+        "export a package with these labels or correct the file"
     )
 
 

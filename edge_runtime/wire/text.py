@@ -18,6 +18,11 @@ def plain(text: str, limit: int) -> bool:
     return not _UNFIT.search(text) and len(text.encode()) <= limit
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 row", "2 rows"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def readable(text: str, limit: int = 40) -> str:
     """Return a word of the user's for an error message: as it is where that is plain, cut to ``limit`` code points."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"

@@ -265,7 +265,7 @@ def test_evaluate_errors(played: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert answer(capsys, *common, tmp_path / "columns.csv", *named)[0]["examples"] == 1
     (tmp_path / "labels.csv").write_text("text,label\nrose,purple\n")
     error = complaint(capsys, 1, *common, tmp_path / "labels.csv")
-    assert '1 rows have labels that the package does not know ("purple")' in error
+    assert '1 row has a label that the package does not know ("purple")' in error
     assert "it knows 3: red, green, blue" in error
     (tmp_path / "empty.csv").write_text("text,label\n")
     assert "has no examples" in complaint(capsys, 1, *common, tmp_path / "empty.csv")

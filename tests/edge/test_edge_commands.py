@@ -163,7 +163,7 @@ def test_columns_and_rows_without_a_text_are_told(package: Package, tmp_path: Pa
     for command in (["train", "--steps", 1], ["predict"]):
         code, _, err = call(capsys, command[0], "--package", package.folder, *named, *command[1:])
         assert code == 0
-        assert f"edge_runtime: {path}: 1 rows without a text were left out" in err.splitlines()
+        assert f"edge_runtime: {path}: 1 row without a text was left out" in err.splitlines()
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_rows_without_a_text_are_left_out_and_counted(tmp_path: Path) -> None:
     ("name", "content", "expected"),
     [
         ("d.csv", "text,label\n", "has no examples"),
-        ("d.csv", "text,label\n,music\n", "has no examples (1 rows have an empty text)"),
+        ("d.csv", "text,label\n,music\n", "has no examples (1 row without a text)"),
         ("d.csv", "text,label\nhi there, you,music\n", "line 2: 3 fields, the header has 2"),
         ("d.jsonl", '{"text": "hi", "label": "music"}\n{"text": 3}\n', "line 2: text is the number 3; expected a"),
         ("d.jsonl", "", "has no examples"),

@@ -50,7 +50,7 @@ def test_all_faults_are_told_at_once() -> None:
         ({"train_slots": 9}, "--train-slots 9: must be between 1 and 8"),
         ({"gate": "topk", "top_k": 9}, "--top-k 9: must be between 1 and the 8 experts held"),
         ({"gate": "topk", "top_k": 3, "held": "slots", "train_slots": 2}, "the 2 experts held"),
-        ({"labels": ("one",)}, "1 labels, expected 2 to 65,535"),
+        ({"labels": ("one",)}, "1 label, expected 2 to 65,535"),
         (
             {"labels": ("a", "b\n")},
             'label 2 of 2, "b\\n", has over 200 bytes, or a character that ends a line',

@@ -108,8 +108,8 @@ def test_half_a_character_becomes_the_replacement_character(number: int) -> None
         ("text,label,text\na,ham,b\n", "2 columns of one name: text (column 1) and text (column 3)"),
         ("text,Label,label\na,ham,b\n", "2 columns of one name: Label (column 2) and label (column 3)"),
         ("text,label\nhello, world,spam\n", "line 2: 3 fields, the header has 2 (with commas between them); write a"),
-        ("text,label\nhi\n", "line 2: 1 fields, the header has 2"),
-        ("text,label\nhi;ham\n", "line 2: 1 fields, the header has 2 (with commas between them)"),
+        ("text,label\nhi\n", "line 2: 1 field, the header has 2"),
+        ("text,label\nhi;ham\n", "line 2: 1 field, the header has 2 (with commas between them)"),
         ("text,label\na,ham\nb,\n", "line 3: a text without a label"),
         ('text,label\na,ham\n"b,ham\nc,ham\n', "line 3: not CSV: a quotation mark opens here and is never closed"),
         ('text,label\n"a" b,ham\n', "line 2: not CSV"),
@@ -155,8 +155,9 @@ def test_one_column_for_both_is_refused() -> None:
         ('[{"text": "a", "label": "b"},]', "line 1: not JSON"),
         ('[{"text": "a", "label": "b"}]\n{}', "line 2: more after the list's end"),
         ('[{"text": "a", "label": "b', "line 1: not JSON (Unterminated string starting at)"),
-        ("[" * 100_000, "line 1: not JSON"),
-        ('{"text": "a", "label": ' + "9" * 5000 + "}", "line 1: not JSON"),
+        ("[" * 100_000, "line 1: not JSON (nested too deeply)"),
+        ('{"text": ' + "[" * 100_000, "line 1: not JSON (nested too deeply)"),
+        ('{"text": "a", "label": ' + "9" * 5000 + "}", "line 1: not JSON (a number of thousands of digits)"),
     ],
 )
 def test_json_that_is_refused(content: str, expected: str) -> None:

@@ -126,7 +126,7 @@ class LocalTrainingTest {
             assertTrue(device.removeExample(added.id))
             assertFalse(device.removeExample(added.id))
             assertEquals(23, device.state.examples)
-            device.addExample("dim the hall light\nnow \uD83D\uDE00", "light")
+            device.addExample("dim the hall light\nnow \uD83D\uDE00, half \uD83D", "light")
         }
         deviceWith("bo", state("a")).use { device ->
             assertEquals(24, device.examples().size)

@@ -24,6 +24,14 @@ class TextsTest {
         assertTrue(shown("x".repeat(500)).endsWith("…"))
     }
 
+    /** Each half of a surrogate pair that stands alone becomes U+FFFD; whole characters stay. */
+    @Test
+    fun halfCharactersAreReplaced() {
+        assertEquals("a\ufffdb\ufffd", whole("a\ud83db\udc4d"))
+        assertEquals("\ufffd👍\ufffd", whole("\ud83d\ud83d\udc4d\udc4d"))
+        assertEquals("größe 👍", whole("größe 👍"))
+    }
+
     /** Sixteen lists around a number are read, seventeen are not. */
     @Test
     fun nestingHasALimit() {
