@@ -91,6 +91,7 @@ def test_unknown_labels_are_counted_and_the_known_ones_named(tmp_path: Path) -> 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """The system's own words, with the path."""
     assert "No such file" in refusal(tmp_path / "none.csv")
+    assert "is no regular file" in refusal(tmp_path)
 
 
 def test_a_file_that_changed_is_not_read_by_old_places(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import io
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.errors import DataError
@@ -192,3 +196,38 @@ def test_columns_that_a_file_may_have() -> None:
         layout = layout_of(file, name, columns, labelled=True)
         assert [row.more for row in rows(file, layout)] == [("", "test")]
     assert layout.kind is Kind.JSON_LINES
+
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    found=st.lists(st.tuples(WORDS, WORDS.filter(str.strip)), max_size=6),
+    sign=st.sampled_from(",;\t"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    kind=st.sampled_from(["d.csv", "d.jsonl", "d.json"]),
+)
+def test_what_was_written_is_read(found: list[tuple[str, str]], sign: str, encoding: str, kind: str) -> None:
+    """Any text, through Python's own writers, comes back without the white space around it."""
+    if kind == "d.csv":
+        out = io.StringIO(newline="")
+        csv.writer(out, delimiter=sign).writerows([("text", "label"), *found])
+        content = out.getvalue()
+    else:
+        objects = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in found]
+        content = "\n".join(objects) if kind == "d.jsonl" else f"[{','.join(objects)}]"
+    assert read(content.encode(encoding), kind) == [(text.strip(), label.strip()) for text, label in found]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.binary(max_size=60) | st.text("text,label\n\r\"';\t []{}:\\ud8", max_size=60).map(str.encode),
+    head=st.sampled_from([b"", b"text,label\n", b"text;label\r", b'[{"text": "', "\ufefftext".encode("utf-16-le")]),
+    kind=st.sampled_from(["d.csv", "d.jsonl", "d.json", "d.txt"]),
+    labelled=st.booleans(),
+)
+def test_whatever_comes_is_read_or_refused(content: bytes, head: bytes, kind: str, *, labelled: bool) -> None:
+    """Rows, or one error of ours."""
+    with contextlib.suppress(DataError):
+        read(head + content, kind, labelled=labelled)
