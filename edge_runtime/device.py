@@ -19,14 +19,13 @@ from edge_runtime.link import Arrived, Down, Link, LinkEvent, Up
 from edge_runtime.membership import Identity, Membership
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.report import Report
-from edge_runtime.session import Action, Event, Session, Work, step
-from edge_runtime.session import Link as Standing
+from edge_runtime.session import Action, Event, LinkState, Session, WorkState, step
 from edge_runtime.timers import FIRST_RESEND_S, Timers
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Bench
+from edge_runtime.work import Work
 
 LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
 _STEP_EVENTS_S: Final = 0.2
@@ -41,7 +40,7 @@ class Device:
 
     Args:
         config: how it takes part.
-        bench: its work.
+        work: the plan at hand and its delta.
         identity: for Hello and the statistics.
         link: to the broker; its events come through ``inbox``.
         inbox: filled by the link.
@@ -54,7 +53,7 @@ class Device:
     def __init__(
         self,
         config: RunConfig,
-        bench: Bench,
+        work: Work,
         identity: Identity,
         link: Link,
         inbox: queue.Queue[LinkEvent],
@@ -64,17 +63,17 @@ class Device:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._config, self._bench, self._versions, self._link = config, bench, bench.versions, link
+        self._config, self._work, self._versions, self._link = config, work, work.versions, link
         self._inbox, self._report, self._clock, self._chance = inbox, report, clock, chance
-        shape = bench.tools.manifest.architecture.bank_shape
-        self._fetcher = Fetcher(bench.versions, link, config.device, shape)
+        shape = work.tools.manifest.architecture.bank_shape
+        self._fetcher = Fetcher(work.versions, link, config.device, shape)
         self._timers = Timers(("hello", "resend", "want", "statistics"), clock, chance)
-        self._membership = Membership(config, bench, identity, link, timers=self._timers, report=report)
+        self._membership = Membership(config, work, identity, link, timers=self._timers, report=report)
         self._saved_at = self._told_at = 0.0
         self._spent_s = 0.0
-        self._settled = 0
+        self._rounds_settled = 0
         self._stopped = stopped
-        self.session = Session(work=bench.resume())
+        self.session = Session(work=work.resume())
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -89,9 +88,9 @@ class Device:
             while not self.finished:
                 self.turn()
         finally:
-            self._bench.save()
+            self._work.save()
             self._link.stop(messages.encode(pb.Bye(device=self._config.device)))
-            self._report.emit("stopped", rounds=self._settled, peak_rss_mib=round(peak_rss_mib(), 1))
+            self._report.emit("stopped", rounds=self._rounds_settled, peak_rss_mib=round(peak_rss_mib(), 1))
         if self._membership.expelled:
             raise ExpelledError(self._membership.expelled)
 
@@ -100,9 +99,9 @@ class Device:
         """Whether there is nothing left to do: expelled, enough rounds, or the gateway is done and its end is here."""
         if self._membership.expelled or self._stopped():
             return True
-        if self.session.work in (Work.TRAINING, Work.UPLOADING):
+        if self.session.work in (WorkState.TRAINING, WorkState.UPLOADING):
             return False
-        if self._config.rounds and self._settled >= self._config.rounds:
+        if self._config.rounds and self._rounds_settled >= self._config.rounds:
             return True
         state, newest = self._membership.gateway, self._versions.newest
         if state is None or not state.finished or newest is None:
@@ -111,15 +110,15 @@ class Device:
 
     def turn(self) -> None:
         """Handle what came, fire what is due, make one training step if there is one to make."""
-        event = self._next(0.0 if self.session.work is Work.TRAINING else self._timers.pause(LONGEST_PAUSE_S))
+        event = self._next(0.0 if self.session.work is WorkState.TRAINING else self._timers.pause(LONGEST_PAUSE_S))
         while event is not None:
             self._handle(event)
             event = None if self._membership.expelled or self._stopped() else self._next(0.0)
         for name in self._timers.take_due():
             self._due(name)
-        if self.session.work is Work.WAITING and (self.session.member or self._bench.resumed) and self._bench.ready:
+        if self.session.work is WorkState.WAITING and (self.session.member or self._work.resumed) and self._work.ready:
             self._apply(Event.READY)
-        if self.session.work is Work.TRAINING:
+        if self.session.work is WorkState.TRAINING:
             self._train_step()
 
     def _next(self, wait_s: float) -> LinkEvent | None:
@@ -141,7 +140,7 @@ class Device:
         act: dict[Action, Callable[[], None]] = {
             Action.HELLO: self._membership.send_hello,
             Action.TRAIN: self._begin,
-            Action.ABANDON: self._bench.abandon,
+            Action.ABANDON: self._work.abandon,
             Action.SEND: self._send_delta,
             Action.FETCH: lambda: self._fetch(again=True),
         }
@@ -152,9 +151,9 @@ class Device:
     def _due(self, name: str) -> None:
         if self._link.busy:  # what was sent last is still on its way: a slow link is not helped by more
             self._timers.again(name, FIRST_RESEND_S)
-        elif name == "hello" and self.session.link is Standing.GREETING:
+        elif name == "hello" and self.session.link is LinkState.GREETING:
             self._apply(Event.HELLO_DUE)
-        elif name == "resend" and self.session.work is Work.UPLOADING:
+        elif name == "resend" and self.session.work is WorkState.UPLOADING:
             self._apply(Event.RESEND_DUE)
         elif name == "want" and self.session.member:
             self._fetch(again=True)
@@ -197,7 +196,7 @@ class Device:
             self._report.emit("ignored", f"ignored a message on {topic.value}: {error}", reason=str(error))
 
     def _on_gateway(self, event: Arrived) -> None:
-        follows = self._membership.take_state(event.payload, told=self.session.link is Standing.STRANGER)
+        follows = self._membership.take_state(event.payload, told=self.session.link is LinkState.STRANGER)
         if follows is not None:
             self._apply(follows)
 
@@ -215,12 +214,12 @@ class Device:
 
     def _on_plan(self, event: Arrived) -> None:
         if not event.payload:
-            if self._bench.waiting is not None or self._bench.present is not None:
+            if self._work.waiting is not None or self._work.training is not None:
                 self._report.emit("withdrawn", "the gateway took the plan back")
-            self._bench.withdraw()
+            self._work.withdraw()
             self._apply(Event.WITHDRAWN)
             return
-        plan = self._bench.take(event.payload)
+        plan = self._work.take(event.payload)
         if plan is None:
             return
         experts = len(plan.train)
@@ -236,11 +235,11 @@ class Device:
 
     def _fetch(self, *, again: bool = False) -> None:
         """Ask for what is missing (``again``: also for what was asked before); note when the newest became complete."""
-        others = self._bench.wanted_versions
+        others = self._work.wanted_versions
         wanted = self._fetcher.wanted(others)
         if not wanted:
             self._timers.stop("want")
-        if self._versions.settle(others):
+        if self._versions.adopt_newest(others):
             number = self._versions.newest.version if self._versions.newest else 0
             self._report.emit("version", f"version {number} is here", version=number)
         if self.session.member and self._fetcher.ask(wanted, again=again):
@@ -248,7 +247,7 @@ class Device:
 
     def _on_verdict(self, event: Arrived) -> None:
         verdict = messages.decode(pb.Verdict, event.payload)
-        member, pending = self._membership, self._bench.pending
+        member, pending = self._membership, self._work.pending
         sent: dict[tuple[int, bytes], Callable[[pb.Verdict], None]] = {
             (pb.HELLO, self._fetcher.want_digest): lambda _: None,  # the timer asks again
             (pb.HELLO, member.hello_digest): self._on_hello_verdict,
@@ -265,7 +264,7 @@ class Device:
             handle(verdict)
 
     def _on_hello_verdict(self, verdict: pb.Verdict) -> None:
-        if self.session.link is not Standing.GREETING:
+        if self.session.link is not LinkState.GREETING:
             return
         follows = self._membership.take_hello_verdict(verdict)
         if follows is None:
@@ -279,20 +278,20 @@ class Device:
             self._timers.again("resend", verdict.retry_after_s)
             return
         self._timers.stop("resend")
-        self._bench.settle(accepted=verdict.code == pb.ACCEPTED)
-        self._settled += 1
+        self._work.settle(accepted=verdict.code == pb.ACCEPTED)
+        self._rounds_settled += 1
         self._apply(Event.SETTLED)
         self._take_next()
 
     def _take_next(self) -> None:
         """After one plan, the newest that came meanwhile."""
-        if self._bench.waiting is not None and self.session.work is Work.IDLE:
+        if self._work.waiting is not None and self.session.work is WorkState.IDLE:
             self._apply(Event.PLAN)
 
     # --- what to do -------------------------------------------------------------------------------------------
 
     def _send_delta(self) -> None:
-        pending = self._bench.pending
+        pending = self._work.pending
         if pending is None:
             return
         text = f"round {pending.round}: sending {len(pending.body) / 1000:.0f} kB"
@@ -302,15 +301,15 @@ class Device:
 
     def _begin(self) -> None:
         try:
-            present = self._bench.begin()
+            training = self._work.begin()
         except (PlanError, BankError) as error:
             self._give_up(str(error))
             return
-        if present is None:
+        if training is None:
             self._apply(Event.DAMAGED)
             return
         self._saved_at, self._spent_s = self._clock(), 0.0
-        plan, trainer = present.plan, present.trainer
+        plan, trainer = training.plan, training.trainer
         blocks = [f"{block.layer}.{block.index}" for block in messages.ids(plan.train)]
         text = f"round {plan.round}: training {len(blocks)} blocks from version {plan.base_version}"
         text += f", going on after step {trainer.steps}" if trainer.steps else ""
@@ -330,25 +329,27 @@ class Device:
         self._take_next()
 
     def _train_step(self) -> None:
-        present = self._bench.present
-        if present is None:
+        training = self._work.training
+        if training is None:
             return
-        trainer, limit = present.trainer, self._config.budget.round_seconds
+        trainer, limit = training.trainer, self._config.budget.round_seconds
         if not trainer.done and not (limit and trainer.steps and self._spent_s >= limit):
-            moved = self._bench.adapt()
+            moved = self._work.adapt()
             if moved:
-                self._report.emit("tier", f"round {present.plan.round}: {moved}", moved=moved, tier=trainer.tier.method)
+                self._report.emit(
+                    "tier", f"round {training.plan.round}: {moved}", moved=moved, tier=trainer.tier.method
+                )
             loss = trainer.step()
             self._spent_s += trainer.last_ms / 1000
-            self._tell_step(present.plan.round, trainer.steps, present.plan.steps, loss, trainer.last_ms)
+            self._tell_step(training.plan.round, trainer.steps, training.plan.steps, loss, trainer.last_ms)
             if self._clock() - self._saved_at >= self._config.checkpoint_s:
-                self._bench.save()
+                self._work.save()
                 self._saved_at = self._clock()
             return
         try:
-            pending, outcome = self._bench.finish()
+            pending, outcome = self._work.finish()
         except WireError as error:
-            self._give_up(f"round {present.plan.round}: training diverged, nothing is sent ({error.detail})")
+            self._give_up(f"round {training.plan.round}: training diverged, nothing is sent ({error.detail})")
             return
         fields = {"loss_first": round(outcome.loss_first, 4), "loss_last": round(outcome.loss_last, 4)}
         self._report.emit(

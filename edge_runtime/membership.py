@@ -19,7 +19,7 @@ from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import code_name
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Bench
+from edge_runtime.work import Work
 
 _FINAL_CODES: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
 """Refusals of the device itself, whatever it sent."""
@@ -44,7 +44,7 @@ class Membership:
 
     Args:
         config: how it takes part.
-        bench: whose tier, step time and examples a Hello tells.
+        work: whose tier, step time and examples a Hello tells.
         identity: for Hello and the statistics.
         link: to the broker.
         timers: "hello" and "statistics" among them.
@@ -52,11 +52,11 @@ class Membership:
     """
 
     def __init__(
-        self, config: RunConfig, bench: Bench, identity: Identity, link: Link, *, timers: Timers, report: Report
+        self, config: RunConfig, work: Work, identity: Identity, link: Link, *, timers: Timers, report: Report
     ) -> None:
-        self._config, self._bench, self._link = config, bench, link
+        self._config, self._work, self._link = config, work, link
         self._timers, self._report = timers, report
-        self._federation = bench.tools.manifest.architecture.digest()
+        self._federation = work.tools.manifest.architecture.digest()
         self._package_digest = identity.package_digest
         sums = identity.sums
         self._statistics = sums.message(config.device, self._federation) if sums is not None else b""
@@ -121,7 +121,7 @@ class Membership:
         self._timers.again("hello")
 
     def _hello(self) -> pb.Hello:
-        tools, budget = self._bench.tools, self._config.budget
+        tools, budget = self._work.tools, self._config.budget
         return pb.Hello(
             device=self._config.device,
             federation_digest=self._federation,
@@ -132,7 +132,7 @@ class Membership:
             trained_slots=tools.tier.trained_slots,
             held_slots=tools.tier.held_slots,
             batch_size=tools.tier.batch_size,
-            step_ms=self._bench.step_ms,
+            step_ms=self._work.step_ms,
             examples=len(tools.source),
             bytes_up_per_round=int(budget.bytes_up),
             bytes_down_per_round=int(budget.bytes_down),

@@ -1,6 +1,6 @@
 """What a device does next, as two tables without I/O, clock or chance.
 
-``Link`` is where the device stands with the gateway, ``Work`` what it does for the present plan; the two are
+``LinkState`` is where the device stands with the gateway, ``WorkState`` what it does for the present plan; the two are
 independent, so training goes on while the link is down. Events come in, a new session and the actions to take come
 out. A pair that neither table has raises and changes nothing. The meaning of the messages behind: wire/SPEC.md.
 """
@@ -14,7 +14,7 @@ from typing import Final
 from edge_runtime.errors import SessionError
 
 
-class Link(StrEnum):
+class LinkState(StrEnum):
     """Where the device stands with the gateway."""
 
     OFFLINE = "offline"  # no broker
@@ -25,7 +25,7 @@ class Link(StrEnum):
     EXPELLED = "expelled"  # removed by the operator, or the gateway cannot talk to this software: the end
 
 
-class Work(StrEnum):
+class WorkState(StrEnum):
     """What the device does for a plan."""
 
     IDLE = "idle"
@@ -66,45 +66,48 @@ class Action(StrEnum):
     FETCH = "fetch"  # ask for every block that is missing, those asked for before as well
 
 
-LINK: Final[dict[tuple[Link, Event], tuple[Link, tuple[Action, ...]]]] = {
-    (Link.OFFLINE, Event.LINK_UP): (Link.LISTENING, ()),
-    (Link.LISTENING, Event.GATEWAY): (Link.GREETING, (Action.HELLO,)),
-    (Link.GREETING, Event.GATEWAY): (Link.GREETING, (Action.HELLO,)),
-    (Link.MEMBER, Event.GATEWAY): (Link.GREETING, (Action.HELLO,)),
-    (Link.STRANGER, Event.GATEWAY): (Link.GREETING, (Action.HELLO,)),
-    (Link.GREETING, Event.HELLO_DUE): (Link.GREETING, (Action.HELLO,)),
-    (Link.GREETING, Event.WELCOME): (Link.MEMBER, (Action.FETCH,)),  # it remembers no earlier Want
-    (Link.GREETING, Event.UNKNOWN): (Link.GREETING, ()),
-    (Link.MEMBER, Event.UNKNOWN): (Link.GREETING, (Action.HELLO,)),
-    **{(link, Event.LINK_DOWN): (Link.OFFLINE, ()) for link in Link if link is not Link.EXPELLED},
+LINK: Final[dict[tuple[LinkState, Event], tuple[LinkState, tuple[Action, ...]]]] = {
+    (LinkState.OFFLINE, Event.LINK_UP): (LinkState.LISTENING, ()),
+    (LinkState.LISTENING, Event.GATEWAY): (LinkState.GREETING, (Action.HELLO,)),
+    (LinkState.GREETING, Event.GATEWAY): (LinkState.GREETING, (Action.HELLO,)),
+    (LinkState.MEMBER, Event.GATEWAY): (LinkState.GREETING, (Action.HELLO,)),
+    (LinkState.STRANGER, Event.GATEWAY): (LinkState.GREETING, (Action.HELLO,)),
+    (LinkState.GREETING, Event.HELLO_DUE): (LinkState.GREETING, (Action.HELLO,)),
+    (LinkState.GREETING, Event.WELCOME): (LinkState.MEMBER, (Action.FETCH,)),  # it remembers no earlier Want
+    (LinkState.GREETING, Event.UNKNOWN): (LinkState.GREETING, ()),
+    (LinkState.MEMBER, Event.UNKNOWN): (LinkState.GREETING, (Action.HELLO,)),
+    **{(link, Event.LINK_DOWN): (LinkState.OFFLINE, ()) for link in LinkState if link is not LinkState.EXPELLED},
     **{
-        (link, Event.GATEWAY_GONE): (Link.LISTENING, ())
-        for link in (Link.LISTENING, Link.GREETING, Link.MEMBER, Link.STRANGER)
+        (link, Event.GATEWAY_GONE): (LinkState.LISTENING, ())
+        for link in (LinkState.LISTENING, LinkState.GREETING, LinkState.MEMBER, LinkState.STRANGER)
     },
     **{
-        (link, Event.FOREIGN): (Link.STRANGER, ())
-        for link in (Link.LISTENING, Link.GREETING, Link.MEMBER, Link.STRANGER)
+        (link, Event.FOREIGN): (LinkState.STRANGER, ())
+        for link in (LinkState.LISTENING, LinkState.GREETING, LinkState.MEMBER, LinkState.STRANGER)
     },
-    **{(link, Event.EXPEL): (Link.EXPELLED, ()) for link in (Link.GREETING, Link.MEMBER)},
+    **{(link, Event.EXPEL): (LinkState.EXPELLED, ()) for link in (LinkState.GREETING, LinkState.MEMBER)},
 }
 
-WORK: Final[dict[tuple[Work, Event], tuple[Work, tuple[Action, ...]]]] = {
-    (Work.IDLE, Event.PLAN): (Work.WAITING, ()),
-    (Work.IDLE, Event.WITHDRAWN): (Work.IDLE, ()),
-    (Work.WAITING, Event.PLAN): (Work.WAITING, ()),
-    (Work.WAITING, Event.WITHDRAWN): (Work.IDLE, ()),
-    (Work.WAITING, Event.READY): (Work.TRAINING, (Action.TRAIN,)),
-    (Work.WAITING, Event.FAILED): (Work.IDLE, ()),
-    (Work.TRAINING, Event.PLAN): (Work.TRAINING, ()),  # finish first: a late delta still counts
-    (Work.TRAINING, Event.WITHDRAWN): (Work.IDLE, (Action.ABANDON,)),
-    (Work.TRAINING, Event.TRAINED): (Work.UPLOADING, (Action.SEND,)),
-    (Work.TRAINING, Event.DAMAGED): (Work.WAITING, (Action.FETCH,)),
-    (Work.TRAINING, Event.FAILED): (Work.IDLE, (Action.ABANDON,)),
-    (Work.UPLOADING, Event.PLAN): (Work.UPLOADING, (Action.SEND,)),  # the round moved on: its verdict was lost
-    (Work.UPLOADING, Event.WITHDRAWN): (Work.UPLOADING, ()),
-    (Work.UPLOADING, Event.RESEND_DUE): (Work.UPLOADING, (Action.SEND,)),
-    (Work.UPLOADING, Event.WELCOME): (Work.UPLOADING, (Action.SEND,)),
-    (Work.UPLOADING, Event.SETTLED): (Work.IDLE, ()),
+WORK: Final[dict[tuple[WorkState, Event], tuple[WorkState, tuple[Action, ...]]]] = {
+    (WorkState.IDLE, Event.PLAN): (WorkState.WAITING, ()),
+    (WorkState.IDLE, Event.WITHDRAWN): (WorkState.IDLE, ()),
+    (WorkState.WAITING, Event.PLAN): (WorkState.WAITING, ()),
+    (WorkState.WAITING, Event.WITHDRAWN): (WorkState.IDLE, ()),
+    (WorkState.WAITING, Event.READY): (WorkState.TRAINING, (Action.TRAIN,)),
+    (WorkState.WAITING, Event.FAILED): (WorkState.IDLE, ()),
+    (WorkState.TRAINING, Event.PLAN): (WorkState.TRAINING, ()),  # finish first: a late delta still counts
+    (WorkState.TRAINING, Event.WITHDRAWN): (WorkState.IDLE, (Action.ABANDON,)),
+    (WorkState.TRAINING, Event.TRAINED): (WorkState.UPLOADING, (Action.SEND,)),
+    (WorkState.TRAINING, Event.DAMAGED): (WorkState.WAITING, (Action.FETCH,)),
+    (WorkState.TRAINING, Event.FAILED): (WorkState.IDLE, (Action.ABANDON,)),
+    (WorkState.UPLOADING, Event.PLAN): (
+        WorkState.UPLOADING,
+        (Action.SEND,),
+    ),  # the round moved on: its verdict was lost
+    (WorkState.UPLOADING, Event.WITHDRAWN): (WorkState.UPLOADING, ()),
+    (WorkState.UPLOADING, Event.RESEND_DUE): (WorkState.UPLOADING, (Action.SEND,)),
+    (WorkState.UPLOADING, Event.WELCOME): (WorkState.UPLOADING, (Action.SEND,)),
+    (WorkState.UPLOADING, Event.SETTLED): (WorkState.IDLE, ()),
 }
 
 
@@ -112,13 +115,13 @@ WORK: Final[dict[tuple[Work, Event], tuple[Work, tuple[Action, ...]]]] = {
 class Session:
     """Where a device stands; starts offline, with the work that its store remembers."""
 
-    link: Link = Link.OFFLINE
-    work: Work = Work.IDLE
+    link: LinkState = LinkState.OFFLINE
+    work: WorkState = WorkState.IDLE
 
     @property
     def member(self) -> bool:
         """Whether the gateway knows this device."""
-        return self.link is Link.MEMBER
+        return self.link is LinkState.MEMBER
 
 
 def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:

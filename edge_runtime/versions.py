@@ -63,7 +63,7 @@ class Versions:
         self._remember()
         return version
 
-    def settle(self, others: Iterable[bytes]) -> bool:
+    def adopt_newest(self, others: Iterable[bytes]) -> bool:
         """When the newest version is complete, make it the one to predict with and remove what is no longer needed.
 
         Args:

@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_runtime import delta as deltas
 from edge_runtime.errors import DamagedError, PlanError
-from edge_runtime.session import Work
+from edge_runtime.session import WorkState
 from edge_runtime.slots import needed_slots
 from edge_runtime.store import Record, Store, pack
 from edge_runtime.trainer import Checkpoint, Outcome, Task, Tools, Trainer
@@ -33,7 +33,7 @@ _REMEMBERED = 32
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingDelta:
     """A delta that waits for its verdict. Args: digest: over the body; round and plan_digest: it belongs to."""
 
     digest: bytes
@@ -43,7 +43,7 @@ class Pending:
 
 
 @dataclass
-class Present:
+class Training:
     """The plan that is being trained."""
 
     plan: pb.Plan
@@ -53,8 +53,8 @@ class Present:
 
 
 @dataclass
-class Bench:
-    """Work at hand and on disk.
+class Work:
+    """What a device has at hand: a plan that waits, the one that it trains, a delta that is pending; kept on disk.
 
     Args:
         tools: for training.
@@ -71,8 +71,8 @@ class Bench:
     watch: Watch | None = None
     waiting: pb.Plan | None = None
     waiting_digest: bytes = b""
-    present: Present | None = None
-    pending: Pending | None = None
+    training: Training | None = None
+    pending: PendingDelta | None = None
     _waiting_bytes: bytes = b""
     _done: list[str] = field(default_factory=list)
 
@@ -80,24 +80,24 @@ class Bench:
     def _watch(self) -> Watch:
         return self.watch or Watch(self.tools.manifest.tiers, self.tools.tier)
 
-    def resume(self) -> Work:
+    def resume(self) -> WorkState:
         """Read what an earlier process left, and return the work that it was at."""
         done = self.store.recall("done")
         self._done = list(done.head["plans"]) if done else []
         left = self.store.recall("delta")
         if left is not None:
             plan_digest = bytes.fromhex(left.head["plan"])
-            self.pending = Pending(sha256(left.body), left.body, int(left.head["round"]), plan_digest)
+            self.pending = PendingDelta(sha256(left.body), left.body, int(left.head["round"]), plan_digest)
             self._drop_training()
-            return Work.UPLOADING
+            return WorkState.UPLOADING
         plan = self.store.recall("plan")
         if plan is None:
-            return Work.IDLE
+            return WorkState.IDLE
         if plan.head.get("data", self._data) != self._data:
             self._drop_training()  # the head may not know these data's labels: the gateway says whether the plan holds
-            return Work.IDLE
+            return WorkState.IDLE
         self.waiting, self.waiting_digest = messages.decode(pb.Plan, plan.body), sha256(plan.body)
-        return Work.WAITING
+        return WorkState.WAITING
 
     def take(self, payload: bytes) -> pb.Plan | None:
         """Take a plan's bytes; None when it is done, or the one at hand.
@@ -109,7 +109,11 @@ class Bench:
         if plan.device != self.device:
             raise WireError(pb.MALFORMED, f"a plan for {plan.device} came on the topic of {self.device}")
         # A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
-        at_hand = [self.waiting_digest, self.present and self.present.digest, self.pending and self.pending.plan_digest]
+        at_hand = [
+            self.waiting_digest,
+            self.training and self.training.digest,
+            self.pending and self.pending.plan_digest,
+        ]
         if digest in at_hand or digest.hex() in self._done:
             return None
         self.waiting, self.waiting_digest = plan, digest
@@ -123,8 +127,8 @@ class Bench:
     @property
     def wanted_versions(self) -> list[bytes]:
         """Digests of the versions that plans at hand start from."""
-        found = [self.waiting.version_digest] if self.waiting is not None else []
-        return found + ([self.present.plan.version_digest] if self.present is not None else [])
+        plans = (self.waiting, self.training.plan if self.training is not None else None)
+        return [plan.version_digest for plan in plans if plan is not None]
 
     @property
     def resumed(self) -> bool:
@@ -139,7 +143,7 @@ class Bench:
         version = self.versions.find(self.waiting.version_digest)
         return version is not None and not self.versions.missing(version)
 
-    def begin(self) -> Present | None:
+    def begin(self) -> Training | None:
         """Start the waiting plan, or go on with its checkpoint; None when a block of its version proved damaged.
 
         Raises:
@@ -167,9 +171,9 @@ class Bench:
                 trainer.restore(Checkpoint(saved.tensors(), saved.head))
             except DamagedError:  # of another program: start the plan again
                 self.store.remove("checkpoint")
-        self.present = Present(plan, digest, bank, trainer)
+        self.training = Training(plan, digest, bank, trainer)
         self.withdraw()
-        return self.present
+        return self.training
 
     def _marks(self, plan_digest: bytes) -> dict[str, str]:
         """What a checkpoint belongs to: other examples or roundings would make another run of the plan."""
@@ -188,38 +192,38 @@ class Bench:
 
     def adapt(self) -> str:
         """Between two steps: move to another tier if the device's memory or heat ask for it; return what was done."""
-        return self._watch.look(self.present.trainer) if self.present is not None else ""
+        return self._watch.look(self.training.trainer) if self.training is not None else ""
 
     def save(self) -> None:
         """Write a checkpoint of the training at hand."""
-        if self.present is not None and self.present.trainer.steps:
-            state = self.present.trainer.checkpoint()
-            head = {**state.numbers, **self._marks(self.present.digest)}
+        if self.training is not None and self.training.trainer.steps:
+            state = self.training.trainer.checkpoint()
+            head = {**state.numbers, **self._marks(self.training.digest)}
             self.store.write("checkpoint", Record(head, pack(state.tensors)))
 
-    def finish(self) -> tuple[Pending, Outcome]:
+    def finish(self) -> tuple[PendingDelta, Outcome]:
         """Turn the training at hand into a delta that waits for its verdict.
 
         Raises:
             WireError: NOT_FINITE when training diverged; the plan is then done with.
         """
-        present = self.present
-        assert present is not None  # noqa: S101 - the session says TRAINING
-        plan, outcome, shape = present.plan, present.trainer.outcome(), present.bank.shape
+        training = self.training
+        assert training is not None  # noqa: S101 - the session says TRAINING
+        plan, outcome, shape = training.plan, training.trainer.outcome(), training.bank.shape
         record = self.store.recall("feedback")
         residuals = deltas.unpack_residuals(record.tensors() if record else {}, shape)
-        origin = deltas.Origin(self.device, present.digest, plan.round, plan.base_version, plan.codec)
+        origin = deltas.Origin(self.device, training.digest, plan.round, plan.base_version, plan.codec)
         topk = self.tools.manifest.architecture.gate == "topk"
         try:
-            body, left = deltas.build(origin, present.bank, present.trainer.slots, outcome, residuals, topk=topk)
+            body, left = deltas.build(origin, training.bank, training.trainer.slots, outcome, residuals, topk=topk)
         except WireError:
             self.abandon()
             raise
-        self.pending = Pending(sha256(body), body, plan.round, present.digest)
+        self.pending = PendingDelta(sha256(body), body, plan.round, training.digest)
         blocks = [f"{block.layer}.{block.index}" for block in sorted(left)]
         head = {"delta": self.pending.digest.hex(), "blocks": blocks}
         self.store.write("residuals", Record(head, pack(deltas.pack_residuals(left))))
-        self.store.write("delta", Record({"round": plan.round, "plan": present.digest.hex()}, body))
+        self.store.write("delta", Record({"round": plan.round, "plan": training.digest.hex()}, body))
         self.store.write("measure", Record({"step_ms": outcome.step_ms}))
         self._drop_training()
         return self.pending, outcome
@@ -246,12 +250,12 @@ class Bench:
 
     def abandon(self) -> None:
         """Drop the training at hand; its plan is not taken up again."""
-        if self.present is not None:
-            self._finished(self.present.digest)
+        if self.training is not None:
+            self._finished(self.training.digest)
         self._drop_training()
 
     def _drop_training(self) -> None:
-        self.present = None
+        self.training = None
         self.store.remove("plan")
         self.store.remove("checkpoint")
 

@@ -42,7 +42,7 @@ from edge_runtime.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
-from edge_runtime.work import Bench
+from edge_runtime.work import Work
 
 _INBOX = 64  # messages that wait here; beyond, the broker waits
 
@@ -135,10 +135,10 @@ def main(arguments: argparse.Namespace) -> int:
         cache = open_prefixes(arguments, state / "prefixes") if tier.trunk_method else None
         rounding = arguments.prefix_rounding
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=rounding)
-        bench = Bench(tools, store, versions, config.device, watch)
+        work = Work(tools, store, versions, config.device, watch)
         identity = Identity(parts.package.digest, _statistics(store, parts, source, report))
         with until_signal() as stopped:
-            Device(config, bench, identity, link, inbox, report=report, stopped=stopped).run()
+            Device(config, work, identity, link, inbox, report=report, stopped=stopped).run()
         if cache is not None:
             report.emit("prefixes", **asdict(cache.use))
         report.emit("done", "stopped; the same command goes on from here" if stopped() else "done")

@@ -21,7 +21,7 @@ from edge_runtime.device import Device, ExpelledError
 from edge_runtime.link import LinkEvent
 from edge_runtime.membership import Identity
 from edge_runtime.report import Report
-from edge_runtime.session import Link, Work
+from edge_runtime.session import LinkState, WorkState
 from edge_runtime.statistics import class_sums
 from edge_runtime.store import Store
 from edge_runtime.tokenizer import Tokenizer
@@ -34,7 +34,7 @@ from edge_runtime.wire.digests import sha256, version_digest
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Bench
+from edge_runtime.work import Work
 
 TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(3))
 
@@ -61,12 +61,12 @@ class Rig:
         inbox: queue.Queue[LinkEvent] = queue.Queue()
         self.link = FakeLink(inbox, "me", self.weather)
         self.link.gateway = self.gateway
-        bench = Bench(tools, self.store, Versions(self.store, self.package), "me")
+        work = Work(tools, self.store, Versions(self.store, self.package), "me")
         self.report = Report("me", self.folder / "events.jsonl")
         self.report.traffic = self.link.traffic
         self.device = Device(
             self.config,
-            bench,
+            work,
             Identity(self.package.digest, sums),
             self.link,
             inbox,
@@ -98,9 +98,9 @@ class Rig:
             self.clock.now += tick_s
         pytest.fail("it never happened")
 
-    def settle(self, turns: int = 30) -> None:
+    def turn(self, times: int = 30) -> None:
         """Turn a few times."""
-        for _ in range(turns):
+        for _ in range(times):
             self.device.turn()
             self.clock.now += 0.01
 
@@ -125,7 +125,7 @@ def test_a_round_from_hello_to_accepted_delta(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     payload = rig.gateway.give_plan("me", TRAIN)
-    rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is Work.IDLE)
+    rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is WorkState.IDLE)
     (hello,) = rig.gateway.hellos
     assert (hello.trained_slots, hello.held_slots, hello.batch_size, hello.examples) == (2, 4, 4, 24)
     assert len(rig.gateway.statistics) == 1
@@ -165,8 +165,8 @@ def test_a_kill_at_any_moment_gives_the_same_delta_bytes(rig: Rig, tmp_path: Pat
         rig.device.turn()
     rig.kill()
     rig.start()
-    rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is Work.IDLE)
-    rig.settle()
+    rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is WorkState.IDLE)
+    rig.turn()
     other = Rig(rig.package, tmp_path, ScriptedGateway(rig.gateway.bank, rig.gateway.federation))
     other.folder = tmp_path / "whole"
     other.folder.mkdir()
@@ -184,7 +184,7 @@ def test_a_checkpoint_of_other_examples_is_not_gone_on_with(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
-    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps == 3)
+    rig.run(lambda: rig.device._work.training is not None and rig.device._work.training.trainer.steps == 3)
     rig.kill()
     toy.write_data(rig.folder / "data.csv", 10)
     rig.start()
@@ -198,13 +198,13 @@ def test_a_plan_begun_on_other_examples_waits_for_the_gateway(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
-    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps == 3)
+    rig.run(lambda: rig.device._work.training is not None and rig.device._work.training.trainer.steps == 3)
     rig.kill()
     toy.write_data(rig.folder / "data.csv", 10)
     rig.gateway.online = False
     rig.start()
-    assert rig.device.session.work is Work.IDLE
-    assert rig.device._bench.present is None
+    assert rig.device.session.work is WorkState.IDLE
+    assert rig.device._work.training is None
 
 
 def test_a_plan_that_comes_again_while_its_delta_waits_is_not_new_work(rig: Rig) -> None:
@@ -214,12 +214,12 @@ def test_a_plan_that_comes_again_while_its_delta_waits_is_not_new_work(rig: Rig)
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
     rig.run(lambda: bool(rig.events("verdict")))
-    rig.run(lambda: rig.device.session.work is Work.UPLOADING)
+    rig.run(lambda: rig.device.session.work is WorkState.UPLOADING)
     rig.link.disconnect()
     rig.link.connect()
     rig.gateway.decide = lambda _: pb.Verdict(code=pb.ACCEPTED)
     rig.run(lambda: len(rig.gateway.deltas) == 1)
-    rig.settle()
+    rig.turn()
     assert len(rig.events("round")) == 1
 
 
@@ -228,12 +228,12 @@ def test_a_resumed_device_trains_before_any_gateway_is_there(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
-    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps == 3)
+    rig.run(lambda: rig.device._work.training is not None and rig.device._work.training.trainer.steps == 3)
     rig.kill()
     gateway, rig.gateway.online = rig.gateway, False
     rig.start()
-    assert rig.device.session.work is Work.WAITING
-    rig.run(lambda: rig.device.session.work is Work.UPLOADING)
+    assert rig.device.session.work is WorkState.WAITING
+    rig.run(lambda: rig.device.session.work is WorkState.UPLOADING)
     assert rig.events("round")[-1]["step"] == 3
     assert not gateway.deltas
     gateway.online = True
@@ -257,13 +257,13 @@ def test_in_bad_weather_every_round_gets_exactly_one_delta(rig: Rig, seed: int) 
             rig.run(lambda: True)
             rig.link.disconnect()
             rig.link.connect()
-            done = len(rig.gateway.deltas) == number and rig.device.session.work is Work.IDLE
+            done = len(rig.gateway.deltas) == number and rig.device.session.work is WorkState.IDLE
             for _ in range(400):
                 if done:
                     break
                 rig.device.turn()
                 rig.clock.now += 2.0
-                done = len(rig.gateway.deltas) == number and rig.device.session.work is Work.IDLE
+                done = len(rig.gateway.deltas) == number and rig.device.session.work is WorkState.IDLE
             if done:
                 break
         assert [received.message.round for received in rig.gateway.deltas] == list(range(1, number + 1))
@@ -278,13 +278,13 @@ def test_a_busy_gateway_is_tried_again_when_it_says(rig: Rig) -> None:
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
     rig.run(lambda: len(answers) == 1)
-    rig.settle()
+    rig.turn()
     sent = [payload for topic, payload in rig.link.said if topic is Topic.DELTA]
     rig.clock.now += 19
     rig.device.turn()
     assert len([payload for topic, payload in rig.link.said if topic is Topic.DELTA]) == len(sent)
     rig.clock.now += 2
-    rig.run(lambda: rig.device.session.work is Work.IDLE)
+    rig.run(lambda: rig.device.session.work is WorkState.IDLE)
     assert len(rig.gateway.deltas) == 1
 
 
@@ -295,12 +295,12 @@ def test_a_final_refusal_drops_the_delta_and_the_next_plan_is_taken(rig: Rig, co
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
-    rig.run(lambda: rig.device._settled == 1)
+    rig.run(lambda: rig.device._rounds_settled == 1)
     assert rig.events("verdict")[-1]["code"] == pb.Code.Name(code)
     rig.link.disconnect()
     rig.link.connect()
-    rig.settle()
-    assert rig.device.session.work is Work.IDLE
+    rig.turn()
+    assert rig.device.session.work is WorkState.IDLE
     rig.gateway.decide = lambda _: pb.Verdict(code=pb.ACCEPTED)
     rig.gateway.give_plan("me", TRAIN, 2)
     rig.run(lambda: len(rig.gateway.deltas) == 1)
@@ -358,7 +358,7 @@ def test_a_restarted_gateway_is_greeted_again(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.publish_state()
-    rig.settle()
+    rig.turn()
     assert len(rig.gateway.hellos) == 1
     rig.gateway.session = b"t" * 16
     rig.gateway.publish_state()
@@ -372,7 +372,7 @@ def test_a_gateway_that_goes_away_is_waited_for(rig: Rig) -> None:
     rig.run(lambda: rig.device.session.member)
     rig.gateway.online = False
     rig.gateway.publish_state()
-    rig.run(lambda: rig.device.session.link is Link.LISTENING)
+    rig.run(lambda: rig.device.session.link is LinkState.LISTENING)
     rig.gateway.online = True
     rig.gateway.publish_state()
     rig.run(lambda: rig.device.session.member)
@@ -383,10 +383,10 @@ def test_another_federation_is_told_once_and_kept_silent(rig: Rig) -> None:
     """The user learns both digests; the gateway hears nothing."""
     rig.gateway.federation = b"x" * 32
     rig.start()
-    rig.settle()
+    rig.turn()
     rig.gateway.publish_state()
-    rig.settle()
-    assert rig.device.session.link is Link.STRANGER
+    rig.turn()
+    assert rig.device.session.link is LinkState.STRANGER
     assert not rig.link.said
     (told,) = [event for event in rig.events("error") if "another federation" in event["reason"]]
     assert "787878787878" in told["reason"]
@@ -407,9 +407,9 @@ def test_a_plan_taken_back_stops_training(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN, steps=1000)
-    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.steps > 3)
+    rig.run(lambda: rig.device._work.training is not None and rig.device._work.training.trainer.steps > 3)
     rig.gateway.withdraw_plan()
-    rig.run(lambda: rig.device.session.work is Work.IDLE)
+    rig.run(lambda: rig.device.session.work is WorkState.IDLE)
     assert rig.store.read("checkpoint") is rig.store.read("plan") is None
     assert not rig.gateway.deltas
 
@@ -433,16 +433,16 @@ def test_a_diverged_training_sends_nothing(rig: Rig) -> None:
     rig.gateway.give_plan("me", TRAIN)
     rig.run(lambda: bool(rig.events("error")))
     assert "diverged" in rig.events("error")[-1]["reason"]
-    rig.settle()
-    assert (rig.device.session.work, rig.gateway.deltas) == (Work.IDLE, [])
+    rig.turn()
+    assert (rig.device.session.work, rig.gateway.deltas) == (WorkState.IDLE, [])
 
 
 def test_a_time_budget_ends_a_round_early(rig: Rig) -> None:
     """3 s a round and 1 s a step: three steps are made and sent."""
     rig.config = RunConfig("me", budget=Budget(round_seconds=3.0))
     rig.start()
-    rig.device._bench.tools = Tools(**{
-        **vars(rig.device._bench.tools), "clock": iter(np.arange(0, 10**4, 1.0)).__next__
+    rig.device._work.tools = Tools(**{
+        **vars(rig.device._work.tools), "clock": iter(np.arange(0, 10**4, 1.0)).__next__
     })  # fmt: skip
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN, steps=1000)
@@ -456,11 +456,11 @@ def test_int8_residuals_count_only_after_acceptance(rig: Rig) -> None:
     rig.run(lambda: rig.device.session.member)
     rig.gateway.decide = lambda _: pb.Verdict(code=pb.STALE)
     rig.gateway.give_plan("me", TRAIN, codec=pb.INT8)
-    rig.run(lambda: rig.device._settled == 1)
+    rig.run(lambda: rig.device._rounds_settled == 1)
     assert rig.store.read("feedback") is rig.store.read("residuals") is None
     rig.gateway.decide = lambda _: pb.Verdict(code=pb.ACCEPTED)
     rig.gateway.give_plan("me", TRAIN, 2, codec=pb.INT8)
-    rig.run(lambda: rig.device._settled == 2)
+    rig.run(lambda: rig.device._rounds_settled == 2)
     kept = rig.store.read("feedback")
     assert kept is not None
     assert set(kept.tensors()) <= {"1.0", "1.2", "3.1", "3.65535"}
@@ -502,8 +502,8 @@ def test_a_version_with_an_impossible_block_is_told_and_left_alone(rig: Rig) -> 
         rig.link.deliver(Topic.BLOB, chunk, sha256(junk).hex())
     rig.run(lambda: bool(rig.events("error")))
     assert "cannot be used: 4 bytes of values, expected" in rig.events("error")[-1]["reason"]
-    rig.settle()
-    assert rig.device.session.work is Work.IDLE
+    rig.turn()
+    assert rig.device.session.work is WorkState.IDLE
     assert len(rig.events("error")) == 1
 
 
@@ -539,10 +539,10 @@ def test_messages_that_are_not_what_they_claim_change_nothing(rig: Rig) -> None:
     rig.link.deliver(Topic.VERSION, messages.encode(other))
     foreign = messages.decode(pb.Plan, rig.gateway.give_plan("me", TRAIN))
     rig.gateway.withdraw_plan()
-    rig.settle()
+    rig.turn()
     foreign.device = "you"
     rig.link.deliver(Topic.PLAN, messages.encode(foreign))
-    rig.settle()
+    rig.turn()
     reasons = " ".join(event["reason"] for event in rig.events("ignored"))
     for word in ("MALFORMED", "DIGEST_MISMATCH", "WRONG_FEDERATION", "a plan for you"):
         assert word in reasons
@@ -578,10 +578,10 @@ def test_a_broken_link_is_told_once_and_timers_rest(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.link.disconnect("Connection refused")
-    rig.settle()
+    rig.turn()
     said = len(rig.link.said)
     rig.clock.now += 1000
-    rig.settle()
+    rig.turn()
     assert len(rig.link.said) == said
     assert rig.events("disconnected")[-1]["reason"] == "Connection refused"
     rig.link.connect()
@@ -597,7 +597,7 @@ def test_no_event_holds_a_text(rig: Rig) -> None:
     told = (rig.folder / "events.jsonl").read_text()
     said = b"".join(payload for _, payload in rig.link.said)
     for row in range(24):
-        text = rig.device._bench.tools.source.texts([row])[0]
+        text = rig.device._work.tools.source.texts([row])[0]
         assert text not in told
         assert text.encode() not in said
 
@@ -607,10 +607,10 @@ def test_values_arrive_as_they_were_trained(rig: Rig) -> None:
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
-    rig.run(lambda: rig.device._bench.present is not None and rig.device._bench.present.trainer.done)
-    present = rig.device._bench.present
-    assert present is not None
-    trained = present.trainer.outcome().blocks
+    rig.run(lambda: rig.device._work.training is not None and rig.device._work.training.trainer.done)
+    training = rig.device._work.training
+    assert training is not None
+    trained = training.trainer.outcome().blocks
     rig.run(lambda: bool(rig.gateway.deltas))
     base: Bank = toy.initial_bank()
     for listed in rig.gateway.deltas[0].message.experts:

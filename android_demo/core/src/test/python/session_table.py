@@ -7,7 +7,7 @@ import json
 import sys
 
 from edge_runtime.errors import SessionError
-from edge_runtime.session import Event, Link, Session, Work, step
+from edge_runtime.session import Event, LinkState, Session, WorkState, step
 
 
 def outcome(session: Session, event: Event) -> list[object] | None:
@@ -21,6 +21,6 @@ def outcome(session: Session, event: Event) -> list[object] | None:
 
 table = [
     [link, work, event, outcome(Session(link, work), event)]
-    for link, work, event in itertools.product(Link, Work, Event)
+    for link, work, event in itertools.product(LinkState, WorkState, Event)
 ]
 json.dump(table, sys.stdout)

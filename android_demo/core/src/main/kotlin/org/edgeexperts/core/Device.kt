@@ -22,7 +22,7 @@ import java.util.concurrent.TimeUnit
 /**
  * One device, from connecting until it is stopped or done.
  *
- * @param bench its work.
+ * @param work the plan at hand and its delta.
  * @param link to the broker; its events come through [inbox].
  * @param board where its state is shown.
  * @param options how it takes part.
@@ -30,7 +30,7 @@ import java.util.concurrent.TimeUnit
  */
 internal class Device(
     private val identity: Identity,
-    private val bench: Bench,
+    private val work: Work,
     private val link: Link,
     private val inbox: BlockingQueue<LinkEvent>,
     private val board: StateBoard,
@@ -38,19 +38,19 @@ internal class Device(
     private val clock: Clock,
     private val stopped: () -> Boolean,
 ) {
-    private val architecture = bench.tools.manifest.architecture
-    private val versions = bench.versions
+    private val architecture = work.tools.manifest.architecture
+    private val versions = work.versions
     private val fetcher = Fetcher(versions, link, identity.device, architecture.bankShape())
     private val timers = Timers(clock.seconds, clock.chance)
     private val membership =
-        Membership(identity, bench, link, timers, board, clock.millis) { Hindrance.METERED in against }
+        Membership(identity, work, link, timers, board, clock.millis) { Hindrance.METERED in against }
     private var savedAt = 0.0
     private var spentMs = 0.0
-    private var settled = 0
+    private var roundsSettled = 0
     private var against = emptySet<Hindrance>()
 
     /** Where it stands. */
-    internal var session = Session(work = bench.resume())
+    internal var session = Session(work = work.resume())
         private set
 
     // --- the loop ---------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ internal class Device(
         try {
             while (!finished()) turn()
         } finally {
-            bench.save()
+            work.save()
             link.stop(Bye.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device).build().toByteArray())
             board.change { copy(link = LinkState.OFFLINE, doing = Doing.IDLE, hindrances = emptySet()) }
         }
@@ -76,7 +76,7 @@ internal class Device(
     internal fun finished(): Boolean {
         if (membership.expelled.isNotEmpty() || stopped() || Hindrance.TIME_IS_UP in against) return true
         if (session.work == WorkState.TRAINING || session.work == WorkState.UPLOADING) return false
-        if (options.rounds > 0 && settled >= options.rounds) return true
+        if (options.rounds > 0 && roundsSettled >= options.rounds) return true
         val state = membership.gateway ?: return false
         val newest = versions.newest ?: return false
         return state.finished && newest.version == state.version && versions.missing(newest).isEmpty()
@@ -92,7 +92,7 @@ internal class Device(
             event = if (membership.expelled.isNotEmpty() || stopped()) null else next(0.0)
         }
         timers.takeDue().forEach(::due)
-        if (session.work == WorkState.WAITING && (session.member || bench.resumed) && bench.ready) apply(Event.READY)
+        if (session.work == WorkState.WAITING && (session.member || work.resumed) && work.ready) apply(Event.READY)
         if (session.work == WorkState.TRAINING && against.isEmpty()) trainStep()
         tell()
     }
@@ -101,7 +101,7 @@ internal class Device(
     private fun lookAround() {
         val before = against
         against = options.gate?.check().orEmpty()
-        if (before.isEmpty() && against.isNotEmpty()) bench.save()
+        if (before.isEmpty() && against.isNotEmpty()) work.save()
         if (Hindrance.METERED in before && Hindrance.METERED !in against) sendWhatWaited()
     }
 
@@ -125,7 +125,7 @@ internal class Device(
             when (action) {
                 Action.HELLO -> membership.sendHello()
                 Action.TRAIN -> begin()
-                Action.ABANDON -> bench.abandon()
+                Action.ABANDON -> work.abandon()
                 Action.SEND -> sendDelta()
                 Action.FETCH -> fetch(again = true)
             }
@@ -202,9 +202,9 @@ internal class Device(
 
     private fun onPlan(payload: ByteArray) {
         if (payload.isEmpty()) {
-            bench.withdraw()
+            work.withdraw()
             apply(Event.WITHDRAWN)
-        } else if (bench.take(payload) != null) {
+        } else if (work.take(payload) != null) {
             apply(Event.PLAN)
             fetch()
         }
@@ -221,10 +221,10 @@ internal class Device(
 
     /** Asks for what is missing, [again] also for what was asked before; notes when the newest version became complete. */
     private fun fetch(again: Boolean = false) {
-        val others = bench.wantedVersions
+        val others = work.wantedVersions
         val wanted = fetcher.wanted(others)
         if (wanted.isEmpty()) timers.stop(Due.WANT)
-        if (versions.settle(others)) {
+        if (versions.adoptNewest(others)) {
             board.change { copy(version = versions.latest().first, personal = false) }
         }
         if (!session.member) return
@@ -238,7 +238,7 @@ internal class Device(
             membership.onHello(verdict) -> ::onHelloVerdict
             verdict.kind == Kind.HELLO && digest.contentEquals(fetcher.wantDigest) -> { _ -> } // the timer asks again
             membership.onStatistics(verdict) -> membership::takeStatisticsVerdict
-            verdict.kind == Kind.DELTA && digest.contentEquals(bench.pending?.digest) -> ::onDeltaVerdict
+            verdict.kind == Kind.DELTA && digest.contentEquals(work.pending?.digest) -> ::onDeltaVerdict
             else -> return // about something that was decided already, or sent before a restart
         }
         val follows = membership.takeVerdict(verdict)
@@ -255,38 +255,38 @@ internal class Device(
     private fun onDeltaVerdict(verdict: Verdict) {
         if (verdict.retryAfterS > 0) return timers.again(Due.RESEND, verdict.retryAfterS.toDouble())
         timers.stop(Due.RESEND)
-        bench.settle(verdict.code == Code.ACCEPTED)
-        settled++
+        work.settle(verdict.code == Code.ACCEPTED)
+        roundsSettled++
         apply(Event.SETTLED)
         takeNext()
     }
 
     /** After one plan, the newest that came meanwhile. */
     private fun takeNext() {
-        if (bench.waiting != null && session.work == WorkState.IDLE) apply(Event.PLAN)
+        if (work.waiting != null && session.work == WorkState.IDLE) apply(Event.PLAN)
     }
 
     // --- what to do -------------------------------------------------------------------------------------------
 
     private fun sendDelta() {
-        val pending = bench.pending ?: return
+        val pending = work.pending ?: return
         if (metered) return timers.later(Due.RESEND)
         link.send(Topic.DELTA, split(pending.body, Kind.DELTA))
         timers.again(Due.RESEND)
     }
 
     private fun begin() {
-        val present = try {
-            bench.begin()
+        val training = try {
+            work.begin()
         } catch (error: PlanException) {
             return giveUp(error.message.orEmpty())
         } catch (error: BankException) {
             return giveUp(error.message.orEmpty())
         }
-        if (present == null) return apply(Event.DAMAGED)
+        if (training == null) return apply(Event.DAMAGED)
         savedAt = clock.seconds()
         spentMs = 0.0
-        board.change { beginning(present.trainer, present.plan.steps).copy(round = present.plan.round) }
+        board.change { beginning(training.trainer, training.plan.steps).copy(round = training.plan.round) }
     }
 
     private fun giveUp(reason: String) {
@@ -296,25 +296,25 @@ internal class Device(
     }
 
     private fun trainStep() {
-        val present = bench.present ?: return
-        val trainer = present.trainer
+        val training = work.training ?: return
+        val trainer = training.trainer
         val limit = identity.budget.roundSeconds
-        if (trainer.done || (limit > 0 && trainer.steps > 0 && spentMs / 1000 >= limit)) return finishRound(present)
-        if (bench.adapt().isNotEmpty()) board.change { placed(trainer) }
+        if (trainer.done || (limit > 0 && trainer.steps > 0 && spentMs / 1000 >= limit)) return finishRound(training)
+        if (work.adapt().isNotEmpty()) board.change { placed(trainer) }
         trainer.step()
         spentMs += trainer.lastMs
         board.change { after(trainer) }
         if (clock.seconds() - savedAt >= options.checkpointSeconds) {
-            bench.save()
+            work.save()
             savedAt = clock.seconds()
         }
     }
 
-    private fun finishRound(present: Present) {
+    private fun finishRound(training: Training) {
         try {
-            bench.finish()
+            work.finish()
         } catch (error: WireException) {
-            return giveUp("round ${present.plan.round}: training diverged, nothing is sent (${error.detail})")
+            return giveUp("round ${training.plan.round}: training diverged, nothing is sent (${error.detail})")
         }
         apply(Event.TRAINED)
     }

@@ -45,15 +45,15 @@ internal class Clock(
  * @param statisticsDigest of the statistics that the device would send.
  * @param gateway whose session it answers.
  */
-internal fun helloOf(identity: Identity, bench: Bench, statisticsDigest: ByteArray, gateway: GatewayState?): ByteArray {
-    val manifest = bench.tools.manifest
-    val (tier, budget) = bench.largest to identity.budget
+internal fun helloOf(identity: Identity, work: Work, statisticsDigest: ByteArray, gateway: GatewayState?): ByteArray {
+    val manifest = work.tools.manifest
+    val (tier, budget) = work.largest to identity.budget
     val hello = Hello.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device)
         .setFederationDigest(manifest.architecture.digest().asField())
         .setPackageDigest(identity.packageDigest.asField())
         .setProfile(manifest.device).setRuntime(identity.runtime)
         .setTrainedSlots(tier.trainedSlots.toInt()).setHeldSlots(tier.heldSlots.toInt())
-        .setBatchSize(tier.batchSize.toInt()).setStepMs(bench.stepMs.toFloat()).setExamples(bench.tools.source.size)
+        .setBatchSize(tier.batchSize.toInt()).setStepMs(work.stepMs.toFloat()).setExamples(work.tools.source.size)
         .setBytesUpPerRound(budget.bytesUp).setBytesDownPerRound(budget.bytesDown)
         .setSecondsPerRound(budget.roundSeconds.toFloat()).addAllCodecs(CODECS)
         .setStatisticsDigest(statisticsDigest.asField())

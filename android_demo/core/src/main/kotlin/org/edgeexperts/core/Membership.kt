@@ -23,7 +23,7 @@ private val FINAL_CODES = setOf(Code.WRONG_FEDERATION, Code.REVOKED, Code.UNSUPP
 /**
  * One device's membership in a federation.
  *
- * @param bench whose tier, step time and examples a Hello tells.
+ * @param work whose tier, step time and examples a Hello tells.
  * @param link to the broker.
  * @param timers for Hello and statistics.
  * @param board where verdicts and notices are shown.
@@ -32,14 +32,14 @@ private val FINAL_CODES = setOf(Code.WRONG_FEDERATION, Code.REVOKED, Code.UNSUPP
  */
 internal class Membership(
     private val identity: Identity,
-    private val bench: Bench,
+    private val work: Work,
     private val link: Link,
     private val timers: Timers,
     private val board: StateBoard,
     private val millis: () -> Long,
     private val metered: () -> Boolean,
 ) {
-    private val federation = bench.tools.manifest.architecture.digest()
+    private val federation = work.tools.manifest.architecture.digest()
     private val statistics = identity.sums.message(identity.device, federation)
     private val statisticsDigest = sha256(statistics)
     private var greeted = ByteArray(0)
@@ -89,7 +89,7 @@ internal class Membership(
 
     /** Says Hello, until its verdict comes. */
     fun sendHello() {
-        val body = helloOf(identity, bench, statisticsDigest, gateway)
+        val body = helloOf(identity, work, statisticsDigest, gateway)
         helloDigest = sha256(body)
         link.send(Topic.HELLO, sequenceOf(body))
         timers.again(Due.HELLO)

@@ -254,7 +254,7 @@ private class OpenDevice(
             try {
                 bindDevice(enrolment)
                 val sums = sums(source, options.gate, stopped) ?: return@Part
-                member(enrolment, broker, Bench(tools(source), store, versions, enrolment.device, watch), budget, sums, options, stopped)
+                member(enrolment, broker, Work(tools(source), store, versions, enrolment.device, watch), budget, sums, options, stopped)
             } finally {
                 predictWithOther()
                 rest()
@@ -265,7 +265,7 @@ private class OpenDevice(
     private fun member(
         enrolment: Enrolment,
         broker: Broker,
-        bench: Bench,
+        work: Work,
         budget: Budget,
         sums: ClassSums,
         options: PartOptions,
@@ -280,7 +280,7 @@ private class OpenDevice(
         }
         val identity = Identity(enrolment.device, packageFolder.digest, engineName, budget, sums)
         try {
-            Device(identity, bench, link, inbox, board, options, clock) { stopped().also { if (it) over.set(true) } }.run()
+            Device(identity, work, link, inbox, board, options, clock) { stopped().also { if (it) over.set(true) } }.run()
         } finally {
             over.set(true)
         }

@@ -8,7 +8,7 @@ import org.edgeexperts.wire.hex
 import kotlin.concurrent.thread
 
 /** A thread that takes part. */
-internal class Part(work: (stopped: () -> Boolean) -> Unit) : Participation {
+internal class Part(body: (stopped: () -> Boolean) -> Unit) : Participation {
     @Volatile
     private var asked = false
 
@@ -16,7 +16,7 @@ internal class Part(work: (stopped: () -> Boolean) -> Unit) : Participation {
     private var failure: Exception? = null
     private val worker = thread(name = "edge-device") {
         try {
-            work { asked }
+            body { asked }
         } catch (error: Exception) {
             failure = error
         }

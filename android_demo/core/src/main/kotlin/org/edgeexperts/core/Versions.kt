@@ -94,7 +94,7 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
      * @return whether the newest became complete now.
      */
     @Synchronized
-    fun settle(others: List<ByteArray>): Boolean {
+    fun adoptNewest(others: List<ByteArray>): Boolean {
         val found = newest
         if (found == null || found == complete || missing(found).isNotEmpty()) return false
         complete = found

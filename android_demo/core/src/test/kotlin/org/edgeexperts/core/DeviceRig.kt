@@ -72,10 +72,10 @@ internal class DeviceRig(private val folder: File, private val options: PartOpti
         val tokenizer = Tokenizer.read(toy.path("tokenizer.json"))
         val tools = Tools(named, toy.manifest, tokenizer, examples.snapshot(), { (now * 1e9).toLong() }, null)
         val tiers = toy.manifest.tiers
-        val bench = Bench(tools, store, Versions(store, toy), "me", Watch(tiers, tiers[0], ::Signal, ::now))
+        val work = Work(tools, store, Versions(store, toy), "me", Watch(tiers, tiers[0], ::Signal, ::now))
         val sums = checkNotNull(classSums(named, toy.manifest, tokenizer, tools.source))
         val clock = Clock(0.0, { now }, { 0 }, { 0.0 })
-        return Device(Identity("me", toy.digest, "toy", budget, sums), bench, link, inbox, board, options, clock) { false }
+        return Device(Identity("me", toy.digest, "toy", budget, sums), work, link, inbox, board, options, clock) { false }
     }
 
     /** Ends the process without a farewell, and starts another, with these examples more. */

@@ -47,7 +47,7 @@ class Host(private val context: Context, private val engine: Engine?, private va
     // Only the thread `host` touches these.
     private var device: EdgeDevice? = null
     private var runner: Runner? = null
-    private var over: Work? = null // ended by itself or failed: not to begin again until something changes
+    private var over: RunRequest? = null // ended by itself or failed: not to begin again until something changes
     private var begunWith = ""
 
     /** What the screens show. */
@@ -122,7 +122,7 @@ class Host(private val context: Context, private val engine: Engine?, private va
         } finally {
             states.change { copy(phase = ModelPhase.READY) }
         }
-        settle()
+        reconcile()
     }
 
     private fun open(folder: PackageFolder, engine: Engine) {
@@ -215,14 +215,14 @@ class Host(private val context: Context, private val engine: Engine?, private va
         device?.forgetTraining()
         kept.edit().remove(TRAINED).apply()
         states.change { copy(answer = null) }
-        settle()
+        reconcile()
     }
 
     private fun showExamples() {
         over = null
         val examples = device?.examples().orEmpty()
         states.change { copy(examples = examples.asReversed()) }
-        settle()
+        reconcile()
     }
 
     // --- what is at work ---------------------------------------------------------------------------------------------
@@ -234,13 +234,13 @@ class Host(private val context: Context, private val engine: Engine?, private va
     /** The app came into sight, or went. */
     fun show(shown: Boolean) = later {
         visible = shown
-        settle()
+        reconcile()
     }
 
     /** A job of the system's began ([begun]) or must end. */
     fun job(begun: Boolean) = later {
         jobs = (jobs + if (begun) 1 else -1).coerceAtLeast(0)
-        settle()
+        reconcile()
     }
 
     /** Trains at once. */
@@ -248,14 +248,14 @@ class Host(private val context: Context, private val engine: Engine?, private va
         now = true
         over = null
         kept.edit().remove(STOPPED).apply()
-        settle()
+        reconcile()
     }
 
     /** Trains no more until [start]. */
     fun stop() = later {
         now = false
         kept.edit().putBoolean(STOPPED, true).apply()
-        settle()
+        reconcile()
     }
 
     /** Takes other settings. */
@@ -264,12 +264,12 @@ class Host(private val context: Context, private val engine: Engine?, private va
         states.change { copy(settings = settings) }
         later {
             over = null
-            settle()
+            reconcile()
         }
     }
 
     /** Begins, goes on with or ends what should be at work now. */
-    private fun settle() {
+    private fun reconcile() {
         val stopped = kept.getBoolean(STOPPED, false)
         val upToDate = kept.getString(TRAINED, null) == stamp()
         val wanted = wanted(stopped, upToDate).takeIf { it != over }
@@ -286,23 +286,23 @@ class Host(private val context: Context, private val engine: Engine?, private va
         }
     }
 
-    private fun wanted(stopped: Boolean, upToDate: Boolean): Work? {
+    private fun wanted(stopped: Boolean, upToDate: Boolean): RunRequest? {
         val held = state
         if (stopped || device == null || held.examples.isEmpty()) return null
         val mode = if (now) Mode.NOW else Mode.QUIET
         return when {
-            held.enrolment != null && (now || visible || jobs > 0) -> Work(mode, held.settings, held.enrolment)
-            held.enrolment == null && !upToDate && (now || jobs > 0) -> Work(mode, held.settings, null)
+            held.enrolment != null && (now || visible || jobs > 0) -> RunRequest(mode, held.settings, held.enrolment)
+            held.enrolment == null && !upToDate && (now || jobs > 0) -> RunRequest(mode, held.settings, null)
             else -> null
         }
     }
 
     private fun ended(ended: Ended) {
         now = false
-        over = ended.work
-        val trained = ended.error == null && ended.work.enrolment == null
+        over = ended.request
+        val trained = ended.error == null && ended.request.enrolment == null
         if (trained) kept.edit().putString(TRAINED, begunWith).apply()
-        settle()
+        reconcile()
         ended.error?.let { throw it }
     }
 
@@ -321,7 +321,7 @@ class Host(private val context: Context, private val engine: Engine?, private va
         replaceFile(enrolmentFile, data)
         over = null
         states.change { copy(enrolment = enrolment, problem = null) }
-        settle()
+        reconcile()
     }
 
     /** Leaves it and forgets its credentials. */
@@ -329,7 +329,7 @@ class Host(private val context: Context, private val engine: Engine?, private va
         runner?.want(null)
         enrolmentFile.delete()
         states.change { copy(enrolment = null) }
-        settle()
+        reconcile()
     }
 
     /** Ends what is under way, with its progress kept, and gives the files back. */

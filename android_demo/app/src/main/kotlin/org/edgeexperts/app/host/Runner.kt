@@ -12,17 +12,17 @@ import java.util.concurrent.atomic.AtomicBoolean
 import kotlin.concurrent.thread
 
 /**
- * What the device should be at.
+ * What the device should do: train alone, or take part in a federation.
  *
  * @property enrolment the federation to take part in; null: train alone.
  */
-data class Work(val mode: Mode, val settings: Settings, val enrolment: Enrolment?)
+data class RunRequest(val mode: Mode, val settings: Settings, val enrolment: Enrolment?)
 
 /** How it ended: by itself, or with an error. Not told when the runner ended it. */
-class Ended(val work: Work, val error: Exception?)
+class Ended(val request: RunRequest, val error: Exception?)
 
 /**
- * Keeps one device at the work that is wanted, one at a time. Call it from one thread.
+ * Keeps one device at what is asked for, one request at a time. Call it from one thread.
  *
  * @param conditions reads what the phone is like.
  * @param seconds a clock that only goes forward.
@@ -34,50 +34,50 @@ class Runner(
     private val seconds: () -> Double,
     private val told: (Ended) -> Unit,
 ) {
-    private class Running(val work: Work, val stop: () -> Unit, val thread: Thread)
+    private class Running(val request: RunRequest, val stop: () -> Unit, val thread: Thread)
 
     private var running: Running? = null
 
     /** Whether something is at work; also after it ended by itself, until the next [want]. */
-    val current: Work? get() = running?.work
+    val current: RunRequest? get() = running?.request
 
-    /** Ends what is under way, with its progress kept, and begins [work]; null: nothing. */
-    fun want(work: Work?) {
-        if (work == running?.work && running?.thread?.isAlive != false) return
+    /** Ends what is under way, with its progress kept, and begins [request]; null: nothing. */
+    fun want(request: RunRequest?) {
+        if (request == running?.request && running?.thread?.isAlive != false) return
         running?.let {
             it.stop()
             it.thread.join()
         }
-        running = work?.let { if (it.enrolment == null) alone(it) else together(it, it.enrolment) }
+        running = request?.let { if (it.enrolment == null) alone(it) else together(it, it.enrolment) }
     }
 
-    private fun gate(work: Work): Gate {
-        val asked = work.settings.constraints(work.mode)
+    private fun gate(request: RunRequest): Gate {
+        val asked = request.settings.constraints(request.mode)
         // Alone, nothing is sent.
-        return Gate(if (work.enrolment == null) asked.copy(needsUnmetered = false) else asked, seconds, conditions)
+        return Gate(if (request.enrolment == null) asked.copy(needsUnmetered = false) else asked, seconds, conditions)
     }
 
-    private fun alone(work: Work): Running {
+    private fun alone(request: RunRequest): Running {
         val stopped = AtomicBoolean()
-        return start(work, stopped, { stopped.set(true) }) {
-            val ending = device.train(TrainOptions(stepsFor(device), gate = gate(work)), stop = stopped::get)
+        return start(request, stopped, { stopped.set(true) }) {
+            val ending = device.train(TrainOptions(stepsFor(device), gate = gate(request)), stop = stopped::get)
             if (ending == Ending.STOPPED) stopped.set(true)
         }
     }
 
-    private fun together(work: Work, enrolment: Enrolment): Running {
+    private fun together(request: RunRequest, enrolment: Enrolment): Running {
         // Asked for by hand it is one round, then the conditions count again.
-        val rounds = if (work.mode == Mode.NOW) 1 else 0
-        val options = PartOptions(work.settings.budget(), gate(work), rounds)
+        val rounds = if (request.mode == Mode.NOW) 1 else 0
+        val options = PartOptions(request.settings.budget(), gate(request), rounds)
         val part = device.takePart(enrolment, options)
         val stopped = AtomicBoolean()
-        return start(work, stopped, {
+        return start(request, stopped, {
             stopped.set(true)
             part.stop()
         }) { part.await() }
     }
 
-    private fun start(work: Work, stopped: AtomicBoolean, stop: () -> Unit, body: () -> Unit): Running {
+    private fun start(request: RunRequest, stopped: AtomicBoolean, stop: () -> Unit, body: () -> Unit): Running {
         val thread = thread(name = "device") {
             val error = try {
                 body()
@@ -87,9 +87,9 @@ class Runner(
             } catch (error: RuntimeException) {
                 error
             }
-            if (error != null || !stopped.get()) told(Ended(work, error))
+            if (error != null || !stopped.get()) told(Ended(request, error))
         }
-        return Running(work, stop, thread)
+        return Running(request, stop, thread)
     }
 }
 

@@ -35,9 +35,9 @@ class FederationScreen(parent: ViewGroup, pick: Pickers, leave: () -> Unit) : Sc
 
     override fun show(state: AppState) {
         val enrolment = state.enrolment
-        val standing = standing(state)
-        view.findViewById<TextView>(R.id.standing).setText(standing.title)
-        view.findViewById<TextView>(R.id.standing_text).setText(standing.text)
+        val status = federationStatus(state)
+        view.findViewById<TextView>(R.id.standing).setText(status.title)
+        view.findViewById<TextView>(R.id.standing_text).setText(status.text)
         for (id in listOf(R.id.membership, R.id.enrol_again, R.id.leave, R.id.traffic, R.id.verdicts_card)) {
             view.findViewById<View>(id).visible(enrolment != null)
         }

@@ -6,7 +6,7 @@
  *     step     checkpoint (every few seconds)
  *     finish   residuals (named by the delta's digest), delta; then plan and checkpoint go
  *     settle   feedback (when accepted), done; then residuals and delta go
- * A kill between any two leaves a state from which [Bench.resume] goes on to the same bytes: training is deterministic,
+ * A kill between any two leaves a state from which [Work.resume] goes on to the same bytes: training is deterministic,
  * and a residual counts only with the delta that it belongs to.
  */
 package org.edgeexperts.core
@@ -31,21 +31,21 @@ internal val WORK_RECORDS = listOf("plan", "checkpoint", "delta", "residuals", "
  * @property digest over the body.
  * @property round and [planDigest] (hex): what it belongs to.
  */
-internal class Pending(val digest: ByteArray, val body: ByteArray, val round: Long, val planDigest: String)
+internal class PendingDelta(val digest: ByteArray, val body: ByteArray, val round: Long, val planDigest: String)
 
 /** A plan with the digest (hex) of its bytes; [fresh] is these bytes, or null where it was read from the disk. */
 internal class Planned(val plan: Plan, val digest: String, val fresh: ByteArray?)
 
 /** The plan that is being trained. */
-internal class Present(val plan: Plan, val digest: String, val bank: Bank, val trainer: Trainer)
+internal class Training(val plan: Plan, val digest: String, val bank: Bank, val trainer: Trainer)
 
 /**
- * Work at hand and on disk.
+ * What a device has at hand: a plan that waits, the one that it trains, a delta that is pending; kept on disk.
  *
  * @param tools for training.
  * @param watch chooses the tier of each plan.
  */
-internal class Bench(
+internal class Work(
     val tools: Tools,
     private val store: Store,
     val versions: Versions,
@@ -54,9 +54,9 @@ internal class Bench(
 ) {
     var waiting: Planned? = null
         private set
-    var present: Present? = null
+    var training: Training? = null
         private set
-    var pending: Pending? = null
+    var pending: PendingDelta? = null
         private set
     private var done = emptyList<String>()
 
@@ -67,7 +67,7 @@ internal class Bench(
     fun resume(): WorkState {
         done = (store.recall("done")?.head?.get("plans") as? List<*>).orEmpty().filterIsInstance<String>()
         store.recall("delta")?.let { left ->
-            pending = Pending(sha256(left.body), left.body, left.head["round"] as Long, left.head["plan"] as String)
+            pending = PendingDelta(sha256(left.body), left.body, left.head["round"] as Long, left.head["plan"] as String)
             dropTraining()
             return WorkState.UPLOADING
         }
@@ -92,7 +92,7 @@ internal class Bench(
         }
         val digest = hex(sha256(payload))
         // A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
-        if (digest in done || digest in listOf(waiting?.digest, present?.digest, pending?.planDigest)) return null
+        if (digest in done || digest in listOf(waiting?.digest, training?.digest, pending?.planDigest)) return null
         waiting = Planned(plan, digest, payload)
         return plan
     }
@@ -104,7 +104,7 @@ internal class Bench(
 
     /** Digests of the versions that plans at hand start from. */
     val wantedVersions: List<ByteArray>
-        get() = listOfNotNull(waiting?.plan, present?.plan).map { it.versionDigest.toByteArray() }
+        get() = listOfNotNull(waiting?.plan, training?.plan).map { it.versionDigest.toByteArray() }
 
     /** Whether the waiting plan is one that this device had begun: it may go on before a gateway is there. */
     val resumed: Boolean get() = waiting?.let { it.fresh == null } ?: false
@@ -120,14 +120,14 @@ internal class Bench(
      * @throws PlanException when the plan cannot be carried out here; it is then done with.
      * @throws BankException when its version cannot be run; the same.
      */
-    fun begin(): Present? {
+    fun begin(): Training? {
         val planned = waiting ?: return null
         val version = versions.find(planned.plan.versionDigest.toByteArray()) ?: return null
         val begun = try {
             val bank = versions.bank(version) ?: return null
             val task = taskOf(planned.plan)
             val trainer = Trainer(tools, bank, task, watch.begin(neededSlots(task.train)))
-            Present(planned.plan, planned.digest, bank, trainer)
+            Training(planned.plan, planned.digest, bank, trainer)
         } catch (error: PlanException) {
             throw givenUp(planned, error)
         } catch (error: BankException) {
@@ -135,7 +135,7 @@ internal class Bench(
         }
         planned.fresh?.let { store.write("plan", Record(mapOf("data" to data), it)) }
         restore(begun)
-        present = begun
+        training = begun
         withdraw()
         return begun
     }
@@ -146,7 +146,7 @@ internal class Bench(
         return error
     }
 
-    private fun restore(begun: Present) {
+    private fun restore(begun: Training) {
         val saved = store.recall("checkpoint") ?: return
         if (saved.head != marks(begun.digest)) return
         try {
@@ -162,11 +162,11 @@ internal class Bench(
     private val data get() = hex(tools.source.digest)
 
     /** Between two steps: moves to another tier if the device's memory or heat ask for it; returns what was done. */
-    fun adapt(): String = present?.let { watch.look(it.trainer) }.orEmpty()
+    fun adapt(): String = training?.let { watch.look(it.trainer) }.orEmpty()
 
     /** Writes a checkpoint of the training at hand. */
     fun save() {
-        val at = present ?: return
+        val at = training ?: return
         if (at.trainer.steps > 0) store.write("checkpoint", Record.of(marks(at.digest), at.trainer.checkpoint()))
     }
 
@@ -175,8 +175,8 @@ internal class Bench(
      *
      * @throws WireException NOT_FINITE when training diverged; the plan is then done with.
      */
-    fun finish(): Pair<Pending, Outcome> {
-        val at = checkNotNull(present) { "the session says TRAINING" }
+    fun finish(): Pair<PendingDelta, Outcome> {
+        val at = checkNotNull(training) { "the session says TRAINING" }
         val outcome = at.trainer.outcome()
         val residuals = unpackResiduals(store.recall("feedback")?.tensors().orEmpty(), at.bank.shape)
         val plan = at.plan
@@ -188,7 +188,7 @@ internal class Bench(
             abandon()
             throw error
         }
-        val left = Pending(sha256(built.body), built.body, plan.round, at.digest)
+        val left = PendingDelta(sha256(built.body), built.body, plan.round, at.digest)
         pending = left
         val blocks = built.residuals.keys.sorted().map { "${it.layer}.${it.index}" }
         val head = mapOf("delta" to hex(left.digest), "blocks" to blocks)
@@ -218,12 +218,12 @@ internal class Bench(
 
     /** Drops the training at hand; its plan is not taken up again. */
     fun abandon() {
-        present?.let { finished(it.digest) }
+        training?.let { finished(it.digest) }
         dropTraining()
     }
 
     private fun dropTraining() {
-        present = null
+        training = null
         store.remove("plan")
         store.remove("checkpoint")
     }
