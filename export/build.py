@@ -30,12 +30,12 @@ EXAMPLES = """examples:
   python -m export.build --device raspberrypi5 --train-slots 1,2,4,8 --seq-len 32,64
   python -m export.build --device lowend-phone --data my.csv --out packages/small
   python -m export.build --device raspberrypi5 --model ./my-bert --labels spam,ham --gate topk --top-k 2
-  python -m export.build --device pixel8 --task causal-lm -m ./SmolLM2-135M --max_seq_len 128 -o packages/writer
+  python -m export.build --device my-board.toml --task causal-lm -m ./SmolLM2-135M --max_seq_len 128 -o packages/writer
   python -m export.build --list-devices
 
 --device names the device that the package is for (optimum-executorch's --device is where it computes; here that is
 always this machine's CPU). optimum-executorch's other options work under their names there, too: -m, -o/--output_dir,
---task, --max_seq_len, and --qlinear with 8da8w and 8da4w, our int8 and int4.
+--task, --recipe xnnpack, --max_seq_len, and --qlinear with 8da8w and 8da4w, our int8 and int4.
 
 
 exit codes: 0 done, 1 the work failed (one line on stderr says why), 2 bad usage"""
@@ -69,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
         choices=TASKS,
         default=CLASSIFICATION,
         help="classification: a text's label; causal-lm: a text's next words, with decoders only (default %(default)s)",
+    )
+    made.add_argument(
+        "--recipe",
+        choices=("xnnpack",),
+        default="xnnpack",
+        help="what runs the program, by optimum-executorch's name; there is %(default)s only",
     )
     source = made.add_mutually_exclusive_group()
     source.add_argument(

@@ -7,9 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+ROOMY: Final = 10_000
+"""Columns in which no table is cut."""
+
+
+def print_whole(table: Table, console: Console) -> None:
+    """Print a table with no cell cut: wider than the console where columns that do not wrap need it; others fold."""
+    for column in table.columns:
+        column.overflow = "fold"
+    roomy = console.options.update(max_width=ROOMY)
+    measured = Measurement.get(console, roomy, table)
+    needed = measured.maximum if all(column.no_wrap for column in table.columns) else measured.minimum
+    if needed > console.width:
+        console = Console(file=console.file, width=needed, force_terminal=console.is_terminal)
+    console.print(table)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from export.display import print_whole
+
 MIB: Final = 2**20
 FIGURES: Final = ("int8_macs", "fp32_macs", "moved_bytes", "kept_bytes", "weight_bytes", "operations")
 TIME_NOTE: Final = (
@@ -64,10 +66,10 @@ def as_object(record: dict[str, Any], compute: Any) -> dict[str, Any]:  # noqa: 
 def print_explained(name: str, found: dict[str, Any], console: Console) -> None:
     """Print the tables of one method."""
     by_kind = totals(found["parts"], lambda part: part["kind"])
-    console.print(_table(f"{name}: by kind of operation", "kind", by_kind, found))
+    print_whole(_table(f"{name}: by kind of operation", "kind", by_kind, found), console)
     by_layer = totals(found["parts"], lambda part: "outside of layers" if part["layer"] < 0 else str(part["layer"]))
     if len(by_layer) > 1:
-        console.print(_table(f"{name}: by layer", "layer", by_layer, found))
+        print_whole(_table(f"{name}: by layer", "layer", by_layer, found), console)
     ways = totals(found["parts"], lambda part: part["direction"])
     shares = ", ".join(f"{way} {total['ms']:.2f} ms" for way, total in ways.items() if total["ms"])
     console.print(
@@ -78,7 +80,7 @@ def print_explained(name: str, found: dict[str, Any], console: Console) -> None:
     if found["step_ms"]:
         console.print(TIME_NOTE)
     if found["outside"]:
-        console.print(_outside(f"{name}: not delegated to XNNPACK", found["outside"]))
+        print_whole(_outside(f"{name}: not delegated to XNNPACK", found["outside"]), console)
 
 
 def _table(title: str, first: str, rows: dict[str, dict[str, float]], found: dict[str, Any]) -> Table:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.wire.manifest import Tier
+from export.display import print_whole
 from export.pipeline import Built
 
 
@@ -54,7 +55,7 @@ def print_table(built: Built, console: Console) -> None:
         table.add_column(column, justify="left" if column in ("", "tier") else "right")
     for tier in manifest.tiers:
         _add_rows(table, built, tier)
-    console.print(table)
+    print_whole(table, console)
     shape = manifest.architecture
     first = manifest.tiers[0]
     purpose = f"{len(shape.labels)} labels" if shape.labels else shape.task

@@ -72,6 +72,15 @@ def test_unknown_device_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None
     assert line.startswith("export: unknown device 'pixel99'; known: linux-x86_64, lowend-phone, pixel8, raspberrypi5")
 
 
+def test_the_recipe_is_xnnpack(capsys: pytest.CaptureFixture[str]) -> None:
+    """Optimum-executorch's option is taken by the one name that there is; others are refused with it."""
+    assert parser().parse_args(["--recipe", "xnnpack"]).recipe == "xnnpack"
+    with pytest.raises(SystemExit) as caught:
+        main(["--device", "pixel8", "--recipe", "coreml"])
+    assert caught.value.code == 2
+    assert "argument --recipe: invalid choice: 'coreml' (choose from" in capsys.readouterr().err
+
+
 def test_no_device_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a device the usage says which there are."""
     with pytest.raises(SystemExit) as caught:
