@@ -14,6 +14,7 @@ from export.checkpoint import INDEX, WEIGHTS, read_checkpoint, refuse_pointer, r
 from export.errors import UnsupportedModelError
 from export.families import Family, family_of, sizes_of
 from export.model_config import check_config, ignored
+from export.sentence_model import prompts_note
 from export.tokenizer_file import check_ids, read_tokenizer
 from export.weight_names import SHOWN, UNREAD, beside, check_loaded, wrapper_prefix
 
@@ -106,12 +107,12 @@ def find(model: str | None) -> BackboneInfo:
         parameters=checkpoint.parameters,
         config=config,
         prefix=prefix,
-        notes=_notes(prefix, beside(checkpoint.names, prefix, family), ignored(config)),
+        notes=_notes(folder, prefix, beside(checkpoint.names, prefix, family), ignored(config)),
         **asdict(sizes),
     )
 
 
-def _notes(prefix: str, others: list[str], keys: list[str]) -> tuple[str, ...]:
+def _notes(folder: Path, prefix: str, others: list[str], keys: list[str]) -> tuple[str, ...]:
     """Say what of a model's folder is not taken as it stands."""
     notes = []
     if prefix:
@@ -120,7 +121,8 @@ def _notes(prefix: str, others: list[str], keys: list[str]) -> tuple[str, ...]:
         notes.append(f"beside the backbone and not used: {', '.join(others[:SHOWN])} ({len(others)} in all)")
     if keys:
         notes.append(f"keys of config.json that export does not know, and ignores: {', '.join(keys)}")
-    return tuple(notes)
+    prompts = prompts_note(folder)
+    return (*notes, prompts) if prompts else tuple(notes)
 
 
 def _folder(model: str | None) -> tuple[Path, str]:

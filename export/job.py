@@ -23,7 +23,9 @@ from export.families import check_task
 from export.memory_plan import Fixed
 from export.planning import Sizes, TierShape
 from export.profiles import DeviceProfile, load_profile
+from export.sentence_model import check_pooling
 from export.shapes import GROUP, halves, trunk_of
+from export.tokenizer_file import check_reader, read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def plan(config: ExportConfig) -> Job:
     found = backbones.find(config.model)
     adapted = adapted_layers(config.layers, found.depth)
     check_task(found.config, config.task, found.name)
+    _check_software(config, profile, found)
     language = found.vocabulary if config.task == CAUSAL_LM else 0
     sizes = Sizes(
         width=found.width, depth=found.depth, inner=found.inner, heads=found.heads, vocabulary=found.vocabulary,
@@ -219,6 +222,18 @@ def bank_shape(config: ExportConfig, adapted: tuple[int, ...], width: int) -> Ba
         return BankShape(adapted, config.experts, config.rank, config.shared_rank, width, len(config.labels))
     except BankError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_software(config: ExportConfig, profile: DeviceProfile, found: BackboneInfo) -> None:
+    """Refuse a package that the device's software would not open, or that would read texts in another way."""
+    tokenizer = read_tokenizer(found.folder)
+    check_pooling(found.folder, config.task, tokenizer, found.name)
+    if profile.tasks and config.task not in profile.tasks:
+        raise ConfigError(
+            f"--task {config.task}: the app on {profile.title} does {', '.join(profile.tasks)} only; take a device that"
+            " runs edge_runtime, as raspberrypi5 and linux-x86_64 do"
+        )
+    check_reader(tokenizer, profile.tokenizers, found.name, profile.title)
 
 
 def _check_groups(sizes: Sizes, name: str) -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from export.errors import ConfigError
+from export.families import TASKS
+from export.tokenizer_file import KINDS
 
+_SOFTWARE: Final = {"tokenizers": KINDS, "tasks": TASKS}
+"""What a profile may say of its device's software, and the names that it may use."""
 FOLDER: Final = Path(__file__).parent / "devices"
 
 
@@ -60,17 +64,24 @@ class Defaults:
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """One device."""
+    """One device.
+
+    Args:
+        tokenizers: kinds that its software reads; none: all.
+        tasks: that its software does; none: all.
+    """
 
     name: str
     title: str
     budget: Budget
     compute: Compute
     defaults: Defaults
+    tokenizers: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values, for the manifest."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name not in _SOFTWARE}
 
 
 def known() -> tuple[str, ...]:
@@ -94,15 +105,24 @@ def load_profile(device: str) -> DeviceProfile:
         tree = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"device profile {path} cannot be read: {error}") from error
-    sections = {
+    sections: dict[str, Any] = {
         name: _section(kind, tree.pop(name, None), name, path)
         for name, kind in (("budget", Budget), ("compute", Compute), ("defaults", Defaults))
     }
+    sections |= {name: _names(tree.pop(name, []), name, path) for name in _SOFTWARE}
     if set(tree) != {"name", "title"}:
         raise ConfigError(
             f"device profile {path}: expected name, title, [budget], [compute], [defaults]; also got {sorted(tree)}"
         )
     return DeviceProfile(str(tree["name"]), str(tree["title"]), **sections)
+
+
+def _names(values: object, name: str, path: Path) -> tuple[str, ...]:
+    """Check a list of what a device's software can do."""
+    known_names = _SOFTWARE[name]
+    if not isinstance(values, list) or not all(value in known_names for value in values):
+        raise ConfigError(f"device profile {path}: {name} = {values!r}; expected a list of {', '.join(known_names)}")
+    return tuple(values)
 
 
 def _section(kind: type, values: object, name: str, path: Path) -> Any:  # noqa: ANN401 - one of three dataclasses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,16 @@ from export.checkpoint import refuse_pointer
 from export.errors import UnsupportedModelError
 
 FILE: Final = "tokenizer.json"
+WORDPIECE: Final = "wordpiece"
+KINDS: Final = (WORDPIECE,)
+"""Kinds of tokenizers by which a device profile can say what is read there."""
+WORDPIECE_PARTS: Final = {
+    "normalizer": "BertNormalizer",
+    "pre_tokenizer": "BertPreTokenizer",
+    "model": "WordPiece",
+    "post_processor": "TemplateProcessing",
+}
+ADDED_FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized")
 Tree = Mapping[str, Any]
 
 
@@ -61,3 +71,40 @@ def _tokens(tree: Tree) -> list[tuple[int, str]]:
     pairs = vocabulary.items() if isinstance(vocabulary, dict) else ((one[0], at) for at, one in enumerate(vocabulary))
     added = ((one["content"], one["id"]) for one in tree.get("added_tokens") or ())
     return [(int(number), str(token)) for token, number in (*pairs, *added)]
+
+
+def check_reader(tree: Tree, kinds: Sequence[str], source: str, device: str) -> None:
+    """Refuse a tokenizer that a device's software does not read.
+
+    Args:
+        tree: of the tokenizer.json.
+        kinds: that are read there; none for all.
+        source: the model, for people.
+        device: for people.
+
+    Raises:
+        UnsupportedModelError: saying which part is of another kind, and what to do.
+    """
+    fault = wordpiece_fault(tree)
+    if kinds and fault:
+        raise UnsupportedModelError(
+            f"{source}: the app on {device} reads tokenizers of the kind {', '.join(kinds)} only, and {fault}; take a"
+            " BERT with such a tokenizer, or a device that runs edge_runtime, as raspberrypi5 and linux-x86_64 do"
+        )
+
+
+def wordpiece_fault(tree: Tree) -> str:
+    """Return why a tokenizer is not of the kind ``wordpiece``, "" when it is.
+
+    The kind is what the Kotlin device reads (``Tokenizer.kt``): BERT's normalizer and words, WordPiece, a template, and
+    added tokens that are found as they stand.
+    """
+    for part, kind in WORDPIECE_PARTS.items():
+        found = (tree.get(part) or {}).get("type")
+        if found != kind:
+            return f"its {part} is {found or 'missing'}, expected {kind}"
+    for token in tree.get("added_tokens") or ():
+        flags = [flag for flag in ADDED_FLAGS if token.get(flag)]
+        if flags:
+            return f"its added token {token.get('content')!r} is {', '.join(flags)}"
+    return ""

@@ -155,14 +155,14 @@ def _arguments(kind: str, model: Path, out: Path, programs: Path) -> list[str]:
     layers = "last:1" if kind == "qwen3" else "last:2"  # of two: a prefix below the lowest experts, and none
     sizes = ["--experts", "3", "--train-slots", "2", "--rank", "4", "--shared-rank", "3", "--layers", layers]
     return [
-        *("--device", "pixel8", "-m", str(model), "-o", str(out), "--cache-dir", str(programs)),
+        *("--device", "raspberrypi5", "-m", str(model), "-o", str(out), "--cache-dir", str(programs)),
         *(*task, *sizes, "--max_seq_len", "12", "--batch-size", "4", "--qlinear", "8da8w", "--json"),
     ]
 
 
 @pytest.fixture(scope="module")
 def packages(folder: Folders, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """Return a function that gives the package of a family for the Pixel 8, made once."""
+    """Return a function that gives the package of a family for the Raspberry Pi 5, made once."""
     root = tmp_path_factory.mktemp("packages")
     made: dict[str, Path] = {}
 
@@ -176,10 +176,10 @@ def packages(folder: Folders, programs: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize("kind", sorted(set(FAMILIES) - {"bert"}))  # test_minilm.py has the one of BERT
-def test_a_package_of_every_family_for_a_phone(packages: Folders, kind: str) -> None:
+def test_a_package_of_every_family_for_a_board(packages: Folders, kind: str) -> None:
     """Exported by optimum-executorch's option names, proven against eager PyTorch and ONNX, nothing slow outside."""
     manifest = Package.open(packages(kind)).manifest
-    assert manifest.device == "pixel8"
+    assert manifest.device == "raspberrypi5"
     assert manifest.architecture.backbone.family == kind
     assert manifest.architecture.task == ("causal-lm" if ROWS[kind].causal else "classification")
     assert manifest.architecture.end_token == (3 if ROWS[kind].causal else -1)
@@ -244,7 +244,16 @@ def test_labels_and_encoders_do_not_go_with_the_task(
     wrong = [*_arguments("llama", folder("llama"), tmp_path / "p", tmp_path / "c"), "--labels", "a,b"]
     assert main(wrong) == 2
     assert "such a model has no labels" in capsys.readouterr().err
-    arguments = ["--device", "pixel8", "--task", "causal-lm", "-m", str(folder("bert")), "-o", str(tmp_path / "p")]
+    arguments = [
+        "--device",
+        "raspberrypi5",
+        "--task",
+        "causal-lm",
+        "-m",
+        str(folder("bert")),
+        "-o",
+        str(tmp_path / "p"),
+    ]
     assert main(arguments) == 1
     assert "cannot continue one; --task causal-lm works with llama, qwen2, qwen3" in capsys.readouterr().err
 

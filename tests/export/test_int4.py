@@ -200,7 +200,7 @@ def test_a_backbone_without_a_linear_that_divides_is_refused(
         build("narrow", model=str(folder), quantize="int4")
     options = [
         "--device",
-        "pixel8",
+        "raspberrypi5",
         "-m",
         str(folder),
         "--labels",

@@ -113,7 +113,7 @@ def test_a_package_of_the_last_layers_has_its_prefix_as_a_method(build: Build) -
 def test_initial_bank_is_the_same_for_every_profile_and_gives_every_expert_its_own_start(build: Build) -> None:
     """Profiles of one federation share the bank's bytes and the federation's digest, whatever their slots."""
     one = build("soft").package
-    other = build("phone", device="pixel8", train_slots=1, batch_size=2).package
+    other = build("board", device="raspberrypi5", train_slots=1, batch_size=2).package
     assert one.manifest.architecture.digest() == other.manifest.architecture.digest()
     assert one.path("bank.safetensors").read_bytes() == other.path("bank.safetensors").read_bytes()
     bank = Bank.read(one.path("bank.safetensors"), one.manifest.architecture.bank_shape)

@@ -45,8 +45,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the package of the tiny Llama."""
     folder = tmp_path_factory.mktemp("language")
     line = command(
-        "export.build", "--device", "pixel8", "--task", "causal-lm", "-m", _backbone(folder / "llama"), "--experts", 2,
-        "--train-slots", 2, "--rank", 4, "--shared-rank", 4, "--seq-len", 16, "--batch-size", 4,
+        "export.build", "--device", "raspberrypi5", "--task", "causal-lm", "-m", _backbone(folder / "llama"),
+        "--experts", 2, "--train-slots", 2, "--rank", 4, "--shared-rank", 4, "--seq-len", 16, "--batch-size", 4,
         "-o", folder / "package", "--cache-dir", folder / "cache",
     )  # fmt: skip
     done = subprocess.run(line, env=environment(), cwd=folder, capture_output=True, text=True, timeout=540, check=False)
