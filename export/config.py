@@ -8,7 +8,7 @@ from typing import Final
 
 from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.examples import opened, read_rows
+from edge_runtime.wire.examples import JSON_ENDINGS, TABLE_ENDINGS, opened, read_rows
 from edge_runtime.wire.labels import label_fault
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from edge_runtime.wire.text_lines import encoding_of, lines
@@ -193,8 +193,10 @@ def _lines(path: Path) -> list[str]:
     """Return the lines of a labels file that are not blank; a label may begin with "#", so there are no comments.
 
     Raises:
-        ConfigError: for a file that cannot be read, and for what looks like a comment.
+        ConfigError: for a file that cannot be read, one of examples, and for what looks like a comment.
     """
+    if path.suffix.lower() in TABLE_ENDINGS + JSON_ENDINGS:
+        raise ConfigError(f"--labels {path}: a file of examples by its name; take its labels with --data {path}")
     try:
         with opened(path) as file:
             encoding = encoding_of(file, str(path))

@@ -34,8 +34,8 @@ HELP: Final = (
     "UTF-16"
 )
 """What a file may be, for --help."""
-_JSON: Final = (".jsonl", ".ndjson", ".json")
-_TABLES: Final = (".csv", ".tsv", ".tab")
+JSON_ENDINGS: Final = (".jsonl", ".ndjson", ".json")
+TABLE_ENDINGS: Final = (".csv", ".tsv", ".tab")
 
 
 class Kind(StrEnum):
@@ -184,9 +184,9 @@ def _refusal(layout: Layout, line: int, what: str) -> DataError:
 
 def _kind(name: str, columns: Columns, *, labelled: bool) -> Kind:
     ending = PurePath(name).suffix.lower()
-    if ending in _JSON:
+    if ending in JSON_ENDINGS:
         return Kind.JSON_LINES
-    return Kind.TABLE if labelled or columns.text or ending in _TABLES else Kind.LINES
+    return Kind.TABLE if labelled or columns.text or ending in TABLE_ENDINGS else Kind.LINES
 
 
 # --- tables ---------------------------------------------------------------------------------------------------

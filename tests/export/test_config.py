@@ -100,6 +100,9 @@ def test_labels_files_that_are_refused(tmp_path: Path) -> None:
     path.write_text("spam\n# of items\n")
     with pytest.raises(ConfigError, match="line 2 begins with '# ': is it a comment or a label"):
         read_labels(str(path), None)
+    path.rename(tmp_path / "data.csv")
+    with pytest.raises(ConfigError, match=r"take its labels with --data .*data\.csv"):
+        read_labels(str(tmp_path / "data.csv"), None)
     with pytest.raises(ConfigError, match=r"--labels none\.txt: no such file, and no list either"):
         read_labels("none.txt", None)
 
