@@ -20,7 +20,6 @@ from broker_server.errors import StateError
 from broker_server.ledger import NAME, Ledger
 from broker_server.lineage import Lineage, Origin
 from broker_server.spool import Spool
-from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Architecture, Manifest, Package
 from edge_runtime.wire.strict_json import plain_tree
 
@@ -123,7 +122,7 @@ def _short(value: object) -> str:
 def _begin(store: Store, package: Package, now: float) -> None:
     if store.ledger.version() is None:
         architecture = package.manifest.architecture
-        bank = Bank.read(package.path("bank.safetensors"), architecture.bank_shape)
+        bank = package.bank()
         digests = store.lineage.write_blocks(bank)
         row = store.lineage.row(0, digests, Origin(None, 0, 0, "initial"), now)
         if row.digest.hex() != architecture.bank_digest:

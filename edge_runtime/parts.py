@@ -65,7 +65,7 @@ class Parts:
 
     def initial_bank(self) -> Bank:
         """Return version 0."""
-        return Bank.read(self.package.path("bank.safetensors"), self.manifest.architecture.bank_shape)
+        return self.package.bank()
 
     def close(self) -> None:
         """Free the program."""

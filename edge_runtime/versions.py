@@ -32,7 +32,7 @@ class Versions:
         self._architecture = package.manifest.architecture
         self._shape = self._architecture.bank_shape
         self._federation = self._architecture.digest()
-        self._initial = Bank.read(package.path("bank.safetensors"), self._shape)
+        self._initial = package.bank()
         self._own = {digest: block for block, digest in self._initial.digests().items()}
         record = store.recall(CURRENT)
         head = record.head if record is not None else {}

@@ -36,8 +36,8 @@ class Record:
     proof: Mapping[str, float]
 
 
-def manifest(job: Job, record: Record, folder: Path, bank_digest: str) -> Manifest:
-    """Return the manifest of the staged ``folder``.
+def manifest(job: Job, record: Record, folder: Path, told: Architecture) -> Manifest:
+    """Return the manifest of the staged ``folder``, whose ``architecture`` is told.
 
     Raises:
         BudgetError: when what was measured exceeds the memory or storage of the profile.
@@ -48,7 +48,7 @@ def manifest(job: Job, record: Record, folder: Path, bank_digest: str) -> Manife
         package_format=PACKAGE_FORMAT,
         wire_version=WIRE_VERSION,
         program_interface=PROGRAM_INTERFACE,
-        architecture=_architecture(job, folder, bank_digest),
+        architecture=told,
         device=job.profile.name,
         profile=job.profile.to_dict(),
         quantize=config.quantize,
@@ -64,7 +64,8 @@ def manifest(job: Job, record: Record, folder: Path, bank_digest: str) -> Manife
     )
 
 
-def _architecture(job: Job, folder: Path, bank_digest: str) -> Architecture:
+def architecture(job: Job, folder: Path, bank_digest: str) -> Architecture:
+    """Return what the devices of a federation share. Args: folder: with the tokenizer; bank_digest: of version 0."""
     info, config = job.backbone, job.config
     return Architecture(
         backbone=Backbone(info.name, info.kind, info.digest, info.width, info.depth, info.parameters),

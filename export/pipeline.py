@@ -252,8 +252,9 @@ def _write(job: Job, compiled: _Compiled) -> Package:
         package.place(compiled.gateway, folder / "gateway" / "model.onnx")
         package.place(job.backbone.folder / "tokenizer.json", folder / "tokenizer.json")
         bank = initial_bank(job.model.bank)
-        (folder / "bank.safetensors").write_bytes(bank.to_bytes())
-        manifest = describe.manifest(job, compiled.record, folder, bank.digest().hex())
+        architecture = describe.architecture(job, folder, bank.digest().hex())
+        (folder / "bank.safetensors").write_bytes(bank.to_bytes(architecture.digest()))
+        manifest = describe.manifest(job, compiled.record, folder, architecture)
         return package.commit(folder, manifest, job.config.out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,6 @@ import numpy as np
 
 from benchmarks.train_step import timing
 from edge_runtime.wire import program_interface as ports
-from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
 
 
@@ -24,8 +23,7 @@ def main() -> int:
     timing.add_arguments(parser)
     arguments = parser.parse_args()
     package = Package.open(arguments.package)
-    tier, shape = package.manifest.tiers[0], package.manifest.architecture.bank_shape
-    bank = Bank.from_bytes(package.path("bank.safetensors").read_bytes(), shape)
+    tier, bank = package.manifest.tiers[0], package.bank()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = arguments.threads
     session = onnxruntime.InferenceSession(str(package.path("gateway/model.onnx")), options)

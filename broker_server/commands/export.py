@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     """Do it; every block's digest is checked on the way out."""
     store = Store.look(args.state)
     row, bank = store.lineage.load(args.version)
-    data = bank.to_bytes()
+    data = bank.to_bytes(store.lineage.federation)
     about = {
         "version": row.version,
         "parent": row.parent,

@@ -151,14 +151,15 @@ def load_bank(parts: Parts, bank: Path | None, state: Path | None) -> tuple[Bank
     """Return the bank that the arguments name, and its name for people.
 
     Raises:
-        BankError: when the file is not this package's kind of bank, or not the version that stands beside it.
+        BankError: when the file is for another federation, or not the version that stands beside it.
         ConfigError: when there is no such state.
     """
     if bank is not None:
         path = bank / BANK_FILE if bank.is_dir() else bank
-        stored = Bank.read(path, parts.manifest.architecture.bank_shape)
+        federation = parts.manifest.architecture.digest()
+        stored = Bank.read(path, parts.manifest.architecture.bank_shape, federation)
         if bank.is_dir():
-            _check_version(bank / VERSION_FILE, stored, parts.manifest.architecture.digest())
+            _check_version(bank / VERSION_FILE, stored, federation)
         return stored, str(path)
     if state is not None:
         if not (state / "lock").exists():

@@ -141,7 +141,7 @@ def main(arguments: argparse.Namespace) -> int:
         with bar("training", recipe.steps, show=not arguments.json) as advance:
             trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped, watch=watch)
         if arguments.out:
-            write_bank(trained.bank, arguments.out)
+            write_bank(trained.bank, arguments.out, parts.manifest.architecture.digest())
         after = yardstick.measure(trained.bank)
         report = figures(trained, len(source)) | yardstick.compared(before, after)
         report["prefix_cache"] = asdict(cache.use) if cache is not None else None
@@ -201,8 +201,8 @@ def _start(arguments: argparse.Namespace, parts: Parts, source: Source) -> tuple
     return bank.replace(blocks), "class means alone" if fresh else f"class means on {name}"
 
 
-def write_bank(bank: Bank, folder: Path) -> None:
-    """Write bank.safetensors in ``folder``, whole or not at all.
+def write_bank(bank: Bank, folder: Path, federation: bytes) -> None:
+    """Write bank.safetensors in ``folder``, for the federation of this digest, whole or not at all.
 
     Raises:
         EdgeError: when the disk refuses.
@@ -211,7 +211,7 @@ def write_bank(bank: Bank, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
-            file.write(bank.to_bytes())
+            file.write(bank.to_bytes(federation))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(folder / BANK_FILE)

@@ -15,12 +15,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from edge_runtime.wire import strict_json
 from edge_runtime.wire.digests import sha256, version_digest
-from edge_runtime.wire.errors import BankError
+from edge_runtime.wire.errors import BankError, PackageError
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 from edge_runtime.wire.tensors import Array, encode
-from edge_runtime.wire.text import shown
+from edge_runtime.wire.text import readable, shown
 
+FEDERATION_KEY: Final = "federation_digest"
+"""Of a bank file's metadata: in hex, lower case."""
 _HEADER_LIMIT: Final = 1024 * 1024
 """Bytes of names and shapes beside a bank's values."""
 
@@ -116,22 +119,30 @@ class Bank:
         """Return a bank of zeros: with it, a program computes the frozen backbone's own features."""
         return cls(shape, **{name: np.zeros(size, np.float32) for name, size in _shapes(shape).items()})
 
-    def to_bytes(self) -> bytes:
-        """Write as safetensors."""
-        return save({name: np.ascontiguousarray(getattr(self, name)) for name in _shapes(self.shape)})
+    def to_bytes(self, federation: bytes) -> bytes:
+        """Write as safetensors; the metadata keep the digest of the ``federation`` that the bank is for."""
+        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _shapes(self.shape)}
+        return save(tensors, metadata={FEDERATION_KEY: federation.hex()})
 
     @classmethod
-    def from_bytes(cls, data: bytes, shape: BankShape, source: str = "bank") -> Bank:
+    def from_bytes(cls, data: bytes, shape: BankShape, federation: bytes, source: str = "bank") -> Bank:
         """Read safetensors bytes.
 
+        Args:
+            data: of a file.
+            shape: that the bank must have.
+            federation: digest of the federation that it must be for: its labels stand in the same order, too.
+            source: of the bytes, for errors.
+
         Raises:
-            BankError: for damaged bytes, missing tensors, wrong shapes, or NaN.
+            BankError: for damaged bytes, no or another federation, missing tensors, wrong shapes, or NaN.
         """
         try:
             tensors = load(data)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:  # KeyError: a dtype that numpy lacks
             msg = f"{source} is no safetensors file ({shown(str(error), 200)})"
             raise BankError(msg) from error
+        _check_federation(data, federation, source)
         wanted = set(_shapes(shape))
         if set(tensors) != wanted:
             msg = f"{source} holds {shown(sorted(tensors), 200)}, expected {sorted(wanted)}"
@@ -143,7 +154,7 @@ class Bank:
         return bank
 
     @classmethod
-    def read(cls, path: Path, shape: BankShape) -> Bank:
+    def read(cls, path: Path, shape: BankShape, federation: bytes) -> Bank:
         """Read a bank file.
 
         Raises:
@@ -159,7 +170,29 @@ class Bank:
         if len(data) > limit:
             msg = f"bank {path} has over {limit} bytes, more than a bank of this shape can have"
             raise BankError(msg)
-        return cls.from_bytes(data, shape, str(path))
+        return cls.from_bytes(data, shape, federation, str(path))
+
+
+def _check_federation(data: bytes, federation: bytes, source: str) -> None:
+    """Hold the metadata of a safetensors file against a federation's digest."""
+    try:
+        header = strict_json.parse(data[8 : 8 + int.from_bytes(data[:8], "little")], "the header")
+    except PackageError as error:
+        msg = f"{source} is no safetensors file ({error})"
+        raise BankError(msg) from error
+    told = header.get("__metadata__", {}).get(FEDERATION_KEY)
+    if told is None:
+        msg = (
+            f"{source} does not say which federation it is for (its metadata have no {FEDERATION_KEY}), so its labels"
+            " may be others than this package's; train it again, or export the version again"
+        )
+        raise BankError(msg)
+    if told != federation.hex():
+        msg = (
+            f"{source} is for federation {readable(told, 13)}, this package is of {federation.hex()[:12]}…: labels or"
+            " their order, backbone or initial bank differ; use the package that the bank was trained with"
+        )
+        raise BankError(msg)
 
 
 def _shapes(shape: BankShape) -> dict[str, tuple[int, ...]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
 from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.experts import BankShape
@@ -266,6 +267,15 @@ class Package:
             msg = f"package {self.folder} has no {name}"
             raise PackageError(msg)
         return self.folder / name
+
+    def bank(self) -> Bank:
+        """Return the initial bank, version 0.
+
+        Raises:
+            BankError: when it is for another federation than the manifest says, or has another shape.
+        """
+        architecture = self.manifest.architecture
+        return Bank.read(self.path("bank.safetensors"), architecture.bank_shape, architecture.digest())
 
 
 def _wanted(name: str, part: Part) -> bool:

@@ -169,7 +169,7 @@ def test_export(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """The bank file has the version's digest; the newest version is the default."""
     about = answer(capsys, "export", "--state", played, "--version", "1", "--out", tmp_path / "v1")
     assert json.loads((tmp_path / "v1/version.json").read_text())["version"] == 1
-    bank = Bank.read(tmp_path / "v1/bank.safetensors", tiny.SHAPE)
+    bank = Bank.read(tmp_path / "v1/bank.safetensors", tiny.SHAPE, bytes.fromhex(about["federation_digest"]))
     assert bank.digest().hex() == about["digest"]
     output(capsys, "export", "--state", played, "--out", tmp_path / "newest")
     assert json.loads((tmp_path / "newest/version.json").read_text())["version"] == 2

@@ -50,16 +50,16 @@ def make_package(
     files = {
         "program.pte": b"no program here",
         "tokenizer.json": _tokenizer().encode(),
-        "bank.safetensors": initial.to_bytes(),
         "gateway/model.onnx": _model(len(labels)),
     }
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
     architecture = Architecture(
         Backbone("tiny", "bert", "a" * 64, WIDTH, 2, 100), "classification", labels, gate, 2 if gate == "topk" else 0,
         LAYERS, EXPERTS, RANK, 1, "mean_pool_l2", 20.0, -1, sha256(files["tokenizer.json"]).hex(),
         initial.digest().hex(),
     )  # fmt: skip
+    files["bank.safetensors"] = initial.to_bytes(architecture.digest())
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
     model = ModelShape(replace(SHAPE, labels=len(labels)), architecture.top_k or None)
     train, predict = MethodShape(MethodKind.TRAIN, 2, 2, 8, 2), MethodShape(MethodKind.PREDICT, EXPERTS, 0, 8, 1)
     methods = {"train": method_spec(model, train), "predict": method_spec(model, predict)}

@@ -122,7 +122,8 @@ def test_train_then_predict_with_the_bank(package: Package, data: Path, tmp_path
     assert found["steps"] == 24  # 4 epochs of 24 examples in batches of 4
     assert found["loss_last"] < found["loss_first"]
     assert found["accuracy"] > found["accuracy_before"]
-    assert Bank.read(bank / "bank.safetensors", toy.SHAPE).digest().hex() == found["bank_digest"]
+    federation = package.manifest.architecture.digest()
+    assert Bank.read(bank / "bank.safetensors", toy.SHAPE, federation).digest().hex() == found["bank_digest"]
     scored = ["predict", "--package", package.folder, "--data", data, "--json"]
     for path in (bank, bank / "bank.safetensors"):
         _, out, _ = call(capsys, *scored, "--bank", path)
@@ -147,7 +148,7 @@ def test_a_bank_is_held_against_the_version_beside_it(
     """What the gateway exported is used as it was exported, or not at all."""
     bank = Bank.zeros(package.manifest.architecture.bank_shape)
     right = {"digest": bank.digest().hex(), "federation_digest": package.manifest.architecture.digest().hex()}
-    (tmp_path / "bank.safetensors").write_bytes(bank.to_bytes())
+    (tmp_path / "bank.safetensors").write_bytes(bank.to_bytes(package.manifest.architecture.digest()))
     (tmp_path / "version.json").write_text(json.dumps(right))
     code, _, _ = call(capsys, "predict", "--package", package.folder, "--bank", tmp_path, "alarm")
     assert code == 0
@@ -212,7 +213,8 @@ def test_a_run_that_was_worth_nothing_says_so(
     head = np.zeros(toy.SHAPE.head_size, np.float32)
     head[-2] = 500.0  # of the second of three labels
     (tmp_path / "drowned").mkdir()
-    (tmp_path / "drowned" / "bank.safetensors").write_bytes(toy.initial_bank().replace({HEAD: head}).to_bytes())
+    bank = toy.initial_bank().replace({HEAD: head}).to_bytes(package.manifest.architecture.digest())
+    (tmp_path / "drowned" / "bank.safetensors").write_bytes(bank)
     arguments = ["train", "--package", package.folder, "--data", data, "--steps", 2, "--bank", tmp_path / "drowned"]
     code, out, err = call(capsys, *arguments, "--json", *(["--test", data] if held_out else []))
     assert code == 0
@@ -240,6 +242,25 @@ def test_what_a_run_did_not_reach() -> None:
     assert told([0, 1, 1], [1, 1, 1], [1, 1, 1]) == []
     assert sample(3, 200) == [0, 1, 2]
     assert sample(10, 4) == [0, 2, 5, 7]
+
+
+def test_a_bank_under_other_labels_is_refused(package: Package, data: Path, tmp_path: Path, capsys: Said) -> None:
+    """The same shape, the labels in another order: refused by predict and train; as is a bank that says nothing."""
+    call(capsys, "train", "--package", package.folder, "--data", data, "--steps", 1, "--out", tmp_path / "bank")
+    turned = toy.write_package(tmp_path / "turned", labels=toy.LABELS[::-1])
+    path = tmp_path / "bank" / "bank.safetensors"
+    came, wanted = (opened.manifest.architecture.digest().hex()[:12] for opened in (package, turned))
+    for bank in (path, path.parent):
+        line = failure(capsys, 1, "predict", "--package", turned.folder, "--bank", bank, "wake me")
+        assert f"{path} is for federation {came}…, this package is of {wanted}…: labels or their order" in line
+        assert "is for federation" in failure(
+            capsys, 1, "train", "--package", turned.folder, "--data", data, "--bank", bank
+        )
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    header = path.read_bytes()[8 : 8 + size].replace(b"federation_digest", b"federation_forgot")  # as an older file
+    path.write_bytes(path.read_bytes()[:8] + header + path.read_bytes()[8 + size :])
+    line = failure(capsys, 1, "predict", "--package", package.folder, "--bank", path, "wake me")
+    assert "does not say which federation it is for" in line
 
 
 def test_train_says_what_it_did(package: Package, data: Path, capsys: Said) -> None:

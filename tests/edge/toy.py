@@ -237,12 +237,7 @@ def write_package(folder: Path, bank: Bank | None = None, **changes: Any) -> Pac
     folder.mkdir(parents=True)
     write_tokenizer(folder / "tokenizer.json")
     bank = bank or initial_bank()
-    (folder / "bank.safetensors").write_bytes(bank.to_bytes())
     (folder / "program.pte").write_bytes(b"toy")
-    files = {
-        name: FileEntry(sha256((folder / name).read_bytes()).hex(), (folder / name).stat().st_size)
-        for name in ("tokenizer.json", "bank.safetensors", "program.pte")
-    }
     fields: dict[str, Any] = {
         "backbone": Backbone("toy", "bert", "0" * 64, SHAPE.width, 4, 384),
         "task": "classification",
@@ -256,14 +251,20 @@ def write_package(folder: Path, bank: Bank | None = None, **changes: Any) -> Pac
         "feature": "mean_pool_l2",
         "logit_scale": SCALE,
         "end_token": -1,
-        "tokenizer_digest": files["tokenizer.json"].sha256,
+        "tokenizer_digest": sha256((folder / "tokenizer.json").read_bytes()).hex(),
         "bank_digest": bank.digest().hex(),
+    }
+    architecture = Architecture(**{**fields, **changes})
+    (folder / "bank.safetensors").write_bytes(bank.to_bytes(architecture.digest()))
+    files = {
+        name: FileEntry(sha256((folder / name).read_bytes()).hex(), (folder / name).stat().st_size)
+        for name in ("tokenizer.json", "bank.safetensors", "program.pte")
     }
     manifest = Manifest(
         package_format=PACKAGE_FORMAT,
         wire_version=1,
         program_interface=PROGRAM_INTERFACE,
-        architecture=Architecture(**{**fields, **changes}),
+        architecture=architecture,
         device="toy",
         profile={"name": "toy", "budget": {"memory_mib": 64.0}},
         quantize="none",

@@ -18,7 +18,6 @@ from shipped import outside_and_delegates
 from tiny_backbone import save_tiny
 
 from edge_runtime.__main__ import main
-from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import BETA1, MethodKind, MethodShape, ModelShape, output_ports
 from export import backbone
@@ -119,7 +118,7 @@ def test_the_prediction_is_that_of_the_rounded_model(build: Build, tiny: Path, t
     """Probabilities against eager PyTorch with the weights of the forward rounded, for a text of 7 of 12 tokens."""
     package = build("int4-all layers", quantize="int4", most_tiers=1).package
     info, draw = backbone.find(str(tiny)), np.random.default_rng(4)
-    start = Bank.read(package.path("bank.safetensors"), package.manifest.architecture.bank_shape)
+    start = package.bank()
     parts = [0.05 * draw.standard_normal(part.shape) for part in (start.experts, start.shared, start.head, start.mean)]
     names = ("experts", "shared", "head", "mean")
     given = {name: torch.from_numpy(part.astype(np.float32)) for name, part in zip(names, parts, strict=True)}

@@ -15,7 +15,6 @@ from edge_runtime.data import open_source
 from edge_runtime.program import Program
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trainer import Task, Tools, Trainer
-from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
 from export.compile import ProgramRequest, compile_program
@@ -39,8 +38,9 @@ def _trainer(built: Built, data: Path) -> Trainer:
     manifest, source = package.manifest, open_source(data, package.manifest.architecture.labels)
     program = Program.open(package.path("program.pte"), manifest.methods, threads=1)
     tokenizer = Tokenizer(package.path("tokenizer.json"))
-    bank = Bank.from_bytes(package.path("bank.safetensors").read_bytes(), manifest.architecture.bank_shape)
+    bank = package.bank()
     bank.experts[...] += np.random.default_rng(0).normal(size=bank.experts.shape).astype(np.float32) * 0.03
+    bank.head[...] = np.random.default_rng(1).normal(size=bank.head.size).astype(np.float32) * 0.02
     return Trainer(Tools(program, manifest, tokenizer, source, manifest.tiers[0]), bank, TASK)
 
 

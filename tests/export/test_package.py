@@ -90,7 +90,7 @@ def test_package_opens_and_says_what_it_is(build: Build) -> None:
     assert tier.predicted.memory_mib > 0
     assert set(manifest.versions) >= {"torch", "executorch"}
     assert 0 < tier.proof["gradient_error"] < 1e-4
-    bank = Bank.read(package.path("bank.safetensors"), manifest.architecture.bank_shape)
+    bank = package.bank()
     assert bank.digest().hex() == manifest.architecture.bank_digest
 
 
@@ -116,10 +116,12 @@ def test_initial_bank_is_the_same_for_every_profile_and_gives_every_expert_its_o
     other = build("board", device="raspberrypi5", train_slots=1, batch_size=2).package
     assert one.manifest.architecture.digest() == other.manifest.architecture.digest()
     assert one.path("bank.safetensors").read_bytes() == other.path("bank.safetensors").read_bytes()
-    bank = Bank.read(one.path("bank.safetensors"), one.manifest.architecture.bank_shape)
+    bank = one.bank()
     starts = {bank.experts[layer, index].tobytes() for layer in range(3) for index in range(3)}
     assert len(starts) == 9
     assert not bank.experts[:, :, -5 * 32 :].any()
+    assert not bank.learned
+    assert not bank.head.any()
 
 
 @pytest.mark.parametrize("name", ["soft", "int8", "topk"])

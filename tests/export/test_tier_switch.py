@@ -57,6 +57,7 @@ def trainer(built: Built, tools: Tools, tier: str, train: tuple[ExpertId, ...]) 
     task = Task(train, 12, learning_rate=0.02, shared_learning_rate=0.01, head_learning_rate=0.01, seed=3)
     with Parts.open(built.package.folder) as parts:
         bank = parts.initial_bank()
+    bank.head[...] = 0.02 * np.random.default_rng(1).standard_normal(bank.head.size)
     return Trainer(replace(tools, tier=by_name(tools.manifest, tier)), bank, task)
 
 

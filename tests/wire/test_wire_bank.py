@@ -14,6 +14,7 @@ from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import HEAD, MEAN, RESERVED, BankShape, ExpertId, head_parts, shared_expert
 
 SHAPE = BankShape(layers=(0, 3), experts=2, rank=2, shared_rank=1, width=4, labels=3)
+FEDERATION = bytes(range(32))
 
 
 def counted(shape: BankShape) -> Bank:
@@ -60,7 +61,7 @@ def test_no_shared_expert_without_a_shared_rank() -> None:
     assert shape.ids() == (ExpertId(0, 0), HEAD, MEAN)
     with pytest.raises(BankError):
         shape.size(shared_expert(0))
-    again = Bank.from_bytes(bank.to_bytes(), shape)
+    again = Bank.from_bytes(bank.to_bytes(FEDERATION), shape, FEDERATION)
     assert again.digest() == bank.digest()
     assert again.shared.shape == (1, 0)
 
@@ -104,24 +105,24 @@ def test_files(tmp_path: Path) -> None:
     """Written, read, missing, a folder, and larger than any such bank."""
     path = tmp_path / "bank.safetensors"
     bank = counted(SHAPE)
-    path.write_bytes(bank.to_bytes())
-    assert Bank.read(path, SHAPE).digest() == bank.digest()
-    path.write_bytes(bank.to_bytes() + bytes(2 * 1024 * 1024))
+    path.write_bytes(bank.to_bytes(FEDERATION))
+    assert Bank.read(path, SHAPE, FEDERATION).digest() == bank.digest()
+    path.write_bytes(bank.to_bytes(FEDERATION) + bytes(2 * 1024 * 1024))
     with pytest.raises(BankError, match="has over"):
-        Bank.read(path, SHAPE)
+        Bank.read(path, SHAPE, FEDERATION)
     with pytest.raises(BankError, match="cannot read bank"):
-        Bank.read(tmp_path / "none", SHAPE)
+        Bank.read(tmp_path / "none", SHAPE, FEDERATION)
     with pytest.raises(BankError, match="cannot read bank"):
-        Bank.read(tmp_path, SHAPE)
+        Bank.read(tmp_path, SHAPE, FEDERATION)
 
 
-GOOD = counted(SHAPE).to_bytes()
+GOOD = counted(SHAPE).to_bytes(FEDERATION)
 
 
 def outcome_of(data: bytes) -> str:
     """Return the digest of the bank in ``data``, or the text with which it is refused."""
     try:
-        return Bank.from_bytes(data, SHAPE).digest().hex()
+        return Bank.from_bytes(data, SHAPE, FEDERATION).digest().hex()
     except BankError as error:
         return str(error)
 
@@ -139,7 +140,7 @@ def test_hostile_headers_raise_only_bank_errors(header: str) -> None:
     """Any text where the table of tensors should stand."""
     data = len(header).to_bytes(8, "little") + header.encode() + bytes(64)
     with pytest.raises(BankError):
-        Bank.from_bytes(data, SHAPE)
+        Bank.from_bytes(data, SHAPE, FEDERATION)
 
 
 def test_default_bank_is_far_from_the_limits() -> None:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
-from edge_runtime.wire.vectors.build import INF, NAN
+from edge_runtime.wire.vectors.build import DIGEST, FEDERATION, INF, NAN
 from edge_runtime.wire.vectors.case import Case
 from edge_runtime.wire.vectors.values import f32
 
@@ -16,6 +16,9 @@ _SHAPE: Final = {"layers": [1], "experts": 1, "rank": 1, "shared_rank": 1, "widt
 # r = d = 1: an expert has 2·2·1 + 1 = 5 values, the shared one 3·1 + 1 = 4, the head 2·1 + 2 = 4, the mean 1.
 _EXPERT: Final = f32(1, 2, 3, 4, 5)
 _SHARED: Final = f32(6, 7, 8, 9)
+_METADATA: Final = {"federation_digest": FEDERATION.hex()}
+_FILE: Final = {**_SHAPE, **_METADATA}
+"""Context of a file."""
 _HEAD: Final = f32(10, 11, 12, 13)
 _MEAN: Final = f32(14)
 
@@ -77,8 +80,12 @@ def _shapes() -> Iterator[Case]:
         yield Case("BankShape", f"refuse_{name}", b"", "REFUSED", comment, {**_SHAPE, **changes})
 
 
-def _safetensors(tensors: dict[str, tuple[str, list[int], bytes]], head: bytes | None = None) -> bytes:
-    table: dict[str, Any] = {}
+def _safetensors(
+    tensors: dict[str, tuple[str, list[int], bytes]],
+    head: bytes | None = None,
+    metadata: dict[str, Any] | None = _METADATA,
+) -> bytes:
+    table: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
     data = b""
     for name, (dtype, shape, values) in tensors.items():
         table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
@@ -99,10 +106,13 @@ def _files() -> Iterator[Case]:
     digest = hashlib.sha256(preimage).hexdigest()
     meaning = {"digest": digest, "head": [10.0, 11.0, 12.0, 13.0], "mean": [14.0]}
     file = _safetensors(good)
-    yield Case("Bank", "accept_small", file, "ACCEPT", "written by hand", _SHAPE, meaning)
+    yield Case("Bank", "accept_small", file, "ACCEPT", "written by hand", _FILE, meaning)
     reversed_order = _safetensors(dict(reversed(good.items())))
-    yield Case("Bank", "accept_other_order", reversed_order, "ACCEPT", "tensors in another order", _SHAPE, meaning)
+    yield Case("Bank", "accept_other_order", reversed_order, "ACCEPT", "tensors in another order", _FILE, meaning)
+    more = _safetensors(good, metadata={"format": "np", **_METADATA})
+    yield Case("Bank", "accept_more_metadata", more, "ACCEPT", "other metadata are skipped", _FILE, meaning)
     yield _without_head()
+    yield from _of_other_federations(good)
     bad = {
         "empty": (b"", "no bytes"),
         "truncated": (file[:-1], "the last byte is missing"),
@@ -125,7 +135,26 @@ def _files() -> Iterator[Case]:
         "infinity": (_safetensors({**good, "shared": ("F32", [1, 4], f32(1, 2, -INF, 4))}), "infinity"),
     }
     for name, (data, comment) in bad.items():
-        yield Case("Bank", f"refuse_{name}", data, "REFUSED", comment, _SHAPE)
+        yield Case("Bank", f"refuse_{name}", data, "REFUSED", comment, _FILE)
+
+
+def _of_other_federations(good: dict[str, tuple[str, list[int], bytes]]) -> Iterator[Case]:
+    digest = FEDERATION.hex()
+    bad: dict[str, tuple[dict[str, Any] | None, str]] = {
+        "no_metadata": (None, "an older file: nobody knows the order of its labels"),
+        "no_federation": ({"format": "np"}, "metadata without a federation"),
+        "other_federation": ({"federation_digest": DIGEST.hex()}, "the same shape, other labels"),
+        "federation_upper_case": ({"federation_digest": digest.upper()}, "hex is of lower case"),
+        "federation_short": ({"federation_digest": digest[:-1]}, "a digit short"),
+        "federation_number": ({"federation_digest": 1}, "metadata are texts"),
+    }
+    for name, (metadata, comment) in bad.items():
+        file = _safetensors(good, metadata=metadata)
+        yield Case("Bank", f"refuse_{name}", file, "REFUSED", comment, _FILE)
+    once = json.dumps(_METADATA)[1:-1]
+    twice = _safetensors(good).replace(once.encode(), f"{once}, {once}".encode())
+    twice = struct.pack("<Q", int.from_bytes(twice[:8], "little") + len(once) + 2) + twice[8:]
+    yield Case("Bank", "refuse_federation_twice", twice, "REFUSED", "a key twice", _FILE)
 
 
 def _without_head() -> Case:
@@ -134,7 +163,7 @@ def _without_head() -> Case:
     listed = ((1, 0, _EXPERT), (1, 65_535, _SHARED))
     preimage = b"".join(struct.pack("<II", a, b) + hashlib.sha256(values).digest() for a, b, values in listed)
     meaning: dict[str, Any] = {"digest": hashlib.sha256(preimage).hexdigest(), "head": [], "mean": []}
-    return Case("Bank", "accept_labels_0", file, "ACCEPT", "no label", {**_SHAPE, "labels": 0}, meaning)
+    return Case("Bank", "accept_labels_0", file, "ACCEPT", "no label", {**_FILE, "labels": 0}, meaning)
 
 
 def _class_means() -> Iterator[Case]:

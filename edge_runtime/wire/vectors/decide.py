@@ -130,8 +130,8 @@ def _bank_shape(data: bytes, layers: list[int], **sizes: int) -> Meaning:
     return {"sizes": [[block.layer, block.index, shape.size(block)] for block in shape.ids()]}
 
 
-def _bank(data: bytes, layers: list[int], **sizes: int) -> Meaning:
-    bank = Bank.from_bytes(data, BankShape(tuple(layers), **sizes))
+def _bank(data: bytes, layers: list[int], federation_digest: str, **sizes: int) -> Meaning:
+    bank = Bank.from_bytes(data, BankShape(tuple(layers), **sizes), bytes.fromhex(federation_digest))
     return {"digest": bank.digest().hex(), "head": bank.head.tolist(), "mean": bank.mean.tolist()}
 
 

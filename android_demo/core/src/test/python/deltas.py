@@ -120,7 +120,7 @@ def case(seed: int, gate: str, codec: int) -> dict[str, Any]:
         residuals |= left
     return {
         "manifest": described.to_json().hex(),
-        "bank": base.to_bytes().hex(),
+        "bank": base.to_bytes(described.architecture.digest()).hex(),
         "codec": codec,
         "rounds": rounds,
     }

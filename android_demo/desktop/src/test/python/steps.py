@@ -105,7 +105,7 @@ def main() -> None:
             "examples": texts(source),
             "counts": floats(sums.counts),
             "sums": floats(sums.sums),
-            "bank": bank.to_bytes().hex(),
+            "bank": bank.to_bytes(parts.manifest.architecture.digest()).hex(),
             "tasks": [large_report, small_report],
             "trained": trained.digest().hex(),
             "read": [[floats(probabilities), floats(feature)] for probabilities, feature in read],

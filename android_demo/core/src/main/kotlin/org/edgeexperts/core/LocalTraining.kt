@@ -30,15 +30,19 @@ internal class LocalTraining(
     private val board: StateBoard,
     private val clock: Clock,
 ) {
+    private val federation = shape.digest()
+
     /** Returns the personal bank, if it builds on the version that is in use. */
     fun personal(): Numbered? {
         val (number, digest) = versions.latest()
-        val record = store.recall(PERSONAL)?.takeIf { it.head["version"] == hex(digest) } ?: return null
-        return try {
-            Numbered(Bank.fromBytes(record.body, shape.bankShape(), PERSONAL), number, digest)
-        } catch (_: BankException) { // of a package that is no longer there
-            null
-        }
+        val record = store.recall(PERSONAL)?.takeIf { it.head["version"] == hex(digest) }
+        return record?.let { bankOf(it, PERSONAL) }?.let { Numbered(it, number, digest) }
+    }
+
+    private fun bankOf(record: Record, name: String): Bank? = try {
+        Bank.fromBytes(record.body, shape.bankShape(), federation, name)
+    } catch (_: BankException) { // of a package that is no longer there
+        null
     }
 
     /** Whether there is one, without reading its values. */
@@ -160,11 +164,11 @@ internal class LocalTraining(
 
     /** Returns the bank that the run starts from: that of a run that was stopped, or the one in use. */
     private fun begin(marks: Map<String, Any?>, sums: () -> ClassSums?): Bank? {
-        store.recall(BEGUN)?.takeIf { it.head == marks }?.let { return Bank.fromBytes(it.body, shape.bankShape(), BEGUN) }
+        store.recall(BEGUN)?.takeIf { it.head == marks }?.let { bankOf(it, BEGUN) }?.let { return it }
         val latest = (personal() ?: versions.latestBank()).bank
         val bank = if (latest.learned) latest else withClassMeans(latest, sums() ?: return null)
         store.remove(CHECKPOINT)
-        store.write(BEGUN, Record(marks, bank.toBytes()))
+        store.write(BEGUN, Record(marks, bank.toBytes(federation)))
         return bank
     }
 
@@ -192,7 +196,7 @@ internal class LocalTraining(
     private fun finish(bank: Bank, told: Set<Shortfall>) {
         val version = hex(versions.latest().second)
         val head = mapOf("version" to version, "runs" to runs() + 1, "shortfalls" to told.map { it.name })
-        store.write(PERSONAL, Record(head, bank.toBytes()))
+        store.write(PERSONAL, Record(head, bank.toBytes(federation)))
         store.remove(BEGUN)
         store.remove(CHECKPOINT)
     }

@@ -47,7 +47,7 @@ public class Record(public val head: Map<String, Any?> = emptyMap(), public val 
      * @throws DamagedException when it holds none.
      */
     public fun tensors(): Map<String, NamedTensor> = try {
-        if (body.isEmpty()) emptyMap() else readSafetensors(body, "a record")
+        if (body.isEmpty()) emptyMap() else readSafetensors(body, "a record").tensors
     } catch (error: BankException) {
         throw DamagedException(error.message.orEmpty(), error)
     }

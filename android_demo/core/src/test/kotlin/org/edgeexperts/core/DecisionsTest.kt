@@ -18,6 +18,17 @@ class DecisionsTest {
         listOf(0.719048, 0.204762, 0.07619).forEachIndexed { place, value -> assertEquals(value, q[place].toDouble(), 1e-5) }
     }
 
+    /** As `edge_runtime train` tells it: one label where texts have several; no more right than before, unless all are. */
+    @Test
+    fun aTrainingInVainSaysSo() {
+        fun told(before: List<Int>, after: List<Int>, labels: List<Int>) = shortfalls(before, after, labels)
+        assertEquals(setOf(Shortfall.NO_BETTER), told(listOf(0, 0, 1), listOf(0, 1, 2), listOf(0, 1, 1)))
+        assertEquals(setOf(Shortfall.ONE_LABEL), told(listOf(2, 2, 2), listOf(1, 1, 1), listOf(0, 1, 1)))
+        assertEquals(emptySet(), told(listOf(0, 1, 1), listOf(0, 1, 1), listOf(0, 1, 1)))
+        assertEquals(emptySet(), told(listOf(0, 1, 1), listOf(1, 1, 1), listOf(1, 1, 1)))
+        assertEquals(listOf(0, 2, 5, 7), sample(10, 4))
+    }
+
     /** Equal shares do not differ, disjoint ones differ by one bit, and nothing is not compared. */
     @Test
     fun divergenceIsInBits() {

@@ -34,7 +34,7 @@ class DeltaTest {
     private class Device(case: Any?) {
         val manifest = Manifest.fromJson(unhex(case["manifest"]))
         val architecture = manifest.architecture
-        val bank = Bank.fromBytes(unhex(case["bank"]), architecture.bankShape())
+        val bank = Bank.fromBytes(unhex(case["bank"]), architecture.bankShape(), architecture.digest())
         val codec = (case["codec"] as Long).toInt()
         val rounds = case["rounds"].items
 

@@ -56,12 +56,10 @@ private val TOKENIZER = mapOf(
 /** Writes the package and opens it. */
 fun writeToy(folder: File): PackageFolder {
     folder.mkdirs()
-    val files = mapOf(
+    val made = mapOf(
         "program.pte" to "no program here".toByteArray(),
         "tokenizer.json" to canonicalJson(TOKENIZER),
-        "bank.safetensors" to toyBank().toBytes(),
     )
-    files.forEach { (name, data) -> File(folder, name).writeBytes(data) }
     val free = mapOf("memory_mib" to 0, "step_ms" to 0, "storage_mb" to 0, "bytes_up" to 0, "bytes_down" to 0)
     val tier = mapOf(
         "method" to TOY_TRAIN, "trained_slots" to 1, "frozen_slots" to 0, "seq_len" to 4, "batch_size" to 2,
@@ -74,8 +72,10 @@ fun writeToy(folder: File): PackageFolder {
         "backbone" to backbone, "task" to "classification", "labels" to listOf("alarm", "music"), "gate" to "soft",
         "top_k" to 0, "adapted_layers" to listOf(3), "experts" to 3, "rank" to 1, "shared_rank" to 0,
         "feature" to "mean_pool_l2", "logit_scale" to 5.0, "end_token" to -1,
-        "tokenizer_digest" to hex(sha256(files.getValue("tokenizer.json"))), "bank_digest" to hex(toyBank().digest()),
+        "tokenizer_digest" to hex(sha256(made.getValue("tokenizer.json"))), "bank_digest" to hex(toyBank().digest()),
     )
+    val files = made + mapOf("bank.safetensors" to toyBank().toBytes(sha256(canonicalJson(architecture))))
+    files.forEach { (name, data) -> File(folder, name).writeBytes(data) }
     val manifest = mapOf(
         "package_format" to PACKAGE_FORMAT, "wire_version" to 1, "program_interface" to PROGRAM_INTERFACE,
         "architecture" to architecture, "device" to "toy",

@@ -38,7 +38,9 @@ class StepsTest {
         val tokenizer = Tokenizer.read(folder.path("tokenizer.json"))
         val source = Texts(told["examples"])
         val tools = Tools(program, manifest, tokenizer, source)
-        val bank = Bank.fromBytes(unhex(told["bank"]), manifest.architecture.bankShape())
+        val bank = manifest.architecture.let {
+            Bank.fromBytes(unhex(told["bank"]), it.bankShape(), it.digest())
+        }
 
         override fun close() = program.close()
     }

@@ -1,5 +1,7 @@
 package org.edgeexperts.wire
 
+private const val FEDERATION_KEY = "federation_digest"
+
 /**
  * All trainable values of a model, float32, block by block; never changed once made.
  *
@@ -44,9 +46,14 @@ public class Bank private constructor(public val shape: BankShape, private val b
     /** Returns the version digest of this bank. */
     public fun digest(): ByteArray = versionDigest(digests())
 
-    /** Writes it as safetensors: experts [L, M, P], shared [L, Ps], head, mean. */
-    public fun toBytes(): ByteArray = writeSafetensors(
+    /**
+     * Writes it as safetensors: experts [L, M, P], shared [L, Ps], head, mean.
+     *
+     * @param federation digest of the federation that it is for, kept in the metadata.
+     */
+    public fun toBytes(federation: ByteArray): ByteArray = writeSafetensors(
         shapes(shape).mapValues { (name, axes) -> NamedTensor.of(joined(name), axes) },
+        mapOf(FEDERATION_KEY to hex(federation)),
     )
 
     private fun joined(name: String): FloatArray {
@@ -79,10 +86,13 @@ public class Bank private constructor(public val shape: BankShape, private val b
         /**
          * Reads safetensors bytes.
          *
-         * @throws BankException for damaged bytes, missing tensors, wrong shapes, or NaN.
+         * @param federation digest of the federation that it must be for: its labels stand in the same order, too.
+         * @throws BankException for damaged bytes, no or another federation, missing tensors, wrong shapes, or NaN.
          */
-        public fun fromBytes(data: ByteArray, shape: BankShape, source: String = "bank"): Bank {
-            val tensors = readSafetensors(data, source)
+        public fun fromBytes(data: ByteArray, shape: BankShape, federation: ByteArray, source: String = "bank"): Bank {
+            val file = readSafetensors(data, source)
+            checkFederation(file.metadata[FEDERATION_KEY], hex(federation), source)
+            val tensors = file.tensors
             val wanted = shapes(shape)
             if (tensors.keys != wanted.keys) {
                 throw BankException("$source holds ${shown(tensors.keys.sorted(), 200)}, expected ${wanted.keys}")
@@ -98,6 +108,21 @@ public class Bank private constructor(public val shape: BankShape, private val b
                 throw BankException("$source holds NaN or infinity")
             }
             return Bank(shape, blocks.toMap())
+        }
+
+        private fun checkFederation(told: String?, wanted: String, source: String) {
+            if (told == null) {
+                throw BankException(
+                    "$source does not say which federation it is for (its metadata have no $FEDERATION_KEY), so its labels may " +
+                        "be others than this package's; train it again, or export the version again",
+                )
+            }
+            if (told != wanted) {
+                throw BankException(
+                    "$source is for federation ${shown(told, 20)}, this package is of ${wanted.take(12)}…: labels or their " +
+                        "order, backbone or initial bank differ; use the package that the bank was trained with",
+                )
+            }
         }
 
         private fun cut(values: FloatArray, ids: List<ExpertId>, shape: BankShape): List<Pair<ExpertId, FloatArray>> {

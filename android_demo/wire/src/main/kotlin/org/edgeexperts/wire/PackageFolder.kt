@@ -33,7 +33,8 @@ public class PackageFolder private constructor(
      */
     public fun bank(): Bank {
         val path = path("bank.safetensors")
-        return Bank.fromBytes(path.readBytes(), manifest.architecture.bankShape(), path.toString())
+        val architecture = manifest.architecture
+        return Bank.fromBytes(path.readBytes(), architecture.bankShape(), architecture.digest(), path.toString())
     }
 
     public companion object {

@@ -57,11 +57,19 @@ public class NamedTensor(public val dtype: String, public val shape: List<Long>,
 }
 
 /**
+ * What a file holds.
+ *
+ * @property tensors by name.
+ * @property metadata texts by name.
+ */
+public class SafetensorsFile(public val tensors: Map<String, NamedTensor>, public val metadata: Map<String, String>)
+
+/**
  * Reads a file's bytes.
  *
  * @throws BankException when they are no safetensors file.
  */
-public fun readSafetensors(data: ByteArray, source: String): Map<String, NamedTensor> {
+public fun readSafetensors(data: ByteArray, source: String): SafetensorsFile {
     fun refuse(why: String, cause: Throwable? = null): Nothing =
         throw BankException("$source is no safetensors file ($why)", cause)
 
@@ -84,10 +92,11 @@ public fun readSafetensors(data: ByteArray, source: String): Map<String, NamedTe
         end = entry.end
     }
     if (start + end != data.size.toLong()) refuse("its tensors have $end bytes, ${data.size - start} are there")
-    return entries.associate { (name, entry) ->
+    val tensors = entries.associate { (name, entry) ->
         val bytes = data.copyOfRange(start + entry.begin.toInt(), start + entry.end.toInt())
         name to NamedTensor(entry.dtype, entry.shape, bytes)
     }
+    return SafetensorsFile(tensors, metadata.entries.associate { (name, text) -> name as String to text as String })
 }
 
 private class Entry(val dtype: String, val shape: List<Long>, val begin: Long, val end: Long)
@@ -111,15 +120,15 @@ private fun product(axes: List<Long>, size: Long): Long? = try {
     null
 }
 
-/** Writes named tensors, ascending by name. */
-public fun writeSafetensors(tensors: Map<String, NamedTensor>): ByteArray {
+/** Writes named tensors, ascending by name, and [metadata]. */
+public fun writeSafetensors(tensors: Map<String, NamedTensor>, metadata: Map<String, String> = emptyMap()): ByteArray {
     val named = tensors.toSortedMap()
     var offset = 0L
     val header = named.mapValues { (_, tensor) ->
         val offsets = listOf(offset, offset + tensor.data.size).also { offset = it[1] }
         mapOf("dtype" to tensor.dtype, "shape" to tensor.shape, "data_offsets" to offsets)
     }
-    val text = canonicalJson(header)
+    val text = canonicalJson(if (metadata.isEmpty()) header else header + mapOf(METADATA to metadata))
     val padded = text.copyOf((text.size + 7) / 8 * 8).also { it.fill(' '.code.toByte(), text.size) }
     val file = ByteBuffer.allocate(LENGTH_BYTES + padded.size + offset.toInt()).order(ByteOrder.LITTLE_ENDIAN)
     file.putLong(padded.size.toLong()).put(padded)

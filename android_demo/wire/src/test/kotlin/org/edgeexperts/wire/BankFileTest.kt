@@ -18,7 +18,7 @@ class BankFileTest {
     @Test
     fun aBankSurvivesItsFile() {
         val bank = counting()
-        val again = Bank.fromBytes(bank.toBytes(), shape)
+        val again = Bank.fromBytes(bank.toBytes(ByteArray(32)), shape, ByteArray(32))
         assertContentEquals(floatArrayOf(5f, 6f, 7f, 8f, 9f), again.block(ExpertId(0, 1)))
         assertContentEquals(floatArrayOf(24f, 25f, 26f, 27f), again.block(sharedExpert(3)))
         assertContentEquals(bank.digest(), again.digest())

@@ -42,8 +42,9 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
         val shape = shapeOf(context)
         mapOf("sizes" to shape.ids().map { listOf(it.layer.u32, it.index.u32, shape.size(it).toLong()) })
     },
-    "Bank" to Rule(*SHAPE_KEYS) { data, context ->
-        val bank = Bank.fromBytes(data, shapeOf(context))
+    "Bank" to Rule(*SHAPE_KEYS, "federation_digest") { data, context ->
+        val federation = (context.any("federation_digest") as String).chunked(2).map { it.toInt(16).toByte() }.toByteArray()
+        val bank = Bank.fromBytes(data, shapeOf(context), federation)
         fun values(block: ExpertId) =
             if (block in bank.shape.ids()) bank.block(block).map(Float::toDouble) else emptyList()
         mapOf("digest" to hex(bank.digest()), "head" to values(HEAD), "mean" to values(MEAN))
