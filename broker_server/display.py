@@ -155,9 +155,9 @@ def _evaluated(e: dict[str, Any]) -> str:
         return f"version {e['version']} could not be evaluated: {e['failure']}"
     if "perplexity" in e:  # a federation that continues texts
         return f"version {e['version']}: perplexity {e['perplexity']:.2f} on {e['tokens']} tokens"
-    return (
-        f"version {e['version']}: accuracy {e['accuracy']:.4f}, macro-F1 {e['macro_f1']:.4f} on {e['examples']} texts"
-    )
+    warning = "; every text gets the same label" if e.get("one_label") else ""
+    figures = f"accuracy {e['accuracy']:.4f}, macro-F1 {e['macro_f1']:.4f} on {e['examples']} texts"
+    return f"version {e['version']}: {figures}{warning}"
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {

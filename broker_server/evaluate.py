@@ -47,16 +47,24 @@ class Examples:
 
 @dataclass(frozen=True)
 class Figures:
-    """Args: accuracy, macro_f1: in [0, 1], F1 over the labels that occur; examples: texts."""
+    """What a version is worth on labelled texts.
+
+    Args:
+        accuracy: in [0, 1].
+        macro_f1: in [0, 1], F1 over the labels that occur.
+        examples: texts.
+        one_label: whether every text gets the same label, though they have several: such a version tells nothing apart.
+    """
 
     accuracy: float
     macro_f1: float
     examples: int
+    one_label: bool = False
 
     def plain(self) -> dict[str, float]:
         """Return the figures by name, as events and tables show them."""
         rounded = {"accuracy": round(self.accuracy, 6), "macro_f1": round(self.macro_f1, 6)}
-        return {**rounded, "examples": self.examples}
+        return {**rounded, "examples": self.examples, "one_label": self.one_label}
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,8 @@ def measure(probabilities: Array, labels: Sequence[int]) -> Figures:
         hits = float(((predicted == label) & (truth == label)).sum())
         wrong = float(((predicted == label) != (truth == label)).sum())
         scores.append(2 * hits / (2 * hits + wrong))
-    return Figures(float((predicted == truth).mean()), float(np.mean(scores)), len(truth))
+    one_label = len(np.unique(predicted)) == 1 < len(scores)
+    return Figures(float((predicted == truth).mean()), float(np.mean(scores)), len(truth), one_label)
 
 
 def _padded(tokens: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Array]:

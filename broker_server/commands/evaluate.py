@@ -77,4 +77,5 @@ def main(args: argparse.Namespace) -> int:
 def _shown(figures: Figures | TextFigures) -> str:
     if isinstance(figures, TextFigures):
         return f"perplexity {figures.perplexity:.2f}  {figures.tokens} tokens"
-    return f"accuracy {figures.accuracy:.4f}  macro-F1 {figures.macro_f1:.4f}  {figures.examples} texts"
+    warning = "  every text gets the same label" if figures.one_label else ""
+    return f"accuracy {figures.accuracy:.4f}  macro-F1 {figures.macro_f1:.4f}  {figures.examples} texts{warning}"

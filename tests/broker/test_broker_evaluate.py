@@ -9,6 +9,7 @@ import pytest
 import tiny
 from tokenizers import Tokenizer
 
+from broker_server.display import describe
 from broker_server.errors import EvaluationError
 from broker_server.evaluate import Examples, Figures, Model, measure, read_examples
 from broker_server.evaluator import Evaluated, Evaluator
@@ -53,6 +54,15 @@ def test_figures() -> None:
     probabilities = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.6, 0.4, 0], [0.1, 0.9, 0]], np.float32)
     figures = measure(probabilities, (0, 0, 1, 1))
     assert figures == Figures(0.75, pytest.approx((0.8 + 2 / 3) / 2), 4)
+
+
+def test_a_version_that_tells_nothing_apart_is_told() -> None:
+    """Label 0 for all texts, which have two; no fault where all texts have one."""
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
+    assert measure(probabilities, (0, 1)).one_label
+    assert not measure(probabilities, (0, 0)).one_label
+    line = describe({"event": "evaluated", "version": 3, **measure(probabilities, (0, 1)).plain()})
+    assert line.endswith("on 2 texts; every text gets the same label")
 
 
 def test_limit_spreads_over_the_file(tmp_path: Path) -> None:
