@@ -1,4 +1,4 @@
-"""The one place where a delta is accepted: judged, on the disk, in the ledger, taken note of; only then is it told.
+"""The one place where a delta is accepted: checked, on the disk, in the ledger, taken note of; only then is it told.
 
 Order: the body is in the spool, synced, before one transaction keeps its row, the verdict and the bytes counted so far;
 after the commit the round and the norms know of it. A kill between two of these leaves a body that nobody refers to,

@@ -37,7 +37,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class DeltaContext:
-    """What a delta is judged against.
+    """What a delta is checked against.
 
     Args:
         identity: of the topic's device.
@@ -137,7 +137,7 @@ def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
     Args:
         delta: as ``messages.decode`` returned it.
         digest: of its body.
-        context: what it is judged against.
+        context: what it is checked against.
 
     Raises:
         WireError: with the code for the device.
@@ -234,7 +234,7 @@ def _check_norms(
         possible = plan.steps * step * math.sqrt(size) * 1.01 + 1e-6
         limit = min(possible, context.norm_factor * context.typical_norms.get(kind, math.inf))
         if not norm <= limit:
-            raise WireError(pb.NORM_TOO_LARGE, f"an update of a {kind} block has norm {norm:.4g}, limit {limit:.4g}")
+            raise WireError(pb.NORM_TOO_LARGE, f"the update of a block ({kind}) has norm {norm:.4g}, limit {limit:.4g}")
 
 
 def typical(samples: Mapping[str, list[float]]) -> dict[str, float]:

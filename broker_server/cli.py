@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from broker_server.commands import enroll, evaluate, export, look, run_gateway
+from broker_server.commands import enroll, evaluate, export, run_gateway, show
 from broker_server.errors import UsageError
 from edge_runtime.wire.errors import FederationError
 
@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (run_gateway, enroll, look, export, evaluate):
+    for module in (run_gateway, enroll, show, export, evaluate):
         module.add(commands)
     return parser
 

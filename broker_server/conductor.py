@@ -16,7 +16,7 @@ from broker_server.config import CODECS
 from broker_server.gateway_parts import GatewayParts
 from broker_server.ledger import RoundRow, VersionRow
 from broker_server.merging import Merging
-from broker_server.planner import Coverage, Wishes, Work, plan_round
+from broker_server.planner import Assignment, Coverage, RoundRequest, plan_round
 from broker_server.plans import Base, plan_message
 from broker_server.round import Event, State
 from broker_server.round_status import RoundStatus, round_line
@@ -178,12 +178,12 @@ class Conductor:
     def _open(self, devices: Sequence[str], now: float, wall: float) -> None:
         self._refresh_head(wall)
         number = self.round + 1
-        work = self._work(devices, number)
-        if not work:
+        assignments = self._assignments(devices, number)
+        if not assignments:
             self._retry_at = now + RETRY_S
             self._events.tell("waiting", reason="no device's budget has room for one expert", devices=list(devices))
             return
-        plans = self._plans(work, number)
+        plans = self._plans(assignments, number)
         with self._store.ledger.transaction():
             self._store.ledger.open_round(number, self.row.version, _with_digests(plans), wall)
         self.state = rules.step(self.state, Event.QUORUM)
@@ -191,7 +191,7 @@ class Conductor:
         self._announcer.withdraw(self._too_late(plans))
         self._announcer.plans(plans, self.row.version)
         self.publish_state()
-        self._tell_plans("round", work)
+        self._tell_plans("round", assignments)
 
     def _too_late(self, plans: Mapping[str, bytes]) -> list[str]:
         """Return who has an older plan whose delta would come too late to count."""
@@ -203,8 +203,8 @@ class Conductor:
         self.state = rules.step(self.state, Event.SHORT)
         current = self._round
         devices = sorted(self._ready() - (set(current.plans) - current.void))
-        work = self._work(devices, self.round) if devices else {}
-        plans = self._plans(work, self.round)
+        assignments = self._assignments(devices, self.round) if devices else {}
+        plans = self._plans(assignments, self.round)
         with self._store.ledger.transaction():
             self._store.ledger.add_plans(self.round, _with_digests(plans))
             self._store.ledger.extend_round(self.round)
@@ -214,7 +214,7 @@ class Conductor:
         current.void -= set(plans)
         current.passed_over = set(devices) & current.void
         self._announcer.plans(plans, self.row.version)
-        self._tell_plans("extended", work)
+        self._tell_plans("extended", assignments)
 
     def _merge(self, reason: Event, now: float, wall: float) -> None:
         merged = self._merging.merge(self.round, wall)
@@ -240,23 +240,23 @@ class Conductor:
 
     # plans
 
-    def _work(self, devices: Iterable[str], number: int) -> dict[str, Work]:
+    def _assignments(self, devices: Iterable[str], number: int) -> dict[str, Assignment]:
         trained = self._store.ledger.trained()
         total: dict[ExpertId, int] = {}
         for (_, block), times in trained.items():
             total[block] = total.get(block, 0) + times
         train = self._config.train
-        wishes = Wishes(train.steps, CODECS[train.codec], train.head_share > 0, train.shared_share > 0)
+        request = RoundRequest(train.steps, CODECS[train.codec], train.head_share > 0, train.shared_share > 0)
         budgets = [self._roster.budget(device) for device in devices]
-        return plan_round(budgets, self._architecture.bank_shape, number, Coverage(total, trained), wishes)
+        return plan_round(budgets, self._architecture.bank_shape, number, Coverage(total, trained), request)
 
-    def _plans(self, work: Mapping[str, Work], number: int) -> dict[str, bytes]:
+    def _plans(self, assignments: Mapping[str, Assignment], number: int) -> dict[str, bytes]:
         base = Base(number, self.row.version, self.row.digest, self._merging.balance)
-        return {device: plan_message(device, part, base, self._config) for device, part in work.items()}
+        return {device: plan_message(device, part, base, self._config) for device, part in assignments.items()}
 
     # reports
 
-    def _tell_plans(self, kind: str, work: dict[str, Work]) -> None:
+    def _tell_plans(self, kind: str, assignments: dict[str, Assignment]) -> None:
         devices = {
             device: {
                 "experts": [[block.layer, block.index] for block in part.train],
@@ -264,7 +264,7 @@ class Conductor:
                 "codec": pb.Codec.Name(part.codec).lower(),
                 "bytes_planned": part.bytes_up,
             }
-            for device, part in sorted(work.items())
+            for device, part in sorted(assignments.items())
         }
         self._events.tell(
             kind, round=self.round, version=self.row.version, quorum=self._config.round.quorum,

@@ -92,8 +92,8 @@ class Limits:
 
     Args:
         norm_factor: an update this many times the usual norm is refused; 0: norms are not checked.
-        blob_window_s: how long wishes for blocks are gathered before each is published once.
-        blob_repeat_s: how soon a block is published again; a wish that crossed its block on the way waits so long.
+        blob_window_s: how long requests for blocks are gathered before each is published once.
+        blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
         retry_after_s: what a device is told when the disk is full.
         body_bytes: of one body; 0: what the bank's size makes possible.
     """
@@ -213,12 +213,12 @@ def default_package(folder: Path) -> Path:
     Raises:
         UsageError: when there is none, or more than one.
     """
-    found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(str(path) for path in found)
-        msg = f"there are {len(found)} packages ({names}): choose one with --package; any of a federation will do"
+    packages = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    if len(packages) == 1:
+        return packages[0]
+    if packages:
+        names = ", ".join(str(path) for path in packages)
+        msg = f"there are {len(packages)} packages ({names}): choose one with --package; any of a federation will do"
     else:
         msg = f"no package below {folder}/: make one with python -m export.build --device pixel8, or give --package"
     raise UsageError(msg)

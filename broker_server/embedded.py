@@ -73,8 +73,8 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
     @property
     def port(self) -> int:
         """Return the port that was bound (another than asked for when 0 was)."""
-        found: int = self._servers["default"].instance.sockets[0].getsockname()[1]
-        return found
+        port: int = self._servers["default"].instance.sockets[0].getsockname()[1]
+        return port
 
     async def stream_connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str

@@ -153,14 +153,14 @@ class Model:
         ids: list[int] = self.tokenizer.encode(self._typed(text)).ids
         return ids
 
-    def losses(self, bank: Bank, found: Sequence[Sequence[int]]) -> TextFigures:
+    def losses(self, bank: Bank, windows: Sequence[Sequence[int]]) -> TextFigures:
         """Return the mean loss of every token but the first of each window, with the experts of ``bank``."""
         vocabulary = int(self._session.get_outputs()[0].shape[-1])
-        longest = max(map(len, found))
+        longest = max(map(len, windows))
         batch = max(1, LOGITS // (vocabulary * longest))
         total, count = 0.0, 0
-        for start in range(0, len(found), batch):
-            ids, mask = _padded(found[start : start + batch])
+        for start in range(0, len(windows), batch):
+            ids, mask = _padded(windows[start : start + batch])
             (losses,) = self._session.run([ports.LOSSES], self._feeds(bank) | {ports.IDS: ids, ports.MASK: mask})
             total += float(losses.sum(dtype=np.float64))
             count += int(mask[:, 1:].sum())
@@ -179,8 +179,8 @@ class Model:
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
             ids, mask = _padded([tokens[place] for place in places])
-            (found,) = self._session.run([ports.PROBABILITIES], feeds | {ports.IDS: ids, ports.MASK: mask})
-            for place, row in zip(places, found, strict=True):
+            (probabilities,) = self._session.run([ports.PROBABILITIES], feeds | {ports.IDS: ids, ports.MASK: mask})
+            for place, row in zip(places, probabilities, strict=True):
                 rows[place] = row
         return np.stack([row for row in rows if row is not None])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_server.evaluate import Figures, TextFigures
-from broker_server.judge import judge
+from broker_server.judge import held_out
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.manifest import Package
@@ -41,7 +41,7 @@ class Evaluator:
     def __init__(
         self, package: Package, data: Path, post: Callable[[Evaluated], None], columns: Columns = USUAL
     ) -> None:
-        self._judge = judge(package, data, columns=columns)
+        self._held_out = held_out(package, data, columns=columns)
         self._post = post
         self._queue: queue.Queue[tuple[int, Bank] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="evaluator", daemon=True)
@@ -51,7 +51,7 @@ class Evaluator:
     @property
     def data(self) -> str:
         """Name and digest of the held-out file."""
-        return self._judge.data
+        return self._held_out.name
 
     def submit(self, version: int, bank: Bank) -> None:
         """Measure a version when its turn comes."""
@@ -66,6 +66,6 @@ class Evaluator:
         while (item := self._queue.get()) is not None:
             version, bank = item
             try:
-                self._post(Evaluated(version, self.data, self._judge.measure(bank)))
+                self._post(Evaluated(version, self.data, self._held_out.measure(bank)))
             except Exception as error:  # noqa: BLE001 - one version that cannot be measured must not end the rounds
                 self._post(Evaluated(version, self.data, None, str(error)))

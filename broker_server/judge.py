@@ -20,14 +20,14 @@ from edge_runtime.wire.windows import pieces, windows
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Args: data: name and digest of the file; measure: a bank to its figures."""
+class HeldOut:
+    """Args: name: of the file, and its digest; measure: a bank to its figures."""
 
-    data: str
+    name: str
     measure: Callable[[Bank], Figures | TextFigures]
 
 
-def judge(package: Package, data: Path, limit: int = 0, threads: int = 1, columns: Columns = USUAL) -> Judge:
+def held_out(package: Package, data: Path, limit: int = 0, threads: int = 1, columns: Columns = USUAL) -> HeldOut:
     """Return what measures banks of a package on a file.
 
     Args:
@@ -46,15 +46,15 @@ def judge(package: Package, data: Path, limit: int = 0, threads: int = 1, column
     model = Model(package, threads)
     examples = read_examples(data, package.manifest, limit, columns)
     tokens = model.encode(examples)
-    return Judge(examples.name, lambda bank: measure(model.probabilities(bank, tokens), examples.labels))
+    return HeldOut(examples.name, lambda bank: measure(model.probabilities(bank, tokens), examples.labels))
 
 
-def _of_text(package: Package, data: Path, limit: int, threads: int, columns: Columns) -> Judge:
+def _of_text(package: Package, data: Path, limit: int, threads: int, columns: Columns) -> HeldOut:
     model = Model(package, threads)
     rows = spread(read_rows(data, columns, labelled=False), limit)
     tokens = (model.tokens(piece) for row in rows for piece in pieces(row.text))
-    found = list(windows(tokens, package.manifest.architecture.end_token, model.length))
-    if not found:
+    token_windows = list(windows(tokens, package.manifest.architecture.end_token, model.length))
+    if not token_windows:
         raise nothing(str(data), columns, 0, labelled=False)
     name = f"{data.name}@{file_sha256(data)[:12]}" + (f"[{len(rows)}]" if limit else "")
-    return Judge(name, lambda bank: model.losses(bank, found))
+    return HeldOut(name, lambda bank: model.losses(bank, token_windows))

@@ -66,7 +66,7 @@ class VersionRow:
 
 
 class Ledger:
-    """The database. Args: path: file; read_only: for the commands that look on while a gateway runs.
+    """The database. Args: path: file; read_only: for the commands that read while a gateway runs.
 
     Raises:
         StateError: when it cannot be opened or is no ledger.
@@ -176,7 +176,7 @@ class Ledger:
         return bool(rows and rows[0]["revoked"])
 
     def revoke(self, device: str, *, revoked: bool) -> bool:
-        """Remove a device, or take it back; return whether it is known."""
+        """Remove a device, or take it back; return whether it is registered."""
         return self._execute("UPDATE devices SET revoked = ? WHERE device = ?", (int(revoked), device)).rowcount > 0
 
     # statistics

@@ -49,7 +49,7 @@ class Lineage:
         """Put every block of ``bank`` on the disk, ahead of the transaction that names them; return their digests.
 
         Raises:
-            StorageError: when the disk refuses; what was written is found again next time.
+            StorageError: when the disk refuses; what was written is not written again next time.
         """
         return {block: self.blobs.put(tensors.encode(bank.block(block))) for block in self.shape.ids()}
 
@@ -76,13 +76,13 @@ class Lineage:
         """
         row = self.ledger.version(number)
         if row is None:
-            known = [str(version.version) for version in self.ledger.versions()]
-            msg = f"no version {number}; there are: {', '.join(known) or 'none yet'}"
+            existing = [str(version.version) for version in self.ledger.versions()]
+            msg = f"no version {number}; there are: {', '.join(existing) or 'none yet'}"
             raise StateError(msg)
         message = decode(pb.Version, row.payload)
-        found = {block: entry.digest for block, entry in zip(ids(message.blocks), message.blocks, strict=True)}
-        if version_digest(found) != row.digest:
+        digests = {block: entry.digest for block, entry in zip(ids(message.blocks), message.blocks, strict=True)}
+        if version_digest(digests) != row.digest:
             msg = f"version {row.version} was changed: its blocks have another digest than the ledger says"
             raise StateError(msg)
-        blocks = {b: np.frombuffer(self.blobs.get(digest), "<f4").astype(np.float32) for b, digest in found.items()}
+        blocks = {b: np.frombuffer(self.blobs.get(digest), "<f4").astype(np.float32) for b, digest in digests.items()}
         return row, Bank.from_blocks(self.shape, blocks)

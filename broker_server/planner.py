@@ -24,7 +24,7 @@ TIME_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Budget:
-    """What a device said it can do; 0 means no limit or not known.
+    """What a device said it can do; 0 means no limit or not measured.
 
     Args:
         device: its name.
@@ -46,7 +46,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RoundRequest:
     """What the operator wants of a round.
 
     Args:
@@ -71,7 +71,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Work:
+class Assignment:
     """One device's part. Args: train: ascending blocks; steps; codec; bytes_up: estimate of its delta."""
 
     train: tuple[ExpertId, ...]
@@ -81,19 +81,19 @@ class Work:
 
 
 def plan_round(
-    budgets: Iterable[Budget], shape: BankShape, number: int, coverage: Coverage, wishes: Wishes
-) -> dict[str, Work]:
+    budgets: Iterable[Budget], shape: BankShape, number: int, coverage: Coverage, request: RoundRequest
+) -> dict[str, Assignment]:
     """Return the work of each device; a device whose budget fits no block, or whose downlink must rest, is left out."""
     queue = sorted(budgets, key=lambda budget: budget.device)
     if not queue:
         return {}
     shift = number % len(queue)  # who chooses first rotates, because who chooses last is left with the rest
     load: dict[ExpertId, int] = {}
-    plans: dict[str, Work] = {}
+    plans: dict[str, Assignment] = {}
     for rank, budget in enumerate(queue[shift:] + queue[:shift]):
         if not _downlink_ready(budget, shape, number, rank):
             continue
-        fitted = _fit(budget, shape, wishes)
+        fitted = _fit(budget, shape, request)
         if fitted is None:
             continue
         codec, blocks, always = fitted
@@ -107,8 +107,8 @@ def plan_round(
             train += sorted((ExpertId(layer, index) for index in range(shape.experts)), key=order)[:count]
         for block in train:
             load[block] = load.get(block, 0) + 1
-        plans[budget.device] = Work(
-            tuple(sorted(train)), _steps(budget, wishes), codec, delta_bytes(shape, train, codec)
+        plans[budget.device] = Assignment(
+            tuple(sorted(train)), _steps(budget, request), codec, delta_bytes(shape, train, codec)
         )
     return plans
 
@@ -142,13 +142,13 @@ def block_bytes(values: int, codec: int) -> int:
     return encoded_size(values, codec) + BLOCK_OVERHEAD
 
 
-def _fit(budget: Budget, shape: BankShape, wishes: Wishes) -> tuple[int, int, list[ExpertId]] | None:
+def _fit(budget: Budget, shape: BankShape, request: RoundRequest) -> tuple[int, int, list[ExpertId]] | None:
     """Return (codec, expert blocks over all layers, blocks that are always trained), the largest that fits."""
-    codecs = [wishes.codec] if wishes.codec is not None else [pb.FLOAT32, pb.INT8]
+    codecs = [request.codec] if request.codec is not None else [pb.FLOAT32, pb.INT8]
     able = [codec for codec in codecs if codec in (*budget.codecs, pb.FLOAT32)] or [pb.FLOAT32]
     wanted = min(budget.trained_slots, shape.experts) * len(shape.layers)
-    shared = [shared_expert(layer) for layer in shape.layers] if shape.shared_rank and wishes.train_shared else []
-    always = shared + ([HEAD] if wishes.train_head and shape.labels else [])
+    shared = [shared_expert(layer) for layer in shape.layers] if shape.shared_rank and request.train_shared else []
+    always = shared + ([HEAD] if request.train_head and shape.labels else [])
     best: tuple[int, int, list[ExpertId]] | None = None
     for extra in (always, []):
         for codec in able:
@@ -168,10 +168,10 @@ def _room(budget: Budget, shape: BankShape, codec: int, always: list[ExpertId]) 
     return max(0, int(left // block_bytes(shape.expert_size, codec)))
 
 
-def _steps(budget: Budget, wishes: Wishes) -> int:
+def _steps(budget: Budget, request: RoundRequest) -> int:
     if not (budget.seconds and budget.step_ms):
-        return wishes.steps
-    return max(1, min(wishes.steps, int(budget.seconds * 1000 * TIME_SHARE / budget.step_ms)))
+        return request.steps
+    return max(1, min(request.steps, int(budget.seconds * 1000 * TIME_SHARE / budget.step_ms)))
 
 
 def _downlink_ready(budget: Budget, shape: BankShape, number: int, rank: int) -> bool:

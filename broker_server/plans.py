@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from broker_server.balance import Balance
 from broker_server.config import GatewayConfig
-from broker_server.planner import Work, learning_rate
+from broker_server.planner import Assignment, learning_rate
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import encode, refs
@@ -25,7 +25,7 @@ class Base:
     balance: Balance | None
 
 
-def plan_message(device: str, work: Work, base: Base, config: GatewayConfig) -> bytes:
+def plan_message(device: str, assignment: Assignment, base: Base, config: GatewayConfig) -> bytes:
     """Return the payload of a device's plan."""
     train = config.train
     horizon = train.decay_rounds or config.rounds or OPEN_END
@@ -36,15 +36,15 @@ def plan_message(device: str, work: Work, base: Base, config: GatewayConfig) -> 
         round=base.round,
         base_version=base.version,
         version_digest=base.digest,
-        train=refs(work.train),
-        steps=work.steps,
+        train=refs(assignment.train),
+        steps=assignment.steps,
         learning_rate=rate,
         shared_learning_rate=rate * train.shared_share,
         head_learning_rate=rate * train.head_share,
         weight_decay=train.weight_decay,
         seed=int.from_bytes(seed[:8], "little") >> 1,
         deadline_s=config.round.deadline_s,
-        codec=pb.Codec.Name(work.codec),
+        codec=pb.Codec.Name(assignment.codec),
     )
     if base.balance is not None:
         plan.use.extend(pb.LayerUse(layer=layer, use=use) for layer, use in sorted(base.balance.use.items()))

@@ -1,4 +1,4 @@
-"""Takes what devices send: reads it, has it judged, keeps it, and answers. A refusal always has a code."""
+"""Takes what devices send: reads it, has it checked, keeps it, and answers. A refusal always has a code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PASSING = frozenset({pb.UNKNOWN_DEVICE, pb.REVOKED, pb.BUSY, pb.STORAGE_FULL})
 
 
 @dataclass
-class _Wishes:
+class _BlockRequests:
     """Blocks that devices asked for.
 
     Args:
@@ -58,7 +58,7 @@ class Reception:
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
         self._bodies = Assembler(PARTIAL_LIMIT, body_limit, 2 * body_limit)
         self._answered: OrderedDict[tuple[str, bytes], float] = OrderedDict()
-        self._wishes = _Wishes()
+        self._requests = _BlockRequests()
         self._traffic_at = 0.0
         arch = store.manifest.architecture
         purpose = f"{len(arch.labels)} labels" if arch.labels else arch.task
@@ -88,7 +88,7 @@ class Reception:
 
     def tick(self, now: float, wall: float) -> None:
         """Publish the blocks that were asked for; write down the traffic now and then."""
-        if self._wishes.blobs and now >= self._wishes.due:
+        if self._requests.blobs and now >= self._requests.due:
             self._publish_blobs(now)
         if now - self._traffic_at >= TRAFFIC_S:
             self.write_traffic(wall)
@@ -157,21 +157,21 @@ class Reception:
             self._refuse(device, pb.HELLO, sha256(payload), error)
             return
         self._roster.heard(device)
-        if not self._wishes.blobs:
-            self._wishes.due = now + self._config.limits.blob_window_s
+        if not self._requests.blobs:
+            self._requests.due = now + self._config.limits.blob_window_s
         for digest in want.digests:
             if self._store.blobs.has(digest):
-                self._wishes.blobs.setdefault(digest, set()).add(device)
+                self._requests.blobs.setdefault(digest, set()).add(device)
 
     def _publish_blobs(self, now: float) -> None:
         """Publish each block once for all who asked, but none again so soon: each goes to everybody who listens."""
-        wishes, repeat_s = self._wishes, self._config.limits.blob_repeat_s
-        wishes.published = {blob: at for blob, at in wishes.published.items() if now - at < repeat_s}
-        for digest in [blob for blob in wishes.blobs if blob not in wishes.published]:
-            devices = wishes.blobs.pop(digest)
+        requests, repeat_s = self._requests, self._config.limits.blob_repeat_s
+        requests.published = {blob: at for blob, at in requests.published.items() if now - at < repeat_s}
+        for digest in [blob for blob in requests.blobs if blob not in requests.published]:
+            devices = requests.blobs.pop(digest)
             chunks = list(split(self._store.blobs.get(digest), pb.BLOB))
             self._publisher.publish(Topic.BLOB, digest.hex(), chunks)
-            wishes.published[digest] = now
+            requests.published[digest] = now
             for device in devices:
                 self._roster.count(device, down=sum(map(len, chunks)))
 

@@ -36,13 +36,13 @@ FLUSH_S: Final = 10.0
 
 
 class Stop:
-    """A wish to end; a plain flag, because a signal handler must take no lock."""
+    """A request to end; a plain flag, because a signal handler must take no lock."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def ask(self) -> None:
-        """Wish."""
+        """Request the end."""
         self.asked = True
 
 

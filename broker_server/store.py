@@ -63,7 +63,7 @@ class Store:
         return store
 
     @classmethod
-    def look(cls, folder: Path) -> Store:
+    def open_read_only(cls, folder: Path) -> Store:
         """Open for reading, also while a gateway runs.
 
         Raises:
@@ -106,8 +106,8 @@ def _same_federation(ledger: Ledger, folder: Path, package: Package) -> None:
 def differences(old: Architecture, new: Architecture) -> list[str]:
     """Return what differs between two federations, for people."""
     was, now = plain_tree(old), plain_tree(new)
-    found = [f"{key} {_short(was[key])} became {_short(now[key])}" for key in was if was[key] != now[key]]
-    return found or ["nothing that is named differs"]
+    changes = [f"{key} {_short(was[key])} became {_short(now[key])}" for key in was if was[key] != now[key]]
+    return changes or ["nothing that is named differs"]
 
 
 def _short(value: object) -> str:

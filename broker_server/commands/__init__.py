@@ -1,4 +1,4 @@
-"""One file for each subcommand (those that only look share one): add its parser, do its work."""
+"""One file for each subcommand (those that only show share one): add its parser, do its work."""
 
 from __future__ import annotations
 

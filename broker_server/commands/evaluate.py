@@ -16,7 +16,7 @@ from broker_server.commands.package_folder import package_folder
 from broker_server.commands.version_list import version_list
 from broker_server.errors import UsageError
 from broker_server.evaluate import Figures, TextFigures
-from broker_server.judge import judge
+from broker_server.judge import held_out
 from broker_server.store import Store
 from edge_runtime.wire.examples import HELP
 from edge_runtime.wire.manifest import Package
@@ -53,19 +53,19 @@ def add(commands: Subcommands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it."""
-    store = Store.look(args.state)
+    store = Store.open_read_only(args.state)
     folder = package_folder(args.package, args.state)
     package = Package.open(folder, part="gateway")
     if package.manifest.architecture.digest() != store.lineage.federation:
         msg = f"package {folder} is of another federation than {args.state}; give one of its packages with --package"
         raise UsageError(msg)
     numbers = version_list(args.version, [row.version for row in store.ledger.versions()])
-    judged = judge(package, args.data, args.limit, max(1, args.threads), columns_of(args))
+    held_out_data = held_out(package, args.data, args.limit, max(1, args.threads), columns_of(args))
     rows: list[dict[str, Any]] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for number in progress.track(numbers, description="versions"):
             row, bank = store.lineage.load(number)
-            figures = judged.measure(bank)
+            figures = held_out_data.measure(bank)
             rows.append({"version": row.version, "reason": row.reason, "round": row.round, **figures.plain()})
             if not args.json:
                 say(f"version {row.version:3d}  {row.reason:7s}  {_shown(figures)}")

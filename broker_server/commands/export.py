@@ -30,7 +30,7 @@ def add(commands: Subcommands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it; every block's digest is checked on the way out."""
-    store = Store.look(args.state)
+    store = Store.open_read_only(args.state)
     row, bank = store.lineage.load(args.version)
     data = bank.to_bytes(store.lineage.federation)
     about = {

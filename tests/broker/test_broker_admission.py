@@ -1,4 +1,4 @@
-"""Every code that a gateway decides, each by one change to a delta, hello or statistics that is taken."""
+"""Every code that a gateway decides, each by one change to a delta, hello or statistics that is accepted."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def plan(**fields: Any) -> pb.Plan:
 
 
 def context(**fields: Any) -> DeltaContext:
-    """Return what a delta is taken against."""
+    """Return what a delta is checked against."""
     base = DeltaContext(Identity("a", joined=True), plan(), None, 0, 2, tiny.SHAPE, {})
     return replace(base, **fields)
 
 
 def delta(**fields: Any) -> pb.Delta:
-    """Return a delta that is taken."""
-    made = plan()
-    return tiny.delta(made, encode(made), value=0.001, label_counts=[4.0, 6.0, 0.0], **fields)
+    """Return a delta that is accepted."""
+    planned = plan()
+    return tiny.delta(planned, encode(planned), value=0.001, label_counts=[4.0, 6.0, 0.0], **fields)
 
 
 def block(block_id: ExpertId, values: bytes | None = None) -> pb.ExpertDelta:
@@ -73,12 +73,12 @@ def refused(message: pb.Delta, against: DeltaContext) -> str:
 
 def test_good_delta_is_taken_with_its_values() -> None:
     """Decoded, with norms by kind: 17 values of 0.001 in an expert have norm 0.001 * sqrt(17)."""
-    taken = admit(delta(), b"d" * 32, context(age=1))
-    assert taken.contribution.staleness == 1
-    assert taken.contribution.examples == 10
-    assert set(taken.contribution.deltas) == {EXPERT, SHARED, HEAD}
-    assert taken.norms["expert"] == pytest.approx(0.001 * np.sqrt(tiny.SHAPE.expert_size))
-    assert set(taken.norms) == {"expert", "shared", "head"}
+    accepted = admit(delta(), b"d" * 32, context(age=1))
+    assert accepted.contribution.staleness == 1
+    assert accepted.contribution.examples == 10
+    assert set(accepted.contribution.deltas) == {EXPERT, SHARED, HEAD}
+    assert accepted.norms["expert"] == pytest.approx(0.001 * np.sqrt(tiny.SHAPE.expert_size))
+    assert set(accepted.norms) == {"expert", "shared", "head"}
 
 
 def test_fewer_blocks_than_planned_are_taken() -> None:
@@ -89,8 +89,8 @@ def test_fewer_blocks_than_planned_are_taken() -> None:
 def test_int8_values_are_decoded() -> None:
     """By the delta's own codec, whatever the plan said."""
     values = encode_values(np.full(tiny.SHAPE.size(EXPERT), 0.002, np.float32), pb.INT8)
-    taken = admit(delta(codec=pb.INT8, experts=[block(EXPERT, values)]), b"d" * 32, context())
-    np.testing.assert_allclose(taken.contribution.deltas[EXPERT], 0.002, rtol=1e-6)
+    accepted = admit(delta(codec=pb.INT8, experts=[block(EXPERT, values)]), b"d" * 32, context())
+    np.testing.assert_allclose(accepted.contribution.deltas[EXPERT], 0.002, rtol=1e-6)
 
 
 def test_wrong_sender_is_malformed() -> None:
@@ -151,7 +151,7 @@ def test_not_finite(value: float) -> None:
 
 
 def test_unsupported_codec() -> None:
-    """Known before any value is read."""
+    """Told before any value is read."""
     message = delta()
     message.codec = 7  # type: ignore[assignment]
     assert refused(message, context()) == "UNSUPPORTED_CODEC"

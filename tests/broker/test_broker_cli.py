@@ -179,7 +179,7 @@ def test_export(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_export_of_a_damaged_version(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is written from a block that is not what its digest says."""
-    store = Store.look(played)
+    store = Store.open_read_only(played)
     _, bank = store.lineage.load(2)
     store.close()
     block = max((played / "blobs").glob("*/*"), key=lambda path: path.stat().st_size)

@@ -22,10 +22,10 @@ KEY = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     """Return the only package below packages/, with the files that the options name beside it."""
     monkeypatch.chdir(tmp_path)
-    made = tiny.make_package(tmp_path / "packages/tiny")
+    package = tiny.make_package(tmp_path / "packages/tiny")
     for name, text in {"ca.pem": CERTIFICATE, "me.pem": CERTIFICATE, "me.key": KEY, "secret.txt": "gehe1m\n"}.items():
         Path(name).write_text(text)
-    return made
+    return package
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:

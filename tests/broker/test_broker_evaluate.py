@@ -23,11 +23,11 @@ def test_probabilities_are_the_models(tmp_path: Path) -> None:
     model = Model(tiny.make_package(tmp_path))
     bank = tiny.bank(3)
     tokens = model.encode(Examples("x", TEXTS, (0, 0, 0, 0)))
-    found = model.probabilities(bank, tokens)
+    probabilities = model.probabilities(bank, tokens)
     weight, bias = bank.head[:12].reshape(3, 4), bank.head[12:]
     logits = 20 * (tiny.features(list(TEXTS)) - bank.mean) @ weight.T + bias
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
 
 
 def test_long_texts_are_cut_as_on_devices(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_typed_special_tokens_are_text_as_on_devices(tmp_path: Path) -> None:
     tokenizer.add_special_tokens(["[SEP]"])
     path.write_text(tokenizer.to_str(), encoding="utf-8")
     texts = ("[SEP] rose", " " * 2048 + "rose")  # 256 characters for each of 8 tokens
-    found = Model(package).encode(Examples("x", texts, (0, 0)))
-    assert found == [[0, 0, 0, tiny.WORDS.index("rose") + 1], []]
-    assert found[0] == DeviceTokenizer(path).tokens(texts[0])
+    tokens = Model(package).encode(Examples("x", texts, (0, 0)))
+    assert tokens == [[0, 0, 0, tiny.WORDS.index("rose") + 1], []]
+    assert tokens[0] == DeviceTokenizer(path).tokens(texts[0])
 
 
 def test_figures() -> None:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_server.planner import (
+    Assignment,
     Budget,
     Coverage,
-    Wishes,
-    Work,
+    RoundRequest,
     block_bytes,
     delta_bytes,
     learning_rate,
@@ -25,7 +25,7 @@ SHAPE = BankShape((0, 1, 2), 8, 2, 1, 4, 3)
 NONE = Coverage()
 
 
-def trainers(plans: dict[str, Work], layer: int) -> list[int]:
+def trainers(plans: dict[str, Assignment], layer: int) -> list[int]:
     """Return how many devices train each expert of a layer."""
     load = Counter(block.index for work in plans.values() for block in work.train if block.layer == layer)
     return [load[index] for index in range(SHAPE.experts)]
@@ -37,7 +37,7 @@ def played(slots: list[int], rounds: int) -> tuple[Counter[ExpertId], Counter[tu
     own: Counter[tuple[str, ExpertId]] = Counter()
     budgets = [Budget(f"d{number}", count) for number, count in enumerate(slots)]
     for number in range(1, rounds + 1):
-        for device, work in plan_round(budgets, SHAPE, number, Coverage(total, own), Wishes()).items():
+        for device, work in plan_round(budgets, SHAPE, number, Coverage(total, own), RoundRequest()).items():
             total.update(work.train)
             own.update((device, block) for block in work.train)
     return total, own
@@ -46,7 +46,7 @@ def played(slots: list[int], rounds: int) -> tuple[Counter[ExpertId], Counter[tu
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=9), st.integers(0, 50))
 def test_trainers_of_all_experts_are_equal_within_one(slots: list[int], number: int) -> None:
     """Whatever the tiers, in every layer of every round."""
-    plans = plan_round([Budget(f"d{i}", m) for i, m in enumerate(slots)], SHAPE, number, NONE, Wishes())
+    plans = plan_round([Budget(f"d{i}", m) for i, m in enumerate(slots)], SHAPE, number, NONE, RoundRequest())
     for layer in SHAPE.layers:
         load = trainers(plans, layer)
         assert max(load) - min(load) <= 1
@@ -77,7 +77,7 @@ def test_a_device_does_not_keep_its_experts() -> None:
 
 def test_layers_get_different_experts() -> None:
     """One device of one slot does not train the same index everywhere."""
-    work = plan_round([Budget("a", 1)], SHAPE, 1, NONE, Wishes())["a"]
+    work = plan_round([Budget("a", 1)], SHAPE, 1, NONE, RoundRequest())["a"]
     assert len({block.index for block in work.train if not block.shared}) > 1
 
 
@@ -85,17 +85,17 @@ def test_deficit_comes_first() -> None:
     """An expert that was planned but not delivered is the first choice of the next round."""
     total = {ExpertId(layer, index): 5 for layer in SHAPE.layers for index in range(8)}
     total[ExpertId(1, 6)] = 4
-    work = plan_round([Budget("a", 1)], SHAPE, 9, Coverage(total), Wishes())["a"]
+    work = plan_round([Budget("a", 1)], SHAPE, 9, Coverage(total), RoundRequest())["a"]
     assert ExpertId(1, 6) in work.train
 
 
 def test_blocks_are_ascending_and_unique_with_shared_and_head() -> None:
     """As the wire wants them."""
-    work = plan_round([Budget("a", 3)], SHAPE, 1, NONE, Wishes(train_head=True))["a"]
+    work = plan_round([Budget("a", 3)], SHAPE, 1, NONE, RoundRequest(train_head=True))["a"]
     assert list(work.train) == sorted(set(work.train))
     assert HEAD in work.train
     assert all(shared_expert(layer) in work.train for layer in SHAPE.layers)
-    bare = plan_round([Budget("a", 3)], SHAPE, 1, NONE, Wishes(train_shared=False))["a"]
+    bare = plan_round([Budget("a", 3)], SHAPE, 1, NONE, RoundRequest(train_shared=False))["a"]
     assert len(bare.train) == 9
 
 
@@ -114,8 +114,8 @@ def test_block_bytes() -> None:
 @given(st.integers(600, 6000), st.integers(1, 8), st.booleans())
 def test_uplink_budget_is_kept(budget: int, slots: int, head: bool) -> None:
     """No plan makes a delta larger than the device allows."""
-    wishes = Wishes(train_head=head)
-    plans = plan_round([Budget("a", slots, bytes_up=budget)], SHAPE, 3, NONE, wishes)
+    request = RoundRequest(train_head=head)
+    plans = plan_round([Budget("a", slots, bytes_up=budget)], SHAPE, 3, NONE, request)
     for work in plans.values():
         assert work.bytes_up <= budget
         assert work.bytes_up == delta_bytes(SHAPE, work.train, work.codec)
@@ -124,8 +124,8 @@ def test_uplink_budget_is_kept(budget: int, slots: int, head: bool) -> None:
 def test_int8_when_float32_does_not_fit() -> None:
     """The same experts in fewer bytes, if the device can write int8; else fewer experts."""
     room = 900 + 24 * 54 + 3 * 120
-    able = plan_round([Budget("a", 8, room, codecs=(pb.FLOAT32, pb.INT8))], SHAPE, 1, NONE, Wishes())["a"]
-    unable = plan_round([Budget("a", 8, room)], SHAPE, 1, NONE, Wishes())["a"]
+    able = plan_round([Budget("a", 8, room, codecs=(pb.FLOAT32, pb.INT8))], SHAPE, 1, NONE, RoundRequest())["a"]
+    unable = plan_round([Budget("a", 8, room)], SHAPE, 1, NONE, RoundRequest())["a"]
     assert able.codec == pb.INT8
     assert unable.codec == pb.FLOAT32
     assert len(able.train) > len(unable.train)
@@ -134,18 +134,18 @@ def test_int8_when_float32_does_not_fit() -> None:
 def test_wished_codec_is_used_when_the_device_has_it() -> None:
     """The operator decides, the device's ability limits."""
     budgets = [Budget("a", 1, codecs=(pb.FLOAT32, pb.INT8)), Budget("b", 1)]
-    plans = plan_round(budgets, SHAPE, 1, NONE, Wishes(codec=pb.INT8))
+    plans = plan_round(budgets, SHAPE, 1, NONE, RoundRequest(codec=pb.INT8))
     assert (plans["a"].codec, plans["b"].codec) == (pb.INT8, pb.FLOAT32)
 
 
 def test_budget_for_no_block_leaves_the_device_out() -> None:
     """Nothing fits: no plan rather than one that cannot be kept."""
-    assert plan_round([Budget("a", 8, bytes_up=100)], SHAPE, 1, NONE, Wishes()) == {}
+    assert plan_round([Budget("a", 8, bytes_up=100)], SHAPE, 1, NONE, RoundRequest()) == {}
 
 
 def test_small_budget_drops_the_shared_expert_before_all_experts() -> None:
     """Room for one expert block only."""
-    work = plan_round([Budget("a", 8, bytes_up=720)], SHAPE, 1, NONE, Wishes())["a"]
+    work = plan_round([Budget("a", 8, bytes_up=720)], SHAPE, 1, NONE, RoundRequest())["a"]
     assert [block.shared for block in work.train] == [False]
 
 
@@ -153,7 +153,7 @@ def test_time_budget_cuts_steps() -> None:
     """One second, 80 % for training, 100 ms a step: 8 steps; unknown step time: as wished; never none."""
 
     def steps(**fields: float) -> int:
-        return plan_round([Budget("a", 1, **fields)], SHAPE, 1, NONE, Wishes(steps=10))["a"].steps  # type: ignore[arg-type]
+        return plan_round([Budget("a", 1, **fields)], SHAPE, 1, NONE, RoundRequest(steps=10))["a"].steps  # type: ignore[arg-type]
 
     assert steps(seconds=1.0, step_ms=100.0) == 8
     assert steps(seconds=1.0) == 10
@@ -165,13 +165,13 @@ def test_downlink_budget_makes_a_device_rest() -> None:
     """A third of the bank a round: one round in three."""
     bank = sum(4 * SHAPE.size(block) for block in SHAPE.ids())
     budget = Budget("a", 1, bytes_down=bank // 3 + 1)
-    planned = [bool(plan_round([budget], SHAPE, number, NONE, Wishes())) for number in range(9)]
+    planned = [bool(plan_round([budget], SHAPE, number, NONE, RoundRequest())) for number in range(9)]
     assert sum(planned) == 3
 
 
 def test_no_devices_no_plans() -> None:
     """Nothing to divide by."""
-    assert plan_round([], SHAPE, 1, NONE, Wishes()) == {}
+    assert plan_round([], SHAPE, 1, NONE, RoundRequest()) == {}
 
 
 @pytest.mark.parametrize(("number", "rate"), [(1, 1.0), (11, 0.55), (21, 0.1), (40, 0.1)])

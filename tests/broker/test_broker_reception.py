@@ -1,4 +1,4 @@
-"""What devices send, in every order: verdicts, rounds, late and lost devices, blocks on wish. No broker, no clock."""
+"""What devices send, in every order: verdicts, rounds, late and lost devices, requested blocks. No broker or clock."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def package(tmp_path: Path) -> Any:
 @pytest.fixture
 def gateway(tmp_path: Path, package: Any) -> Gateway:
     """Return a gateway to which a and b said hello, its first round open."""
-    made = Gateway(tmp_path / "state", package)
-    made.hello("a", "b")
-    made.tick()
-    assert made.conductor.state is State.OPEN
-    return made
+    gateway = Gateway(tmp_path / "state", package)
+    gateway.hello("a", "b")
+    gateway.tick()
+    assert gateway.conductor.state is State.OPEN
+    return gateway
 
 
 def kinds(gateway: Gateway) -> list[str]:
@@ -332,8 +332,8 @@ def test_wanted_blocks_come_once_for_all(gateway: Gateway) -> None:
     assert len([topic for topic, _, _ in gateway.out.sent if topic is Topic.BLOB]) == 2
 
 
-def test_wish_that_crossed_its_block_waits(gateway: Gateway) -> None:
-    """A storm of wishes for one block makes one message in two seconds, not one for each."""
+def test_request_that_crossed_its_block_waits(gateway: Gateway) -> None:
+    """A storm of requests for one block makes one message in two seconds, not one for each."""
     digest = decode(pb.Version, gateway.conductor.row.payload).blocks[0].digest
     published = []
     for tenth in range(60):
@@ -385,7 +385,7 @@ def test_hello_of_another_wire_version(gateway: Gateway) -> None:
 
 
 def test_what_a_stranger_sends(gateway: Gateway) -> None:
-    """UNKNOWN_DEVICE for deltas, statistics and wishes; a bye of nobody is nothing."""
+    """UNKNOWN_DEVICE for deltas, statistics and requests; a bye of nobody is nothing."""
     assert send_body(gateway, "x", pb.DELTA, b"anything").code == pb.UNKNOWN_DEVICE
     assert send_body(gateway, "y", pb.STATISTICS, b"anything").code == pb.UNKNOWN_DEVICE
     want = encode(pb.Want(device="z", digests=[b"d" * 32]))
@@ -444,9 +444,9 @@ def test_nan_is_refused_and_remembered(gateway: Gateway) -> None:
     """The same body gets the same verdict from the ledger, also later."""
     gateway.train("a", value=float("nan"))
     assert gateway.verdict("a").code == pb.NOT_FINITE
-    found = gateway.store.ledger.verdict("a", gateway.verdict("a").digest)
-    assert found is not None
-    assert found.code == pb.NOT_FINITE
+    verdict = gateway.store.ledger.verdict("a", gateway.verdict("a").digest)
+    assert verdict is not None
+    assert verdict.code == pb.NOT_FINITE
 
 
 def test_far_too_large_norm(gateway: Gateway) -> None:
@@ -481,7 +481,7 @@ def test_full_disk(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_devices(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """BUSY with a time to come back, for new ones; those that are known go on."""
+    """BUSY with a time to come back, for new ones; those that have joined go on."""
     monkeypatch.setattr(reception, "DEVICES_LIMIT", 2)
     gateway.hello("c")
     assert gateway.verdict("c").code == pb.BUSY

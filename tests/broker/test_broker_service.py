@@ -292,7 +292,7 @@ def test_killed_gateway_goes_on(tmp_path: Path, package: Any, whole: bytes) -> N
     assert len(first_round) == 1
     second.wait_for("finished")
     assert second.process.wait(30) == 0
-    store = Store.look(tmp_path / "state")
+    store = Store.open_read_only(tmp_path / "state")
     assert [row.contributors for row in store.ledger.versions() if row.reason == "merge"] == [3, 3]
     assert store.ledger.version().digest == whole  # type: ignore[union-attr]
     store.close()

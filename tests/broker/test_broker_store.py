@@ -85,9 +85,9 @@ def _killed_at(folder: Path, package: Any, writes: int, rounds: int = 1) -> bool
 
 def _versions(folder: Path) -> list[tuple[int, bytes, int]]:
     ledger = Ledger(folder / NAME, read_only=True)
-    found = [(row.version, row.digest, row.contributors) for row in ledger.versions()]
+    versions = [(row.version, row.digest, row.contributors) for row in ledger.versions()]
     ledger.close()
-    return found
+    return versions
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_package_of_another_federation_is_refused(tmp_path: Path, package: Any) 
 def test_looking_needs_state(tmp_path: Path) -> None:
     """Without a gateway before, there is nothing to look at, and nothing is made."""
     with pytest.raises(StateError, match="no gateway state"):
-        Store.look(tmp_path / "nothing")
+        Store.open_read_only(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
 
 
@@ -320,9 +320,9 @@ def test_refusals_of_a_device_do_not_fill_the_disk(tmp_path: Path) -> None:
         verdict = pb.Verdict(kind=pb.DELTA, digest=sha256(bytes([number])), code=pb.NOT_FINITE)
         ledger.decide(verdict, "a", float(number))
     assert ledger.verdict("a", sha256(bytes([0]))) is None
-    found = ledger.verdict("a", sha256(bytes([69])))
-    assert found is not None
-    assert found.code == pb.NOT_FINITE
+    verdict = ledger.verdict("a", sha256(bytes([69])))
+    assert verdict is not None
+    assert verdict.code == pb.NOT_FINITE
 
 
 def test_locked_database_is_a_storage_error(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loop_house import House
+from loop_federation import Federation
 from loop_packages import Packages, write_data
 from loop_story import Data, Story, undisturbed_story
 
@@ -14,10 +14,10 @@ from loop_story import Data, Story, undisturbed_story
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Packages]:
     """Return the packages of the little backbone."""
-    made = Packages(tmp_path_factory.mktemp("packages"))
-    made.begin("one", "two")
-    yield made
-    made.close()
+    packages = Packages(tmp_path_factory.mktemp("packages"))
+    packages.begin("one", "two")
+    yield packages
+    packages.close()
 
 
 @pytest.fixture(scope="session")
@@ -32,18 +32,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    """Return a house for gateways and devices; nothing in it outlives the test."""
-    made = House(tmp_path)
-    yield made
-    made.close()
+def federation(tmp_path: Path) -> Iterator[Federation]:
+    """Return a federation in a folder of its own; nothing of it outlives the test."""
+    federation = Federation(tmp_path)
+    yield federation
+    federation.close()
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, packages: Packages, data: Data) -> Story:
     """Return what two rounds of two devices are when nothing goes wrong."""
-    made = House(tmp_path_factory.mktemp("undisturbed"))
+    federation = Federation(tmp_path_factory.mktemp("undisturbed"))
     try:
-        return undisturbed_story(made, packages, data)
+        return undisturbed_story(federation, packages, data)
     finally:
-        made.close()
+        federation.close()

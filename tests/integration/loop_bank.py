@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from loop_house import House, answer
+from loop_federation import Federation, answer
 from loop_packages import EXPERTS, LAYERS, RANK, WIDTH
 from safetensors.numpy import load_file
 
@@ -15,12 +15,11 @@ SHARED, OUTSIDE = 65535, 65535
 HEAD, MEAN = (OUTSIDE, 0), (OUTSIDE, 1)
 
 
-def read_version(house: House, number: int) -> Bank:
+def read_version(federation: Federation, number: int) -> Bank:
     """Export a version by the command line and return its blocks by (layer, index)."""
-    out = house.folder / f"version-{number}"
-    answer(
-        "broker_server", "export", "--state", house.state, "--version", number, "--out", out, folder=house.folder
-    )  # fmt: skip
+    out = federation.folder / f"version-{number}"
+    options = ("--state", federation.state, "--version", number, "--out", out)
+    answer("broker_server", "export", *options, folder=federation.folder)
     tensors = load_file(out / "bank.safetensors")
     blocks: Bank = {HEAD: tensors["head"], MEAN: tensors["mean"]}
     for layer in range(LAYERS):
@@ -81,7 +80,7 @@ def without_common_shift(sent: Bank) -> Bank:
     return after
 
 
-def assert_equal(found: Bank, expected: Bank) -> None:
+def assert_equal(bank: Bank, expected: Bank) -> None:
     """Compare banks to the last bit."""
-    assert found.keys() == expected.keys()
-    assert [block for block in expected if found[block].tobytes() != expected[block].tobytes()] == []
+    assert bank.keys() == expected.keys()
+    assert [block for block in expected if bank[block].tobytes() != expected[block].tobytes()] == []

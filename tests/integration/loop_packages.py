@@ -1,4 +1,4 @@
-"""A little backbone with random weights and the packages made from it, by the real export, two at a time.
+"""A little backbone with random weights and the packages exported from it by the real export, two at a time.
 
 The backbone has two layers of width 32 and knows the words of the sentences below. Small, because what these tests
 look at is the loop; tests/export and the demo have the real one.
@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from loop_house import command, environment
+from loop_federation import command, environment
 
 LABELS = ("alarm", "light", "music")
 SENTENCES = {
@@ -89,7 +89,7 @@ def make_backbone(folder: Path) -> Path:
 
 
 class Packages:
-    """Packages by name of ``VARIANTS``, made in the background in the order asked for; asking again costs nothing."""
+    """Packages by name of ``VARIANTS``, exported in the background in the order asked for; asking again is free."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from loop_house import Event, House, Running, bodies, deltas, url_of
+from loop_federation import Event, Federation, Running, bodies, deltas, url_of
 from loop_packages import Packages
 from loop_wiretap import Wiretap
 
@@ -35,7 +35,7 @@ class Story:
     """What a run left.
 
     Args:
-        house: its folder; the processes have ended.
+        federation: its folder; the processes have ended.
         digests: of all versions, oldest first: initial, head, two merges.
         rounds: the gateway's events of plans.
         versions: the gateway's events of versions.
@@ -46,7 +46,7 @@ class Story:
         packages: that they have.
     """
 
-    house: House
+    federation: Federation
     digests: list[str]
     rounds: list[Event]
     versions: list[Event]
@@ -57,30 +57,30 @@ class Story:
     packages: Packages
 
 
-def start_ada(house: House, packages: Packages, data: Data, url: str, *options: object) -> Running:
+def start_ada(federation: Federation, packages: Packages, data: Data, url: str, *options: object) -> Running:
     """Start the device with one trained slot and three frozen ones."""
-    return house.device("ada", packages["one"], data.ada, url, *options)
+    return federation.device("ada", packages["one"], data.ada, url, *options)
 
 
-def start_bo(house: House, packages: Packages, data: Data, url: str, *options: object) -> Running:
+def start_bo(federation: Federation, packages: Packages, data: Data, url: str, *options: object) -> Running:
     """Start the device with two trained slots and no other."""
-    return house.device("bo", packages["two"], data.bo, url, *options)
+    return federation.device("bo", packages["two"], data.bo, url, *options)
 
 
-def undisturbed_story(house: House, packages: Packages, data: Data) -> Story:
+def undisturbed_story(federation: Federation, packages: Packages, data: Data) -> Story:
     """Tell it without trouble, over wires that listen."""
-    gateway = house.gateway(packages["one"], *GATEWAY)
+    gateway = federation.gateway(packages["one"], *GATEWAY)
     url_of(gateway)
-    wires = {"ada": house.wire(gateway), "bo": house.wire(gateway)}
+    wires = {"ada": federation.wire(gateway), "bo": federation.wire(gateway)}
     devices = {
-        "ada": start_ada(house, packages, data, wires["ada"].url),
-        "bo": start_bo(house, packages, data, wires["bo"].url),
+        "ada": start_ada(federation, packages, data, wires["ada"].url),
+        "bo": start_bo(federation, packages, data, wires["bo"].url),
     }
     for running in (*devices.values(), gateway):
         running.done()
     return Story(
-        house=house,
-        digests=house.digests(),
+        federation=federation,
+        digests=federation.digests(),
         rounds=gateway.events("round"),
         versions=gateway.events("version"),
         deltas={name: deltas(wire) for name, wire in wires.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from loop_bank import SHARED, assert_equal, merged_by_hand, read_version, values
-from loop_house import House, deltas
+from loop_federation import Federation, deltas
 from loop_packages import EXPERTS, LAYERS, Packages
 from loop_story import Data
 
@@ -16,17 +16,17 @@ NAMES = ("ada", "bo", "cy")
 
 
 def play(
-    house: House, data: Data, gateway: str, packages: dict[str, str], made: Packages, *options: object
+    federation: Federation, data: Data, gateway: str, packages: dict[str, str], variants: Packages, *options: object
 ) -> list[list[pb.Delta]]:
     """Play two rounds of three devices; return each round's deltas in the order of names."""
-    server = house.gateway(made[gateway], "--rounds", ROUNDS, "--steps", 8, "--quorum", len(NAMES), *options)
-    wires = {name: house.wire(server) for name in NAMES}
+    server = federation.gateway(variants[gateway], "--rounds", ROUNDS, "--steps", 8, "--quorum", len(NAMES), *options)
+    wires = {name: federation.wire(server) for name in NAMES}
     texts = dict(zip(NAMES, (data.ada, data.bo, data.held_out), strict=True))
-    devices = [house.device(name, made[packages[name]], texts[name], wires[name].url) for name in NAMES]
+    devices = [federation.device(name, variants[packages[name]], texts[name], wires[name].url) for name in NAMES]
     for running in (*devices, server):
         running.done()
     sent = {name: deltas(wires[name]) for name in NAMES}
-    assert all([delta.round for delta in found] == [1, 2] for found in sent.values())
+    assert all([delta.round for delta in deltas_of_one] == [1, 2] for deltas_of_one in sent.values())
     return [[sent[name][number] for name in NAMES] for number in range(ROUNDS)]
 
 
@@ -37,11 +37,11 @@ def trainers(sent: list[pb.Delta]) -> dict[tuple[int, int], int]:
 
 
 def test_topk_merging_weighs_by_tokens_and_drops_the_routers_common_shift(
-    house: House, packages: Packages, data: Data
+    federation: Federation, packages: Packages, data: Data
 ) -> None:
     """Recomputed from the wire, both rounds to the last bit; the weights matter, since experts have two trainers."""
-    rounds = play(house, data, "topk", dict.fromkeys(NAMES, "topk"), packages)
-    banks = [read_version(house, number) for number in range(2 + ROUNDS)]
+    rounds = play(federation, data, "topk", dict.fromkeys(NAMES, "topk"), packages)
+    banks = [read_version(federation, number) for number in range(2 + ROUNDS)]
     for number, sent in enumerate(rounds):
         assert set(trainers(sent).values()) == {1, 2}
         expected = merged_by_hand(banks[1 + number], sent, topk=True)
@@ -51,20 +51,20 @@ def test_topk_merging_weighs_by_tokens_and_drops_the_routers_common_shift(
 
 
 def test_int8_deltas_merge_as_they_read_and_what_rounding_dropped_comes_later(
-    house: House, packages: Packages, data: Data
+    federation: Federation, packages: Packages, data: Data
 ) -> None:
     """Three slot counts and number formats in one federation; the second delta carries the first one's rounding error.
 
     A device keeps what int8 left out of each block: on the disk of a device is the difference for the next delta.
     """
-    rounds = play(house, data, "one", {"ada": "one", "bo": "two", "cy": "float"}, packages, "--codec", "int8")
-    banks = [read_version(house, number) for number in range(2 + ROUNDS)]
+    rounds = play(federation, data, "one", {"ada": "one", "bo": "two", "cy": "float"}, packages, "--codec", "int8")
+    banks = [read_version(federation, number) for number in range(2 + ROUNDS)]
     for number, sent in enumerate(rounds):
         assert {delta.codec for delta in sent} == {pb.INT8}
         assert sum(trainers(sent).values()) == LAYERS * (1 + 2 + 2)
         assert_equal(banks[2 + number], merged_by_hand(banks[1 + number], sent))
     for name, sent in zip(NAMES, rounds[-1], strict=True):
-        with Store(house.folder / name) as store:
+        with Store(federation.folder / name) as store:
             left = store.read("feedback")
         assert left is not None
         kept = left.tensors()

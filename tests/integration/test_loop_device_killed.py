@@ -9,7 +9,7 @@ import signal
 
 import numpy as np
 import pytest
-from loop_house import House, deltas
+from loop_federation import Federation, deltas
 from loop_packages import Packages
 from loop_story import GATEWAY, STEPS, Data, Story, start_ada, start_bo
 
@@ -26,43 +26,43 @@ def end(device: object, number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "Ctrl-C"])
 def test_a_device_that_ends_while_it_trains_goes_on_from_its_checkpoint(
-    house: House, packages: Packages, data: Data, undisturbed: Story, number: int
+    federation: Federation, packages: Packages, data: Data, undisturbed: Story, number: int
 ) -> None:
     """Values, both AdamW moments and the step are on disk; the second process makes only the missing steps."""
-    gateway = house.gateway(packages["one"], *GATEWAY)
-    wire = house.wire(gateway)
-    ada = start_ada(house, packages, data, house.wire(gateway).url)
-    bo = start_bo(house, packages, data, wire.url, "--checkpoint-every", 0)
+    gateway = federation.gateway(packages["one"], *GATEWAY)
+    wire = federation.wire(gateway)
+    ada = start_ada(federation, packages, data, federation.wire(gateway).url)
+    bo = start_bo(federation, packages, data, wire.url, "--checkpoint-every", 0)
     told = bo.event("step", nth=2)
     end(bo, number)
     assert told["round"] == 1
     assert told["step"] < STEPS, "training was over before the signal came: give it more steps"
-    with Store(house.folder / "bo") as store:
+    with Store(federation.folder / "bo") as store:
         record = store.read("checkpoint")
         assert record is not None
         assert store.read("delta") is None
-    made = len(record.head["losses"])
-    assert told["step"] - 1 <= made < STEPS
+    steps = len(record.head["losses"])
+    assert told["step"] - 1 <= steps < STEPS
     for name in ("trained_m1", "trained_m2", "shared_m1", "shared_m2"):
         assert np.abs(record.tensors()[name]).max() > 0, name
 
-    again = start_bo(house, packages, data, wire.url)
-    assert again.event("round")["step"] == made
+    again = start_bo(federation, packages, data, wire.url)
+    assert again.event("round")["step"] == steps
     for running in (ada, again, gateway):
         running.done()
     assert again.events("trained")[0]["steps"] == STEPS
     assert [delta.round for delta in deltas(wire)] == [1, 2]
-    assert house.digests() == undisturbed.digests
+    assert federation.digests() == undisturbed.digests
 
 
 def test_a_delta_that_was_accepted_but_whose_verdict_was_lost_is_sent_again_and_counts_once(
-    house: House, packages: Packages, data: Data, undisturbed: Story
+    federation: Federation, packages: Packages, data: Data, undisturbed: Story
 ) -> None:
     """The verdict stands still on the wire when the device is killed; the next process gets the same verdict."""
-    gateway = house.gateway(packages["one"], *GATEWAY)
-    wire = house.wire(gateway)
-    ada = start_ada(house, packages, data, house.wire(gateway).url)
-    bo = start_bo(house, packages, data, wire.url)
+    gateway = federation.gateway(packages["one"], *GATEWAY)
+    wire = federation.wire(gateway)
+    ada = start_ada(federation, packages, data, federation.wire(gateway).url)
+    bo = start_bo(federation, packages, data, wire.url)
     sent = wire.hold("delta", upward=True)
     sent.wait()
     verdict = wire.hold("verdict", upward=False)
@@ -74,7 +74,7 @@ def test_a_delta_that_was_accepted_but_whose_verdict_was_lost_is_sent_again_and_
     wire.cut()
     first = len(wire.heard("delta"))
 
-    again = start_bo(house, packages, data, wire.url)
+    again = start_bo(federation, packages, data, wire.url)
     assert again.event("delta")["round"] == 1
     assert again.event("verdict", kind="delta", round=1)["code"] == "ACCEPTED"
     for running in (ada, again, gateway):
@@ -84,29 +84,29 @@ def test_a_delta_that_was_accepted_but_whose_verdict_was_lost_is_sent_again_and_
     assert len(gateway.events("delta", device="bo", round=1)) == 1
     merges = [event["accepted"] for event in gateway.events("version", reason="merge")]
     assert merges == [2, 2]
-    assert house.digests() == undisturbed.digests
+    assert federation.digests() == undisturbed.digests
 
 
 def test_a_delta_that_never_arrived_is_sent_again(
-    house: House, packages: Packages, data: Data, undisturbed: Story
+    federation: Federation, packages: Packages, data: Data, undisturbed: Story
 ) -> None:
     """The delta stands still on the wire when the device is killed; it is trained once and sent twice."""
-    gateway = house.gateway(packages["one"], *GATEWAY)
-    wire = house.wire(gateway)
-    ada = start_ada(house, packages, data, house.wire(gateway).url)
-    bo = start_bo(house, packages, data, wire.url)
+    gateway = federation.gateway(packages["one"], *GATEWAY)
+    wire = federation.wire(gateway)
+    ada = start_ada(federation, packages, data, federation.wire(gateway).url)
+    bo = start_bo(federation, packages, data, wire.url)
     wire.hold("delta", upward=True).wait()
     bo.kill()
     wire.cut()
     gateway.event("bye", device="bo")
     assert gateway.events("delta", device="bo") == []
 
-    again = start_bo(house, packages, data, wire.url)
+    again = start_bo(federation, packages, data, wire.url)
     for running in (ada, again, gateway):
         running.done()
     assert again.events("round", round=1) == []
     assert [event["round"] for event in again.events("delta")] == [1, 2]
-    assert house.digests() == undisturbed.digests
+    assert federation.digests() == undisturbed.digests
 
 
 MOMENTS = (
@@ -122,17 +122,17 @@ MOMENTS = (
 
 
 def test_a_device_killed_again_and_again_makes_no_difference(
-    house: House, packages: Packages, data: Data, undisturbed: Story
+    federation: Federation, packages: Packages, data: Data, undisturbed: Story
 ) -> None:
     """One process after another is killed at the next event of its work, whatever was on disk or sent by then."""
-    gateway = house.gateway(packages["one"], *GATEWAY)
-    wire = house.wire(gateway)
-    ada = start_ada(house, packages, data, house.wire(gateway).url)
+    gateway = federation.gateway(packages["one"], *GATEWAY)
+    wire = federation.wire(gateway)
+    ada = start_ada(federation, packages, data, federation.wire(gateway).url)
     for kind, fields in MOMENTS:
-        bo = start_bo(house, packages, data, wire.url)
+        bo = start_bo(federation, packages, data, wire.url)
         bo.event(kind, **fields)
         bo.kill()
-    last = start_bo(house, packages, data, wire.url)
+    last = start_bo(federation, packages, data, wire.url)
     for running in (ada, last, gateway):
         running.done()
-    assert house.digests() == undisturbed.digests
+    assert federation.digests() == undisturbed.digests

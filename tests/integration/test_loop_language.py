@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from loop_house import House, call, command, environment, url_of
+from loop_federation import Federation, call, command, environment, url_of
 
 ADA = ("the cat sat on the mat", "the cat ate the fish")
 BO = ("a dog ran in the park", "a dog ate the bone")
@@ -54,19 +54,19 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "package"
 
 
-def test_two_devices_teach_a_model_their_next_words(house: House, package: Path) -> None:
+def test_two_devices_teach_a_model_their_next_words(federation: Federation, package: Path) -> None:
     """Rounds run without class statistics; held-out perplexity falls; the bank continues a sentence of a device."""
-    held_out = _write(house.folder / "held-out.txt", ADA + BO, 3)
-    gateway = house.gateway(package, "--rounds", "3", "--steps", "40", "--evaluate", held_out)
+    held_out = _write(federation.folder / "held-out.txt", ADA + BO, 3)
+    gateway = federation.gateway(package, "--rounds", "3", "--steps", "40", "--evaluate", held_out)
     devices = [
-        house.device(name, package, _write(house.folder / f"{name}.txt", texts, 20), url_of(gateway))
+        federation.device(name, package, _write(federation.folder / f"{name}.txt", texts, 20), url_of(gateway))
         for name, texts in (("ada", ADA), ("bo", BO))
     ]
     for running in (*devices, gateway):
         running.done()
     assert not gateway.events("statistics")
     assert all(not hello["want_statistics"] for hello in gateway.events("hello"))
-    versions = house.ask("versions")
+    versions = federation.ask("versions")
     assert [(row["version"], row["reason"]) for row in versions] == [
         (0, "initial"),
         (1, "merge"),
@@ -76,43 +76,46 @@ def test_two_devices_teach_a_model_their_next_words(house: House, package: Path)
     perplexities = [row["evaluations"][0]["perplexity"] for row in versions]
     assert perplexities[0] > 100
     assert perplexities[-1] < 0.2 * perplexities[0]
-    measured = house.ask("evaluate", "--data", held_out, "--version", "3")[0]
+    measured = federation.ask("evaluate", "--data", held_out, "--version", "3")[0]
     assert measured["perplexity"] == pytest.approx(perplexities[-1], rel=1e-3)
-    _check_exported(house, package, held_out, measured["loss"])
+    _check_exported(federation, package, held_out, measured["loss"])
 
 
-def _check_exported(house: House, package: Path, held_out: Path, loss: float) -> None:
+def _check_exported(federation: Federation, package: Path, held_out: Path, loss: float) -> None:
     """What the gateway exports, a device measures alike and continues sentences with."""
-    bank = house.folder / "bank"
-    house.ask("export", "--version", "3", "--out", bank)
+    bank = federation.folder / "bank"
+    federation.ask("export", "--version", "3", "--out", bank)
     options = ("predict", "--package", package, "--bank", bank)
-    scored = call("edge_runtime", *options, "--data", held_out, folder=house.folder)
+    scored = call("edge_runtime", *options, "--data", held_out, folder=federation.folder)
     assert scored.returncode == 0, scored.stderr
     words = scored.stdout.split()
     assert math.log(float(words[1])) == pytest.approx(loss, abs=0.1)
-    written = call("edge_runtime", *options, "--max-new-tokens", 12, "a dog", folder=house.folder)
+    written = call("edge_runtime", *options, "--max-new-tokens", 12, "a dog", folder=federation.folder)
     assert written.stdout.startswith("a dog")
     assert len(written.stdout.split()) > 2
     drawn = [
-        call("edge_runtime", *options, "--temperature", 0.7, "--seed", 3, "the cat", folder=house.folder).stdout
+        call("edge_runtime", *options, "--temperature", 0.7, "--seed", 3, "the cat", folder=federation.folder).stdout
         for _ in range(2)
     ]
     assert drawn[0] == drawn[1]
-    suggested = call("edge_runtime", *options, "--suggest", 3, "the cat", folder=house.folder)
+    suggested = call("edge_runtime", *options, "--suggest", 3, "the cat", folder=federation.folder)
     assert len(suggested.stdout.split("\t")) == 6
 
 
-def test_one_device_alone_trains_and_scores(house: House, package: Path) -> None:
+def test_one_device_alone_trains_and_scores(federation: Federation, package: Path) -> None:
     """`train` tells perplexity before and after, and the bank says what it was taught; a head to start is refused."""
-    mine, test = _write(house.folder / "mine.txt", ADA, 20), _write(house.folder / "test.csv", ("text", *ADA), 1)
+    mine, test = (
+        _write(federation.folder / "mine.txt", ADA, 20),
+        _write(federation.folder / "test.csv", ("text", *ADA), 1),
+    )
     common = ("train", "--package", package, "--data", mine, "--steps", 200, "--lr", 0.01)
-    bank = house.folder / "taught"
-    done = call("edge_runtime", *common, "--test", test, "--out", bank, folder=house.folder)
+    bank = federation.folder / "taught"
+    done = call("edge_runtime", *common, "--test", test, "--out", bank, folder=federation.folder)
     assert done.returncode == 0, done.stderr
     before, after = done.stdout.split("perplexity ")[1].split(";")[0].split(" -> ")
     assert float(after) < 0.2 * float(before)
     options = ("predict", "--package", package, "--bank", bank, "the cat sat")
-    assert call("edge_runtime", *options, folder=house.folder).stdout == "the cat sat on the mat\n"
-    refused = call("edge_runtime", *common, "--head", "class-means", folder=house.folder)
+    assert call("edge_runtime", *options, folder=federation.folder).stdout == "the cat sat on the mat\n"
+    refused = call("edge_runtime", *common, "--head", "class-means", folder=federation.folder)
     assert refused.returncode != 0
     assert "it has no head to start" in refused.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from loop_bank import HEAD, MEAN, SHARED, Bank, assert_equal, merged_by_hand, read_version, values
-from loop_house import answer
+from loop_federation import answer
 from loop_packages import EXPERTS, LABELS, LAYERS, WIDTH, sentences
 from loop_story import ROUNDS, STEPS, Story
 
@@ -21,7 +21,7 @@ from edge_runtime.wire.messages import encode
 def versions(undisturbed: Story) -> list[Bank]:
     """Return the banks of all versions: initial, head, round 1, round 2."""
     assert len(undisturbed.digests) == 2 + ROUNDS
-    return [read_version(undisturbed.house, number) for number in range(2 + ROUNDS)]
+    return [read_version(undisturbed.federation, number) for number in range(2 + ROUNDS)]
 
 
 def test_devices_with_different_slots_train_different_experts_of_one_round(undisturbed: Story) -> None:
@@ -105,7 +105,7 @@ def test_a_versions_digest_is_that_of_its_blocks(undisturbed: Story, versions: l
 
 def test_bytes_are_counted_as_they_pass(undisturbed: Story) -> None:
     """A device's own count, the gateway's ledger and the bytes on the wire agree."""
-    ledger = {row["device"]: row for row in undisturbed.house.ask("devices")}
+    ledger = {row["device"]: row for row in undisturbed.federation.ask("devices")}
     for name, device in undisturbed.devices.items():
         wire = undisturbed.wires[name]
         up = sum(len(heard.payload) for heard in wire.heard("") if heard.upward)
@@ -129,13 +129,13 @@ def test_no_text_leaves_a_device(undisturbed: Story) -> None:
 
 def test_the_device_keeps_the_newest_version_to_predict_with(undisturbed: Story) -> None:
     """``predict --state`` answers with the bank that ``export`` gives: the same probabilities for a text."""
-    house = undisturbed.house
-    read_version(house, 1 + ROUNDS)
+    federation = undisturbed.federation
+    read_version(federation, 1 + ROUNDS)
     package = undisturbed.packages["one"]
     text = ("play", "some", "jazz")
     common = ("predict", "--package", package, "--top", 3)
-    own = answer("edge_runtime", *common, "--state", house.folder / "ada", *text, folder=house.folder)
-    bank = house.folder / f"version-{1 + ROUNDS}"
-    assert own == answer("edge_runtime", *common, "--bank", bank, *text, folder=house.folder)
-    assert own != answer("edge_runtime", *common, *text, folder=house.folder)
+    own = answer("edge_runtime", *common, "--state", federation.folder / "ada", *text, folder=federation.folder)
+    bank = federation.folder / f"version-{1 + ROUNDS}"
+    assert own == answer("edge_runtime", *common, "--bank", bank, *text, folder=federation.folder)
+    assert own != answer("edge_runtime", *common, *text, folder=federation.folder)
     assert Path(bank / "version.json").exists()

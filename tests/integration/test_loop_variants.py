@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from loop_house import House, Running, call, deltas, port_of, url_of
+from loop_federation import Federation, Running, call, deltas, port_of, url_of
 from loop_packages import Packages
 from loop_story import Data
 
@@ -14,24 +14,26 @@ from edge_runtime.wire import wire_pb2 as pb
 QUICK = ("--rounds", "2", "--steps", "6")
 
 
-def play(house: House, gateway: Running, one: Path, two: Path, data: Data, *options: object) -> None:
+def play(federation: Federation, gateway: Running, one: Path, two: Path, data: Data, *options: object) -> None:
     """Run two devices to the federation's end."""
     url = url_of(gateway)
     devices = [
-        house.device("ada", one, data.ada, url, *options),
-        house.device("bo", two, data.bo, url, *options),
+        federation.device("ada", one, data.ada, url, *options),
+        federation.device("bo", two, data.bo, url, *options),
     ]
     for running in (*devices, gateway):
         running.done()
 
 
-def test_topk_devices_report_use_and_get_the_servers_statistics(house: House, packages: Packages, data: Data) -> None:
+def test_topk_devices_report_use_and_get_the_servers_statistics(
+    federation: Federation, packages: Packages, data: Data
+) -> None:
     """With the top-k gate, deltas tell how often each expert was routed to, and the next plan tells everybody's use."""
-    gateway = house.gateway(packages["topk"], *QUICK)
-    wire = house.wire(gateway)
+    gateway = federation.gateway(packages["topk"], *QUICK)
+    wire = federation.wire(gateway)
     devices = [
-        house.device("ada", packages["topk"], data.ada, wire.url),
-        house.device("bo", packages["topk"], data.bo, url_of(gateway)),
+        federation.device("ada", packages["topk"], data.ada, wire.url),
+        federation.device("bo", packages["topk"], data.bo, url_of(gateway)),
     ]
     for running in (*devices, gateway):
         running.done()
@@ -45,16 +47,18 @@ def test_topk_devices_report_use_and_get_the_servers_statistics(house: House, pa
     assert last.round == 2
     assert [len(layer.use) for layer in last.use] == [4, 4]
     assert last.balance_pressure > 0
-    assert [row["round"] for row in house.ask("versions") if row["round"]] == [1, 2]
+    assert [row["round"] for row in federation.ask("versions") if row["round"]] == [1, 2]
 
 
-def test_number_formats_share_a_federation_and_deltas_may_be_int8(house: House, packages: Packages, data: Data) -> None:
+def test_number_formats_share_a_federation_and_deltas_may_be_int8(
+    federation: Federation, packages: Packages, data: Data
+) -> None:
     """A device without quantization and one with int8 merge, and int8 deltas cost about a quarter."""
-    gateway = house.gateway(packages["one"], *QUICK, "--codec", "int8")
-    wire = house.wire(gateway)
+    gateway = federation.gateway(packages["one"], *QUICK, "--codec", "int8")
+    wire = federation.wire(gateway)
     devices = [
-        house.device("ada", packages["float"], data.ada, wire.url),
-        house.device("bo", packages["two"], data.bo, url_of(gateway)),
+        federation.device("ada", packages["float"], data.ada, wire.url),
+        federation.device("bo", packages["two"], data.bo, url_of(gateway)),
     ]
     for running in (*devices, gateway):
         running.done()
@@ -63,58 +67,76 @@ def test_number_formats_share_a_federation_and_deltas_may_be_int8(house: House, 
     sizes = {len(expert.values) for expert in first.experts if expert.index != 0xFFFF}
     values = 2 * 3 * 32 + 2  # 2 (r + 1) d + r
     assert sizes == {values + 4 * -(-values // 64)}
-    assert len(house.digests()) == 4
+    assert len(federation.digests()) == 4
 
 
 def test_an_exported_version_predicts_on_a_device_as_the_gateway_measures_it(
-    house: House, packages: Packages, data: Data
+    federation: Federation, packages: Packages, data: Data
 ) -> None:
     """`broker_server export`, then `edge_runtime predict --bank`: the accuracy is what `evaluate` says."""
-    gateway = house.gateway(packages["one"], *QUICK)
-    play(house, gateway, packages["one"], packages["two"], data)
-    bank = house.folder / "bank"
-    house.ask("export", "--version", "3", "--out", bank)
-    measured = house.ask("evaluate", "--data", data.held_out, "--version", "3")[0]["accuracy"]
+    gateway = federation.gateway(packages["one"], *QUICK)
+    play(federation, gateway, packages["one"], packages["two"], data)
+    bank = federation.folder / "bank"
+    federation.ask("export", "--version", "3", "--out", bank)
+    measured = federation.ask("evaluate", "--data", data.held_out, "--version", "3")[0]["accuracy"]
     done = call(
         "edge_runtime", "predict", "--package", packages["one"], "--bank", bank, "--data", data.held_out,
-        folder=house.folder,
+        folder=federation.folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     right = round(measured * 45)
     assert f"{100 * right / 45:.1f}" in done.stdout + done.stderr
     one = call(
-        "edge_runtime", "predict", "--package", packages["one"], "--bank", bank, folder=house.folder, text="play jazz\n"
+        "edge_runtime",
+        "predict",
+        "--package",
+        packages["one"],
+        "--bank",
+        bank,
+        folder=federation.folder,
+        text="play jazz\n",
     )
     assert one.returncode == 0
     assert len(one.stdout.splitlines()) == 1
 
 
-def refused(house: House, expected: str, module: str, *arguments: object, code: int = 1) -> None:
+def refused(federation: Federation, expected: str, module: str, *arguments: object, code: int = 1) -> None:
     """Assert that a command ends with one line on stderr that says what is wrong."""
-    done = call(module, *arguments, folder=house.folder)
+    done = call(module, *arguments, folder=federation.folder)
     lines = done.stderr.splitlines()
     assert done.returncode == code, done.stderr
     assert expected in lines[-1], done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_what_cannot_be_shared_is_refused_by_name(house: House, packages: Packages, data: Data) -> None:
+def test_what_cannot_be_shared_is_refused_by_name(federation: Federation, packages: Packages, data: Data) -> None:
     """A port, a gateway's state directory and a device's state directory belong to one process each."""
-    gateway = house.gateway(packages["one"], *QUICK)
+    gateway = federation.gateway(packages["one"], *QUICK)
     port = port_of(gateway)
     run = ("run", "--package", packages["one"])
-    refused(house, "in use", "broker_server", *run, "--state", house.folder / "other", "--port", port)
-    refused(house, str(house.state), "broker_server", *run, "--state", house.state, "--port", 0)
-    ada = house.device("ada", packages["one"], data.ada, url_of(gateway))
+    refused(federation, "in use", "broker_server", *run, "--state", federation.folder / "other", "--port", port)
+    refused(federation, str(federation.state), "broker_server", *run, "--state", federation.state, "--port", 0)
+    ada = federation.device("ada", packages["one"], data.ada, url_of(gateway))
     ada.event("joined")
-    again = ("--broker", url_of(gateway), "--data", data.ada, "--device-id", "ada", "--state", house.folder / "ada")
-    refused(house, str(house.folder / "ada"), "edge_runtime", *run, *again)
+    again = (
+        "--broker",
+        url_of(gateway),
+        "--data",
+        data.ada,
+        "--device-id",
+        "ada",
+        "--state",
+        federation.folder / "ada",
+    )
+    refused(federation, str(federation.folder / "ada"), "edge_runtime", *run, *again)
 
 
-def test_a_device_of_another_federation_learns_what_it_met(house: House, packages: Packages, data: Data) -> None:
+def test_a_device_of_another_federation_learns_what_it_met(
+    federation: Federation, packages: Packages, data: Data
+) -> None:
     """The device sees at once that the gateway serves another bank, says so and keeps silent; the gateway goes on."""
-    gateway = house.gateway(packages["one"], *QUICK)
-    stranger = house.device("stranger", packages["topk"], data.ada, url_of(gateway))
+    gateway = federation.gateway(packages["one"], *QUICK)
+    stranger = federation.device("stranger", packages["topk"], data.ada, url_of(gateway))
     reason = stranger.event("error")["reason"]
     assert "the gateway serves another federation" in reason
     assert "use a package exported for it" in reason
@@ -122,7 +144,16 @@ def test_a_device_of_another_federation_learns_what_it_met(house: House, package
     assert not gateway.events("hello")
     gateway.ask_to_stop()
     refused(
-        house, "federation", "broker_server", "run", "--package", packages["topk"], "--state", house.state, "--port", 0
+        federation,
+        "federation",
+        "broker_server",
+        "run",
+        "--package",
+        packages["topk"],
+        "--state",
+        federation.state,
+        "--port",
+        0,
     )
 
 
@@ -136,9 +167,9 @@ def test_a_device_of_another_federation_learns_what_it_met(house: House, package
     ids=["columns", "empty", "unknown label"],
 )
 def test_data_that_cannot_be_used_is_refused_with_what_it_holds(
-    house: House, packages: Packages, content: str, expected: str
+    federation: Federation, packages: Packages, content: str, expected: str
 ) -> None:
     """Missing columns, no rows, labels that the package does not know."""
-    path = house.folder / "mine.csv"
+    path = federation.folder / "mine.csv"
     path.write_text(content)
-    refused(house, expected, "edge_runtime", "train", "--package", packages["one"], "--data", path)
+    refused(federation, expected, "edge_runtime", "train", "--package", packages["one"], "--data", path)

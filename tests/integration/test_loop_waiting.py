@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from loop_house import House, command, port_of
+from loop_federation import Federation, command, port_of
 from loop_packages import Packages
 from loop_story import GATEWAY, Data, Story, start_ada
 
@@ -17,17 +17,17 @@ def free_port() -> int:
 
 
 def test_a_device_that_starts_before_the_broker_keeps_trying_and_says_so(
-    house: House, packages: Packages, data: Data, undisturbed: Story
+    federation: Federation, packages: Packages, data: Data, undisturbed: Story
 ) -> None:
     """Tries come further and further apart; when the gateway appears, both devices join and all is as ever."""
     port = free_port()
     url = f"mqtt://127.0.0.1:{port}"
-    ada = start_ada(house, packages, data, url)
+    ada = start_ada(federation, packages, data, url)
     plain = command(
         "edge_runtime", "run", "--package", packages["two"], "--data", data.bo, "--broker", url, "--device-id", "bo",
-        "--state", house.folder / "bo",
+        "--state", federation.folder / "bo",
     )  # fmt: skip
-    bo = house.start("bo", *plain[2:])  # its words instead of its events
+    bo = federation.start("bo", *plain[2:])  # its words instead of its events
     tries = [ada.event("disconnected", nth=count) for count in (1, 2, 3)]
     assert all("refused" in one["reason"].lower() for one in tries)
     # Doubling from a second, half of each by chance.
@@ -38,10 +38,10 @@ def test_a_device_that_starts_before_the_broker_keeps_trying_and_says_so(
     assert ada.alive
     assert bo.alive
 
-    gateway = house.gateway(packages["one"], *GATEWAY, port=port)
+    gateway = federation.gateway(packages["one"], *GATEWAY, port=port)
     assert port_of(gateway) == port
     bo.word("joined the federation")
     for running in (ada, bo, gateway):
         running.done()
     assert "Traceback" not in bo.words
-    assert house.digests() == undisturbed.digests
+    assert federation.digests() == undisturbed.digests

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[5]
 sys.path.insert(0, str(ROOT / "tests/integration"))
 
-from loop_house import House, answer, url_of  # noqa: E402 - found through the line above
+from loop_federation import Federation, answer, url_of  # noqa: E402 - found through the line above
 
 ROUNDS = 2
 
@@ -22,23 +22,23 @@ ROUNDS = 2
 def main() -> None:
     """Tell the story."""
     folder, package, steps = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    house = House(folder)
+    federation = Federation(folder)
     try:
         options = ("--rounds", str(ROUNDS), "--quorum", "3", "--steps", steps, "--head-share", "0.1")
-        gateway = house.gateway(package, *options)
+        gateway = federation.gateway(package, *options)
         url = url_of(gateway)
         told = answer("broker_server", "enroll", "cy", "--gateway", url, "--package", package, folder=folder)
         sys.stdout.write(f"{folder / told['out']}\n")
         sys.stdout.flush()
         pairs = dict(word.split("=", 1) for word in sys.argv[4:])
-        devices = {name: house.device(name, package, Path(data), url) for name, data in pairs.items()}
+        devices = {name: federation.device(name, package, Path(data), url) for name, data in pairs.items()}
         for running in (*devices.values(), gateway):
             running.done()
         verdicts = {name: [event["code"] for event in device.events("verdict")] for name, device in devices.items()}
         merged = [event["accepted"] for event in gateway.events("version", reason="merge")]
-        json.dump({"digests": house.digests(), "verdicts": verdicts, "accepted": merged}, sys.stdout)
+        json.dump({"digests": federation.digests(), "verdicts": verdicts, "accepted": merged}, sys.stdout)
     finally:
-        house.close()
+        federation.close()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[5]
 sys.path.insert(0, str(ROOT / "tests/integration"))
 
-from loop_house import command, environment  # noqa: E402 - found through the line above
+from loop_federation import command, environment  # noqa: E402 - found through the line above
 from loop_packages import COMMON, make_backbone, write_data  # noqa: E402
 
 PACKAGES = {

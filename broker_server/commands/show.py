@@ -50,7 +50,7 @@ def add(commands: Subcommands) -> None:
 
 def show_status(args: argparse.Namespace) -> int:
     """Print the state of the federation."""
-    store = Store.look(args.state)
+    store = Store.open_read_only(args.state)
     rounds, version = store.ledger.rounds(), store.ledger.version()
     last = rounds[-1] if rounds else None
     answered = [row.device for row in store.ledger.deltas(last.round)] if last else []
@@ -87,7 +87,7 @@ def show_status(args: argparse.Namespace) -> int:
         if last
         else "round      none yet"
     )
-    say(f"devices    {tree['devices_here']} here, {tree['devices']} known")
+    say(f"devices    {tree['devices_here']} here, {tree['devices']} registered")
     say(f"bytes      {size(tree['bytes_up'])} up, {size(tree['bytes_down'])} down")
     return 0
 
@@ -96,7 +96,7 @@ def show_devices(args: argparse.Namespace) -> int:
     """Print the devices, or remove one."""
     if args.revoke or args.restore:
         return _change(args.state, args.revoke or args.restore, revoked=bool(args.revoke))
-    store = Store.look(args.state)
+    store = Store.open_read_only(args.state)
     trained: dict[str, int] = {}
     for (device, _), times in store.ledger.trained().items():
         trained[device] = trained.get(device, 0) + times
@@ -142,10 +142,10 @@ def show_devices(args: argparse.Namespace) -> int:
 
 def show_versions(args: argparse.Namespace) -> int:
     """Print the lineage."""
-    store = Store.look(args.state)
+    store = Store.open_read_only(args.state)
     measured: dict[int, list[dict[str, Any]]] = {}
-    for found in (*store.ledger.evaluations(), *store.ledger.text_evaluations()):
-        measured.setdefault(found["version"], []).append(_figures(found))
+    for evaluation in (*store.ledger.evaluations(), *store.ledger.text_evaluations()):
+        measured.setdefault(evaluation["version"], []).append(_figures(evaluation))
     rows = [
         {
             "version": row.version,
@@ -170,7 +170,7 @@ def show_versions(args: argparse.Namespace) -> int:
             [
                 *("" if row[key] is None else row[key] for key in keys),
                 str(row["digest"])[:12],
-                ", ".join(f"{found[figure]:.4f}" for found in measured.get(int(str(row["version"])), [])),
+                ", ".join(f"{figures[figure]:.4f}" for figures in measured.get(int(str(row["version"])), [])),
             ]
             for row in rows
         ],
@@ -178,15 +178,15 @@ def show_versions(args: argparse.Namespace) -> int:
     return 0
 
 
-def _figures(found: dict[str, Any]) -> dict[str, Any]:
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the ledger as it is shown."""
-    if "loss" in found:
-        return {"data": found["data"], **TextFigures(found["loss"], found["tokens"]).plain()}
-    return {key: found[key] for key in ("data", "accuracy", "macro_f1", "examples")}
+    if "loss" in row:
+        return {"data": row["data"], **TextFigures(row["loss"], row["tokens"]).plain()}
+    return {key: row[key] for key in ("data", "accuracy", "macro_f1", "examples")}
 
 
 def _change(state: Path, devices: list[str], *, revoked: bool) -> int:
-    Store.look(state)
+    Store.open_read_only(state)
     ledger = Ledger(state / NAME)
     registered = [row["device"] for row in ledger.devices()]
     unknown = sorted(set(devices) - set(registered))

@@ -30,7 +30,7 @@ Event = dict[str, Any]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return an environment in which this checkout's packages are found, two threads at most."""
+    """Return an environment in which this checkout's packages can be imported, two threads at most."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_RUNTIME_USER")}
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", **extra}
 
@@ -112,9 +112,9 @@ class Running:
 
     def event(self, kind: str, /, nth: int = 1, **fields: object) -> Event:
         """Wait for the ``nth`` event of a kind."""
-        self._wait(lambda: len(self._found(kind, fields)) >= nth, f"event {kind} {fields or ''}")
+        self._wait(lambda: len(self._matching(kind, fields)) >= nth, f"event {kind} {fields or ''}")
         with self._changed:
-            return self._found(kind, fields)[nth - 1]
+            return self._matching(kind, fields)[nth - 1]
 
     def word(self, part: str) -> str:
         """Wait for a line on stderr that contains ``part``."""
@@ -122,7 +122,7 @@ class Running:
         with self._changed:
             return next(line for line in self._words if part in line)
 
-    def _found(self, kind: str, fields: Mapping[str, object]) -> list[Event]:
+    def _matching(self, kind: str, fields: Mapping[str, object]) -> list[Event]:
         return [event for event in self._events if _fits(event, kind, fields)]
 
     def _wait(self, seen: Callable[[], bool], what: str) -> None:
@@ -177,7 +177,7 @@ def _fits(event: Event, kind: str, fields: Mapping[str, object]) -> bool:
     )
 
 
-class House:
+class Federation:
     """Gateways, devices and wires of one test, in one folder; ``close`` leaves none of them behind."""
 
     def __init__(self, folder: Path) -> None:
@@ -218,7 +218,7 @@ class House:
         )  # fmt: skip
 
     def ask(self, what: str, *options: object) -> Any:
-        """Ask ``broker_server`` about this house's state."""
+        """Ask ``broker_server`` about this federation's state."""
         return answer("broker_server", what, "--state", self.state, *options, folder=self.folder)
 
     def digests(self) -> list[str]:
@@ -251,11 +251,11 @@ def deltas(wire: Wiretap) -> list[pb.Delta]:
 
 def bodies(wire: Wiretap, word: str) -> list[bytes]:
     """Return the chunked bodies that passed on ``word``, each once, in order."""
-    found: dict[bytes, bytes] = {}
+    complete: dict[bytes, bytes] = {}
     together = Assembler()
     for heard in wire.heard(word):
         chunk = decode(pb.Chunk, heard.payload)
         body = together.add("device", chunk)
         if body is not None:
-            found.setdefault(chunk.digest, body)
-    return list(found.values())
+            complete.setdefault(chunk.digest, body)
+    return list(complete.values())
