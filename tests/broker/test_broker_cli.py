@@ -179,13 +179,9 @@ def test_export(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_export_of_a_damaged_version(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is written from a block that is not what its digest says."""
-    store = Store.open_read_only(played)
-    _, bank = store.lineage.load(2)
-    store.close()
     block = max((played / "blobs").glob("*/*"), key=lambda path: path.stat().st_size)
     block.write_bytes(np.zeros(block.stat().st_size, np.uint8).tobytes())
     assert "was changed" in complaint(capsys, 1, "export", "--state", played, "--out", tmp_path / "out")
-    assert bank is not None
     assert not (tmp_path / "out").exists()
 
 

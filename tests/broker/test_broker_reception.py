@@ -480,6 +480,22 @@ def test_full_disk(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gateway.verdict("a").code == pb.ACCEPTED
 
 
+def test_a_commit_that_fails_accepts_nothing(gateway: Gateway) -> None:
+    """A database that refuses: the round does not count what was not kept, and takes the same body later."""
+    database = gateway.store.ledger._db
+    database.execute("PRAGMA query_only = ON")
+    gateway.train("a")
+    assert gateway.verdict("a").code == pb.STORAGE_FULL
+    database.execute("PRAGMA query_only = OFF")
+    gateway.train("b")
+    gateway.tick()
+    assert gateway.conductor.row.version == 0
+    gateway.train("a")
+    assert gateway.verdict("a").code == pb.ACCEPTED
+    gateway.tick()
+    assert gateway.conductor.row.contributors == 2
+
+
 def test_too_many_devices(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """BUSY with a time to come back, for new ones; those that have joined go on."""
     monkeypatch.setattr(reception, "DEVICES_LIMIT", 2)

@@ -6,7 +6,6 @@ does not use.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, Cost, FileEntry, Manifest, Package, Tier
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.program_interface import PROGRAM_INTERFACE, MethodKind, MethodShape, ModelShape, method_spec
@@ -171,11 +170,4 @@ def delta(plan: pb.Plan, plan_bytes: bytes, *, value: float = 0.01, examples: in
 
 def size_of(ref: pb.ExpertRef) -> int:
     """Return the values of a block."""
-    from edge_runtime.wire.experts import ExpertId
-
     return SHAPE.size(ExpertId(ref.layer, ref.index))
-
-
-def describe(package: Package) -> str:
-    """Return the architecture as JSON, for error messages of failing tests."""
-    return json.dumps(package.manifest.architecture.labels)
