@@ -252,7 +252,11 @@ class Conductor:
 
     def _plans(self, assignments: Mapping[str, Assignment], number: int) -> dict[str, bytes]:
         base = Base(number, self.row.version, self.row.digest, self._merging.balance)
-        return {device: plan_message(device, part, base, self._config) for device, part in assignments.items()}
+        attempts = dict.fromkeys(self._round.void, self._round.extensions + 1) if number == self.round else {}
+        return {
+            device: plan_message(device, part, base, self._config, attempts.get(device, 0))
+            for device, part in assignments.items()
+        }
 
     # reports
 

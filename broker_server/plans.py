@@ -25,12 +25,21 @@ class Base:
     balance: Balance | None
 
 
-def plan_message(device: str, assignment: Assignment, base: Base, config: GatewayConfig) -> bytes:
-    """Return the payload of a device's plan."""
+def plan_message(device: str, assignment: Assignment, base: Base, config: GatewayConfig, attempt: int = 0) -> bytes:
+    """Return the payload of a device's plan.
+
+    Args:
+        device: its name.
+        assignment: what it trains.
+        base: what all plans of the round share.
+        config: settings.
+        attempt: above 0 for a plan in place of one that was taken back: a device is done with a plan that it gave up,
+            and knows plans by their bytes.
+    """
     train = config.train
     horizon = train.decay_rounds or config.rounds or OPEN_END
     rate = learning_rate(train.learning_rate, base.round, horizon, train.final_share)
-    seed = sha256(f"{config.federation}/{device}/{base.round}".encode())
+    seed = sha256(f"{config.federation}/{device}/{base.round}{f'/{attempt}' if attempt else ''}".encode())
     plan = pb.Plan(
         device=device,
         round=base.round,

@@ -181,6 +181,20 @@ def test_a_trained_head_gets_the_rows_of_new_labels_only(tmp_path: Path, package
     np.testing.assert_allclose(head[8:12], np.array([-1, -1, 2, 0]) / np.sqrt(6), atol=1e-6)
 
 
+def test_another_plan_has_other_bytes_though_the_head_stays(tmp_path: Path, package: Any) -> None:
+    """A device that gave a plan up never takes the same bytes again; here no label is new, and the head is trained."""
+    gateway = opened(Gateway(tmp_path / "state", package, train=Train(learning_rate=0.1, head_share=0.1)))
+    old, old_bytes = gateway.plan("b")
+    body = gateway.hello_with("b", ["leaf"], [GREEN])
+    gateway.train("a", value=0.001, label_counts=[1.0, 1.0, 0.0])
+    gateway.statistics("b", body)
+    gateway.tick()
+    plan, plan_bytes = gateway.plan("b")
+    assert plan.base_version == old.base_version
+    assert gateway.out.last(Topic.PLAN, "b") == plan_bytes != old_bytes
+    assert plan.seed != old.seed
+
+
 def test_a_device_that_the_planner_has_no_work_for_extends_once(gateway: Gateway) -> None:
     """Its uplink has no room for an expert: the round waits for its deadline, and does not extend at every tick."""
     body = encode(tiny.statistics(gateway.package, "b", ["sky"], [BLUE]))
