@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
 from export.checkpoint import INDEX, WEIGHTS, read_checkpoint, refuse_pointer, refuse_quantized_config
 from export.errors import UnsupportedModelError
-from export.families import Family, family_of, sizes_of
+from export.families import BackboneSizes, Family, family_of, sizes_of
 from export.model_config import check_config, ignored
 from export.sentence_model import prompts_note
 from export.tokenizer_file import check_ids, read_tokenizer
@@ -34,14 +34,7 @@ class BackboneInfo:
         name: for people.
         kind: Hugging Face ``model_type``.
         digest: SHA-256 (hex) over the weights' names, shapes and bytes.
-        width: d.
-        depth: number of layers.
-        inner: inner width of the feed-forward.
-        heads: attention heads of queries.
-        kv_heads: heads of keys and values.
-        head_width: values of one head.
-        positions: longest sequence.
-        vocabulary: rows of the table of word embeddings.
+        sizes: of its layers and tables.
         parameters: number of weights.
         prefix: stands in front of every weight's name and is taken off; "" as a rule.
         notes: what was taken off or left aside, one sentence each.
@@ -51,14 +44,7 @@ class BackboneInfo:
     name: str
     kind: str
     digest: str
-    width: int
-    depth: int
-    inner: int
-    heads: int
-    kv_heads: int
-    head_width: int
-    positions: int
-    vocabulary: int
+    sizes: BackboneSizes
     parameters: int
     config: dict[str, Any]
     prefix: str = ""
@@ -68,11 +54,6 @@ class BackboneInfo:
     def family(self) -> Family:
         """The table's row."""
         return family_of(self.config, self.name)
-
-    @property
-    def tied(self) -> bool:
-        """Whether the language head is the table of word embeddings."""
-        return bool(self.family.value(self.config, "tie_word_embeddings"))
 
     @property
     def end_token(self) -> int:
@@ -104,11 +85,11 @@ def find(model: str | None) -> BackboneInfo:
         name,
         str(config["model_type"]),
         checkpoint.digest(),
+        sizes,
         parameters=checkpoint.parameters,
         config=config,
         prefix=prefix,
         notes=_notes(folder, prefix, beside(checkpoint.names, prefix, family), ignored(config)),
-        **asdict(sizes),
     )
 
 
@@ -220,7 +201,7 @@ def _only_read(model: Any, info: BackboneInfo) -> nn.Module:  # noqa: ANN401 - t
     for name in UNREAD:
         if hasattr(base, name):
             setattr(base, name, None)
-    if head is not None and info.tied != (head.data_ptr() == model.get_input_embeddings().weight.data_ptr()):
+    if head is not None and info.sizes.tied != (head.data_ptr() == model.get_input_embeddings().weight.data_ptr()):
         raise UnsupportedModelError(
             f"{info.name}: by config.json (tie_word_embeddings) the head is the table of word embeddings, but the"
             ' checkpoint\'s lm_head.weight differs from it; say "tie_word_embeddings": false if that is the head'

@@ -12,7 +12,7 @@ from rich.console import Console
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.examples import HELP
-from edge_runtime.wire.manifest_checks import CLASSIFICATION
+from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from export import cache
 from export.config import ExportConfig, read_labels
 from export.display import display
@@ -21,7 +21,6 @@ from export.explain_table import print_explained
 from export.families import FAMILIES, TASKS
 from export.memory_plan import AUTO
 from export.pipeline import Built, build_package
-from export.planning import RECOMPUTE
 from export.profiles import known, load_profile
 from export.report import as_json, print_table
 

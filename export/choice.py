@@ -21,8 +21,8 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the user fixed.
+class TierRequest:
+    """What the user fixed of the tiers.
 
     Args:
         pairs: (m, S) of every tier; empty lets the next two decide.
@@ -55,7 +55,7 @@ class Choice:
     left_out: tuple[str, ...]
 
 
-def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> Choice:
+def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice:
     """Return the tiers that fit: longest texts first, then most trained slots, at the largest batch of the first one.
 
     Where nothing is asked for, the tier with most slots that fits comes with a smaller one to step down to, when the
@@ -65,56 +65,58 @@ def choose(sizes: Sizes, wish: Wish, profile: DeviceProfile) -> Choice:
     Raises:
         BudgetError: with the numbers of the smallest candidate when none fits.
     """
-    firsts = _asked(wish, profile) or [(slots, _longest(wish, profile)) for slots in _slot_choices(sizes, wish)]
-    first = _first(sizes, wish, profile, firsts)
-    asked = _asked(wish, profile) or [(first.shape.trained, length) for length in _lengths(wish, profile)]
+    firsts = _asked(request, profile) or [
+        (slots, _longest(request, profile)) for slots in _slot_choices(sizes, request)
+    ]
+    first = _first(sizes, request, profile, firsts)
+    asked = _asked(request, profile) or [(first.shape.trained, length) for length in _lengths(request, profile)]
     left_out: list[str] = []
     fitting: list[Planned] = []
     for pair in asked:
-        tier = _tier(sizes, wish, pair, first.shape.batch)
-        found = cheapest(sizes, tier, wish.memory, profile)
+        tier = _tier(sizes, request, pair, first.shape.batch)
+        found = cheapest(sizes, tier, request.memory, profile)
         if found is None or found.over:
             left_out.append(f"{_shown(tier)} needs {', '.join(found.over) if found else 'another batch'}")
         else:
             fitting.append(found)
     if len(fitting) == 1:
         plan = Fixed(first.shape.recompute, first.shape.micro_batches)  # or it might need more than the first
-        smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, wish, first.shape)]
+        smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, request, first.shape)]
         fitting += [found for found in smaller if found is not None]
-    return _within(sizes, profile, fitting[: wish.most or None], left_out)
+    return _within(sizes, profile, fitting[: request.most or None], left_out)
 
 
-def _longest(wish: Wish, profile: DeviceProfile) -> int:
-    return max(wish.lengths or (profile.defaults.seq_len,))
+def _longest(request: TierRequest, profile: DeviceProfile) -> int:
+    return max(request.lengths or (profile.defaults.seq_len,))
 
 
-def _lengths(wish: Wish, profile: DeviceProfile) -> list[int]:
-    return sorted(set(wish.lengths or (profile.defaults.seq_len,)), reverse=True)
+def _lengths(request: TierRequest, profile: DeviceProfile) -> list[int]:
+    return sorted(set(request.lengths or (profile.defaults.seq_len,)), reverse=True)
 
 
-def _asked(wish: Wish, profile: DeviceProfile) -> list[Pair]:
+def _asked(request: TierRequest, profile: DeviceProfile) -> list[Pair]:
     """Return the (m, S) that the user named, largest first; none where the planner chooses the slots."""
-    pairs = wish.pairs or tuple((slots, length) for slots in wish.slots for length in _lengths(wish, profile))
+    pairs = request.pairs or tuple((slots, length) for slots in request.slots for length in _lengths(request, profile))
     return sorted(set(pairs), key=lambda pair: (-pair[1], -pair[0]))
 
 
-def _tier(sizes: Sizes, wish: Wish, pair: Pair, batch: int) -> TierShape:
+def _tier(sizes: Sizes, request: TierRequest, pair: Pair, batch: int) -> TierShape:
     trained, length = pair
-    return TierShape(trained, sizes.experts - trained if wish.hold_all else 0, length, batch)
+    return TierShape(trained, sizes.bank.experts - trained if request.hold_all else 0, length, batch)
 
 
-def _first(sizes: Sizes, wish: Wish, profile: DeviceProfile, pairs: list[Pair]) -> Planned:
+def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, pairs: list[Pair]) -> Planned:
     """Return the first of ``pairs`` that fits, at its largest batch, with its cheapest memory plan."""
     last: Planned | None = None
     for pair in pairs:
-        for batch in _batches(wish):
-            found = cheapest(sizes, _tier(sizes, wish, pair, batch), wish.memory, profile)
+        for batch in _batches(request):
+            found = cheapest(sizes, _tier(sizes, request, pair, batch), request.memory, profile)
             if found is not None and not found.over:
                 return found
             last = found or last
     if last is None:
         raise BudgetError(
-            f"--micro-batches {wish.memory.micro_batches}: a batch of {wish.batch} cannot be cut into so many"
+            f"--micro-batches {request.memory.micro_batches}: a batch of {request.batch} cannot be cut into so many"
             " equal parts; give a --batch-size that is a multiple"
         )
     raise BudgetError(
@@ -127,17 +129,17 @@ def _shown(tier: TierShape) -> str:
     return f"{tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence}"
 
 
-def _step_down(sizes: Sizes, wish: Wish, first: TierShape) -> list[TierShape]:
+def _step_down(sizes: Sizes, request: TierRequest, first: TierShape) -> list[TierShape]:
     """Return the smaller tier that goes with a lone one: half of whatever the user left open, the length before slots.
 
     At half the length every plan of the larger tier can go on; with half the slots only a smaller plan can.
     """
-    if wish.pairs:
+    if request.pairs:
         return []
-    if not wish.lengths and first.sequence // 2 >= SHORTEST:
-        return [_tier(sizes, wish, (first.trained, first.sequence // 2), first.batch)]
-    if not wish.slots and first.trained // 2 >= wish.fewest:
-        return [_tier(sizes, wish, (first.trained // 2, first.sequence), first.batch)]
+    if not request.lengths and first.sequence // 2 >= SHORTEST:
+        return [_tier(sizes, request, (first.trained, first.sequence // 2), first.batch)]
+    if not request.slots and first.trained // 2 >= request.fewest:
+        return [_tier(sizes, request, (first.trained // 2, first.sequence), first.batch)]
     return []
 
 
@@ -157,14 +159,16 @@ def _within(sizes: Sizes, profile: DeviceProfile, tiers: list[Planned], left_out
     return Choice(tuple(replace(plan, cost=replace(plan.cost, storage_mb=storage)) for plan in kept), tuple(left_out))
 
 
-def _slot_choices(sizes: Sizes, wish: Wish) -> list[int]:
+def _slot_choices(sizes: Sizes, request: TierRequest) -> list[int]:
     """Return the powers of two up to M; the fewest slots that are allowed where none is."""
-    return [count for count in (32, 16, 8, 4, 2, 1) if wish.fewest <= count <= sizes.experts] or [wish.fewest]
+    return [count for count in (32, 16, 8, 4, 2, 1) if request.fewest <= count <= sizes.bank.experts] or [
+        request.fewest
+    ]
 
 
-def _batches(wish: Wish) -> list[int]:
+def _batches(request: TierRequest) -> list[int]:
     """Return the batches to try, largest first."""
-    found = [wish.batch]
-    while not wish.fixed_batch and found[-1] // 2 >= SMALLEST_BATCH:
+    found = [request.batch]
+    while not request.fixed_batch and found[-1] // 2 >= SMALLEST_BATCH:
         found.append(found[-1] // 2)
     return found

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import nn
 from torch.fx import GraphModule
 
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export.explain import explain
-from export.families import Family
 from export.fuse import fuse
 from export.graft import Graft
+from export.job import Job
 from export.joint_graph import sample_inputs, trace
 from export.lowering import Lowered, lower
 from export.prefix import cut_below, keep_below
@@ -26,54 +27,35 @@ from export.step import build_step
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class ProgramRequest:
-    """Everything that determines a program besides the backbone's weights.
-
-    Args:
-        model: sizes shared by all methods.
-        adapted: numbers of the L adapted layers.
-        methods: one for each tier, and the inference.
-        int8: quantize the frozen linears and the embedding table.
-        int4: and the linears to 4 bits where their shapes allow.
-    """
-
-    model: ModelShape
-    adapted: tuple[int, ...]
-    methods: tuple[MethodShape, ...]
-    int8: bool
-    int4: bool = False
-
-
-def compile_program(backbone: nn.Module, family: Family, request: ProgramRequest, progress: Progress) -> Lowered:
+def compile_program(backbone: nn.Module, job: Job, progress: Progress) -> Lowered:
     """Return the lowered program, with what each graph says of itself; ``backbone`` is changed in place (``graft``).
 
     Raises:
         LoweringError: when the result is not what it must be.
     """
-    graft = Graft(backbone, family, request.adapted, quantize_embedding=request.int8)
+    graft = Graft(backbone, job.backbone.family, job.adapted, quantize_embedding=job.quantize != Quantization.NONE)
     graphs, explained = {}, {}
-    for method in request.methods:
+    for method in job.methods:
         progress(f"trace {method.name}")
-        module = _traced(graft, request.model, method)
-        inputs = sample_inputs(input_ports(request.model, method))
+        module = _traced(graft, job.model, method)
+        inputs = sample_inputs(input_ports(job.model, method))
         progress(f"rewrite {method.name}")
-        rewrite(module, int8=request.int8, int4=request.int4)
+        rewrite(module, job.quantize)
         with inherited(module):
-            recompute(module, method.recompute, request.model.bank.width)
+            recompute(module, method.recompute, job.model.bank.width)
         drop_unread(module)
         explained[method.name] = explain(module)
         graphs[method.name] = module, inputs
     return replace(lower(graphs, progress), explained=explained)
 
 
-def rewrite(module: GraphModule, *, int8: bool, int4: bool = False) -> None:
+def rewrite(module: GraphModule, quantize: Quantization) -> None:
     """Bring a traced graph into XNNPACK's vocabulary, in place; its nodes keep their provenance."""
     with inherited(module):
         fold_constants(module)
         simplify(module)
         fuse(module)
-        lower_frozen_linears(module, int8=int8, int4=int4)
+        lower_frozen_linears(module, quantize)
         share_equal(module)
 
 

@@ -10,11 +10,10 @@ from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.examples import JSON_ENDINGS, TABLE_ENDINGS, opened, read_rows
 from edge_runtime.wire.labels import label_fault
-from edge_runtime.wire.manifest_checks import CLASSIFICATION
+from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from edge_runtime.wire.text_lines import encoding_of, lines
 from export.errors import ConfigError
 from export.memory_plan import AUTO
-from export.planning import RECOMPUTE
 
 DEFAULT_LABELS: Final = Path(__file__).parent / "labels" / "assistant.txt"
 _COMMENT: Final = ("# ", "#\t")

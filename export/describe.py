@@ -11,10 +11,10 @@ from edge_runtime.wire.digests import file_sha256
 from edge_runtime.wire.limits import WIRE_VERSION
 from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, FileEntry, Manifest, Tier
 from edge_runtime.wire.manifest_checks import FEATURES
-from edge_runtime.wire.program_interface import LOGIT_SCALE, PROGRAM_INTERFACE, method_spec
+from edge_runtime.wire.program_interface import LOGIT_SCALE, PROGRAM_INTERFACE, MethodKind, method_spec
 from export import cache, package
 from export.errors import BudgetError
-from export.job import Job, TierPlan
+from export.job import PackagePlan, TierPlan
 from export.planning import excesses
 
 OLDEST_RUNTIME: Final = "1.3.0"
@@ -36,68 +36,68 @@ class Record:
     proof: Mapping[str, float]
 
 
-def manifest(job: Job, record: Record, folder: Path, told: Architecture) -> Manifest:
+def manifest(planned: PackagePlan, record: Record, folder: Path, told: Architecture) -> Manifest:
     """Return the manifest of the staged ``folder``, whose ``architecture`` is told.
 
     Raises:
         BudgetError: when what was measured exceeds the memory or storage of the profile.
     """
     files = package.entries(folder)
-    config = job.config
+    config = planned.config
     return Manifest(
         package_format=PACKAGE_FORMAT,
         wire_version=WIRE_VERSION,
         program_interface=PROGRAM_INTERFACE,
         architecture=told,
-        device=job.profile.name,
-        profile=job.profile.to_dict(),
+        device=planned.profile.name,
+        profile=planned.profile.to_dict(),
         quantize=config.quantize,
         held=config.held,
-        tiers=tuple(_tier(job, plan, record, files) for plan in job.tiers),
-        methods={method.name: method_spec(job.model, method) for method in job.methods},
-        predict_methods=tuple(method.name for method in job.predicts),
+        tiers=tuple(_tier(planned, plan, record, files) for plan in planned.tiers),
+        methods={method.name: method_spec(planned.job.model, method) for method in planned.job.methods},
+        predict_methods=tuple(method.name for method in planned.job.of_kind(MethodKind.PREDICT)),
         versions=cache.versions(),
         oldest_runtime=OLDEST_RUNTIME,
-        threads=job.profile.compute.threads,
+        threads=planned.profile.compute.threads,
         files=files,
         proof=dict(record.proof),
     )
 
 
-def architecture(job: Job, folder: Path, bank_digest: str) -> Architecture:
+def architecture(planned: PackagePlan, folder: Path, bank_digest: str) -> Architecture:
     """Return what the devices of a federation share. Args: folder: with the tokenizer; bank_digest: of version 0."""
-    info, config = job.backbone, job.config
+    info, config = planned.job.backbone, planned.config
     return Architecture(
-        backbone=Backbone(info.name, info.kind, info.digest, info.width, info.depth, info.parameters),
+        backbone=Backbone(info.name, info.kind, info.digest, info.sizes.width, info.sizes.depth, info.parameters),
         task=config.task,
         labels=config.labels,
         gate=config.gate,
         top_k=config.routed or 0,
-        adapted_layers=job.adapted,
+        adapted_layers=planned.job.adapted,
         experts=config.experts,
         rank=config.rank,
         shared_rank=config.shared_rank,
         feature=FEATURES[config.task],
-        logit_scale=1.0 if job.model.vocabulary else LOGIT_SCALE,
-        end_token=info.end_token if job.model.vocabulary else -1,
+        logit_scale=1.0 if planned.job.model.vocabulary else LOGIT_SCALE,
+        end_token=info.end_token if planned.job.model.vocabulary else -1,
         tokenizer_digest=file_sha256(folder / "tokenizer.json"),
         bank_digest=bank_digest,
     )
 
 
-def _tier(job: Job, plan: TierPlan, record: Record, files: Mapping[str, FileEntry]) -> Tier:
+def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[str, FileEntry]) -> Tier:
     found, trunk = record.methods[plan.train.name], plan.trunk
     measured = replace(
         plan.predicted,
-        memory_mib=round(job.profile.defaults.runtime_mib + found["gained_mib"], 1),
+        memory_mib=round(planned.profile.defaults.runtime_mib + found["gained_mib"], 1),
         step_ms=round(found["step_ms"], 1),
         storage_mb=round(package.storage_mb(files), 1),
         trunk_ms=round(record.methods[trunk.name]["step_ms"] * plan.shape.batch, 1) if trunk else 0.0,
     )
-    over = [phrase for phrase in excesses(measured, job.profile) if not phrase.startswith("time")]
+    over = [phrase for phrase in excesses(measured, planned.profile) if not phrase.startswith("time")]
     if over:
         raise BudgetError(
-            f"{job.profile.name}: the finished {plan.train.name} needs {', '.join(over)}; nothing was written"
+            f"{planned.profile.name}: the finished {plan.train.name} needs {', '.join(over)}; nothing was written"
         )
     shape = plan.shape
     sizes = (shape.trained, shape.frozen, shape.sequence, shape.batch)

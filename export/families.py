@@ -59,8 +59,8 @@ class Family:
 
 
 @dataclass(frozen=True)
-class FamilySizes:
-    """What a config says of a model's sizes.
+class BackboneSizes:
+    """Sizes of a backbone, as its config says them.
 
     Args:
         width: d.
@@ -71,6 +71,8 @@ class FamilySizes:
         head_width: values of one head.
         positions: longest sequence.
         vocabulary: rows of the table of word embeddings.
+        gated: the feed-forward has three matrices.
+        tied: the language head is the table of word embeddings.
     """
 
     width: int
@@ -81,6 +83,15 @@ class FamilySizes:
     head_width: int
     positions: int
     vocabulary: int
+    gated: bool = False
+    tied: bool = True
+
+    @property
+    def linears(self) -> tuple[tuple[int, int, int], ...]:
+        """Count, outputs and inputs of a layer's frozen linears: query, key and value, output, the feed-forward's."""
+        queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
+        attention = (1, queries, self.width), (2, keys, self.width), (1, self.width, queries)
+        return *attention, (2 if self.gated else 1, self.inner, self.width), (1, self.width, self.inner)
 
 
 _BERT: Final = Family(
@@ -142,7 +153,7 @@ def family_of(config: Mapping[str, Any], source: str) -> Family:
     return FAMILIES[kind]
 
 
-def sizes_of(config: Mapping[str, Any], source: str) -> FamilySizes:
+def sizes_of(config: Mapping[str, Any], source: str) -> BackboneSizes:
     """Read a model's sizes from its config.
 
     Raises:
@@ -154,7 +165,7 @@ def sizes_of(config: Mapping[str, Any], source: str) -> FamilySizes:
     )
     try:
         width, heads = int(known.hidden_size), int(known.num_attention_heads)
-        return FamilySizes(
+        return BackboneSizes(
             width=width,
             depth=int(known.num_layers),
             inner=int(config[family.inner]),
@@ -163,6 +174,8 @@ def sizes_of(config: Mapping[str, Any], source: str) -> FamilySizes:
             head_width=int(family.value(config, "head_dim") or width // heads),
             positions=int(config[family.positions]) - _first_position(family, config),
             vocabulary=int(known.vocab_size),
+            gated=family.gated,
+            tied=bool(family.value(config, "tie_word_embeddings")),
         )
     except KeyError as error:
         raise UnsupportedModelError(f"{source}: config.json lacks the key {error}") from error

@@ -12,11 +12,11 @@ from typing import Any, Final
 from edge_runtime.wire.errors import BankError
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Cost
-from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION
+from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION, Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape
 from export import backbone as backbones
 from export.backbone import BackboneInfo
-from export.choice import Wish, choose
+from export.choice import TierRequest, choose
 from export.config import ExportConfig, adapted_layers
 from export.errors import ConfigError
 from export.families import check_task
@@ -90,81 +90,29 @@ def program_methods(tiers: Iterable[TierPlan]) -> tuple[MethodShape, ...]:
 
 @dataclass(frozen=True)
 class Job:
-    """All that follows from a configuration before anything is compiled.
-
-    Args:
-        tiers: largest first.
-        left_out: tiers that were asked for and do not fit, one sentence each.
-    """
-
-    config: ExportConfig
-    profile: DeviceProfile
-    backbone: BackboneInfo
-    adapted: tuple[int, ...]
-    model: ModelShape
-    tiers: tuple[TierPlan, ...]
-    left_out: tuple[str, ...]
-
-    @property
-    def methods(self) -> tuple[MethodShape, ...]:
-        """Every method of the program."""
-        return program_methods(self.tiers)
-
-    @property
-    def predicts(self) -> tuple[MethodShape, ...]:
-        """The inference methods, the one for the longest texts first."""
-        return predict_methods(plan.shape for plan in self.tiers)
-
-    @property
-    def longest(self) -> int:
-        """S of the longest tier."""
-        return max(plan.shape.sequence for plan in self.tiers)
-
-    @property
-    def int8(self) -> bool:
-        """Whether the frozen linears and the embedding table are quantized."""
-        return self.config.quantize != "none"
-
-    @property
-    def int4(self) -> bool:
-        """Whether the linears are of 4 bits where their shapes allow."""
-        return self.config.quantize == "int4"
-
-    def shared_request(self) -> dict[str, Any]:
-        """Return, as plain values, everything that determines the gateway's program, and every method but its sizes."""
-        return {
-            "backbone": self.backbone.digest,
-            "config": self.backbone.config,
-            "adapted": list(self.adapted),
-            "model": asdict(self.model),
-            "int8": self.int8,
-            "int4": self.int4,
-        }
-
-
-COMPILING: Final = 5
-"""Stages of compiling a method: trace, rewrite, convert, partition and delegate, emit."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What to compile: all that the processes that do it need to know.
+    """What to compile: all that determines a program, and that the processes which compile it need to know.
 
     Args:
         backbone: the frozen network.
-        adapted: numbers of the adapted layers.
-        model: sizes.
+        model: sizes of the bank, with the numbers of the adapted layers, and of the gates.
         methods: of the program; at least one is an inference.
-        int8: quantize what is frozen.
-        int4: and its linears to 4 bits where their shapes allow.
+        quantize: how what is frozen is rounded.
     """
 
     backbone: BackboneInfo
-    adapted: tuple[int, ...]
     model: ModelShape
     methods: tuple[MethodShape, ...]
-    int8: bool
-    int4: bool = False
+    quantize: Quantization
+
+    @property
+    def adapted(self) -> tuple[int, ...]:
+        """Numbers of the adapted layers."""
+        return self.model.bank.layers
+
+    @property
+    def task(self) -> str:
+        """What the model does."""
+        return CAUSAL_LM if self.model.vocabulary else CLASSIFICATION
 
     def of_kind(self, kind: MethodKind) -> list[MethodShape]:
         """Return the methods of a kind, in order."""
@@ -176,40 +124,61 @@ class Order:
         return [*self.of_kind(MethodKind.TRAIN), *self.of_kind(MethodKind.ACCUMULATE)]
 
     @property
-    def task(self) -> str:
-        """What the model does."""
-        return CAUSAL_LM if self.model.vocabulary else CLASSIFICATION
+    def longest(self) -> int:
+        """S of the longest texts."""
+        return max(method.sequence for method in self.methods)
 
-    @property
-    def bank_shape(self) -> BankShape:
-        """Shape of the bank."""
-        return self.model.bank
+    def shared_request(self) -> dict[str, Any]:
+        """Return, as plain values, everything that determines the gateway's program, and every method but its sizes."""
+        return {
+            "backbone": self.backbone.digest,
+            "config": self.backbone.config,
+            "model": asdict(self.model),
+            "quantize": self.quantize,
+        }
 
 
-def plan(config: ExportConfig) -> Job:
+@dataclass(frozen=True)
+class PackagePlan:
+    """All that follows from a configuration before anything is compiled.
+
+    Args:
+        job: what to compile.
+        tiers: largest first.
+        left_out: tiers that were asked for and do not fit, one sentence each.
+    """
+
+    config: ExportConfig
+    profile: DeviceProfile
+    job: Job
+    tiers: tuple[TierPlan, ...]
+    left_out: tuple[str, ...]
+
+
+COMPILING: Final = 5
+"""Stages of compiling a method: trace, simplify, convert, partition and delegate, emit."""
+
+
+def plan(config: ExportConfig) -> PackagePlan:
     """Choose the tiers; reads files only.
 
     Raises:
         ConfigError, UnsupportedModelError, BudgetError.
     """
     profile = load_profile(config.device)
-    found = backbones.find(config.model)
-    adapted = adapted_layers(config.layers, found.depth)
-    check_task(found.config, config.task, found.name)
-    _check_software(config, profile, found)
-    language = found.vocabulary if config.task == CAUSAL_LM else 0
-    sizes = Sizes(
-        width=found.width, depth=found.depth, inner=found.inner, heads=found.heads, vocabulary=found.vocabulary,
-        adapted=len(adapted), lowest=adapted[0], experts=config.experts, rank=config.rank,
-        shared_rank=config.shared_rank, labels=len(config.labels), int8=config.quantize != "none",
-        kv_heads=found.kv_heads, head_width=found.head_width, gated=found.family.gated, language=language,
-        tied=found.tied, cut=config.trunk and adapted[0] > 0, int4=config.quantize == "int4",
-    )  # fmt: skip
-    _check_groups(sizes, found.name)
-    choice = choose(sizes, _wish(config, profile, found), profile)
-    model = ModelShape(bank_shape(config, adapted, found.width), config.routed, language)
-    tiers = tuple(TierPlan(found.shape, found.cost, found.why, sizes.cut) for found in choice.tiers)
-    return Job(config, profile, found, adapted, model, tiers, choice.left_out)
+    backbone = backbones.find(config.model)
+    adapted = adapted_layers(config.layers, backbone.sizes.depth)
+    check_task(backbone.config, config.task, backbone.name)
+    _check_software(config, profile, backbone)
+    vocabulary = backbone.sizes.vocabulary if config.task == CAUSAL_LM else 0
+    model = ModelShape(bank_shape(config, adapted, backbone.sizes.width), config.routed, vocabulary)
+    quantize = Quantization(config.quantize)
+    sizes = Sizes(backbone.sizes, model, quantize, cut=config.trunk and adapted[0] > 0)
+    _check_groups(sizes, backbone.name)
+    choice = choose(sizes, _request(config, profile, backbone), profile)
+    tiers = tuple(TierPlan(tier.shape, tier.cost, tier.why, sizes.cut) for tier in choice.tiers)
+    job = Job(backbone, model, program_methods(tiers), quantize)
+    return PackagePlan(config, profile, job, tiers, choice.left_out)
 
 
 def bank_shape(config: ExportConfig, adapted: tuple[int, ...], width: int) -> BankShape:
@@ -224,34 +193,34 @@ def bank_shape(config: ExportConfig, adapted: tuple[int, ...], width: int) -> Ba
         raise ConfigError(str(error)) from error
 
 
-def _check_software(config: ExportConfig, profile: DeviceProfile, found: BackboneInfo) -> None:
+def _check_software(config: ExportConfig, profile: DeviceProfile, backbone: BackboneInfo) -> None:
     """Refuse a package that the device's software would not open, or that would read texts in another way."""
-    tokenizer = read_tokenizer(found.folder)
-    check_pooling(found.folder, config.task, tokenizer, found.name)
+    tokenizer = read_tokenizer(backbone.folder)
+    check_pooling(backbone.folder, config.task, tokenizer, backbone.name)
     if profile.tasks and config.task not in profile.tasks:
         raise ConfigError(
             f"--task {config.task}: the app on {profile.title} does {', '.join(profile.tasks)} only; take a device that"
             " runs edge_runtime, as raspberrypi5 and linux-x86_64 do"
         )
-    check_reader(tokenizer, profile.tokenizers, found.name, profile.title)
+    check_reader(tokenizer, profile.tokenizers, backbone.name, profile.title)
 
 
 def _check_groups(sizes: Sizes, name: str) -> None:
     """Refuse a package that would call itself int4 and have no such weight."""
-    inputs = sorted({inputs for _, _, inputs in sizes.linears})
-    if sizes.int4 and not any(count % GROUP == 0 for count in inputs):
+    inputs = sorted({inputs for _, _, inputs in sizes.backbone.linears})
+    if sizes.quantize == Quantization.INT4 and not any(count % GROUP == 0 for count in inputs):
         raise ConfigError(
             f"--quantize int4: a scale is shared by {GROUP} inputs, and the linears of {name} have"
             f" {' or '.join(map(str, inputs))}; no one is a multiple: take int8"
         )
 
 
-def _wish(config: ExportConfig, profile: DeviceProfile, found: BackboneInfo) -> Wish:
+def _request(config: ExportConfig, profile: DeviceProfile, backbone: BackboneInfo) -> TierRequest:
     lengths = [*config.lengths, *(length for _, length in config.tiers)] or [profile.defaults.seq_len]
-    if max(lengths) > found.positions:
+    if max(lengths) > backbone.sizes.positions:
         option = "--tiers" if config.tiers else "--seq-len"
-        raise ConfigError(f"{option} {max(lengths)}: {found.name} takes at most {found.positions} tokens")
-    return Wish(
+        raise ConfigError(f"{option} {max(lengths)}: {backbone.name} takes at most {backbone.sizes.positions} tokens")
+    return TierRequest(
         pairs=config.tiers,
         slots=config.slots,
         lengths=config.lengths,

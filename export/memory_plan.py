@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_runtime.wire.manifest import Cost
-from export.planning import RECOMPUTE, Sizes, TierShape, excesses, predict, step_seconds
+from edge_runtime.wire.manifest_checks import RECOMPUTE
+from export.planning import Sizes, TierShape, excesses, predict, step_seconds
 from export.profiles import DeviceProfile
 
 AUTO: Final = "auto"

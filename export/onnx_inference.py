@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import ModelShape
 from export.families import Family
 from export.onnx_blocks import Blocks
@@ -79,18 +80,16 @@ def output_names(model: ModelShape) -> tuple[str, ...]:
 def write_onnx(
     backbone: nn.Module,
     family: Family,
-    adapted: tuple[int, ...],
     model: ModelShape,
-    *,
-    int8: bool,
+    quantize: Quantization,
     path: Path,
-    int4: bool = False,
 ) -> None:
     """Export a stock backbone (changed in place) and check the file with onnx's own checker."""
+    int4, rounded = quantize == Quantization.INT4, quantize != Quantization.NONE
     blocks = Blocks(backbone) if int4 else None
-    if int8:
+    if rounded:
         quantize_in_place(backbone, family, int4=int4)
-    module = _Inference(Reference(backbone, family, adapted, model)).eval()
+    module = _Inference(Reference(backbone, family, model.bank.layers, model)).eval()
     texts = (3, 7)
     shapes = {
         ports.EXPERTS: (len(model.bank.layers), model.bank.experts, model.bank.expert_size),
@@ -121,7 +120,7 @@ def write_onnx(
     proto = program.model_proto
     if blocks:
         blocks.store(proto)
-    if int8:
+    if rounded:
         _store_int8(proto)
     for place in (*proto.graph.node, *proto.graph.value_info):
         place.doc_string = ""

@@ -38,7 +38,7 @@ def texts_key(job: Job) -> str:
     """Return the key of the proof that texts are read as the model's folder says."""
     paths = [job.backbone.folder / name for name in _TOKENIZER_FILES]
     files = {path.name: file_sha256(path) for path in paths if path.is_file()}
-    model = {"backbone": job.backbone.digest, "config": job.backbone.config, "task": job.config.task}
+    model = {"backbone": job.backbone.digest, "config": job.backbone.config, "task": job.task}
     return cache.cache_key({"what": "texts", **model, "files": files, "length": job.longest})
 
 

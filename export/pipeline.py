@@ -19,7 +19,7 @@ from export.bank_init import initial_bank
 from export.config import ExportConfig
 from export.describe import Record
 from export.errors import ExportError
-from export.job import COMPILING, Job, Order, TierPlan, plan
+from export.job import COMPILING, PackagePlan, TierPlan, plan
 from export.parts import Piece
 from export.profiles import DeviceProfile
 from export.workers import Task, run_tasks
@@ -79,23 +79,21 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
     Raises:
         ExportError: one of its children, saying what came, what was expected and what to do.
     """
-    job = plan(config)
+    planned = plan(config)
     package.check_target(config.out)
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
         kept = config.cache_dir or Path(scratch) / "cache"
-        compiled = _Workplace(job, kept, Path(scratch), progress).compiled(expect)
+        compiled = _Workplace(planned, kept, Path(scratch), progress).compiled(expect)
         progress("write the package")
-        written = _write(job, compiled)
+        written = _write(planned, compiled)
     explained = {
-        name: explain_table.as_object(dict(found), job.profile.compute)
+        name: explain_table.as_object(dict(found), planned.profile.compute)
         for name, found in compiled.record.methods.items()
     }
-    plans = {tier.train.name: tier.why for tier in job.tiers}
+    plans = {tier.train.name: tier.why for tier in planned.tiers}
     outside = {name: dict(found["outside"]) for name, found in compiled.record.methods.items()}
-    notes = job.backbone.notes
-    return Built(
-        written, job.profile, compiled.from_cache, outside, job.left_out, notes, plans, compiled.texts, explained
-    )
+    notes, cached = planned.job.backbone.notes, compiled.from_cache
+    return Built(written, planned.profile, cached, outside, planned.left_out, notes, plans, compiled.texts, explained)
 
 
 @dataclass
@@ -105,22 +103,22 @@ class _Workplace:
     So what was finished before an interrupt is never made again.
     """
 
-    job: Job
+    plan: PackagePlan
     cache_dir: Path
     scratch: Path
     progress: Progress
 
     def compiled(self, expect: Callable[[int], None]) -> _Compiled:
         """Return both programs."""
-        gateway = parts.gateway_key(self.job)
+        gateway = parts.gateway_key(self.plan.job)
         program = parts.program_key(self._keys().values(), gateway)
-        texts = self._found(parts.texts_key(self.job), "")
+        texts = self._found(parts.texts_key(self.plan.job), "")
         found, onnx = self._found(program, parts.PROGRAM_FILE), self._found(gateway, parts.GATEWAY_FILE)
         if found and onnx and texts:
             expect(WRITING)
             return _result(found, onnx, texts, from_cache=True)
-        missing = [method for method in self.job.methods if not self._method(method)]
-        unproved = [tier for tier in self.job.tiers if not self._proof(tier)]
+        missing = [method for method in self.plan.job.methods if not self._method(method)]
+        unproved = [tier for tier in self.plan.tiers if not self._proof(tier)]
         pieces = (0 if texts else 1) + len(missing) * COMPILING + (0 if onnx else 1) + len(unproved)
         expect(pieces + JOINING + WRITING)
         texts = texts or self._prove_texts()
@@ -138,8 +136,8 @@ class _Workplace:
 
     def _prove_texts(self) -> Piece:
         """See that texts are read as the model's folder says; first, since it takes seconds and the rest minutes."""
-        key = parts.texts_key(self.job)
-        task = Task("the texts", "prove_backbone", (self._order(), self.job.longest))
+        key = parts.texts_key(self.plan.job)
+        task = Task("the texts", "prove_backbone", (self.plan.job, self.plan.job.longest))
 
         def finished(_: int, record: dict[str, Any]) -> None:
             cache.store(self.cache_dir, key, {}, record)
@@ -152,14 +150,14 @@ class _Workplace:
         entries = [(self._keys()[method.name], parts.METHOD_FILE) for method in missing]
         targets = [self.scratch / f"{method.name}.pte" for method in missing]
         tasks = [
-            Task(method.name, "make_method", (self._order(), method, target))
+            Task(method.name, "make_method", (self.plan.job, method, target))
             for method, target in zip(missing, targets, strict=True)
         ]
         if gateway:  # second, because it takes as long as a training method
             entries.insert(1, (gateway, parts.GATEWAY_FILE))
             onnx = self.scratch / parts.GATEWAY_FILE
             targets.insert(1, onnx)
-            tasks.insert(1, Task("the gateway's program", "make_gateway_program", (self._order(), onnx)))
+            tasks.insert(1, Task("the gateway's program", "make_gateway_program", (self.plan.job, onnx)))
 
         def finished(place: int, record: dict[str, Any]) -> None:
             key, name = entries[place]
@@ -169,11 +167,11 @@ class _Workplace:
 
     def _prove_and_join(self, unproved: Sequence[TierPlan], onnx: Piece) -> dict[str, Any]:
         """Prove each tier by itself and join the methods of all; return what joining found."""
-        order, pieces = self._order(), self._pieces()
-        tasks = [Task("the program", "join_methods", (order, pieces, onnx.file, self.scratch))]
+        job, pieces = self.plan.job, self._pieces()
+        tasks = [Task("the program", "join_methods", (job, pieces, onnx.file, self.scratch))]
         for tier in unproved:
             own = [pieces[method.name] for method in tier.methods]
-            tasks.append(Task(tier.train.name, "prove_training", (order, tier.train, own, self.scratch)))
+            tasks.append(Task(tier.train.name, "prove_training", (job, tier.train, own, self.scratch)))
         joined: dict[str, Any] = {}
 
         def finished(place: int, found: dict[str, Any]) -> None:
@@ -192,32 +190,32 @@ class _Workplace:
         """
         records = self._records()
         names = [name for name, digest in outputs.items() if records[name]["outputs"] != digest]
-        tiers = [tier for tier in self.job.tiers if tier.train.name in names]
+        tiers = [tier for tier in self.plan.tiers if tier.train.name in names]
         if tiers:
             pieces = self._pieces()
             groups = [(tier.train, [pieces[method.name] for method in tier.methods]) for tier in tiers]
-            task = Task("the program", "compare_methods", (self._order(), groups, self.scratch))
+            task = Task("the program", "compare_methods", (self.plan.job, groups, self.scratch))
             run_tasks([task], self.progress, lambda *_: None)
 
     def _records(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each method: of its compiling, and of its proof where it takes part in one."""
         found = {method.name: dict(self._present(key, parts.METHOD_FILE).record) for method, key in self._with_keys()}
-        for tier in self.job.tiers:
+        for tier in self.plan.tiers:
             for name, record in self._present(self._proof_key(tier), "").record["methods"].items():
                 found[name] |= record
         return found
 
     def _keys(self) -> dict[str, str]:
-        return {method.name: parts.method_key(self.job, method) for method in self.job.methods}
+        return {method.name: parts.method_key(self.plan.job, method) for method in self.plan.job.methods}
 
     def _with_keys(self) -> list[tuple[MethodShape, str]]:
-        return [(method, parts.method_key(self.job, method)) for method in self.job.methods]
+        return [(method, parts.method_key(self.plan.job, method)) for method in self.plan.job.methods]
 
     def _proof_key(self, tier: TierPlan) -> str:
-        return parts.proof_key([parts.method_key(self.job, method) for method in tier.methods])
+        return parts.proof_key([parts.method_key(self.plan.job, method) for method in tier.methods])
 
     def _method(self, method: MethodShape) -> Piece | None:
-        return self._found(parts.method_key(self.job, method), parts.METHOD_FILE)
+        return self._found(parts.method_key(self.plan.job, method), parts.METHOD_FILE)
 
     def _proof(self, tier: TierPlan) -> Piece | None:
         return self._found(self._proof_key(tier), "")
@@ -235,26 +233,22 @@ class _Workplace:
             raise ExportError(f"the cache {self.cache_dir} lost an entry while it was used; start again")
         return found
 
-    def _order(self) -> Order:
-        job = self.job
-        return Order(job.backbone, job.adapted, job.model, job.methods, job.int8, job.int4)
-
 
 def _result(program: Piece, gateway: Piece, texts: Piece, *, from_cache: bool) -> _Compiled:
     record = Record(program.record["methods"], program.record["proof"])
     return _Compiled(program.file, gateway.file, record, dict(texts.record), from_cache)
 
 
-def _write(job: Job, compiled: _Compiled) -> Package:
-    folder = package.staging(job.config.out)
+def _write(planned: PackagePlan, compiled: _Compiled) -> Package:
+    folder = package.staging(planned.config.out)
     try:
         package.place(compiled.program, folder / "program.pte")
         package.place(compiled.gateway, folder / "gateway" / "model.onnx")
-        package.place(job.backbone.folder / "tokenizer.json", folder / "tokenizer.json")
-        bank = initial_bank(job.model.bank)
-        architecture = describe.architecture(job, folder, bank.digest().hex())
+        package.place(planned.job.backbone.folder / "tokenizer.json", folder / "tokenizer.json")
+        bank = initial_bank(planned.job.model.bank)
+        architecture = describe.architecture(planned, folder, bank.digest().hex())
         (folder / "bank.safetensors").write_bytes(bank.to_bytes(architecture.digest()))
-        manifest = describe.manifest(job, compiled.record, folder, architecture)
-        return package.commit(folder, manifest, job.config.out)
+        manifest = describe.manifest(planned, compiled.record, folder, architecture)
+        return package.commit(folder, manifest, planned.config.out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Cost
+from edge_runtime.wire.manifest_checks import Quantization
+from edge_runtime.wire.program_interface import ModelShape
+from export.families import BackboneSizes
 from export.profiles import DeviceProfile
 from export.shapes import GROUP
 
-RECOMPUTE: Final = ("none", "light", "layers")
-"""Levels of recomputation, least first."""
 MIB: Final = 2**20
 TRAIN_BYTES: Final = 75_000
 PREDICT_BYTES: Final = 25_000
@@ -39,86 +41,56 @@ class Sizes:
     """Sizes of a backbone and of the bank on it.
 
     Args:
-        vocabulary: rows of the embedding table.
-        adapted: L.
-        lowest: number of the lowest adapted layer; below it nothing is differentiated.
-        kv_heads: heads of keys and values; 0: as many as ``heads``.
-        head_width: values of one head; 0: d / h.
-        gated: the feed-forward has three matrices.
-        language: V where the model continues texts; 0 for a classifier.
-        tied: the language head is the embedding table.
+        backbone: of the frozen network.
+        model: of the bank and of the language head.
+        quantize: how what is frozen is rounded; the embedding table has 8 bits at least.
         cut: a step begins at the lowest adapted layer's experts; what lies below is the trunk's, once a text.
-        int4: linears of 4 bits; the embedding table stays int8.
     """
 
-    width: int
-    depth: int
-    inner: int
-    heads: int
-    vocabulary: int
-    adapted: int
-    lowest: int
-    experts: int
-    rank: int
-    shared_rank: int
-    labels: int
-    int8: bool
-    kv_heads: int = 0
-    head_width: int = 0
-    gated: bool = False
-    language: int = 0
-    tied: bool = True
+    backbone: BackboneSizes
+    model: ModelShape
+    quantize: Quantization = Quantization.INT8
     cut: bool = False
-    int4: bool = False
+
+    @property
+    def bank(self) -> BankShape:
+        """Sizes of the bank."""
+        return self.model.bank
+
+    @property
+    def adapted(self) -> int:
+        """L."""
+        return len(self.bank.layers)
+
+    @property
+    def lowest(self) -> int:
+        """Number of the lowest adapted layer; below it nothing is differentiated."""
+        return self.bank.layers[0]
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the embedding table and the frozen linears are of integers."""
+        return self.quantize != Quantization.NONE
 
     @property
     def forward(self) -> int:
         """Layers whose frozen linears a step runs forward."""
-        return self.depth - self.lowest - 1 if self.cut else self.depth
+        return self.differentiated if self.cut else self.backbone.depth
 
     @property
     def differentiated(self) -> int:
         """Layers whose frozen linears a step runs backward: in the lowest adapted one only the experts learn."""
-        return self.depth - self.lowest - 1
-
-    @property
-    def block(self) -> int:
-        """P, values of an expert."""
-        return 2 * (self.rank + 1) * self.width + self.rank
-
-    @property
-    def shared_block(self) -> int:
-        """Ps, values of a shared expert."""
-        return (2 * self.shared_rank + 1) * self.width + self.shared_rank if self.shared_rank else 0
-
-    @property
-    def head(self) -> int:
-        """Values of the head."""
-        return self.labels * (self.width + 1)
-
-    @property
-    def linears(self) -> tuple[tuple[int, int, int], ...]:
-        """Count, outputs and inputs of a layer's frozen linears: query, key and value, output, the feed-forward's."""
-        each = self.head_width or self.width // self.heads
-        queries, keys = self.heads * each, (self.kv_heads or self.heads) * each
-        attention = (1, queries, self.width), (2, keys, self.width), (1, self.width, queries)
-        return *attention, (2 if self.gated else 1, self.inner, self.width), (1, self.width, self.inner)
+        return self.backbone.depth - self.lowest - 1
 
     @property
     def frozen_weights(self) -> int:
         """Weights of the frozen linears of one layer."""
-        return sum(count * outputs * inputs for count, outputs, inputs in self.linears)
+        return sum(count * outputs * inputs for count, outputs, inputs in self.backbone.linears)
 
     @property
     def language_weights(self) -> int:
         """Weights of the frozen language head; 0 for a classifier."""
-        return self.language * self.width
-
-    @property
-    def bank_bytes(self) -> int:
-        """Bytes of the whole bank."""
-        mean = self.width if self.labels else 0
-        return 4 * (self.adapted * (self.experts * self.block + self.shared_block) + self.head + mean)
+        return self.model.vocabulary * self.backbone.width
 
 
 @dataclass(frozen=True)
@@ -149,17 +121,17 @@ class TierShape:
 
 def linear_bytes(sizes: Sizes) -> int:
     """Return the bytes of the frozen linears, in both directions where a gradient passes."""
-    each = 1 if sizes.int8 else 4
-    forward = sum(count * out * into * _weight_bytes(sizes, into) for count, out, into in sizes.linears)
-    backward = sum(count * out * into * _weight_bytes(sizes, out) for count, out, into in sizes.linears)
-    layers = sizes.depth * forward + sizes.differentiated * backward
-    return int(layers) + each * (2 if sizes.tied else 3) * sizes.language_weights
+    each = 1 if sizes.rounded else 4
+    forward = sum(count * out * into * _weight_bytes(sizes, into) for count, out, into in sizes.backbone.linears)
+    backward = sum(count * out * into * _weight_bytes(sizes, out) for count, out, into in sizes.backbone.linears)
+    layers = sizes.backbone.depth * forward + sizes.differentiated * backward
+    return int(layers) + each * (2 if sizes.backbone.tied else 3) * sizes.language_weights
 
 
 def _weight_bytes(sizes: Sizes, inputs: int) -> float:
     """Return the bytes of one weight of a frozen linear with so many inputs."""
-    rounded = INT4_BYTES if sizes.int4 and inputs % GROUP == 0 else 1
-    return rounded if sizes.int8 else 4
+    rounded = INT4_BYTES if sizes.quantize == Quantization.INT4 and inputs % GROUP == 0 else 1
+    return rounded if sizes.rounded else 4
 
 
 def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
@@ -169,11 +141,11 @@ def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
     language head that is not tied, the rows are stored a third time, to be looked up. Tiers share them; each adds its
     graph.
     """
-    each = 1 if sizes.int8 else 4
-    table = sizes.vocabulary * (sizes.width * each + (4 if sizes.int8 else 0))
+    each = 1 if sizes.rounded else 4
+    table = sizes.backbone.vocabulary * (sizes.backbone.width * each + (4 if sizes.rounded else 0))
     linears = linear_bytes(sizes)
-    graphs = sizes.depth * (tiers * TRAIN_BYTES + PREDICT_BYTES)
-    return linears + table + sizes.bank_bytes + graphs + TOKENIZER_BYTES
+    graphs = sizes.backbone.depth * (tiers * TRAIN_BYTES + PREDICT_BYTES)
+    return linears + table + sizes.bank.nbytes + graphs + TOKENIZER_BYTES
 
 
 def storage_mb(sizes: Sizes, tiers: Sequence[TierShape]) -> float:
@@ -192,18 +164,20 @@ def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
     ``light`` does without the probabilities, what leaves the norms and what the experts keep; ``layers`` keeps one row
     of d in a layer only.
     """
-    above = sizes.depth - sizes.lowest - 1
-    inner = (3 if sizes.gated else 1) * sizes.inner
+    above = sizes.backbone.depth - sizes.lowest - 1
+    inner = (3 if sizes.backbone.gated else 1) * sizes.backbone.inner
     rows = {
-        "none": above * (7 * sizes.width + inner + sizes.heads * tier.sequence)
-        + 2 * sizes.width
+        "none": above * (7 * sizes.backbone.width + inner + sizes.backbone.heads * tier.sequence)
+        + 2 * sizes.backbone.width
         + 3 * _units(sizes, tier) * sizes.adapted,
-        "light": above * (5 * sizes.width + inner) + 2 * sizes.width,
-        "layers": above * sizes.width + 2 * sizes.width,
+        "light": above * (5 * sizes.backbone.width + inner) + 2 * sizes.backbone.width,
+        "layers": above * sizes.backbone.width + 2 * sizes.backbone.width,
     }
     kept = tier.batch_per_call * tier.sequence * rows[tier.recompute]
     if sizes.cut:  # the trunk stands beside it, with what passes through it for one text
-        kept += tier.sequence * (2 * sizes.inner + 6 * sizes.width + 2 * sizes.heads * tier.sequence)
+        kept += tier.sequence * (
+            2 * sizes.backbone.inner + 6 * sizes.backbone.width + 2 * sizes.backbone.heads * tier.sequence
+        )
     return 4 * kept
 
 
@@ -213,10 +187,14 @@ def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
     Two rows of I and two of d; or two of V where a language head is larger: logits and probabilities. With ``layers`` a
     layer's forward stands beside its backward: ten more rows of d, one of I (three) and the probabilities.
     """
-    row = 2 * sizes.inner + 2 * sizes.width
+    row = 2 * sizes.backbone.inner + 2 * sizes.backbone.width
     if tier.recompute == "layers":
-        row += 10 * sizes.width + (3 if sizes.gated else 1) * sizes.inner + sizes.heads * tier.sequence
-    return 4 * tier.batch_per_call * tier.sequence * max(row, 2 * sizes.language)
+        row += (
+            10 * sizes.backbone.width
+            + (3 if sizes.backbone.gated else 1) * sizes.backbone.inner
+            + sizes.backbone.heads * tier.sequence
+        )
+    return 4 * tier.batch_per_call * tier.sequence * max(row, 2 * sizes.model.vocabulary)
 
 
 def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
@@ -227,7 +205,7 @@ def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
 def state_bytes(sizes: Sizes, tier: TierShape) -> int:
     """Return the bytes of a step's inputs and outputs: values, both moments and, in micro-batches, gradient sums."""
     copies = 2 * (3 if tier.micro_batches == 1 else 5)
-    return 4 * (copies * _values(sizes, tier) + sizes.adapted * tier.frozen * sizes.block)
+    return 4 * (copies * _values(sizes, tier) + sizes.adapted * tier.frozen * sizes.bank.expert_size)
 
 
 def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
@@ -241,12 +219,12 @@ def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
 
 def _units(sizes: Sizes, tier: TierShape) -> int:
     """Columns of a layer's held experts: hidden units, routers, biases."""
-    return (tier.trained + tier.frozen) * (sizes.rank + 1) + 2 * sizes.shared_rank + 1
+    return (tier.trained + tier.frozen) * (sizes.bank.rank + 1) + 2 * sizes.bank.shared_rank + 1
 
 
 def _values(sizes: Sizes, tier: TierShape) -> int:
     """Trainable values."""
-    return sizes.adapted * (tier.trained * sizes.block + sizes.shared_block) + sizes.head
+    return sizes.adapted * (tier.trained * sizes.bank.expert_size + sizes.bank.shared_size) + sizes.bank.head_size
 
 
 def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
@@ -254,10 +232,10 @@ def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float
 
     Each micro-batch after the first reads the frozen weights once more, and each of them the gradient sums.
     """
-    experts = 5 * tier.batch * tier.sequence * _units(sizes, tier) * sizes.width * sizes.adapted
+    experts = 5 * tier.batch * tier.sequence * _units(sizes, tier) * sizes.backbone.width * sizes.adapted
     again = (tier.micro_batches - 1) * linear_bytes(sizes)
     again += 4 * 3 * tier.micro_batches * _values(sizes, tier) if tier.micro_batches > 1 else 0
-    work = _Work(sizes.forward, sizes.differentiated, experts, sizes.language, tier.recompute)
+    work = _Work(sizes.forward, sizes.differentiated, experts, sizes.model.vocabulary, tier.recompute)
     return _seconds(sizes, tier, profile, work) + again / (profile.compute.memory_gb_s * 1e9)
 
 
@@ -285,20 +263,20 @@ def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work)
     """
     tokens, forward, backward = tier.batch * tier.sequence, work.forward, work.backward
     head = 2 * sizes.language_weights if work.language else 0
-    linears = INT4_SLOWNESS * sizes.frozen_weights if sizes.int4 else sizes.frozen_weights
+    linears = INT4_SLOWNESS * sizes.frozen_weights if sizes.quantize == Quantization.INT4 else sizes.frozen_weights
     frozen = tokens * (linears * (forward + backward) + head)
-    attention = tokens * tier.sequence * sizes.width * (2 * forward + 4 * backward)
+    attention = tokens * tier.sequence * sizes.backbone.width * (2 * forward + 4 * backward)
     there, back = moved_values(sizes, tier.sequence, work.recompute)
     moved, experts = forward * there + backward * back + 6 * work.language, work.experts
     if work.recompute == "light":
-        attention += tokens * tier.sequence * sizes.width * backward
+        attention += tokens * tier.sequence * sizes.backbone.width * backward
     if work.recompute == "layers":
-        frozen += tokens * backward * linears * (1 - sizes.width * sizes.inner / sizes.frozen_weights)
-        attention += 2 * tokens * tier.sequence * sizes.width * backward
+        frozen += tokens * backward * linears * (1 - sizes.backbone.width * sizes.backbone.inner / sizes.frozen_weights)
+        attention += 2 * tokens * tier.sequence * sizes.backbone.width * backward
     if work.recompute != "none":
         experts += experts // 5
     compute = profile.compute
-    frozen_rate = compute.int8_gmac_s if sizes.int8 else compute.fp32_gmac_s
+    frozen_rate = compute.int8_gmac_s if sizes.rounded else compute.fp32_gmac_s
     return (
         frozen / (frozen_rate * 1e9)
         + (attention + experts) / (compute.fp32_gmac_s * 1e9)
@@ -312,9 +290,9 @@ def moved_values(sizes: Sizes, sequence: int, recompute: str = "none") -> tuple[
     Counted in graphs that ``rewrite`` made, as rows of d, of I, and of h S probabilities. What a forward keeps for its
     backward only, as GELU's derivative, counts as backward.
     """
-    there, back, more = _MOVED[sizes.gated]
+    there, back, more = _MOVED[sizes.backbone.gated]
     again = more.get(recompute, (0, 0, 0))
-    sides = (sizes.width, sizes.inner, sizes.heads * sequence)
+    sides = (sizes.backbone.width, sizes.backbone.inner, sizes.backbone.heads * sequence)
     forward = sum(count * side for count, side in zip(there, sides, strict=True))
     return forward, sum((count + extra) * side for count, extra, side in zip(back, again, sides, strict=True))
 
@@ -331,8 +309,8 @@ def round_bytes(sizes: Sizes, trained: int) -> tuple[int, int]:
 
     The head is frozen unless a gateway's operator asks for it; then the gateway's planner counts it against the budget.
     """
-    up = 4 * sizes.adapted * (trained * sizes.block + sizes.shared_block)
-    return up, sizes.bank_bytes
+    up = 4 * sizes.adapted * (trained * sizes.bank.expert_size + sizes.bank.shared_size)
+    return up, sizes.bank.nbytes
 
 
 def predict(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> Cost:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import (
     BETA1,
     EPSILON,
@@ -166,7 +167,7 @@ def judge(
     model: ModelShape,
     method: MethodShape,
     *,
-    int8: bool,
+    quantize: Quantization,
 ) -> Proof:
     """Compare one executed training step with eager PyTorch.
 
@@ -176,7 +177,7 @@ def judge(
         reference: the same model in plain PyTorch.
         model: sizes.
         method: the training method.
-        int8: whether the program's activations are int8.
+        quantize: how the program's weights are rounded; its activations are then int8.
 
     Raises:
         ProofError: with the numbers, when an error is over its limit.
@@ -185,7 +186,7 @@ def judge(
     made = _named(ran, model, method)
     optimizer = max(_optimizer_error(name, made, given) for name in TRAINABLE if name in given)
     rounded = ROUTED_INT8_LIMIT if model.top_k else INT8_LIMIT
-    limit = rounded if int8 else EXACT_LIMIT
+    limit = EXACT_LIMIT if quantize == Quantization.NONE else rounded
     if not worst <= limit or not optimizer <= OPTIMIZER_LIMIT:
         raise ProofError(
             f"the program's gradients differ from eager PyTorch's by {worst:.2e} (limit {limit:.0e}), its AdamW by"

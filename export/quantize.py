@@ -16,6 +16,7 @@ import torch.ao.quantization.fx._decomposed
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from edge_runtime.wire.manifest_checks import Quantization
 from export.blockwise import HIGHEST, LOWEST, fits, quantize_groups, restore_groups
 from export.frozen import quantize_weight
 from export.provenance import place_of
@@ -41,14 +42,13 @@ def fake_quantized(weight: Tensor, *, int4: bool = False) -> Tensor:
     return levels.to(torch.float32) * scales[:, None]
 
 
-def lower_frozen_linears(module: GraphModule, *, int8: bool, int4: bool = False) -> dict[str, int]:
+def lower_frozen_linears(module: GraphModule, quantize: Quantization) -> dict[str, int]:
     """Replace every frozen linear of a traced graph.
 
     Args:
         module: a traced graph.
-        int8: quantize.
-        int4: to 4 bits where the inputs divide into groups; a language model's head stays int8, as its rounding
-            reaches the probabilities directly.
+        quantize: how weights are rounded; ``INT4`` where the inputs divide into groups, and never a language model's
+            head, as its rounding reaches the probabilities directly: these are int8.
 
     Returns:
         How many became float32, int8 and int4; the sums over constant rows are not counted.
@@ -61,8 +61,9 @@ def lower_frozen_linears(module: GraphModule, *, int8: bool, int4: bool = False)
             continue
         x, weight, _, bias, exact = node.args
         with module.graph.inserting_before(node):
-            kind = "float32" if exact or not int8 else "int8"
-            if kind == "int8" and int4 and place_of(node).kind != "head" and fits(value(weight)):
+            kind = "float32" if exact or quantize == Quantization.NONE else "int8"
+            grouped = quantize == Quantization.INT4 and place_of(node).kind != "head"
+            if kind == "int8" and grouped and fits(value(weight)):
                 kind = "int4"
             if kind == "int4" and place_of(node).backward:
                 x = editor.call(aten.add.Tensor, x, editor.scalar(_NO_ZERO_ROW), shape=tuple(value(x).shape))

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import BOUNDARY, MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone as backbones
-from export.compile import ProgramRequest, compile_program
+from export.compile import compile_program
 from export.errors import ProofError
-from export.job import Order
+from export.job import Job
 from export.linking import link
 from export.measure import REPEATS, Measurement, Run, run_methods
 from export.micro_batches import accumulate_inputs, apply_inputs, whole_outputs
@@ -45,22 +46,21 @@ def prepare(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def prove_backbone(order: Order, length: int, progress: Progress) -> dict[str, Any]:
+def prove_backbone(job: Job, length: int, progress: Progress) -> dict[str, Any]:
     """Return what comparing ids and hidden states on texts of at most ``length`` tokens found (``stock_texts``)."""
     progress("prove the tokenizer and the backbone on texts")
-    return asdict(prove_texts(order.backbone, order.task, length))
+    return asdict(prove_texts(job.backbone, job.task, length))
 
 
-def make_gateway_program(order: Order, target: Path, progress: Progress) -> dict[str, Any]:
+def make_gateway_program(job: Job, target: Path, progress: Progress) -> dict[str, Any]:
     """Write the ONNX program to ``target``; there is nothing to record."""
     progress("write the gateway's ONNX program")
-    stock = backbones.load(order.backbone, order.task)
-    quantize = {"int8": order.int8, "int4": order.int4}
-    write_onnx(stock, order.backbone.family, order.adapted, order.model, **quantize, path=target)
+    stock = backbones.load(job.backbone, job.task)
+    write_onnx(stock, job.backbone.family, job.model, job.quantize, target)
     return {}
 
 
-def make_method(order: Order, method: MethodShape, target: Path, progress: Progress) -> dict[str, Any]:
+def make_method(job: Job, method: MethodShape, target: Path, progress: Progress) -> dict[str, Any]:
     """Write a program of one method to ``target`` and return what the compiler found out about it.
 
     Raises:
@@ -70,9 +70,7 @@ def make_method(order: Order, method: MethodShape, target: Path, progress: Progr
     def told(stage: str) -> None:
         progress(stage if method.name in stage else f"{stage} {method.name}")
 
-    request = ProgramRequest(order.model, order.adapted, (method,), order.int8, order.int4)
-    family = order.backbone.family
-    lowered = compile_program(backbones.load(order.backbone, order.task), family, request, told)
+    lowered = compile_program(backbones.load(job.backbone, job.task), replace(job, methods=(method,)), told)
     target.write_bytes(lowered.data)
     return {
         "planned_bytes": lowered.planned[method.name],
@@ -84,12 +82,12 @@ def make_method(order: Order, method: MethodShape, target: Path, progress: Progr
 
 
 def prove_training(
-    order: Order, method: MethodShape, pieces: Sequence[Path], scratch: Path, progress: Progress
+    job: Job, method: MethodShape, pieces: Sequence[Path], scratch: Path, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Return the records of a training method, and of the trunk below it where it has one, by method.
 
     Args:
-        order: what was compiled.
+        job: what was compiled.
         method: the training method.
         pieces: programs of one method each: this one's, and those of the methods that it needs.
         scratch: a folder.
@@ -101,37 +99,36 @@ def prove_training(
     progress(f"prove {method.name} against eager PyTorch")
     own = Path(tempfile.mkdtemp(dir=scratch))
     stand = _Stand(_program_of(pieces, own), own)
-    given, (ran, *below) = _one_step(order.model, method, order.backbone.vocabulary, stand)
+    given, (ran, *below) = _one_step(job.model, method, job.backbone.sizes.vocabulary, stand)
     step = _step_of(method)
-    proof = judge(given, ran, _reference(order, rounded=order.int4), order.model, step, int8=order.int8)
+    four_bit = job.quantize == Quantization.INT4
+    proof = judge(given, ran, _reference(job, rounded=four_bit), job.model, step, quantize=job.quantize)
     errors = {
         "gradient_error": proof.gradient_error,
         "loss_error": proof.loss_error,
         "optimizer_error": proof.optimizer_error,
     }
-    if order.int4:
-        errors["float32_gradient_error"], _ = distance(given, ran, _reference(order), order.model, step)
+    if four_bit:
+        errors["float32_gradient_error"], _ = distance(given, ran, _reference(job), job.model, step)
     records: dict[str, dict[str, Any]] = {trunk_of(step).name: {"step_ms": below[0].step_ms}} if below else {}
     gained = max(one.gained_mib for one in (ran, *below))
     mine = {"proof": errors, "step_ms": proof.step_ms, "gained_mib": gained, "outputs": outputs_digest(ran.outputs)}
     return records | {method.name: mine}
 
 
-def _reference(order: Order, *, rounded: bool = False) -> Reference:
+def _reference(job: Job, *, rounded: bool = False) -> Reference:
     """Return the model in plain PyTorch; ``rounded``: with the weights that the program has, forward and backward.
 
     The program of 4 bits is held against the rounded one, or its limit would say how a backbone bears the rounding and
     nothing of the program.
     """
-    model = backbones.load(order.backbone, order.task)
+    model = backbones.load(job.backbone, job.task)
     if rounded:
-        round_both_ways(model, order.backbone.family, int4=order.int4)
-    return Reference(model, order.backbone.family, order.adapted, order.model)
+        round_both_ways(model, job.backbone.family, int4=True)
+    return Reference(model, job.backbone.family, job.adapted, job.model)
 
 
-def join_methods(
-    order: Order, pieces: Mapping[str, Path], onnx: Path, scratch: Path, progress: Progress
-) -> dict[str, Any]:
+def join_methods(job: Job, pieces: Mapping[str, Path], onnx: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
     """Write the program of all methods to ``scratch``, as program.pte, and prove its inference against ONNX.
 
     Returns:
@@ -143,17 +140,17 @@ def join_methods(
     """
     progress("join the methods")
     target, own = scratch / PROGRAM_FILE, Path(tempfile.mkdtemp(dir=scratch))
-    target.write_bytes(link([pieces[method.name].read_bytes() for method in order.methods]))
-    stand, words = _Stand(target, own, 0), order.backbone.vocabulary
-    ran = {method.name: _one_step(order.model, method, words, stand)[1][0] for method in order.steps}
+    target.write_bytes(link([pieces[method.name].read_bytes() for method in job.methods]))
+    stand, words = _Stand(target, own, 0), job.backbone.sizes.vocabulary
+    ran = {method.name: _one_step(job.model, method, words, stand)[1][0] for method in job.steps}
     digests = {name: outputs_digest(one.outputs) for name, one in ran.items()}
     progress("prove the inference against ONNX")
-    difference = max(_onnx_difference(order, method, target, onnx, own) for method in order.of_kind(MethodKind.PREDICT))
+    difference = max(_onnx_difference(job, method, target, onnx, own) for method in job.of_kind(MethodKind.PREDICT))
     return {"proof": {"onnx_probability_difference": difference}, "outputs": digests}
 
 
 def compare_methods(
-    order: Order, tiers: Sequence[tuple[MethodShape, Sequence[Path]]], scratch: Path, progress: Progress
+    job: Job, tiers: Sequence[tuple[MethodShape, Sequence[Path]]], scratch: Path, progress: Progress
 ) -> None:
     """Hold training methods of the joined program in ``scratch`` against the same methods by themselves.
 
@@ -164,8 +161,8 @@ def compare_methods(
         progress(f"compare {method.name}")
         own = Path(tempfile.mkdtemp(dir=scratch))
         programs = (scratch / PROGRAM_FILE, _program_of(pieces, own))
-        words = order.backbone.vocabulary
-        found = [_one_step(order.model, method, words, _Stand(program, own, 0))[1][0] for program in programs]
+        words = job.backbone.sizes.vocabulary
+        found = [_one_step(job.model, method, words, _Stand(program, own, 0))[1][0] for program in programs]
         pairs = zip(*(one.outputs for one in found), strict=True)
         apart = max(float((a - b).abs().max()) for a, b in pairs if a.numel())
         if not apart <= SAME_LIMIT:
@@ -218,7 +215,7 @@ def _one_step(
 
 
 def outputs_digest(outputs: Sequence[Tensor]) -> str:
-    """Return a digest over the bytes of a method's outputs, in order."""
+    """Return a digest over the bytes of a method's outputs, in job."""
     digest = hashlib.sha256()
     for tensor in outputs:
         digest.update(tensor.contiguous().numpy().tobytes())
@@ -258,38 +255,38 @@ def _run_parts(
     return [Measurement(outputs, milliseconds, parts[0].gained_mib + state), *below]
 
 
-def _onnx_difference(order: Order, method: MethodShape, program: Path, onnx: Path, scratch: Path) -> float:
+def _onnx_difference(job: Job, method: MethodShape, program: Path, onnx: Path, scratch: Path) -> float:
     """Return the largest difference of a probability between the gateway's program and an inference method."""
-    bank, asked = _prediction_inputs(order, method)
+    bank, asked = _prediction_inputs(job, method)
     (predicted,) = run_methods(program, [Run(method.name, tuple(asked.values()), 0)], scratch)
-    if order.model.top_k and method.held < order.model.bank.experts:
+    if job.model.top_k and method.held < job.model.bank.experts:
         return 0.0  # the gateway routes over all experts, this program over those it holds: no comparison
     length = int(asked[ports.MASK].sum())
     wanted = probabilities(onnx, bank, asked[ports.IDS][:, :length], asked[ports.MASK][:, :length])
     gaps = np.abs(predicted.outputs[0].numpy() - wanted)
-    difference = float(gaps.max() if order.model.bank.labels else gaps.sum() / 2)
-    if not difference <= PROBABILITY_LIMIT[order.int8]:
+    difference = float(gaps.max() if job.model.bank.labels else gaps.sum() / 2)
+    if not difference <= PROBABILITY_LIMIT[job.quantize != Quantization.NONE]:
         raise ProofError(f"ONNX and {method.name} differ by {difference:.3f} in a probability; nothing was written")
     return difference
 
 
-def _prediction_inputs(order: Order, method: MethodShape) -> tuple[Bank, dict[str, Tensor]]:
+def _prediction_inputs(job: Job, method: MethodShape) -> tuple[Bank, dict[str, Tensor]]:
     """Return a bank of random values and the inputs of an inference method for one random text with it.
 
     Experts that the program does not hold are silent (U = c = 0), so that soft gates compare.
     """
-    draw, model, held = np.random.default_rng(0), order.model, method.held
-    empty = Bank.zeros(order.bank_shape)
+    draw, model, held = np.random.default_rng(0), job.model, method.held
+    empty = Bank.zeros(job.model.bank)
     sizes = (empty.experts.shape, empty.shared.shape, empty.head.shape, empty.mean.shape)
     experts, shared, head, mean = ((0.04 * draw.standard_normal(size)).astype(np.float32) for size in sizes)
     experts[:, held:, -(model.bank.rank + 1) * model.bank.width :] = 0
     sequence = method.sequence
     mask = (torch.arange(sequence) < max(2, sequence // 2)).to(torch.float32).unsqueeze(0)
-    ids = torch.from_numpy(draw.integers(1, order.backbone.vocabulary, (1, sequence))) * mask.to(torch.int64)
+    ids = torch.from_numpy(draw.integers(1, job.backbone.sizes.vocabulary, (1, sequence))) * mask.to(torch.int64)
     given = {ports.EXPERTS: torch.from_numpy(experts[:, :held].copy())}
     if model.bank.shared_rank:
         given[ports.SHARED] = torch.from_numpy(shared)
     if model.bank.labels:
         given |= {ports.HEAD: torch.from_numpy(head), ports.MEAN: torch.from_numpy(mean)}
     given |= {ports.GATE_SCALE: torch.ones(len(model.bank.layers), held), ports.IDS: ids, ports.MASK: mask}
-    return Bank(order.bank_shape, experts, shared, head, mean), given
+    return Bank(job.model.bank, experts, shared, head, mean), given

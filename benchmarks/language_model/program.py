@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edge_runtime.memory import peak_rss_mib
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import (
     MethodKind,
     MethodShape,
@@ -24,7 +25,8 @@ from edge_runtime.wire.program_interface import (
     output_ports,
 )
 from export import backbone as backbones
-from export.compile import ProgramRequest, compile_program
+from export.compile import compile_program
+from export.job import Job
 
 
 def main() -> int:
@@ -40,20 +42,20 @@ def main() -> int:
     options = parser.parse_args()
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     info = backbones.find(options.model)
-    adapted = tuple(range(info.depth))
-    bank = BankShape(adapted, options.experts, options.rank, options.rank, info.width, 0)
-    model = ModelShape(bank, vocabulary=info.vocabulary)
+    adapted = tuple(range(info.sizes.depth))
+    bank = BankShape(adapted, options.experts, options.rank, options.rank, info.sizes.width, 0)
+    model = ModelShape(bank, vocabulary=info.sizes.vocabulary)
     frozen = options.experts - options.trained
     train = MethodShape(MethodKind.TRAIN, options.trained, frozen, options.tokens, options.batch)
     stages: list[tuple[str, float]] = []
-    request = ProgramRequest(model, adapted, (train,), int8=True)
+    job = Job(info, model, (train,), Quantization.INT8)
 
     def progress(stage: str) -> None:
         stages.append((stage, time.monotonic()))
         print(f"export: {stage}", file=sys.stderr, flush=True)
 
     started = time.monotonic()
-    lowered = compile_program(backbones.load(info, "causal-lm"), info.family, request, progress)
+    lowered = compile_program(backbones.load(info, "causal-lm"), job, progress)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "program.pte").write_bytes(lowered.data)
     ended = time.monotonic()

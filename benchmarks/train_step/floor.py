@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodShape, ModelShape, input_ports
 from export import backbone as backbones
 from export.frozen import frozen_linear
@@ -109,7 +110,7 @@ def lowered(chain: Sequence[Product], say: Say) -> tuple[bytes, tuple[Tensor, ..
     """
     module, inputs = chained(chain)
     fold_constants(module)
-    lower_frozen_linears(module, int8=True)
+    lower_frozen_linears(module, Quantization.INT8)
     share_equal(module)
     drop_unread(module)
     return lower({METHOD: (module, inputs)}, say, plan_outputs=False).data, inputs

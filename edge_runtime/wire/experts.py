@@ -147,9 +147,8 @@ class BankShape:
         if largest > BLOCK_LIMIT:
             msg = f"the largest block has {largest} bytes, limit {BLOCK_LIMIT}: take a smaller rank or fewer labels"
             raise BankError(msg)
-        total = 4 * (rows * (self.experts * self.expert_size + self.shared_size) + self.head_size + self.mean_size)
-        if total > BANK_LIMIT:
-            msg = f"a bank of {total} bytes, limit {BANK_LIMIT}: adapt fewer layers or take fewer experts"
+        if self.nbytes > BANK_LIMIT:
+            msg = f"a bank of {self.nbytes} bytes, limit {BANK_LIMIT}: adapt fewer layers or take fewer experts"
             raise BankError(msg)
 
     @property
@@ -171,6 +170,12 @@ class BankShape:
     def mean_size(self) -> int:
         """Values of the mean's block; 0 without labels."""
         return self.width if self.labels else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole bank as float32."""
+        layer = self.experts * self.expert_size + self.shared_size
+        return 4 * (len(self.layers) * layer + self.head_size + self.mean_size)
 
     def ids(self) -> tuple[ExpertId, ...]:
         """Return every block of the bank, ascending."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from edge_runtime.wire.errors import BankError, PackageError
@@ -26,6 +27,16 @@ CAUSAL_LM: Final = "causal-lm"
 FEATURES: Final = {CLASSIFICATION: "mean_pool_l2", CAUSAL_LM: "none"}
 """How a text becomes one vector, by task."""
 NEEDED_FILES: Final = ("program.pte", "tokenizer.json", "bank.safetensors")
+
+
+class Quantization(StrEnum):
+    """How frozen weights are rounded: not, to 8 bits, or linears to 4 bits where they divide into groups, else 8."""
+
+    NONE = "none"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
 RECOMPUTE: Final = ("none", "light", "layers")
 """How much of the forward a training step computes twice, least first."""
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
@@ -88,8 +99,8 @@ def _check_architecture(arch: Architecture, need: _Need) -> None:
 def _check_program(manifest: Manifest, need: _Need) -> None:
     experts = manifest.architecture.experts
     need(manifest.held in ("all", "slots"), f"held {shown(manifest.held)}, expected all or slots")
-    kinds = ("int8", "int4", "none")
-    need(manifest.quantize in kinds, f"quantize {shown(manifest.quantize)}, expected int8, int4 or none")
+    kinds = [kind.value for kind in Quantization]
+    need(manifest.quantize in kinds, f"quantize {shown(manifest.quantize)}, expected {' or '.join(kinds)}")
     need(manifest.threads >= 1, f"{manifest.threads} threads")
     need(len(manifest.tiers) > 0, "no tier")
     _check_predict(manifest, need)

@@ -18,6 +18,7 @@ from benchmarks.arm64 import tools
 from benchmarks.arm64.emulator import DOTPROD, I8MM, Call, EmulationError, Ran, run_arm64, run_here
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import BETA1, MethodKind, MethodShape, MethodSpec, ModelShape, TensorSpec
 from export import backbone, cache
 from export.config import ExportConfig, read_labels
@@ -53,7 +54,7 @@ def linear(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     layer, x = FrozenLinear(torch.nn.Linear(INPUTS, OUTPUTS)), torch.randn(ROWS, INPUTS)
     module = trace(lambda given: (layer(given),), (x,))
     fold_constants(module)
-    lower_frozen_linears(module, int8=True, int4=request.param == "int4")
+    lower_frozen_linears(module, Quantization(request.param))
     path = tmp_path_factory.mktemp("linear") / "linear.pte"
     path.write_bytes(lower({"linear": (module, (x,))}, lambda _: None).data)
     ports = [TensorSpec("x", "float32", (ROWS, INPUTS))], [TensorSpec("y", "float32", (ROWS, OUTPUTS))]
@@ -112,7 +113,7 @@ def test_fp32_step_equals_eager_pytorch(build: Build, tiny: Path) -> None:
     package = build("arm64").package
     model, method = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method, info.vocabulary)
+    given = proof_inputs(model, method, info.sizes.vocabulary)
     loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, (0, 1, 2), model), given)
     ran = run_arm64(_call(package, method, given))
     assert float(ran.outputs["loss"][0]) == pytest.approx(float(loss), rel=1e-5)
@@ -135,7 +136,7 @@ def test_int8_step_of_minilm_differs_no_more_than_rounding(minilm: Package) -> N
     method = MethodShape(MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
     model = ModelShape(minilm.manifest.architecture.bank_shape)
     info = backbone.find(None)
-    given = proof_inputs(model, method, info.vocabulary)
+    given = proof_inputs(model, method, info.sizes.vocabulary)
     _, wanted = reference_gradients(Reference(backbone.load(info), info.family, tuple(range(6)), model), given)
     call = _call(minilm, method, given)
     here, there, older = run_here(call), run_arm64(call, I8MM), run_arm64(call, DOTPROD)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from edge_runtime.wire.manifest_checks import Quantization
 from export.blockwise import fits, quantize_groups, restore_groups
 from export.frozen import FrozenLinear
 from export.joint_graph import trace
@@ -85,7 +86,7 @@ def test_inputs_that_do_not_divide_stay_int8() -> None:
 def _lowered(module: GraphModule, *, int4: bool) -> dict[str, int]:
     fold_constants(module)
     simplify(module)
-    return lower_frozen_linears(module, int8=True, int4=int4)
+    return lower_frozen_linears(module, Quantization.INT4 if int4 else Quantization.INT8)
 
 
 def test_each_direction_is_rounded_along_its_own_inputs() -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export import backbone
 from export.compile import rewrite
@@ -40,7 +41,7 @@ def _explained(tiny: Path, *, int4: bool) -> Parts:
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (1, 2), quantize_embedding=True)
     module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
-    rewrite(module, int8=True, int4=int4)
+    rewrite(module, Quantization.INT4 if int4 else Quantization.INT8)
     with inherited(module):
         recompute(module, "none", WIDTH)
     drop_unread(module)

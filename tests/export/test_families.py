@@ -39,7 +39,7 @@ def test_a_small_model_of_every_family_is_tested() -> None:
 def test_step_of_every_family_has_the_stock_models_gradients(folder: Path) -> None:
     """Frozen stand-ins (RMS norm, SiLU, rotary positions, shared keys) change no gradient of the stock model."""
     info = backbone.find(str(folder))
-    given = proof_inputs(MODEL, TRAIN, info.vocabulary)
+    given = proof_inputs(MODEL, TRAIN, info.sizes.vocabulary)
     graft = Graft(backbone.load(info), info.family, ADAPTED, quantize_embedding=False)
     names = [port.name for port in output_ports(MODEL, TRAIN)]
     made = dict(zip(names, build_step(graft, MODEL, TRAIN)(*given.values()), strict=True))
@@ -52,11 +52,11 @@ def test_step_of_every_family_has_the_stock_models_gradients(folder: Path) -> No
 def test_sizes_are_read_from_every_familys_own_names(folder: Path) -> None:
     """Width, depth, heads and vocabulary come through optimum's names, whatever the family calls them."""
     info = backbone.find(str(folder))
-    assert (info.width, info.inner, info.heads, info.vocabulary) == (32, 48, 4, 100)
-    assert info.depth == (3 if info.kind in ("bert", "roberta") else 2)
-    assert info.kv_heads == (2 if info.family.causal else 4)
-    assert info.head_width == (16 if info.kind == "qwen3" else 8)
-    assert info.positions == (39 if info.kind == "roberta" else 40)
+    assert (info.sizes.width, info.sizes.inner, info.sizes.heads, info.sizes.vocabulary) == (32, 48, 4, 100)
+    assert info.sizes.depth == (3 if info.kind in ("bert", "roberta") else 2)
+    assert info.sizes.kv_heads == (2 if info.family.causal else 4)
+    assert info.sizes.head_width == (16 if info.kind == "qwen3" else 8)
+    assert info.sizes.positions == (39 if info.kind == "roberta" else 40)
 
 
 def test_what_a_family_cannot_do_is_refused_by_name(tmp_path: Path) -> None:

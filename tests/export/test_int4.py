@@ -6,6 +6,7 @@ The widest of the tiny backbones' layers have 32 and 48 inputs, so a program has
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,13 @@ from tiny_backbone import save_tiny
 
 from edge_runtime.__main__ import main
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import BETA1, MethodKind, MethodShape, ModelShape, output_ports
 from export import backbone
 from export.build import main as build_command
 from export.build import parser
 from export.errors import ConfigError
+from export.families import BackboneSizes
 from export.measure import Run, run_methods
 from export.planning import Sizes, linear_bytes
 from export.proof import gradient_errors, proof_inputs, reference_gradients
@@ -58,7 +61,7 @@ def test_a_step_has_the_gradients_of_its_rounded_model(build: Build, tiny: Path,
     package = build("int4-all layers", quantize="int4", most_tiers=1).package
     assert package.manifest.quantize == "int4"
     info = backbone.find(str(tiny))
-    given = proof_inputs(MODEL, TRAIN, info.vocabulary, seed=5)
+    given = proof_inputs(MODEL, TRAIN, info.sizes.vocabulary, seed=5)
     (ran,) = run_methods(package.path("program.pte"), [Run(TRAIN.name, tuple(given.values()), 0)], tmp_path)
     outputs = dict(zip([port.name for port in output_ports(MODEL, TRAIN)], ran.outputs, strict=True))
 
@@ -155,11 +158,11 @@ def test_a_program_is_smaller_by_what_the_planner_says(build: Build) -> None:
     """By hand: 7,168 weights a layer; 1,536 have 48 inputs forward, and 1,536 others backward. 7/16 of a byte each."""
     four, eight = (build(f"{name}-all layers", quantize=name, most_tiers=1).package for name in ("int4", "int8"))
     sizes = Sizes(
-        width=32, depth=3, inner=48, heads=4, vocabulary=100, adapted=3, lowest=0, experts=3, rank=4, shared_rank=3,
-        labels=3, int8=True,
-    )  # fmt: skip
+        BackboneSizes(32, 3, 48, 4, 4, 8, 512, 100),
+        ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)),
+    )
     saved = (3 + 2) * (7_168 - 1_536) * 7 / 16  # three layers forward; the lowest has no backward
-    assert linear_bytes(sizes) - linear_bytes(Sizes(**{**vars(sizes), "int4": True})) == saved
+    assert linear_bytes(sizes) - linear_bytes(replace(sizes, quantize=Quantization.INT4)) == saved
     program = "program.pte"
     measured = eight.path(program).stat().st_size - four.path(program).stat().st_size
     assert measured == pytest.approx(saved, rel=0.35)  # the float32 scale of a row goes, the graph's text grows

@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from export.choice import Wish, choose
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import ModelShape
+from export.choice import TierRequest, choose
 from export.errors import BudgetError
+from export.families import BackboneSizes
 from export.memory_plan import OPEN, Fixed, candidates, cheapest, shown
 from export.planning import Sizes, TierShape, kept_bytes, linear_bytes, predict, state_bytes, workspace_bytes
 from export.profiles import DeviceProfile, load_profile
 
 MINILM = Sizes(
-    width=384, depth=6, inner=1536, heads=12, vocabulary=30522, adapted=6, lowest=0, experts=8, rank=8, shared_rank=8,
-    labels=20, int8=True,
-)  # fmt: skip
+    BackboneSizes(384, 6, 1536, 12, 12, 32, 512, 30522),
+    ModelShape(BankShape((0, 1, 2, 3, 4, 5), 8, 8, 8, 384, 20)),
+)
 TIER = TierShape(4, 4, 64, 8)
 TOKEN_BYTES = 4 * 8 * 64
 """One float32 for each of the batch's 512 tokens."""
@@ -109,23 +112,23 @@ def test_a_wish_is_kept_even_where_a_faster_plan_fits() -> None:
 
 def test_a_batch_that_cannot_be_cut_is_refused() -> None:
     """Three micro-batches of a batch of 16: the error says so, with the numbers."""
-    wish = Wish(slots=(4,), lengths=(64,), fixed_batch=True, memory=Fixed(micro_batches=3))
+    request = TierRequest(slots=(4,), lengths=(64,), fixed_batch=True, memory=Fixed(micro_batches=3))
     with pytest.raises(BudgetError, match="--micro-batches 3: a batch of 16 cannot be cut"):
-        choose(MINILM, wish, _profile())
+        choose(MINILM, request, _profile())
 
 
 def test_plans_come_before_smaller_batches_and_fewer_slots() -> None:
     """A budget that the plain step of a tier exceeds keeps slots, length and batch, with another memory plan."""
-    wish = Wish(slots=(4,), lengths=(64,))
+    request = TierRequest(slots=(4,), lengths=(64,))
     plain = predict(MINILM, TierShape(4, 4, 64, 16), _profile())
-    first = choose(MINILM, wish, _profile(memory_mib=plain.memory_mib - 1)).tiers[0]
+    first = choose(MINILM, request, _profile(memory_mib=plain.memory_mib - 1)).tiers[0]
     assert (first.shape.trained, first.shape.sequence, first.shape.batch) == (4, 64, 16)
     assert (first.shape.recompute, first.shape.micro_batches) != ("none", 1)
 
 
 def test_a_step_too_short_to_tell_apart_stays_plain() -> None:
     """Of a backbone whose steps all round to the same time, nothing is computed twice for memory that is there."""
-    tiny = replace(MINILM, width=32, inner=48, heads=4, depth=3, adapted=3, vocabulary=100)
+    tiny = Sizes(BackboneSizes(32, 3, 48, 4, 4, 8, 512, 100), ModelShape(BankShape((0, 1, 2), 8, 8, 8, 32, 20)))
     found = cheapest(tiny, TierShape(2, 1, 12, 8), OPEN, _profile(memory_mib=512))
     assert found is not None
     assert found.cost.step_ms < 1

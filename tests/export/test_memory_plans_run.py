@@ -16,9 +16,12 @@ from edge_runtime.program import Program
 from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.trainer import Task, Tools, Trainer
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
-from export.compile import ProgramRequest, compile_program
-from export.families import FAMILIES
+from export.backbone import BackboneInfo
+from export.compile import compile_program
+from export.families import BackboneSizes
+from export.job import Job
 from export.planning import Sizes, TierShape, activation_bytes
 from export.recompute import LEVELS
 from export.shapes import halves
@@ -90,14 +93,15 @@ def test_activations_are_what_the_planner_says() -> None:
         attn_implementation="eager",
     )
     sizes = Sizes(
-        width=384, depth=2, inner=1536, heads=12, vocabulary=100, adapted=2, lowest=0, experts=8, rank=8, shared_rank=8,
-        labels=20, int8=True,
-    )  # fmt: skip
+        BackboneSizes(384, 2, 1536, 12, 12, 32, 512, 100),
+        ModelShape(BankShape((0, 1), 8, 8, 8, 384, 20)),
+    )
     train = MethodShape(MethodKind.TRAIN, 4, 4, 64, 8)
     methods = (*(replace(train, recompute=level) for level in LEVELS), halves(train, 4)[0])
     model = BertModel(config, add_pooling_layer=False).eval()
-    request = ProgramRequest(MINILM, (0, 1), methods, int8=True)
-    lowered = compile_program(model, FAMILIES["bert"], request, lambda _: None)
+    info = BackboneInfo(Path(), "random", "bert", "", sizes.backbone, 0, {"model_type": "bert"})
+    job = Job(info, MINILM, methods, Quantization.INT8)
+    lowered = compile_program(model, job, lambda _: None)
     shapes = [TierShape(4, 4, 64, 8, recompute=level) for level in LEVELS] + [TierShape(4, 4, 64, 8, micro_batches=4)]
     for method, shape in zip(methods, shapes, strict=True):
         outputs = sum(4 * int(np.prod(port.shape)) for port in output_ports(MINILM, method))

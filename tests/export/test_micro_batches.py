@@ -32,7 +32,7 @@ def graft(tiny: Path) -> Graft:
 @pytest.fixture(scope="module")
 def given(tiny: Path) -> Step:
     """Return a batch of texts of unlike lengths and weights; one text has weight 0, another 3."""
-    made = proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).vocabulary)
+    made = proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).sizes.vocabulary)
     made["labels"] = made["labels"] * torch.tensor([1.0, 3.0, 1.0, 0.0, 0.5, 1.0, 1.0, 2.0]).unsqueeze(1)
     generator = torch.Generator().manual_seed(3)
     for name in made:

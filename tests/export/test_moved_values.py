@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export.compile import rewrite
-from export.families import FAMILIES
+from export.families import FAMILIES, BackboneSizes
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.planning import Sizes, moved_values
@@ -53,7 +54,7 @@ def _graph(family: str, level: str) -> GraphModule:
     method = MethodShape(MethodKind.TRAIN, 1, 1, SEQUENCE, BATCH)
     graft = Graft(_model(family), FAMILIES[family], (0, 1, 2), quantize_embedding=True)
     module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
-    rewrite(module, int8=True)
+    rewrite(module, Quantization.INT8)
     with inherited(module):
         recompute(module, level, WIDTH)
     drop_unread(module)
@@ -79,9 +80,9 @@ def test_a_layer_moves_what_the_planner_says(family: str, level: str) -> None:
             moved = _bytes(node) + sum(_bytes(source) for source in node.all_input_nodes)
             found[place.backward] += moved if place.kind != "experts" else 0
     sizes = Sizes(
-        width=WIDTH, depth=3, inner=INNER, heads=HEADS, vocabulary=50, adapted=3, lowest=0, experts=2, rank=2,
-        shared_rank=0, labels=3, int8=True, gated=family == "llama",
-    )  # fmt: skip
+        BackboneSizes(WIDTH, 3, INNER, HEADS, HEADS, WIDTH // HEADS, 512, 50, gated=family == "llama"),
+        ModelShape(BankShape((0, 1, 2), 2, 2, 0, WIDTH, 3)),
+    )
     there, back = moved_values(sizes, SEQUENCE, level)
     tokens = 4 * BATCH * SEQUENCE
     assert there + back == pytest.approx(sum(found.values()) / tokens, rel=0.05)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone, cache
 from export.errors import ExportError, LoweringError, ProofError
@@ -57,7 +58,7 @@ def test_lowered_step_has_eager_gradients(build: Build, tiny: Path, tmp_path: Pa
     built = build(name, **VARIANTS[name])
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, uncut(method, model), info.vocabulary, seed=5)
+    given = proof_inputs(model, uncut(method, model), info.sizes.vocabulary, seed=5)
     program = built.package.path("program.pte")
     if method.cut:
         texts = [Run("trunk_s12", (given["ids"][row : row + 1], given["mask"][row : row + 1]), 0) for row in range(4)]
@@ -309,14 +310,14 @@ def test_a_wrong_program_is_not_proved(build: Build, tiny: Path, tmp_path: Path)
     built = build("soft")
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method, info.vocabulary)
+    given = proof_inputs(model, method, info.sizes.vocabulary)
     (ran,) = run_methods(built.package.path("program.pte"), [Run(method.name, tuple(given.values()), 0)], tmp_path)
     adapted = built.package.manifest.architecture.adapted_layers
     reference = Reference(backbone.load(info), info.family, adapted, model)
-    judge(given, ran, reference, model, method, int8=False)
+    judge(given, ran, reference, model, method, quantize=Quantization.NONE)
     other = {**given, "labels": given["labels"].roll(1, 0)}
     with pytest.raises(ProofError, match=r"differ from eager PyTorch's by .* \(limit 1e-04\)"):
-        judge(other, ran, reference, model, method, int8=False)
+        judge(other, ran, reference, model, method, quantize=Quantization.NONE)
 
 
 def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
@@ -343,7 +344,7 @@ def test_loss_curve_over_50_steps_follows_eager(build: Build, tiny: Path) -> Non
     built = build("soft")
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method, info.vocabulary, seed=1)
+    given = proof_inputs(model, method, info.sizes.vocabulary, seed=1)
     eager = _eager_curve(Reference(backbone.load(info), info.family, (0, 1, 2), model), dict(given), 50)
     runner = Runtime.get().load_program(str(built.package.path("program.pte"))).load_method(method.name)
     assert runner is not None
@@ -439,13 +440,13 @@ def test_a_proof_with_another_digest_is_compared_by_running_both(build: Build, p
 
 def test_a_method_that_computes_otherwise_in_company_is_refused(build: Build, tiny: Path, tmp_path: Path) -> None:
     """Held against the int8 program's method of the same name, float32's is not itself."""
-    from export.job import Order
+    from export.job import Job
     from export.workshop import compare_methods
 
     joined, other = build("soft"), build("int8", **VARIANTS["int8"])
     model, method = _shapes(joined)
     shutil.copy(joined.package.path("program.pte"), tmp_path / "program.pte")
-    order = Order(backbone.find(str(tiny)), (0, 1, 2), model, (method,), int8=False)
+    order = Job(backbone.find(str(tiny)), model, (method,), Quantization.NONE)
     compare_methods(order, [(method, [joined.package.path("program.pte")])], tmp_path, lambda _: None)
     with pytest.raises(ProofError, match=rf"{method.name} computes .*e.* apart from itself in the joined program"):
         compare_methods(order, [(method, [other.package.path("program.pte")])], tmp_path, lambda _: None)

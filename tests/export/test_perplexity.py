@@ -84,7 +84,7 @@ def test_perplexity_is_that_of_the_stock_model(build: Build, llama: Path, text: 
 def _eager(folder: Path, adapted: tuple[int, ...], bank: Bank, given: dict[str, torch.Tensor]) -> tuple[float, int]:
     """Return the mean of -log p over the targets that count, and their number."""
     info = backbone.find(str(folder))
-    model = ModelShape(BankShape(tuple(adapted), 3, 4, 3, 32, 0), vocabulary=info.vocabulary)
+    model = ModelShape(BankShape(tuple(adapted), 3, 4, 3, 32, 0), vocabulary=info.sizes.vocabulary)
     reference = Reference(backbone.load(info, "causal-lm"), info.family, adapted, model)
     blocks = {"experts": torch.from_numpy(bank.experts), "shared": torch.from_numpy(bank.shared)}
     blocks["gate_scale"] = torch.ones(len(adapted), 3)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone
 from export.compile import rewrite
@@ -32,7 +33,7 @@ TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 
 def _plain(graft: Graft, model: ModelShape, method: MethodShape, *, int8: bool) -> GraphModule:
     module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
-    rewrite(module, int8=int8)
+    rewrite(module, Quantization.INT8 if int8 else Quantization.NONE)
     return module
 
 
@@ -65,7 +66,7 @@ def module(graft: Graft) -> GraphModule:
 @pytest.fixture(scope="module")
 def given(tiny: Path) -> dict[str, Tensor]:
     """Return inputs in a general position."""
-    return proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).vocabulary)
+    return proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).sizes.vocabulary)
 
 
 @pytest.mark.parametrize("level", LEVELS)

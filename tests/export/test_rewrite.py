@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from edge_runtime.wire.manifest_checks import Quantization
 from export.frozen import frozen_linear
 from export.quantize import fake_quantized, lower_frozen_linears, quantize_weight
 from export.rewrite import drop_unread, fold_constants, simplify
@@ -108,7 +109,7 @@ def test_quantized_pattern_is_made_for_forward_and_backward_but_not_for_reductio
     module = make_fx(function)(x, x)
     fold_constants(module)
     simplify(module)
-    lower_frozen_linears(module, int8=True)
+    lower_frozen_linears(module, Quantization.INT8)
     targets = [str(node.target) for node in module.graph.nodes]
     assert targets.count("quantized_decomposed.choose_qparams.tensor") == 2
     assert targets.count("aten.linear.default") == 3

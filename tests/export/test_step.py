@@ -32,7 +32,7 @@ def _run(folder: Path, given: Step, model: ModelShape = MODEL, method: MethodSha
 @pytest.fixture(scope="module")
 def given(tiny: Path) -> Step:
     """Return inputs in a general position: padding, U not zero, random moments."""
-    made = proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).vocabulary)
+    made = proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).sizes.vocabulary)
     generator = torch.Generator().manual_seed(3)
     for name in made:
         if name.endswith(("_m1", "_m2")):
@@ -188,7 +188,7 @@ def test_balance_loss_moves_routers_only_and_is_no_part_of_the_loss(tiny: Path) 
     """In top-k mode a program tells the task's loss; of the trained blocks the balance loss moves router rows alone."""
     model = ModelShape(BankShape((0, 1), 3, 4, 0, 32, 5), 2)
     method = MethodShape(MethodKind.TRAIN, 3, 0, 12, 4)
-    given = proof_inputs(model, method, backbone.find(str(tiny)).vocabulary)
+    given = proof_inputs(model, method, backbone.find(str(tiny)).sizes.vocabulary)
     plain = _run(tiny, given, model, method)
     pushed = _run(tiny, {**given, "balance_weight": torch.full((2,), 0.5)}, model, method)
     info = backbone.find(str(tiny))
