@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from edge_runtime.wire import experts, program_interface
 from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
 
 COMPILERS: Final = ("torch", "executorch", "transformers", "onnx")
@@ -42,6 +43,7 @@ _COMPILING: Final = (
         "lowering",
         "measure",
         "micro_batches",
+        "model_config",
         "next_token",
     ),
     *(
@@ -55,6 +57,7 @@ _COMPILING: Final = (
         "recompute",
         "reference",
         "rewrite",
+        "sentence_model",
         "shapes",
         "step",
         "stock_texts",
@@ -64,6 +67,8 @@ _COMPILING: Final = (
     ),
 )
 """Modules that shape a program, its proof or its figures."""
+CONTRACT: Final = (experts, program_interface)
+"""Modules of the contract that do."""
 
 
 def default_folder() -> Path:
@@ -80,10 +85,11 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest over those modules of export that shape a program."""
+    """Return a digest over those modules of ours that shape a program."""
     digest = hashlib.sha256()
-    for name in _COMPILING:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    ours = [Path(__file__).parent / f"{name}.py" for name in _COMPILING]
+    for path in (*ours, *(Path(str(module.__file__)) for module in CONTRACT)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

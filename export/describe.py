@@ -27,7 +27,7 @@ class Record:
     """What compiling found out.
 
     Args:
-        methods: for each method what was found of it: ``proof`` (errors by name), ``step_ms`` and ``gained_mib``
+        methods: for each method what was found of it: ``proof`` (errors by name), ``timing`` and ``gained_mib``
             (training methods), ``outside`` (operations outside the delegates, with counts), ``planned_bytes``.
         proof: of the inference.
     """
@@ -90,9 +90,9 @@ def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[s
     measured = replace(
         plan.predicted,
         memory_mib=round(planned.profile.defaults.runtime_mib + found["gained_mib"], 1),
-        step_ms=round(found["step_ms"], 1),
+        step_ms=round(found["timing"]["median_ms"], 1),
         storage_mb=round(package.storage_mb(files), 1),
-        trunk_ms=round(record.methods[trunk.name]["step_ms"] * plan.shape.batch, 1) if trunk else 0.0,
+        trunk_ms=round(record.methods[trunk.name]["timing"]["median_ms"] * plan.shape.batch, 1) if trunk else 0.0,
     )
     over = [phrase for phrase in excesses(measured, planned.profile) if not phrase.startswith("time")]
     if over:
@@ -108,6 +108,7 @@ def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[s
         measured,
         dict(found["proof"]),
         trunk_method=trunk.name if trunk else "",
+        timing={name: round(float(value), 2) for name, value in found["timing"].items()},
         recompute=shape.recompute,
         micro_batches=shape.micro_batches,
         apply_method=plan.apply.name if plan.apply else "",

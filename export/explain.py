@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from export.explain_table import FIGURES
+from export.explained import FIGURES
 from export.provenance import Place, place_of
 from export.quantize import RESTORED
 from export.recompute import kept

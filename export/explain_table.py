@@ -9,13 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from export.display import print_whole
+from export.explained import FIGURES, TIME_NOTE
 
 MIB: Final = 2**20
-FIGURES: Final = ("int8_macs", "fp32_macs", "moved_bytes", "kept_bytes", "weight_bytes", "operations")
-TIME_NOTE: Final = (
-    "ms: shares by a cost model (multiply-accumulates and bytes over the profile's rates) of the step measured on this"
-    " machine; the runtime has no event tracer"
-)
 
 
 def totals(parts: Iterable[dict[str, Any]], by: Callable[[dict[str, Any]], Any]) -> dict[Any, dict[str, float]]:
@@ -26,41 +22,6 @@ def totals(parts: Iterable[dict[str, Any]], by: Callable[[dict[str, Any]], Any])
         for name in total:
             total[name] += part.get(name, 0)
     return sums
-
-
-def timed(parts: list[dict[str, Any]], compute: Any, step_ms: float) -> list[dict[str, Any]]:  # noqa: ANN401
-    """Return the parts with ``ms``: a cost model's shares of a measured time.
-
-    A part's weight is its int8 and float32 multiply-accumulates and its bytes, each over the rate of the profile; all
-    weights together stand for the measured ``step_ms``. The runtime has no event tracer to say more.
-
-    Args:
-        parts: of one step.
-        compute: rates of the device profile of the machine that measured.
-        step_ms: measured.
-    """
-    weights = [
-        part["int8_macs"] / compute.int8_gmac_s
-        + part["fp32_macs"] / compute.fp32_gmac_s
-        + part["moved_bytes"] / compute.memory_gb_s
-        for part in parts
-    ]
-    whole = sum(weights) or 1.0
-    return [{**part, "ms": step_ms * weight / whole} for part, weight in zip(parts, weights, strict=True)]
-
-
-def as_object(record: dict[str, Any], compute: Any) -> dict[str, Any]:  # noqa: ANN401 - a profile's rates
-    """Return what is known of one method as plain values, times included where a step was measured."""
-    parts = timed(record["explain"]["parts"], compute, record.get("step_ms", 0.0))
-    return {
-        "planned_bytes": record["planned_bytes"],
-        "workspace_bytes": record["workspace_bytes"],
-        "kept_bytes": sum(part["kept_bytes"] for part in parts),
-        "step_ms": record.get("step_ms", 0.0),
-        "time": TIME_NOTE,
-        "parts": parts,
-        "outside": record["left"],
-    }
 
 
 def print_explained(name: str, found: dict[str, Any], console: Console) -> None:

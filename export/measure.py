@@ -7,11 +7,12 @@ what the process gained, not what the exporter holds.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,18 +36,47 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """How long a call takes, or several one after another; all 0 where none was timed.
+
+    Args:
+        median_ms: of the timed calls.
+        least_ms: of the fastest.
+        most_ms: of the slowest.
+        threads: that the runtime used: those of this machine, as a device uses its own.
+        other_cores: cores that other processes kept busy meanwhile.
+    """
+
+    median_ms: float = 0.0
+    least_ms: float = 0.0
+    most_ms: float = 0.0
+    threads: int = 0
+    other_cores: float = 0.0
+
+    def then(self, other: Timing, times: int = 1) -> Timing:
+        """Return this, ``times`` times, and ``other`` after it."""
+        return Timing(
+            times * self.median_ms + other.median_ms,
+            times * self.least_ms + other.least_ms,
+            times * self.most_ms + other.most_ms,
+            max(self.threads, other.threads),
+            max(self.other_cores, other.other_cores),
+        )
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What came.
 
     Args:
         outputs: of the first call.
-        step_ms: median of the timed calls; 0 without any.
         gained_mib: peak resident memory that the process gained until then.
+        timing: of the timed calls.
     """
 
     outputs: tuple[Tensor, ...]
-    step_ms: float
     gained_mib: float
+    timing: Timing
 
 
 def run_methods(program: Path, runs: Sequence[Run], scratch: Path) -> list[Measurement]:
@@ -75,7 +105,7 @@ def run_methods(program: Path, runs: Sequence[Run], scratch: Path) -> list[Measu
         )
     figures = json.loads(done.stdout.strip().splitlines()[-1])
     return [
-        Measurement(_ordered(load_file(asked["target"])), got["step_ms"], got["gained_mib"])
+        Measurement(_ordered(load_file(asked["target"])), got["gained_mib"], Timing(**got["timing"]))
         for asked, got in zip(request, figures, strict=True)
     ]
 
@@ -90,20 +120,52 @@ def _resident_mib(field: str) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), 0.0)
 
 
-def _execute(program: Any, asked: dict[str, Any], before: float) -> dict[str, float]:  # noqa: ANN401 - ExecuTorch's
+def _execute(program: Any, asked: dict[str, Any], before: float) -> dict[str, Any]:  # noqa: ANN401 - ExecuTorch's
     inputs = list(_ordered(load_file(asked["source"])))
     method = program.load_method(asked["method"])
     outputs = [tensor.clone() for tensor in method(inputs)]
-    times = []
-    for _ in range(int(asked["repeats"])):
-        started = time.perf_counter()
-        method(inputs)
-        times.append(1e3 * (time.perf_counter() - started))
+    timing = _timed(lambda: method(inputs), int(asked["repeats"]))
     save_file({f"{place:03d}": tensor.contiguous() for place, tensor in enumerate(outputs)}, asked["target"])
     return {
-        "step_ms": statistics.median(times) if times else 0.0,
+        "timing": timing,
         "gained_mib": max(0.0, _resident_mib("VmHWM") - before),
     }
+
+
+def _timed(call: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Return the fields of the ``Timing`` of so many calls."""
+    if not repeats:
+        return {}
+    from executorch.extension.pybindings import portable_lib  # noqa: PLC0415 - not in the exporter's own process
+
+    times = []
+    before, own, began = _busy_seconds(), time.process_time(), time.perf_counter()
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - started))
+    wall, busy = time.perf_counter() - began, _busy_seconds() - before
+    return {
+        "median_ms": statistics.median(times),
+        "least_ms": min(times),
+        "most_ms": max(times),
+        "threads": int(portable_lib._threadpool_get_thread_count()),  # noqa: SLF001 - the runtime's only way
+        "other_cores": other_cores(busy, time.process_time() - own, wall),
+    }
+
+
+def other_cores(busy: float, own: float, wall: float) -> float:
+    """Return how many cores others kept busy in ``wall`` seconds: of all processors' ``busy`` seconds, not ``own``."""
+    return max(0.0, busy - own) / wall if wall > 0 else 0.0
+
+
+def _busy_seconds() -> float:
+    """Return the seconds that the processors of this machine worked so far; 0 where Linux is not there to tell."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return 0.0
+    user, nice, system, _, _, irq, soft, *_ = map(int, path.read_text().splitlines()[0].split()[1:])
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def main(program: str, request: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.program_interface import MethodShape
-from export import cache, describe, explain_table, package, parts
+from export import cache, describe, explained, package, parts
 from export.bank_init import initial_bank
 from export.config import ExportConfig
 from export.describe import Record
@@ -27,7 +27,7 @@ from export.workers import Task, run_tasks
 Progress = Callable[[str], None]
 JOINING: Final = 2
 WRITING: Final = 1
-"""Stages of putting the methods together, and of writing."""
+"""Stages of putting the methods together, and of writing; beside them, each tier is measured."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Built:
         notes: what of the model's folder is not taken as it stands, one sentence each.
         memory_plans: for each training method the sentence that says why its memory plan and no other.
         texts: proof of tokenizer and backbone on texts (``stock_texts.TextProof``), as plain values.
-        explained: for each method where its memory and time go (``explain_table.as_object``).
+        explained: for each method where its memory and time go (``explained.as_object``).
     """
 
     package: Package
@@ -86,14 +86,14 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
         compiled = _Workplace(planned, kept, Path(scratch), progress).compiled(expect)
         progress("write the package")
         written = _write(planned, compiled)
-    explained = {
-        name: explain_table.as_object(dict(found), planned.profile.compute)
+    figures = {
+        name: explained.as_object(dict(found), planned.profile.compute)
         for name, found in compiled.record.methods.items()
     }
     plans = {tier.train.name: tier.why for tier in planned.tiers}
     outside = {name: dict(found["outside"]) for name, found in compiled.record.methods.items()}
     notes, cached = planned.job.backbone.notes, compiled.from_cache
-    return Built(written, planned.profile, cached, outside, planned.left_out, notes, plans, compiled.texts, explained)
+    return Built(written, planned.profile, cached, outside, planned.left_out, notes, plans, compiled.texts, figures)
 
 
 @dataclass
@@ -120,12 +120,15 @@ class _Workplace:
         missing = [method for method in self.plan.job.methods if not self._method(method)]
         unproved = [tier for tier in self.plan.tiers if not self._proof(tier)]
         pieces = (0 if texts else 1) + len(missing) * COMPILING + (0 if onnx else 1) + len(unproved)
-        expect(pieces + JOINING + WRITING)
+        expect(pieces + JOINING + len(self.plan.tiers) + WRITING)
         texts = texts or self._prove_texts()
         self._compile(missing, "" if onnx else gateway)
         joined = self._prove_and_join(unproved, self._present(gateway, parts.GATEWAY_FILE))
         self._compare(joined["outputs"])
-        record = {"methods": self._records(), "proof": joined["proof"]}
+        records = self._records()
+        for name, timing in self._timings().items():
+            records[name] |= timing
+        record = {"methods": records, "proof": joined["proof"]}
         cache.store(self.cache_dir, program, {parts.PROGRAM_FILE: self.scratch / parts.PROGRAM_FILE}, record)
         return _result(
             self._present(program, parts.PROGRAM_FILE),
@@ -196,6 +199,13 @@ class _Workplace:
             groups = [(tier.train, [pieces[method.name] for method in tier.methods]) for tier in tiers]
             task = Task("the program", "compare_methods", (self.plan.job, groups, self.scratch))
             run_tasks([task], self.progress, lambda *_: None)
+
+    def _timings(self) -> dict[str, dict[str, Any]]:
+        """Return how long a step of each tier takes here, by method: alone, when nothing is compiled any more."""
+        timings: dict[str, dict[str, Any]] = {}
+        task = Task("the program", "measure_steps", (self.plan.job, self.scratch))
+        run_tasks([task], self.progress, lambda _, measured: timings.update(measured))
+        return timings
 
     def _records(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each method: of its compiling, and of its proof where it takes part in one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,9 @@ from rich.table import Table
 from edge_runtime.wire.manifest import Tier
 from export.display import print_whole
 from export.pipeline import Built
+
+BUSY_CORES: Final = 0.3
+"""Cores that other work may keep busy before a measured time is doubtful."""
 
 
 def as_json(built: Built, *, explain: bool = False) -> dict[str, Any]:
@@ -42,6 +45,18 @@ def as_json(built: Built, *, explain: bool = False) -> dict[str, Any]:
     }
 
 
+def measured_line(tier: Tier) -> str:
+    """Say how the time of a tier's step was measured, and whether the machine had other work meanwhile."""
+    timing = tier.timing
+    line = (
+        f"measured here: a step of {tier.method} {timing['median_ms']:,.1f} ms (median; {timing['least_ms']:,.1f} to"
+        f" {timing['most_ms']:,.1f}), alone, {timing['threads']:.0f} threads"
+    )
+    if timing["other_cores"] < BUSY_CORES:
+        return line
+    return f"{line}; other work kept {timing['other_cores']:.1f} cores busy meanwhile: build again on a quiet machine"
+
+
 def _tier_object(tier: Tier) -> dict[str, Any]:
     costs = {"predicted": vars(tier.predicted), "measured": vars(tier.measured)}
     return {**vars(tier), **costs, "proof": dict(tier.proof)}
@@ -51,7 +66,7 @@ def print_table(built: Built, console: Console) -> None:
     """Print predicted and measured cost of every tier beside the budget."""
     manifest = built.package.manifest
     table = Table(title=f"{built.package.folder} · {manifest.architecture.backbone.name} for {built.profile.title}")
-    for column in ("tier", "", "predicted", "measured here", "budget", "of budget"):
+    for column in ("tier", "", "predicted for it", "measured here", "budget", "of budget"):
         table.add_column(column, justify="left" if column in ("", "tier") else "right")
     for tier in manifest.tiers:
         _add_rows(table, built, tier)
@@ -74,6 +89,8 @@ def print_table(built: Built, console: Console) -> None:
         f"texts: on {built.texts['texts']} in many scripts the ids are those that the model's folder asks for, and"
         f" hidden states in float32 within {built.texts['hidden_error']:.1e} of the stock model's"
     )
+    for tier in manifest.tiers:
+        console.print(measured_line(tier))
     for method, why in built.memory_plans.items():
         console.print(f"memory plan of {method}: {why}")
     for sentence in built.notes:

@@ -84,7 +84,7 @@ def make_method(job: Job, method: MethodShape, target: Path, progress: Progress)
 def prove_training(
     job: Job, method: MethodShape, pieces: Sequence[Path], scratch: Path, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Return the records of a training method, and of the trunk below it where it has one, by method.
+    """Return the record of a training method, by its name.
 
     Args:
         job: what was compiled.
@@ -98,7 +98,7 @@ def prove_training(
     """
     progress(f"prove {method.name} against eager PyTorch")
     own = Path(tempfile.mkdtemp(dir=scratch))
-    stand = _Stand(_program_of(pieces, own), own)
+    stand = _Stand(_program_of(pieces, own), own, 0)  # others compile and prove meanwhile: no time to measure
     given, (ran, *below) = _one_step(job.model, method, job.backbone.sizes.vocabulary, stand)
     step = _step_of(method)
     four_bit = job.quantize == Quantization.INT4
@@ -110,10 +110,8 @@ def prove_training(
     }
     if four_bit:
         errors["float32_gradient_error"], _ = distance(given, ran, _reference(job), job.model, step)
-    records: dict[str, dict[str, Any]] = {trunk_of(step).name: {"step_ms": below[0].step_ms}} if below else {}
     gained = max(one.gained_mib for one in (ran, *below))
-    mine = {"proof": errors, "step_ms": proof.step_ms, "gained_mib": gained, "outputs": outputs_digest(ran.outputs)}
-    return records | {method.name: mine}
+    return {method.name: {"proof": errors, "gained_mib": gained, "outputs": outputs_digest(ran.outputs)}}
 
 
 def _reference(job: Job, *, rounded: bool = False) -> Reference:
@@ -167,6 +165,23 @@ def compare_methods(
         apart = max(float((a - b).abs().max()) for a, b in pairs if a.numel())
         if not apart <= SAME_LIMIT:
             raise ProofError(f"{method.name} computes {apart:.2e} apart from itself in the joined program")
+
+
+def measure_steps(job: Job, scratch: Path, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Time a step of each tier in the joined program in ``scratch``, and its trunk; by method, as plain values.
+
+    To be run alone: what else runs on this machine is measured, too, and told (``Timing.other_cores``).
+    """
+    timings: dict[str, dict[str, Any]] = {}
+    for method in job.steps:
+        progress(f"measure {method.name}")
+        own = Path(tempfile.mkdtemp(dir=scratch))
+        step, *trunks = _one_step(
+            job.model, method, job.backbone.sizes.vocabulary, _Stand(scratch / PROGRAM_FILE, own)
+        )[1]
+        timings[method.name] = {"timing": asdict(step.timing)}
+        timings |= {trunk_of(_step_of(method)).name: {"timing": asdict(trunk.timing)} for trunk in trunks}
+    return timings
 
 
 def _program_of(pieces: Sequence[Path], folder: Path) -> Path:
@@ -250,9 +265,9 @@ def _run_parts(
     (applied,) = stand.run([Run(apply.name, tuple(last.values()), stand.repeats)])
     named = dict(zip([port.name for port in output_ports(model, apply)], applied.outputs, strict=True))
     state = sum(tensor.nbytes for tensor in (*last.values(), *applied.outputs)) / 2**20
-    milliseconds = micro.parts * parts[0].step_ms + applied.step_ms
+    timing = parts[0].timing.then(applied.timing, times=micro.parts)
     outputs = whole_outputs(model, step, calls, made, named)
-    return [Measurement(outputs, milliseconds, parts[0].gained_mib + state), *below]
+    return [Measurement(outputs, parts[0].gained_mib + state, timing), *below]
 
 
 def _onnx_difference(job: Job, method: MethodShape, program: Path, onnx: Path, scratch: Path) -> float:

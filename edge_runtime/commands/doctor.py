@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -44,6 +45,10 @@ from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.tensors import Array
 
 _PROBE_S = 5.0
+_TIMED = 3
+"""Steps of a tier that are timed."""
+_BUSY_CORES = 0.3
+"""Cores that other work kept busy where a package was made, before its times are doubtful."""
 _TEXT = "a short sentence to measure with"
 
 EXAMPLES = """\
@@ -262,21 +267,35 @@ def _prefixes(parts: Parts) -> str:
 
 def _train(parts: Parts, tier: Tier) -> str:
     layers = parts.manifest.architecture.adapted_layers
-    task = Task(tuple(ExpertId(layer, 0) for layer in layers), steps=2, learning_rate=1e-3)
+    task = Task(tuple(ExpertId(layer, 0) for layer in layers), steps=1 + _TIMED, learning_rate=1e-3)
     with tempfile.TemporaryDirectory() as folder:
         source = _source(parts, tier, Path(folder))
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
         trainer = Trainer(tools, parts.initial_bank(), task)
-        losses = [trainer.step(), trainer.step()]
+        losses, times = [trainer.step()], []  # the first also prepares the method
+        while not trainer.done:
+            losses.append(trainer.step())
+            times.append(trainer.last_ms)
     parts.program.unload(tier.method)  # the next tier has the memory to itself
     if not np.isfinite(losses).all():
         raise EdgeError(f"a training step gave the loss {losses[-1]}")
     what = "step with its trunk" if tier.trunk_method else "step"
-    there = f"{cost_of(tier, 'step_ms'):.0f} ms and {cost_of(tier, 'memory_mib'):.0f} MiB where it was exported"
     return (
         f"{tier.trained_slots} of {tier.held_slots} slots trained, {tier.batch_size} x {tier.seq_len}:"
-        f" {trainer.last_ms:.0f} ms a {what} here, {there}; peak {peak_rss_mib():.0f} MiB"
+        f" {median(times):.0f} ms a {what} here ({min(times):.0f} to {max(times):.0f}), {_there(tier)};"
+        f" peak {peak_rss_mib():.0f} MiB"
     )
+
+
+def _there(tier: Tier) -> str:
+    """Say what export told of a tier's step: measured where it ran, or else predicted for the profile's device."""
+    timing, memory = tier.timing, f"{cost_of(tier, 'memory_mib'):.0f} MiB"
+    if not tier.measured.step_ms:
+        return f"{tier.predicted.step_ms:.0f} ms and {memory} predicted for its device"
+    spread = f" ({timing['least_ms']:.0f} to {timing['most_ms']:.0f})" if timing else ""
+    busy = timing.get("other_cores", 0.0)
+    doubt = f", with {busy:.1f} cores busy with other work" if busy >= _BUSY_CORES else ""
+    return f"{tier.measured.step_ms:.0f} ms{spread} and {memory} where it was exported{doubt}"
 
 
 def _broker(arguments: argparse.Namespace, federation_digest: bytes) -> str:

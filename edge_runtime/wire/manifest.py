@@ -67,6 +67,8 @@ class Tier:
         apply_method: the optimizer's method; "" when ``method`` has it inside.
         trunk_method: name of the method that computes what ``method`` takes in place of token ids: ids, mask of one
             text -> prefix, residual; "" when ``method`` takes ids.
+        timing: how ``measured.step_ms`` came about: ``median_ms``, ``least_ms`` and ``most_ms`` of several steps,
+            ``threads``, and ``other_cores`` that other work kept busy meanwhile. Empty where it is not known.
     """
 
     method: str
@@ -81,6 +83,7 @@ class Tier:
     micro_batches: int = 1
     apply_method: str = ""
     trunk_method: str = ""
+    timing: dict[str, float] = field(default_factory=dict)
 
     @property
     def held_slots(self) -> int:

@@ -433,7 +433,7 @@ def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) 
     details = {check["name"]: check["detail"] for check in found["checks"]}
     assert details["tier m4_f0_s8_b4"] == "needs 90 MiB of memory, the budget is 64"
     assert "2 of 4 slots trained, 4 x 8:" in details["tier m2_f2_s8_b4"]
-    assert "1 ms and 60 MiB where it was exported" in details["tier m2_f2_s8_b4"]
+    assert "1 ms and 60 MiB where it was exported;" in details["tier m2_f2_s8_b4"]
     assert code == (0 if found["ok"] else 1)
     _, out, _ = call(capsys, "doctor", "--package", package.folder)
     assert "ok    bank" in out

@@ -127,7 +127,14 @@ def cases() -> Iterator[Case]:
     small = _changed(_micro_batches)
     yield Case("Manifest", "accept_micro_batches", small, "ACCEPT", "a batch in two parts", meaning=_meaning())
     trunk = _changed(_with_trunk)
-    yield Case("Manifest", "accept_trunk", trunk, "ACCEPT", "a tier whose prefix is a method", meaning=_meaning())
+    yield Case(
+        "Manifest",
+        "accept_trunk",
+        trunk,
+        "ACCEPT",
+        "a tier whose prefix is a method, and how it was timed",
+        meaning=_meaning(),
+    )
     four_bit = _changed(_set("int4", "quantize"))
     yield Case(
         "Manifest", "accept_int4", four_bit, "ACCEPT", "rounded otherwise: the same federation", meaning=_meaning()
@@ -183,6 +190,7 @@ def _micro_batches(tree: Tree) -> None:
 def _with_trunk(tree: Tree) -> None:
     tree["tiers"][0]["trunk_method"] = "trunk_s8"
     tree["tiers"][0]["measured"] = {**_COST, "trunk_ms": 12.5}
+    tree["tiers"][0]["timing"] = {"median_ms": 81, "least_ms": 79.5, "most_ms": 84.25, "threads": 4, "other_cores": 0.5}
     tree["methods"]["train_m1_f1_s8_b2"] = _spec(_SHAPE, replace(_TRAIN, cut=True))
     tree["methods"]["trunk_s8"] = _spec(_SHAPE, MethodShape(MethodKind.TRUNK, 0, 0, 8, 1))
 
@@ -320,6 +328,7 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "tier_apply_alone": ("an optimizer beside the one inside", _tier(apply_method="predict_s8")),
     "tier_apply_unknown": ("a method that is not there", _tier(micro_batches=2, apply_method="apply")),
     "tier_trunk_unknown": ("a trunk that is not there", _tier(trunk_method="trunk_s8")),
+    "tier_timing": ("wrong type", _tier(timing={"median_ms": "fast"})),
     "tier_proof": ("wrong type", _tier(proof={"loss_error": "small"})),
     "predict_methods_none": ("nothing to predict with", _set([], "predict_methods")),
     "predict_methods_text": ("wrong type", _set("predict_s8", "predict_methods")),

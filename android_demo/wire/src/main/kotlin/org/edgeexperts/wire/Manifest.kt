@@ -69,6 +69,7 @@ public data class Cost(
  * @property recompute what the step computes twice instead of keeping it: "none", "light" or "layers".
  * @property microBatches k; with k > 1 [method] takes B / k texts, is called k times, and [applyMethod] follows.
  * @property applyMethod the optimizer's method; "" when [method] has it inside.
+ * @property timing how the measured stepMs came about: median_ms, least_ms, most_ms, threads, other_cores.
  * @property trunkMethod method of the frozen layers below the lowest adapter, whose outputs may be kept; "" is none.
  */
 public data class Tier(
@@ -84,6 +85,7 @@ public data class Tier(
     public val microBatches: Long,
     public val applyMethod: String,
     public val trunkMethod: String,
+    public val timing: Map<String, Double>,
 ) {
     /** H = m + f. */
     public val heldSlots: Long get() = trainedSlots + frozenSlots

@@ -59,6 +59,7 @@ private fun JsonObject.tier() = Tier(
     microBatches = optionalWhole("micro_batches", 1),
     applyMethod = optionalText("apply_method", ""),
     trunkMethod = optionalText("trunk_method", ""),
+    timing = optionalNumbers("timing"),
 )
 
 private fun JsonObject.cost() = Cost(
