@@ -16,7 +16,7 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True)
 class DataSet:
-    """A set below ../shared/data. Args: train, test: its files."""
+    """A set below the folder of data sets. Args: train, test: its files."""
 
     train: str
     test: str
