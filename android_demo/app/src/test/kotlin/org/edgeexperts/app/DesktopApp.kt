@@ -12,7 +12,7 @@ import org.edgeexperts.app.host.AppState
 import org.edgeexperts.app.host.Host
 import org.edgeexperts.app.host.ModelPhase
 import org.edgeexperts.core.Engine
-import org.edgeexperts.desktop.Little
+import org.edgeexperts.desktop.TestPackages
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowDialog
@@ -75,7 +75,7 @@ fun zipOf(folder: File): ByteArray {
 
 /** Imports the little package through the picker. */
 fun MainActivity.importPackage() {
-    choose(R.id.model_zip, "package.zip", zipOf(Little.packageFolder("soft")))
+    choose(R.id.model_zip, "package.zip", zipOf(TestPackages.packageFolder("soft")))
     until("the model") { it.phase == ModelPhase.READY && it.model != null }
 }
 
@@ -103,7 +103,7 @@ fun MainActivity.label(right: String) {
 
 /** Teaches the app the texts of a device of the little federation. */
 fun MainActivity.teach(name: String): Int {
-    val rows = Little.texts(name).readLines().drop(1)
+    val rows = TestPackages.texts(name).readLines().drop(1)
     for (row in rows) {
         classify(row.substringBeforeLast(','))
         label(row.substringAfterLast(','))

@@ -17,16 +17,16 @@ internal class BertNormalizer(
     private val lowercase: Boolean,
 ) {
     fun normalize(text: String): String {
-        var found = text
-        if (clean) found = mapCodePoints(found) { point -> cleaned(point) }
-        if (chinese) found = mapCodePoints(found) { point -> if (ideograph(point)) " ${string(point)} " else null }
+        var normalized = text
+        if (clean) normalized = mapCodePoints(normalized) { point -> cleaned(point) }
+        if (chinese) normalized = mapCodePoints(normalized) { point -> if (ideograph(point)) " ${string(point)} " else null }
         if (stripAccents) {
-            found = Normalizer.normalize(found, Normalizer.Form.NFD)
-            found = mapCodePoints(found) { point -> if (mark(point)) "" else null }
+            normalized = Normalizer.normalize(normalized, Normalizer.Form.NFD)
+            normalized = mapCodePoints(normalized) { point -> if (mark(point)) "" else null }
         }
         // Alone, so that a sigma at a word's end becomes what any other sigma does.
-        if (lowercase) found = mapCodePoints(found) { point -> string(point).lowercase(Locale.ROOT) }
-        return found
+        if (lowercase) normalized = mapCodePoints(normalized) { point -> string(point).lowercase(Locale.ROOT) }
+        return normalized
     }
 
     private fun cleaned(point: Int): String? = when {
@@ -40,20 +40,20 @@ private const val REPLACEMENT = 0xFFFD
 
 /** Returns the words of a normalized text: split at white space, every punctuation mark a word of its own. */
 internal fun words(text: String): List<String> {
-    val found = ArrayList<String>()
+    val words = ArrayList<String>()
     var start = 0
     fun cut(end: Int) {
-        if (end > start) found += text.substring(start, end)
+        if (end > start) words += text.substring(start, end)
     }
     forEachCodePoint(text) { point, place, end ->
         if (whiteSpace(point) || punctuation(point)) {
             cut(place)
-            if (!whiteSpace(point)) found += string(point)
+            if (!whiteSpace(point)) words += string(point)
             start = end
         }
     }
     cut(text.length)
-    return found
+    return words
 }
 
 private inline fun forEachCodePoint(text: String, use: (point: Int, place: Int, end: Int) -> Unit) {
@@ -68,12 +68,12 @@ private inline fun forEachCodePoint(text: String, use: (point: Int, place: Int, 
 
 /** Replaces every code point for which [change] returns a text. */
 private inline fun mapCodePoints(text: String, change: (Int) -> String?): String {
-    val found = StringBuilder(text.length)
+    val mapped = StringBuilder(text.length)
     forEachCodePoint(text) { point, _, _ ->
         val changed = change(point)
-        if (changed == null) found.appendCodePoint(point) else found.append(changed)
+        if (changed == null) mapped.appendCodePoint(point) else mapped.append(changed)
     }
-    return found.toString()
+    return mapped.toString()
 }
 
 private fun string(point: Int): String = String(Character.toChars(point))

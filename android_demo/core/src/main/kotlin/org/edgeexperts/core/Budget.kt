@@ -21,8 +21,8 @@ public data class Budget(
     public companion object {
         /** Reads the table `budget` of a manifest's profile; what it does not say is no limit. */
         public fun fromProfile(profile: Map<String, Any?>): Budget {
-            val given = profile["budget"] as? Map<*, *> ?: emptyMap<String, Any?>()
-            fun number(name: String) = given[name] as? Number ?: 0
+            val budget = profile["budget"] as? Map<*, *> ?: emptyMap<String, Any?>()
+            fun number(name: String) = budget[name] as? Number ?: 0
             return Budget(
                 memoryMib = number("memory_mib").toDouble(),
                 storageMb = number("storage_mb").toDouble(),
@@ -49,10 +49,10 @@ public fun chooseTier(manifest: Manifest, budget: Budget): Tier =
 public fun excess(tier: Tier, budget: Budget): List<String> {
     // The planner cuts a plan to the bytes that a device offers; only a first block that does not fit is too much, and
     // a download goes on in the next round.
-    val firstBlock = known(tier) { it.bytesUp.toDouble() } / tier.trainedSlots
+    val firstBlock = costOf(tier) { it.bytesUp.toDouble() } / tier.trainedSlots
     return listOfNotNull(
-        over("MiB of memory", known(tier, Cost::memoryMib), budget.memoryMib),
-        over("MB of storage", known(tier, Cost::storageMb), budget.storageMb),
+        over("MiB of memory", costOf(tier, Cost::memoryMib), budget.memoryMib),
+        over("MB of storage", costOf(tier, Cost::storageMb), budget.storageMb),
         over("bytes a round of upload", firstBlock, budget.bytesUp.toDouble()),
     )
 }
@@ -61,5 +61,5 @@ private fun over(what: String, cost: Double, limit: Double): String? =
     if (limit > 0 && cost > limit) "%,.0f %s, the budget is %,.0f".format(Locale.ROOT, cost, what, limit) else null
 
 /** Returns a cost of a tier: measured, or predicted where nothing was measured. */
-internal fun known(tier: Tier, cost: (Cost) -> Double): Double =
+internal fun costOf(tier: Tier, cost: (Cost) -> Double): Double =
     cost(tier.measured).takeIf { it != 0.0 } ?: cost(tier.predicted)

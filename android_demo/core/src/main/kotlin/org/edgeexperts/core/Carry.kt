@@ -88,21 +88,21 @@ private fun firstSlots(name: String, value: TensorValue.Floats, needed: Int): Te
 /**
  * Returns the values of a method in whose slots training goes on.
  *
- * @param known what was [learned].
+ * @param kept what was [learned].
  * @param bank that training started from.
- * @param slots of the tier to go on in, with room for what is known.
+ * @param slots of the tier to go on in, with room for what was kept.
  */
-internal fun carried(known: Floats, bank: Bank, slots: Slots): Floats =
-    startValues(bank, slots).mapValues { (name, value) -> known[name]?.let { putFirst(name, it, value) } ?: value }
+internal fun carried(kept: Floats, bank: Bank, slots: Slots): Floats =
+    startValues(bank, slots).mapValues { (name, value) -> kept[name]?.let { putFirst(name, it, value) } ?: value }
 
-private fun putFirst(name: String, known: TensorValue.Floats, value: TensorValue.Floats): TensorValue.Floats {
-    if (name !in BY_SLOT) return known
+private fun putFirst(name: String, kept: TensorValue.Floats, value: TensorValue.Floats): TensorValue.Floats {
+    if (name !in BY_SLOT) return kept
     val (layers, slots, size) = value.shape.map(Long::toInt)
-    val needed = known.shape[1].toInt()
+    val needed = kept.shape[1].toInt()
     val whole = value.values.copyOf()
     for (layer in 0 until layers) {
         val from = layer * needed * size
-        known.values.copyInto(whole, layer * slots * size, from, from + needed * size)
+        kept.values.copyInto(whole, layer * slots * size, from, from + needed * size)
     }
     return TensorValue.Floats(value.shape, whole)
 }

@@ -124,14 +124,14 @@ private fun change(trained: FloatArray, base: FloatArray, residual: FloatArray?)
 
 /** Lists every held expert: the gateway needs the use of those that were not trained too. */
 private fun uses(shape: BankShape, slots: Slots, outcome: Outcome): List<ExpertUse> {
-    val found = shape.layers.flatMapIndexed { row, layer ->
+    val uses = shape.layers.flatMapIndexed { row, layer ->
         slots.held[row].mapIndexed { slot, index ->
             val seen = outcome.seen[row][slot]
             ExpertUse.newBuilder().setLayer(layer.toInt()).setIndex(index)
                 .setRouted(minOf(outcome.routed[row][slot], seen)).setSeen(seen).build()
         }
     }
-    return found.sortedWith(compareBy(ExpertUse::getLayer, ExpertUse::getIndex))
+    return uses.sortedWith(compareBy(ExpertUse::getLayer, ExpertUse::getIndex))
 }
 
 /** Returns residuals under names a store can hold; a block without any residual is left out. */
@@ -140,10 +140,10 @@ public fun packResiduals(residuals: Map<ExpertId, FloatArray>): Map<String, Name
         .entries.associate { (block, values) -> "${block.layer}.${block.index}" to NamedTensor.of(values) }
 
 /** Reads [packResiduals]; what does not fit the bank is left out. */
-public fun unpackResiduals(found: Map<String, NamedTensor>, shape: BankShape): Map<ExpertId, FloatArray> {
-    val known = shape.ids().associateBy { "${it.layer}.${it.index}" }
-    return found.entries.mapNotNull { (name, tensor) ->
-        val block = known[name]
+public fun unpackResiduals(tensors: Map<String, NamedTensor>, shape: BankShape): Map<ExpertId, FloatArray> {
+    val blocks = shape.ids().associateBy { "${it.layer}.${it.index}" }
+    return tensors.entries.mapNotNull { (name, tensor) ->
+        val block = blocks[name]
         val fits = block != null && tensor.dtype == "F32" && tensor.shape == listOf(shape.size(block).toLong())
         if (fits) block to tensor.floats() else null
     }.toMap()

@@ -73,15 +73,15 @@ internal class Examples(private val store: Store, private val labels: List<Strin
      */
     fun snapshot(): ExampleSource {
         val rows = labels.withIndex().associate { (row, label) -> label to row }
-        val found = all().filter { it.label in rows }
-        if (found.isEmpty()) throw ExampleException("no examples yet; add some before training")
-        return Fixed(found, IntArray(found.size) { rows.getValue(found[it].label) }, labels)
+        val labelled = all().filter { it.label in rows }
+        if (labelled.isEmpty()) throw ExampleException("no examples yet; add some before training")
+        return Fixed(labelled, IntArray(labelled.size) { rows.getValue(labelled[it].label) }, labels)
     }
 
-    private class Fixed(private val found: List<Example>, override val labels: IntArray, names: List<String>) : ExampleSource {
-        override val digest = sha256(writeExamples(found) + names.joinToString("\n").toByteArray())
+    private class Fixed(private val labelled: List<Example>, override val labels: IntArray, names: List<String>) : ExampleSource {
+        override val digest = sha256(writeExamples(labelled) + names.joinToString("\n").toByteArray())
 
-        override fun text(row: Int) = found[row].text
+        override fun text(row: Int) = labelled[row].text
     }
 }
 

@@ -51,7 +51,7 @@ public enum class Hindrance { IN_USE, LOW_BATTERY, METERED, HOT, STORAGE_LOW, TI
 
 /** Returns what stands against training now, after [ranSeconds] of this run; empty: go. */
 public fun hindrances(now: Conditions, asked: Constraints, ranSeconds: Double = 0.0): Set<Hindrance> {
-    val found = mapOf(
+    val reasons = mapOf(
         Hindrance.IN_USE to (asked.needsIdle && !now.idle),
         Hindrance.LOW_BATTERY to (!now.charging && now.batteryPercent < asked.batteryPercent),
         Hindrance.METERED to (asked.needsUnmetered && !now.unmetered),
@@ -59,7 +59,7 @@ public fun hindrances(now: Conditions, asked: Constraints, ranSeconds: Double = 
         Hindrance.STORAGE_LOW to (now.freeBytes < asked.freeBytes),
         Hindrance.TIME_IS_UP to (asked.runSeconds > 0 && ranSeconds >= asked.runSeconds),
     )
-    return found.filterValues { it }.keys
+    return reasons.filterValues { it }.keys
 }
 
 /**
@@ -76,16 +76,16 @@ public class Gate(
 ) {
     private val began = seconds()
     private var readAt = Double.NEGATIVE_INFINITY
-    private var found: Set<Hindrance> = emptySet()
+    private var current: Set<Hindrance> = emptySet()
 
     /** Returns what stands against going on. */
     public fun check(): Set<Hindrance> {
         val now = seconds()
         if (now - readAt >= READ_EVERY_S) {
-            found = hindrances(read(), asked, now - began)
+            current = hindrances(read(), asked, now - began)
             readAt = now
         }
-        return found
+        return current
     }
 
     private companion object {

@@ -15,22 +15,22 @@ import org.edgeexperts.wire.Tier
 /**
  * Makes one optimizer step and returns its outputs: in one call, or as the tier says.
  *
- * @param given inputs of the whole step by name: values, moments, batch, and what steers them.
+ * @param inputs of the whole step by name: values, moments, batch, and what steers them.
  * @return new values and moments; `loss` [1] of the batch; `usage` [L, H], means over the batch's tokens.
  */
-internal fun runStep(program: Executor, manifest: Manifest, tier: Tier, given: Tensors): Tensors {
-    if (tier.microBatches == 1L) return program.execute(tier.method, given)
+internal fun runStep(program: Executor, manifest: Manifest, tier: Tier, inputs: Tensors): Tensors {
+    if (tier.microBatches == 1L) return program.execute(tier.method, inputs)
     val spec = manifest.methods.getValue(tier.method)
     var sums: Tensors = spec.inputs.filter { it.name in Ports.GRADIENT_SUMS }.associate { it.name to zeros(it) }
     val told = Means()
-    shares(given, tier.microBatches.toInt()).forEachIndexed { part, share ->
-        val call = sums + cut(spec, given, part, share)
-        val made = program.execute(tier.method, call)
-        told.add(made, share, call.floats(Ports.MASK).sumOf(Float::toDouble))
-        sums = sums.keys.associateWith(made::getValue)
+    shares(inputs, tier.microBatches.toInt()).forEachIndexed { part, share ->
+        val call = sums + cut(spec, inputs, part, share)
+        val outputs = program.execute(tier.method, call)
+        told.add(outputs, share, call.floats(Ports.MASK).sumOf(Float::toDouble))
+        sums = sums.keys.associateWith(outputs::getValue)
     }
     val wanted = manifest.methods.getValue(tier.applyMethod).inputs.map(TensorSpec::name)
-    return told.means() + program.execute(tier.applyMethod, (given + sums).filterKeys(wanted::contains))
+    return told.means() + program.execute(tier.applyMethod, (inputs + sums).filterKeys(wanted::contains))
 }
 
 private fun zeros(tensor: TensorSpec) = tensor.shape.toLongArray().let { shape ->
@@ -38,8 +38,8 @@ private fun zeros(tensor: TensorSpec) = tensor.shape.toLongArray().let { shape -
 }
 
 /** Returns each part's share of the batch's sum of label weights; they add up to 1, or all are 0. */
-private fun shares(given: Tensors, parts: Int): List<Double> {
-    val counted = given.floats(Ports.LABELS)
+private fun shares(inputs: Tensors, parts: Int): List<Double> {
+    val counted = inputs.floats(Ports.LABELS)
     val size = counted.size / parts
     val weights = List(parts) { part -> (part * size until (part + 1) * size).sumOf { counted[it].toDouble() } }
     val total = weights.sum()
@@ -47,11 +47,11 @@ private fun shares(given: Tensors, parts: Int): List<Double> {
 }
 
 /** Returns one part's inputs: what is longer than the method takes is the batch, and is cut. */
-private fun cut(spec: MethodSpec, given: Tensors, part: Int, share: Double): Tensors {
+private fun cut(spec: MethodSpec, inputs: Tensors, part: Int, share: Double): Tensors {
     val call = HashMap<String, TensorValue>()
     call[Ports.SHARE] = floatsOf(floatArrayOf(share.toFloat()), 1)
     for (tensor in spec.inputs) {
-        val whole = given[tensor.name] ?: continue
+        val whole = inputs[tensor.name] ?: continue
         call[tensor.name] = if (whole.shape.toList() == tensor.shape) whole else rows(whole, tensor, part)
     }
     return call
@@ -74,14 +74,14 @@ private class Means {
     private val sums = HashMap<String, DoubleArray>()
     private val shapes = HashMap<String, LongArray>()
 
-    fun add(made: Tensors, share: Double, count: Double) {
-        loss += share * made.floats(Ports.LOSS)[0]
+    fun add(outputs: Tensors, share: Double, count: Double) {
+        loss += share * outputs.floats(Ports.LOSS)[0]
         tokens += count
-        for (name in Ports.ROUTER_STATISTICS.filter(made::containsKey)) {
-            val values = made.floats(name)
+        for (name in Ports.ROUTER_STATISTICS.filter(outputs::containsKey)) {
+            val values = outputs.floats(name)
             val sum = sums.getOrPut(name) { DoubleArray(values.size) }
             values.indices.forEach { sum[it] += values[it].toDouble() * count }
-            shapes[name] = made.getValue(name).shape
+            shapes[name] = outputs.getValue(name).shape
         }
     }
 

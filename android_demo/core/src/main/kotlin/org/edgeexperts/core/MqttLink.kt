@@ -100,17 +100,17 @@ public class MqttLink(
         while (!stopped()) {
             val began = System.nanoTime()
             val attempt = Connection()
-            val made = attempt.hold()
+            val wasOpen = attempt.hold()
             if (stopped()) return
             var reason = attempt.reason
-            if (made) {
+            if (wasOpen) {
                 val steady = System.nanoTime() - began >= TimeUnit.SECONDS.toNanos(STEADY_S.toLong())
                 short = if (steady) 0 else short + 1
                 tries = if (short <= SHORT_CONNECTIONS) 0 else 2 // the broker is there: soon, not in a tight circle
                 if (short > SHORT_CONNECTIONS) reason += "; does another process use the device id $device?"
             }
             val wait = backoff(tries, FIRST_RETRY_S, LAST_RETRY_S, chance())
-            post(LinkEvent.Down(reason, wait, made || !told))
+            post(LinkEvent.Down(reason, wait, wasOpen || !told))
             told = true
             tries++
             stopping.await((wait * 1000).toLong(), TimeUnit.MILLISECONDS)
@@ -126,7 +126,7 @@ public class MqttLink(
         private val gone = CountDownLatch(1)
 
         @Volatile
-        private var made = false
+        private var open = false
         private var over = false // guarded by this: an answer that comes late finds nobody
 
         @Volatile
@@ -142,7 +142,7 @@ public class MqttLink(
                 client.connect(options(), null, listener(::connected, ::refused))
                 // Not its own token: the client forgets it when the connection ends at once.
                 if (!settled.await(CONNECT_S + 1L, TimeUnit.SECONDS)) reason = "no answer in $CONNECT_S s"
-                if (made) gone.await()
+                if (open) gone.await()
             } catch (error: MqttException) {
                 refused(error)
             } finally {
@@ -151,13 +151,13 @@ public class MqttLink(
                 outbox.close()
                 cut()
             }
-            return made
+            return open
         }
 
         private fun connected() {
             synchronized(this) {
                 if (over) return
-                made = true
+                open = true
                 connection = this
             }
             post(LinkEvent.Up) // before the subscriptions, and so before what they bring

@@ -37,14 +37,14 @@ public class NamedProgram(private val program: Program, private val manifest: Ma
 
     override fun execute(method: String, inputs: Tensors): Tensors {
         val spec = manifest.methods[method] ?: throw EngineException("the package has no method $method")
-        val given = inOrder(method, spec, inputs)
-        val made = synchronized(this) { program.execute(method, given) }
-        if (made.size != spec.outputs.size) {
-            throw EngineException("$method gave ${made.size} tensors, expected ${spec.outputs.size}")
+        val ordered = inOrder(method, spec, inputs)
+        val outputs = synchronized(this) { program.execute(method, ordered) }
+        if (outputs.size != spec.outputs.size) {
+            throw EngineException("$method gave ${outputs.size} tensors, expected ${spec.outputs.size}")
         }
         return spec.outputs.indices.associate { place ->
             val tensor = spec.outputs[place]
-            tensor.name to checked(method, "output", tensor, made[place])
+            tensor.name to checked(method, "output", tensor, outputs[place])
         }
     }
 

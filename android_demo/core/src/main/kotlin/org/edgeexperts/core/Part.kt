@@ -54,10 +54,10 @@ internal fun checkEnrolment(enrolment: Enrolment, folder: PackageFolder) {
                 "ask for an enrolment or a package that fits",
         )
     }
-    val (wanted, found) = enrolment.packageDigest to hex(folder.digest)
-    if (wanted.isNotEmpty() && wanted != found) {
+    val (wanted, digest) = enrolment.packageDigest to hex(folder.digest)
+    if (wanted.isNotEmpty() && wanted != digest) {
         throw ConfigException(
-            "the enrolment is for the package ${wanted.take(12)}…, this is ${found.take(12)}…; install that package first",
+            "the enrolment is for the package ${wanted.take(12)}…, this is ${digest.take(12)}…; install that package first",
         )
     }
 }

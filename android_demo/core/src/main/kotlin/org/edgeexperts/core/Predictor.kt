@@ -38,8 +38,8 @@ public class Predictor(
 
     /** Returns what the program says of [text]. */
     public fun read(text: String): Reading {
-        val found = program.execute(method, steady + encodedTexts(listOf(text), tokenizer, length))
-        return Reading(found.floats(Ports.PROBABILITIES), found.floats(Ports.FEATURES))
+        val outputs = program.execute(method, steady + encodedTexts(listOf(text), tokenizer, length))
+        return Reading(outputs.floats(Ports.PROBABILITIES), outputs.floats(Ports.FEATURES))
     }
 }
 

@@ -48,9 +48,9 @@ internal fun encodedTexts(texts: List<String>, tokenizer: Tokenizer, length: Int
     val ids = LongArray(texts.size * length)
     val mask = FloatArray(texts.size * length)
     texts.forEachIndexed { row, text ->
-        val found = tokenizer.encode(text, length)
-        found.ids.copyInto(ids, row * length)
-        found.mask.copyInto(mask, row * length)
+        val encoded = tokenizer.encode(text, length)
+        encoded.ids.copyInto(ids, row * length)
+        encoded.mask.copyInto(mask, row * length)
     }
     val shape = longArrayOf(texts.size.toLong(), length.toLong())
     return mapOf(Ports.IDS to TensorValue.Longs(shape, ids), Ports.MASK to TensorValue.Floats(shape, mask))

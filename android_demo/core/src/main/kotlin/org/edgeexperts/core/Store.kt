@@ -83,13 +83,13 @@ public class Store(private val folder: File) : Closeable {
     }
 
     private fun tryLock(): FileLock? {
-        val found = try {
+        val lock = try {
             lockFile.channel.tryLock()
         } catch (_: OverlappingFileLockException) { // this very process
             null
         }
-        if (found == null) lockFile.close()
-        return found
+        if (lock == null) lockFile.close()
+        return lock
     }
 
     /** Gives the directory back; closing twice does nothing. */

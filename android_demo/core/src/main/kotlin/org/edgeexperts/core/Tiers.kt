@@ -33,15 +33,15 @@ internal fun shortName(tier: Tier): String = tier.method.substringAfter('_')
  * @throws PlanException when even the largest has not enough.
  */
 internal fun fitting(tiers: List<Tier>, largest: Tier, needed: Int): List<Tier> {
-    val found = tiers.filter {
+    val fitting = tiers.filter {
         it.trainedSlots in needed..largest.trainedSlots && it.heldSlots <= largest.heldSlots &&
             it.seqLen <= largest.seqLen && it.batchSize == largest.batchSize
     }
-    if (found.isEmpty()) {
+    if (fitting.isEmpty()) {
         val slots = largest.trainedSlots
         throw PlanException("the plan trains $needed experts at a layer, this device has $slots slots")
     }
-    return found.sortedWith(compareBy({ -it.heldSlots }, { -it.seqLen }, { it.trainedSlots }))
+    return fitting.sortedWith(compareBy({ -it.heldSlots }, { -it.seqLen }, { it.trainedSlots }))
 }
 
 /**
@@ -75,9 +75,9 @@ private fun byMemory(candidates: List<Tier>, roomMib: Double?, current: Tier?): 
     } ?: candidates.minByOrNull(::memoryMib)!!
 }
 
-private fun stepMs(tier: Tier) = known(tier, Cost::stepMs)
+private fun stepMs(tier: Tier) = costOf(tier, Cost::stepMs)
 
-private fun memoryMib(tier: Tier) = known(tier, Cost::memoryMib)
+private fun memoryMib(tier: Tier) = costOf(tier, Cost::memoryMib)
 
 /**
  * Watches memory and heat while training, and moves to another tier between two steps when they ask for it.

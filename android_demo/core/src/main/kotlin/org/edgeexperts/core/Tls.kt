@@ -58,9 +58,9 @@ private fun TlsIdentity.keyManagers(): Array<KeyManager>? {
 private fun emptyStore(): KeyStore = KeyStore.getInstance(KeyStore.getDefaultType()).apply { load(null, null) }
 
 private fun certificates(pem: String, what: String): List<Certificate> {
-    val found = CertificateFactory.getInstance("X.509").generateCertificates(ByteArrayInputStream(pem.toByteArray()))
-    if (found.isEmpty()) throw ConfigException("$what is no PEM text of a certificate")
-    return found.toList()
+    val certificates = CertificateFactory.getInstance("X.509").generateCertificates(ByteArrayInputStream(pem.toByteArray()))
+    if (certificates.isEmpty()) throw ConfigException("$what is no PEM text of a certificate")
+    return certificates.toList()
 }
 
 private fun privateKey(pem: String): PrivateKey {

@@ -33,7 +33,7 @@ public class Tokenizer private constructor(
     private val pad: Long,
 ) {
     /** Special tokens that the model finds in a text by itself, too. */
-    private val found = added.special.filter { it.codePointCount(0, it.length) > 1 && added.id(it) in ids(it) }
+    private val byModel = added.special.filter { it.codePointCount(0, it.length) > 1 && added.id(it) in ids(it) }
 
     /**
      * Returns the ids of [text] and the special tokens around it, cut to [length] or padded to it. Special tokens that
@@ -56,7 +56,7 @@ public class Tokenizer private constructor(
     private fun ids(piece: String): List<Long> = words(normalizer.normalize(piece)).flatMap(model::ids)
 
     /** Puts a space behind the first character of what the model would take for a special token. */
-    private fun typed(text: String): String = found.sortedByDescending(String::length).fold(text) { left, content ->
+    private fun typed(text: String): String = byModel.sortedByDescending(String::length).fold(text) { left, content ->
         val second = content.offsetByCodePoints(0, 1)
         left.replace(content, content.substring(0, second) + " " + content.substring(second))
     }
@@ -121,9 +121,9 @@ private class TokenizerFile(tree: Any?, private val source: String) {
         throw TokenizerException("$source is no tokenizer that is read here: $why; WordPiece is")
 
     private fun expectType(part: String, type: String): Map<*, *> {
-        val found = root[part] as? Map<*, *> ?: refuse("it has no $part")
-        if (found["type"] != type) refuse("its $part is ${shown(found["type"])}, expected $type")
-        return found
+        val settings = root[part] as? Map<*, *> ?: refuse("it has no $part")
+        if (settings["type"] != type) refuse("its $part is ${shown(settings["type"])}, expected $type")
+        return settings
     }
 
     private fun wholes(tree: Any?, what: String): Map<String, Long> =
@@ -132,13 +132,13 @@ private class TokenizerFile(tree: Any?, private val source: String) {
         }
 
     private fun normalizer(): BertNormalizer {
-        val found = expectType("normalizer", "BertNormalizer")
-        val lowercase = found["lowercase"] as? Boolean ?: true
+        val settings = expectType("normalizer", "BertNormalizer")
+        val lowercase = settings["lowercase"] as? Boolean ?: true
         return BertNormalizer(
-            clean = found["clean_text"] as? Boolean ?: true,
-            chinese = found["handle_chinese_chars"] as? Boolean ?: true,
+            clean = settings["clean_text"] as? Boolean ?: true,
+            chinese = settings["handle_chinese_chars"] as? Boolean ?: true,
             lowercase = lowercase,
-            stripAccents = found["strip_accents"] as? Boolean ?: lowercase,
+            stripAccents = settings["strip_accents"] as? Boolean ?: lowercase,
         )
     }
 
@@ -155,9 +155,9 @@ private class TokenizerFile(tree: Any?, private val source: String) {
 
     /** Returns the ids that stand before and after every text. */
     private fun frame(): Pair<List<Long>, List<Long>> {
-        val found = expectType("post_processor", "TemplateProcessing")
-        val specials = found["special_tokens"] as? Map<*, *> ?: refuse("its template has no special_tokens")
-        val single = (found["single"] as? List<*>)?.map { it as Map<*, *> } ?: refuse("its template is none")
+        val template = expectType("post_processor", "TemplateProcessing")
+        val specials = template["special_tokens"] as? Map<*, *> ?: refuse("its template has no special_tokens")
+        val single = (template["single"] as? List<*>)?.map { it as Map<*, *> } ?: refuse("its template is none")
         val place = single.indexOfFirst { "Sequence" in it }
         if (place < 0) refuse("its template has no place for a text")
         fun ids(part: List<Map<*, *>>) = part.flatMap { item ->
@@ -182,13 +182,13 @@ internal class AddedTokens(private val ids: Map<String, Long>, val special: Set<
 
     /** Cuts a text at its added tokens: pieces with null, tokens with their id. */
     fun split(text: String): List<Pair<String, Long?>> {
-        val found = ArrayList<Pair<String, Long?>>()
+        val pieces = ArrayList<Pair<String, Long?>>()
         var start = 0
         for (match in pattern?.findAll(text).orEmpty()) {
-            found += text.substring(start, match.range.first) to null
-            found += match.value to ids.getValue(match.value)
+            pieces += text.substring(start, match.range.first) to null
+            pieces += match.value to ids.getValue(match.value)
             start = match.range.last + 1
         }
-        return found.apply { add(text.substring(start) to null) }
+        return pieces.apply { add(text.substring(start) to null) }
     }
 }

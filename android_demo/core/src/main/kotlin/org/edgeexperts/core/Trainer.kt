@@ -104,14 +104,14 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     // [L, M], by expert, because tiers hold different ones.
     private val routed = List(bank.shape.layers.size) { DoubleArray(bank.shape.experts.toInt()) }
     private val seen = List(bank.shape.layers.size) { DoubleArray(bank.shape.experts.toInt()) }
-    private val made = ArrayList<Double>()
+    private val lossesSoFar = ArrayList<Double>()
     private val times = ArrayList<Double>()
 
     /** Loss of each step that was made. */
-    public val losses: List<Double> get() = made
+    public val losses: List<Double> get() = lossesSoFar
 
     /** Steps that were made. */
-    public val steps: Int get() = made.size
+    public val steps: Int get() = lossesSoFar.size
 
     /** Whether every step was made. */
     public val done: Boolean get() = steps >= task.steps
@@ -126,12 +126,12 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
      */
     public fun step(): Double {
         val began = tools.nanos()
-        val given = stepInputs()
-        val found = runStep(tools.program, manifest, tier, given)
-        values = values.mapValues { (name, value) -> found[name] as TensorValue.Floats? ?: value }
+        val inputs = stepInputs()
+        val outputs = runStep(tools.program, manifest, tier, inputs)
+        values = values.mapValues { (name, value) -> outputs[name] as TensorValue.Floats? ?: value }
         keepFrozenShared()
-        val tokens = given.floats(Ports.MASK).sumOf(Float::toDouble)
-        val usage = found.floats(Ports.USAGE)
+        val tokens = inputs.floats(Ports.MASK).sumOf(Float::toDouble)
+        val usage = outputs.floats(Ports.USAGE)
         val held = tier.heldSlots.toInt()
         slots.held.forEachIndexed { row, experts ->
             experts.forEachIndexed { slot, index ->
@@ -139,9 +139,9 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
                 seen[row][index] += tokens
             }
         }
-        made += found.floats(Ports.LOSS)[0].toDouble()
+        lossesSoFar += outputs.floats(Ports.LOSS)[0].toDouble()
         times += (tools.nanos() - began) / NANOS_PER_MS
-        return made.last()
+        return lossesSoFar.last()
     }
 
     /** Returns the inputs of the next step by name. */
@@ -185,7 +185,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     public fun checkpoint(): Map<String, NamedTensor> {
         val kept = learned(values, needed).mapValues { (_, value) -> NamedTensor.of(value.values, value.shape.toList()) }
         val sums = mapOf("routed" to joinedSums(routed), "seen" to joinedSums(seen))
-        val series = mapOf("losses" to made.toDoubleArray(), "step_ms" to times.toDoubleArray())
+        val series = mapOf("losses" to lossesSoFar.toDoubleArray(), "step_ms" to times.toDoubleArray())
         return kept + (sums + series).mapValues { (_, numbers) -> NamedTensor.of(numbers) }
     }
 
@@ -202,16 +202,16 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
             throw DamagedException("the checkpoint belongs to another task or program; the round starts again")
         }
         val (losses, stepMs) = series.map { saved.getValue(it).doubles() }
-        val known = (saved - series - "routed" - "seen").mapValues { (_, tensor) ->
+        val kept = (saved - series - "routed" - "seen").mapValues { (_, tensor) ->
             TensorValue.Floats(tensor.shape.toLongArray(), tensor.floats())
         }
-        values = carried(known, bank, slots)
+        values = carried(kept, bank, slots)
         for ((name, sums) in listOf("routed" to routed, "seen" to seen)) {
             val numbers = saved.getValue(name).doubles()
             sums.forEachIndexed { row, sum -> numbers.copyInto(sum, 0, row * sum.size, (row + 1) * sum.size) }
         }
-        made.clear()
-        made += losses.asIterable()
+        lossesSoFar.clear()
+        lossesSoFar += losses.asIterable()
         times.clear()
         times += stepMs.asIterable()
     }
@@ -223,7 +223,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
             blocks = trainedBlocks(task.train, bank, slots, values),
             examples = rows.size,
             labelCounts = labelCounts(tools.source, rows, bank.shape.labels.toInt()),
-            losses = made.toList(),
+            losses = lossesSoFar.toList(),
             stepMs = median(times),
             routed = ofHeld(routed),
             seen = ofHeld(seen),

@@ -44,13 +44,13 @@ internal class Trunk(
     fun inPlaceOfIds(batch: Tensors): Tensors {
         val (ids, mask) = (batch.getValue(Ports.IDS) as TensorValue.Longs) to batch.floats(Ports.MASK)
         val (texts, length) = ids.shape.map(Long::toInt)
-        val made = Ports.BOUNDARY.map { FloatArray(texts * length * width) }
+        val parts = Ports.BOUNDARY.map { FloatArray(texts * length * width) }
         for (row in 0 until texts) {
             val (from, to) = row * length to (row + 1) * length
-            val found = one(ids.values.copyOfRange(from, to), mask.copyOfRange(from, to))
-            made.forEachIndexed { part, whole -> found[part].copyInto(whole, from * width) }
+            val prefix = one(ids.values.copyOfRange(from, to), mask.copyOfRange(from, to))
+            parts.forEachIndexed { part, whole -> prefix[part].copyInto(whole, from * width) }
         }
-        return batch - Ports.IDS + Ports.BOUNDARY.zip(made) { name, values -> name to floatsOf(values, texts, length, width) }
+        return batch - Ports.IDS + Ports.BOUNDARY.zip(parts) { name, values -> name to floatsOf(values, texts, length, width) }
     }
 
     /** Returns prefix and residual [n, d] of one text: texts are computed one by one, so company changes no bit. */
@@ -69,8 +69,8 @@ internal class Trunk(
 
     private fun computed(ids: LongArray, mask: FloatArray, count: Int): FloatArray {
         val shape = longArrayOf(1, ids.size.toLong())
-        val given = mapOf(Ports.IDS to TensorValue.Longs(shape, ids), Ports.MASK to TensorValue.Floats(shape, mask))
-        val results = program.execute(method, given)
+        val inputs = mapOf(Ports.IDS to TensorValue.Longs(shape, ids), Ports.MASK to TensorValue.Floats(shape, mask))
+        val results = program.execute(method, inputs)
         return joined(Ports.BOUNDARY.map { results.floats(it).copyOf(count * width) })
     }
 }

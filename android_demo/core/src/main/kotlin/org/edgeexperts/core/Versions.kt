@@ -95,11 +95,11 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
      */
     @Synchronized
     fun adoptNewest(others: List<ByteArray>): Boolean {
-        val found = newest
-        if (found == null || found == complete || missing(found).isNotEmpty()) return false
-        complete = found
+        val candidate = newest
+        if (candidate == null || candidate == complete || missing(candidate).isNotEmpty()) return false
+        complete = candidate
         remember()
-        val kept = listOf(found) + others.mapNotNull(::find)
+        val kept = listOf(candidate) + others.mapNotNull(::find)
         val blobs = kept.flatMap { version -> version.blocksList.map { it.digest.toByteArray() } }
         store.keepOnly(kept.map { it.digest.toByteArray() }, blobs)
         return true
@@ -125,10 +125,10 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
      */
     @Synchronized
     fun bank(version: Version): Bank? {
-        val found = version.blocksList.associate { block ->
+        val blocks = version.blocksList.associate { block ->
             block.id() to (values(block.id(), block.digest.toByteArray()) ?: return null)
         }
-        return Bank.fromBlocks(shape, found)
+        return Bank.fromBlocks(shape, blocks)
     }
 
     private fun values(block: ExpertId, digest: ByteArray): FloatArray? {
@@ -149,9 +149,9 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
     @Synchronized
     fun latestBank(): Numbered {
         val version = complete
-        val found = version?.let(::bank)
-        return if (found == null) Numbered(initial, 0, initialDigest) else {
-            Numbered(found, version.version, version.digest.toByteArray())
+        val bank = version?.let(::bank)
+        return if (bank == null) Numbered(initial, 0, initialDigest) else {
+            Numbered(bank, version.version, version.digest.toByteArray())
         }
     }
 }

@@ -16,14 +16,14 @@ internal class WordPiece(
 ) {
     fun ids(word: String): List<Long> {
         if (word.codePointCount(0, word.length) > longest) return listOf(unknown)
-        val found = ArrayList<Long>()
+        val ids = ArrayList<Long>()
         var start = 0
         while (start < word.length) {
             val (end, id) = piece(word, start) ?: return listOf(unknown)
-            found += id
+            ids += id
             start = end
         }
-        return found
+        return ids
     }
 
     /** Returns where the longest known piece from [start] ends, and its id. */

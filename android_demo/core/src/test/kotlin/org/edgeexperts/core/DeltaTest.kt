@@ -112,9 +112,9 @@ class DeltaTest {
         val packed = packResiduals(
             mapOf(ExpertId(1, 0) to values, ExpertId(1, 1) to FloatArray(shape.expertSize), HEAD to FloatArray(2) { 1f }),
         )
-        val found = unpackResiduals(Record.of(emptyMap(), packed).tensors(), shape)
-        assertEquals(setOf(ExpertId(1, 0)), found.keys)
-        assertContentEquals(values, found.getValue(ExpertId(1, 0)))
+        val residuals = unpackResiduals(Record.of(emptyMap(), packed).tensors(), shape)
+        assertEquals(setOf(ExpertId(1, 0)), residuals.keys)
+        assertContentEquals(values, residuals.getValue(ExpertId(1, 0)))
     }
 
     private companion object {

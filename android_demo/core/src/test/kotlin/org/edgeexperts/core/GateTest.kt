@@ -51,12 +51,12 @@ class GateTest {
         var now = 100.0
         var reads = 0
         val gate = Gate(Constraints(runSeconds = 3.0), { now }) { good.also { reads++ } }
-        val found = listOf(100.0, 100.5, 100.9, 101.0, 102.5, 103.2, 103.5).map {
+        val readings = listOf(100.0, 100.5, 100.9, 101.0, 102.5, 103.2, 103.5).map {
             now = it
             gate.check() to reads
         }
-        assertEquals(listOf(1, 1, 1, 2, 3, 3, 4), found.map { it.second })
-        assertEquals(setOf(Hindrance.TIME_IS_UP), found.last().first)
-        assertEquals(emptySet(), found[5].first)
+        assertEquals(listOf(1, 1, 1, 2, 3, 3, 4), readings.map { it.second })
+        assertEquals(setOf(Hindrance.TIME_IS_UP), readings.last().first)
+        assertEquals(emptySet(), readings[5].first)
     }
 }

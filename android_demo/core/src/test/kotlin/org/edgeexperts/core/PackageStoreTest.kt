@@ -53,10 +53,10 @@ class PackageStoreTest {
     fun anInstalledPackageIsCurrent() {
         val files = files("first")
         val installed = store.install(source(files), sha256(files.getValue(MANIFEST)))
-        val found = assertNotNull(PackageStore(folder).current())
-        assertContentEquals(installed.digest, found.digest)
-        assertEquals("first of program.pte", found.path("program.pte").readText())
-        assertTrue(!File(found.folder, "gateway").exists())
+        val current = assertNotNull(PackageStore(folder).current())
+        assertContentEquals(installed.digest, current.digest)
+        assertEquals("first of program.pte", current.path("program.pte").readText())
+        assertTrue(!File(current.folder, "gateway").exists())
     }
 
     /** A changed, missing or endless file installs nothing, and the package in use stays. */

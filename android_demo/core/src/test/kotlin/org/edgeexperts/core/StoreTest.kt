@@ -28,9 +28,9 @@ class StoreTest {
         val head = mapOf("round" to 7L, "plan" to "ab", "step_ms" to 1.5, "plans" to listOf("x", "y"))
         Store(folder).use { it.write("delta", Record(head, byteArrayOf(1, 2, 3))) }
         Store(folder).use {
-            val found = assertNotNull(it.read("delta"))
-            assertEquals<Map<String, Any?>>(head, found.head)
-            assertContentEquals(byteArrayOf(1, 2, 3), found.body)
+            val record = assertNotNull(it.read("delta"))
+            assertEquals<Map<String, Any?>>(head, record.head)
+            assertContentEquals(byteArrayOf(1, 2, 3), record.body)
             it.remove("delta")
             assertNull(it.read("delta"))
         }
@@ -59,10 +59,10 @@ class StoreTest {
         val tensors = mapOf("m" to NamedTensor.of(floatArrayOf(1f, -2f, 3f, 4f), listOf(2, 2)), "v" to NamedTensor.of(FloatArray(0)))
         Store(folder).use { store ->
             store.write("checkpoint", Record.of(mapOf("step" to 3L), tensors))
-            val found = store.read("checkpoint")!!.tensors()
-            assertEquals(listOf(2L, 2L), found.getValue("m").shape)
-            assertContentEquals(floatArrayOf(1f, -2f, 3f, 4f), found.getValue("m").floats())
-            assertEquals(setOf("m", "v"), found.keys)
+            val read = store.read("checkpoint")!!.tensors()
+            assertEquals(listOf(2L, 2L), read.getValue("m").shape)
+            assertContentEquals(floatArrayOf(1f, -2f, 3f, 4f), read.getValue("m").floats())
+            assertEquals(setOf("m", "v"), read.keys)
         }
         assertFailsWith<DamagedException> { Record(body = byteArrayOf(1, 2)).tensors() }
     }

@@ -96,26 +96,26 @@ class ToyProgram(private val folder: PackageFolder) : Program {
 
     override fun execute(method: String, inputs: List<TensorValue>): List<TensorValue> {
         val spec = folder.manifest.methods.getValue(method)
-        val given = spec.inputs.zip(inputs).associate { (tensor, value) -> tensor.name to value }
-        val token = (given.getValue("ids") as TensorValue.Longs).values.average().toFloat()
-        val made = if (method == TOY_TRAIN) train(given, token) else mapOf(
+        val named = spec.inputs.zip(inputs).associate { (tensor, value) -> tensor.name to value }
+        val token = (named.getValue("ids") as TensorValue.Longs).values.average().toFloat()
+        val outputs = if (method == TOY_TRAIN) train(named, token) else mapOf(
             "probabilities" to floatArrayOf(0.75f, 0.25f), "features" to floatArrayOf(token / 8, 1f),
         )
-        return spec.outputs.map { TensorValue.Floats(it.shape.toLongArray(), made.getValue(it.name)) }
+        return spec.outputs.map { TensorValue.Floats(it.shape.toLongArray(), outputs.getValue(it.name)) }
     }
 
-    private fun train(given: Tensors, token: Float): Map<String, FloatArray> {
-        val hyper = given.floats("hyper")
-        val made = HashMap<String, FloatArray>()
+    private fun train(named: Tensors, token: Float): Map<String, FloatArray> {
+        val hyper = named.floats("hyper")
+        val outputs = HashMap<String, FloatArray>()
         for ((name, rate) in listOf("trained" to hyper[0], "head" to hyper[1])) {
-            val moment = given.floats("${name}_m1")
+            val moment = named.floats("${name}_m1")
             val first = FloatArray(moment.size) { 0.5f * moment[it] + token * (1 + it) }
-            val value = given.floats(name)
-            made["${name}_m1"] = first
-            made["${name}_m2"] = given.floats("${name}_m2")
-            made[name] = FloatArray(value.size) { if (diverges) Float.NaN else value[it] - rate * first[it] }
+            val value = named.floats(name)
+            outputs["${name}_m1"] = first
+            outputs["${name}_m2"] = named.floats("${name}_m2")
+            outputs[name] = FloatArray(value.size) { if (diverges) Float.NaN else value[it] - rate * first[it] }
         }
-        return made + mapOf("loss" to floatArrayOf(token), "logits" to FloatArray(4), "usage" to floatArrayOf(1f))
+        return outputs + mapOf("loss" to floatArrayOf(token), "logits" to FloatArray(4), "usage" to floatArrayOf(1f))
     }
 
     override fun close() = Unit

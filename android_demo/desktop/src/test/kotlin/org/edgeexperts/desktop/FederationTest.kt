@@ -30,9 +30,9 @@ private const val LIMIT_S = 300L // of what must happen, on a machine that has m
 
 /** Opens a device with the texts of `name`; Python's code for CSV is not needed for what little.py writes. */
 fun deviceWith(name: String, state: File): EdgeDevice {
-    val device = openDevice(PackageFolder.open(Little.packageFolder("soft")), state, engine, threads = 1)
+    val device = openDevice(PackageFolder.open(TestPackages.packageFolder("soft")), state, engine, threads = 1)
     if (device.examples().isEmpty()) {
-        device.addExamples(Little.texts(name).readLines().drop(1).map { it.substringBeforeLast(',') to it.substringAfterLast(',') })
+        device.addExamples(TestPackages.texts(name).readLines().drop(1).map { it.substringBeforeLast(',') to it.substringAfterLast(',') })
     }
     return device
 }
@@ -46,10 +46,10 @@ class FederationTest {
         folder.deleteRecursively()
     }
 
-    private fun house(name: String) = File(folder, name).apply { mkdirs() }
+    private fun folderOf(name: String) = File(folder, name).apply { mkdirs() }
 
     /** A phone that is put to other uses after step 20 of round 1, three times, and is left alone again each time. */
-    private class Evening(private val states: List<DeviceState>) {
+    private class InterruptedPhone(private val states: List<DeviceState>) {
         private val good =
             Conditions(idle = true, charging = false, batteryPercent = 80, unmetered = true, heat = Heat.NONE, freeBytes = 1L shl 40)
         private val troubles = listOf(
@@ -71,12 +71,12 @@ class FederationTest {
     @Test
     fun aRoundWithAKotlinDeviceEndsInTheSameBits() {
         val states = CopyOnWriteArrayList<DeviceState>()
-        val mixed = Federation(house("mixed"), STEPS, "ada", "bo").use { federation ->
+        val mixed = Federation(folderOf("mixed"), STEPS, "ada", "bo").use { federation ->
             deviceWith("cy", File(folder, "cy")).use { device ->
                 device.listen { states += it }
                 val before = device.classify("play some jazz")
                 val enrolment = Enrolment.fromJson(federation.enrolmentFile.readBytes())
-                val part = device.takePart(enrolment, PartOptions(gate = Evening(states).gate))
+                val part = device.takePart(enrolment, PartOptions(gate = InterruptedPhone(states).gate))
                 assertFailsWith<ConfigException> { device.takePart(enrolment) }
                 assertFailsWith<ConfigException> { device.train(TrainOptions(steps = 1)) }
                 assertTrue(part.await(TimeUnit.SECONDS.toMillis(LIMIT_S)), "still at ${device.state}")
@@ -106,7 +106,7 @@ class FederationTest {
     /** A device that is killed between a step and its checkpoint goes on where the checkpoint was: the same versions. */
     @Test
     fun aKilledDeviceGoesOnToTheSameBits() {
-        val told = Federation(house("killed"), STEPS, "ada", "bo").use { federation ->
+        val told = Federation(folderOf("killed"), STEPS, "ada", "bo").use { federation ->
             val state = File(folder, "killed-cy")
             val first = DeviceProcess.start(state, federation.enrolmentFile, hang = 15)
             DeviceProcess.await(first.inputStream.bufferedReader(), "hangs")

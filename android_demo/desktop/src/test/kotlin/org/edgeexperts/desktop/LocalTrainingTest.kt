@@ -137,7 +137,7 @@ class LocalTrainingTest {
 
     /** What cannot be learned from is refused, and none of a list is kept when one is. */
     @Test
-    fun badExamplesAreRefused() = openDevice(PackageFolder.open(Little.packageFolder("soft")), state("a"), engine, 1).use { device ->
+    fun badExamplesAreRefused() = openDevice(PackageFolder.open(TestPackages.packageFolder("soft")), state("a"), engine, 1).use { device ->
         assertFailsWith<ExampleException> { device.train(options) }
         assertTrue("no label 'weather'" in assertFailsWith<ExampleException> { device.addExample("rain", "weather") }.message!!)
         assertFailsWith<ExampleException> { device.addExamples(listOf("play jazz" to "music", " " to "music")) }
@@ -153,7 +153,7 @@ class LocalTrainingTest {
         deviceWith("cy", state("a")).use {
             assertFailsWith<StoreException> { deviceWith("cy", state("a")) }
         }
-        val other = PackageFolder.open(Little.packageFolder("all"))
+        val other = PackageFolder.open(TestPackages.packageFolder("all"))
         val refusal = assertFailsWith<StoreException> { openDevice(other, state("a"), engine) }
         assertTrue("belongs to the federation" in refusal.message!!)
         deviceWith("cy", state("a")).close() // nothing is left locked
@@ -181,7 +181,7 @@ class LocalTrainingTest {
     @Test
     fun aLanguageModelIsRefused() {
         val changed = state("package")
-        Little.packageFolder("soft").copyRecursively(changed)
+        TestPackages.packageFolder("soft").copyRecursively(changed)
         val manifest = File(changed, "manifest.json")
         manifest.writeText(
             manifest.readText().replace("\"classification\"", "\"causal-lm\"").replace("mean_pool_l2", "none")

@@ -30,9 +30,9 @@ class StepsTest {
     }
 
     /** A package, opened, and what Python made of it. */
-    private class Side(name: String) : AutoCloseable {
-        val told = askPython("steps.py", Little.packageFolder(name).path, Little.texts("cy").path)
-        val folder = PackageFolder.open(Little.packageFolder(name))
+    private class PythonRun(name: String) : AutoCloseable {
+        val told = askPython("steps.py", TestPackages.packageFolder(name).path, TestPackages.texts("cy").path)
+        val folder = PackageFolder.open(TestPackages.packageFolder(name))
         val manifest = folder.manifest
         val program = NamedProgram(engine.load(folder.path("program.pte"), threads = 1), manifest)
         val tokenizer = Tokenizer.read(folder.path("tokenizer.json"))
@@ -65,15 +65,15 @@ class StepsTest {
         tree.items.associate { ExpertId(it.items[0].whole, it.items[1].whole) to unhexFloats(it.items[2]) }
 
     /** Makes a task's steps, holding loss, values and moments of each against Python's. */
-    private fun replay(side: Side, tree: Any?, interrupt: Int = -1): Trainer {
+    private fun replay(run: PythonRun, tree: Any?, interrupt: Int = -1): Trainer {
         val task = task(tree)
-        var trainer = Trainer(side.tools, side.bank, task, side.manifest.tiers[0])
+        var trainer = Trainer(run.tools, run.bank, task, run.manifest.tiers[0])
         val switches = tree["switches"].items.associate { it.items[0].whole to it.items[1].whole }
         tree["seen"].items.forEachIndexed { step, seen ->
-            switches[step]?.let { trainer.switch(side.manifest.tiers[it]) }
+            switches[step]?.let { trainer.switch(run.manifest.tiers[it]) }
             if (step == interrupt) {
                 val saved = trainer.checkpoint()
-                trainer = Trainer(side.tools, side.bank, task, side.manifest.tiers[0]).also { it.restore(saved) }
+                trainer = Trainer(run.tools, run.bank, task, run.manifest.tiers[0]).also { it.restore(saved) }
             }
             assertEquals(seen["loss"].number, trainer.step(), "loss of step ${step + 1}")
             val inputs = trainer.stepInputs()
@@ -97,35 +97,35 @@ class StepsTest {
 
     /** 24 steps with shared expert, head, decay and free slots; and 24 in other experts that move from tier to tier. */
     @Test
-    fun stepsWithSoftGatesAreEqual() = Side("soft").use { side ->
-        val (large, small) = side.told["tasks"].items
+    fun stepsWithSoftGatesAreEqual() = PythonRun("soft").use { run ->
+        val (large, small) = run.told["tasks"].items
         assertEquals(2, small["switches"].items.size)
-        val trainer = replay(side, large)
-        replay(side, small)
+        val trainer = replay(run, large)
+        replay(run, small)
         assertTrue(trainer.losses.takeLast(5).average() < trainer.losses.take(5).average(), "nothing was learned")
-        assertEquals(side.told["trained"], hex(side.bank.replace(trainer.outcome().blocks).digest()))
+        assertEquals(run.told["trained"], hex(run.bank.replace(trainer.outcome().blocks).digest()))
     }
 
     /** Top-k gates with a balance target, two micro-batches, and a trunk: 24 steps, interrupted and resumed in the middle. */
     @Test
-    fun stepsWithEveryOtherPartAreEqual() = Side("all").use { side ->
-        val tier = side.manifest.tiers[0]
-        assertTrue(tier.microBatches == 2L && tier.trunkMethod.isNotEmpty() && side.manifest.architecture.gate == "topk")
-        side.told["tasks"].items.forEach { replay(side, it, interrupt = 11) }
+    fun stepsWithEveryOtherPartAreEqual() = PythonRun("all").use { run ->
+        val tier = run.manifest.tiers[0]
+        assertTrue(tier.microBatches == 2L && tier.trunkMethod.isNotEmpty() && run.manifest.architecture.gate == "topk")
+        run.told["tasks"].items.forEach { replay(run, it, interrupt = 11) }
     }
 
     /** Class sums, the head that starts from them, and predictions with the trained bank. */
     @Test
-    fun sumsAndPredictionsAreEqual() = Side("soft").use { side ->
-        val sums = checkNotNull(classSums(side.program, side.manifest, side.tokenizer, side.source))
-        assertContentEquals(unhexFloats(side.told["counts"]), sums.counts)
-        assertContentEquals(unhexFloats(side.told["sums"]), sums.sums)
-        val start = sums.classMeanHead(side.manifest.architecture.logitScale)
-        start.forEach { (block, values) -> near(side.bank.block(block), values) }
-        val trained = side.bank.replace(blocks(side.told["tasks"].items[0]["blocks"]))
-        val predictor = Predictor(side.program, side.manifest, side.tokenizer, trained)
-        side.told["read"].items.forEachIndexed { row, expected ->
-            val reading = predictor.read(side.source.text(row))
+    fun sumsAndPredictionsAreEqual() = PythonRun("soft").use { run ->
+        val sums = checkNotNull(classSums(run.program, run.manifest, run.tokenizer, run.source))
+        assertContentEquals(unhexFloats(run.told["counts"]), sums.counts)
+        assertContentEquals(unhexFloats(run.told["sums"]), sums.sums)
+        val start = sums.classMeanHead(run.manifest.architecture.logitScale)
+        start.forEach { (block, values) -> near(run.bank.block(block), values) }
+        val trained = run.bank.replace(blocks(run.told["tasks"].items[0]["blocks"]))
+        val predictor = Predictor(run.program, run.manifest, run.tokenizer, trained)
+        run.told["read"].items.forEachIndexed { row, expected ->
+            val reading = predictor.read(run.source.text(row))
             assertContentEquals(unhexFloats(expected.items[0]), reading.probabilities)
             assertContentEquals(unhexFloats(expected.items[1]), reading.feature)
         }

@@ -11,8 +11,8 @@ private const val LIMIT_S = 120L
 /** A gateway and Python devices in processes of their own. */
 class Federation(folder: File, steps: Int, vararg names: String) : AutoCloseable {
     private val process = startPython(
-        "federation.py", folder.path, Little.packageFolder("soft").path, "$steps",
-        *names.map { "$it=${Little.texts(it)}" }.toTypedArray(),
+        "federation.py", folder.path, TestPackages.packageFolder("soft").path, "$steps",
+        *names.map { "$it=${TestPackages.texts(it)}" }.toTypedArray(),
     )
     private val printed = process.inputStream.bufferedReader()
     val enrolmentFile = File(checkNotNull(printed.readLine()) { "the gateway did not start" })

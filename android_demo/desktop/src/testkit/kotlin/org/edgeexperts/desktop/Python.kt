@@ -57,7 +57,7 @@ val Any?.whole: Int get() = (this as Long).toInt()
 val engine: DesktopEngine by lazy { DesktopEngine(File(askPython("-m", "edge_runtime.native.build", "--json")["library"] as String)) }
 
 /** Packages and texts of little.py. */
-object Little {
+object TestPackages {
     private val paths by lazy { askPython("little.py", File(repository, "android_demo/desktop/target/little").path) }
 
     fun packageFolder(name: String): File = File(paths["packages"][name] as String)

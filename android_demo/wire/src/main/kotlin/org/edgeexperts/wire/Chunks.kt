@@ -107,12 +107,12 @@ public class Assembler(
         val partial = bodies[chunk.digest] ?: Partial(shape).also { charge(sender, it.cost) }
         bodies.remove(chunk.digest) // and in again: the last one heard of is the last to go
         bodies[chunk.digest] = partial
-        val known = partial.pieces[chunk.index]
-        if (partial.shape != shape || (known != null && known != chunk.payload)) {
+        val earlier = partial.pieces[chunk.index]
+        if (partial.shape != shape || (earlier != null && earlier != chunk.payload)) {
             drop(sender, chunk.digest)
             throw malformed("chunk ${chunk.index} of ${chunk.count} contradicts the chunks before it")
         }
-        if (known == null) {
+        if (earlier == null) {
             partial.pieces[chunk.index] = chunk.payload
             val cost = chunk.payload.size() + PIECE_COST
             partial.cost += cost

@@ -42,8 +42,8 @@ private fun predictShape(spec: MethodSpec): MethodShape {
     return MethodShape(MethodKind.PREDICT, last(Ports.GATE_SCALE), 0, last(Ports.MASK), 1)
 }
 
-private fun compare(where: String, found: MethodSpec, wanted: MethodSpec) {
-    for ((way, have, want) in listOf(Triple("input", found.inputs, wanted.inputs), Triple("output", found.outputs, wanted.outputs))) {
+private fun compare(where: String, stated: MethodSpec, wanted: MethodSpec) {
+    for ((way, have, want) in listOf(Triple("input", stated.inputs, wanted.inputs), Triple("output", stated.outputs, wanted.outputs))) {
         for (place in 0 until maxOf(have.size, want.size)) {
             val (one, other) = have.getOrNull(place) to want.getOrNull(place)
             if (one == other) continue

@@ -33,14 +33,14 @@ internal fun loneSurrogate(text: String): Boolean {
 /** Returns [text] with U+FFFD in place of each half of a surrogate pair that stands alone. */
 public fun whole(text: String): String {
     if (!loneSurrogate(text)) return text
-    val found = StringBuilder(text.length)
+    val whole = StringBuilder(text.length)
     var place = 0
     while (place < text.length) {
         val point = text.codePointAt(place)
-        found.appendCodePoint(if (point in 0xD800..0xDFFF) 0xFFFD else point)
+        whole.appendCodePoint(if (point in 0xD800..0xDFFF) 0xFFFD else point)
         place += Character.charCount(point)
     }
-    return found.toString()
+    return whole.toString()
 }
 
 /** Returns [value] as one short ASCII line for an error message, whatever it holds. */
