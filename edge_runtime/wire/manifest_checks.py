@@ -61,8 +61,8 @@ def check(manifest: Manifest, source: str) -> None:
 
     version = manifest.wire_version
     need(version == WIRE_VERSION, f"wire version {version}, this software speaks {WIRE_VERSION}; export it again")
-    known, stated = PROGRAM_INTERFACE, manifest.program_interface
-    need(stated == known, f"program interface {stated}, this software knows {known}; export it again")
+    ours, stated = PROGRAM_INTERFACE, manifest.program_interface
+    need(stated == ours, f"program interface {stated}, this software knows {ours}; export it again")
     try:
         _ = manifest.architecture.bank_shape
     except BankError as error:

@@ -203,21 +203,21 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @settings(max_examples=60, deadline=None)
 @given(
-    found=st.lists(st.tuples(WORDS, WORDS.filter(str.strip)), max_size=6),
+    pairs=st.lists(st.tuples(WORDS, WORDS.filter(str.strip)), max_size=6),
     sign=st.sampled_from(",;\t"),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     kind=st.sampled_from(["d.csv", "d.jsonl", "d.json"]),
 )
-def test_what_was_written_is_read(found: list[tuple[str, str]], sign: str, encoding: str, kind: str) -> None:
+def test_what_was_written_is_read(pairs: list[tuple[str, str]], sign: str, encoding: str, kind: str) -> None:
     """Any text, through Python's own writers, comes back without the white space around it."""
     if kind == "d.csv":
         out = io.StringIO(newline="")
-        csv.writer(out, delimiter=sign).writerows([("text", "label"), *found])
+        csv.writer(out, delimiter=sign).writerows([("text", "label"), *pairs])
         content = out.getvalue()
     else:
-        objects = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in found]
+        objects = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in pairs]
         content = "\n".join(objects) if kind == "d.jsonl" else f"[{','.join(objects)}]"
-    assert read(content.encode(encoding), kind) == [(text.strip(), label.strip()) for text, label in found]
+    assert read(content.encode(encoding), kind) == [(text.strip(), label.strip()) for text, label in pairs]
 
 
 @settings(max_examples=150, deadline=None)

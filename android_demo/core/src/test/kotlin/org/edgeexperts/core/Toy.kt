@@ -56,7 +56,7 @@ private val TOKENIZER = mapOf(
 /** Writes the package and opens it. */
 fun writeToy(folder: File): PackageFolder {
     folder.mkdirs()
-    val made = mapOf(
+    val contents = mapOf(
         "program.pte" to "no program here".toByteArray(),
         "tokenizer.json" to canonicalJson(TOKENIZER),
     )
@@ -72,9 +72,9 @@ fun writeToy(folder: File): PackageFolder {
         "backbone" to backbone, "task" to "classification", "labels" to listOf("alarm", "music"), "gate" to "soft",
         "top_k" to 0, "adapted_layers" to listOf(3), "experts" to 3, "rank" to 1, "shared_rank" to 0,
         "feature" to "mean_pool_l2", "logit_scale" to 5.0, "end_token" to -1,
-        "tokenizer_digest" to hex(sha256(made.getValue("tokenizer.json"))), "bank_digest" to hex(toyBank().digest()),
+        "tokenizer_digest" to hex(sha256(contents.getValue("tokenizer.json"))), "bank_digest" to hex(toyBank().digest()),
     )
-    val files = made + mapOf("bank.safetensors" to toyBank().toBytes(sha256(canonicalJson(architecture))))
+    val files = contents + mapOf("bank.safetensors" to toyBank().toBytes(sha256(canonicalJson(architecture))))
     files.forEach { (name, data) -> File(folder, name).writeBytes(data) }
     val manifest = mapOf(
         "package_format" to PACKAGE_FORMAT, "wire_version" to 1, "program_interface" to PROGRAM_INTERFACE,
