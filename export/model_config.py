@@ -19,7 +19,7 @@ _OFF: Final = (None, False)
 _ONE: Final = (None, 1, 1.0)
 _ENCODER: Final[Mapping[str, tuple[Any, ...]]] = {
     "position_embedding_type": (None, "absolute"),
-    "hidden_act": (None, "gelu", "gelu_python"),
+    "hidden_act": (None, "gelu", "gelu_python", "gelu_new"),
     "activation": (None, "gelu"),
     "is_decoder": _OFF,
     "add_cross_attention": _OFF,
@@ -70,17 +70,29 @@ _HARMLESS: Final = frozenset(
     {
         "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
         "attention_dropout", "attention_probs_dropout_prob", "classifier_dropout", "directionality", "dropout", "dtype",
-        "finetuning_task", "gradient_checkpointing", "hidden_dropout_prob", "id2label", "initializer_range", "label2id",
-        "language", "max_window_layers", "mask_token_id", "max_length", "name", "num_labels", "output_attentions",
-        "output_hidden_states", "output_past", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
-        "pooler_size_per_head", "pooler_type", "pretraining_tp", "problem_type", "qa_dropout", "return_dict",
-        "rope_interleaved", "seq_classif_dropout", "sinusoidal_pos_embds", "sliding_window", "summary_activation",
-        "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params",
-        "tie_weights_", "tokenizer_class", "torch_dtype", "torchscript", "transformers.js_config",
-        "transformers_version", "unk_token_id", "use_bfloat16", "use_cache",
+        "finetuning_task", "gradient_checkpointing", "hidden_dropout_prob", "id2label", "initializer_range",
+        "is_llama_config", "label2id", "language", "mask_token_id", "max_length", "max_window_layers", "name",
+        "num_labels", "output_attentions", "output_hidden_states", "output_past", "pooler_fc_size",
+        "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "pretraining_tp",
+        "problem_type", "qa_dropout", "return_dict", "rope_interleaved", "seq_classif_dropout", "sinusoidal_pos_embds",
+        "sliding_window", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+        "summary_use_proj", "task_specific_params", "tie_weights_", "tokenizer_class", "torch_dtype", "torchscript",
+        "transformers.js_config", "transformers_version", "unk_token_id", "unsloth_fixed", "unsloth_version",
+        "use_bfloat16", "use_cache",
     }
 )  # fmt: skip
 """Of training, of heads that are not read, of other programs, or without effect on this family in transformers."""
+_GENERATION: Final = frozenset(
+    {
+        "bad_words_ids", "begin_suppress_tokens", "cross_attention_hidden_size", "decoder_start_token_id",
+        "diversity_penalty", "do_sample", "early_stopping", "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id", "length_penalty",
+        "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores",
+        "prefix", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "suppress_tokens",
+        "temperature", "tf_legacy_loss", "top_k", "top_p", "typical_p",
+    }
+)  # fmt: skip
+"""Of how older versions of transformers generate text, which stood in every config; a device has its own options."""
 _ROPE: Final = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary positions that do not depend on the length of the text at hand."""
 
@@ -107,7 +119,7 @@ def check_config(config: Mapping[str, Any], source: str) -> None:
 
 def ignored(config: Mapping[str, Any]) -> list[str]:
     """Return the keys of a config that neither export nor transformers is known to read, but for empty ones."""
-    known = {*_FOLLOWED, *_HARMLESS, *_ANY_FAMILY, *_ENCODER, *_DECODER}
+    known = {*_FOLLOWED, *_HARMLESS, *_GENERATION, *_ANY_FAMILY, *_ENCODER, *_DECODER}
     return sorted(
         key for key, value in config.items() if key not in known and value not in (None, False, 0, "", [], {})
     )

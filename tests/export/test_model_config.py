@@ -81,3 +81,14 @@ def test_unknown_keys_are_mentioned(tiny: Path, tmp_path: Path) -> None:
     folder = changed(tiny, tmp_path / "model", residual_sharpness=0.5, quiet=False)
     said = "keys of config.json that export does not know, and ignores: residual_sharpness"
     assert backbone.find(str(folder)).notes == (said,)
+
+
+def test_configs_of_published_models_pass_without_a_word(tmp_path: Path, tiny: Path) -> None:
+    """Keys that older versions of transformers and usual tools wrote are known to say nothing of a computation."""
+    keys = {
+        "gradient_checkpointing": True, "position_embedding_type": "absolute", "directionality": "bidi",
+        "pooler_type": "first_token_transform", "pooler_fc_size": 768, "temperature": 1.0, "top_k": 50, "num_beams": 1,
+        "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "is_llama_config": True, "torch_dtype": "float32",
+        "transformers.js_config": {"dtype": "q4"}, "classifier_dropout": 0.1, "unsloth_version": "2026.1",
+    }  # fmt: skip
+    assert backbone.find(str(changed(tiny, tmp_path / "model", **keys))).notes == ()
