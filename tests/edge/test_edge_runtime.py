@@ -194,7 +194,7 @@ def test_a_checkpoint_of_other_examples_is_not_gone_on_with(rig: Rig) -> None:
 
 
 def test_a_plan_begun_on_other_examples_waits_for_the_gateway(rig: Rig) -> None:
-    """Without one, nothing is trained: its head may not know the new data's labels. What it takes back is told."""
+    """Without one, nothing is trained: its head may not know the new data's labels."""
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
@@ -412,6 +412,7 @@ def test_a_plan_taken_back_stops_training(rig: Rig) -> None:
     rig.run(lambda: rig.device.session.work is WorkState.IDLE)
     assert rig.store.read("checkpoint") is rig.store.read("plan") is None
     assert not rig.gateway.deltas
+    assert len(rig.events("withdrawn")) == 1
 
 
 def test_a_plan_that_does_not_fit_is_refused_here_and_the_next_is_taken(rig: Rig) -> None:
