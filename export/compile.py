@@ -1,4 +1,4 @@
-"""Compile methods: graft, trace, rewrite, quantize, lower. The whole way from a backbone to program bytes."""
+"""Compile methods: graft, trace, canonicalize, lower. The whole way from a backbone to program bytes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from export.graft import Graft
 from export.job import Job
 from export.joint_graph import sample_inputs, trace
 from export.lowering import Lowered, lower
-from export.prefix import cut_below, keep_below
+from export.prefix import above_cut, below_cut
 from export.provenance import inherited
 from export.quantize import lower_frozen_linears
 from export.recompute import recompute
-from export.rewrite import drop_unread, fold_constants, share_equal, simplify
+from export.rewrite import eliminate_common_subexpressions, eliminate_dead_tensors, fold_constants, simplify
 from export.shapes import uncut
 from export.step import build_step
 
@@ -39,24 +39,28 @@ def compile_program(backbone: nn.Module, job: Job, progress: Progress) -> Lowere
         progress(f"trace {method.name}")
         module = _traced(graft, job.model, method)
         inputs = sample_inputs(input_ports(job.model, method))
-        progress(f"rewrite {method.name}")
-        rewrite(module, job.quantize)
+        progress(f"simplify {method.name}")
+        canonicalize(module, job.quantize)
         with inherited(module):
             recompute(module, method.recompute, job.model.bank.width)
-        drop_unread(module)
+        eliminate_dead_tensors(module)
         explained[method.name] = explain(module)
         graphs[method.name] = module, inputs
     return replace(lower(graphs, progress), explained=explained)
 
 
-def rewrite(module: GraphModule, quantize: Quantization) -> None:
-    """Bring a traced graph into XNNPACK's vocabulary, in place; its nodes keep their provenance."""
+def canonicalize(module: GraphModule, quantize: Quantization) -> None:
+    """Bring a traced graph into XNNPACK's vocabulary, in place; its nodes keep their provenance.
+
+    Before: ATen as traced, ``frozen_linear`` for each frozen layer, constants computed again in every call.
+    After: operations that XNNPACK delegates, quantized linears, each value computed once.
+    """
     with inherited(module):
         fold_constants(module)
         simplify(module)
         fuse(module)
         lower_frozen_linears(module, quantize)
-        share_equal(module)
+        eliminate_common_subexpressions(module)
 
 
 def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:
@@ -64,5 +68,5 @@ def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule
     whole = uncut(method, model)
     module = trace(build_step(graft, model, whole), sample_inputs(input_ports(model, whole)))
     if method.kind == MethodKind.TRUNK:
-        return keep_below(module, model, method)
-    return cut_below(module, model, method) if method.cut else module
+        return below_cut(module, model, method)
+    return above_cut(module, model, method) if method.cut else module

@@ -24,7 +24,11 @@ _MOVES: Final = (aten.reshape.default, aten.permute.default)
 
 
 def fuse(module: GraphModule) -> None:
-    """Apply both rules everywhere."""
+    """Apply both rules everywhere.
+
+    Before: ``linear(x, w, b) * 0.125``, ``(x + constant) + constant``.
+    After: ``linear(x, 0.125 w, 0.125 b)``, ``x + constant``.
+    """
     editor = Editor(module)
     for node in list(module.graph.nodes):
         if node.target == aten.mul.Tensor:

@@ -1,6 +1,6 @@
-"""The pieces that a package's programs are made of, each with the key under which the cache knows it.
+"""The artifacts that a package's programs are made of, each with the key under which the cache knows it.
 
-A piece's key covers all that determines it and nothing else: a further tier leaves the keys of the others alone.
+An artifact's key covers all that determines it and nothing else: a further tier leaves the keys of the others alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ GATEWAY_FILE: Final = "model.onnx"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A finished piece. Args: file: in the cache; record: what was found out about it."""
+class CachedArtifact:
+    """A finished artifact. Args: file: in the cache; record: what was found out about it."""
 
     file: Path
     record: dict[str, Any]

@@ -20,7 +20,7 @@ from export.config import ExportConfig
 from export.describe import Record
 from export.errors import ExportError
 from export.job import COMPILING, PackagePlan, TierPlan, plan
-from export.parts import Piece
+from export.parts import CachedArtifact
 from export.profiles import DeviceProfile
 from export.workers import Task, run_tasks
 
@@ -83,7 +83,7 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
     package.check_target(config.out)
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
         kept = config.cache_dir or Path(scratch) / "cache"
-        compiled = _Workplace(planned, kept, Path(scratch), progress).compiled(expect)
+        compiled = _Builder(planned, kept, Path(scratch), progress).compiled(expect)
         progress("write the package")
         written = _write(planned, compiled)
     figures = {
@@ -97,8 +97,8 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
 
 
 @dataclass
-class _Workplace:
-    """Takes pieces from the cache, has the others made, and puts each into the cache as soon as it is there.
+class _Builder:
+    """Takes artifacts from the cache, has the others made, and puts each into the cache as soon as it is there.
 
     So what was finished before an interrupt is never made again.
     """
@@ -119,8 +119,8 @@ class _Workplace:
             return _result(found, onnx, texts, from_cache=True)
         missing = [method for method in self.plan.job.methods if not self._method(method)]
         unproved = [tier for tier in self.plan.tiers if not self._proof(tier)]
-        pieces = (0 if texts else 1) + len(missing) * COMPILING + (0 if onnx else 1) + len(unproved)
-        expect(pieces + JOINING + len(self.plan.tiers) + WRITING)
+        stages = (0 if texts else 1) + len(missing) * COMPILING + (0 if onnx else 1) + len(unproved)
+        expect(stages + JOINING + len(self.plan.tiers) + WRITING)
         texts = texts or self._prove_texts()
         self._compile(missing, "" if onnx else gateway)
         joined = self._prove_and_join(unproved, self._present(gateway, parts.GATEWAY_FILE))
@@ -137,7 +137,7 @@ class _Workplace:
             from_cache=False,
         )
 
-    def _prove_texts(self) -> Piece:
+    def _prove_texts(self) -> CachedArtifact:
         """See that texts are read as the model's folder says; first, since it takes seconds and the rest minutes."""
         key = parts.texts_key(self.plan.job)
         task = Task("the texts", "prove_backbone", (self.plan.job, self.plan.job.longest))
@@ -168,12 +168,12 @@ class _Workplace:
 
         run_tasks(tasks, self.progress, finished)
 
-    def _prove_and_join(self, unproved: Sequence[TierPlan], onnx: Piece) -> dict[str, Any]:
+    def _prove_and_join(self, unproved: Sequence[TierPlan], onnx: CachedArtifact) -> dict[str, Any]:
         """Prove each tier by itself and join the methods of all; return what joining found."""
-        job, pieces = self.plan.job, self._pieces()
-        tasks = [Task("the program", "join_methods", (job, pieces, onnx.file, self.scratch))]
+        job, artifacts = self.plan.job, self._artifacts()
+        tasks = [Task("the program", "join_methods", (job, artifacts, onnx.file, self.scratch))]
         for tier in unproved:
-            own = [pieces[method.name] for method in tier.methods]
+            own = [artifacts[method.name] for method in tier.methods]
             tasks.append(Task(tier.train.name, "prove_training", (job, tier.train, own, self.scratch)))
         joined: dict[str, Any] = {}
 
@@ -195,8 +195,8 @@ class _Workplace:
         names = [name for name, digest in outputs.items() if records[name]["outputs"] != digest]
         tiers = [tier for tier in self.plan.tiers if tier.train.name in names]
         if tiers:
-            pieces = self._pieces()
-            groups = [(tier.train, [pieces[method.name] for method in tier.methods]) for tier in tiers]
+            artifacts = self._artifacts()
+            groups = [(tier.train, [artifacts[method.name] for method in tier.methods]) for tier in tiers]
             task = Task("the program", "compare_methods", (self.plan.job, groups, self.scratch))
             run_tasks([task], self.progress, lambda *_: None)
 
@@ -224,27 +224,27 @@ class _Workplace:
     def _proof_key(self, tier: TierPlan) -> str:
         return parts.proof_key([parts.method_key(self.plan.job, method) for method in tier.methods])
 
-    def _method(self, method: MethodShape) -> Piece | None:
+    def _method(self, method: MethodShape) -> CachedArtifact | None:
         return self._found(parts.method_key(self.plan.job, method), parts.METHOD_FILE)
 
-    def _proof(self, tier: TierPlan) -> Piece | None:
+    def _proof(self, tier: TierPlan) -> CachedArtifact | None:
         return self._found(self._proof_key(tier), "")
 
-    def _pieces(self) -> dict[str, Path]:
+    def _artifacts(self) -> dict[str, Path]:
         return {method.name: self._present(key, parts.METHOD_FILE).file for method, key in self._with_keys()}
 
-    def _found(self, key: str, name: str) -> Piece | None:
+    def _found(self, key: str, name: str) -> CachedArtifact | None:
         entry = cache.lookup(self.cache_dir, key)
-        return Piece(entry[0] / name, entry[1]) if entry else None
+        return CachedArtifact(entry[0] / name, entry[1]) if entry else None
 
-    def _present(self, key: str, name: str) -> Piece:
+    def _present(self, key: str, name: str) -> CachedArtifact:
         found = self._found(key, name)
         if found is None:
             raise ExportError(f"the cache {self.cache_dir} lost an entry while it was used; start again")
         return found
 
 
-def _result(program: Piece, gateway: Piece, texts: Piece, *, from_cache: bool) -> _Compiled:
+def _result(program: CachedArtifact, gateway: CachedArtifact, texts: CachedArtifact, *, from_cache: bool) -> _Compiled:
     record = Record(program.record["methods"], program.record["proof"])
     return _Compiled(program.file, gateway.file, record, dict(texts.record), from_cache)
 

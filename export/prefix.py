@@ -31,8 +31,11 @@ _MOVES: Final = {
 """Operations that compute nothing: the rest repeats them instead of taking their results as inputs."""
 
 
-def cut_below(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
+def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
     """Return the graph of a method that takes ``prefix`` and ``residual`` [B, S, d] in place of the token ids.
+
+    Before: ``ids -> frozen layers -> prefix, residual -> experts, layers above``.
+    After: ``prefix, residual -> experts, layers above``.
 
     Args:
         module: the traced method that takes ids (``uncut(method, model)``); changed.
@@ -59,8 +62,11 @@ def cut_below(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
     return module
 
 
-def keep_below(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
+def below_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
     """Return the graph of the trunk: ids, mask -> ``prefix``, ``residual`` [B, S, d].
+
+    Before: ``ids -> frozen layers -> prefix, residual -> experts, layers above``.
+    After: ``ids -> frozen layers -> prefix, residual``.
 
     Args:
         module: a traced method that takes ids, of the trunk's batch and sequence (``uncut(method, model)``); changed.

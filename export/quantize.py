@@ -45,6 +45,10 @@ def fake_quantized(weight: Tensor, *, int4: bool = False) -> Tensor:
 def lower_frozen_linears(module: GraphModule, quantize: Quantization) -> dict[str, int]:
     """Replace every frozen linear of a traced graph.
 
+    Before: ``frozen_linear(x, w)``.
+    After: ``linear(dequantize(quantize(x)), dequantize(levels, scales))``; with ``NONE`` and where it is exact,
+    ``linear(x, w)``.
+
     Args:
         module: a traced graph.
         quantize: how weights are rounded; ``INT4`` where the inputs divide into groups, and never a language model's

@@ -59,7 +59,10 @@ _AGAIN: Final = {
 
 
 def recompute(module: GraphModule, level: str, width: int) -> None:
-    """Let the backward of a rewritten graph read what is computed again.
+    """Let the backward of a canonical graph read what is computed again.
+
+    Before: ``y = norm(x); ...; dx = backward(dy, y)``.
+    After: ``y = norm(x); ...; again = norm(x); dx = backward(dy, again)``.
 
     Args:
         module: with the places of its nodes (``provenance``); nothing after this may merge equal nodes.

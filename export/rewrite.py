@@ -67,7 +67,11 @@ class Editor:
 
 
 def fold_constants(module: GraphModule) -> None:
-    """Compute every node that depends on no input, and keep the result as a constant."""
+    """Compute every node that depends on no input, and keep the result as a constant.
+
+    Before: ``a = constant; b = a + 1; c = x * b``.
+    After: ``b = constant; c = x * b``.
+    """
     known: dict[Node, Tensor] = {}
     editor = Editor(module)
     for node in list(module.graph.nodes):
@@ -86,8 +90,12 @@ def fold_constants(module: GraphModule) -> None:
     module.graph.eliminate_dead_code()
 
 
-def share_equal(module: GraphModule) -> None:
-    """Keep one of nodes that compute the same from the same: reshapes, and the quantization of q, k and v's input."""
+def eliminate_common_subexpressions(module: GraphModule) -> None:
+    """Keep one of nodes that compute the same from the same: reshapes, and the quantization of q, k and v's input.
+
+    Before: ``a = quantize(x); b = quantize(x); q = linear(a); k = linear(b)``.
+    After: ``a = quantize(x); q = linear(a); k = linear(a)``.
+    """
     known: dict[tuple[Any, ...], Node] = {}
     for node in list(module.graph.nodes):
         if node.op not in ("call_function", "get_attr"):
@@ -104,8 +112,12 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - any argument of a node
     return tuple(_frozen(part) for part in value) if isinstance(value, (list, tuple)) else (type(value), value)
 
 
-def drop_unread(module: GraphModule) -> None:
-    """Delete tensors that the graph does not read: the originals of quantized weights would stay in the file."""
+def eliminate_dead_tensors(module: GraphModule) -> None:
+    """Delete tensors that the graph does not read: the originals of quantized weights would stay in the file.
+
+    Before: module attributes ``weight`` and ``weight_int8``, of which nodes read ``weight_int8``.
+    After: ``weight_int8`` alone; the nodes are the same.
+    """
     read = {str(node.target).split(".")[0] for node in module.graph.nodes if node.op == "get_attr"}
     for name in [name for name, _ in module.named_buffers()] + [name for name, _ in module.named_parameters()]:
         if name.split(".")[0] not in read and "." not in name:
@@ -131,7 +143,11 @@ def _attribute(module: GraphModule, path: str) -> Tensor:
 
 
 def simplify(module: GraphModule) -> None:
-    """Apply every rule once, in graph order, and drop what nothing reads."""
+    """Apply every rule once, in graph order, and drop what nothing reads.
+
+    Before: ``sum(x, -1)``, ``x.view(..).unsqueeze(0)``, ``x * 2.0``, ``x.detach()``.
+    After: ``linear(x, ones)``, ``reshape(x, ..)``, ``x * constant``, ``x``.
+    """
     editor = Editor(module)
     for node in list(module.graph.nodes):
         if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):

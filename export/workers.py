@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from export.errors import ExportError
 
-SHOP: Final = "export.workshop"
+TASKS: Final = "export.workshop"
 HUSH: Final = "export.hush"
 MOST: Final = 4
 """Tasks at a time; each takes a gigabyte."""
@@ -42,7 +42,7 @@ class Task:
     name: str
     function: str
     arguments: tuple[Any, ...]
-    module: str = SHOP
+    module: str = TASKS
 
 
 @dataclass
@@ -76,7 +76,7 @@ def run_tasks(
     threads = max(1, cores // count)
     waiting, running = list(enumerate(tasks)), list[_Running]()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([HUSH, SHOP])
+    context.set_forkserver_preload([HUSH, TASKS])
     try:
         while waiting or running:
             while waiting and len(running) < count:
@@ -140,11 +140,11 @@ def _listen(one: _Running, task: Task, progress: Progress) -> bool:
 def _work(pipe: Connection, task: Task, threads: int) -> None:
     """Entry of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shop = importlib.import_module(task.module)
-    shop.prepare(threads)
+    module = importlib.import_module(task.module)
+    module.prepare(threads)
     with suppress(BrokenPipeError):  # the other end was stopped
         try:
-            result = getattr(shop, task.function)(*task.arguments, lambda stage: pipe.send(("stage", stage)))
+            result = getattr(module, task.function)(*task.arguments, lambda stage: pipe.send(("stage", stage)))
         except ExportError as error:
             pipe.send(("raised", error))
         except Exception as error:  # noqa: BLE001 - told to whoever waits

@@ -82,14 +82,14 @@ def make_method(job: Job, method: MethodShape, target: Path, progress: Progress)
 
 
 def prove_training(
-    job: Job, method: MethodShape, pieces: Sequence[Path], scratch: Path, progress: Progress
+    job: Job, method: MethodShape, artifacts: Sequence[Path], scratch: Path, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Return the record of a training method, by its name.
 
     Args:
         job: what was compiled.
         method: the training method.
-        pieces: programs of one method each: this one's, and those of the methods that it needs.
+        artifacts: programs of one method each: this one's, and those of the methods that it needs.
         scratch: a folder.
         progress: gets the stage.
 
@@ -98,8 +98,8 @@ def prove_training(
     """
     progress(f"prove {method.name} against eager PyTorch")
     own = Path(tempfile.mkdtemp(dir=scratch))
-    stand = _Stand(_program_of(pieces, own), own, 0)  # others compile and prove meanwhile: no time to measure
-    given, (ran, *below) = _one_step(job.model, method, job.backbone.sizes.vocabulary, stand)
+    runner = _Runner(_program_of(artifacts, own), own, 0)  # others compile and prove meanwhile: no time to measure
+    given, (ran, *below) = _one_step(job.model, method, job.backbone.sizes.vocabulary, runner)
     step = _step_of(method)
     four_bit = job.quantize == Quantization.INT4
     proof = judge(given, ran, _reference(job, rounded=four_bit), job.model, step, quantize=job.quantize)
@@ -126,7 +126,9 @@ def _reference(job: Job, *, rounded: bool = False) -> Reference:
     return Reference(model, job.backbone.family, job.adapted, job.model)
 
 
-def join_methods(job: Job, pieces: Mapping[str, Path], onnx: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
+def join_methods(
+    job: Job, artifacts: Mapping[str, Path], onnx: Path, scratch: Path, progress: Progress
+) -> dict[str, Any]:
     """Write the program of all methods to ``scratch``, as program.pte, and prove its inference against ONNX.
 
     Returns:
@@ -138,9 +140,9 @@ def join_methods(job: Job, pieces: Mapping[str, Path], onnx: Path, scratch: Path
     """
     progress("join the methods")
     target, own = scratch / PROGRAM_FILE, Path(tempfile.mkdtemp(dir=scratch))
-    target.write_bytes(link([pieces[method.name].read_bytes() for method in job.methods]))
-    stand, words = _Stand(target, own, 0), job.backbone.sizes.vocabulary
-    ran = {method.name: _one_step(job.model, method, words, stand)[1][0] for method in job.steps}
+    target.write_bytes(link([artifacts[method.name].read_bytes() for method in job.methods]))
+    runner, words = _Runner(target, own, 0), job.backbone.sizes.vocabulary
+    ran = {method.name: _one_step(job.model, method, words, runner)[1][0] for method in job.steps}
     digests = {name: outputs_digest(one.outputs) for name, one in ran.items()}
     progress("prove the inference against ONNX")
     difference = max(_onnx_difference(job, method, target, onnx, own) for method in job.of_kind(MethodKind.PREDICT))
@@ -155,12 +157,12 @@ def compare_methods(
     Raises:
         ProofError: when one of them computes something else in company.
     """
-    for method, pieces in tiers:
+    for method, artifacts in tiers:
         progress(f"compare {method.name}")
         own = Path(tempfile.mkdtemp(dir=scratch))
-        programs = (scratch / PROGRAM_FILE, _program_of(pieces, own))
+        programs = (scratch / PROGRAM_FILE, _program_of(artifacts, own))
         words = job.backbone.sizes.vocabulary
-        found = [_one_step(job.model, method, words, _Stand(program, own, 0))[1][0] for program in programs]
+        found = [_one_step(job.model, method, words, _Runner(program, own, 0))[1][0] for program in programs]
         pairs = zip(*(one.outputs for one in found), strict=True)
         apart = max(float((a - b).abs().max()) for a, b in pairs if a.numel())
         if not apart <= SAME_LIMIT:
@@ -177,24 +179,24 @@ def measure_steps(job: Job, scratch: Path, progress: Progress) -> dict[str, dict
         progress(f"measure {method.name}")
         own = Path(tempfile.mkdtemp(dir=scratch))
         step, *trunks = _one_step(
-            job.model, method, job.backbone.sizes.vocabulary, _Stand(scratch / PROGRAM_FILE, own)
+            job.model, method, job.backbone.sizes.vocabulary, _Runner(scratch / PROGRAM_FILE, own)
         )[1]
         timings[method.name] = {"timing": asdict(step.timing)}
         timings |= {trunk_of(_step_of(method)).name: {"timing": asdict(trunk.timing)} for trunk in trunks}
     return timings
 
 
-def _program_of(pieces: Sequence[Path], folder: Path) -> Path:
-    """Return a program of some methods: the one piece, or several joined in ``folder``."""
-    if len(pieces) == 1:
-        return pieces[0]
+def _program_of(artifacts: Sequence[Path], folder: Path) -> Path:
+    """Return a program of some methods: the one artifact, or several joined in ``folder``."""
+    if len(artifacts) == 1:
+        return artifacts[0]
     program = folder / PROGRAM_FILE
-    program.write_bytes(link([piece.read_bytes() for piece in pieces]))
+    program.write_bytes(link([artifact.read_bytes() for artifact in artifacts]))
     return program
 
 
 @dataclass(frozen=True)
-class _Stand:
+class _Runner:
     """Where methods run. Args: program: of the methods; scratch: a folder of its own; repeats: timed calls."""
 
     program: Path
@@ -212,21 +214,21 @@ def _step_of(method: MethodShape) -> MethodShape:
 
 
 def _one_step(
-    model: ModelShape, method: MethodShape, vocabulary: int, stand: _Stand
+    model: ModelShape, method: MethodShape, vocabulary: int, runner: _Runner
 ) -> tuple[dict[str, Tensor], list[Measurement]]:
     """Return the inputs on which a training method is proved, what a step makes of them, and a trunk's run if any."""
     step = _step_of(method)
     given = proof_inputs(model, uncut(step, model), vocabulary)
     trunks = _trunk_runs(step, given)
     if trunks:
-        texts = [ran.outputs for ran in stand.run(trunks)]
+        texts = [ran.outputs for ran in runner.run(trunks)]
         given |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
     # Both in one process: a device has both loaded while it fills its cache.
-    beside = [replace(run, repeats=stand.repeats) for run in trunks[:1]]
+    beside = [replace(run, repeats=runner.repeats) for run in trunks[:1]]
     if method.kind == MethodKind.ACCUMULATE:
-        return given, _run_parts(model, method, given, beside, stand)
+        return given, _run_parts(model, method, given, beside, runner)
     inputs = tuple(given[port.name] for port in input_ports(model, method))
-    return given, stand.run([Run(method.name, inputs, stand.repeats), *beside])
+    return given, runner.run([Run(method.name, inputs, runner.repeats), *beside])
 
 
 def outputs_digest(outputs: Sequence[Tensor]) -> str:
@@ -248,7 +250,7 @@ def _trunk_runs(method: MethodShape, given: Mapping[str, Tensor]) -> list[Run]:
 
 
 def _run_parts(
-    model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor], beside: list[Run], stand: _Stand
+    model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor], beside: list[Run], runner: _Runner
 ) -> list[Measurement]:
     """Make one step in micro-batches, then what stands ``beside`` it.
 
@@ -256,13 +258,13 @@ def _run_parts(
     """
     step, (_, apply) = whole(micro), halves(whole(micro), micro.parts)
     calls = accumulate_inputs(model, micro, given)
-    runs = [Run(micro.name, tuple(call.values()), 0 if place else stand.repeats) for place, call in enumerate(calls)]
-    parts = stand.run([*runs, *beside])
+    runs = [Run(micro.name, tuple(call.values()), 0 if place else runner.repeats) for place, call in enumerate(calls)]
+    parts = runner.run([*runs, *beside])
     parts, below = parts[: len(runs)], parts[len(runs) :]
     names = [port.name for port in output_ports(model, micro)]
     made = [dict(zip(names, part.outputs, strict=True)) for part in parts]
     last = apply_inputs(model, apply, given, made)
-    (applied,) = stand.run([Run(apply.name, tuple(last.values()), stand.repeats)])
+    (applied,) = runner.run([Run(apply.name, tuple(last.values()), runner.repeats)])
     named = dict(zip([port.name for port in output_ports(model, apply)], applied.outputs, strict=True))
     state = sum(tensor.nbytes for tensor in (*last.values(), *applied.outputs)) / 2**20
     timing = parts[0].timing.then(applied.timing, times=micro.parts)

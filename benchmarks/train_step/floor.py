@@ -22,7 +22,7 @@ from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.lowering import lower
 from export.quantize import lower_frozen_linears
-from export.rewrite import drop_unread, fold_constants, share_equal, value
+from export.rewrite import eliminate_common_subexpressions, eliminate_dead_tensors, fold_constants, value
 from export.step import build_step
 
 METHOD = "floor"
@@ -111,6 +111,6 @@ def lowered(chain: Sequence[Product], say: Say) -> tuple[bytes, tuple[Tensor, ..
     module, inputs = chained(chain)
     fold_constants(module)
     lower_frozen_linears(module, Quantization.INT8)
-    share_equal(module)
-    drop_unread(module)
+    eliminate_common_subexpressions(module)
+    eliminate_dead_tensors(module)
     return lower({METHOD: (module, inputs)}, say, plan_outputs=False).data, inputs

@@ -9,7 +9,7 @@ from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from export.attention import attention
-from export.rewrite import fold_constants, share_equal, simplify
+from export.rewrite import eliminate_common_subexpressions, fold_constants, simplify
 
 TEXTS, SIZE, WIDTH, SCALE = 3, 5, 4, 0.37
 
@@ -67,7 +67,7 @@ def test_no_matrix_of_scores_is_transposed() -> None:
     )
     fold_constants(module)
     simplify(module)
-    share_equal(module)
+    eliminate_common_subexpressions(module)
     moved = [node.meta["val"].numel() for node in module.graph.nodes if node.target == torch.ops.aten.permute.default]
     assert moved
     assert set(moved) <= {TEXTS * SIZE * 2 * WIDTH, TEXTS * SIZE * 2}  # [.., e] tensors, and row sums

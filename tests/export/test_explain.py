@@ -13,7 +13,7 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export import backbone
-from export.compile import rewrite
+from export.compile import canonicalize
 from export.explain import explain
 from export.explain_table import print_explained, totals
 from export.explained import FIGURES, as_object, timed
@@ -22,7 +22,7 @@ from export.joint_graph import sample_inputs, trace
 from export.profiles import Compute
 from export.provenance import inherited
 from export.recompute import recompute
-from export.rewrite import drop_unread
+from export.rewrite import eliminate_dead_tensors
 from export.step import build_step
 
 MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
@@ -42,10 +42,10 @@ def _explained(tiny: Path, *, int4: bool) -> Parts:
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (1, 2), quantize_embedding=True)
     module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
-    rewrite(module, Quantization.INT4 if int4 else Quantization.INT8)
+    canonicalize(module, Quantization.INT4 if int4 else Quantization.INT8)
     with inherited(module):
         recompute(module, "none", WIDTH)
-    drop_unread(module)
+    eliminate_dead_tensors(module)
     found: Parts = explain(module)["parts"]
     return found
 

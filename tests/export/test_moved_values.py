@@ -12,14 +12,14 @@ from torch.fx import GraphModule, Node
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
-from export.compile import rewrite
+from export.compile import canonicalize
 from export.families import FAMILIES, BackboneSizes
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.planning import Sizes, moved_values
 from export.provenance import inherited, place_of
 from export.recompute import LEVELS, recompute
-from export.rewrite import drop_unread
+from export.rewrite import eliminate_dead_tensors
 from export.step import build_step
 
 WIDTH, INNER, HEADS, SEQUENCE, BATCH = 96, 224, 6, 20, 2
@@ -54,10 +54,10 @@ def _graph(family: str, level: str) -> GraphModule:
     method = MethodShape(MethodKind.TRAIN, 1, 1, SEQUENCE, BATCH)
     graft = Graft(_model(family), FAMILIES[family], (0, 1, 2), quantize_embedding=True)
     module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
-    rewrite(module, Quantization.INT8)
+    canonicalize(module, Quantization.INT8)
     with inherited(module):
         recompute(module, level, WIDTH)
-    drop_unread(module)
+    eliminate_dead_tensors(module)
     return module
 
 

@@ -17,7 +17,7 @@ from export import backbone
 from export.errors import LoweringError
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
-from export.prefix import cut_below, keep_below
+from export.prefix import above_cut, below_cut
 from export.proof import proof_inputs
 from export.shapes import uncut
 from export.step import build_step
@@ -50,11 +50,11 @@ def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
     cut = replace(whole, cut=True)
     given = proof_inputs(model, whole, vocabulary)
     wanted = _named(model, whole, build_step(graft, model, whole)(*given.values()))
-    trunk = keep_below(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)
+    trunk = below_cut(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)
     texts = [trunk(given["ids"][row : row + 1], given["mask"][row : row + 1]) for row in range(4)]
     for place, name in enumerate(BOUNDARY):
         given[name] = torch.cat([text[place] for text in texts])
-    rest = cut_below(_traced(graft, model, whole), model, cut)
+    rest = above_cut(_traced(graft, model, whole), model, cut)
     found = _named(model, cut, rest(*(given[port.name] for port in input_ports(model, cut))))
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
@@ -90,8 +90,8 @@ def test_the_lowest_adapted_layer_costs_its_experts_only(tiny: Path) -> None:
         exact = 4
         return sum(node.target == FROZEN_LINEAR and not node.args[exact] for node in module.graph.nodes)
 
-    assert frozen(cut_below(_traced(graft, model, uncut(cut, model)), model, cut)) == 12
-    assert frozen(keep_below(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)) == 12
+    assert frozen(above_cut(_traced(graft, model, uncut(cut, model)), model, cut)) == 12
+    assert frozen(below_cut(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)) == 12
 
 
 def test_ports_of_trunk_and_cut_step() -> None:
@@ -118,4 +118,4 @@ def test_a_graph_without_such_a_cut_is_refused() -> None:
 
     module = trace(step, sample_inputs(input_ports(model, uncut(cut, model))))
     with pytest.raises(LoweringError, match=r"3 values lead .* expected 2 .* --no-trunk"):
-        cut_below(module, model, cut)
+        above_cut(module, model, cut)

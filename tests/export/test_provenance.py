@@ -12,7 +12,7 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
 from export import backbone
-from export.compile import rewrite
+from export.compile import canonicalize
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
 from export.provenance import NOWHERE, Place, place_of
@@ -28,7 +28,7 @@ def module(tiny: Path) -> GraphModule:
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (1, 2), quantize_embedding=True)
     module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
-    rewrite(module, Quantization.INT8)
+    canonicalize(module, Quantization.INT8)
     return module
 
 

@@ -14,7 +14,7 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import backbone
-from export.compile import rewrite
+from export.compile import canonicalize
 from export.families import FAMILIES
 from export.graft import Graft
 from export.joint_graph import sample_inputs, trace
@@ -24,7 +24,7 @@ from export.measure import Run, run_methods
 from export.proof import proof_inputs
 from export.provenance import place_of
 from export.recompute import LEVELS, kept, recompute
-from export.rewrite import drop_unread, value
+from export.rewrite import eliminate_dead_tensors, value
 from export.step import build_step
 
 MODEL = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 5))
@@ -33,7 +33,7 @@ TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
 
 def _plain(graft: Graft, model: ModelShape, method: MethodShape, *, int8: bool) -> GraphModule:
     module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
-    rewrite(module, Quantization.INT8 if int8 else Quantization.NONE)
+    canonicalize(module, Quantization.INT8 if int8 else Quantization.NONE)
     return module
 
 
@@ -42,7 +42,7 @@ def _with(module: GraphModule, level: str, width: int = 32) -> GraphModule:
     for node, original in zip(made.graph.nodes, module.graph.nodes, strict=True):
         node.meta = dict(original.meta)
     recompute(made, level, width)
-    drop_unread(made)
+    eliminate_dead_tensors(made)
     return made
 
 

@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from edge_runtime.wire.manifest_checks import Quantization
 from export.frozen import frozen_linear
 from export.quantize import fake_quantized, lower_frozen_linears, quantize_weight
-from export.rewrite import drop_unread, fold_constants, simplify
+from export.rewrite import eliminate_dead_tensors, fold_constants, simplify
 
 Function = Callable[[Tensor], Tensor]
 CASES: dict[str, tuple[Function, str]] = {
@@ -81,7 +81,7 @@ def test_constants_are_computed_at_export() -> None:
     table = torch.arange(8.0)
     module = make_fx(lambda x: x + (table * 2)[:4].exp())(torch.zeros(4))
     fold_constants(module)
-    drop_unread(module)
+    eliminate_dead_tensors(module)
     assert [str(node.target) for node in module.graph.nodes if node.op == "call_function"] == ["aten.add.Tensor"]
     assert len(list(module.buffers())) == 1
     torch.testing.assert_close(module(torch.ones(4)), 1 + torch.exp(2 * table[:4]))
