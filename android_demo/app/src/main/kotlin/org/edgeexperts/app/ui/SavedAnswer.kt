@@ -17,6 +17,7 @@ fun Bundle.putAnswer(answer: Answer) {
     putDoubleArray("answer_scores", prediction.scores.values.toDoubleArray())
     putLong("answer_version", prediction.version)
     putBoolean("answer_personal", prediction.personal)
+    putBoolean("answer_learned", prediction.learned)
     answer.kept?.let {
         putLong("answer_kept", it.id)
         putString("answer_kept_label", it.label)
@@ -30,6 +31,7 @@ fun Bundle.getAnswer(): Answer? {
     val scores = labels.zip(getDoubleArray("answer_scores")!!.toList()).toMap()
     val prediction = Prediction(
         labels.first(), scores.values.first(), scores, getLong("answer_version"), getBoolean("answer_personal"),
+        getBoolean("answer_learned", true),
     )
     val kept = getString("answer_kept_label")?.let { Example(getLong("answer_kept"), text, it) }
     return Answer(text, prediction, getLong("answer_millis"), kept)
