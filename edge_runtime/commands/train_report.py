@@ -77,7 +77,7 @@ class Yardstick:
         where = f"{len(labels)} texts of {'--test' if self.held_out else '--data'}"
         only = self.tools.manifest.architecture.labels[after.predicted[0]]
         texts = {
-            Shortfall.ONE_LABEL: f"the trained bank labels all {where} {only}: it tells no labels apart; {advice}",
+            Shortfall.ONE_LABEL: f"all {where} get the label {only} after training: it tells nothing apart; {advice}",
             Shortfall.NO_BETTER: f"of {where} {after.accuracy:.1%} are right after training, {before.accuracy:.1%}"
             f" with {start}: training gained nothing; {advice}",
         }

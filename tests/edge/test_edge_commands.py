@@ -221,7 +221,7 @@ def test_a_run_that_was_worth_nothing_says_so(
     warnings = {warning["code"]: warning["text"] for warning in json.loads(out)["warnings"]}
     where = f"24 texts of {'--test' if held_out else '--data'}"
     assert list(warnings) == ["one_label", "no_better"]
-    assert f"labels all {where} {toy.LABELS[1]}" in warnings["one_label"]
+    assert f"all {where} get the label {toy.LABELS[1]} after training" in warnings["one_label"]
     assert f"of {where} 33.3% are right after training, 33.3% with {tmp_path / 'drowned'}" in warnings["no_better"]
     assert [line.startswith("edge_runtime: warning: ") for line in err.splitlines()] == [True, True]
 
