@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
 from broker_server.acceptance import Acceptance
 from broker_server.admission import Identity, check_hello, check_sender, check_statistics
+from broker_server.block_requests import BlockRequests
 from broker_server.conductor import Conductor
 from broker_server.errors import StorageError
 from broker_server.gateway_parts import GatewayParts
 from broker_server.roster import wants_statistics
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.chunks import Assembler, split
+from edge_runtime.wire.chunks import Assembler
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.limits import BODY_LIMIT, DETAIL_BYTES
@@ -26,21 +26,6 @@ TRAFFIC_S = 5.0
 _KINDS = {Topic.DELTA: pb.DELTA, Topic.STATISTICS: pb.STATISTICS}
 _PASSING = frozenset({pb.UNKNOWN_DEVICE, pb.REVOKED, pb.BUSY, pb.STORAGE_FULL})
 """Verdicts on the sender or the moment, not on the body."""
-
-
-@dataclass
-class _BlockRequests:
-    """Blocks that devices asked for.
-
-    Args:
-        blobs: who asked, by digest.
-        due: monotonic seconds when they are published.
-        published: monotonic seconds when a block was, for those of which that is not long ago.
-    """
-
-    blobs: dict[bytes, set[str]] = field(default_factory=dict)
-    due: float = 0.0
-    published: dict[bytes, float] = field(default_factory=dict)
 
 
 class Reception:
@@ -58,7 +43,7 @@ class Reception:
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
         self._bodies = Assembler(PARTIAL_LIMIT, body_limit, 2 * body_limit)
         self._answered: OrderedDict[tuple[str, bytes], float] = OrderedDict()
-        self._requests = _BlockRequests()
+        self._blocks = BlockRequests(parts)
         self._traffic_at = 0.0
         arch = store.manifest.architecture
         purpose = f"{len(arch.labels)} labels" if arch.labels else arch.task
@@ -88,8 +73,7 @@ class Reception:
 
     def tick(self, now: float, wall: float) -> None:
         """Publish the blocks that were asked for; write down the traffic now and then."""
-        if self._requests.blobs and now >= self._requests.due:
-            self._publish_blobs(now)
+        self._blocks.publish_due(now)
         if now - self._traffic_at >= TRAFFIC_S:
             self.write_traffic(wall)
             self._traffic_at = now
@@ -157,23 +141,7 @@ class Reception:
             self._refuse(device, pb.HELLO, sha256(payload), error)
             return
         self._roster.heard(device)
-        if not self._requests.blobs:
-            self._requests.due = now + self._config.limits.blob_window_s
-        for digest in want.digests:
-            if self._store.blobs.has(digest):
-                self._requests.blobs.setdefault(digest, set()).add(device)
-
-    def _publish_blobs(self, now: float) -> None:
-        """Publish each block once for all who asked, but none again so soon: each goes to everybody who listens."""
-        requests, repeat_s = self._requests, self._config.limits.blob_repeat_s
-        requests.published = {blob: at for blob, at in requests.published.items() if now - at < repeat_s}
-        for digest in [blob for blob in requests.blobs if blob not in requests.published]:
-            devices = requests.blobs.pop(digest)
-            chunks = list(split(self._store.blobs.get(digest), pb.BLOB))
-            self._publisher.publish(Topic.BLOB, digest.hex(), chunks)
-            requests.published[digest] = now
-            for device in devices:
-                self._roster.count(device, down=sum(map(len, chunks)))
+        self._blocks.add(device, want.digests, now)
 
     # bodies
 
