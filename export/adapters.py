@@ -65,12 +65,12 @@ class _Units(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
-        slots, (given,) = ctx.slots, grads
+        slots, (grad_output,) = ctx.slots, grads
         first = slots.always + slots.trained
-        gate = given[:, :, slots.always : first]
+        gate = grad_output[:, :, slots.always : first]
         if slots.frozen:
-            gate = torch.cat([gate, given[:, :, first + slots.units :]], 2)
-        return given[:, :, first : first + slots.units], gate, None
+            gate = torch.cat([gate, grad_output[:, :, first + slots.units :]], 2)
+        return grad_output[:, :, first : first + slots.units], gate, None
 
 
 class _Emit(torch.autograd.Function):
@@ -106,8 +106,8 @@ class _FirstRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        (given,) = grads
-        return torch.cat([given, torch.zeros(ctx.rest, given.shape[1])]).unsqueeze(0), None
+        (grad_output,) = grads
+        return torch.cat([grad_output, torch.zeros(ctx.rest, grad_output.shape[1])]).unsqueeze(0), None
 
 
 class _Route(torch.autograd.Function):

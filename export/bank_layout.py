@@ -185,7 +185,7 @@ def block_gradients(slots: Slots, layers: Sequence[Leaves]) -> dict[str, Tensor]
         each = rows.reshape(count, m, rank, width), last.reshape(count, m, 1, width)
         return torch.cat(each, 2).reshape(count, m, (rank + 1) * width)
 
-    made = {
+    blocks = {
         ports.TRAINED: torch.cat(
             [
                 cells(into[:, start:], into[:, :m]),
@@ -197,10 +197,10 @@ def block_gradients(slots: Slots, layers: Sequence[Leaves]) -> dict[str, Tensor]
     }
     if shared:
         rows = [into[:, m:start], bias[:, :shared], out[:, slots.always + m : begin], out[:, :1]]
-        made[ports.SHARED] = torch.cat([part.reshape(count, -1) for part in rows], 1)
-    return made
+        blocks[ports.SHARED] = torch.cat([part.reshape(count, -1) for part in rows], 1)
+    return blocks
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor:
-    found = [part for part in parts if part is not None]
-    return found[0] if len(found) == 1 else torch.cat(found, 1)
+    present = [part for part in parts if part is not None]
+    return present[0] if len(present) == 1 else torch.cat(present, 1)

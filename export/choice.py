@@ -74,15 +74,15 @@ def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice
     fitting: list[Planned] = []
     for pair in asked:
         tier = _tier(sizes, request, pair, first.shape.batch)
-        found = cheapest(sizes, tier, request.memory, profile)
-        if found is None or found.over:
-            left_out.append(f"{_shown(tier)} needs {', '.join(found.over) if found else 'another batch'}")
+        planned = cheapest(sizes, tier, request.memory, profile)
+        if planned is None or planned.over:
+            left_out.append(f"{_shown(tier)} needs {', '.join(planned.over) if planned else 'another batch'}")
         else:
-            fitting.append(found)
+            fitting.append(planned)
     if len(fitting) == 1:
         plan = Fixed(first.shape.recompute, first.shape.micro_batches)  # or it might need more than the first
         smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, request, first.shape)]
-        fitting += [found for found in smaller if found is not None]
+        fitting += [planned for planned in smaller if planned is not None]
     return _within(sizes, profile, fitting[: request.most or None], left_out)
 
 
@@ -110,10 +110,10 @@ def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, pairs: li
     last: Planned | None = None
     for pair in pairs:
         for batch in _batches(request):
-            found = cheapest(sizes, _tier(sizes, request, pair, batch), request.memory, profile)
-            if found is not None and not found.over:
-                return found
-            last = found or last
+            planned = cheapest(sizes, _tier(sizes, request, pair, batch), request.memory, profile)
+            if planned is not None and not planned.over:
+                return planned
+            last = planned or last
     if last is None:
         raise BudgetError(
             f"--micro-batches {request.memory.micro_batches}: a batch of {request.batch} cannot be cut into so many"
@@ -168,7 +168,7 @@ def _slot_choices(sizes: Sizes, request: TierRequest) -> list[int]:
 
 def _batches(request: TierRequest) -> list[int]:
     """Return the batches to try, largest first."""
-    found = [request.batch]
-    while not request.fixed_batch and found[-1] // 2 >= SMALLEST_BATCH:
-        found.append(found[-1] // 2)
-    return found
+    batches = [request.batch]
+    while not request.fixed_batch and batches[-1] // 2 >= SMALLEST_BATCH:
+        batches.append(batches[-1] // 2)
+    return batches

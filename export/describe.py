@@ -86,11 +86,11 @@ def architecture(planned: PackagePlan, folder: Path, bank_digest: str) -> Archit
 
 
 def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[str, FileEntry]) -> Tier:
-    found, trunk = record.methods[plan.train.name], plan.trunk
+    figures, trunk = record.methods[plan.train.name], plan.trunk
     measured = replace(
         plan.predicted,
-        memory_mib=round(planned.profile.defaults.runtime_mib + found["gained_mib"], 1),
-        step_ms=round(found["timing"]["median_ms"], 1),
+        memory_mib=round(planned.profile.defaults.runtime_mib + figures["gained_mib"], 1),
+        step_ms=round(figures["timing"]["median_ms"], 1),
         storage_mb=round(package.storage_mb(files), 1),
         trunk_ms=round(record.methods[trunk.name]["timing"]["median_ms"] * plan.shape.batch, 1) if trunk else 0.0,
     )
@@ -106,9 +106,9 @@ def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[s
         *sizes,
         plan.predicted,
         measured,
-        dict(found["proof"]),
+        dict(figures["proof"]),
         trunk_method=trunk.name if trunk else "",
-        timing={name: round(float(value), 2) for name, value in found["timing"].items()},
+        timing={name: round(float(value), 2) for name, value in figures["timing"].items()},
         recompute=shape.recompute,
         micro_batches=shape.micro_batches,
         apply_method=plan.apply.name if plan.apply else "",

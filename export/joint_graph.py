@@ -25,15 +25,15 @@ from export.step import Function
 def sample_inputs(inputs: tuple[TensorSpec, ...], seed: int = 0) -> tuple[Tensor, ...]:
     """Return plausible inputs of a method: they are shapes to the tracer, and their values never enter the graph."""
     generator = torch.Generator().manual_seed(seed)
-    made = []
+    tensors = []
     for port in inputs:
         if port.dtype == "int64":
-            made.append(torch.ones(port.shape, dtype=torch.int64))  # a token that every vocabulary has
+            tensors.append(torch.ones(port.shape, dtype=torch.int64))  # a token that every vocabulary has
         elif port.name in {ports.MASK, ports.GATE_SCALE, ports.UPDATE_MASK}:
-            made.append(torch.ones(port.shape))
+            tensors.append(torch.ones(port.shape))
         else:
-            made.append(torch.rand(port.shape, generator=generator) * 0.02)
-    return tuple(made)
+            tensors.append(torch.rand(port.shape, generator=generator) * 0.02)
+    return tuple(tensors)
 
 
 def trace(step: Function, inputs: tuple[Tensor, ...]) -> GraphModule:

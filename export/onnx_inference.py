@@ -47,14 +47,14 @@ class _Inference(nn.Module):
         super().__init__()
         self.reference = reference
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Map bank tensors, ids [N, T] and mask [N, T] to the outputs."""
         names = [name for name in input_names(self.reference.model) if name not in (ports.IDS, ports.MASK)]
-        bank = dict(zip(names, given[:-2], strict=True))
+        bank = dict(zip(names, inputs[:-2], strict=True))
         bank[ports.GATE_SCALE] = torch.ones(bank[ports.EXPERTS].shape[:2])
         if self.reference.model.vocabulary:
-            return _continued(self.reference.token_logits(bank, given[-2], given[-1]), given[-2], given[-1])
-        return (torch.softmax(self.reference.logits(bank, given[-2], given[-1]), dim=-1),)
+            return _continued(self.reference.token_logits(bank, inputs[-2], inputs[-1]), inputs[-2], inputs[-1])
+        return (torch.softmax(self.reference.logits(bank, inputs[-2], inputs[-1]), dim=-1),)
 
 
 def _continued(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,8 +62,8 @@ def _continued(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     known = torch.log_softmax(logits, dim=-1)
     losses = -known[:, :-1].gather(2, ids[:, 1:].unsqueeze(-1)).squeeze(-1) * mask[:, 1:]
     last = (mask.sum(1, keepdim=True) - 1).clamp(min=0).to(torch.int64)  # [N, 1]
-    found = known.gather(1, last.unsqueeze(-1).expand(-1, 1, known.shape[2])).squeeze(1)
-    return torch.exp(found), losses
+    chosen = known.gather(1, last.unsqueeze(-1).expand(-1, 1, known.shape[2])).squeeze(1)
+    return torch.exp(chosen), losses
 
 
 def input_names(model: ModelShape) -> tuple[str, ...]:
@@ -98,14 +98,14 @@ def write_onnx(
         ports.MEAN: (model.bank.width,),
     }
     names = input_names(model)
-    given = [torch.zeros(shapes[name]) for name in names[:-2]]
-    given += [torch.ones(texts, dtype=torch.int64), torch.ones(texts)]
+    samples = [torch.zeros(shapes[name]) for name in names[:-2]]
+    samples += [torch.ones(texts, dtype=torch.int64), torch.ones(texts)]
     axes = {0: torch.export.Dim("texts", max=4096), 1: torch.export.Dim("tokens", max=POSITIONS)}
     dynamic = tuple(axes if name in (ports.IDS, ports.MASK) else None for name in names)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
-            tuple(given),
+            tuple(samples),
             dynamo=True,
             input_names=list(names),
             output_names=list(output_names(model)),
@@ -166,8 +166,8 @@ def probabilities(path: Path, bank: Bank, ids: Tensor, mask: Tensor) -> Floats:
     tensors = {ports.EXPERTS: bank.experts, ports.SHARED: bank.shared, ports.HEAD: bank.head, ports.MEAN: bank.mean}
     wanted = {entry.name for entry in session.get_inputs()}
     feeds = {name: array for name, array in tensors.items() if name in wanted}
-    (found,) = session.run([ports.PROBABILITIES], {**feeds, ports.IDS: ids.numpy(), ports.MASK: mask.numpy()})
-    return np.asarray(found)
+    (result,) = session.run([ports.PROBABILITIES], {**feeds, ports.IDS: ids.numpy(), ports.MASK: mask.numpy()})
+    return np.asarray(result)
 
 
 @contextlib.contextmanager

@@ -87,11 +87,11 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
         progress("write the package")
         written = _write(planned, compiled)
     figures = {
-        name: explained.as_object(dict(found), planned.profile.compute)
-        for name, found in compiled.record.methods.items()
+        name: explained.as_object(dict(record), planned.profile.compute)
+        for name, record in compiled.record.methods.items()
     }
     plans = {tier.train.name: tier.why for tier in planned.tiers}
-    outside = {name: dict(found["outside"]) for name, found in compiled.record.methods.items()}
+    outside = {name: dict(record["outside"]) for name, record in compiled.record.methods.items()}
     notes, cached = planned.job.backbone.notes, compiled.from_cache
     return Built(written, planned.profile, cached, outside, planned.left_out, notes, plans, compiled.texts, figures)
 
@@ -113,10 +113,10 @@ class _Builder:
         gateway = parts.gateway_key(self.plan.job)
         program = parts.program_key(self._keys().values(), gateway)
         texts = self._found(parts.texts_key(self.plan.job), "")
-        found, onnx = self._found(program, parts.PROGRAM_FILE), self._found(gateway, parts.GATEWAY_FILE)
-        if found and onnx and texts:
+        joined_program, onnx = self._found(program, parts.PROGRAM_FILE), self._found(gateway, parts.GATEWAY_FILE)
+        if joined_program and onnx and texts:
             expect(WRITING)
-            return _result(found, onnx, texts, from_cache=True)
+            return _result(joined_program, onnx, texts, from_cache=True)
         missing = [method for method in self.plan.job.methods if not self._method(method)]
         unproved = [tier for tier in self.plan.tiers if not self._proof(tier)]
         stages = (0 if texts else 1) + len(missing) * COMPILING + (0 if onnx else 1) + len(unproved)
@@ -177,11 +177,11 @@ class _Builder:
             tasks.append(Task(tier.train.name, "prove_training", (job, tier.train, own, self.scratch)))
         joined: dict[str, Any] = {}
 
-        def finished(place: int, found: dict[str, Any]) -> None:
+        def finished(place: int, result: dict[str, Any]) -> None:
             if place == 0:
-                joined.update(found)
+                joined.update(result)
             else:
-                cache.store(self.cache_dir, self._proof_key(unproved[place - 1]), {}, {"methods": found})
+                cache.store(self.cache_dir, self._proof_key(unproved[place - 1]), {}, {"methods": result})
 
         run_tasks(tasks, self.progress, finished)
         return joined
@@ -209,11 +209,11 @@ class _Builder:
 
     def _records(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each method: of its compiling, and of its proof where it takes part in one."""
-        found = {method.name: dict(self._present(key, parts.METHOD_FILE).record) for method, key in self._with_keys()}
+        records = {method.name: dict(self._present(key, parts.METHOD_FILE).record) for method, key in self._with_keys()}
         for tier in self.plan.tiers:
             for name, record in self._present(self._proof_key(tier), "").record["methods"].items():
-                found[name] |= record
-        return found
+                records[name] |= record
+        return records
 
     def _keys(self) -> dict[str, str]:
         return {method.name: parts.method_key(self.plan.job, method) for method in self.plan.job.methods}
@@ -238,10 +238,10 @@ class _Builder:
         return CachedArtifact(entry[0] / name, entry[1]) if entry else None
 
     def _present(self, key: str, name: str) -> CachedArtifact:
-        found = self._found(key, name)
-        if found is None:
+        artifact = self._found(key, name)
+        if artifact is None:
             raise ExportError(f"the cache {self.cache_dir} lost an entry while it was used; start again")
-        return found
+        return artifact
 
 
 def _result(program: CachedArtifact, gateway: CachedArtifact, texts: CachedArtifact, *, from_cache: bool) -> _Compiled:

@@ -50,10 +50,10 @@ def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
     shape = (method.batch, method.sequence, model.bank.width)
     for name, node in ends.items():
         with module.graph.inserting_before(inputs[ports.IDS]):
-            given = module.graph.placeholder(name)
-        given.meta["val"] = torch.empty(shape, device="meta")
+            placeholder = module.graph.placeholder(name)
+        placeholder.meta["val"] = torch.empty(shape, device="meta")
         with module.graph.inserting_after(node):
-            view = module.graph.call_function(aten.reshape.default, (given, list(value(node).shape)))
+            view = module.graph.call_function(aten.reshape.default, (placeholder, list(value(node).shape)))
         view.meta["val"] = torch.empty(tuple(value(node).shape), device="meta")
         node.replace_all_uses_with(view)
     module.graph.eliminate_dead_code()

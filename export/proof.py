@@ -56,17 +56,17 @@ class Proof:
 def proof_inputs(model: ModelShape, method: MethodShape, vocabulary: int, seed: int = 0) -> dict[str, Tensor]:
     """Return inputs in a general position: U is not zero (or half of the gradients are), texts have padding."""
     generator = torch.Generator().manual_seed(seed)
-    made: dict[str, Tensor] = {}
+    inputs: dict[str, Tensor] = {}
     for port in input_ports(model, method):
-        made[port.name] = _proof_tensor(port, model, vocabulary, generator)
+        inputs[port.name] = _proof_tensor(port, model, vocabulary, generator)
     lengths = torch.randint(min(4, method.sequence), method.sequence + 1, (method.batch, 1), generator=generator)
-    made[ports.MASK] = (torch.arange(method.sequence) < lengths).to(torch.float32)
-    made[ports.IDS] = made[ports.IDS] * made[ports.MASK].to(torch.int64)
-    if ports.TARGETS in made:
-        made[ports.TARGETS] = made[ports.IDS].roll(-1, 1)
-        made[ports.WEIGHTS] = made[ports.MASK] * made[ports.MASK].roll(-1, 1)
-        made[ports.WEIGHTS][:, -1] = 0
-    return made
+    inputs[ports.MASK] = (torch.arange(method.sequence) < lengths).to(torch.float32)
+    inputs[ports.IDS] = inputs[ports.IDS] * inputs[ports.MASK].to(torch.int64)
+    if ports.TARGETS in inputs:
+        inputs[ports.TARGETS] = inputs[ports.IDS].roll(-1, 1)
+        inputs[ports.WEIGHTS] = inputs[ports.MASK] * inputs[ports.MASK].roll(-1, 1)
+        inputs[ports.WEIGHTS][:, -1] = 0
+    return inputs
 
 
 def _proof_tensor(port: TensorSpec, model: ModelShape, vocabulary: int, generator: torch.Generator) -> Tensor:
@@ -89,42 +89,42 @@ def _proof_tensor(port: TensorSpec, model: ModelShape, vocabulary: int, generato
     return fixed[port.name] if port.name in fixed else torch.randn(port.shape, generator=generator) * spread
 
 
-def reference_gradients(reference: Reference, given: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def reference_gradients(reference: Reference, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Return loss and the gradient of every trainable block by autograd through the stock model.
 
     In top-k mode without the auxiliary loss, which has its own tests.
     """
-    names = [name for name in TRAINABLE if name in given]
-    leaves = {name: given[name].clone().requires_grad_() for name in names}
+    names = [name for name in TRAINABLE if name in inputs]
+    leaves = {name: inputs[name].clone().requires_grad_() for name in names}
     experts = (
-        torch.cat([leaves[ports.TRAINED], given[ports.FROZEN]], 1) if ports.FROZEN in given else leaves[ports.TRAINED]
+        torch.cat([leaves[ports.TRAINED], inputs[ports.FROZEN]], 1) if ports.FROZEN in inputs else leaves[ports.TRAINED]
     )
-    bank = {**leaves, ports.EXPERTS: experts, ports.GATE_SCALE: given[ports.GATE_SCALE]}
-    if ports.MEAN in given:
-        bank[ports.MEAN] = given[ports.MEAN]
-    loss = _language_loss(reference, bank, given) if ports.TARGETS in given else _label_loss(reference, bank, given)
-    found = torch.autograd.grad(loss, list(leaves.values()))
-    return loss.detach(), dict(zip(names, found, strict=True))
+    bank = {**leaves, ports.EXPERTS: experts, ports.GATE_SCALE: inputs[ports.GATE_SCALE]}
+    if ports.MEAN in inputs:
+        bank[ports.MEAN] = inputs[ports.MEAN]
+    loss = _language_loss(reference, bank, inputs) if ports.TARGETS in inputs else _label_loss(reference, bank, inputs)
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return loss.detach(), dict(zip(names, gradients, strict=True))
 
 
-def _label_loss(reference: Reference, bank: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tensor:
-    logits = reference.logits(bank, given[ports.IDS], given[ports.MASK])
-    return -(given[ports.LABELS] * torch.log_softmax(logits, -1)).sum() / given[ports.LABELS].sum()
+def _label_loss(reference: Reference, bank: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+    logits = reference.logits(bank, inputs[ports.IDS], inputs[ports.MASK])
+    return -(inputs[ports.LABELS] * torch.log_softmax(logits, -1)).sum() / inputs[ports.LABELS].sum()
 
 
-def _language_loss(reference: Reference, bank: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tensor:
-    logits = reference.token_logits(bank, given[ports.IDS], given[ports.MASK])
-    costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), given[ports.TARGETS].flatten(), reduction="none")
-    return (costs * given[ports.WEIGHTS].flatten()).sum() / given[ports.WEIGHTS].sum()
+def _language_loss(reference: Reference, bank: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+    logits = reference.token_logits(bank, inputs[ports.IDS], inputs[ports.MASK])
+    costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), inputs[ports.TARGETS].flatten(), reduction="none")
+    return (costs * inputs[ports.WEIGHTS].flatten()).sum() / inputs[ports.WEIGHTS].sum()
 
 
 def gradient_errors(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], model: ModelShape, *, by_layer: bool = False
+    measured: Mapping[str, Tensor], wanted: Mapping[str, Tensor], model: ModelShape, *, by_layer: bool = False
 ) -> dict[str, float]:
     """Return the relative error (L2) of each gradient tensor: down, router, bias, up, out bias, and so on.
 
     Args:
-        found: gradients by block.
+        measured: gradients by block.
         wanted: the reference's.
         model: sizes.
         by_layer: one figure for each layer instead of one over all.
@@ -133,7 +133,7 @@ def gradient_errors(
     for name, gradient in wanted.items():
         cuts = _cuts(name, model)
         pairs = zip(
-            torch.split(found[name], list(cuts.values()), -1),
+            torch.split(measured[name], list(cuts.values()), -1),
             torch.split(gradient, list(cuts.values()), -1),
             strict=True,
         )
@@ -160,7 +160,7 @@ def _cuts(name: str, model: ModelShape) -> dict[str, int]:
 
 
 def judge(
-    given: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor],
     ran: Measurement,
     reference: Reference,
     model: ModelShape,
@@ -171,7 +171,7 @@ def judge(
     """Compare one executed training step with eager PyTorch.
 
     Args:
-        given: the step's inputs (``proof_inputs``), by name.
+        inputs: the step's inputs (``proof_inputs``), by name.
         ran: what the program made of them.
         reference: the same model in plain PyTorch.
         model: sizes.
@@ -181,9 +181,9 @@ def judge(
     Raises:
         ProofError: with the numbers, when an error is over its limit.
     """
-    worst, loss_error = distance(given, ran, reference, model, method)
-    made = _named(ran, model, method)
-    optimizer = max(_optimizer_error(name, made, given) for name in TRAINABLE if name in given)
+    worst, loss_error = distance(inputs, ran, reference, model, method)
+    outputs = _named(ran, model, method)
+    optimizer = max(_optimizer_error(name, outputs, inputs) for name in TRAINABLE if name in inputs)
     rounded = ROUTED_INT8_LIMIT if model.top_k else INT8_LIMIT
     limit = EXACT_LIMIT if quantize == Quantization.NONE else rounded
     if not worst <= limit or not optimizer <= OPTIMIZER_LIMIT:
@@ -195,27 +195,29 @@ def judge(
 
 
 def distance(
-    given: Mapping[str, Tensor], ran: Measurement, reference: Reference, model: ModelShape, method: MethodShape
+    inputs: Mapping[str, Tensor], ran: Measurement, reference: Reference, model: ModelShape, method: MethodShape
 ) -> tuple[float, float]:
     """Return how far an executed step's gradients (the worst kind of tensor) and loss are from a reference's."""
-    made = _named(ran, model, method)
-    loss, gradients = reference_gradients(reference, given)
-    errors = gradient_errors({name: made[ports.moments(name)[0]] / (1 - BETA1) for name in gradients}, gradients, model)
+    outputs = _named(ran, model, method)
+    loss, gradients = reference_gradients(reference, inputs)
+    errors = gradient_errors(
+        {name: outputs[ports.moments(name)[0]] / (1 - BETA1) for name in gradients}, gradients, model
+    )
     if model.top_k:
         errors.pop("trained.router", None)  # the z-loss reaches these rows, which the reference leaves out
-    return max(errors.values()), float((made[ports.LOSS][0] - loss).abs() / loss.abs().clamp(min=1e-6))
+    return max(errors.values()), float((outputs[ports.LOSS][0] - loss).abs() / loss.abs().clamp(min=1e-6))
 
 
 def _named(ran: Measurement, model: ModelShape, method: MethodShape) -> dict[str, Tensor]:
     return dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
 
 
-def _optimizer_error(name: str, made: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> float:
-    hyper = given[ports.HYPER].double()
+def _optimizer_error(name: str, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> float:
+    hyper = inputs[ports.HYPER].double()
     rate, places = hyper[ports.RATE_PLACES[name]], ports.HYPER_PLACES
-    first, second = (made[moment].double() for moment in ports.moments(name))
-    value = given[name].double()
+    first, second = (outputs[moment].double() for moment in ports.moments(name))
+    value = inputs[name].double()
     unbiased = first * hyper[places["first_correction"]]
     direction = unbiased / ((second * hyper[places["second_correction"]]).sqrt() + EPSILON)
     wanted = value - rate * (direction + hyper[places["weight_decay"]] * value)
-    return float((made[name].double() - wanted).norm() / (wanted - value).norm().clamp(min=1e-12))
+    return float((outputs[name].double() - wanted).norm() / (wanted - value).norm().clamp(min=1e-12))

@@ -57,7 +57,7 @@ def lower_frozen_linears(module: GraphModule, quantize: Quantization) -> dict[st
     Returns:
         How many became float32, int8 and int4; the sums over constant rows are not counted.
     """
-    made: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     editor = Editor(module)
     target = torch.ops.edge_experts.frozen_linear.default
     for node in list(module.graph.nodes):
@@ -72,7 +72,7 @@ def lower_frozen_linears(module: GraphModule, quantize: Quantization) -> dict[st
             if kind == "int4" and place_of(node).backward:
                 x = editor.call(aten.add.Tensor, x, editor.scalar(_NO_ZERO_ROW), shape=tuple(value(x).shape))
             operands = (x, weight) if kind == "float32" else _dynamic(editor, x, weight, int4=kind == "int4")
-            made[kind] += not exact
+            counts[kind] += not exact
             if bias is not None:
                 operands = (*operands, bias)
             new = editor.call(aten.linear.default, *operands, shape=tuple(value(node).shape))
@@ -80,7 +80,7 @@ def lower_frozen_linears(module: GraphModule, quantize: Quantization) -> dict[st
         module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return dict(made)
+    return dict(counts)
 
 
 def _dynamic(editor: Editor, x: Node, weight: Node, *, int4: bool) -> tuple[Node, Node]:

@@ -23,9 +23,9 @@ _NO_OPS: Final = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.
 
 def value(node: Node) -> Tensor:
     """Return the tensor (real, fake or meta) that tracing recorded for a node."""
-    found = node.meta["val"]
-    assert isinstance(found, Tensor)  # noqa: S101 - a promised type
-    return found
+    tensor = node.meta["val"]
+    assert isinstance(tensor, Tensor)  # noqa: S101 - a promised type
+    return tensor
 
 
 class Editor:
@@ -80,12 +80,12 @@ def fold_constants(module: GraphModule) -> None:
             node.meta["val"] = known[node]
         elif node.op == "call_function" and _computable(node, known):
             args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: known[n])
-            made = node.target(*args, **kwargs)
-            if isinstance(made, Tensor):
-                known[node] = made
+            result = node.target(*args, **kwargs)
+            if isinstance(result, Tensor):
+                known[node] = result
                 with module.graph.inserting_before(node):
-                    fixed = editor.constant(made)
-                known[fixed] = made
+                    fixed = editor.constant(result)
+                known[fixed] = result
                 node.replace_all_uses_with(fixed)
     module.graph.eliminate_dead_code()
 
@@ -135,11 +135,11 @@ def _computable(node: Node, known: dict[Node, Tensor]) -> bool:
 
 
 def _attribute(module: GraphModule, path: str) -> Tensor:
-    found: Any = module
+    attribute: Any = module
     for part in path.split("."):
-        found = getattr(found, part)
-    assert isinstance(found, Tensor)  # noqa: S101 - only tensors are lifted
-    return found.detach()
+        attribute = getattr(attribute, part)
+    assert isinstance(attribute, Tensor)  # noqa: S101 - only tensors are lifted
+    return attribute.detach()
 
 
 def simplify(module: GraphModule) -> None:
@@ -216,8 +216,8 @@ def _sum(editor: Editor, node: Node) -> Node | None:
     """Sum over leading or trailing axes as a GEMM with a constant row of ones (leading: of the transpose)."""
     source = _source(node)
     shape = tuple(value(source).shape)
-    given: Any = node.args[1]
-    axes = sorted(int(axis) % len(shape) for axis in given or range(len(shape)))
+    dims: Any = node.args[1]
+    axes = sorted(int(axis) % len(shape) for axis in dims or range(len(shape)))
     width = math.prod(shape[axis] for axis in axes)
     rows = math.prod(shape) // width
     if axes == [len(shape) - 1]:

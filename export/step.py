@@ -47,26 +47,26 @@ def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function
     body = _BODIES[method.kind]
 
     def step(*tensors: Tensor) -> tuple[Tensor, ...]:
-        given = dict(zip(names, tensors, strict=True))
-        made = body(graft, model, given)
-        return tuple(made[name] for name in results)
+        inputs = dict(zip(names, tensors, strict=True))
+        outputs = body(graft, model, inputs)
+        return tuple(outputs[name] for name in results)
 
     return step
 
 
-def _predict(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _predict(graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     sizes = (model.bank.rank, model.bank.shared_rank, model.bank.width)
-    banks = layer_banks(given[ports.EXPERTS], None, given.get(ports.SHARED), given[ports.GATE_SCALE], sizes)
-    mask = given[ports.MASK]
-    hidden = graft.hidden(given[ports.IDS], mask, Traffic(banks, [], token_share(mask), model.top_k))
+    banks = layer_banks(inputs[ports.EXPERTS], None, inputs.get(ports.SHARED), inputs[ports.GATE_SCALE], sizes)
+    mask = inputs[ports.MASK]
+    hidden = graft.hidden(inputs[ports.IDS], mask, Traffic(banks, [], token_share(mask), model.top_k))
     if model.vocabulary:
         with within("head"):
             return {ports.PROBABILITIES: graft.head.probabilities(hidden, mask)}
     cut = model.bank.labels * model.bank.width
     with within("head"):
         features = pool(hidden, mask)
-        weight = given[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width)
-        logits = classify(features, weight, given[ports.HEAD][cut:], given[ports.MEAN])
+        weight = inputs[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width)
+        logits = classify(features, weight, inputs[ports.HEAD][cut:], inputs[ports.MEAN])
         return {ports.PROBABILITIES: torch.softmax(logits, dim=-1), ports.FEATURES: features}
 
 
@@ -88,62 +88,62 @@ def classify(features: Tensor, weight: Tensor, bias: Tensor, mean: Tensor) -> Te
     return matmul(features - mean, weight.t()) * LOGIT_SCALE + bias
 
 
-def _train(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    made, gradients = _gradients(graft, model, given)
-    return made | _optimized(gradients, given)
+def _train(graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    outputs, gradients = _gradients(graft, model, inputs)
+    return outputs | _optimized(gradients, inputs)
 
 
-def _accumulate(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _accumulate(graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add a micro-batch's gradients, times its share of the batch, to the sums.
 
     The loss is a weighted mean, so the sums end as the gradients of the whole batch. The auxiliary loss of top-k mode
     is no mean: its targets are then held against each micro-batch's own traffic.
     """
-    made, gradients = _gradients(graft, model, given)
+    outputs, gradients = _gradients(graft, model, inputs)
     with within("optimizer"):
-        return made | {
-            ports.gradient_sum(name): given[ports.gradient_sum(name)] + one * given[ports.SHARE]
+        return outputs | {
+            ports.gradient_sum(name): inputs[ports.gradient_sum(name)] + one * inputs[ports.SHARE]
             for name, one in gradients.items()
         }
 
 
-def _apply(graft: Graft, model: ModelShape, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _apply(graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     del graft, model
-    return _optimized({name: given[ports.gradient_sum(name)] for name in TRAINABLE if name in given}, given)
+    return _optimized({name: inputs[ports.gradient_sum(name)] for name in TRAINABLE if name in inputs}, inputs)
 
 
-def _optimized(gradients: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    made: dict[str, Tensor] = {}
+def _optimized(gradients: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    outputs: dict[str, Tensor] = {}
     with within("optimizer"):
         for name, gradient in gradients.items():
-            made |= _adamw(name, gradient, given)
-    return made
+            outputs |= _adamw(name, gradient, inputs)
+    return outputs
 
 
 def _gradients(
-    graft: Graft, model: ModelShape, given: Mapping[str, Tensor]
+    graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the task's loss, logits and statistics; and each trainable block's gradient, auxiliary losses included."""
     sizes = (model.bank.rank, model.bank.shared_rank, model.bank.width)
     with within("experts"):
         stacked = layer_banks(
-            given[ports.TRAINED], given.get(ports.FROZEN), given.get(ports.SHARED), given[ports.GATE_SCALE], sizes
+            inputs[ports.TRAINED], inputs.get(ports.FROZEN), inputs.get(ports.SHARED), inputs[ports.GATE_SCALE], sizes
         )
         banks = [_leaf(bank) for bank in stacked]
-        head = _head_leaves(model, given)
+        head = _head_leaves(model, inputs)
     flat = [part for bank in banks for part in vars(bank.leaves).values()]
     with torch.enable_grad():
-        loss, auxiliary, logits, statistics = _loss(graft, model, given, banks, head)
+        loss, auxiliary, logits, statistics = _loss(graft, model, inputs, banks, head)
         gradients = torch.autograd.grad(sum(auxiliary, loss), [*flat, *head])
-    made = {ports.LOSS: loss.detach().reshape(1), **statistics}
+    outputs = {ports.LOSS: loss.detach().reshape(1), **statistics}
     if logits is not None:
-        made[ports.LOGITS] = logits.detach()
+        outputs[ports.LOGITS] = logits.detach()
     with within("optimizer"):
         layers = [Leaves(*gradients[place : place + 3]) for place in range(0, len(flat), 3)]
-        found = block_gradients(banks[0].slots, layers)
+        by_block = block_gradients(banks[0].slots, layers)
         if head:
-            found[ports.HEAD] = torch.cat([part.reshape(-1) for part in gradients[len(flat) :]])
-    return made, found
+            by_block[ports.HEAD] = torch.cat([part.reshape(-1) for part in gradients[len(flat) :]])
+    return outputs, by_block
 
 
 def _leaf(bank: LayerBank) -> LayerBank:
@@ -152,17 +152,17 @@ def _leaf(bank: LayerBank) -> LayerBank:
     return replace(bank, leaves=Leaves(**rows))
 
 
-def _head_leaves(model: ModelShape, given: Mapping[str, Tensor]) -> list[Tensor]:
+def _head_leaves(model: ModelShape, inputs: Mapping[str, Tensor]) -> list[Tensor]:
     """Return a classifier's weight [C, d] and bias [C], of which gradients are taken."""
     if not model.bank.labels:
         return []
     cut = model.bank.labels * model.bank.width
-    parts = given[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width), given[ports.HEAD][cut:]
+    parts = inputs[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width), inputs[ports.HEAD][cut:]
     return [part.detach().requires_grad_() for part in parts]
 
 
 def _loss(
-    graft: Graft, model: ModelShape, given: Mapping[str, Tensor], banks: list[LayerBank], head: list[Tensor]
+    graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor], banks: list[LayerBank], head: list[Tensor]
 ) -> tuple[Tensor, list[Tensor], Tensor | None, dict[str, Tensor]]:
     """Return the task's loss, auxiliary losses, logits [B, C] of a classifier and the router's statistics [L, H].
 
@@ -170,17 +170,17 @@ def _loss(
     perplexity is the exponential of the task's loss.
     """
     places = range(len(model.bank.layers)) if model.top_k else ()
-    balances = [Balance(given[ports.BALANCE_TARGET][p], given[ports.BALANCE_WEIGHT][p : p + 1]) for p in places]
-    mask = given[ports.MASK]
+    balances = [Balance(inputs[ports.BALANCE_TARGET][p], inputs[ports.BALANCE_WEIGHT][p : p + 1]) for p in places]
+    mask = inputs[ports.MASK]
     traffic = Traffic(banks, balances, token_share(mask), model.top_k)
-    hidden = graft.hidden(given[ports.IDS], mask, traffic)
+    hidden = graft.hidden(inputs[ports.IDS], mask, traffic)
     logits: Tensor | None = None
     with within("head"):
         if model.vocabulary:
-            loss = graft.head.loss(hidden, given[ports.TARGETS], given[ports.WEIGHTS])
+            loss = graft.head.loss(hidden, inputs[ports.TARGETS], inputs[ports.WEIGHTS])
         else:
-            logits = classify(pool(hidden, mask), head[0], head[1], given[ports.MEAN])
-            loss = cross_entropy(logits, given[ports.LABELS])
+            logits = classify(pool(hidden, mask), head[0], head[1], inputs[ports.MEAN])
+            loss = cross_entropy(logits, inputs[ports.LABELS])
     mixtures = [traffic.mixtures[place] for place in range(len(model.bank.layers))]
     statistics = {ports.USAGE: torch.stack([one.usage for one in mixtures])}
     if model.top_k:
@@ -217,16 +217,16 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return loss
 
 
-def _adamw(name: str, gradient: Tensor, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _adamw(name: str, gradient: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101); a slot whose update_mask is 0 keeps every bit, moments too."""
-    hyper = given[ports.HYPER]
+    hyper = inputs[ports.HYPER]
     rate = hyper[ports.RATE_PLACES[name] :][:1]
     first_name, second_name = ports.moments(name)
-    value, first, second = given[name], given[first_name], given[second_name]
+    value, first, second = inputs[name], inputs[first_name], inputs[second_name]
     first_step = (gradient - first) * (1.0 - BETA1)
     second_step = (gradient * gradient - second) * (1.0 - BETA2)
     if name == ports.TRAINED:
-        moves = given[ports.UPDATE_MASK].unsqueeze(-1)
+        moves = inputs[ports.UPDATE_MASK].unsqueeze(-1)
         first_step, second_step, rate = first_step * moves, second_step * moves, moves * rate
     first, second = first + first_step, second + second_step
     unbiased = first * _one(hyper, "first_correction")

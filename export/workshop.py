@@ -99,17 +99,17 @@ def prove_training(
     progress(f"prove {method.name} against eager PyTorch")
     own = Path(tempfile.mkdtemp(dir=scratch))
     runner = _Runner(_program_of(artifacts, own), own, 0)  # others compile and prove meanwhile: no time to measure
-    given, (ran, *below) = _one_step(job.model, method, job.backbone.sizes.vocabulary, runner)
+    inputs, (ran, *below) = _one_step(job.model, method, job.backbone.sizes.vocabulary, runner)
     step = _step_of(method)
     four_bit = job.quantize == Quantization.INT4
-    proof = judge(given, ran, _reference(job, rounded=four_bit), job.model, step, quantize=job.quantize)
+    proof = judge(inputs, ran, _reference(job, rounded=four_bit), job.model, step, quantize=job.quantize)
     errors = {
         "gradient_error": proof.gradient_error,
         "loss_error": proof.loss_error,
         "optimizer_error": proof.optimizer_error,
     }
     if four_bit:
-        errors["float32_gradient_error"], _ = distance(given, ran, _reference(job), job.model, step)
+        errors["float32_gradient_error"], _ = distance(inputs, ran, _reference(job), job.model, step)
     gained = max(one.gained_mib for one in (ran, *below))
     return {method.name: {"proof": errors, "gained_mib": gained, "outputs": outputs_digest(ran.outputs)}}
 
@@ -162,8 +162,8 @@ def compare_methods(
         own = Path(tempfile.mkdtemp(dir=scratch))
         programs = (scratch / PROGRAM_FILE, _program_of(artifacts, own))
         words = job.backbone.sizes.vocabulary
-        found = [_one_step(job.model, method, words, _Runner(program, own, 0))[1][0] for program in programs]
-        pairs = zip(*(one.outputs for one in found), strict=True)
+        measurements = [_one_step(job.model, method, words, _Runner(program, own, 0))[1][0] for program in programs]
+        pairs = zip(*(one.outputs for one in measurements), strict=True)
         apart = max(float((a - b).abs().max()) for a, b in pairs if a.numel())
         if not apart <= SAME_LIMIT:
             raise ProofError(f"{method.name} computes {apart:.2e} apart from itself in the joined program")
@@ -218,17 +218,17 @@ def _one_step(
 ) -> tuple[dict[str, Tensor], list[Measurement]]:
     """Return the inputs on which a training method is proved, what a step makes of them, and a trunk's run if any."""
     step = _step_of(method)
-    given = proof_inputs(model, uncut(step, model), vocabulary)
-    trunks = _trunk_runs(step, given)
+    inputs = proof_inputs(model, uncut(step, model), vocabulary)
+    trunks = _trunk_runs(step, inputs)
     if trunks:
         texts = [ran.outputs for ran in runner.run(trunks)]
-        given |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
+        inputs |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
     # Both in one process: a device has both loaded while it fills its cache.
     beside = [replace(run, repeats=runner.repeats) for run in trunks[:1]]
     if method.kind == MethodKind.ACCUMULATE:
-        return given, _run_parts(model, method, given, beside, runner)
-    inputs = tuple(given[port.name] for port in input_ports(model, method))
-    return given, runner.run([Run(method.name, inputs, runner.repeats), *beside])
+        return inputs, _run_parts(model, method, inputs, beside, runner)
+    arguments = tuple(inputs[port.name] for port in input_ports(model, method))
+    return inputs, runner.run([Run(method.name, arguments, runner.repeats), *beside])
 
 
 def outputs_digest(outputs: Sequence[Tensor]) -> str:
@@ -239,36 +239,37 @@ def outputs_digest(outputs: Sequence[Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _trunk_runs(method: MethodShape, given: Mapping[str, Tensor]) -> list[Run]:
-    """Return a run of the trunk for each text of ``given``; none for a method that takes token ids."""
+def _trunk_runs(method: MethodShape, inputs: Mapping[str, Tensor]) -> list[Run]:
+    """Return a run of the trunk for each text of ``inputs``; none for a method that takes token ids."""
     if not method.cut:
         return []
     name = trunk_of(method).name
     return [
-        Run(name, (given[ports.IDS][row : row + 1], given[ports.MASK][row : row + 1]), 0) for row in range(method.batch)
+        Run(name, (inputs[ports.IDS][row : row + 1], inputs[ports.MASK][row : row + 1]), 0)
+        for row in range(method.batch)
     ]
 
 
 def _run_parts(
-    model: ModelShape, micro: MethodShape, given: Mapping[str, Tensor], beside: list[Run], runner: _Runner
+    model: ModelShape, micro: MethodShape, inputs: Mapping[str, Tensor], beside: list[Run], runner: _Runner
 ) -> list[Measurement]:
     """Make one step in micro-batches, then what stands ``beside`` it.
 
     Its memory is that of the calls and of what ``apply`` takes and gives.
     """
     step, (_, apply) = whole(micro), halves(whole(micro), micro.parts)
-    calls = accumulate_inputs(model, micro, given)
+    calls = accumulate_inputs(model, micro, inputs)
     runs = [Run(micro.name, tuple(call.values()), 0 if place else runner.repeats) for place, call in enumerate(calls)]
     parts = runner.run([*runs, *beside])
     parts, below = parts[: len(runs)], parts[len(runs) :]
     names = [port.name for port in output_ports(model, micro)]
-    made = [dict(zip(names, part.outputs, strict=True)) for part in parts]
-    last = apply_inputs(model, apply, given, made)
+    micro_outputs = [dict(zip(names, part.outputs, strict=True)) for part in parts]
+    last = apply_inputs(model, apply, inputs, micro_outputs)
     (applied,) = runner.run([Run(apply.name, tuple(last.values()), runner.repeats)])
     named = dict(zip([port.name for port in output_ports(model, apply)], applied.outputs, strict=True))
     state = sum(tensor.nbytes for tensor in (*last.values(), *applied.outputs)) / 2**20
     timing = parts[0].timing.then(applied.timing, times=micro.parts)
-    outputs = whole_outputs(model, step, calls, made, named)
+    outputs = whole_outputs(model, step, calls, micro_outputs, named)
     return [Measurement(outputs, parts[0].gained_mib + state, timing), *below]
 
 
@@ -300,10 +301,10 @@ def _prediction_inputs(job: Job, method: MethodShape) -> tuple[Bank, dict[str, T
     sequence = method.sequence
     mask = (torch.arange(sequence) < max(2, sequence // 2)).to(torch.float32).unsqueeze(0)
     ids = torch.from_numpy(draw.integers(1, job.backbone.sizes.vocabulary, (1, sequence))) * mask.to(torch.int64)
-    given = {ports.EXPERTS: torch.from_numpy(experts[:, :held].copy())}
+    inputs = {ports.EXPERTS: torch.from_numpy(experts[:, :held].copy())}
     if model.bank.shared_rank:
-        given[ports.SHARED] = torch.from_numpy(shared)
+        inputs[ports.SHARED] = torch.from_numpy(shared)
     if model.bank.labels:
-        given |= {ports.HEAD: torch.from_numpy(head), ports.MEAN: torch.from_numpy(mean)}
-    given |= {ports.GATE_SCALE: torch.ones(len(model.bank.layers), held), ports.IDS: ids, ports.MASK: mask}
-    return Bank(job.model.bank, experts, shared, head, mean), given
+        inputs |= {ports.HEAD: torch.from_numpy(head), ports.MEAN: torch.from_numpy(mean)}
+    inputs |= {ports.GATE_SCALE: torch.ones(len(model.bank.layers), held), ports.IDS: ids, ports.MASK: mask}
+    return Bank(job.model.bank, experts, shared, head, mean), inputs
