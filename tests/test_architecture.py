@@ -30,13 +30,13 @@ ARROWS = {
 # Which file may import a heavy library: one driver in each package that needs it. A name that ends in "/" is a folder,
 # "?" in front means only inside a function: the module can be imported without the library.
 DRIVERS = {
-    "torch": {"export/", "benchmarks/", "?edge_runtime/program.py"},
+    "torch": {"export/", "benchmarks/", "?edge_runtime/program/program.py"},
     "executorch": {
         "export/lowering.py",
         "export/linking.py",
         "benchmarks/train_step/documented.py",
         "?export/measure.py",
-        "?edge_runtime/program.py",
+        "?edge_runtime/program/program.py",
     },
     "transformers": {"export/backbone.py", "?export/graft.py", "?export/stock_texts.py", "benchmarks/"},
     "optimum": {"export/families.py"},
@@ -44,9 +44,9 @@ DRIVERS = {
     "huggingface_hub": {"?export/backbone.py"},
     "onnx": {"export/onnx_inference.py", "export/onnx_blocks.py"},
     "onnxruntime": {"?export/onnx_inference.py", "?benchmarks/train_step/", "broker_server/evaluate.py"},
-    "paho": {"edge_runtime/mqtt.py", "broker_server/mqtt.py"},
+    "paho": {"edge_runtime/federation/mqtt.py", "broker_server/mqtt.py"},
     "amqtt": {"broker_server/embedded.py"},
-    "tokenizers": {"edge_runtime/tokenizer.py", "?export/stock_texts.py", "broker_server/evaluate.py"},
+    "tokenizers": {"edge_runtime/data/tokenizer.py", "?export/stock_texts.py", "broker_server/evaluate.py"},
     "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "export/measure.py"},
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
@@ -56,11 +56,11 @@ LIGHT = {"numpy", "rich"}
 
 # Decisions take values and return values: nothing of these may be imported by them.
 PURE = (
-    "edge_runtime/session.py",
-    "edge_runtime/heterogeneity.py",
-    "edge_runtime/slots.py",
-    "edge_runtime/carry.py",
-    "edge_runtime/tiers.py",
+    "edge_runtime/federation/session.py",
+    "edge_runtime/training/heterogeneity.py",
+    "edge_runtime/program/slots.py",
+    "edge_runtime/training/carry.py",
+    "edge_runtime/training/tiers.py",
     "broker_server/admission.py",
     "broker_server/aggregate.py",
     "broker_server/balance.py",
@@ -229,7 +229,7 @@ def test_commands_start_light(module: str) -> None:
         ("broker_server/a.py", "import tests.conftest"),
         ("edge_runtime/a.py", "import importlib\nimportlib.import_module('broker_server')"),
         ("edge_runtime/wire/a.py", "from .. import store"),
-        ("edge_runtime/wire/a.py", "import edge_runtime.slots"),
+        ("edge_runtime/wire/a.py", "import edge_runtime.program.slots"),
     ],
 )
 def test_a_wrong_arrow_is_found(file: str, source: str) -> None:
@@ -240,8 +240,8 @@ def test_a_wrong_arrow_is_found(file: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("edge_runtime/session.py", "import torch"),
-        ("edge_runtime/program.py", "import torch"),  # lazily only
+        ("edge_runtime/federation/session.py", "import torch"),
+        ("edge_runtime/program/program.py", "import torch"),  # lazily only
         ("broker_server/round.py", "def f():\n    import paho.mqtt.client"),
         ("export/planning.py", "from executorch.exir import to_edge"),
         ("broker_server/ledger.py", "from google.protobuf import message"),
@@ -256,7 +256,7 @@ def test_what_is_allowed_is_not_found() -> None:
     """Relative imports of the own package, lazy imports where they are allowed, the contract from everywhere."""
     fine = {
         "edge_runtime/wire/a.py": "from . import digests\nfrom .experts import HEAD",
-        "edge_runtime/program.py": "def f():\n    import torch",
+        "edge_runtime/program/program.py": "def f():\n    import torch",
         "export/a.py": "from edge_runtime import wire\nfrom edge_runtime.wire import digests\nimport torch",
     }
     for file, source in fine.items():

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from android_demo.runtime_on_jvm.build import Runtime
 from android_demo.runtime_on_jvm.run import MODES, Arrays, Call, execute
-from edge_runtime.program import Program
+from edge_runtime.program.program import Program
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec

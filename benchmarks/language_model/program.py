@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_runtime.memory import peak_rss_mib
+from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import (

@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from edge_runtime.data import ExampleSource
-from edge_runtime.local import Recipe, accuracy, train
-from edge_runtime.parts import Parts
-from edge_runtime.statistics import Predictor, class_sums
-from edge_runtime.trainer import Tools
+from edge_runtime.data.examples import ExampleSource
+from edge_runtime.inference.class_sums import Predictor, class_sums
+from edge_runtime.opened_package import Parts
+from edge_runtime.training.local import Recipe, accuracy, train
+from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import class_mean_head
 from edge_runtime.wire.manifest import Tier

@@ -39,7 +39,8 @@ CODE: Final = (
     "benchmarks/record.py",
     *(f"benchmarks/train_step/{name}.py" for name in ("__init__", "bundled", "compare", "timing", "torch_step")),
     "edge_runtime/__init__.py",
-    "edge_runtime/memory.py",
+    "edge_runtime/program/__init__.py",
+    "edge_runtime/program/memory.py",
 )
 LIBRARIES: Final = ("", "_threadpool", "_kernels_optimized", "_backend_xnnpack")
 _DICTIONARY: Final = 1 << 28

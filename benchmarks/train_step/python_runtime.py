@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.train_step import native, timing
-from edge_runtime.program import Program
+from edge_runtime.program.program import Program
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.manifest import Package
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edge_runtime.memory import peak_rss_mib
+from edge_runtime.program.memory import peak_rss_mib
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

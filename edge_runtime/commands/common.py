@@ -12,13 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from edge_runtime.cache import DEFAULT_MB, PrefixCache
+from edge_runtime.data.prefix_cache import DEFAULT_MB, PrefixCache
+from edge_runtime.data.trunk import DEFAULT_ROUNDING, ROUNDINGS
 from edge_runtime.errors import ConfigError
-from edge_runtime.parts import Parts
+from edge_runtime.federation.versions import Versions
+from edge_runtime.opened_package import Parts
 from edge_runtime.store import Store
-from edge_runtime.tiers import AUTO
-from edge_runtime.trunk import DEFAULT_ROUNDING, ROUNDINGS
-from edge_runtime.versions import Versions
+from edge_runtime.training.tiers import AUTO
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.errors import BankError

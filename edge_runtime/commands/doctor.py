@@ -15,26 +15,26 @@ from statistics import median
 
 import numpy as np
 
-from edge_runtime.batches import Source
-from edge_runtime.budget import Budget, choose_tier, cost_of, excess
-from edge_runtime.cache import DEFAULT_MB, PrefixCache
 from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
-from edge_runtime.config import credentials
-from edge_runtime.continuation import Writer
-from edge_runtime.data import Labels
+from edge_runtime.data.batches import Source
+from edge_runtime.data.examples import Labels
+from edge_runtime.data.prefix_cache import DEFAULT_MB, PrefixCache
+from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk
 from edge_runtime.errors import EdgeError, ProgramError
-from edge_runtime.link import Broker
-from edge_runtime.memory import peak_rss_mib
-from edge_runtime.mqtt import probe
-from edge_runtime.parts import Parts
-from edge_runtime.program import inspect
-from edge_runtime.senses import feel
-from edge_runtime.statistics import Predictor
+from edge_runtime.federation.config import credentials
+from edge_runtime.federation.link import Broker
+from edge_runtime.federation.mqtt import probe
+from edge_runtime.inference.class_sums import Predictor
+from edge_runtime.inference.continuation import Writer
+from edge_runtime.opened_package import Parts
+from edge_runtime.program.memory import peak_rss_mib
+from edge_runtime.program.program import inspect
 from edge_runtime.store import Store
-from edge_runtime.tiers import short
-from edge_runtime.trainer import Task, Tools, Trainer
-from edge_runtime.trunk import DEFAULT_ROUNDING, Trunk
-from edge_runtime.watch import told
+from edge_runtime.training.budget import Budget, choose_tier, cost_of, excess
+from edge_runtime.training.senses import feel
+from edge_runtime.training.tiers import short
+from edge_runtime.training.trainer import Task, Tools, Trainer
+from edge_runtime.training.watch import told
 from edge_runtime.wire import messages
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire import wire_pb2 as pb

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.budget import Budget, choose_tier
 from edge_runtime.commands.common import (
     DATA_HELP,
     Subcommands,
@@ -26,15 +25,16 @@ from edge_runtime.commands.common import (
     tell_skipped,
     warn,
 )
-from edge_runtime.continuation import Taste, Writer
+from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError
-from edge_runtime.local import accuracy
-from edge_runtime.parts import Parts
-from edge_runtime.perplexity import knowledge
-from edge_runtime.report import bar
-from edge_runtime.statistics import Predictor
-from edge_runtime.stream import WindowSource
-from edge_runtime.trainer import Tools
+from edge_runtime.federation.report import bar
+from edge_runtime.inference.class_sums import Predictor
+from edge_runtime.inference.continuation import Taste, Writer
+from edge_runtime.opened_package import Parts
+from edge_runtime.training.budget import Budget, choose_tier
+from edge_runtime.training.local import accuracy
+from edge_runtime.training.perplexity import knowledge
+from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.manifest_checks import CAUSAL_LM

@@ -7,8 +7,6 @@ import queue
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_runtime.batches import Source
-from edge_runtime.budget import Budget
 from edge_runtime.commands.common import (
     DATA_HELP,
     Subcommands,
@@ -24,25 +22,27 @@ from edge_runtime.commands.common import (
     positive,
     until_signal,
 )
-from edge_runtime.config import CODECS, RunConfig, credentials, default_device, default_state
-from edge_runtime.device import Device
+from edge_runtime.data.batches import Source
+from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import StoreError
-from edge_runtime.link import Broker, LinkEvent
-from edge_runtime.membership import Identity
-from edge_runtime.mqtt import MqttLink
-from edge_runtime.parts import Parts
-from edge_runtime.program import inspect
-from edge_runtime.report import Report, bar
-from edge_runtime.statistics import class_sums, recalled, remember
+from edge_runtime.federation.config import CODECS, RunConfig, credentials, default_device, default_state
+from edge_runtime.federation.device import Device
+from edge_runtime.federation.link import Broker, LinkEvent
+from edge_runtime.federation.membership import Identity
+from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.federation.report import Report, bar
+from edge_runtime.federation.versions import Versions
+from edge_runtime.federation.work import Work
+from edge_runtime.inference.class_sums import class_sums, recalled, remember
+from edge_runtime.opened_package import Parts
+from edge_runtime.program.program import inspect
 from edge_runtime.store import Record, Store
-from edge_runtime.stream import WindowSource
-from edge_runtime.trainer import Tools
-from edge_runtime.versions import Versions
-from edge_runtime.watch import Watch
+from edge_runtime.training.budget import Budget
+from edge_runtime.training.trainer import Tools
+from edge_runtime.training.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
-from edge_runtime.work import Work
 
 _INBOX = 64  # messages that wait here; beyond, the broker waits
 

@@ -8,8 +8,6 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_runtime.batches import Source
-from edge_runtime.budget import Budget
 from edge_runtime.commands.common import (
     BANK_FILE,
     DATA_HELP,
@@ -31,15 +29,17 @@ from edge_runtime.commands.common import (
     warn,
 )
 from edge_runtime.commands.train_report import Yardstick, figures, sentence
-from edge_runtime.config import default_prefixes
+from edge_runtime.data.batches import Source
+from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError, EdgeError
-from edge_runtime.local import Recipe, train
-from edge_runtime.parts import Parts
-from edge_runtime.report import bar
-from edge_runtime.statistics import class_sums
-from edge_runtime.stream import WindowSource
-from edge_runtime.trainer import Tools
-from edge_runtime.watch import Watch
+from edge_runtime.federation.config import default_prefixes
+from edge_runtime.federation.report import bar
+from edge_runtime.inference.class_sums import class_sums
+from edge_runtime.opened_package import Parts
+from edge_runtime.training.budget import Budget
+from edge_runtime.training.local import Recipe, train
+from edge_runtime.training.trainer import Tools
+from edge_runtime.training.watch import Watch
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import class_mean_head
 from edge_runtime.wire.manifest import Tier

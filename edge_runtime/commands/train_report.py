@@ -9,15 +9,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from edge_runtime.assessment import Score, Shortfall, sample, score, shortfalls
-from edge_runtime.batches import Source
-from edge_runtime.local import Trained
-from edge_runtime.memory import peak_rss_mib
-from edge_runtime.perplexity import knowledge
-from edge_runtime.report import bar
-from edge_runtime.statistics import Predictor
-from edge_runtime.stream import WindowSource
-from edge_runtime.trainer import Tools
+from edge_runtime.data.batches import Source
+from edge_runtime.data.windows import WindowSource
+from edge_runtime.federation.report import bar
+from edge_runtime.inference.class_sums import Predictor
+from edge_runtime.program.memory import peak_rss_mib
+from edge_runtime.training.assessment import Score, Shortfall, sample, score, shortfalls
+from edge_runtime.training.local import Trained
+from edge_runtime.training.perplexity import knowledge
+from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 
 Worth = Score | float | None

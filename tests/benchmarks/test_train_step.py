@@ -180,7 +180,7 @@ def test_the_floor_has_the_frozen_products_of_a_step_and_no_dead_ones(tmp_path: 
     data, inputs = floor.lowered(products, lambda _stage: None)
     assert [tuple(tensor.shape) for tensor in inputs] == [(8, 8)]
     (tmp_path / "floor.pte").write_bytes(data)
-    from edge_runtime.program import Program
+    from edge_runtime.program.program import Program
 
     with Program.open(tmp_path / "floor.pte") as program:
         out = program.execute(floor.METHOD, [inputs[0].numpy()])

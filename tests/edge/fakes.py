@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_runtime.link import Arrived, Down, LinkEvent, Traffic, Up
+from edge_runtime.federation.link import Arrived, Down, LinkEvent, Traffic, Up
 from edge_runtime.wire import chunks, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

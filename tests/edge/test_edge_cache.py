@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.cache import PrefixCache
+from edge_runtime.data.prefix_cache import PrefixCache
 
 KEY = b"\1" * 32
 BLOCKS = 8192  # what an entry of 5,000 bytes takes on a disk of 4 KiB blocks
@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path) -> None:
 _FULL = """
 import resource, signal, sys
 from pathlib import Path
-from edge_runtime.cache import PrefixCache
+from edge_runtime.data.prefix_cache import PrefixCache
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 said = []
 cache = PrefixCache(Path(sys.argv[1]), 1, said.append)
@@ -169,7 +169,7 @@ def test_a_disk_that_takes_no_more_is_said_once_and_what_is_there_is_still_found
 _BESIDE = """
 import random, sys
 from pathlib import Path
-from edge_runtime.cache import PrefixCache
+from edge_runtime.data.prefix_cache import PrefixCache
 cache = PrefixCache(Path(sys.argv[1]), 0.4, lambda line: sys.exit(line))
 draw = random.Random(int(sys.argv[2]))
 for _ in range(3000):

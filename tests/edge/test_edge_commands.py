@@ -15,12 +15,12 @@ import pytest
 import toy
 from fakes import FakeLink, ScriptedGateway
 
-from edge_runtime import parts
+from edge_runtime import opened_package
 from edge_runtime.__main__ import main
-from edge_runtime.assessment import Score, sample, shortfalls
 from edge_runtime.commands import run as run_command
-from edge_runtime.link import Broker, LinkEvent
+from edge_runtime.federation.link import Broker, LinkEvent
 from edge_runtime.store import Store
+from edge_runtime.training.assessment import Score, sample, shortfalls
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD
 from edge_runtime.wire.manifest import Package
@@ -37,7 +37,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
         def open(*_: object, **__: object) -> toy.ToyProgram:
             return toy.ToyProgram()
 
-    monkeypatch.setattr(parts, "Program", Numpy)
+    monkeypatch.setattr(opened_package, "Program", Numpy)
     return toy.write_package(tmp_path / "package")
 
 
@@ -399,7 +399,7 @@ def test_statistics_are_computed_once_for_the_same_data(
             programs.append(toy.ToyProgram())
             return programs[-1]
 
-    monkeypatch.setattr(parts, "Program", Numpy)
+    monkeypatch.setattr(opened_package, "Program", Numpy)
     federation(package, monkeypatch, finished=True)
     arguments = ["run", "--package", package.folder, "--broker", "mqtt://localhost", "--device-id", "me"]
     for path in (data, data, toy.write_data(tmp_path / "more.csv", 25)):
@@ -458,7 +458,7 @@ def test_doctor_finds_what_does_not(package: Package, tmp_path: Path, capsys: Sa
 
 def test_a_smaller_budget_takes_a_smaller_tier(package: Package) -> None:
     """Tiers are listed largest first; costs unknown to measurement are taken from the prediction."""
-    from edge_runtime.budget import Budget, choose_tier
+    from edge_runtime.training.budget import Budget, choose_tier
 
     manifest = package.manifest
     assert choose_tier(manifest, Budget()).trained_slots == 4

@@ -13,9 +13,9 @@ import pytest
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
-from edge_runtime.continuation import Taste, Writer, chosen
-from edge_runtime.parts import check_ids
-from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.inference.continuation import Taste, Writer, chosen
+from edge_runtime.opened_package import check_ids
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError, PackageError
 from edge_runtime.wire.experts import BankShape

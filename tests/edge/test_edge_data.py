@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime.data import BatchOrder, open_source
+from edge_runtime.data.examples import BatchOrder, open_source
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.order import epoch_order
 

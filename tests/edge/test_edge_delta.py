@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import toy
 
-from edge_runtime.delta import Origin, build, pack_residuals, unpack_residuals
-from edge_runtime.slots import Slots
-from edge_runtime.trainer import Outcome
+from edge_runtime.federation.delta import Origin, build, pack_residuals, unpack_residuals
+from edge_runtime.program.slots import Slots
+from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError

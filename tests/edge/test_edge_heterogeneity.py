@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.heterogeneity import balance_target, balance_weight, divergence
+from edge_runtime.training.heterogeneity import balance_target, balance_weight, divergence
 from edge_runtime.wire.tensors import Array
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from broker_server.embedded import EmbeddedBroker
 from edge_runtime.errors import ConfigError
-from edge_runtime.link import Arrived, Broker, Down, LinkEvent, Up, backoff
-from edge_runtime.mqtt import WINDOW, MqttLink, probe
+from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Up, backoff
+from edge_runtime.federation.mqtt import WINDOW, MqttLink, probe
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.topics import Topic
 
@@ -214,7 +214,7 @@ def test_a_slow_broker_costs_no_memory() -> None:
 
 def test_two_processes_with_one_name_are_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that end at once, again and again: each loss is told, waits grow, the last hints at the cause."""
-    monkeypatch.setattr("edge_runtime.mqtt.FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr("edge_runtime.federation.mqtt.FIRST_RETRY_S", 0.001)
     server = RawBroker(0, hang_up=True)
     link, inbox = link_to("127.0.0.1", server.port)
     link.start()

@@ -14,19 +14,20 @@ import pytest
 import toy
 from fakes import Clock, FakeLink, ScriptedGateway, Weather
 
-from edge_runtime.budget import Budget
-from edge_runtime.config import RunConfig
-from edge_runtime.data import open_source
-from edge_runtime.device import Device, ExpelledError
-from edge_runtime.link import LinkEvent
-from edge_runtime.membership import Identity
-from edge_runtime.report import Report
-from edge_runtime.session import LinkState, WorkState
-from edge_runtime.statistics import class_sums
+from edge_runtime.data.examples import open_source
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.federation.config import RunConfig
+from edge_runtime.federation.device import Device, ExpelledError
+from edge_runtime.federation.link import LinkEvent
+from edge_runtime.federation.membership import Identity
+from edge_runtime.federation.report import Report
+from edge_runtime.federation.session import LinkState, WorkState
+from edge_runtime.federation.versions import Versions
+from edge_runtime.federation.work import Work
+from edge_runtime.inference.class_sums import class_sums
 from edge_runtime.store import Store
-from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trainer import Tools
-from edge_runtime.versions import Versions
+from edge_runtime.training.budget import Budget
+from edge_runtime.training.trainer import Tools
 from edge_runtime.wire import chunks, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -34,7 +35,6 @@ from edge_runtime.wire.digests import sha256, version_digest
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Work
 
 TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(3))
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from edge_runtime.errors import SessionError
-from edge_runtime.session import LINK, WORK, Action, Event, LinkState, Session, WorkState, step
+from edge_runtime.federation.session import LINK, WORK, Action, Event, LinkState, Session, WorkState, step
 
 
 def play(session: Session, *events: Event) -> tuple[Session, list[Action]]:

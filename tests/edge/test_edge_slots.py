@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import toy
 
-from edge_runtime import slots
 from edge_runtime.errors import PlanError
+from edge_runtime.program import slots
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, MEAN, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Architecture

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import WORDS, write_tokenizer
 
-from edge_runtime.batches import batch_of, label_counts
-from edge_runtime.stream import open_windows
-from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.data.batches import batch_of, label_counts
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.data.windows import open_windows
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.windows import windows
 

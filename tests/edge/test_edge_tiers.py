@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import toy
 
-from edge_runtime import carry
-from edge_runtime.budget import Budget
-from edge_runtime.data import open_source
+from edge_runtime.data.examples import open_source
+from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.errors import ConfigError, PlanError
-from edge_runtime.local import Recipe, train
-from edge_runtime.senses import feel
-from edge_runtime.slots import place
+from edge_runtime.program.slots import place
 from edge_runtime.store import Record, pack
-from edge_runtime.tiers import Signal, by_name, choose, fitting
-from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trainer import Checkpoint, Task, Tools, Trainer
-from edge_runtime.watch import LOOK_EVERY_S, Watch, told
+from edge_runtime.training import carry
+from edge_runtime.training.budget import Budget
+from edge_runtime.training.local import Recipe, train
+from edge_runtime.training.senses import feel
+from edge_runtime.training.tiers import Signal, by_name, choose, fitting
+from edge_runtime.training.trainer import Checkpoint, Task, Tools, Trainer
+from edge_runtime.training.watch import LOOK_EVERY_S, Watch, told
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Cost, Package, Tier
 

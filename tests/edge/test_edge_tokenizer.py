@@ -14,7 +14,7 @@ import tokenizers
 import toy
 from tokenizers import models, pre_tokenizers
 
-from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.wire.errors import DataError
 
 

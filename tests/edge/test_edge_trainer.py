@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import toy
 
-from edge_runtime.data import open_source
+from edge_runtime.data.examples import open_source
+from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.errors import ConfigError, DamagedError, PlanError
-from edge_runtime.heterogeneity import balance_target, balance_weight
-from edge_runtime.local import Recipe, accuracy, stretches, train
-from edge_runtime.micro_batches import run_step
-from edge_runtime.statistics import Predictor, class_sums
+from edge_runtime.inference.class_sums import Predictor, class_sums
 from edge_runtime.store import Record, pack
-from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trainer import Checkpoint, Task, Tools, Trainer
+from edge_runtime.training.heterogeneity import balance_target, balance_weight
+from edge_runtime.training.local import Recipe, accuracy, stretches, train
+from edge_runtime.training.micro_batches import run_step
+from edge_runtime.training.trainer import Checkpoint, Task, Tools, Trainer
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import toy
 
-from edge_runtime.cache import PrefixCache
-from edge_runtime.data import open_source
+from edge_runtime.data.examples import open_source
+from edge_runtime.data.prefix_cache import PrefixCache
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.data.trunk import Trunk, decode, encode
 from edge_runtime.store import Record, pack
-from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trainer import Checkpoint, Outcome, Task, Tools, Trainer
-from edge_runtime.trunk import Trunk, decode, encode
+from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
 from edge_runtime.wire.experts import ExpertId
 
 TASK = Task((ExpertId(1, 0), ExpertId(3, 1)), steps=12, learning_rate=0.05, seed=5)

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from lowered import lowered
 
-from edge_runtime import program as program_module
 from edge_runtime.errors import ConfigError, ProgramError
-from edge_runtime.memory import peak_rss_mib
 from edge_runtime.native import build
-from edge_runtime.program import Program, inspect
+from edge_runtime.program import program as program_module
+from edge_runtime.program.memory import peak_rss_mib
+from edge_runtime.program.program import Program, inspect
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -396,7 +396,7 @@ FORK = """
 import os, sys
 import numpy as np
 from pathlib import Path
-from edge_runtime.program import Program
+from edge_runtime.program.program import Program
 w = np.ones((4, 6), np.float32)
 with Program.open(Path(sys.argv[1]), driver="native", threads=2) as program:
     program.execute("step", (w, w))
@@ -527,5 +527,5 @@ def test_peak_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_peak_memory_is_not_the_parents() -> None:
     """A small process that a large one started reports its own figure."""
     block = np.ones(200 * 2**20, np.uint8)
-    done = start("from edge_runtime.memory import peak_rss_mib; print(peak_rss_mib())")
+    done = start("from edge_runtime.program.memory import peak_rss_mib; print(peak_rss_mib())")
     assert 1 < float(done.stdout) < block.nbytes / 2**20

@@ -19,7 +19,7 @@ from android_demo.runtime_on_jvm import build as layout
 from android_demo.runtime_on_jvm.build import Runtime
 from android_demo.runtime_on_jvm.compare import compare, inputs
 from android_demo.runtime_on_jvm.run import Call, execute, facts
-from edge_runtime.program import Program
+from edge_runtime.program.program import Program
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 from export import cache, lowering
 from export.config import ExportConfig, read_labels

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.data import open_source
-from edge_runtime.program import Program
-from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.data.examples import open_source
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.program.program import Program
+from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports

@@ -14,11 +14,11 @@ import torch
 from matrix import cells
 from tiny_backbone import save_tiny
 
-from edge_runtime.batches import batch_of
-from edge_runtime.parts import Parts
-from edge_runtime.perplexity import knowledge
-from edge_runtime.stream import WindowSource
-from edge_runtime.trainer import Tools
+from edge_runtime.data.batches import batch_of
+from edge_runtime.data.windows import WindowSource
+from edge_runtime.opened_package import Parts
+from edge_runtime.training.perplexity import knowledge
+from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import ModelShape

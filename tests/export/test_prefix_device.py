@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from edge_runtime.__main__ import main
-from edge_runtime.cache import PrefixCache
-from edge_runtime.parts import Parts
-from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.data.prefix_cache import PrefixCache
+from edge_runtime.opened_package import Parts
+from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.wire.experts import ExpertId
 
 if TYPE_CHECKING:

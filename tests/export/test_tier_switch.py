@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from tiny_backbone import WORDS
 
-from edge_runtime.data import open_source
-from edge_runtime.parts import Parts
+from edge_runtime.data.examples import open_source
+from edge_runtime.opened_package import Parts
 from edge_runtime.store import Record, pack
-from edge_runtime.tiers import by_name
-from edge_runtime.trainer import Checkpoint, Outcome, Task, Tools, Trainer
+from edge_runtime.training.tiers import by_name
+from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 
 if TYPE_CHECKING:

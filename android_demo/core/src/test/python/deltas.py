@@ -1,4 +1,4 @@
-"""Prints deltas that edge_runtime.delta builds from random training: inputs, bytes, and what the codec left behind.
+"""Prints deltas of random training: inputs, bytes, and what the codec left behind (edge_runtime.federation.delta).
 
 Arrays are little-endian float32 in hex. Each case is several rounds of one device, whose residuals go on to the next.
 """
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime import delta, slots
-from edge_runtime.trainer import Outcome
+from edge_runtime.federation import delta
+from edge_runtime.program import slots
+from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert

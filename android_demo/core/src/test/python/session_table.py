@@ -1,4 +1,4 @@
-"""Prints what edge_runtime.session does in every state at every event: [link, work, event, outcome or null]."""
+"""Prints what a session does in every state at every event: [link, work, event, outcome or null]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 
 from edge_runtime.errors import SessionError
-from edge_runtime.session import Event, LinkState, Session, WorkState, step
+from edge_runtime.federation.session import Event, LinkState, Session, WorkState, step
 
 
 def outcome(session: Session, event: Event) -> list[object] | None:

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.data.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[5]
 DATA = ROOT.parent / "shared/data"

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.data import FileSource
-from edge_runtime.parts import Parts
-from edge_runtime.statistics import Predictor, class_sums
-from edge_runtime.trainer import Task, Tools, Trainer
+from edge_runtime.data.examples import FileSource
+from edge_runtime.inference.class_sums import Predictor, class_sums
+from edge_runtime.opened_package import Parts
+from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import class_mean_head
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert

@@ -1,5 +1,5 @@
 /**
- * A device in a federation: ties session, membership, work and link together, as edge_runtime/device.py does.
+ * A device in a federation: ties session, membership, work and link together, as edge_runtime/federation/device.py does.
  *
  * One thread does everything but the broker's sockets: take events, let the session decide, act, make one training step,
  * look again. So a step is never interrupted half way, and nothing here needs a lock.

@@ -1,6 +1,6 @@
 /**
  * How hard, and towards what, a device's router is pushed: the arithmetic of the heterogeneity-aware auxiliary loss, as in
- * edge_runtime/heterogeneity.py. Axes: S experts that the device holds at a layer, M experts of the layer; top-k gates.
+ * edge_runtime/training/heterogeneity.py. Axes: S experts that the device holds at a layer, M experts of the layer; top-k gates.
  */
 package org.edgeexperts.core
 

@@ -1,5 +1,5 @@
 /**
- * Membership: what a device says about itself, and what the gateway answers to that; as edge_runtime/membership.py.
+ * Membership: what a device says about itself, and what the gateway answers to that; as edge_runtime/federation/membership.py.
  *
  * Nothing here changes the session: functions say which of its events follows, and the device applies it.
  */

@@ -1,5 +1,5 @@
 /**
- * What a device does next, as two tables without I/O, clock or chance; the tables are those of edge_runtime/session.py.
+ * What a device does next, as two tables without I/O, clock or chance; the tables are those of edge_runtime/federation/session.py.
  *
  * [LinkState] is where the device stands with the gateway, [WorkState] what it does for the present plan; the two are
  * independent, so training goes on while the link is down. Events come in, a new session and the actions to take come

@@ -1,5 +1,5 @@
 /**
- * Which tier to train in: what a plan needs, what the device may spend, and what it feels; as edge_runtime/tiers.py.
+ * Which tier to train in: what a plan needs, what the device may spend, and what it feels; as edge_runtime/training/tiers.py.
  *
  * A plan can be trained in any tier with a trained slot for each of its experts; the best of them is the one nearest to the
  * model that is merged (most experts held, longest texts), and of those the one with the fewest slots to spare. Memory and

@@ -2,7 +2,7 @@
  * What a training method takes in place of token ids: prefixes of texts, as the frozen layers of the trunk make them.
  *
  * Axes: B texts, S sequence length, n real tokens of a text, d width, g values that share a scale. A prefix is rounded
- * before it is used, as edge_runtime/trunk.py does: so a run ends with the same bytes whether its prefixes were found in
+ * before it is used, as edge_runtime/data/trunk.py does: so a run ends with the same bytes whether its prefixes were found in
  * the cache or computed. Padding is not kept; the step masks it, and takes zeros there.
  */
 package org.edgeexperts.core

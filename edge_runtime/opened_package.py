@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edge_runtime.data import FileSource, open_source
-from edge_runtime.program import Program
-from edge_runtime.stream import WindowSource, open_windows
-from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.data.examples import FileSource, open_source
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.data.windows import WindowSource, open_windows
+from edge_runtime.program.program import Program
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.errors import PackageError

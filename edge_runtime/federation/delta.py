@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from edge_runtime.slots import Slots
-from edge_runtime.trainer import Outcome
+from edge_runtime.program.slots import Slots
+from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime import slots as placement
-from edge_runtime.slots import Slots
+from edge_runtime.program import slots as placement
+from edge_runtime.program.slots import Slots
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.tensors import Array

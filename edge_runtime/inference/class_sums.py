@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.data import ExampleSource
-from edge_runtime.signature import Executor
-from edge_runtime.slots import predict_inputs
+from edge_runtime.data.examples import ExampleSource
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.program.signature import Executor
+from edge_runtime.program.slots import predict_inputs
 from edge_runtime.store import Record, Store, pack
-from edge_runtime.tokenizer import Tokenizer
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import ClassSums

@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, cast
 
-from edge_runtime.config import RunConfig
-from edge_runtime.link import Link
-from edge_runtime.report import Report
-from edge_runtime.session import Event
-from edge_runtime.timers import Timers
+from edge_runtime.federation.config import RunConfig
+from edge_runtime.federation.link import Link
+from edge_runtime.federation.report import Report
+from edge_runtime.federation.session import Event
+from edge_runtime.federation.timers import Timers
+from edge_runtime.federation.work import Work
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import code_name
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Work
 
 _FINAL_CODES: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
 """Refusals of the device itself, whatever it sent."""

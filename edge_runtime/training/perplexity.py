@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime import slots as placement
-from edge_runtime.batches import batch_of
-from edge_runtime.stream import WindowSource
-from edge_runtime.trainer import Tools
+from edge_runtime.data.batches import batch_of
+from edge_runtime.data.windows import WindowSource
+from edge_runtime.program import slots as placement
+from edge_runtime.training.trainer import Tools
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from edge_runtime.link import Link
-from edge_runtime.versions import Versions
+from edge_runtime.federation.link import Link
+from edge_runtime.federation.versions import Versions
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256

@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.cache import CacheUse, PrefixCache
-from edge_runtime.signature import Executor
-from edge_runtime.tokenizer import Tokenizer
+from edge_runtime.data.prefix_cache import CacheUse, PrefixCache
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.program.signature import Executor
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.manifest import Manifest

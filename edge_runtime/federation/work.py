@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge_runtime import delta as deltas
 from edge_runtime.errors import DamagedError, PlanError
-from edge_runtime.session import WorkState
-from edge_runtime.slots import needed_slots
+from edge_runtime.federation import delta as deltas
+from edge_runtime.federation.session import WorkState
+from edge_runtime.federation.versions import Versions
+from edge_runtime.program.slots import needed_slots
 from edge_runtime.store import Record, Store, pack
-from edge_runtime.trainer import Checkpoint, Outcome, Task, Tools, Trainer
-from edge_runtime.versions import Versions
-from edge_runtime.watch import Watch
+from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
+from edge_runtime.training.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_runtime.assessment import score
-from edge_runtime.data import ExampleSource
+from edge_runtime.data.examples import ExampleSource
 from edge_runtime.errors import ConfigError
-from edge_runtime.slots import needed_slots
-from edge_runtime.statistics import Predictor
-from edge_runtime.trainer import Task, Tools, Trainer
-from edge_runtime.watch import Watch
+from edge_runtime.inference.class_sums import Predictor
+from edge_runtime.program.slots import needed_slots
+from edge_runtime.training.assessment import score
+from edge_runtime.training.trainer import Task, Tools, Trainer
+from edge_runtime.training.watch import Watch
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Architecture, Tier

@@ -8,8 +8,8 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_runtime.budget import Budget
 from edge_runtime.errors import ConfigError
+from edge_runtime.training.budget import Budget
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.topics import check_name

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.data import ExampleSource
+from edge_runtime.data.examples import ExampleSource
 from edge_runtime.wire.tensors import Array
 
 SAMPLE: Final = 200

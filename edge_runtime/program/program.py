@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 import numpy as np
 
 from edge_runtime.errors import ConfigError, ProgramError
-from edge_runtime.memory import peak_rss_mib as peak_rss_mib  # noqa: PLC0414 - callers find it here, too
 from edge_runtime.native import build
 from edge_runtime.native.binding import DTYPES, Library, NativeError, NativeProgram
-from edge_runtime.signature import Described, by_name, check_method, checked, dtype_of
+from edge_runtime.program.memory import peak_rss_mib as peak_rss_mib  # noqa: PLC0414 - callers find it here, too
+from edge_runtime.program.signature import Described, by_name, check_method, checked, dtype_of
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:

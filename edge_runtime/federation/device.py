@@ -12,20 +12,20 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge_runtime.config import RunConfig
 from edge_runtime.errors import EdgeError, PlanError, SessionError
-from edge_runtime.fetch import Fetcher
-from edge_runtime.link import Arrived, Down, Link, LinkEvent, Up
-from edge_runtime.membership import Identity, Membership
-from edge_runtime.memory import peak_rss_mib
-from edge_runtime.report import Report
-from edge_runtime.session import Action, Event, LinkState, Session, WorkState, step
-from edge_runtime.timers import FIRST_RESEND_S, Timers
+from edge_runtime.federation.config import RunConfig
+from edge_runtime.federation.fetch import Fetcher
+from edge_runtime.federation.link import Arrived, Down, Link, LinkEvent, Up
+from edge_runtime.federation.membership import Identity, Membership
+from edge_runtime.federation.report import Report
+from edge_runtime.federation.session import Action, Event, LinkState, Session, WorkState, step
+from edge_runtime.federation.timers import FIRST_RESEND_S, Timers
+from edge_runtime.federation.work import Work
+from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.topics import Topic
-from edge_runtime.work import Work
 
 LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
 _STEP_EVENTS_S: Final = 0.2

@@ -15,17 +15,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime import carry
-from edge_runtime import slots as placement
-from edge_runtime.batches import Source, batch_of, label_counts
-from edge_runtime.cache import PrefixCache
-from edge_runtime.data import BatchOrder
+from edge_runtime.data.batches import Source, batch_of, label_counts
+from edge_runtime.data.examples import BatchOrder
+from edge_runtime.data.prefix_cache import PrefixCache
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk
 from edge_runtime.errors import DamagedError, PlanError
-from edge_runtime.heterogeneity import balance_target, balance_weight, divergence
-from edge_runtime.micro_batches import run_step
-from edge_runtime.signature import Executor
-from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trunk import DEFAULT_ROUNDING, Trunk
+from edge_runtime.program import slots as placement
+from edge_runtime.program.signature import Executor
+from edge_runtime.training import carry
+from edge_runtime.training.heterogeneity import balance_target, balance_weight, divergence
+from edge_runtime.training.micro_batches import run_step
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId

@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.link import Traffic
+from edge_runtime.federation.link import Traffic
 
 
 class Report:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from edge_runtime.link import backoff
+from edge_runtime.federation.link import backoff
 
 FIRST_RESEND_S: Final = 5.0
 LAST_RESEND_S: Final = 300.0

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from edge_runtime.budget import Budget, choose_tier, excess
-from edge_runtime.senses import feel
-from edge_runtime.tiers import AUTO, Signal, by_name, choose, fitting, short
-from edge_runtime.trainer import Trainer
+from edge_runtime.training.budget import Budget, choose_tier, excess
+from edge_runtime.training.senses import feel
+from edge_runtime.training.tiers import AUTO, Signal, by_name, choose, fitting, short
+from edge_runtime.training.trainer import Trainer
 from edge_runtime.wire.manifest import Manifest, Tier
 
 LOOK_EVERY_S: Final = 10.0

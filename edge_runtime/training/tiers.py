@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from edge_runtime.budget import cost_of
 from edge_runtime.errors import ConfigError, PlanError
+from edge_runtime.training.budget import cost_of
 from edge_runtime.wire.manifest import Manifest, Tier
 
 AUTO: Final = "auto"

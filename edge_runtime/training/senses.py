@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_runtime.tiers import Signal
+from edge_runtime.training.tiers import Signal
 
 _PLAUSIBLE_C = (1.0, 150.0)
 """Sensors that are not there report 0, or figures no chip survives."""

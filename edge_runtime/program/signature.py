@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Executor(Protocol):
-    """What runs a method; `edge_runtime.program.Program` is one."""
+    """What runs a method; `edge_runtime.program.program.Program` is one."""
 
     def execute(self, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run ``method`` on named arrays and return its outputs by name."""

@@ -22,7 +22,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.link import Arrived, Broker, Down, LinkEvent, Traffic, Up, backoff
+from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Traffic, Up, backoff
 from edge_runtime.wire import topics
 from edge_runtime.wire.errors import MalformedMessage
 

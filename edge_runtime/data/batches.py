@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.data import ExampleSource
-from edge_runtime.stream import WindowSource
-from edge_runtime.tokenizer import Tokenizer
-from edge_runtime.trunk import Trunk
+from edge_runtime.data.examples import ExampleSource
+from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.data.trunk import Trunk
+from edge_runtime.data.windows import WindowSource
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.tensors import Array
 from edge_runtime.wire.windows import arrays

@@ -1,0 +1,1 @@
+"""Taking part in a federation: the device, its session and membership, its work, versions, deltas and the link."""

@@ -1,0 +1,1 @@
+"""What a bank predicts: labels, class sums of frozen features, continuations of a text."""

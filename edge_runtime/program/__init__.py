@@ -1,0 +1,1 @@
+"""Programs and their methods: open, hold arguments against signatures, fill slots, execute."""

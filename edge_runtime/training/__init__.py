@@ -1,0 +1,1 @@
+"""Training on this device: steps, tiers, what is carried between them, budgets, local runs."""
