@@ -10,19 +10,19 @@ import secrets
 import time
 from typing import Final, Self
 
-from broker_server.conductor import Conductor
+from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
 from broker_server.config import GatewayConfig
-from broker_server.embedded import EmbeddedBroker
 from broker_server.errors import StorageError
-from broker_server.evaluate import TextFigures
-from broker_server.evaluator import Evaluated, Evaluator
+from broker_server.evaluation.onnx_model import TextFigures
+from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.events import Events
-from broker_server.gateway_parts import GatewayParts
-from broker_server.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
-from broker_server.reception import Reception
-from broker_server.roster import Roster
-from broker_server.round import State
-from broker_server.store import Store
+from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.reception import Reception
+from broker_server.rounds.roster import Roster
+from broker_server.rules.round import State
+from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.manifest import Package

@@ -43,14 +43,18 @@ DRIVERS = {
     "networkx": {"export/recompute.py"},
     "huggingface_hub": {"?export/backbone.py"},
     "onnx": {"export/onnx_inference.py", "export/onnx_blocks.py"},
-    "onnxruntime": {"?export/onnx_inference.py", "?benchmarks/train_step/", "broker_server/evaluate.py"},
-    "paho": {"edge_runtime/federation/mqtt.py", "broker_server/mqtt.py"},
-    "amqtt": {"broker_server/embedded.py"},
-    "tokenizers": {"edge_runtime/data/tokenizer.py", "?export/stock_texts.py", "broker_server/evaluate.py"},
+    "onnxruntime": {"?export/onnx_inference.py", "?benchmarks/train_step/", "broker_server/evaluation/onnx_model.py"},
+    "paho": {"edge_runtime/federation/mqtt.py", "broker_server/broker/mqtt.py"},
+    "amqtt": {"broker_server/broker/embedded.py"},
+    "tokenizers": {
+        "edge_runtime/data/tokenizer.py",
+        "?export/stock_texts.py",
+        "broker_server/evaluation/onnx_model.py",
+    },
     "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "export/measure.py"},
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
-    "sqlite3": {"broker_server/ledger.py"},
+    "sqlite3": {"broker_server/state/ledger.py"},
 }
 LIGHT = {"numpy", "rich"}
 
@@ -61,11 +65,11 @@ PURE = (
     "edge_runtime/program/slots.py",
     "edge_runtime/training/carry.py",
     "edge_runtime/training/tiers.py",
-    "broker_server/admission.py",
-    "broker_server/aggregate.py",
-    "broker_server/balance.py",
-    "broker_server/planner.py",
-    "broker_server/round.py",
+    "broker_server/rules/admission.py",
+    "broker_server/rules/aggregate.py",
+    "broker_server/rules/balance.py",
+    "broker_server/rules/planner.py",
+    "broker_server/rules/round.py",
 )
 IMPURE = {
     "asyncio",
@@ -223,7 +227,7 @@ def test_commands_start_light(module: str) -> None:
     ("file", "source"),
     [
         ("export/a.py", "from edge_runtime.store import Store"),
-        ("export/a.py", "import broker_server.round"),
+        ("export/a.py", "import broker_server.rules.round"),
         ("export/a.py", "from edge_runtime import store"),
         ("broker_server/a.py", "def f():\n    from export import lowering"),
         ("broker_server/a.py", "import tests.conftest"),
@@ -242,9 +246,9 @@ def test_a_wrong_arrow_is_found(file: str, source: str) -> None:
     [
         ("edge_runtime/federation/session.py", "import torch"),
         ("edge_runtime/program/program.py", "import torch"),  # lazily only
-        ("broker_server/round.py", "def f():\n    import paho.mqtt.client"),
+        ("broker_server/rules/round.py", "def f():\n    import paho.mqtt.client"),
         ("export/planning.py", "from executorch.exir import to_edge"),
-        ("broker_server/ledger.py", "from google.protobuf import message"),
+        ("broker_server/state/ledger.py", "from google.protobuf import message"),
     ],
 )
 def test_a_heavy_import_is_found(file: str, source: str) -> None:

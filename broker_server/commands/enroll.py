@@ -6,11 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
+from broker_server.broker.mqtt import Target
 from broker_server.commands import Subcommands, parser, say, say_json
 from broker_server.commands.package_folder import package_folder, recorded_setting
 from broker_server.config import STATE
 from broker_server.errors import StorageError, UsageError
-from broker_server.mqtt import Target
 from edge_runtime.wire.broker_url import is_loopback
 from edge_runtime.wire.enrolment import ENROLMENT_FORMAT, Enrolment, EnrolmentError, GatewayAddress
 from edge_runtime.wire.manifest import Package

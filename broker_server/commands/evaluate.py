@@ -15,9 +15,9 @@ from broker_server.commands import Subcommands, add_columns, add_state, columns_
 from broker_server.commands.package_folder import package_folder
 from broker_server.commands.version_list import version_list
 from broker_server.errors import UsageError
-from broker_server.evaluate import Figures, TextFigures
-from broker_server.judge import held_out
-from broker_server.store import Store
+from broker_server.evaluation.data import held_out
+from broker_server.evaluation.onnx_model import Figures, TextFigures
+from broker_server.state.store import Store
 from edge_runtime.wire.examples import HELP
 from edge_runtime.wire.manifest import Package
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from broker_server.commands import Subcommands, add_state, parser, say, say_json
-from broker_server.files import write_durably
-from broker_server.store import Store
+from broker_server.state.files import write_durably
+from broker_server.state.store import Store
 from edge_runtime.wire.digests import sha256
 
 EXAMPLES = """  broker_server export --out merged                the newest version

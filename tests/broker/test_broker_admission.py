@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
-from broker_server.admission import (
+from broker_server.rules.admission import (
     DeltaContext,
     Identity,
     admit,

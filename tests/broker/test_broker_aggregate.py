@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_server.aggregate import Contribution, Sums, close, combine, discount, fold, merge, routed_weight
+from broker_server.rules.aggregate import Contribution, Sums, close, combine, discount, fold, merge, routed_weight
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId, shared_expert
 

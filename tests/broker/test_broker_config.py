@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from broker_server.broker.mqtt import Target
 from broker_server.config import GatewayConfig, Listen, RoundRules, Train, load
 from broker_server.errors import UsageError
-from broker_server.mqtt import Target
 from edge_runtime.wire.broker_url import BrokerUrl
 
 FULL = """

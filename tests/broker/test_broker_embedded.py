@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker_server.access import may_publish, may_subscribe
-from broker_server.embedded import EmbeddedBroker
+from broker_server.broker.access import may_publish, may_subscribe
+from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.errors import ListenError
 from edge_runtime.wire.broker_url import BrokerUrl
 

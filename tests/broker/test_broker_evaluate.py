@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from broker_server.display import describe
 from broker_server.errors import EvaluationError
-from broker_server.evaluate import Examples, Figures, Model, measure, read_examples
-from broker_server.evaluator import Evaluated, Evaluator
+from broker_server.evaluation.onnx_model import Examples, Figures, Model, measure, read_examples
+from broker_server.evaluation.worker import Evaluated, Evaluator
 from edge_runtime.data.tokenizer import Tokenizer as DeviceTokenizer
 
 TEXTS = ("rose", "rose leaf", "sky sky rose stone", "leaf leaf leaf")

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from broker_server.aggregate import Contribution
-from broker_server.balance import Balance, next_balance
+from broker_server.rules.aggregate import Contribution
+from broker_server.rules.balance import Balance, next_balance
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.errors import BankError
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId

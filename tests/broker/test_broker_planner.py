@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_server.planner import (
+from broker_server.rules.planner import (
     Assignment,
     Budget,
     Coverage,

@@ -13,9 +13,9 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server import reception
 from broker_server.config import Limits, RoundRules, Train
-from broker_server.round import State
+from broker_server.rounds import reception
+from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import Assembler, split
 from edge_runtime.wire.digests import sha256

@@ -8,7 +8,7 @@ import pytest
 
 from broker_server.config import RoundRules
 from broker_server.errors import RoundError
-from broker_server.round import (
+from broker_server.rules.round import (
     NEXT,
     Event,
     Gathering,

@@ -15,13 +15,13 @@ import pytest
 import tiny
 from scripted import Device
 
+from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.config import GatewayConfig, Limits, Listen, RoundRules, Train
-from broker_server.embedded import EmbeddedBroker
 from broker_server.errors import ListenError, StateError
 from broker_server.events import Events
-from broker_server.ledger import NAME, Ledger
 from broker_server.service import Service, Stop
-from broker_server.store import Store
+from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import DataError, PackageError
 

@@ -15,13 +15,13 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.blobs import Blobs
 from broker_server.errors import StateError, StorageError
-from broker_server.files import write_durably
-from broker_server.ledger import NAME, Ledger
-from broker_server.round import State
-from broker_server.spool import Spool
-from broker_server.store import Store
+from broker_server.rules.round import State
+from broker_server.state.blobs import Blobs
+from broker_server.state.files import write_durably
+from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.spool import Spool
+from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.topics import Topic
@@ -284,7 +284,7 @@ def test_blob_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """The same values again cost no write."""
     blobs = Blobs(tmp_path)
     digest = blobs.put(b"values")
-    monkeypatch.setattr("broker_server.blobs.write_durably", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr("broker_server.state.blobs.write_durably", lambda *_: pytest.fail("written again"))
     assert blobs.put(b"values") == digest
     assert blobs.get(digest) == b"values"
 

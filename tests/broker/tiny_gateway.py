@@ -7,13 +7,13 @@ from typing import Any
 
 import tiny
 
-from broker_server.conductor import Conductor
 from broker_server.config import GatewayConfig, RoundRules, Train
 from broker_server.events import Events
-from broker_server.gateway_parts import GatewayParts
-from broker_server.reception import Reception
-from broker_server.roster import Roster
-from broker_server.store import Store
+from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.reception import Reception
+from broker_server.rounds.roster import Roster
+from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
 from edge_runtime.wire.digests import sha256

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_server.embedded import EmbeddedBroker
+from broker_server.broker.embedded import EmbeddedBroker
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Up, backoff
 from edge_runtime.federation.mqtt import WINDOW, MqttLink, probe

@@ -12,7 +12,7 @@ import ssl
 import sys
 import threading
 
-from broker_server.embedded import EmbeddedBroker
+from broker_server.broker.embedded import EmbeddedBroker
 
 HOST = "127.0.0.1"
 

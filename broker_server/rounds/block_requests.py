@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker_server.gateway_parts import GatewayParts
+from broker_server.rounds.gateway_parts import GatewayParts
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
 from edge_runtime.wire.topics import Topic

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from broker_server.blobs import Blobs
 from broker_server.errors import StateError
-from broker_server.ledger import NAME, Ledger
-from broker_server.lineage import Lineage, Origin
-from broker_server.spool import Spool
+from broker_server.state.blobs import Blobs
+from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.lineage import Lineage, Origin
+from broker_server.state.spool import Spool
 from edge_runtime.wire.manifest import Architecture, Manifest, Package
 from edge_runtime.wire.strict_json import plain_tree
 

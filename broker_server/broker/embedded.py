@@ -31,9 +31,9 @@ from amqtt.adapters import StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BrokerConfig, ListenerConfig, ListenerType
 
-from broker_server.access import may_publish, may_subscribe
+from broker_server.broker.access import may_publish, may_subscribe
+from broker_server.broker.framing import FrameReader
 from broker_server.errors import ListenError
-from broker_server.framing import FrameReader
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.messages import MESSAGE_LIMIT
 
@@ -44,7 +44,7 @@ QUEUE_LIMIT: Final = 64 * 1024 * 1024
 GATEWAY_QUEUE_LIMIT: Final = 1024 * 1024 * 1024
 START_S: Final = 15.0
 
-log = logging.getLogger("broker_server.embedded")
+log = logging.getLogger("broker_server.broker.embedded")
 
 
 class _Snapshot(dict[str, Any]):

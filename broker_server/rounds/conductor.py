@@ -10,16 +10,16 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from broker_server import round as rules
-from broker_server.announcer import Announcer
 from broker_server.config import CODECS
-from broker_server.gateway_parts import GatewayParts
-from broker_server.ledger import RoundRow, VersionRow
-from broker_server.merging import Merging
-from broker_server.planner import Assignment, Coverage, RoundRequest, plan_round
-from broker_server.plans import Base, plan_message
-from broker_server.round import Event, State
-from broker_server.round_status import RoundStatus, round_line
+from broker_server.rounds.announcer import Announcer
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.merging import Merging
+from broker_server.rounds.round_status import RoundStatus, round_line
+from broker_server.rules import round as rules
+from broker_server.rules.planner import Assignment, Coverage, RoundRequest, plan_round
+from broker_server.rules.plans import Base, plan_message
+from broker_server.rules.round import Event, State
+from broker_server.state.ledger import RoundRow, VersionRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from broker_server.planner import Budget
-from broker_server.round import Present
+from broker_server.rules.planner import Budget
+from broker_server.rules.round import Present
 from edge_runtime.wire import wire_pb2 as pb
 
 

@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from broker_server.aggregate import Contribution
+from broker_server.rules.aggregate import Contribution
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from broker_server.journal import RoundLine
-from broker_server.merging import Merged
-from broker_server.round import Event
+from broker_server.rounds.merging import Merged
+from broker_server.rules.round import Event
 
 
 @dataclass

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker_server.admission import read_contribution
-from broker_server.aggregate import Contribution, Sums, close, fold
-from broker_server.balance import Balance, next_balance
-from broker_server.head import absent_labels, with_new_labels
-from broker_server.ledger import DeltaRow
-from broker_server.lineage import Origin
-from broker_server.store import Store
+from broker_server.rules.admission import read_contribution
+from broker_server.rules.aggregate import Contribution, Sums, close, fold
+from broker_server.rules.balance import Balance, next_balance
+from broker_server.rules.head import absent_labels, with_new_labels
+from broker_server.state.ledger import DeltaRow
+from broker_server.state.lineage import Origin
+from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.experts import HEAD, ExpertId

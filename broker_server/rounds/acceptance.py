@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker_server.admission import Accepted, DeltaContext, Identity, admit, typical
-from broker_server.conductor import Conductor
-from broker_server.gateway_parts import GatewayParts
-from broker_server.ledger import DeltaRow
-from broker_server.round import State
+from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rules.admission import Accepted, DeltaContext, Identity, admit, typical
+from broker_server.rules.round import State
+from broker_server.state.ledger import DeltaRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import decode, ids
 

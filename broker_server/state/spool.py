@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_server.errors import StateError
-from broker_server.files import write_durably
+from broker_server.state.files import write_durably
 from edge_runtime.wire.digests import sha256
 
 

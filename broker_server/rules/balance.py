@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from broker_server.aggregate import Contribution
+from broker_server.rules.aggregate import Contribution
 from edge_runtime.wire.experts import BankShape
 
 PRESSURE_START = 0.02

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker_server.evaluate import Figures, TextFigures
-from broker_server.judge import held_out
+from broker_server.evaluation.data import held_out
+from broker_server.evaluation.onnx_model import Figures, TextFigures
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.manifest import Package

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from broker_server.acceptance import Acceptance
-from broker_server.admission import Identity, check_hello, check_sender, check_statistics
-from broker_server.block_requests import BlockRequests
-from broker_server.conductor import Conductor
 from broker_server.errors import StorageError
-from broker_server.gateway_parts import GatewayParts
-from broker_server.roster import wants_statistics
+from broker_server.rounds.acceptance import Acceptance
+from broker_server.rounds.block_requests import BlockRequests
+from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.roster import wants_statistics
+from broker_server.rules.admission import Identity, check_hello, check_sender, check_statistics
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import Assembler
 from edge_runtime.wire.digests import sha256

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from broker_server.blobs import Blobs
 from broker_server.errors import StateError
-from broker_server.ledger import Ledger, VersionRow
+from broker_server.state.blobs import Blobs
+from broker_server.state.ledger import Ledger, VersionRow
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker_server.evaluate import Figures, Model, TextFigures, measure, read_examples, spread
+from broker_server.evaluation.onnx_model import Figures, Model, TextFigures, measure, read_examples, spread
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.digests import file_sha256

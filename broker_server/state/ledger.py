@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from broker_server.errors import StateError, StorageError
-from broker_server.schema import TABLES
+from broker_server.state.schema import TABLES
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
 

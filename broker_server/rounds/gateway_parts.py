@@ -8,8 +8,8 @@ from typing import Protocol
 
 from broker_server.config import GatewayConfig
 from broker_server.events import Events
-from broker_server.roster import Roster
-from broker_server.store import Store
+from broker_server.rounds.roster import Roster
+from broker_server.state.store import Store
 from edge_runtime.wire.topics import Topic
 
 

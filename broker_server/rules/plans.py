@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker_server.balance import Balance
 from broker_server.config import GatewayConfig
-from broker_server.planner import Assignment, learning_rate
+from broker_server.rules.balance import Balance
+from broker_server.rules.planner import Assignment, learning_rate
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import encode, refs

@@ -1,0 +1,1 @@
+"""What a version is worth on held-out text: the ONNX model, the data, the background worker."""

@@ -1,0 +1,1 @@
+"""Rounds as they run: what comes in, who is here, merging, announcing."""

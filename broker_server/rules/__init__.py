@@ -1,0 +1,1 @@
+"""Decisions without I/O: rounds, plans, admission, merging, balance, head."""
