@@ -9,7 +9,7 @@ import kotlin.test.assertFailsWith
 class TiersTest {
     private fun tier(trained: Long, frozen: Long, memoryMib: Double, stepMs: Double, seqLen: Long = 64) = Tier(
         "train_m${trained}_f${frozen}", trained, frozen, seqLen, 16, Cost(memoryMib, stepMs, 0.0, 0, 0, 0.0),
-        Cost(0.0, 0.0, 0.0, 0, 0, 0.0), emptyMap(), "none", 1, "", "",
+        Cost(0.0, 0.0, 0.0, 0, 0, 0.0), emptyMap(), "none", 1, "", "", emptyMap(),
     )
 
     private val large = tier(4, 4, memoryMib = 400.0, stepMs = 100.0)
