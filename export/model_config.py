@@ -17,10 +17,12 @@ from export.families import Family, family_of
 _NONE: Final = (None,)
 _OFF: Final = (None, False)
 _ONE: Final = (None, 1, 1.0)
+_ACTIVATIONS: Final = (None, "gelu", "gelu_python", "gelu_new", "gelu_pytorch_tanh", "relu")
+"""Of an encoder's feed-forward: programs with each pass the proof (gelu_python is gelu)."""
 _ENCODER: Final[Mapping[str, tuple[Any, ...]]] = {
     "position_embedding_type": (None, "absolute"),
-    "hidden_act": (None, "gelu", "gelu_python", "gelu_new"),
-    "activation": (None, "gelu"),
+    "hidden_act": _ACTIVATIONS,
+    "activation": _ACTIVATIONS,
     "is_decoder": _OFF,
     "add_cross_attention": _OFF,
     "embedding_size": _NONE,

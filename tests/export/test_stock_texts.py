@@ -48,6 +48,8 @@ def test_every_family_reads_texts_as_its_stock_model(tmp_path: Path, kind: str) 
     [
         ("bert", {"layer_norm_eps": 0.1}),
         ("bert", {"hidden_act": "gelu_new"}),
+        ("bert", {"hidden_act": "gelu_pytorch_tanh"}),
+        ("distilbert", {"activation": "relu"}),
         ("llama", {"rope_scaling": LINEAR, "rope_parameters": None}),
         ("llama", {"rope_parameters": {**YARN, "rope_theta": 100.0}}),
         ("llama", {"rope_parameters": {**LLAMA3, "rope_theta": 100.0}}),
