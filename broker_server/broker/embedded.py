@@ -11,7 +11,7 @@ What amqtt 0.12.1 does, found by reading and by test, and what is done about it 
 - A message to each slow subscriber is kept for ever: ``_run_broadcast`` has a limit for each client.
 - Wills are published without asking for permission: ``_authenticate`` asks.
 
-These are private methods of a pinned version; tests/broker/test_broker_embedded.py holds the behaviour.
+These are private methods of a pinned version; tests/broker/broker/test_broker_embedded.py holds the behaviour.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SCORE = MethodSpec(
     (TensorSpec("x", "float32", (3, 8)), TensorSpec("k", "int64", (5,))),
     (

@@ -161,7 +161,7 @@ assert len(said) == 1 and "going on, keeping nothing new" in said[0], said
 def test_a_disk_that_takes_no_more_is_said_once_and_what_is_there_is_still_found(tmp_path: Path) -> None:
     """No half-written file stays."""
     run = [sys.executable, "-c", _FULL, str(tmp_path)]
-    done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [(b"1" * 32).hex()]
 
@@ -186,7 +186,7 @@ print(cache.use.hits, cache.use.damaged)
 
 def test_processes_share_a_folder(tmp_path: Path) -> None:
     """Three at once, more entries than room: every value found is whole, and the size holds but for one share each."""
-    here = Path(__file__).parents[2]
+    here = Path(__file__).parents[3]
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", _BESIDE, str(tmp_path), str(seed)], stdout=subprocess.PIPE, text=True, cwd=here

@@ -92,7 +92,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
 
 def _texts() -> list[str]:
     """Return the demo's texts, some of Clinc's where it is, and what tokenizers stumble over."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     files = [root / "benchmarks/demo/assistant.csv", root.parent / "shared/data/clinc150/test.csv"]
     found = []
     for path in files:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BAD_ARGUMENT, BAD_HANDLE, NOT_FOUND, WRONG_COUNT, WRONG_DTYPE, WRONG_SHAPE = 1, 2, 3, 5, 6, 7
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
