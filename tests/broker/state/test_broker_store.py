@@ -24,6 +24,7 @@ from broker_server.state.spool import Spool
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.topics import Topic
 
 
@@ -215,15 +216,15 @@ def test_ledger_that_is_no_database(tmp_path: Path) -> None:
 
 def test_bank_that_is_not_the_manifests_is_refused(tmp_path: Path) -> None:
     """Although its file has the digest that the manifest names."""
-    folder = tmp_path / "package"
-    tiny.make_package(folder)
-    manifest = (folder / "manifest.json").read_text()
-    digest = tiny.bank().digest().hex()
-    (folder / "manifest.json").write_text(manifest.replace(digest, "f" * 64))
-    from edge_runtime.wire.manifest import Package
-
+    package = tiny.make_package(tmp_path / "package")
+    before = package.path("bank.safetensors").read_bytes()
+    other = tiny.bank(seed=1).to_bytes(package.manifest.architecture.digest())
+    assert len(other) == len(before)
+    package.path("bank.safetensors").write_bytes(other)
+    manifest = package.manifest.to_json().decode().replace(sha256(before).hex(), sha256(other).hex())
+    (package.folder / "manifest.json").write_text(manifest)
     with pytest.raises(StateError, match="the package's bank has version digest"):
-        Store.open(tmp_path / "state", Package.open(folder, part="gateway"), 0.0)
+        Store.open(tmp_path / "state", Package.open(package.folder, part="gateway"), 0.0)
 
 
 def test_changed_block_is_noticed(tmp_path: Path, package: Any) -> None:
