@@ -45,46 +45,46 @@ QLINEAR = {"8da8w": "int8", "8da4w": "int4"}
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m export.build",
         description="Compile a pretrained language model and a bank of trainable sparse experts into a package that a"
         " device runs and trains with ExecuTorch. Families: " + ", ".join(sorted(FAMILIES)) + ".",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
+    parser.add_argument(
         "--device",
         metavar="NAME",
         help="the target device: a profile (see --list-devices), or the path of a TOML file",
     )
-    made.add_argument(
+    parser.add_argument(
         "--list-devices", action="store_true", help="list the device profiles and their budgets, and stop"
     )
-    made.add_argument(
+    parser.add_argument(
         "-m", "--model", metavar="DIR|ID", help="Hugging Face folder or hub id (default: all-MiniLM-L6-v2 from pip)"
     )
-    made.add_argument(
+    parser.add_argument(
         "--task",
         choices=TASKS,
         default=CLASSIFICATION,
         help="classification: a text's label; causal-lm: a text's next words, with decoders only (default %(default)s)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--recipe",
         choices=("xnnpack",),
         default="xnnpack",
         help="what runs the program, by optimum-executorch's name; there is %(default)s only",
     )
-    source = made.add_mutually_exclusive_group()
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--labels", metavar="A,B|FILE", help="label names joined by commas, or a file with one a line, no comments"
     )
     source.add_argument(
         "--data", metavar="FILE", type=Path, help=f"take the labels from examples: {HELP} (docs/data.md)"
     )
-    made.add_argument("--text-column", default="", metavar="NAME", help="of --data: the texts (default: text)")
-    made.add_argument("--label-column", default="", metavar="NAME", help="of --data: the labels (default: label)")
-    bank = made.add_argument_group("experts")
+    parser.add_argument("--text-column", default="", metavar="NAME", help="of --data: the texts (default: text)")
+    parser.add_argument("--label-column", default="", metavar="NAME", help="of --data: the labels (default: label)")
+    bank = parser.add_argument_group("experts")
     bank.add_argument("--experts", type=int, default=8, metavar="M", help="experts in each adapted layer (default 8)")
     bank.add_argument(
         "--train-slots",
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run the frozen layers below the lowest adapted one in every step, instead of once a text for a cache",
     )
-    program = made.add_argument_group("program")
+    program = parser.add_argument_group("program")
     program.add_argument(
         "--seq-len",
         "--max_seq_len",
@@ -146,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
     program.add_argument(
         "--micro-batches", type=int, metavar="K", help="make a step of K smaller batches (default: 1, or what fits)"
     )
-    output = made.add_argument_group("output")
+    output = parser.add_argument_group("output")
     output.add_argument(
         "-o", "--out", "--output_dir", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)"
     )
@@ -160,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
         "--cache-dir", type=Path, metavar="DIR", help="of compiled programs (default: the XDG cache folder)"
     )
     output.add_argument("--no-cache", action="store_true", help="compile even what was compiled before")
-    return made
+    return parser
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -202,8 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(as_json(built, explain=options.explain)))
     else:
         print_table(built, Console())
-        for method, found in built.explained.items() if options.explain else ():
-            print_explained(method, found, Console())
+        for method, figures in built.explained.items() if options.explain else ():
+            print_explained(method, figures, Console())
         print(f"done: {built.package.folder}")
     return 0
 

@@ -88,10 +88,10 @@ def _is_dequantized(argument: object) -> bool:
 
 
 def _bytes(node: Node) -> int:
-    made = node.meta.get("val")
+    tensor = node.meta.get("val")
     if _is_dequantized(node):  # read as the int8 that it stands for
         return _bytes(node.all_input_nodes[0])
-    return math.prod(made.shape) * made.element_size() if isinstance(made, Tensor) else 0
+    return math.prod(tensor.shape) * tensor.element_size() if isinstance(tensor, Tensor) else 0
 
 
 def _stored(node: Node) -> int:

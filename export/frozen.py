@@ -147,8 +147,8 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401
         (slope,) = ctx.saved_tensors
-        found: Tensor = grads[0] * slope
-        return found
+        grad_input: Tensor = grads[0] * slope
+        return grad_input
 
 
 class _NearGelu(torch.autograd.Function):
@@ -167,8 +167,9 @@ class _NearGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401
         (rise,) = ctx.saved_tensors
-        found: Tensor = grads[0] * (1.0 / NEAR) * rise  # in this order: a frozen linear carries the number (``fuse``)
-        return found
+        # In this order: a frozen linear carries the number (``fuse``).
+        grad_input: Tensor = grads[0] * (1.0 / NEAR) * rise
+        return grad_input
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -225,8 +226,8 @@ class FrozenEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids [..] to [.., d]."""
-        found: Tensor = torch.ops.aten.embedding.default(self.rows, ids)
+        rows: Tensor = torch.ops.aten.embedding.default(self.rows, ids)
         if not self.quantize:
-            return found
+            return rows
         scales: Tensor = torch.ops.aten.embedding.default(self.scales, ids)
-        return found.to(torch.float32) * scales
+        return rows.to(torch.float32) * scales

@@ -46,9 +46,9 @@ def _fold_number(editor: Editor, node: Node) -> None:
             continue
         if tuple(value(tensor).shape) != tuple(value(node).shape):
             continue
-        found = _maker(tensor) or _taker(node)
-        if found is not None:
-            _scale(editor, found, float(number), both=found is _maker(tensor))
+        linear = _maker(tensor) or _taker(node)
+        if linear is not None:
+            _scale(editor, linear, float(number), both=linear is _maker(tensor))
             node.replace_all_uses_with(tensor)
             editor.graph.erase_node(node)
             return
@@ -105,9 +105,14 @@ def _fold_constants(editor: Editor, node: Node) -> None:
 def _split(node: Node) -> tuple[Node | None, Tensor | None]:
     """Return the operand that is computed and the one that is constant, float32."""
     for tensor, other in (node.args[:2], node.args[1::-1]):
-        found = _constant(other)
-        if isinstance(tensor, Node) and tensor.op != "get_attr" and found is not None and found.dtype == torch.float32:
-            return tensor, found
+        constant = _constant(other)
+        if (
+            isinstance(tensor, Node)
+            and tensor.op != "get_attr"
+            and constant is not None
+            and constant.dtype == torch.float32
+        ):
+            return tensor, constant
     return None, None
 
 
@@ -115,8 +120,8 @@ def _constant(node: Any) -> Tensor | None:  # noqa: ANN401 - any argument of a n
     """Return the tensor of a node that is a constant with known values."""
     if not (isinstance(node, Node) and node.op == "get_attr"):
         return None
-    found = value(node)
-    return found if found.device.type != "meta" else None
+    tensor = value(node)
+    return tensor if tensor.device.type != "meta" else None
 
 
 def _narrow(tensor: Tensor) -> Tensor:

@@ -180,11 +180,11 @@ def stages(graph: Graph, groups: Sequence[Sequence[Node]]) -> list[list[Node]]:
         if highest == floor:
             break
         floor = highest
-    found: dict[int, list[Node]] = {}
+    by_stage: dict[int, list[Node]] = {}
     for node in graph.nodes:
         if node in group:
-            found.setdefault(floor[group[node]], []).append(node)
-    return [found[number] for number in sorted(found)]
+            by_stage.setdefault(floor[group[node]], []).append(node)
+    return [by_stage[number] for number in sorted(by_stage)]
 
 
 def _computes(node: Node) -> bool:
@@ -270,15 +270,15 @@ def _delegates(module: GraphModule) -> list[ExportedProgram]:
 
 def _left(graph: Graph) -> list[dict[str, Any]]:
     """Return what runs outside the delegates, with where it comes from and why."""
-    found: dict[str, list[int]] = {}
+    layers_of: dict[str, list[int]] = {}
     for node in graph.nodes:
         name = str(getattr(node.target, "__name__", node.target))
         if node.op == "call_function" and name not in ("executorch_call_delegate", "getitem"):
             layer = place_of(node).layer
-            found.setdefault(name, []).append(-1 if layer is None else layer)
+            layers_of.setdefault(name, []).append(-1 if layer is None else layer)
     return [
         {"operation": name, "count": len(layers), "layers": sorted(set(layers)), "why": _why(name)}
-        for name, layers in sorted(found.items())
+        for name, layers in sorted(layers_of.items())
     ]
 
 
@@ -289,8 +289,8 @@ def _why(operation: str) -> str:
 
 
 def _check(outside: Mapping[str, Mapping[str, int]]) -> None:
-    for method, found in outside.items():
-        bad = [name for name in found if name.startswith(_FORBIDDEN)]
+    for method, operations in outside.items():
+        bad = [name for name in operations if name.startswith(_FORBIDDEN)]
         if bad:
             raise LoweringError(
                 f"method {method}: {', '.join(sorted(bad))} stayed outside the XNNPACK delegates;"

@@ -47,8 +47,8 @@ class LanguageHead(nn.Module):
 
     def rows(self, targets: Tensor) -> Tensor:
         """Return the centred rows [N, d] of targets [N]."""
-        found: Tensor = self.table(targets) - self.offset
-        return found
+        rows: Tensor = self.table(targets) - self.offset
+        return rows
 
     def loss(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Return sum of weight * -log p[target] / sum of weights, [1].
@@ -59,8 +59,8 @@ class LanguageHead(nn.Module):
             weights: [B, S]; 0: the position does not count.
         """
         flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-        given = (self.rows(wanted), wanted.unsqueeze(-1), weights.reshape(-1, 1))
-        out: Tensor = _NextToken.apply(flat, *given, self.weight, self.transposed)  # type: ignore[no-untyped-call]
+        operands = (self.rows(wanted), wanted.unsqueeze(-1), weights.reshape(-1, 1))
+        out: Tensor = _NextToken.apply(flat, *operands, self.weight, self.transposed)  # type: ignore[no-untyped-call]
         return out
 
     def probabilities(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ class LanguageHead(nn.Module):
             mask: [B, S], 1 at tokens, then 0.
         """
         last = mask - functional.pad(mask[:, 1:], (0, 1))  # 1 at the last real token
-        found = torch.bmm(last.unsqueeze(1), hidden).squeeze(1)
-        logits: Tensor = frozen_linear(found, self.weight, self.transposed, None, False)  # noqa: FBT003
+        last_states = torch.bmm(last.unsqueeze(1), hidden).squeeze(1)
+        logits: Tensor = frozen_linear(last_states, self.weight, self.transposed, None, False)  # noqa: FBT003
         return torch.softmax(logits, dim=-1)
 
 

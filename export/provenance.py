@@ -45,9 +45,9 @@ _open: list[Place] = [NOWHERE]
 
 def place_of(node: Node) -> Place:
     """Return where a node comes from; ``NOWHERE`` when nobody said."""
-    found = node.meta.get(KEY, NOWHERE)
-    assert isinstance(found, Place)  # noqa: S101 - a promised type
-    return found
+    place = node.meta.get(KEY, NOWHERE)
+    assert isinstance(place, Place)  # noqa: S101 - a promised type
+    return place
 
 
 @contextmanager
@@ -104,11 +104,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # untyped li
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         here = self._here()
-        made = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         tracing = get_proxy_mode()
         if tracing is not None:
             self._stamp(tracing.tracer.graph, here)
-        return made
+        return result
 
     def _here(self) -> Place:
         running = torch._C._current_autograd_node()  # noqa: SLF001 - autograd's only way to say it

@@ -98,8 +98,8 @@ def _reads_late(node: Node) -> bool:
 
 def _bytes(node: Node) -> int:
     """Return the size of a tensor; 0 for what is none."""
-    made = node.meta.get("val")
-    return math.prod(made.shape) * made.element_size() if isinstance(made, Tensor) else 0
+    tensor = node.meta.get("val")
+    return math.prod(tensor.shape) * tensor.element_size() if isinstance(tensor, Tensor) else 0
 
 
 def _may(node: Node, level: str) -> bool:
@@ -181,6 +181,6 @@ class _Copier:
     def _copy(self, node: Node) -> Node:
         return self._marked(self._editor.graph.node_copy(node, self._known), node)
 
-    def _marked(self, made: Node, original: Node) -> Node:
-        made.meta[KEY] = replace(place_of(original), backward=True)
-        return made
+    def _marked(self, copy: Node, original: Node) -> Node:
+        copy.meta[KEY] = replace(place_of(original), backward=True)
+        return copy

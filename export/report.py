@@ -101,13 +101,13 @@ def print_table(built: Built, console: Console) -> None:
 
 def _add_rows(table: Table, built: Built, tier: Tier) -> None:
     budget, steps = built.profile.budget, built.profile.defaults.steps_per_round
-    guess, found = tier.predicted, tier.measured
+    guess, measured_cost = tier.predicted, tier.measured
     allowed_ms = 1e3 * budget.round_seconds / steps
-    first = (guess.step_ms + guess.trunk_ms, found.step_ms + found.trunk_ms)
+    first = (guess.step_ms + guess.trunk_ms, measured_cost.step_ms + measured_cost.trunk_ms)
     rows = (
-        ("memory, MiB", guess.memory_mib, found.memory_mib, budget.memory_mib, found.memory_mib),
-        ("storage, MB", guess.storage_mb, found.storage_mb, budget.storage_mb, found.storage_mb),
-        ("training step, ms", guess.step_ms, found.step_ms, allowed_ms, guess.step_ms),
+        ("memory, MiB", guess.memory_mib, measured_cost.memory_mib, budget.memory_mib, measured_cost.memory_mib),
+        ("storage, MB", guess.storage_mb, measured_cost.storage_mb, budget.storage_mb, measured_cost.storage_mb),
+        ("training step, ms", guess.step_ms, measured_cost.step_ms, allowed_ms, guess.step_ms),
         *([("… on new texts, ms", *first, allowed_ms, first[0])] if tier.trunk_method else []),
         ("up a round, kB", guess.bytes_up / 1e3, None, budget.bytes_up / 1e3, guess.bytes_up / 1e3),
         ("down a round, kB", guess.bytes_down / 1e3, None, budget.bytes_down / 1e3, guess.bytes_down / 1e3),
@@ -121,8 +121,8 @@ def _add_rows(table: Table, built: Built, tier: Tier) -> None:
 
 def _apart(errors: Mapping[str, float]) -> str:
     """Say what 4 bits cost: such a program is proved against the model with its own rounded weights."""
-    found = errors.get("float32_gradient_error")
-    return "" if found is None else f"; with float32 weights gradients would be {found:.1e} from these"
+    error = errors.get("float32_gradient_error")
+    return "" if error is None else f"; with float32 weights gradients would be {error:.1e} from these"
 
 
 def _print_proof(built: Built, console: Console) -> None:
