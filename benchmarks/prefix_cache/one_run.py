@@ -14,7 +14,7 @@ from typing import Final
 from benchmarks.prefix_cache import BATCH
 from benchmarks.quantization.one_run import recipe_of, with_class_means
 from edge_runtime.data.prefix_cache import PrefixCache
-from edge_runtime.inference.class_sums import Predictor
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.training.local import accuracy, stretches

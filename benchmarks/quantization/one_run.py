@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from edge_runtime.data.examples import ExampleSource
-from edge_runtime.inference.class_sums import Predictor, class_sums
+from edge_runtime.inference.class_sums import class_sums
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.training.local import Recipe, accuracy, train
 from edge_runtime.training.trainer import Tools

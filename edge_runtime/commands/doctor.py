@@ -24,8 +24,8 @@ from edge_runtime.errors import EdgeError, ProgramError
 from edge_runtime.federation.config import credentials
 from edge_runtime.federation.link import Broker
 from edge_runtime.federation.mqtt import probe
-from edge_runtime.inference.class_sums import Predictor
 from edge_runtime.inference.continuation import Writer
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.program.program import inspect

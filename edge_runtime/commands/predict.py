@@ -28,8 +28,8 @@ from edge_runtime.commands.common import (
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.report import bar
-from edge_runtime.inference.class_sums import Predictor
 from edge_runtime.inference.continuation import Taste, Writer
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.training.budget import Budget, choose_tier
 from edge_runtime.training.local import accuracy

@@ -12,7 +12,7 @@ import numpy as np
 from edge_runtime.data.batches import Source
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.federation.report import bar
-from edge_runtime.inference.class_sums import Predictor
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.training.assessment import Score, Shortfall, sample, score, shortfalls
 from edge_runtime.training.local import Trained

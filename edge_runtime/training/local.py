@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_runtime.data.examples import ExampleSource
 from edge_runtime.errors import ConfigError
-from edge_runtime.inference.class_sums import Predictor
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.program.slots import needed_slots
 from edge_runtime.training.assessment import score
 from edge_runtime.training.trainer import Task, Tools, Trainer

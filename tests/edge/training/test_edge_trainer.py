@@ -14,7 +14,8 @@ import toy
 from edge_runtime.data.examples import open_source
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.errors import ConfigError, DamagedError, PlanError
-from edge_runtime.inference.class_sums import Predictor, class_sums
+from edge_runtime.inference.class_sums import class_sums
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.store import Record, pack
 from edge_runtime.training.heterogeneity import balance_target, balance_weight
 from edge_runtime.training.local import Recipe, accuracy, stretches, train

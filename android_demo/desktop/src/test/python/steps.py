@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.data.examples import FileSource
-from edge_runtime.inference.class_sums import Predictor, class_sums
+from edge_runtime.inference.class_sums import class_sums
+from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.wire.bank import Bank
