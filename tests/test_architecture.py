@@ -27,6 +27,35 @@ ARROWS = {
     "benchmarks": {"benchmarks", "export", "edge_runtime", "broker_server"},
 }
 
+# The rooms of each package, from the top down: a room knows those below it and itself. "" is what stands in the
+# package's own folder and is named nowhere else here; the contract is below everything.
+ROOMS = {
+    "edge_runtime": (
+        "__main__",
+        "commands",
+        "opened_package",
+        "federation",
+        "training",
+        "inference",
+        "data",
+        "program",
+        "native",
+        "",
+        "wire",
+    ),
+    "broker_server": (
+        "__main__",
+        "commands+cli",
+        "display+service",
+        "rounds",
+        "evaluation",
+        "state",
+        "rules",
+        "broker",
+        "",
+    ),
+}
+
 # Which file may import a heavy library: one driver in each package that needs it. A name that ends in "/" is a folder,
 # "?" in front means only inside a function: the module can be imported without the library.
 DRIVERS = {
@@ -154,6 +183,26 @@ def forbidden_arrows(found: list[Import]) -> list[str]:
     return [str(item) for item in ours if not _within(item.name, _rule_of(item.file))]
 
 
+def _floor_of(name: str) -> int | None:
+    """Return how deep a module of ours stands in its package, 0 at the top; None outside of ``ROOMS``."""
+    package, _, inside = name.partition(".")
+    if package not in ROOMS or not inside:
+        return None
+    room, rooms = inside.partition(".")[0], ROOMS[package]
+    named = next((floor for floor, names in enumerate(rooms) if room in names.split("+")), None)
+    return rooms.index("") if named is None else named
+
+
+def climbing_arrows(imports: list[Import]) -> list[str]:
+    """Return the imports that point from a room to one above it in the same package."""
+    wrong = []
+    for item in imports:
+        here, there = _floor_of(item.file.removesuffix(".py").replace("/", ".")), _floor_of(item.name)
+        if here is not None and there is not None and item.file.split("/")[0] == item.library and there < here:
+            wrong.append(str(item))
+    return wrong
+
+
 def forbidden_weight(found: list[Import]) -> list[str]:
     """Return the imports of heavy libraries outside of their driver files."""
     wrong = []
@@ -169,6 +218,21 @@ def forbidden_weight(found: list[Import]) -> list[str]:
 def test_imports_point_one_way() -> None:
     """Export and broker_server know the contract and not each other; the contract knows nobody."""
     assert forbidden_arrows(IMPORTS) == []
+
+
+def test_imports_point_downward_between_rooms() -> None:
+    """A room is read with what is below it in mind, and nothing above."""
+    assert climbing_arrows(IMPORTS) == []
+
+
+def test_every_room_is_a_folder_or_file_and_every_folder_a_room() -> None:
+    """A new folder gets its place in the order; one that went leaves none behind."""
+    for package, rooms in ROOMS.items():
+        named = {name for floor in rooms for name in floor.split("+") if name}
+        for name in named:
+            assert (ROOT / package / name).is_dir() or (ROOT / package / f"{name}.py").is_file(), f"{package}/{name}"
+        folders = {path.parent.relative_to(ROOT / package).parts[0] for path in (ROOT / package).glob("*/*.py")}
+        assert folders - named == set()
 
 
 def test_heavy_libraries_have_one_driver_each() -> None:
@@ -239,6 +303,23 @@ def test_commands_start_light(module: str) -> None:
 def test_a_wrong_arrow_is_found(file: str, source: str) -> None:
     """The test can fail: each way of writing an import is seen."""
     assert len(forbidden_arrows(list(imports_of(ROOT / file, source)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("edge_runtime/data/a.py", "from edge_runtime.training.trainer import Trainer"),
+        ("edge_runtime/store.py", "def f():\n    from edge_runtime.data import windows"),
+        ("edge_runtime/wire/a.py", "from edge_runtime import errors"),
+        ("edge_runtime/training/a.py", "from edge_runtime import opened_package"),
+        ("broker_server/rules/a.py", "from broker_server.state.store import Store"),
+        ("broker_server/config.py", "import broker_server.rules.round"),
+        ("broker_server/service.py", "from broker_server.cli import main"),
+    ],
+)
+def test_a_climbing_arrow_is_found(file: str, source: str) -> None:
+    """The test can fail: from a room to one above, and from a package's own folder into a room."""
+    assert len(climbing_arrows(list(imports_of(ROOT / file, source)))) == 1
 
 
 @pytest.mark.parametrize(
