@@ -16,6 +16,9 @@ settings.register_profile(
 )
 settings.load_profile("shared")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's threads in a test's process: the other core is in use
+
 # A run in the background (`make test &`) ignores Ctrl-C, and so would every program that its tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
