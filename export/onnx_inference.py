@@ -47,14 +47,15 @@ class _Inference(nn.Module):
         super().__init__()
         self.reference = reference
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    # The exporter takes a size that two inputs share from the one whose name sorts first: another name, another file.
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Map bank tensors, ids [N, T] and mask [N, T] to the outputs."""
         names = [name for name in input_names(self.reference.model) if name not in (ports.IDS, ports.MASK)]
-        bank = dict(zip(names, inputs[:-2], strict=True))
+        bank = dict(zip(names, given[:-2], strict=True))
         bank[ports.GATE_SCALE] = torch.ones(bank[ports.EXPERTS].shape[:2])
         if self.reference.model.vocabulary:
-            return _continued(self.reference.token_logits(bank, inputs[-2], inputs[-1]), inputs[-2], inputs[-1])
-        return (torch.softmax(self.reference.logits(bank, inputs[-2], inputs[-1]), dim=-1),)
+            return _continued(self.reference.token_logits(bank, given[-2], given[-1]), given[-2], given[-1])
+        return (torch.softmax(self.reference.logits(bank, given[-2], given[-1]), dim=-1),)
 
 
 def _continued(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
