@@ -70,7 +70,7 @@ bench: setup ## one training step, every way there is
 	$(BIN)/python -m benchmarks.train_step
 
 arm64: arm64-tools setup-dev ## exported programs on emulated 64-bit ARM cores: outputs as on x86-64, instructions counted
-	$(BIN)/python -m pytest tests/export/test_arm64.py
+	$(BIN)/python -m pytest tests/export/proving/test_arm64.py
 	$(BIN)/python -m benchmarks.arm64 --check
 
 # Debian's and Ubuntu's packages; then ExecuTorch's wheel for ARM64 and our runner.
@@ -111,7 +111,7 @@ android-check: setup android-tools ## verify that APK: signature, manifest, alig
 	$(BIN)/python -m android_demo.apk --check $(APK_ARGS)
 
 android-runtime-test: setup-dev ## exported programs on Android's own ExecuTorch, on this machine's Java
-	$(BIN)/python -m pytest tests/export/test_android_runtime.py
+	$(BIN)/python -m pytest tests/export/proving/test_android_runtime.py
 
 ANDROID_TOOLS := aapt2=aapt apksigner=apksigner mvn=maven npm=npm java=openjdk-17-jdk-headless javac=openjdk-17-jdk-headless keytool=openjdk-17-jdk-headless
 android-tools:

@@ -14,15 +14,15 @@ from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.examples import HELP
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from export import cache
-from export.config import ExportConfig, read_labels
-from export.display import display
 from export.errors import ConfigError
-from export.explain_table import print_explained
-from export.families import FAMILIES, TASKS
-from export.memory_plan import AUTO
-from export.pipeline import Built, build_package
-from export.profiles import known, load_profile
-from export.report import as_json, print_table
+from export.packaging.pipeline import Built, build_package
+from export.planning.config import ExportConfig, read_labels
+from export.planning.memory_plan import AUTO
+from export.planning.profiles import known, load_profile
+from export.report.display import display
+from export.report.report import as_json, print_table
+from export.report.tables import print_explained
+from export.source.families import FAMILIES, TASKS
 
 EXAMPLES = """examples:
   python -m export.build --device pixel8

@@ -21,52 +21,8 @@ from edge_runtime.wire.digests import canonical_json, file_sha256, sha256
 
 COMPILERS: Final = ("torch", "executorch", "transformers", "onnx")
 RECORD: Final = "record.json"
-_COMPILING: Final = (
-    *(
-        "adapters",
-        "attention",
-        "backbone",
-        "bank_layout",
-        "blockwise",
-        "checkpoint",
-        "compile",
-        "decoder_parts",
-        "delegates",
-        "explain",
-        "families",
-        "frozen",
-        "fuse",
-        "graft",
-        "joint_graph",
-        "linking",
-        "liveness",
-        "lowering",
-        "measure",
-        "micro_batches",
-        "model_config",
-        "next_token",
-    ),
-    *(
-        "onnx_blocks",
-        "onnx_inference",
-        "prefix",
-        "proof",
-        "provenance",
-        "quantize",
-        "ranking",
-        "recompute",
-        "reference",
-        "rewrite",
-        "sentence_model",
-        "shapes",
-        "step",
-        "stock_texts",
-        "tokenizer_file",
-        "weight_names",
-        "workshop",
-    ),
-)
-"""Modules that shape a program, its proof or its figures."""
+_COMPILING: Final = ("compiling", "model", "proving", "source", "packaging/tasks.py", "provenance.py", "shapes.py")
+"""Rooms and files of export that shape a program, its proof or its figures."""
 CONTRACT: Final = (experts, program_interface)
 """Modules of the contract that do."""
 
@@ -83,12 +39,17 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in COMPILERS}
 
 
+def code() -> list[Path]:
+    """Return the files of export that shape a program, its proof or its figures, in the order of their names."""
+    places = [Path(__file__).parent / name for name in _COMPILING]
+    return [file for place in places for file in (sorted(place.glob("*.py")) if place.is_dir() else [place])]
+
+
 @functools.cache
 def code_digest() -> str:
     """Return a digest over those modules of ours that shape a program."""
     digest = hashlib.sha256()
-    ours = [Path(__file__).parent / f"{name}.py" for name in _COMPILING]
-    for path in (*ours, *(Path(str(module.__file__)) for module in CONTRACT)):
+    for path in (*code(), *(Path(str(module.__file__)) for module in CONTRACT)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

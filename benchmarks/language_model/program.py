@@ -24,9 +24,9 @@ from edge_runtime.wire.program_interface import (
     input_ports,
     output_ports,
 )
-from export import backbone as backbones
-from export.compile import compile_program
-from export.job import Job
+from export.compiling.compile import compile_program
+from export.planning.job import Job
+from export.source import backbone as backbones
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from benchmarks.train_step import native, programs, torch_step
 from benchmarks.train_step.compare import Arm, ArmError
 from edge_runtime.native import build
 from edge_runtime.wire.manifest import Package
-from export import backbone as backbones
+from export.source import backbone as backbones
 
 WORK: Final = "MiniLM, batch 8 x 64, all six layers, 8 experts of rank 8 held, 4 trained, soft gates, AdamW."
 ABOUT: Final = {

@@ -26,7 +26,7 @@ from benchmarks.train_step.arms import Plan, Say
 from benchmarks.train_step.compare import Arm
 from edge_runtime.native import build
 from edge_runtime.wire.manifest import Package
-from export import backbone as backbones
+from export.source import backbone as backbones
 
 ARMS: Final = ("ours", "eager", "compile", *arms.SLOW, "floor")
 """Arms that a bundle carries; none needs more there than Python, torch, transformers and numpy."""

@@ -16,14 +16,14 @@ from torch.fx import GraphModule, Node
 
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodShape, ModelShape, input_ports
-from export import backbone as backbones
-from export.frozen import frozen_linear
-from export.graft import Graft
-from export.joint_graph import sample_inputs, trace
-from export.lowering import lower
-from export.quantize import lower_frozen_linears
-from export.rewrite import eliminate_common_subexpressions, eliminate_dead_tensors, fold_constants, value
-from export.step import build_step
+from export.compiling.lowering import lower
+from export.compiling.quantize import lower_frozen_linears
+from export.compiling.simplify import eliminate_common_subexpressions, eliminate_dead_tensors, fold_constants, value
+from export.compiling.trace import sample_inputs, trace
+from export.model.frozen import frozen_linear
+from export.model.graft import Graft
+from export.model.step import build_step
+from export.source import backbone as backbones
 
 METHOD = "floor"
 _SAME_ROWS = ("aten.view", "aten._unsafe_view", "aten.reshape", "aten.detach", "aten.alias", "aten.clone")

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.train_step import native
 from benchmarks.train_step.compare import ArmError
 from edge_runtime.wire.manifest import Manifest, Package
-from export import backbone as backbones
 from export import cache
+from export.source import backbone as backbones
 
 if TYPE_CHECKING:
     from benchmarks.eager import Sizes

@@ -153,10 +153,10 @@ def test_the_floor_has_the_frozen_products_of_a_step_and_no_dead_ones(tmp_path: 
 
     from benchmarks.train_step import floor
     from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
-    from export.families import FAMILIES
-    from export.graft import Graft
-    from export.joint_graph import sample_inputs, trace
-    from export.step import build_step
+    from export.compiling.trace import sample_inputs, trace
+    from export.model.graft import Graft
+    from export.model.step import build_step
+    from export.source.families import FAMILIES
 
     torch.manual_seed(0)
     config = BertConfig(

@@ -14,7 +14,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from tiny_backbone import save_tiny
 
 if TYPE_CHECKING:
-    from export.pipeline import Built
+    from export.packaging.pipeline import Built
 
 Build = Callable[..., "Built"]
 
@@ -28,8 +28,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def build(tiny: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Return a function that builds a package on the tiny backbone; every program is compiled once a run."""
-    from export.config import ExportConfig
-    from export.pipeline import build_package
+    from export.packaging.pipeline import build_package
+    from export.planning.config import ExportConfig
 
     folder = tmp_path_factory.mktemp("packages")
 

@@ -91,7 +91,7 @@ def test_no_device_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_profile_too_small_fails_with_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1; memory needed and there stand in the message."""
-    from export.profiles import FOLDER
+    from export.planning.profiles import FOLDER
 
     path = tmp_path / "watch.toml"
     path.write_text((FOLDER / "pixel8.toml").read_text().replace("memory_mib = 512", "memory_mib = 64"))

@@ -11,12 +11,12 @@ from torch.fx import GraphModule
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports
-from export import backbone
-from export.compile import canonicalize
-from export.graft import Graft
-from export.joint_graph import sample_inputs, trace
+from export.compiling.compile import canonicalize
+from export.compiling.trace import sample_inputs, trace
+from export.model.graft import Graft
+from export.model.step import build_step
 from export.provenance import NOWHERE, Place, place_of
-from export.step import build_step
+from export.source import backbone
 
 MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
 TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)

@@ -1,0 +1,1 @@
+"""A stock model with experts on it: frozen parts, attention, experts, the step as a function."""

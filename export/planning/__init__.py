@@ -1,0 +1,1 @@
+"""What was asked for and what fits a device: configuration, profiles, tiers, memory plans, predicted costs."""

@@ -1,0 +1,211 @@
+"""What the user asked for, checked; every fault is reported in one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.examples import JSON_ENDINGS, TABLE_ENDINGS, opened, read_rows
+from edge_runtime.wire.labels import label_fault
+from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
+from edge_runtime.wire.text_lines import encoding_of, lines
+from export.errors import ConfigError
+from export.planning.memory_plan import AUTO
+
+DEFAULT_LABELS: Final = Path(__file__).parents[1] / "labels" / "assistant.txt"
+_COMMENT: Final = ("# ", "#\t")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """One run of export.
+
+    Args:
+        device: name of a profile, or path of a TOML file.
+        model: folder or hub id of the backbone; None for MiniLM.
+        labels: C label names in order.
+        out: folder of the package.
+        experts: M.
+        train_slots: m of the tiers; None lets the planner choose from the profile's budget.
+        held: ``all`` or ``slots``.
+        rank: r.
+        shared_rank: rs.
+        gate: ``soft`` or ``topk``.
+        top_k: k (top-k only).
+        layers: ``all``, ``last:N`` or numbers.
+        seq_len: S of the tiers; None takes the profile's.
+        batch_size: B; None takes the profile's.
+        quantize: ``int8``, ``int4`` or ``none``.
+        cache_dir: of lowered programs; None for no cache.
+        tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
+        most_tiers: tiers at most; 0 for no limit.
+        recompute: level of recomputation, or ``auto``.
+        micro_batches: k; None lets the planner choose.
+        task: ``classification``, or ``causal-lm``, which has no labels.
+        trunk: make the layers below the lowest adapted one a method of its own, whose results a device can keep.
+
+    Raises:
+        ConfigError: naming every fault.
+    """
+
+    device: str
+    model: str | None
+    labels: tuple[str, ...]
+    out: Path
+    experts: int = 8
+    train_slots: int | tuple[int, ...] | None = None
+    held: str = "all"
+    rank: int = 8
+    shared_rank: int = 8
+    gate: str = "soft"
+    top_k: int = 2
+    layers: str = "all"
+    seq_len: int | tuple[int, ...] | None = None
+    batch_size: int | None = None
+    quantize: str = "int8"
+    cache_dir: Path | None = None
+    tiers: tuple[tuple[int, int], ...] = ()
+    most_tiers: int = 0
+    task: str = CLASSIFICATION
+    trunk: bool = True
+    recompute: str = AUTO
+    micro_batches: int | None = None
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    def _faults(self) -> list[str]:
+        slots = [*self.slots, *(trained for trained, _ in self.tiers)]
+        lengths = [*self.lengths, *(length for _, length in self.tiers)]
+        found = [
+            f"--{name} {value}: must be between {low} and {high}"
+            for name, values, low, high in (
+                ("experts", [self.experts], 1, 256),
+                ("train-slots", slots, 1, self.experts),
+                ("rank", [self.rank], 1, 256),
+                ("shared-rank", [self.shared_rank], 0, 1024),
+                ("seq-len", lengths, 4, 4096),
+                ("micro-batches", [] if self.micro_batches is None else [self.micro_batches], 1, 1024),
+                ("batch-size", [] if self.batch_size is None else [self.batch_size], 1, 1024),
+            )
+            for value in values
+            if not low <= value <= high
+        ]
+        if self.tiers and (self.slots or self.lengths):
+            found.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len would; give one or the other")
+        if self.recompute not in (AUTO, *RECOMPUTE):
+            found.append(f"--recompute {self.recompute}: must be {AUTO} or one of {', '.join(RECOMPUTE)}")
+        held = min(slots, default=self.experts) if self.held == "slots" else self.experts
+        if self.gate == "topk" and not 1 <= self.top_k <= held:
+            found.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")
+        if self.task == CLASSIFICATION:
+            fault = label_fault(self.labels, least=2)
+            return [*found, *([f"labels: {fault}"] if fault else [])]
+        if self.labels:
+            found.append(f"--task {self.task}: such a model has no labels; leave out --labels and --data")
+        return found
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The m that the user named."""
+        return _several(self.train_slots)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The S that the user named."""
+        return _several(self.seq_len)
+
+    @property
+    def routed(self) -> int | None:
+        """K in top-k mode, None with soft gates."""
+        return self.top_k if self.gate == "topk" else None
+
+
+def _several(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    return () if value is None else (value,) if isinstance(value, int) else value
+
+
+def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
+    """Return the numbers of the adapted layers for ``all``, ``last:N`` or ``0,3,5`` in a backbone of ``depth`` layers.
+
+    Raises:
+        ConfigError: saying what is allowed.
+    """
+    if text == "all":
+        return tuple(range(depth))
+    try:
+        if text.startswith("last:"):
+            count = int(text.removeprefix("last:"))
+            chosen = tuple(range(depth - count, depth)) if 1 <= count <= depth else ()
+        else:
+            numbers = [int(part) for part in text.split(",")]
+            distinct = len(set(numbers)) == len(numbers) and all(0 <= number < depth for number in numbers)
+            chosen = tuple(sorted(numbers)) if distinct else ()
+    except ValueError:
+        chosen = ()
+    if not chosen:
+        raise ConfigError(
+            f"--layers {text}: expected all, last:N with N from 1 to {depth},"
+            f" or distinct numbers from 0 to {depth - 1} like 0,3,5"
+        )
+    return chosen
+
+
+def read_labels(labels: str | None, data: Path | None, columns: Columns = USUAL) -> tuple[str, ...]:
+    """Return the labels from ``--labels``, from those of a file of examples, or the default list.
+
+    ``--labels`` is a file with one a line, or names joined by commas.
+
+    Raises:
+        ConfigError: saying which list lacks what.
+        DataError: for a file of examples that cannot be used.
+    """
+    if labels is not None:
+        return tuple(_lines(Path(labels)) if _is_file(labels) else _names(labels))
+    if data is not None:
+        return tuple(sorted({row.label for row in read_rows(data, columns, labelled=True)}))
+    if not DEFAULT_LABELS.is_file():
+        raise ConfigError("no labels: give --labels a,b,c or --data FILE.csv with the columns text,label")
+    return tuple(_lines(DEFAULT_LABELS))
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL: a list, then
+        return False
+
+
+def _names(labels: str) -> list[str]:
+    names = [part.strip() for part in labels.split(",")]
+    if len(names) == 1:
+        raise ConfigError(f"--labels {labels}: no such file, and no list either; expected names joined by commas")
+    return names
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a labels file that are not blank; a label may begin with "#", so there are no comments.
+
+    Raises:
+        ConfigError: for a file that cannot be read, one of examples, and for what looks like a comment.
+    """
+    if path.suffix.lower() in TABLE_ENDINGS + JSON_ENDINGS:
+        raise ConfigError(f"--labels {path}: a file of examples by its name; take its labels with --data {path}")
+    try:
+        with opened(path) as file:
+            encoding = encoding_of(file, str(path))
+            found = [line for line in lines(file, encoding, str(path), encoding.start) if line.text.strip()]
+    except DataError as error:
+        raise ConfigError(f"--labels: {error}") from error
+    for line in found:
+        if line.text.startswith(_COMMENT):
+            raise ConfigError(
+                f"--labels {path} line {line.number} begins with '# ': is it a comment or a label? A labels file has no"
+                " comments; remove it, or name such a label with --labels a,b or --data"
+            )
+    return [line.text.strip() for line in found]

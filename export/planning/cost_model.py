@@ -1,0 +1,342 @@
+"""Predict what a program costs a device. Pure: numbers in, numbers out.
+
+Axes: L adapted layers, D all layers, M experts, m trained and f frozen slots, H = m + f, r rank, rs shared rank,
+d width, I inner width, h heads, C labels, V rows of a language head, B batch, S sequence length, N = B * S tokens.
+
+The model is stated here so that a refusal can be checked by hand; its constants were fitted to programs that
+``export`` lowered (tests hold prediction and measurement together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.manifest import Cost
+from edge_runtime.wire.manifest_checks import Quantization
+from edge_runtime.wire.program_interface import ModelShape
+from export.planning.profiles import DeviceProfile
+from export.shapes import GROUP
+from export.source.families import BackboneSizes
+
+MIB: Final = 2**20
+TRAIN_BYTES: Final = 75_000
+PREDICT_BYTES: Final = 25_000
+"""Graph of a layer in a training and in an inference method, with scales and biases, beside the weights that all
+methods share. Measured: 63 kB and 23 kB in MiniLM's package, 83 kB in SmolLM's training method."""
+TOKENIZER_BYTES: Final = 700_000
+"""tokenizer.json and manifest.json."""
+_Rows = tuple[int, int, int]
+INT4_BYTES: Final = 0.5 + 2 / GROUP
+"""Of a weight: half a byte, and a scale of two bytes for each group."""
+INT4_SLOWNESS: Final = 1.5
+"""Time of a GEMM with 4-bit weights as a multiple of int8's: instructions on ARM with i8mm (docs/decisions/0019); with
+AVX2 it is 1.9."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a backbone and of the bank on it.
+
+    Args:
+        backbone: of the frozen network.
+        model: of the bank and of the language head.
+        quantize: how what is frozen is rounded; the embedding table has 8 bits at least.
+        cut: a step begins at the lowest adapted layer's experts; what lies below is the trunk's, once a text.
+    """
+
+    backbone: BackboneSizes
+    model: ModelShape
+    quantize: Quantization = Quantization.INT8
+    cut: bool = False
+
+    @property
+    def bank(self) -> BankShape:
+        """Sizes of the bank."""
+        return self.model.bank
+
+    @property
+    def adapted(self) -> int:
+        """L."""
+        return len(self.bank.layers)
+
+    @property
+    def lowest(self) -> int:
+        """Number of the lowest adapted layer; below it nothing is differentiated."""
+        return self.bank.layers[0]
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the embedding table and the frozen linears are of integers."""
+        return self.quantize != Quantization.NONE
+
+    @property
+    def forward(self) -> int:
+        """Layers whose frozen linears a step runs forward."""
+        return self.differentiated if self.cut else self.backbone.depth
+
+    @property
+    def differentiated(self) -> int:
+        """Layers whose frozen linears a step runs backward: in the lowest adapted one only the experts learn."""
+        return self.backbone.depth - self.lowest - 1
+
+    @property
+    def frozen_weights(self) -> int:
+        """Weights of the frozen linears of one layer."""
+        return sum(count * outputs * inputs for count, outputs, inputs in self.backbone.linears)
+
+    @property
+    def language_weights(self) -> int:
+        """Weights of the frozen language head; 0 for a classifier."""
+        return self.model.vocabulary * self.backbone.width
+
+
+@dataclass(frozen=True)
+class TierShape:
+    """Size of a training program.
+
+    Args:
+        trained: m.
+        frozen: f.
+        sequence: S.
+        batch: B, texts of an optimizer step.
+        recompute: what a step computes twice instead of keeping it (``recompute``).
+        micro_batches: k; a call takes B / k texts.
+    """
+
+    trained: int
+    frozen: int
+    sequence: int
+    batch: int
+    recompute: str = "none"
+    micro_batches: int = 1
+
+    @property
+    def batch_per_call(self) -> int:
+        """Texts that are in memory at a time."""
+        return self.batch // self.micro_batches
+
+
+def linear_bytes(sizes: Sizes) -> int:
+    """Return the bytes of the frozen linears, in both directions where a gradient passes."""
+    each = 1 if sizes.rounded else 4
+    forward = sum(count * out * into * _weight_bytes(sizes, into) for count, out, into in sizes.backbone.linears)
+    backward = sum(count * out * into * _weight_bytes(sizes, out) for count, out, into in sizes.backbone.linears)
+    layers = sizes.backbone.depth * forward + sizes.differentiated * backward
+    return int(layers) + each * (2 if sizes.backbone.tied else 3) * sizes.language_weights
+
+
+def _weight_bytes(sizes: Sizes, inputs: int) -> float:
+    """Return the bytes of one weight of a frozen linear with so many inputs."""
+    rounded = INT4_BYTES if sizes.quantize == Quantization.INT4 and inputs % GROUP == 0 else 1
+    return rounded if sizes.rounded else 4
+
+
+def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
+    """Return the bytes of a package of so many tiers, without its gateway part.
+
+    Each frozen weight is stored twice where a gradient passes it: along the forward's and the backward's channels; of a
+    language head that is not tied, the rows are stored a third time, to be looked up. Tiers share them; each adds its
+    graph.
+    """
+    each = 1 if sizes.rounded else 4
+    table = sizes.backbone.vocabulary * (sizes.backbone.width * each + (4 if sizes.rounded else 0))
+    linears = linear_bytes(sizes)
+    graphs = sizes.backbone.depth * (tiers * TRAIN_BYTES + PREDICT_BYTES)
+    return linears + table + sizes.bank.nbytes + graphs + TOKENIZER_BYTES
+
+
+def storage_mb(sizes: Sizes, tiers: Sequence[TierShape]) -> float:
+    """Return the same in 10^6 bytes for a list of tiers."""
+    return round(storage_bytes(sizes, len(tiers)) / 1e6, 1)
+
+
+def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes that a training step keeps from its forward for its backward.
+
+    For each token and differentiated layer but the lowest, seven rows of d (query, key, value, what attention makes,
+    what enters and leaves the norms), one of I (the GELU's derivative; three where the feed-forward is gated) and S
+    probabilities for each head. In the lowest one only the norm after it and its experts are differentiated: two rows
+    of d. The experts keep three rows of their units in each layer.
+
+    ``light`` does without the probabilities, what leaves the norms and what the experts keep; ``layers`` keeps one row
+    of d in a layer only.
+    """
+    above = sizes.backbone.depth - sizes.lowest - 1
+    inner = (3 if sizes.backbone.gated else 1) * sizes.backbone.inner
+    rows = {
+        "none": above * (7 * sizes.backbone.width + inner + sizes.backbone.heads * tier.sequence)
+        + 2 * sizes.backbone.width
+        + 3 * _units(sizes, tier) * sizes.adapted,
+        "light": above * (5 * sizes.backbone.width + inner) + 2 * sizes.backbone.width,
+        "layers": above * sizes.backbone.width + 2 * sizes.backbone.width,
+    }
+    kept = tier.batch_per_call * tier.sequence * rows[tier.recompute]
+    if sizes.cut:  # the trunk stands beside it, with what passes through it for one text
+        kept += tier.sequence * (
+            2 * sizes.backbone.inner + 6 * sizes.backbone.width + 2 * sizes.backbone.heads * tier.sequence
+        )
+    return 4 * kept
+
+
+def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes of what passes through the backward of one layer, beside what is kept.
+
+    Two rows of I and two of d; or two of V where a language head is larger: logits and probabilities. With ``layers`` a
+    layer's forward stands beside its backward: ten more rows of d, one of I (three) and the probabilities.
+    """
+    row = 2 * sizes.backbone.inner + 2 * sizes.backbone.width
+    if tier.recompute == "layers":
+        row += (
+            10 * sizes.backbone.width
+            + (3 if sizes.backbone.gated else 1) * sizes.backbone.inner
+            + sizes.backbone.heads * tier.sequence
+        )
+    return 4 * tier.batch_per_call * tier.sequence * max(row, 2 * sizes.model.vocabulary)
+
+
+def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes of a call's buffers: kept for the backward, and passing."""
+    return kept_bytes(sizes, tier) + workspace_bytes(sizes, tier)
+
+
+def state_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes of a step's inputs and outputs: values, both moments and, in micro-batches, gradient sums."""
+    copies = 2 * (3 if tier.micro_batches == 1 else 5)
+    return 4 * (copies * _values(sizes, tier) + sizes.adapted * tier.frozen * sizes.bank.expert_size)
+
+
+def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
+    """Return the peak resident bytes of a training process.
+
+    XNNPACK packs the frozen weights into copies of its own, so they count twice; inputs and outputs of a step (values
+    and both moments) count twice as well.
+    """
+    return runtime_bytes + 2 * storage_bytes(sizes) + activation_bytes(sizes, tier) + state_bytes(sizes, tier)
+
+
+def _units(sizes: Sizes, tier: TierShape) -> int:
+    """Columns of a layer's held experts: hidden units, routers, biases."""
+    return (tier.trained + tier.frozen) * (sizes.bank.rank + 1) + 2 * sizes.bank.shared_rank + 1
+
+
+def _values(sizes: Sizes, tier: TierShape) -> int:
+    """Trainable values."""
+    return sizes.adapted * (tier.trained * sizes.bank.expert_size + sizes.bank.shared_size) + sizes.bank.head_size
+
+
+def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
+    """Return the time of a training step: frozen GEMMs, run-time GEMMs, and all that moves, one after another.
+
+    Each micro-batch after the first reads the frozen weights once more, and each of them the gradient sums.
+    """
+    experts = 5 * tier.batch * tier.sequence * _units(sizes, tier) * sizes.backbone.width * sizes.adapted
+    again = (tier.micro_batches - 1) * linear_bytes(sizes)
+    again += 4 * 3 * tier.micro_batches * _values(sizes, tier) if tier.micro_batches > 1 else 0
+    work = _Work(sizes.forward, sizes.differentiated, experts, sizes.model.vocabulary, tier.recompute)
+    return _seconds(sizes, tier, profile, work) + again / (profile.compute.memory_gb_s * 1e9)
+
+
+def trunk_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
+    """Return the time that the trunk takes for the texts of one step; 0 without a trunk."""
+    return _seconds(sizes, tier, profile, _Work(sizes.lowest + 1, 0)) if sizes.cut else 0.0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Layers run forward and backward, multiply-accumulates of experts, V of a language head, recomputation."""
+
+    forward: int
+    backward: int
+    experts: int = 0
+    language: int = 0
+    recompute: str = "none"
+
+
+def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work) -> float:
+    """Return the time of some work; what is computed again is counted again.
+
+    ``light`` repeats norms, attention probabilities and the experts' first GEMM, ``layers`` a layer's forward but its
+    last linear.
+    """
+    tokens, forward, backward = tier.batch * tier.sequence, work.forward, work.backward
+    head = 2 * sizes.language_weights if work.language else 0
+    linears = INT4_SLOWNESS * sizes.frozen_weights if sizes.quantize == Quantization.INT4 else sizes.frozen_weights
+    frozen = tokens * (linears * (forward + backward) + head)
+    attention = tokens * tier.sequence * sizes.backbone.width * (2 * forward + 4 * backward)
+    there, back = moved_values(sizes, tier.sequence, work.recompute)
+    moved, experts = forward * there + backward * back + 6 * work.language, work.experts
+    if work.recompute == "light":
+        attention += tokens * tier.sequence * sizes.backbone.width * backward
+    if work.recompute == "layers":
+        frozen += tokens * backward * linears * (1 - sizes.backbone.width * sizes.backbone.inner / sizes.frozen_weights)
+        attention += 2 * tokens * tier.sequence * sizes.backbone.width * backward
+    if work.recompute != "none":
+        experts += experts // 5
+    compute = profile.compute
+    frozen_rate = compute.int8_gmac_s if sizes.rounded else compute.fp32_gmac_s
+    return (
+        frozen / (frozen_rate * 1e9)
+        + (attention + experts) / (compute.fp32_gmac_s * 1e9)
+        + 4 * tokens * moved / (compute.memory_gb_s * 1e9)
+    )
+
+
+def moved_values(sizes: Sizes, sequence: int, recompute: str = "none") -> tuple[int, int]:
+    """Return the values that all but a layer's products read and write for one token, forward and backward.
+
+    Counted in graphs that ``rewrite`` made, as rows of d, of I, and of h S probabilities. What a forward keeps for its
+    backward only, as GELU's derivative, counts as backward.
+    """
+    there, back, more = _MOVED[sizes.backbone.gated]
+    again = more.get(recompute, (0, 0, 0))
+    sides = (sizes.backbone.width, sizes.backbone.inner, sizes.backbone.heads * sequence)
+    forward = sum(count * side for count, side in zip(there, sides, strict=True))
+    return forward, sum((count + extra) * side for count, extra, side in zip(back, again, sides, strict=True))
+
+
+_MOVED: Final[dict[bool, tuple[_Rows, _Rows, dict[str, _Rows]]]] = {
+    False: ((40, 3, 4), (67, 11, 5), {"light": (18, 0, 4), "layers": (32, 2, 4)}),
+    True: ((71, 9, 4), (101, 19, 5), {"light": (14, 5, 4), "layers": (65, 5, 4)}),
+}
+"""Forward, backward and what a level of recomputation adds to it: encoders, and decoders with a gated feed-forward."""
+
+
+def round_bytes(sizes: Sizes, trained: int) -> tuple[int, int]:
+    """Return (up, down) of a round in float32: trained and shared experts up, the whole bank down.
+
+    The head is frozen unless a gateway's operator asks for it; then the gateway's planner counts it against the budget.
+    """
+    up = 4 * sizes.adapted * (trained * sizes.bank.expert_size + sizes.bank.shared_size)
+    return up, sizes.bank.nbytes
+
+
+def predict(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> Cost:
+    """Return what a tier will cost a device, as the only one of its package."""
+    up, down = round_bytes(sizes, tier.trained)
+    runtime = int(profile.defaults.runtime_mib * MIB)
+    return Cost(
+        memory_mib=round(memory_bytes(sizes, tier, runtime) / MIB, 1),
+        step_ms=round(1e3 * step_seconds(sizes, tier, profile), 1),
+        storage_mb=storage_mb(sizes, [tier]),
+        bytes_up=up,
+        bytes_down=down,
+        trunk_ms=round(1e3 * trunk_seconds(sizes, tier, profile), 1),
+    )
+
+
+def excesses(cost: Cost, profile: DeviceProfile) -> list[str]:
+    """Return, for each budget that a cost exceeds, a phrase with both numbers."""
+    budget = profile.budget
+    # A round may be the first on its texts, so the trunk counts in each of its steps.
+    seconds = (cost.step_ms + cost.trunk_ms) * profile.defaults.steps_per_round / 1e3
+    table = (
+        ("memory", cost.memory_mib, budget.memory_mib, "MiB"),
+        ("storage", cost.storage_mb, budget.storage_mb, "MB"),
+        ("upload", cost.bytes_up / 1e6, budget.bytes_up / 1e6, "MB a round"),
+        ("download", cost.bytes_down / 1e6, budget.bytes_down / 1e6, "MB a round"),
+        ("time", seconds, budget.round_seconds, "s a round"),
+    )
+    return [f"{name} {need:.4g} of {have:.4g} {unit}" for name, need, have, unit in table if need > have]

@@ -1,0 +1,174 @@
+"""Choose the tiers of a package: which sizes of program a device profile has room for. Pure: numbers in, numbers out.
+
+Axes: M experts, m trained slots, S sequence length, B batch. All tiers of a package have one B, so that a plan that
+moves from one to another goes on with the same batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from export.errors import BudgetError
+from export.planning.cost_model import Sizes, TierShape, storage_mb
+from export.planning.memory_plan import OPEN, Fixed, Planned, cheapest, shown
+from export.planning.profiles import DeviceProfile
+
+SMALLEST_BATCH: Final = 4
+SHORTEST: Final = 8
+"""Tokens below which a length is not halved to step down."""
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TierRequest:
+    """What the user fixed of the tiers.
+
+    Args:
+        pairs: (m, S) of every tier; empty lets the next two decide.
+        slots: m to make tiers of; empty lets the planner take the most that fit.
+        lengths: S to make tiers of; empty takes the profile's, and half of it to step down to.
+        most: tiers at most; 0 for no limit.
+        fewest: slots that the planner must not go below.
+        hold_all: experts that are not trained run in frozen slots.
+        batch: B, the largest one to take.
+        fixed_batch: take no smaller one.
+        memory: what is fixed of the memory plan.
+    """
+
+    pairs: tuple[Pair, ...] = ()
+    slots: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    most: int = 0
+    fewest: int = 1
+    hold_all: bool = True
+    batch: int = 16
+    fixed_batch: bool = False
+    memory: Fixed = OPEN
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Args: tiers: with predicted costs, largest first; left_out: a sentence for each asked tier without room."""
+
+    tiers: tuple[Planned, ...]
+    left_out: tuple[str, ...]
+
+
+def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice:
+    """Return the tiers that fit: longest texts first, then most trained slots, at the largest batch of the first one.
+
+    Where nothing is asked for, the tier with most slots that fits comes with a smaller one to step down to, when the
+    device is hot or short of memory. Slots come before batch: a smaller batch costs time, fewer slots cost learning in
+    every round. Each batch is tried with every memory plan, then halved, down to 4, unless fixed.
+
+    Raises:
+        BudgetError: with the numbers of the smallest candidate when none fits.
+    """
+    firsts = _asked(request, profile) or [
+        (slots, _longest(request, profile)) for slots in _slot_choices(sizes, request)
+    ]
+    first = _first(sizes, request, profile, firsts)
+    asked = _asked(request, profile) or [(first.shape.trained, length) for length in _lengths(request, profile)]
+    left_out: list[str] = []
+    fitting: list[Planned] = []
+    for pair in asked:
+        tier = _tier(sizes, request, pair, first.shape.batch)
+        planned = cheapest(sizes, tier, request.memory, profile)
+        if planned is None or planned.over:
+            left_out.append(f"{_shown(tier)} needs {', '.join(planned.over) if planned else 'another batch'}")
+        else:
+            fitting.append(planned)
+    if len(fitting) == 1:
+        plan = Fixed(first.shape.recompute, first.shape.micro_batches)  # or it might need more than the first
+        smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, request, first.shape)]
+        fitting += [planned for planned in smaller if planned is not None]
+    return _within(sizes, profile, fitting[: request.most or None], left_out)
+
+
+def _longest(request: TierRequest, profile: DeviceProfile) -> int:
+    return max(request.lengths or (profile.defaults.seq_len,))
+
+
+def _lengths(request: TierRequest, profile: DeviceProfile) -> list[int]:
+    return sorted(set(request.lengths or (profile.defaults.seq_len,)), reverse=True)
+
+
+def _asked(request: TierRequest, profile: DeviceProfile) -> list[Pair]:
+    """Return the (m, S) that the user named, largest first; none where the planner chooses the slots."""
+    pairs = request.pairs or tuple((slots, length) for slots in request.slots for length in _lengths(request, profile))
+    return sorted(set(pairs), key=lambda pair: (-pair[1], -pair[0]))
+
+
+def _tier(sizes: Sizes, request: TierRequest, pair: Pair, batch: int) -> TierShape:
+    trained, length = pair
+    return TierShape(trained, sizes.bank.experts - trained if request.hold_all else 0, length, batch)
+
+
+def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, pairs: list[Pair]) -> Planned:
+    """Return the first of ``pairs`` that fits, at its largest batch, with its cheapest memory plan."""
+    last: Planned | None = None
+    for pair in pairs:
+        for batch in _batches(request):
+            planned = cheapest(sizes, _tier(sizes, request, pair, batch), request.memory, profile)
+            if planned is not None and not planned.over:
+                return planned
+            last = planned or last
+    if last is None:
+        raise BudgetError(
+            f"--micro-batches {request.memory.micro_batches}: a batch of {request.batch} cannot be cut into so many"
+            " equal parts; give a --batch-size that is a multiple"
+        )
+    raise BudgetError(
+        f"{profile.name}: nothing fits; even {_shown(last.shape)}, {shown(last.shape)}, needs {', '.join(last.over)}"
+        "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
+    )
+
+
+def _shown(tier: TierShape) -> str:
+    return f"{tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence}"
+
+
+def _step_down(sizes: Sizes, request: TierRequest, first: TierShape) -> list[TierShape]:
+    """Return the smaller tier that goes with a lone one: half of whatever the user left open, the length before slots.
+
+    At half the length every plan of the larger tier can go on; with half the slots only a smaller plan can.
+    """
+    if request.pairs:
+        return []
+    if not request.lengths and first.sequence // 2 >= SHORTEST:
+        return [_tier(sizes, request, (first.trained, first.sequence // 2), first.batch)]
+    if not request.slots and first.trained // 2 >= request.fewest:
+        return [_tier(sizes, request, (first.trained // 2, first.sequence), first.batch)]
+    return []
+
+
+def _within(sizes: Sizes, profile: DeviceProfile, tiers: list[Planned], left_out: list[str]) -> Choice:
+    """Leave out the smallest tiers until the methods of all have room in the storage; the first always has."""
+
+    def needed(plans: list[Planned]) -> float:
+        return storage_mb(sizes, [plan.shape for plan in plans])
+
+    kept = list(tiers)
+    while len(kept) > 1 and needed(kept) > profile.budget.storage_mb:
+        need, dropped = needed(kept), kept.pop()
+        left_out.append(
+            f"{_shown(dropped.shape)}: all tiers need storage {need:.4g} of {profile.budget.storage_mb:.4g} MB"
+        )
+    storage = needed(kept)
+    return Choice(tuple(replace(plan, cost=replace(plan.cost, storage_mb=storage)) for plan in kept), tuple(left_out))
+
+
+def _slot_choices(sizes: Sizes, request: TierRequest) -> list[int]:
+    """Return the powers of two up to M; the fewest slots that are allowed where none is."""
+    return [count for count in (32, 16, 8, 4, 2, 1) if request.fewest <= count <= sizes.bank.experts] or [
+        request.fewest
+    ]
+
+
+def _batches(request: TierRequest) -> list[int]:
+    """Return the batches to try, largest first."""
+    batches = [request.batch]
+    while not request.fixed_batch and batches[-1] // 2 >= SMALLEST_BATCH:
+        batches.append(batches[-1] // 2)
+    return batches

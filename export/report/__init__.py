@@ -1,0 +1,1 @@
+"""What a build shows and tells: progress, tables, one JSON object."""

@@ -1,0 +1,121 @@
+"""The cut below the lowest adapted layer: trunk and rest together are the uncut step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_backbone import FAMILIES, save_tiny
+from torch import Tensor
+from torch.fx import GraphModule
+
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import BOUNDARY, MethodKind, MethodShape, ModelShape, input_ports, output_ports
+from export.compiling.cut import above_cut, below_cut
+from export.compiling.trace import sample_inputs, trace
+from export.errors import LoweringError
+from export.model.graft import Graft
+from export.model.step import build_step
+from export.proving.proof import proof_inputs
+from export.shapes import uncut
+from export.source import backbone
+
+ADAPTED = (1, 2)
+TRUNK = MethodShape(MethodKind.TRUNK, 0, 0, 12, 1)
+FROZEN_LINEAR = torch.ops.edge_experts.frozen_linear.default
+
+
+def _model(top_k: int | None = None) -> ModelShape:
+    return ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5), top_k)
+
+
+def _graft(folder: Path, adapted: tuple[int, ...] = ADAPTED) -> Graft:
+    info = backbone.find(str(folder))
+    return Graft(backbone.load(info), info.family, adapted, quantize_embedding=False)
+
+
+def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule:
+    return trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
+
+
+def _named(model: ModelShape, method: MethodShape, made: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return dict(zip([port.name for port in output_ports(model, method)], made, strict=True))
+
+
+def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
+    """Hold trunk and cut step against the uncut step: loss, statistics, new values, moments."""
+    whole = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+    cut = replace(whole, cut=True)
+    given = proof_inputs(model, whole, vocabulary)
+    wanted = _named(model, whole, build_step(graft, model, whole)(*given.values()))
+    trunk = below_cut(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)
+    texts = [trunk(given["ids"][row : row + 1], given["mask"][row : row + 1]) for row in range(4)]
+    for place, name in enumerate(BOUNDARY):
+        given[name] = torch.cat([text[place] for text in texts])
+    rest = above_cut(_traced(graft, model, whole), model, cut)
+    found = _named(model, cut, rest(*(given[port.name] for port in input_ports(model, cut))))
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_trunk_and_rest_make_the_uncut_step(tiny: Path, top_k: int | None) -> None:
+    """Each text goes through the trunk alone, then the cut step runs on the batch."""
+    _check_cut(_graft(tiny, ADAPTED), _model(top_k), 100)
+
+
+@pytest.mark.parametrize("kind", sorted(set(FAMILIES) - {"bert"}))
+def test_every_family_is_cut_in_the_same_way(tmp_path: Path, kind: str) -> None:
+    """The last of two layers adapted: post-norm, pre-norm, rotary positions; the loss and every gradient agree."""
+    model = ModelShape(BankShape((0,), 3, 4, 3, 32, 5))
+    _check_cut(_graft(save_tiny(tmp_path, kind), (1,)), model, 100)
+
+
+def test_a_language_model_is_cut_in_the_same_way(tmp_path: Path) -> None:
+    """Its loss is of the next tokens, which the step gets beside the prefix."""
+    model = ModelShape(BankShape((0,), 3, 4, 3, 32, 0), vocabulary=100)
+    info = backbone.find(str(save_tiny(tmp_path, "llama")))
+    graft = Graft(backbone.load(info, "causal-lm"), info.family, (1,), quantize_embedding=False)
+    _check_cut(graft, model, 100)
+
+
+def test_the_lowest_adapted_layer_costs_its_experts_only(tiny: Path) -> None:
+    """Of three layers two are adapted: the rest runs one layer's six linears, forward and backward; the trunk two."""
+    model, cut = _model(), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, cut=True)
+    graft = _graft(tiny)
+
+    def frozen(module: GraphModule) -> int:
+        exact = 4
+        return sum(node.target == FROZEN_LINEAR and not node.args[exact] for node in module.graph.nodes)
+
+    assert frozen(above_cut(_traced(graft, model, uncut(cut, model)), model, cut)) == 12
+    assert frozen(below_cut(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)) == 12
+
+
+def test_ports_of_trunk_and_cut_step() -> None:
+    """What the trunk gives is what the cut step takes, at the place where ids stood."""
+    model, cut = _model(), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, cut=True)
+    assert [port.name for port in input_ports(model, TRUNK)] == ["ids", "mask"]
+    assert [(port.name, port.shape) for port in output_ports(model, TRUNK)] == [
+        ("prefix", (1, 12, 32)),
+        ("residual", (1, 12, 32)),
+    ]
+    assert [port.name for port in input_ports(model, cut)][-4:] == ["prefix", "residual", "mask", "labels"]
+    assert TRUNK.name == "trunk_s12"
+
+
+def test_a_graph_without_such_a_cut_is_refused() -> None:
+    """Three values cross: the message says what was found and how to export all the same."""
+    model, cut = _model(), MethodShape(MethodKind.PREDICT, 1, 0, 12, 1, cut=True)
+
+    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip([port.name for port in input_ports(model, uncut(cut, model))], tensors, strict=True))
+        x = given["ids"].to(torch.float32)
+        scale = given["head"].sum()
+        return (torch.sin(x) * scale, torch.cos(x) * scale, torch.exp(x) * scale)
+
+    module = trace(step, sample_inputs(input_ports(model, uncut(cut, model))))
+    with pytest.raises(LoweringError, match=r"3 values lead .* expected 2 .* --no-trunk"):
+        above_cut(module, model, cut)

@@ -1,0 +1,204 @@
+"""The training step as a function: loss, AdamW, masks, padding; against PyTorch's own pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
+from export.model.graft import Graft
+from export.model.step import build_step, cross_entropy
+from export.proving.proof import proof_inputs, reference_gradients
+from export.proving.reference import Reference
+from export.source import backbone
+
+MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+ADAPTED = (1, 2)
+Step = dict[str, Tensor]
+
+
+def _run(folder: Path, given: Step, model: ModelShape = MODEL, method: MethodShape = TRAIN) -> Step:
+    info = backbone.find(str(folder))
+    graft = Graft(backbone.load(info), info.family, ADAPTED, quantize_embedding=False)
+    names = [port.name for port in output_ports(model, method)]
+    return dict(zip(names, build_step(graft, model, method)(*given.values()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def given(tiny: Path) -> Step:
+    """Return inputs in a general position: padding, U not zero, random moments."""
+    made = proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).sizes.vocabulary)
+    generator = torch.Generator().manual_seed(3)
+    for name in made:
+        if name.endswith(("_m1", "_m2")):
+            made[name] = torch.rand(made[name].shape, generator=generator) * 1e-3
+    made["hyper"] = torch.tensor([3e-3, 1e-3, 0.1, 1 / (1 - 0.9**3), 1 / (1 - 0.999**3), 2e-3, 0, 0])
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(tiny: Path, given: Step) -> Step:
+    """Return the step's outputs on ``given``."""
+    return _run(tiny, given)
+
+
+def test_ports_name_every_tensor_once_and_in_the_order_of_the_contract() -> None:
+    """Names, order and shapes of a method's inputs and outputs are fixed for every runtime."""
+    inputs = [port.name for port in input_ports(MODEL, TRAIN)]
+    assert inputs == [
+        "trained",
+        "frozen",
+        "shared",
+        "head",
+        "mean",
+        "trained_m1",
+        "trained_m2",
+        "shared_m1",
+        "shared_m2",
+        "head_m1",
+        "head_m2",
+        "gate_scale",
+        "update_mask",
+        "hyper",
+        "ids",
+        "mask",
+        "labels",
+    ]
+    outputs = [port.name for port in output_ports(MODEL, TRAIN)]
+    assert outputs == [
+        "loss",
+        "logits",
+        "usage",
+        "trained",
+        "shared",
+        "head",
+        "trained_m1",
+        "trained_m2",
+        "shared_m1",
+        "shared_m2",
+        "head_m1",
+        "head_m2",
+    ]
+    routed = ModelShape(BankShape((0, 1), 3, 4, 0, 32, 5), 2)
+    names = [port.name for port in input_ports(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4))]
+    assert "frozen" not in names
+    assert "shared" not in names
+    assert names[-5:] == ["balance_target", "balance_weight", "ids", "mask", "labels"]
+    predict = [port.name for port in input_ports(MODEL, MethodShape(MethodKind.PREDICT, 3, 0, 12, 1))]
+    assert predict == ["experts", "shared", "head", "mean", "gate_scale", "ids", "mask"]
+
+
+def test_outputs_have_the_promised_shapes(made: Step) -> None:
+    """Every output is what its port says."""
+    for port in output_ports(MODEL, TRAIN):
+        assert tuple(made[port.name].shape) == port.shape, port.name
+
+
+def test_loss_and_gradients_equal_the_stock_model_with_hooks(tiny: Path, given: Step, made: Step) -> None:
+    """Frozen stand-ins with their own backward rules change nothing: autograd through the stock model agrees."""
+    info = backbone.find(str(tiny))
+    loss, gradients = reference_gradients(Reference(backbone.load(info), info.family, ADAPTED, MODEL), given)
+    torch.testing.assert_close(made["loss"][0], loss)
+    for name, gradient in gradients.items():
+        found = (made[f"{name}_m1"] - 0.9 * given[f"{name}_m1"]) / 0.1
+        torch.testing.assert_close(found, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_optimizer_is_torchs_adamw(given: Step, made: Step) -> None:
+    """New values and moments are those of torch.optim.AdamW with the same state, at its third step."""
+    for name, rate in (("trained", 3e-3), ("head", 1e-3), ("shared", 2e-3)):
+        parameter = torch.nn.Parameter(given[name].clone())
+        optimizer = torch.optim.AdamW([parameter], lr=rate, weight_decay=0.1, eps=1e-8)
+        first, second = given[f"{name}_m1"], given[f"{name}_m2"]
+        optimizer.state[parameter] = {"step": torch.tensor(2.0), "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
+        parameter.grad = (made[f"{name}_m1"] - 0.9 * first) / 0.1
+        optimizer.step()
+        torch.testing.assert_close(made[name], parameter.data, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(made[f"{name}_m2"], optimizer.state[parameter]["exp_avg_sq"], rtol=1e-3, atol=1e-9)
+
+
+def test_slot_without_update_is_bit_identical(tiny: Path, given: Step) -> None:
+    """update_mask 0 keeps a slot's values and both moments; the slot beside it moves."""
+    frozen_slot = {**given, "update_mask": torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
+    after = _run(tiny, frozen_slot)
+    for name in ("trained", "trained_m1", "trained_m2"):
+        for layer, slot in ((0, 1), (1, 0)):
+            assert after[name][layer, slot].numpy().tobytes() == given[name][layer, slot].numpy().tobytes()
+        assert not torch.equal(after[name][0, 0], given[name][0, 0])
+
+
+def test_head_with_no_rate_is_bit_identical(tiny: Path, given: Step) -> None:
+    """head_lr 0 keeps the head, whatever its gradient and decay."""
+    hyper = given["hyper"].clone()
+    hyper[1] = 0
+    after = _run(tiny, {**given, "hyper": hyper})
+    assert after["head"].numpy().tobytes() == given["head"].numpy().tobytes()
+
+
+def test_empty_slot_changes_nothing_and_learns_nothing(tiny: Path, given: Step) -> None:
+    """gate_scale 0: whatever lies in the slot, the loss is the same, and its gradient is exactly zero."""
+    scale = given["gate_scale"].clone()
+    scale[:, 1] = 0
+    moved = given["trained"].clone()
+    moved[:, 1] = 9.0
+    zero = {name: torch.zeros_like(given[name]) for name in ("trained_m1", "trained_m2")}
+    one = _run(tiny, {**given, **zero, "gate_scale": scale})
+    other = _run(tiny, {**given, **zero, "gate_scale": scale, "trained": moved})
+    torch.testing.assert_close(one["loss"], other["loss"])
+    assert one["trained_m1"][:, 1].abs().max() == 0
+    assert one["usage"][:, 1].abs().max() == 0
+
+
+def test_padding_and_unused_rows_change_nothing(tiny: Path, given: Step, made: Step) -> None:
+    """Other ids under the padding, and a row whose labels are zero, give the same loss, gradients and usage."""
+    ids = torch.where(given["mask"] > 0, given["ids"], torch.full_like(given["ids"], 17))
+    same = _run(tiny, {**given, "ids": ids})
+    for name in ("loss", "trained_m1", "shared_m1", "usage"):
+        torch.testing.assert_close(same[name], made[name], rtol=1e-5, atol=1e-8)
+    labels = given["labels"].clone()
+    labels[3] = 0
+    cut = _run(tiny, {**given, "labels": labels})
+    other_ids = given["ids"].clone()
+    other_ids[3] = (other_ids[3] + 5) % 50 * given["mask"][3].to(torch.int64)
+    torch.testing.assert_close(cut["loss"], _run(tiny, {**given, "labels": labels, "ids": other_ids})["loss"])
+
+
+def test_a_batch_of_padding_is_finite(tiny: Path, given: Step) -> None:
+    """All rows unused: the loss is zero and nothing becomes NaN."""
+    empty = {"mask": torch.zeros_like(given["mask"]), "labels": torch.zeros_like(given["labels"])}
+    after = _run(tiny, {**given, **empty})
+    assert float(after["loss"]) == 0
+    assert all(torch.isfinite(tensor).all() for tensor in after.values())
+
+
+def test_cross_entropy_weighs_examples() -> None:
+    """Sum of weight * -log softmax over the sum of weights; a zero row does not count."""
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, -5.0]])
+    labels = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    first, second = torch.log1p(torch.exp(torch.tensor([-2.0, -1.0])))
+    torch.testing.assert_close(cross_entropy(logits, labels), ((3 * first + second) / 4).reshape(1))
+
+
+def test_balance_loss_moves_routers_only_and_is_no_part_of_the_loss(tiny: Path) -> None:
+    """In top-k mode a program tells the task's loss; of the trained blocks the balance loss moves router rows alone."""
+    model = ModelShape(BankShape((0, 1), 3, 4, 0, 32, 5), 2)
+    method = MethodShape(MethodKind.TRAIN, 3, 0, 12, 4)
+    given = proof_inputs(model, method, backbone.find(str(tiny)).sizes.vocabulary)
+    plain = _run(tiny, given, model, method)
+    pushed = _run(tiny, {**given, "balance_weight": torch.full((2,), 0.5)}, model, method)
+    info = backbone.find(str(tiny))
+    loss, _ = reference_gradients(Reference(backbone.load(info), info.family, ADAPTED, model), given)
+    torch.testing.assert_close(plain["loss"][0], loss)
+    assert pushed["loss"].tolist() == plain["loss"].tolist()
+    change = (pushed["trained_m1"] - plain["trained_m1"]).abs().amax((0, 1))
+    router = slice(4 * 32, 5 * 32)
+    assert change[router].max() > 1e-5
+    change[router] = 0
+    assert change.max() < 1e-7
+    torch.testing.assert_close(plain["affinity"].sum(1), torch.ones(2))
+    torch.testing.assert_close(plain["usage"].sum(1), torch.full((2,), 2.0))

@@ -1,0 +1,143 @@
+"""Which memory plan a budget gets: sizes by hand, the fastest that fits, wishes kept, reasons with numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.program_interface import ModelShape
+from export.errors import BudgetError
+from export.planning.cost_model import Sizes, TierShape, kept_bytes, linear_bytes, predict, state_bytes, workspace_bytes
+from export.planning.memory_plan import OPEN, Fixed, candidates, cheapest, shown
+from export.planning.profiles import DeviceProfile, load_profile
+from export.planning.tiers import TierRequest, choose
+from export.source.families import BackboneSizes
+
+MINILM = Sizes(
+    BackboneSizes(384, 6, 1536, 12, 12, 32, 512, 30522),
+    ModelShape(BankShape((0, 1, 2, 3, 4, 5), 8, 8, 8, 384, 20)),
+)
+TIER = TierShape(4, 4, 64, 8)
+TOKEN_BYTES = 4 * 8 * 64
+"""One float32 for each of the batch's 512 tokens."""
+
+
+def _profile(**budget: float) -> DeviceProfile:
+    profile = load_profile("pixel8")
+    return replace(profile, budget=replace(profile.budget, **budget))
+
+
+def test_kept_bytes_by_hand() -> None:
+    """Five layers of seven rows of 384, one of 1536 and 12 x 64 probabilities; two rows in the lowest; 89 units x 3."""
+    assert kept_bytes(MINILM, TIER) == TOKEN_BYTES * (5 * (7 * 384 + 1536 + 768) + 2 * 384 + 6 * 3 * 89)
+    light = replace(TIER, recompute="light")
+    assert kept_bytes(MINILM, light) == TOKEN_BYTES * (5 * (5 * 384 + 1536) + 2 * 384)
+    layers = replace(TIER, recompute="layers")
+    assert kept_bytes(MINILM, layers) == TOKEN_BYTES * (5 * 384 + 2 * 384)
+    assert kept_bytes(MINILM, replace(TIER, micro_batches=4)) * 4 == kept_bytes(MINILM, TIER)
+
+
+def test_workspace_and_state_by_hand() -> None:
+    """A layer's backward, with its forward beside it where layers are computed again; sums only in micro-batches."""
+    assert workspace_bytes(MINILM, TIER) == TOKEN_BYTES * (2 * 1536 + 2 * 384)
+    layers = replace(TIER, recompute="layers")
+    assert workspace_bytes(MINILM, layers) == TOKEN_BYTES * (3 * 1536 + 12 * 384 + 768)
+    values = 6 * (4 * 6920 + 6536) + 20 * 385
+    assert state_bytes(MINILM, TIER) == 4 * (6 * values + 6 * 4 * 6920)
+    assert state_bytes(MINILM, replace(TIER, micro_batches=2)) == 4 * (10 * values + 6 * 4 * 6920)
+
+
+def test_time_of_what_is_done_again_by_hand() -> None:
+    """Layers again: all frozen GEMMs of a layer's forward but 384 x 1536; each micro-batch reads the weights again."""
+    pace = replace(load_profile("pixel8").compute, int8_gmac_s=1.0, fp32_gmac_s=1e9, memory_gb_s=1e9)
+    slow = replace(load_profile("pixel8"), compute=pace)
+    again = predict(MINILM, replace(TIER, recompute="layers"), slow).step_ms - predict(MINILM, TIER, slow).step_ms
+    assert again == pytest.approx(1e3 * 512 * 5 * (1_769_472 - 384 * 1536) / 1e9, abs=0.1)
+    pace = replace(pace, int8_gmac_s=1e9, memory_gb_s=0.1)
+    slow = replace(load_profile("pixel8"), compute=pace)
+    again = predict(MINILM, replace(TIER, micro_batches=2), slow).step_ms - predict(MINILM, TIER, slow).step_ms
+    sums = 4 * 3 * 2 * (6 * (4 * 6920 + 6536) + 20 * 385)
+    assert linear_bytes(MINILM) == 11 * 1_769_472
+    assert again == pytest.approx(1e3 * (11 * 1_769_472 + sums) / 0.1e9, abs=0.1)
+
+
+def test_a_large_budget_gets_the_plain_plan() -> None:
+    """Nothing is computed twice and no batch is cut where there is room."""
+    found = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=512))
+    assert found is not None
+    assert found.shape == TIER
+    assert "the fastest plan fits" in found.why
+
+
+def test_the_choice_is_the_fastest_of_all_that_fit() -> None:
+    """For any budget, no other plan is both within it and faster; below the smallest, nothing fits."""
+    costs = {shape: predict(MINILM, shape, _profile()) for shape in candidates(TIER, OPEN)}
+    assert len(costs) == 12
+    for limit in sorted({cost.memory_mib for cost in costs.values()}):
+        found = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=limit))
+        assert found is not None
+        assert not found.over
+        fitting = [cost.step_ms for cost in costs.values() if cost.memory_mib <= limit]
+        assert costs[found.shape].step_ms == min(fitting)
+    smallest = min(cost.memory_mib for cost in costs.values())
+    none = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=smallest - 1))
+    assert none is not None
+    assert none.over
+    assert predict(MINILM, none.shape, _profile()).memory_mib == smallest
+
+
+def test_a_tight_budget_says_what_it_cost_and_why() -> None:
+    """The reason names the plan, its memory and time, and by how much the faster one is over."""
+    plain = predict(MINILM, TIER, _profile())
+    found = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=plain.memory_mib - 1))
+    assert found is not None
+    assert found.shape != TIER
+    assert shown(found.shape) in found.why
+    assert f"memory {plain.memory_mib:.4g} of {plain.memory_mib - 1:.4g} MiB" in found.why
+    assert f"({plain.step_ms:.4g} ms)" in found.why
+
+
+def test_a_wish_is_kept_even_where_a_faster_plan_fits() -> None:
+    """What the user fixed is not weighed; what is left open is."""
+    found = cheapest(MINILM, TIER, Fixed("layers", 4), _profile(memory_mib=512))
+    assert found is not None
+    assert (found.shape.recompute, found.shape.micro_batches) == ("layers", 4)
+    assert "as asked" in found.why
+    open_parts = cheapest(MINILM, TIER, Fixed("light"), _profile(memory_mib=512))
+    assert open_parts is not None
+    assert (open_parts.shape.recompute, open_parts.shape.micro_batches) == ("light", 1)
+
+
+def test_a_batch_that_cannot_be_cut_is_refused() -> None:
+    """Three micro-batches of a batch of 16: the error says so, with the numbers."""
+    request = TierRequest(slots=(4,), lengths=(64,), fixed_batch=True, memory=Fixed(micro_batches=3))
+    with pytest.raises(BudgetError, match="--micro-batches 3: a batch of 16 cannot be cut"):
+        choose(MINILM, request, _profile())
+
+
+def test_plans_come_before_smaller_batches_and_fewer_slots() -> None:
+    """A budget that the plain step of a tier exceeds keeps slots, length and batch, with another memory plan."""
+    request = TierRequest(slots=(4,), lengths=(64,))
+    plain = predict(MINILM, TierShape(4, 4, 64, 16), _profile())
+    first = choose(MINILM, request, _profile(memory_mib=plain.memory_mib - 1)).tiers[0]
+    assert (first.shape.trained, first.shape.sequence, first.shape.batch) == (4, 64, 16)
+    assert (first.shape.recompute, first.shape.micro_batches) != ("none", 1)
+
+
+def test_a_step_too_short_to_tell_apart_stays_plain() -> None:
+    """Of a backbone whose steps all round to the same time, nothing is computed twice for memory that is there."""
+    tiny = Sizes(BackboneSizes(32, 3, 48, 4, 4, 8, 512, 100), ModelShape(BankShape((0, 1, 2), 8, 8, 8, 32, 20)))
+    found = cheapest(tiny, TierShape(2, 1, 12, 8), OPEN, _profile(memory_mib=512))
+    assert found is not None
+    assert found.cost.step_ms < 1
+    assert (found.shape.recompute, found.shape.micro_batches) == ("none", 1)
+
+
+def test_plans_in_words() -> None:
+    """Each part of a plan is said, and a plain step as well."""
+    assert shown(TIER) == "everything kept, one batch"
+    assert shown(replace(TIER, recompute="light")) == "recompute light"
+    both = replace(TIER, recompute="layers", micro_batches=4)
+    assert shown(both) == "recompute layers with 4 micro-batches of 2"

@@ -1,0 +1,130 @@
+"""A tokenizer and the table of words that it counts into: held together by export, and tried by ``doctor``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from checkpoints import changed
+from tiny_backbone import save_tiny
+
+from edge_runtime.__main__ import main
+from edge_runtime.wire.digests import file_sha256
+from export.errors import ConfigError, UnsupportedModelError
+from export.planning.config import ExportConfig
+from export.planning.job import plan
+from export.planning.profiles import FOLDER, load_profile
+from export.source import backbone
+
+if TYPE_CHECKING:
+    from export.packaging.pipeline import Built
+
+Build = Callable[..., "Built"]
+
+
+def _extended(folder: Path, **parts: object) -> None:
+    """Give the tokenizer of a folder another word, id 100, or other parts."""
+    tree = json.loads((folder / "tokenizer.json").read_text())
+    if not parts:
+        tree["model"]["vocab"]["zebra"] = 100
+    (folder / "tokenizer.json").write_text(json.dumps({**tree, **parts}))
+
+
+def test_more_ids_than_words_are_refused(tiny: Path, tmp_path: Path) -> None:
+    """The table has rows 0 to 99; id 100 may be a word or an added token."""
+    folder = changed(tiny, tmp_path / "word")
+    backbone.find(str(folder))
+    _extended(folder)
+    with pytest.raises(
+        UnsupportedModelError, match=r"ids up to 100 \('zebra'\), and the table .* has 100 rows; resize"
+    ):
+        backbone.find(str(folder))
+    folder = changed(tiny, tmp_path / "added")
+    _extended(folder, added_tokens=[{"id": 101, "content": "<tool>", "special": True}])
+    with pytest.raises(UnsupportedModelError, match=r"ids up to 101 \('<tool>'\)"):
+        backbone.find(str(folder))
+
+
+def test_doctor_tries_the_largest_id(build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An older export let such a package through, which fails on texts with that word alone."""
+    folder = tmp_path / "package"
+    shutil.copytree(build("trunk", layers="last:2").package.folder, folder)
+
+    def tokenizer() -> dict[str, object]:
+        main(["doctor", "--package", str(folder), "--json", "--threads", "1"])
+        checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+        found: dict[str, object] = checks["tokenizer"]
+        return found
+
+    assert tokenizer()["detail"] == "ids up to 99, all of them words of the program"
+    _extended(folder)
+    path, manifest = folder / "tokenizer.json", json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["tokenizer.json"] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    manifest["architecture"]["tokenizer_digest"] = file_sha256(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    broken = tokenizer()
+    assert not broken["ok"]
+    assert "tokenizer.json gives ids up to 100, on which the program fails" in str(broken["detail"])
+
+
+def _bert(folder: Path) -> None:
+    """Make the tiny tokenizer one that the app reads: with a template around every text."""
+    specials = {name: {"id": name, "ids": [number], "tokens": [name]} for name, number in (("[CLS]", 2), ("[SEP]", 3))}
+    single = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": specials}
+    _extended(folder, post_processor=template)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"model": {"type": "BPE", "vocab": {}, "merges": []}}, "its model is BPE, expected WordPiece"),
+        ({"pre_tokenizer": {"type": "Metaspace"}}, "its pre_tokenizer is Metaspace, expected BertPreTokenizer"),
+        ({"normalizer": None}, "its normalizer is missing, expected BertNormalizer"),
+        ({"added_tokens": [{"id": 5, "content": "<x>", "lstrip": True}]}, "its added token '<x>' is lstrip"),
+    ],
+)
+def test_a_phone_gets_no_tokenizer_that_its_app_does_not_read(
+    tiny: Path, tmp_path: Path, part: dict[str, object], said: str
+) -> None:
+    """Each part that the Kotlin device refuses is refused by export, for profiles of phones alone."""
+    folder = changed(tiny, tmp_path / "model")
+    _bert(folder)
+
+    def planned(device: str) -> None:
+        plan(ExportConfig(device, str(folder), ("a", "b"), tmp_path / "out", seq_len=16))
+
+    for device in ("pixel8", "lowend-phone", "raspberrypi5", "linux-x86_64"):
+        planned(device)
+    _extended(folder, **part)
+    planned("raspberrypi5")
+    for device in ("pixel8", "lowend-phone"):
+        with pytest.raises(UnsupportedModelError, match=rf"kind wordpiece only, and {said}; take a BERT"):
+            planned(device)
+
+
+def test_a_phone_gets_no_task_that_its_app_does_not_do(tmp_path: Path) -> None:
+    """The app classifies; a board continues texts, too."""
+    folder = save_tiny(tmp_path / "llama", "llama")
+
+    def planned(device: str) -> None:
+        plan(ExportConfig(device, str(folder), (), tmp_path / "out", seq_len=16, task="causal-lm"))
+
+    planned("raspberrypi5")
+    with pytest.raises(ConfigError, match=r"causal-lm: the app on Google Pixel 8 does classification only; take"):
+        planned("pixel8")
+
+
+def test_a_profile_names_known_kinds_only(tmp_path: Path) -> None:
+    """A profile without them takes all; a misspelt kind is no silent "all"."""
+    text = (FOLDER / "pixel8.toml").read_text()
+    path = tmp_path / "own.toml"
+    path.write_text(text.replace('["wordpiece"]', '["wordpeace"]'))
+    with pytest.raises(ConfigError, match=r"tokenizers = \['wordpeace'\]; expected a list of wordpiece"):
+        load_profile(str(path))
+    assert load_profile("linux-x86_64").tokenizers == load_profile("linux-x86_64").tasks == ()
+    assert load_profile("pixel8").to_dict().keys() == {"name", "title", "budget", "compute", "defaults"}
