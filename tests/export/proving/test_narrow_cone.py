@@ -14,16 +14,16 @@ from torch import Tensor
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.experts import HEAD, BankShape
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export.model.graft import Graft
 from export.model.step import build_step
 from export.packaging.bank_init import initial_bank
-from export.shapes import MethodShape, ModelShape, input_ports, output_ports
 from export.source import backbone
 
 LABELS, LENGTH, BATCH, STEPS = 4, 8, 16, 60
-MODEL = ModelShape(layers=3, experts=2, width=32, rank=4, shared_rank=4, labels=LABELS, top_k=None)
-SHAPE = BankShape((0, 1, 2), MODEL.experts, MODEL.rank, MODEL.shared_rank, MODEL.width, LABELS)
-TRAIN = MethodShape("train", 2, 0, LENGTH, BATCH)
+SHAPE = BankShape((0, 1, 2), 2, 4, 4, 32, LABELS)
+MODEL = ModelShape(SHAPE)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 0, LENGTH, BATCH)
 Function = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
@@ -34,7 +34,7 @@ def graft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graft]:
     weights = load_file(folder / "model.safetensors")
     norm = "encoder.layer.2.output.LayerNorm"
     weights[f"{norm}.weight"] *= 0.05
-    weights[f"{norm}.bias"] = 3 * torch.randn(MODEL.width, generator=torch.Generator().manual_seed(1))
+    weights[f"{norm}.bias"] = 3 * torch.randn(SHAPE.width, generator=torch.Generator().manual_seed(1))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     info = backbone.find(str(folder))
     threads = torch.get_num_threads()
@@ -68,7 +68,7 @@ def read(graft: Graft, bank: Bank, ids: Tensor) -> dict[str, Tensor]:
     """Return probabilities [N, C] and features [N, d] of all texts."""
     given = {name: torch.from_numpy(getattr(bank, name)) for name in ("experts", "shared", "head", "mean")}
     given |= {"gate_scale": torch.ones(3, 2), "ids": ids, "mask": torch.ones(ids.shape)}
-    return method(graft, MethodShape("predict", 2, 0, LENGTH, len(ids)))(given)
+    return method(graft, MethodShape(MethodKind.PREDICT, 2, 0, LENGTH, len(ids)))(given)
 
 
 def trained(graft: Graft, bank: Bank, ids: Tensor, labels: Tensor) -> Bank:
@@ -99,7 +99,7 @@ def test_class_means_learn_where_a_random_head_does_not(graft: Graft, texts: tup
     start = initial_bank(SHAPE)
     features = read(graft, Bank.zeros(SHAPE), ids)["features"]
     assert float((features @ features.T).min()) > 0.999  # the cosine of any two
-    drawn = np.random.default_rng(3).standard_normal(LABELS * MODEL.width) * 0.02
+    drawn = np.random.default_rng(3).standard_normal(LABELS * SHAPE.width) * 0.02
     random = start.replace({HEAD: np.concatenate([drawn, np.zeros(LABELS)]).astype(np.float32)})
     lost = read(graft, trained(graft, random, ids, labels), ids)["probabilities"].argmax(1)
     sums = np.stack([features[labels == label].sum(0).numpy() for label in range(LABELS)])
