@@ -47,7 +47,7 @@ class _Inference(nn.Module):
         super().__init__()
         self.reference = reference
 
-    # The exporter takes a size that two inputs share from the one whose name sorts first: another name, another file.
+    # The exporter's file depends on this argument's name: another one computes the same from other bytes.
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Map bank tensors, ids [N, T] and mask [N, T] to the outputs."""
         names = [name for name in input_names(self.reference.model) if name not in (ports.IDS, ports.MASK)]
