@@ -241,7 +241,12 @@ def _labels(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the labels; the default list is a classifier's."""
     if options.task != CLASSIFICATION and options.labels is None and options.data is None:
         return ()
-    return read_labels(options.labels, options.data, Columns(options.text_column, options.label_column))
+    columns = Columns(options.text_column, options.label_column)
+    return read_labels(options.labels, options.data, columns, _warn)
+
+
+def _warn(sentence: str) -> None:
+    print(f"export: warning: {sentence}", file=sys.stderr)
 
 
 def _build(config: ExportConfig) -> Built:

@@ -59,7 +59,7 @@ def add(commands: Subcommands) -> None:
         "train",
         "train on local data alone",
         "Trains experts of a bank on this machine's examples and writes the bank; nothing is sent anywhere.\n"
-        "Ctrl-C stops after the step at hand and writes what was reached.",
+        "Ctrl-C stops after the step at hand and writes what was reached; before the first step it ends at once.",
         EXAMPLES,
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=DATA_HELP)
@@ -117,7 +117,7 @@ def add(commands: Subcommands) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate, write."""
-    with Parts.open(arguments.package, arguments.threads) as parts, until_signal() as stopped:
+    with Parts.open(arguments.package, arguments.threads) as parts:
         watch = Watch.of(parts.manifest, Budget(), arguments.tier)
         tier = watch.largest
         columns = columns_of(arguments)
@@ -138,10 +138,11 @@ def main(arguments: argparse.Namespace) -> int:
         bank, start = _start(arguments, parts, source)
         yardstick = Yardstick.of(tools, test)
         before = yardstick.measure(bank)
-        with bar("training", recipe.steps, show=not arguments.json) as advance:
-            trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped, watch=watch)
-        if arguments.out:
-            write_bank(trained.bank, arguments.out, parts.manifest.architecture.digest())
+        with until_signal() as stopped:  # not before: what is not trained yet has nothing to keep, and ends at once
+            with bar("training", recipe.steps, show=not arguments.json) as advance:
+                trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped, watch=watch)
+            if arguments.out:
+                write_bank(trained.bank, arguments.out, parts.manifest.architecture.digest())
         after = yardstick.measure(trained.bank)
         report = figures(trained, len(source)) | yardstick.compared(before, after)
         report["prefix_cache"] = asdict(cache.use) if cache is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from edge_runtime.wire.labels import label_fault
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from edge_runtime.wire.text_lines import encoding_of, lines
 from export.errors import ConfigError
+from export.planning.lone_labels import lone_labels
 from export.planning.memory_plan import AUTO
 
 DEFAULT_LABELS: Final = Path(__file__).parents[1] / "labels" / "assistant.txt"
@@ -156,10 +158,13 @@ def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
     return chosen
 
 
-def read_labels(labels: str | None, data: Path | None, columns: Columns = USUAL) -> tuple[str, ...]:
+def read_labels(
+    labels: str | None, data: Path | None, columns: Columns = USUAL, warn: Callable[[str], None] = lambda _: None
+) -> tuple[str, ...]:
     """Return the labels from ``--labels``, from those of a file of examples, or the default list.
 
-    ``--labels`` is a file with one a line, or names joined by commas.
+    ``--labels`` is a file with one a line, or names joined by commas. ``warn`` takes a sentence about
+    labels of examples that may be none.
 
     Raises:
         ConfigError: saying which list lacks what.
@@ -168,7 +173,10 @@ def read_labels(labels: str | None, data: Path | None, columns: Columns = USUAL)
     if labels is not None:
         return tuple(_lines(Path(labels)) if _is_file(labels) else _names(labels))
     if data is not None:
-        return tuple(sorted({row.label for row in read_rows(data, columns, labelled=True)}))
+        rows = read_rows(data, columns, labelled=True)
+        if doubt := lone_labels(str(data), rows):
+            warn(doubt)
+        return tuple(sorted({row.label for row in rows}))
     if not DEFAULT_LABELS.is_file():
         raise ConfigError("no labels: give --labels a,b,c or --data FILE.csv with the columns text,label")
     return tuple(_lines(DEFAULT_LABELS))

@@ -94,6 +94,20 @@ def test_labels_from_names_file_and_csv(tmp_path: Path) -> None:
     assert read_labels(None, table, Columns("label", "user")) == ("x", "y")
 
 
+def test_a_label_of_one_example_is_told(tmp_path: Path) -> None:
+    """A comma without quotation marks made `world` a label; the row has as many fields as the header."""
+    table, told = tmp_path / "data.csv", list[str]()
+    table.write_text("text,label,user\na,spam,x\nb,spam,x\nhello, world,spam\nc,ham,y\nd,ham,y\n")
+    assert read_labels(None, table, warn=told.append) == ("ham", "spam", "world")
+    (sentence,) = told
+    assert 'of 3 labels 1 has one example only: "world" (line 4); correct the file' in sentence
+    table.write_text("text,label\na,spam\nb,ham\n")  # too few to call any of them rare
+    assert read_labels(None, table, warn=told.append) == ("ham", "spam")
+    table.write_text("text,label\na,spam\na,spam\nb,ham\nb,ham\n")
+    assert read_labels(None, table, warn=told.append) == ("ham", "spam")
+    assert len(told) == 1
+
+
 def test_labels_files_that_are_refused(tmp_path: Path) -> None:
     """Nothing vanishes: what may be a comment or a label is asked about, and a name is no file."""
     path = tmp_path / "labels.txt"
