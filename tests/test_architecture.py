@@ -186,7 +186,7 @@ def _names(node: ast.AST, file: str) -> list[str]:
 
 
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-IMPORTS = [found for path in FILES for found in imports_of(path)]
+IMPORTS = [item for path in FILES for item in imports_of(path)]
 
 
 def _within(name: str, allowed: set[str]) -> bool:
@@ -197,9 +197,9 @@ def _rule_of(file: str) -> set[str]:
     return next(allowed for folder, allowed in ARROWS.items() if file.startswith(folder + "/"))
 
 
-def forbidden_arrows(found: list[Import]) -> list[str]:
+def forbidden_arrows(imports: list[Import]) -> list[str]:
     """Return the imports that point a way that no arrow allows."""
-    ours = [item for item in found if item.library in FIRST_PARTY]
+    ours = [item for item in imports if item.library in FIRST_PARTY]
     return [str(item) for item in ours if not _within(item.name, _rule_of(item.file))]
 
 
@@ -223,10 +223,10 @@ def climbing_arrows(imports: list[Import]) -> list[str]:
     return wrong
 
 
-def forbidden_weight(found: list[Import]) -> list[str]:
+def forbidden_weight(imports: list[Import]) -> list[str]:
     """Return the imports of heavy libraries outside of their driver files."""
     wrong = []
-    for item in found:
+    for item in imports:
         allowed = DRIVERS.get(item.library, set())
         names = [name.removeprefix("?") for name in allowed if item.lazy or not name.startswith("?")]
         fits = any(item.file == name or (name.endswith("/") and item.file.startswith(name)) for name in names)
@@ -365,5 +365,5 @@ def test_what_is_allowed_is_not_found() -> None:
         "export/a.py": "from edge_runtime import wire\nfrom edge_runtime.wire import digests\nimport torch",
     }
     for file, source in fine.items():
-        found = list(imports_of(ROOT / file, source))
-        assert forbidden_arrows(found) + forbidden_weight(found) == []
+        imports = list(imports_of(ROOT / file, source))
+        assert forbidden_arrows(imports) + forbidden_weight(imports) == []

@@ -54,8 +54,8 @@ def missing_commands(text: str) -> list[str]:
     targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     lines = list(code_of(text))
     modules = [name for line in lines for name in MODULE.findall(line) if importlib.util.find_spec(name) is None]
-    made = [name for line in lines for name in TARGET.findall(line) if name not in targets]
-    return [*modules, *made, *(line for line in lines if not _is_understood(line))]
+    unmade = [name for line in lines for name in TARGET.findall(line) if name not in targets]
+    return [*modules, *unmade, *(line for line in lines if not _is_understood(line))]
 
 
 def _is_understood(line: str) -> bool:

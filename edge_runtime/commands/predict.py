@@ -128,10 +128,10 @@ def _continue(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str
     return 0
 
 
-def _suggestions(found: list[tuple[str, float]], *, as_object: bool) -> str:
+def _suggestions(suggestions: list[tuple[str, float]], *, as_object: bool) -> str:
     if as_object:
-        return json.dumps({"next": [{"text": text, "probability": round(share, 6)} for text, share in found]})
-    return "\t".join(f"{text}\t{share:.4f}" for text, share in found)
+        return json.dumps({"next": [{"text": text, "probability": round(share, 6)} for text, share in suggestions]})
+    return "\t".join(f"{text}\t{share:.4f}" for text, share in suggestions)
 
 
 def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
@@ -142,9 +142,9 @@ def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: s
     tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
     with bar("scoring", len(source), show=not arguments.json) as advance:
         known = knowledge(tools, bank, source, advance)
-    found = {"perplexity": known.perplexity, "loss": known.loss, "tokens": known.targets, "bank": name}
+    scores = {"perplexity": known.perplexity, "loss": known.loss, "tokens": known.targets, "bank": name}
     said = f"perplexity {known.perplexity:.2f} on {known.targets} tokens with {name}"
-    say(json.dumps(found) if arguments.json else said)
+    say(json.dumps(scores) if arguments.json else said)
     return 0
 
 
@@ -153,8 +153,8 @@ def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, na
     tell_skipped(source.skipped, arguments.data)
     with bar("scoring", len(source), show=not arguments.json) as advance:
         share = accuracy(predictor, source, advance)
-    found = {"accuracy": share, "examples": len(source), "bank": name, "learned": learned}
-    say(json.dumps(found) if arguments.json else f"accuracy {share:.1%} on {len(source)} examples with {name}")
+    scores = {"accuracy": share, "examples": len(source), "bank": name, "learned": learned}
+    say(json.dumps(scores) if arguments.json else f"accuracy {share:.1%} on {len(source)} examples with {name}")
     return 0
 
 
@@ -172,7 +172,7 @@ def _texts(arguments: list[str]) -> Iterator[str]:
 
 def _line(probabilities: Array, labels: tuple[str, ...], arguments: argparse.Namespace) -> str:
     best = np.argsort(-probabilities, kind="stable")[: arguments.top]
-    found = [(labels[row], round(float(probabilities[row]), 6)) for row in best]
+    likeliest = [(labels[row], round(float(probabilities[row]), 6)) for row in best]
     if arguments.json:
-        return json.dumps({"labels": [{"label": label, "probability": share} for label, share in found]})
-    return "\t".join(f"{label}\t{share:.4f}" for label, share in found)
+        return json.dumps({"labels": [{"label": label, "probability": share} for label, share in likeliest]})
+    return "\t".join(f"{label}\t{share:.4f}" for label, share in likeliest)

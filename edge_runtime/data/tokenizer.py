@@ -45,8 +45,8 @@ class Tokenizer:
         self._length = 0
 
     def _pad_id(self) -> int:
-        found = (self._tokenizer.token_to_id(token) for token in _PAD_TOKENS)
-        return next((token for token in found if token is not None), 0)
+        ids = (self._tokenizer.token_to_id(token) for token in _PAD_TOKENS)
+        return next((token for token in ids if token is not None), 0)
 
     @property
     def highest_id(self) -> int:
@@ -58,13 +58,13 @@ class Tokenizer:
         if self._length:
             self._tokenizer.no_truncation()
             self._length = 0
-        found: list[int] = self._tokenizer.encode(self._typed(text)).ids
-        return found
+        ids: list[int] = self._tokenizer.encode(self._typed(text)).ids
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens."""
-        found: str = self._tokenizer.decode(list(ids))
-        return found
+        text: str = self._tokenizer.decode(list(ids))
+        return text
 
     def encode(self, texts: Sequence[str], length: int) -> tuple[npt.NDArray[np.int64], Array]:
         """Return ids int64 [B, S] and mask float32 [B, S] (1 token, 0 padding) for S = ``length``.
@@ -77,7 +77,7 @@ class Tokenizer:
             self._length = length
         ids = np.full((len(texts), length), self._pad, np.int64)
         mask = np.zeros((len(texts), length), np.float32)
-        for row, found in enumerate(self._tokenizer.encode_batch_fast(read)):  # the same ids, without offsets
-            ids[row, : len(found.ids)] = found.ids
-            mask[row, : len(found.ids)] = 1.0
+        for row, encoding in enumerate(self._tokenizer.encode_batch_fast(read)):  # the same ids, without offsets
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1.0
         return ids, mask

@@ -45,5 +45,5 @@ class Predictor:
 
     def of_ids(self, ids: npt.NDArray[np.int64], mask: Array) -> tuple[Array, Array]:
         """Return probabilities [C] and feature [d] for ids [1, S] and mask [1, S]."""
-        found = self._program.execute(self._method, {**self._inputs, ports.IDS: ids, ports.MASK: mask})
-        return found[ports.PROBABILITIES][0], found[ports.FEATURES][0]
+        outputs = self._program.execute(self._method, {**self._inputs, ports.IDS: ids, ports.MASK: mask})
+        return outputs[ports.PROBABILITIES][0], outputs[ports.FEATURES][0]

@@ -121,9 +121,9 @@ void read_tensors(const std::string& path, Side& side) {
   if (!file) throw std::runtime_error(path + ": cannot be read");
   uint64_t wanted = 0;
   for (const fl_tensor_info& info : side.infos) wanted += info.nbytes;
-  const auto found = static_cast<uint64_t>(file.tellg());
-  if (found != wanted) {
-    throw std::runtime_error(path + ": " + std::to_string(found) + " bytes, the method's inputs have " +
+  const auto size = static_cast<uint64_t>(file.tellg());
+  if (size != wanted) {
+    throw std::runtime_error(path + ": " + std::to_string(size) + " bytes, the method's inputs have " +
                              std::to_string(wanted));
   }
   file.seekg(0);
@@ -187,17 +187,17 @@ double peak_rss_mib() {
 
 // What decides which kernels XNNPACK takes; bits as in the kernel's arch/arm64/include/uapi/asm/hwcap.h.
 std::string features() {
-  std::string found;
+  std::string names;
 #if defined(__aarch64__) && defined(__linux__)
   const unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
   const struct { const char* name; unsigned long word; int bit; } known[] = {
       {"asimd", first, 1},    {"asimdhp", first, 10}, {"dotprod", first, 20}, {"sve", first, 22},
       {"sve2", second, 1},    {"i8mm", second, 13},   {"bf16", second, 14},   {"sme", second, 23}};
   for (const auto& one : known) {
-    if (one.word >> one.bit & 1) found += (found.empty() ? "\"" : ", \"") + std::string(one.name) + "\"";
+    if (one.word >> one.bit & 1) names += (names.empty() ? "\"" : ", \"") + std::string(one.name) + "\"";
   }
 #endif
-  return found;
+  return names;
 }
 
 std::string joined(const std::vector<double>& values) {

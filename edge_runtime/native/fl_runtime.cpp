@@ -46,11 +46,11 @@ std::shared_mutex pool_lock;
 
 std::shared_ptr<Program> find(fl_handle handle) {
   std::lock_guard<std::mutex> hold(table_lock);
-  const auto found = table.find(handle);
-  if (found == table.end()) {
+  const auto entry = table.find(handle);
+  if (entry == table.end()) {
     throw Failure(FL_BAD_HANDLE, "handle " + std::to_string(handle) + " is not open; open the program first");
   }
-  return found->second;
+  return entry->second;
 }
 
 template <class Pointer>

@@ -155,8 +155,8 @@ void Program::read_methods() {
 }
 
 const Signature& Program::signature(const std::string& method) const {
-  const auto found = signatures_.find(method);
-  if (found != signatures_.end()) return found->second;
+  const auto entry = signatures_.find(method);
+  if (entry != signatures_.end()) return entry->second;
   std::string known = names_;
   std::replace(known.begin(), known.end(), '\n', ' ');
   throw Failure(FL_NOT_FOUND, path_ + ": no method " + method + "; it has " + known);
@@ -202,8 +202,8 @@ Program::Loaded& Program::ready(const std::string& method) {
     loaded_.clear();
     owner_ = getpid();
   }
-  const auto found = loaded_.find(method);
-  if (found != loaded_.end()) return *found->second;
+  const auto entry = loaded_.find(method);
+  if (entry != loaded_.end()) return *entry->second;
 
   while (true) {  // arenas as large as the largest method needs, once
     const size_t index = arenas_.size();

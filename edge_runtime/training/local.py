@@ -94,10 +94,10 @@ def _factor(recipe: Recipe, step: int) -> float:
 
 
 def _blocks(experts: list[int], recipe: Recipe, architecture: Architecture) -> tuple[ExpertId, ...]:
-    found = [ExpertId(layer, index) for layer in architecture.adapted_layers for index in experts]
+    blocks = [ExpertId(layer, index) for layer in architecture.adapted_layers for index in experts]
     if architecture.shared_rank and recipe.shared_learning_rate:
-        found += [shared_expert(layer) for layer in architecture.adapted_layers]
-    return tuple(sorted([*found, HEAD] if recipe.head_learning_rate else found))
+        blocks += [shared_expert(layer) for layer in architecture.adapted_layers]
+    return tuple(sorted([*blocks, HEAD] if recipe.head_learning_rate else blocks))
 
 
 def train(

@@ -58,8 +58,8 @@ def predict_shape(spec: MethodSpec) -> MethodShape:
     return MethodShape(MethodKind.PREDICT, held, 0, sequence, 1)
 
 
-def _compare(where: str, found: MethodSpec, wanted: MethodSpec) -> None:
-    for way, have, want in (("input", found.inputs, wanted.inputs), ("output", found.outputs, wanted.outputs)):
+def _compare(where: str, spec: MethodSpec, wanted: MethodSpec) -> None:
+    for way, have, want in (("input", spec.inputs, wanted.inputs), ("output", spec.outputs, wanted.outputs)):
         for place, (one, other) in enumerate(zip_longest(have, want)):
             if one != other:
                 msg = (

@@ -38,8 +38,8 @@ def quantize_groups(weight: Tensor) -> tuple[Tensor, Tensor]:
     scales, error = largest, _error(grouped, largest)
     for share in _SHRINKING[1:]:
         tried = largest * share
-        better = (found := _error(grouped, tried)) < error
-        scales, error = torch.where(better, tried, scales), torch.where(better, found, error)
+        better = (rounding := _error(grouped, tried)) < error
+        scales, error = torch.where(better, tried, scales), torch.where(better, rounding, error)
     levels = _levels(grouped, scales).reshape(weight.shape).to(torch.int8)
     return levels, scales.to(torch.bfloat16).to(torch.float32)
 

@@ -82,8 +82,8 @@ def _weights(inside: ExportedProgram) -> Iterator[tuple[Tensor, Tensor | None, T
     held, tensors = _held(inside), {**inside.state_dict, **inside.constants}
 
     def constant(node: object) -> Tensor | None:
-        found = tensors.get(held.get(getattr(node, "name", ""), ""))
-        return found if isinstance(found, Tensor) else None
+        tensor = tensors.get(held.get(getattr(node, "name", ""), ""))
+        return tensor if isinstance(tensor, Tensor) else None
 
     for node in inside.graph.nodes:
         if not getattr(node.target, "__name__", "").removeprefix("aten.").startswith("linear"):

@@ -53,8 +53,8 @@ def _owner(node: Node) -> Node:
 def _bytes(node: Node) -> int:
     if _name(node).startswith((_ALIAS, *_NOTHING)) or node.target == operator.getitem:
         return 0
-    made = node.meta.get("val")
-    return math.prod(made.shape) * made.element_size() if isinstance(made, Tensor) else 0
+    result = node.meta.get("val")
+    return math.prod(result.shape) * result.element_size() if isinstance(result, Tensor) else 0
 
 
 def _name(node: Node) -> str:

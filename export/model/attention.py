@@ -41,10 +41,10 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         scaled, k, v, share, out = ctx.saved_tensors
-        (given,) = grads
-        along = _rows(row_sum(given * out), k)
-        to_scores = share * (torch.bmm(_rows(given, k), _columns(v)) - along)
-        to_v = torch.bmm(_group_columns(given, k), share)
+        (grad_out,) = grads
+        along = _rows(row_sum(grad_out * out), k)
+        to_scores = share * (torch.bmm(_rows(grad_out, k), _columns(v)) - along)
+        to_v = torch.bmm(_group_columns(grad_out, k), share)
         to_q = torch.bmm(to_scores, _rows(k, k)).reshape(scaled.shape) * ctx.scale
         to_k = torch.bmm(_group_columns(scaled, k), to_scores)
         return to_q, _from_columns(to_k, k), _from_columns(to_v, v), None, None

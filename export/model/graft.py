@@ -121,15 +121,15 @@ class Graft:
         first = int(config.pad_token_id or 0) + 1 if self.family.after_padding else 0
         positions = torch.arange(first, first + ids.shape[1]).unsqueeze(0)
         blocked = blocked_scores(mask, causal=self.family.causal)
-        given: dict[str, Any] = {"input_ids": ids, "attention_mask": blocked, "position_ids": positions}
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": blocked, "position_ids": positions}
         if self.family.causal:
-            given["use_cache"] = False
+            inputs["use_cache"] = False
         try:
             with within("embedding"):
-                found: Tensor = self.model(**given).last_hidden_state
+                states: Tensor = self.model(**inputs).last_hidden_state
         finally:
             self.traffic = None
-        return found.reshape(*ids.shape, -1)
+        return states.reshape(*ids.shape, -1)
 
 
 def blocked_scores(mask: Tensor, *, causal: bool) -> Tensor:

@@ -39,11 +39,11 @@ def _merged(a: list[Tensor], b: list[Tensor], k: int) -> list[Tensor]:
 
 def _candidates(a: list[Tensor], b: list[Tensor], rank: int) -> list[Tensor]:
     """Return min(a_i, b_j) for each i + j = rank; a_0 and b_0 are above everything."""
-    found = []
+    candidates = []
     for i in range(max(0, rank - len(b)), min(rank, len(a)) + 1):
         j = rank - i
-        found.append(torch.minimum(a[i - 1], b[j - 1]) if i and j else (a[i - 1] if i else b[j - 1]))
-    return found
+        candidates.append(torch.minimum(a[i - 1], b[j - 1]) if i and j else (a[i - 1] if i else b[j - 1]))
+    return candidates
 
 
 def at_least(x: Tensor, floor: Tensor) -> Tensor:

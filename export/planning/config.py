@@ -84,7 +84,7 @@ class ExportConfig:
     def _faults(self) -> list[str]:
         slots = [*self.slots, *(trained for trained, _ in self.tiers)]
         lengths = [*self.lengths, *(length for _, length in self.tiers)]
-        found = [
+        faults = [
             f"--{name} {value}: must be between {low} and {high}"
             for name, values, low, high in (
                 ("experts", [self.experts], 1, 256),
@@ -99,18 +99,18 @@ class ExportConfig:
             if not low <= value <= high
         ]
         if self.tiers and (self.slots or self.lengths):
-            found.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len would; give one or the other")
+            faults.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len do; give one or the other")
         if self.recompute not in (AUTO, *RECOMPUTE):
-            found.append(f"--recompute {self.recompute}: must be {AUTO} or one of {', '.join(RECOMPUTE)}")
+            faults.append(f"--recompute {self.recompute}: must be {AUTO} or one of {', '.join(RECOMPUTE)}")
         held = min(slots, default=self.experts) if self.held == "slots" else self.experts
         if self.gate == "topk" and not 1 <= self.top_k <= held:
-            found.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")
+            faults.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")
         if self.task == CLASSIFICATION:
             fault = label_fault(self.labels, least=2)
-            return [*found, *([f"labels: {fault}"] if fault else [])]
+            return [*faults, *([f"labels: {fault}"] if fault else [])]
         if self.labels:
-            found.append(f"--task {self.task}: such a model has no labels; leave out --labels and --data")
-        return found
+            faults.append(f"--task {self.task}: such a model has no labels; leave out --labels and --data")
+        return faults
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -207,13 +207,13 @@ def _lines(path: Path) -> list[str]:
     try:
         with opened(path) as file:
             encoding = encoding_of(file, str(path))
-            found = [line for line in lines(file, encoding, str(path), encoding.start) if line.text.strip()]
+            filled = [line for line in lines(file, encoding, str(path), encoding.start) if line.text.strip()]
     except DataError as error:
         raise ConfigError(f"--labels: {error}") from error
-    for line in found:
+    for line in filled:
         if line.text.startswith(_COMMENT):
             raise ConfigError(
                 f"--labels {path} line {line.number} begins with '# ': is it a comment or a label? A labels file has no"
                 " comments; remove it, or name such a label with --labels a,b or --data"
             )
-    return [line.text.strip() for line in found]
+    return [line.text.strip() for line in filled]

@@ -128,8 +128,8 @@ def _names(values: object, name: str, path: Path) -> tuple[str, ...]:
 def _section(kind: type, values: object, name: str, path: Path) -> Any:  # noqa: ANN401 - one of three dataclasses
     wanted = {field.name: str(field.type) for field in fields(kind)}
     if not isinstance(values, dict) or set(values) != set(wanted):
-        found = sorted(values) if isinstance(values, dict) else "nothing"
-        raise ConfigError(f"device profile {path}: [{name}] must have {sorted(wanted)}, got {found}")
+        keys = sorted(values) if isinstance(values, dict) else "nothing"
+        raise ConfigError(f"device profile {path}: [{name}] must have {sorted(wanted)}, got {keys}")
     for key, value in values.items():
         whole = wanted[key] == "int"
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:

@@ -46,9 +46,9 @@ class Blocks:
                 continue
             values = numpy_helper.to_array(tensor)
             for turned in (False, True):
-                found = self._known.get(_key(values.T if turned else values))
-                if found:
-                    _replace(graph, place, found, turned=turned)
+                quantized = self._known.get(_key(values.T if turned else values))
+                if quantized:
+                    _replace(graph, place, quantized, turned=turned)
                     break
 
 

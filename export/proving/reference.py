@@ -95,10 +95,10 @@ class Reference(nn.Module):
         if self._family.causal:
             ahead = torch.arange(ids.shape[1])[None, :] > torch.arange(ids.shape[1])[:, None]
             blocked = torch.minimum(blocked, ahead.to(mask.dtype) * -1e4)
-        found: Tensor = self.backbone(
+        states: Tensor = self.backbone(
             input_ids=ids, attention_mask=blocked, position_ids=positions, **self._without_cache
         ).last_hidden_state
-        return found
+        return states
 
     def features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit features [B, d]."""

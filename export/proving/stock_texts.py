@@ -112,13 +112,13 @@ def _stock_ids(info: BackboneInfo, sentences: Sequence[str], length: int | None)
     try:
         tokenizer = AutoTokenizer.from_pretrained(info.folder, local_files_only=True)
         options: dict[str, Any] = {} if length is None else {"truncation": True, "max_length": length}
-        found: list[list[int]] = tokenizer(list(sentences), **options)["input_ids"]
+        ids: list[list[int]] = tokenizer(list(sentences), **options)["input_ids"]
     except (OSError, ValueError, ImportError, AttributeError, TypeError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedModelError(
             f"{info.folder}: transformers cannot load the tokenizer that {CONFIG} names ({reason})"
         ) from error
-    return found
+    return ids
 
 
 def compare_hidden(info: BackboneInfo, task: str, sentences: Sequence[str], ids: Sequence[Ids]) -> float:

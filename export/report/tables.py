@@ -24,33 +24,33 @@ def totals(parts: Iterable[dict[str, Any]], by: Callable[[dict[str, Any]], Any])
     return sums
 
 
-def print_explained(name: str, found: dict[str, Any], console: Console) -> None:
+def print_explained(name: str, explained: dict[str, Any], console: Console) -> None:
     """Print the tables of one method."""
-    by_kind = totals(found["parts"], lambda part: part["kind"])
-    print_whole(_table(f"{name}: by kind of operation", "kind", by_kind, found), console)
-    by_layer = totals(found["parts"], lambda part: "outside of layers" if part["layer"] < 0 else str(part["layer"]))
+    by_kind = totals(explained["parts"], lambda part: part["kind"])
+    print_whole(_table(f"{name}: by kind of operation", "kind", by_kind, explained), console)
+    by_layer = totals(explained["parts"], lambda part: "outside of layers" if part["layer"] < 0 else str(part["layer"]))
     if len(by_layer) > 1:
-        print_whole(_table(f"{name}: by layer", "layer", by_layer, found), console)
-    ways = totals(found["parts"], lambda part: part["direction"])
+        print_whole(_table(f"{name}: by layer", "layer", by_layer, explained), console)
+    ways = totals(explained["parts"], lambda part: part["direction"])
     shares = ", ".join(f"{way} {total['ms']:.2f} ms" for way, total in ways.items() if total["ms"])
     console.print(
-        f"planned by ExecuTorch {found['planned_bytes'] / MIB:.2f} MiB, at a time inside the delegates"
-        f" {found['workspace_bytes'] / MIB:.2f} MiB; in both, kept for the backward"
-        f" {found['kept_bytes'] / MIB:.2f} MiB{'; ' + shares if shares else ''}"
+        f"planned by ExecuTorch {explained['planned_bytes'] / MIB:.2f} MiB, at a time inside the delegates"
+        f" {explained['workspace_bytes'] / MIB:.2f} MiB; in both, kept for the backward"
+        f" {explained['kept_bytes'] / MIB:.2f} MiB{'; ' + shares if shares else ''}"
     )
-    if found["step_ms"]:
+    if explained["step_ms"]:
         console.print(TIME_NOTE)
-    if found["outside"]:
-        print_whole(_outside(f"{name}: not delegated to XNNPACK", found["outside"]), console)
+    if explained["outside"]:
+        print_whole(_outside(f"{name}: not delegated to XNNPACK", explained["outside"]), console)
 
 
-def _table(title: str, first: str, rows: dict[str, dict[str, float]], found: dict[str, Any]) -> Table:
+def _table(title: str, first: str, rows: dict[str, dict[str, float]], explained: dict[str, Any]) -> Table:
     table = Table(title=title)
     heads = ("kept\nMiB", "weights\nMiB", "int8\nMMAC", "fp32\nMMAC", "moved\nMiB", "ops", "ms")
     table.add_column(first, no_wrap=True)
-    for head in heads if found["step_ms"] else heads[:-1]:
+    for head in heads if explained["step_ms"] else heads[:-1]:
         table.add_column(head, justify="right", no_wrap=True)
-    whole = totals(found["parts"], lambda _: "all")
+    whole = totals(explained["parts"], lambda _: "all")
     for name, total in [*rows.items(), *whole.items()]:
         if name == "all":
             table.add_section()
@@ -63,7 +63,7 @@ def _table(title: str, first: str, rows: dict[str, dict[str, float]], found: dic
             f"{total['operations']:,.0f}",
             f"{total['ms']:,.2f}",
         ]
-        table.add_row(str(name), *(cells if found["step_ms"] else cells[:-1]))
+        table.add_row(str(name), *(cells if explained["step_ms"] else cells[:-1]))
     return table
 
 

@@ -58,10 +58,10 @@ class BackboneInfo:
     @property
     def end_token(self) -> int:
         """Id of the token that ends a text; -1 when the config names none."""
-        found = self.family.value(self.config, "eos_token_id")
-        if isinstance(found, list):
-            found = found[0] if found else None
-        return -1 if found is None else int(found)
+        token = self.family.value(self.config, "eos_token_id")
+        if isinstance(token, list):
+            token = token[0] if token else None
+        return -1 if token is None else int(token)
 
 
 def find(model: str | None) -> BackboneInfo:
@@ -108,10 +108,10 @@ def _notes(folder: Path, prefix: str, others: list[str], keys: list[str]) -> tup
 
 def _folder(model: str | None) -> tuple[Path, str]:
     if model is None:
-        found = importlib.util.find_spec(DEFAULT)
-        if found is None or found.origin is None:
+        spec = importlib.util.find_spec(DEFAULT)
+        if spec is None or spec.origin is None:
             raise UnsupportedModelError(f"the default backbone is missing: pip install {DEFAULT.replace('_', '-')}")
-        return Path(found.origin).parent / "model", "all-MiniLM-L6-v2"
+        return Path(spec.origin).parent / "model", "all-MiniLM-L6-v2"
     path = Path(model)
     if path.is_dir():
         return path, path.resolve().name

@@ -100,9 +100,9 @@ def wordpiece_fault(tree: Tree) -> str:
     added tokens that are found as they stand.
     """
     for part, kind in WORDPIECE_PARTS.items():
-        found = (tree.get(part) or {}).get("type")
-        if found != kind:
-            return f"its {part} is {found or 'missing'}, expected {kind}"
+        part_type = (tree.get(part) or {}).get("type")
+        if part_type != kind:
+            return f"its {part} is {part_type or 'missing'}, expected {kind}"
     for token in tree.get("added_tokens") or ():
         flags = [flag for flag in ADDED_FLAGS if token.get(flag)]
         if flags:

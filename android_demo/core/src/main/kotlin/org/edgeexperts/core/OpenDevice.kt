@@ -70,19 +70,19 @@ public fun openDevice(
 /** Binds a state folder to a federation; a new package of the same federation starts its plan anew. */
 private fun bindPackage(store: Store, folder: PackageFolder) {
     val mine = mapOf("architecture" to hex(folder.manifest.architecture.digest()), "package" to hex(folder.digest))
-    val found = store.recall(ENROLLED)?.head.orEmpty()
-    val architecture = found["architecture"] ?: mine["architecture"]
+    val bound = store.recall(ENROLLED)?.head.orEmpty()
+    val architecture = bound["architecture"] ?: mine["architecture"]
     if (architecture != mine["architecture"]) {
         throw StoreException(
             "the state folder belongs to the federation ${"$architecture".take(12)}…, this package is for " +
                 "${mine["architecture"]?.take(12)}…; choose another folder",
         )
     }
-    if (found["package"] != mine["package"]) {
+    if (bound["package"] != mine["package"]) {
         // Of a program that is no longer there.
         listOf("checkpoint", "local_checkpoint").forEach(store::remove)
     }
-    if (!found.entries.containsAll(mine.entries)) store.write(ENROLLED, Record(found + mine))
+    if (!bound.entries.containsAll(mine.entries)) store.write(ENROLLED, Record(bound + mine))
 }
 
 private class OpenDevice(
@@ -133,22 +133,23 @@ private class OpenDevice(
     override fun classify(text: String): Prediction {
         if (text.isBlank()) throw ExampleException("no text to classify; write or share one first")
         val (number, personal, predictor) = predictor()
-        val found = predictor.read(text).probabilities
-        val order = found.indices.sortedByDescending { found[it] }
-        val scores = order.associate { labels[it] to found[it].toDouble() }
-        return Prediction(labels[order[0]], found[order[0]].toDouble(), scores, number, personal, predictor.learned)
+        val probabilities = predictor.read(text).probabilities
+        val order = probabilities.indices.sortedByDescending { probabilities[it] }
+        val scores = order.associate { labels[it] to probabilities[it].toDouble() }
+        val best = labels[order[0]]
+        return Prediction(best, scores.getValue(best), scores, number, personal, predictor.learned)
     }
 
     /** Version, whether it is personal, and what reads with that bank. */
     private fun predictor(): Triple<Long, Boolean, Predictor> = synchronized(this) {
         val (number, digest) = versions.latest()
         val personal = local.exists
-        val known = reader?.takeIf { it.first == hex(digest) && it.second == personal }
-        val made = known?.third ?: Predictor(
+        val current = reader?.takeIf { it.first == hex(digest) && it.second == personal }
+        val predictor = current?.third ?: Predictor(
             program, manifest, tokenizer, (if (personal) local.personal() else null)?.bank ?: versions.latestBank().bank,
         )
-        reader = Triple(hex(digest), personal, made)
-        Triple(number, personal, made)
+        reader = Triple(hex(digest), personal, predictor)
+        Triple(number, personal, predictor)
     }
 
     private fun predictWithOther() = synchronized(this) {
@@ -222,10 +223,10 @@ private class OpenDevice(
             return ClassSums(it.getValue("counts").floats(), it.getValue("sums").floats())
         }
         board.change { copy(doing = Doing.PREPARING) }
-        val found = classSums(program, manifest, tokenizer, source) { stop() || closed(gate, stop) } ?: return null
-        val tensors = mapOf("counts" to found.counts, "sums" to found.sums)
+        val sums = classSums(program, manifest, tokenizer, source) { stop() || closed(gate, stop) } ?: return null
+        val tensors = mapOf("counts" to sums.counts, "sums" to sums.sums)
         store.write(STATISTICS, Record.of(mapOf("key" to key), tensors.mapValues { NamedTensor.of(it.value) }))
-        return found
+        return sums
     }
 
     /** Waits while the gate is closed; true when the run must end meanwhile. */
@@ -289,10 +290,10 @@ private class OpenDevice(
     /** Another name in the federation starts without what was planned for the old one. */
     private fun bindDevice(enrolment: Enrolment) {
         val mine = mapOf("device" to enrolment.device, "federation" to enrolment.federation)
-        val found = store.recall(ENROLLED)?.head.orEmpty()
-        if (found.entries.containsAll(mine.entries)) return
-        if ("device" in found) WORK_RECORDS.forEach(store::remove)
-        store.write(ENROLLED, Record(found + mine))
+        val bound = store.recall(ENROLLED)?.head.orEmpty()
+        if (bound.entries.containsAll(mine.entries)) return
+        if ("device" in bound) WORK_RECORDS.forEach(store::remove)
+        store.write(ENROLLED, Record(bound + mine))
     }
 
     override fun close() {
