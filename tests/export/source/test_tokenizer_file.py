@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from checkpoints import changed
 from tiny_backbone import save_tiny
 
 from edge_runtime.__main__ import main
+from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import file_sha256
+from edge_runtime.wire.manifest import FileEntry, Manifest
 from export.errors import ConfigError, UnsupportedModelError
 from export.planning.config import ExportConfig
 from export.planning.job import plan
@@ -57,18 +60,28 @@ def test_doctor_tries_the_largest_id(build: Build, tmp_path: Path, capsys: pytes
     def tokenizer() -> dict[str, object]:
         main(["doctor", "--package", str(folder), "--json", "--threads", "1"])
         checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
-        found: dict[str, object] = checks["tokenizer"]
-        return found
+        check: dict[str, object] = checks["tokenizer"]
+        return check
 
     assert tokenizer()["detail"] == "ids up to 99, all of them words of the program"
     _extended(folder)
-    path, manifest = folder / "tokenizer.json", json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["tokenizer.json"] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-    manifest["architecture"]["tokenizer_digest"] = file_sha256(path)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    _federate_anew(folder)
     broken = tokenizer()
     assert not broken["ok"]
     assert "tokenizer.json gives ids up to 100, on which the program fails" in str(broken["detail"])
+
+
+def _federate_anew(folder: Path) -> None:
+    """Make manifest and bank those of a federation with the folder's tokenizer, as an export would have."""
+    before = Manifest.from_json((folder / "manifest.json").read_bytes())
+    path = folder / "bank.safetensors"
+    bank = Bank.read(path, before.architecture.bank_shape, before.architecture.digest())
+    architecture = replace(before.architecture, tokenizer_digest=file_sha256(folder / "tokenizer.json"))
+    path.write_bytes(bank.to_bytes(architecture.digest()))
+    names = ("tokenizer.json", "bank.safetensors")
+    entries = {name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names}
+    after = replace(before, architecture=architecture, files={**before.files, **entries})
+    (folder / "manifest.json").write_bytes(after.to_json())
 
 
 def _bert(folder: Path) -> None:
