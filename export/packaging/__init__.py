@@ -1,1 +1,1 @@
-"""From a configuration to a package's folder: the pipeline, its tasks and workers, its cached pieces, the manifest."""
+"""From a configuration to a package's folder: the pipeline, its tasks and workers, cached artifacts, the manifest."""

@@ -17,10 +17,10 @@ from edge_runtime.wire.program_interface import MethodShape
 from export import cache
 from export.compiling import explained
 from export.errors import ExportError
-from export.packaging import manifest, package_folder, pieces
+from export.packaging import artifacts, manifest, package_folder
+from export.packaging.artifacts import CachedArtifact
 from export.packaging.bank_init import initial_bank
 from export.packaging.manifest import Record
-from export.packaging.pieces import CachedArtifact
 from export.packaging.workers import Task, run_tasks
 from export.planning.config import ExportConfig
 from export.planning.job import COMPILING, PackagePlan, TierPlan, plan
@@ -112,10 +112,13 @@ class _Builder:
 
     def compiled(self, expect: Callable[[int], None]) -> _Compiled:
         """Return both programs."""
-        gateway = pieces.gateway_key(self.plan.job)
-        program = pieces.program_key(self._keys().values(), gateway)
-        texts = self._found(pieces.texts_key(self.plan.job), "")
-        joined_program, onnx = self._found(program, pieces.PROGRAM_FILE), self._found(gateway, pieces.GATEWAY_FILE)
+        gateway = artifacts.gateway_key(self.plan.job)
+        program = artifacts.program_key(self._keys().values(), gateway)
+        texts = self._found(artifacts.texts_key(self.plan.job), "")
+        joined_program, onnx = (
+            self._found(program, artifacts.PROGRAM_FILE),
+            self._found(gateway, artifacts.GATEWAY_FILE),
+        )
         if joined_program and onnx and texts:
             expect(WRITING)
             return _result(joined_program, onnx, texts, from_cache=True)
@@ -125,23 +128,23 @@ class _Builder:
         expect(stages + JOINING + len(self.plan.tiers) + WRITING)
         texts = texts or self._prove_texts()
         self._compile(missing, "" if onnx else gateway)
-        joined = self._prove_and_join(unproved, self._present(gateway, pieces.GATEWAY_FILE))
+        joined = self._prove_and_join(unproved, self._present(gateway, artifacts.GATEWAY_FILE))
         self._compare(joined["outputs"])
         records = self._records()
         for name, timing in self._timings().items():
             records[name] |= timing
         record = {"methods": records, "proof": joined["proof"]}
-        cache.store(self.cache_dir, program, {pieces.PROGRAM_FILE: self.scratch / pieces.PROGRAM_FILE}, record)
+        cache.store(self.cache_dir, program, {artifacts.PROGRAM_FILE: self.scratch / artifacts.PROGRAM_FILE}, record)
         return _result(
-            self._present(program, pieces.PROGRAM_FILE),
-            self._present(gateway, pieces.GATEWAY_FILE),
+            self._present(program, artifacts.PROGRAM_FILE),
+            self._present(gateway, artifacts.GATEWAY_FILE),
             texts,
             from_cache=False,
         )
 
     def _prove_texts(self) -> CachedArtifact:
         """See that texts are read as the model's folder says; first, since it takes seconds and the rest minutes."""
-        key = pieces.texts_key(self.plan.job)
+        key = artifacts.texts_key(self.plan.job)
         task = Task("the texts", "prove_backbone", (self.plan.job, self.plan.job.longest))
 
         def finished(_: int, record: dict[str, Any]) -> None:
@@ -152,15 +155,15 @@ class _Builder:
 
     def _compile(self, missing: Sequence[MethodShape], gateway: str) -> None:
         """Make methods and, unless its key is empty, the gateway's program; the longest tasks start first."""
-        entries = [(self._keys()[method.name], pieces.METHOD_FILE) for method in missing]
+        entries = [(self._keys()[method.name], artifacts.METHOD_FILE) for method in missing]
         targets = [self.scratch / f"{method.name}.pte" for method in missing]
         tasks = [
             Task(method.name, "make_method", (self.plan.job, method, target))
             for method, target in zip(missing, targets, strict=True)
         ]
         if gateway:  # second, because it takes as long as a training method
-            entries.insert(1, (gateway, pieces.GATEWAY_FILE))
-            onnx = self.scratch / pieces.GATEWAY_FILE
+            entries.insert(1, (gateway, artifacts.GATEWAY_FILE))
+            onnx = self.scratch / artifacts.GATEWAY_FILE
             targets.insert(1, onnx)
             tasks.insert(1, Task("the gateway's program", "make_gateway_program", (self.plan.job, onnx)))
 
@@ -172,10 +175,10 @@ class _Builder:
 
     def _prove_and_join(self, unproved: Sequence[TierPlan], onnx: CachedArtifact) -> dict[str, Any]:
         """Prove each tier by itself and join the methods of all; return what joining found."""
-        job, artifacts = self.plan.job, self._artifacts()
-        tasks = [Task("the program", "join_methods", (job, artifacts, onnx.file, self.scratch))]
+        job, files = self.plan.job, self._artifacts()
+        tasks = [Task("the program", "join_methods", (job, files, onnx.file, self.scratch))]
         for tier in unproved:
-            own = [artifacts[method.name] for method in tier.methods]
+            own = [files[method.name] for method in tier.methods]
             tasks.append(Task(tier.train.name, "prove_training", (job, tier.train, own, self.scratch)))
         joined: dict[str, Any] = {}
 
@@ -197,8 +200,8 @@ class _Builder:
         names = [name for name, digest in outputs.items() if records[name]["outputs"] != digest]
         tiers = [tier for tier in self.plan.tiers if tier.train.name in names]
         if tiers:
-            artifacts = self._artifacts()
-            groups = [(tier.train, [artifacts[method.name] for method in tier.methods]) for tier in tiers]
+            files = self._artifacts()
+            groups = [(tier.train, [files[method.name] for method in tier.methods]) for tier in tiers]
             task = Task("the program", "compare_methods", (self.plan.job, groups, self.scratch))
             run_tasks([task], self.progress, lambda *_: None)
 
@@ -212,7 +215,7 @@ class _Builder:
     def _records(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each method: of its compiling, and of its proof where it takes part in one."""
         records = {
-            method.name: dict(self._present(key, pieces.METHOD_FILE).record) for method, key in self._with_keys()
+            method.name: dict(self._present(key, artifacts.METHOD_FILE).record) for method, key in self._with_keys()
         }
         for tier in self.plan.tiers:
             for name, record in self._present(self._proof_key(tier), "").record["methods"].items():
@@ -220,22 +223,22 @@ class _Builder:
         return records
 
     def _keys(self) -> dict[str, str]:
-        return {method.name: pieces.method_key(self.plan.job, method) for method in self.plan.job.methods}
+        return {method.name: artifacts.method_key(self.plan.job, method) for method in self.plan.job.methods}
 
     def _with_keys(self) -> list[tuple[MethodShape, str]]:
-        return [(method, pieces.method_key(self.plan.job, method)) for method in self.plan.job.methods]
+        return [(method, artifacts.method_key(self.plan.job, method)) for method in self.plan.job.methods]
 
     def _proof_key(self, tier: TierPlan) -> str:
-        return pieces.proof_key([pieces.method_key(self.plan.job, method) for method in tier.methods])
+        return artifacts.proof_key([artifacts.method_key(self.plan.job, method) for method in tier.methods])
 
     def _method(self, method: MethodShape) -> CachedArtifact | None:
-        return self._found(pieces.method_key(self.plan.job, method), pieces.METHOD_FILE)
+        return self._found(artifacts.method_key(self.plan.job, method), artifacts.METHOD_FILE)
 
     def _proof(self, tier: TierPlan) -> CachedArtifact | None:
         return self._found(self._proof_key(tier), "")
 
     def _artifacts(self) -> dict[str, Path]:
-        return {method.name: self._present(key, pieces.METHOD_FILE).file for method, key in self._with_keys()}
+        return {method.name: self._present(key, artifacts.METHOD_FILE).file for method, key in self._with_keys()}
 
     def _found(self, key: str, name: str) -> CachedArtifact | None:
         entry = cache.lookup(self.cache_dir, key)

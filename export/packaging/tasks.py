@@ -20,7 +20,7 @@ from edge_runtime.wire.program_interface import BOUNDARY, MethodKind, MethodShap
 from export.compiling.compile import compile_program
 from export.compiling.linking import link
 from export.errors import ProofError
-from export.packaging.pieces import PROGRAM_FILE
+from export.packaging.artifacts import PROGRAM_FILE
 from export.planning.job import Job
 from export.proving.measure import REPEATS, Measurement, Run, run_methods
 from export.proving.micro_batches import accumulate_inputs, apply_inputs, whole_outputs

@@ -22,7 +22,7 @@ from typing import Any, Final
 from export.errors import ExportError
 
 TASKS: Final = "export.packaging.tasks"
-HUSH: Final = "export.packaging.hush"
+PRELOAD: Final = "export.packaging.forkserver_preload"
 MOST: Final = 4
 """Tasks at a time; each takes a gigabyte."""
 Progress = Callable[[str], None]
@@ -76,7 +76,7 @@ def run_tasks(
     threads = max(1, cores // count)
     waiting, running = list(enumerate(tasks)), list[_Running]()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([HUSH, TASKS])
+    context.set_forkserver_preload([PRELOAD, TASKS])
     try:
         while waiting or running:
             while waiting and len(running) < count:

@@ -189,7 +189,7 @@ def test_cache_key_depends_on_everything_that_shapes_a_program(monkeypatch: pyte
 
 
 DECIDING = {
-    *("cache.py", "errors.py", "packaging/pieces.py"),
+    *("cache.py", "errors.py", "packaging/artifacts.py"),
     *(f"planning/{name}.py" for name in ("config", "cost_model", "job", "memory_plan", "profiles", "tiers")),
 }
 """Files that decide what to make, all of which a request says, or only tell of it."""
