@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from edge_runtime.wire.csv_header import Columns
+from edge_runtime.wire.data_files import HELP
 from edge_runtime.wire.errors import FederationError
-from edge_runtime.wire.examples import HELP
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from export import cache
 from export.errors import ConfigError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_runtime.wire.csv_header import Columns
-from edge_runtime.wire.examples import HELP
+from edge_runtime.wire.data_files import HELP
 
 PROFILES: Final = ("lowend-phone", "pixel8", "raspberrypi5")
 OWN_DATA: Final = Path(__file__).parent / "assistant.csv"

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.data_files import layout_of, nothing
+from edge_runtime.wire.data_files import rows as rows_of
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.examples import layout_of, nothing
-from edge_runtime.wire.examples import rows as rows_of
 
 
 @dataclass(frozen=True)

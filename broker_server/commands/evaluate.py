@@ -18,7 +18,7 @@ from broker_server.errors import UsageError
 from broker_server.evaluation.data import held_out
 from broker_server.evaluation.onnx_model import Figures, TextFigures
 from broker_server.state.store import Store
-from edge_runtime.wire.examples import HELP
+from edge_runtime.wire.data_files import HELP
 from edge_runtime.wire.manifest import Package
 
 EXAMPLES = """  broker_server evaluate --data heldout.csv                    the newest version

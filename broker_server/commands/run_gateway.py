@@ -18,7 +18,7 @@ from broker_server.config import CODECS, load
 from broker_server.display import Lines, LiveTable
 from broker_server.events import Events, JsonLines
 from broker_server.service import Service, Stop
-from edge_runtime.wire.examples import HELP
+from edge_runtime.wire.data_files import HELP
 
 EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
   broker_server run --package packages/pixel8 --rounds 20 --quorum 6

@@ -12,8 +12,8 @@ from pathlib import Path
 from broker_server.evaluation.onnx_model import Figures, Model, TextFigures, measure, read_examples, spread
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.data_files import nothing, read_rows
 from edge_runtime.wire.digests import file_sha256
-from edge_runtime.wire.examples import nothing, read_rows
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.windows import pieces, windows

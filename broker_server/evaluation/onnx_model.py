@@ -22,8 +22,8 @@ from broker_server.errors import EvaluationError
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.data_files import Row, read_rows
 from edge_runtime.wire.digests import file_sha256
-from edge_runtime.wire.examples import Row, read_rows
 from edge_runtime.wire.labels import unknown_labels
 from edge_runtime.wire.manifest import Manifest, Package
 from edge_runtime.wire.manifest_checks import CLASSIFICATION

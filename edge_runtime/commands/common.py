@@ -21,8 +21,8 @@ from edge_runtime.store import Store
 from edge_runtime.training.tiers import AUTO
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import Columns
+from edge_runtime.wire.data_files import HELP
 from edge_runtime.wire.errors import BankError
-from edge_runtime.wire.examples import HELP
 from edge_runtime.wire.text import counted
 
 Subcommands = Any  # argparse's own type for them is private

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.data_files import Layout, Row, layout_of, nothing, opened, rows, rows_from
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.examples import Layout, Row, layout_of, nothing, opened, rows, rows_from
 from edge_runtime.wire.labels import unknown_labels
 from edge_runtime.wire.order import epoch_order
 

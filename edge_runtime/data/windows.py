@@ -20,7 +20,7 @@ import numpy.typing as npt
 from edge_runtime.data.examples import content_digest, indexed, unchanged
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.wire.csv_header import USUAL, Columns
-from edge_runtime.wire.examples import Layout, Row, layout_of, nothing, rows, rows_from
+from edge_runtime.wire.data_files import Layout, Row, layout_of, nothing, rows, rows_from
 from edge_runtime.wire.windows import pieces
 
 Numbers = npt.NDArray[np.int32]

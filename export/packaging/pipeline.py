@@ -115,10 +115,8 @@ class _Builder:
         gateway = artifacts.gateway_key(self.plan.job)
         program = artifacts.program_key(self._keys().values(), gateway)
         texts = self._found(artifacts.texts_key(self.plan.job), "")
-        joined_program, onnx = (
-            self._found(program, artifacts.PROGRAM_FILE),
-            self._found(gateway, artifacts.GATEWAY_FILE),
-        )
+        joined_program = self._found(program, artifacts.PROGRAM_FILE)
+        onnx = self._found(gateway, artifacts.GATEWAY_FILE)
         if joined_program and onnx and texts:
             expect(WRITING)
             return _result(joined_program, onnx, texts, from_cache=True)

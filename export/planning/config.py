@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.data_files import JSON_ENDINGS, TABLE_ENDINGS, opened, read_rows
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.examples import JSON_ENDINGS, TABLE_ENDINGS, opened, read_rows
 from edge_runtime.wire.labels import label_fault
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from edge_runtime.wire.text_lines import encoding_of, lines

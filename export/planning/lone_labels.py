@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from edge_runtime.wire.examples import Row
+from edge_runtime.wire.data_files import Row
 from edge_runtime.wire.text import counted, readable
 
 _NAMED: Final = 5

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.wire.csv_header import USUAL, Columns
+from edge_runtime.wire.data_files import Kind, layout_of, rows, rows_from
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.examples import Kind, layout_of, rows, rows_from
 from edge_runtime.wire.text_lines import ROW_LIMIT, Encoding, lines, whole
 
 PLAIN = [("hi, you", "ham"), ('say "now"\nor never', "spam"), ("größe ☂ 👍", "ham")]
