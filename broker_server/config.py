@@ -49,14 +49,14 @@ class RoundRules:
     Args:
         quorum: devices that must be ready before a round starts, and deltas that it needs to close.
         deadline_s: from the opening, and again after each extension.
-        settle_s: after the last hello, so that devices that start together share a round.
+        join_wait_s: after the last hello, so that devices that start together share a round.
         grace_s: how long a round waits for a device's class statistics; it then starts without that device.
         max_staleness: versions that a delta's base may lie behind the current one.
     """
 
     quorum: int = 2
     deadline_s: float = 300.0
-    settle_s: float = 2.0
+    join_wait_s: float = 2.0
     grace_s: float = 60.0
     max_staleness: int = 2
 
@@ -148,7 +148,7 @@ class GatewayConfig:
             raise UsageError(error.detail) from error
         _need(self.round.quorum >= 1, f"quorum {self.round.quorum}, expected 1 or more")
         _need(self.round.deadline_s > 0, f"deadline {self.round.deadline_s} s, expected more than 0")
-        _need(min(self.round.settle_s, self.round.grace_s, self.linger_s) >= 0, "times cannot be negative")
+        _need(min(self.round.join_wait_s, self.round.grace_s, self.linger_s) >= 0, "times cannot be negative")
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
         _need(0 <= self.listen.port <= 0xFFFF, f"port {self.listen.port}, expected 0 to 65535")

@@ -18,7 +18,7 @@ from export.errors import ConfigError
 from export.packaging.pipeline import Built, build_package
 from export.planning.config import ExportConfig, read_labels
 from export.planning.memory_plan import AUTO
-from export.planning.profiles import known, load_profile
+from export.planning.profiles import load_profile, profile_names
 from export.report.display import display
 from export.report.report import as_json, print_table
 from export.report.tables import print_explained
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list_devices:
         return _list_devices(as_object=options.json)
     if not options.device:
-        usage.error(f"--device is needed; known: {', '.join(known())}")
+        usage.error(f"--device is needed; known: {', '.join(profile_names())}")
     try:
         built = _build(_config(options))
     except ConfigError as error:
@@ -255,7 +255,7 @@ def _build(config: ExportConfig) -> Built:
 
 
 def _list_devices(*, as_object: bool) -> int:
-    profiles = [load_profile(name) for name in known()]
+    profiles = [load_profile(name) for name in profile_names()]
     if as_object:
         print(json.dumps([profile.to_dict() for profile in profiles]))
         return 0

@@ -61,7 +61,7 @@ def compare(package: Package, runtime: Runtime, *, steps: int = STEPS, threads: 
         for mode in MODES:
             call = Call(path, name, spec, arrays, steps, threads, mode)
             ran = execute(runtime, call)
-            comparisons.append(judge(call, wanted, ran.outputs, ran.ms[-1]))
+            comparisons.append(compare_outputs(call, wanted, ran.outputs, ran.ms[-1]))
     return comparisons
 
 
@@ -75,7 +75,7 @@ def desktop(package: Package, method: str, inputs: Arrays, *, steps: int, thread
     return tuple(outputs)
 
 
-def judge(call: Call, wanted: tuple[Arrays, ...], came: tuple[Arrays, ...], ms: float) -> Compared:
+def compare_outputs(call: Call, wanted: tuple[Arrays, ...], came: tuple[Arrays, ...], ms: float) -> Compared:
     """Compare the outputs of all steps."""
     different, error = [], 0.0
     for step, (here, there) in enumerate(zip(wanted, came, strict=True)):

@@ -80,7 +80,7 @@ def _add_rounds(command: argparse.ArgumentParser) -> None:
         "--deadline", type=float, metavar="S", help="seconds that a round waits for deltas (default: 300)"
     )
     rounds.add_argument(
-        "--settle", type=float, metavar="S", help="start once no new device has come for S seconds (default: 2)"
+        "--join-wait", type=float, metavar="S", help="start once no new device has come for S seconds (default: 2)"
     )
     rounds.add_argument(
         "--grace", type=float, metavar="S", help="seconds to wait for class statistics of a device (default: 60)"
@@ -172,7 +172,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "listen.allow_plaintext": args.allow_plaintext,
         "round.quorum": args.quorum,
         "round.deadline_s": args.deadline,
-        "round.settle_s": args.settle,
+        "round.join_wait_s": args.join_wait,
         "round.grace_s": args.grace,
         "round.max_staleness": args.max_staleness,
         "train.steps": args.steps,

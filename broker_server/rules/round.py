@@ -114,7 +114,7 @@ def may_start(gathering: Gathering, rules: RoundRules) -> Event | None:
     if len(ready(gathering.present)) < rules.quorum:
         return None
     devices = gathering.present.values()
-    arriving = gathering.now - max(device.hello_at for device in devices) < rules.settle_s
+    arriving = gathering.now - max(device.hello_at for device in devices) < rules.join_wait_s
     waited_for = any(not one.complete and gathering.now - one.hello_at < rules.grace_s for one in devices)
     return None if arriving or waited_for else Event.QUORUM
 

@@ -31,7 +31,7 @@ from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.program.program import inspect
 from edge_runtime.store import Store
 from edge_runtime.training.budget import Budget, choose_tier, cost_of, excess
-from edge_runtime.training.senses import feel
+from edge_runtime.training.sensors import read_sensors
 from edge_runtime.training.tiers import short
 from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.training.watch import told
@@ -192,7 +192,7 @@ def _bank(parts: Parts) -> str:
 
 def _budget(parts: Parts) -> str:
     tier = choose_tier(parts.manifest, Budget.from_profile(parts.manifest.profile))
-    return f"{short(tier)} fits the profile of {parts.manifest.device}; now {told(feel())}"
+    return f"{short(tier)} fits the profile of {parts.manifest.device}; now {told(read_sensors())}"
 
 
 def _tier(parts: Parts, tier: Tier) -> Check:

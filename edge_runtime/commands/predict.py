@@ -28,12 +28,12 @@ from edge_runtime.commands.common import (
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.report import bar
-from edge_runtime.inference.continuation import Taste, Writer
+from edge_runtime.inference.continuation import Sampling, Writer
 from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.training.budget import Budget, choose_tier
 from edge_runtime.training.local import accuracy
-from edge_runtime.training.perplexity import knowledge
+from edge_runtime.training.perplexity import text_loss
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError
@@ -113,15 +113,15 @@ def _continue(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str
     if arguments.data:
         return _score_text(parts, bank, arguments, name)
     writer = Writer(parts.program, parts.manifest, parts.tokenizer, bank)
-    taste = Taste(arguments.temperature, arguments.seed)
+    sampling = Sampling(arguments.temperature, arguments.seed)
     for text in _texts(arguments.text):
         if arguments.suggest:
             say(_suggestions(writer.suggest(text, arguments.suggest), as_object=arguments.json))
         elif arguments.json:
-            say(json.dumps({"continuation": "".join(writer.pieces(text, arguments.max_new_tokens, taste))}))
+            say(json.dumps({"continuation": "".join(writer.pieces(text, arguments.max_new_tokens, sampling))}))
         else:
             sys.stdout.write(text)
-            for piece in writer.pieces(text, arguments.max_new_tokens, taste):
+            for piece in writer.pieces(text, arguments.max_new_tokens, sampling):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             say("")
@@ -141,9 +141,9 @@ def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: s
     assert isinstance(source, WindowSource)  # noqa: S101 - what a package that continues texts reads
     tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
     with bar("scoring", len(source), show=not arguments.json) as advance:
-        known = knowledge(tools, bank, source, advance)
-    scores = {"perplexity": known.perplexity, "loss": known.loss, "tokens": known.targets, "bank": name}
-    said = f"perplexity {known.perplexity:.2f} on {known.targets} tokens with {name}"
+        measured = text_loss(tools, bank, source, advance)
+    scores = {"perplexity": measured.perplexity, "loss": measured.loss, "tokens": measured.targets, "bank": name}
+    said = f"perplexity {measured.perplexity:.2f} on {measured.targets} tokens with {name}"
     say(json.dumps(scores) if arguments.json else said)
     return 0
 

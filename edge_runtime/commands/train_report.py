@@ -16,7 +16,7 @@ from edge_runtime.inference.predictor import Predictor
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.training.assessment import Score, Shortfall, sample, score, shortfalls
 from edge_runtime.training.local import Trained
-from edge_runtime.training.perplexity import knowledge
+from edge_runtime.training.perplexity import text_loss
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 
@@ -54,7 +54,7 @@ class Yardstick:
             return None
         with bar("testing" if self.held_out else "checking", len(self.rows)) as advance:
             if isinstance(self.source, WindowSource):
-                return knowledge(self.tools, bank, self.source, advance).perplexity
+                return text_loss(self.tools, bank, self.source, advance).perplexity
             predictor = Predictor(self.tools.program, self.tools.manifest, self.tools.tokenizer, bank)
             return score(predictor, self.source, self.rows, advance)
 

@@ -28,7 +28,7 @@ _UNFINISHED: Final = "\ufffd"
 
 
 @dataclass(frozen=True)
-class Taste:
+class Sampling:
     """How tokens are chosen.
 
     Args:
@@ -89,12 +89,12 @@ class Writer:
         best = np.argsort(-shares, kind="stable")[:count]
         return [(self._tokenizer.decode([int(token)]), float(shares[token])) for token in best]
 
-    def pieces(self, prompt: str, most: int, taste: Taste) -> Iterator[str]:
+    def pieces(self, prompt: str, most: int, sampling: Sampling) -> Iterator[str]:
         """Yield the continuation of a prompt piece by piece, at most ``most`` tokens, until the end token comes."""
-        tokens, random = self.tokens(prompt), np.random.default_rng(taste.seed)
+        tokens, random = self.tokens(prompt), np.random.default_rng(sampling.seed)
         start, shown = len(tokens), self._tokenizer.decode(tokens)
         for _ in range(most):
-            token = chosen(self.next(tokens), taste.temperature, random)
+            token = chosen(self.next(tokens), sampling.temperature, random)
             if token == self._end:
                 break
             tokens.append(token)

@@ -23,7 +23,7 @@ from edge_runtime.wire.bank import Bank
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class TextLoss:
     """Args: loss: mean of -log p over all targets; targets: how many there were."""
 
     loss: float
@@ -35,7 +35,7 @@ class Knowledge:
         return math.exp(min(self.loss, 700.0))
 
 
-def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable[[int], None]) -> Knowledge:
+def text_loss(tools: Tools, bank: Bank, source: WindowSource, progress: Callable[[int], None]) -> TextLoss:
     """Measure a bank on every window of ``source``; ``progress`` gets the windows of each batch.
 
     Args:
@@ -64,7 +64,7 @@ def knowledge(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
         total += float(tools.program.execute(tier.method, inputs)[ports.LOSS][0]) * weight
         count += weight
         progress(len(rows))
-    return Knowledge(total / count, int(count))
+    return TextLoss(total / count, int(count))
 
 
 def _padded(batch: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, npt.NDArray[Any]]:

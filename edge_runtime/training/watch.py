@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from edge_runtime.training.budget import Budget, choose_tier, excess
-from edge_runtime.training.senses import feel
+from edge_runtime.training.sensors import read_sensors
 from edge_runtime.training.tiers import AUTO, Signal, by_name, choose, fitting, short
 from edge_runtime.training.trainer import Trainer
 from edge_runtime.wire.manifest import Manifest, Tier
@@ -18,7 +18,7 @@ LOOK_EVERY_S: Final = 10.0
 
 
 def nothing() -> Signal:
-    """Feel nothing: the best tier for every plan, and no move."""
+    """Sense nothing: the best tier for every plan, and no move."""
     return Signal()
 
 
@@ -29,13 +29,13 @@ class Watch:
     Args:
         tiers: that the budget leaves, or the one that the user named.
         largest: that the device offers for plans.
-        feel: tells memory and temperature.
+        sensors: tell memory and temperature.
         clock: seconds.
     """
 
     tiers: tuple[Tier, ...]
     largest: Tier
-    feel: Callable[[], Signal] = nothing
+    sensors: Callable[[], Signal] = nothing
     clock: Callable[[], float] = time.monotonic
     _looked_at: float = field(default=float("-inf"), init=False)
 
@@ -51,7 +51,7 @@ class Watch:
             tier = by_name(manifest, name)
             return cls((tier,), tier)
         tiers = tuple(tier for tier in manifest.tiers if not excess(tier, budget))
-        return cls(tiers, choose_tier(manifest, budget), feel)
+        return cls(tiers, choose_tier(manifest, budget), read_sensors)
 
     def begin(self, needed: int) -> Tier:
         """Return the tier to start a task in that needs so many trained slots.
@@ -60,7 +60,7 @@ class Watch:
             PlanError: when no tier has as many.
         """
         self._looked_at = self.clock()
-        return choose(fitting(self.tiers, self.largest, needed), self.feel())
+        return choose(fitting(self.tiers, self.largest, needed), self.sensors())
 
     def look(self, trainer: Trainer) -> str:
         """Move training to another tier if memory or heat ask for it; return what was done, empty for nothing."""
@@ -68,7 +68,7 @@ class Watch:
         if len(self.tiers) < 2 or now - self._looked_at < LOOK_EVERY_S:
             return ""
         self._looked_at = now
-        before, signal = trainer.tier, self.feel()
+        before, signal = trainer.tier, self.sensors()
         after = choose(fitting(self.tiers, self.largest, trainer.needed), signal, before)
         if after.method == before.method:
             return ""

@@ -131,7 +131,7 @@ def _ends_of_layers(forward: Iterable[Node], level: str) -> set[Node]:
 def _lost(forward: list[Node], read: set[Node], again: set[Node], small: float) -> set[Node]:
     """Return the nodes that do not stay: everything behind the minimum cut."""
     net: Any = nx.DiGraph()
-    known = set(forward)
+    inside = set(forward)
     for order, node in enumerate(forward):
         size = _bytes(node)
         if size and node.target not in _QUANTIZING:
@@ -143,7 +143,7 @@ def _lost(forward: list[Node], read: set[Node], again: set[Node], small: float) 
         if node in read:
             net.add_edge((node, 1), "read")
         for source in node.all_input_nodes if node in again else ():
-            if source in known:
+            if source in inside:
                 net.add_edge((source, 1), (node, 0))
     _, (_, behind) = nx.minimum_cut(net, "kept", "read")
     return {node for node in forward if (node, 0) in behind}

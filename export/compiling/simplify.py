@@ -72,20 +72,20 @@ def fold_constants(module: GraphModule) -> None:
     Before: ``a = constant; b = a + 1; c = x * b``.
     After: ``b = constant; c = x * b``.
     """
-    known: dict[Node, Tensor] = {}
+    constants: dict[Node, Tensor] = {}
     editor = Editor(module)
     for node in list(module.graph.nodes):
         if node.op == "get_attr":
-            known[node] = _attribute(module, str(node.target))
-            node.meta["val"] = known[node]
-        elif node.op == "call_function" and _computable(node, known):
-            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: known[n])
+            constants[node] = _attribute(module, str(node.target))
+            node.meta["val"] = constants[node]
+        elif node.op == "call_function" and _computable(node, constants):
+            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: constants[n])
             result = node.target(*args, **kwargs)
             if isinstance(result, Tensor):
-                known[node] = result
+                constants[node] = result
                 with module.graph.inserting_before(node):
                     fixed = editor.constant(result)
-                known[fixed] = result
+                constants[fixed] = result
                 node.replace_all_uses_with(fixed)
     module.graph.eliminate_dead_code()
 
@@ -96,12 +96,12 @@ def eliminate_common_subexpressions(module: GraphModule) -> None:
     Before: ``a = quantize(x); b = quantize(x); q = linear(a); k = linear(b)``.
     After: ``a = quantize(x); q = linear(a); k = linear(a)``.
     """
-    known: dict[tuple[Any, ...], Node] = {}
+    first: dict[tuple[Any, ...], Node] = {}
     for node in list(module.graph.nodes):
         if node.op not in ("call_function", "get_attr"):
             continue
         key = (node.op, node.target, _frozen(node.args), _frozen(tuple(sorted(node.kwargs.items()))))
-        twin = known.setdefault(key, node)
+        twin = first.setdefault(key, node)
         if twin is not node:
             node.replace_all_uses_with(twin)
             module.graph.erase_node(node)
@@ -130,8 +130,8 @@ def eliminate_dead_tensors(module: GraphModule) -> None:
     module.recompile()
 
 
-def _computable(node: Node, known: dict[Node, Tensor]) -> bool:
-    return isinstance(node.meta.get("val"), Tensor) and all(source in known for source in node.all_input_nodes)
+def _computable(node: Node, constants: dict[Node, Tensor]) -> bool:
+    return isinstance(node.meta.get("val"), Tensor) and all(source in constants for source in node.all_input_nodes)
 
 
 def _attribute(module: GraphModule, path: str) -> Tensor:
@@ -254,8 +254,8 @@ def _filled(editor: Editor, node: Node) -> Node:
     """full_like and its kin do not depend on their argument's values."""
     fills: dict[Any, float] = {aten.ones_like.default: 1.0, aten.zeros_like.default: 0.0}
     fill = fills[node.target] if node.target in fills else float(node.args[1])  # type: ignore[arg-type]
-    known = value(node)
-    return editor.constant(torch.full(tuple(known.shape), fill, dtype=known.dtype), ("full", tuple(known.shape), fill))
+    like = value(node)
+    return editor.constant(torch.full(tuple(like.shape), fill, dtype=like.dtype), ("full", tuple(like.shape), fill))
 
 
 def _number_operand(editor: Editor, node: Node) -> Node | None:
@@ -313,8 +313,8 @@ def _placed(node: Any) -> bool:  # noqa: ANN401 - any argument of a node
     """Return whether a node is a tensor put into one of zeros."""
     if not (isinstance(node, Node) and node.target == aten.slice_scatter.default):
         return False
-    known = value(_source(node))
-    return known.device.type != "meta" and _source(node).op == "get_attr" and not bool(known.any())
+    source = value(_source(node))
+    return source.device.type != "meta" and _source(node).op == "get_attr" and not bool(source.any())
 
 
 def _halves(editor: Editor, one: Any, other: Any) -> Node | None:  # noqa: ANN401

@@ -213,8 +213,8 @@ def topk_gate(logits: Tensor, gate_scale: Tensor, top_k: int) -> tuple[Tensor, T
     """
     full = occupied(gate_scale)
     probability = torch.softmax(logits + (full - 1.0) * 1e9, dim=-1)
-    known = probability.detach()
-    chosen = at_least(known, kth_largest(known, top_k, least=-1.0)) * full
+    detached = probability.detach()
+    chosen = at_least(detached, kth_largest(detached, top_k, least=-1.0)) * full
     kept = probability * chosen
     return (kept if top_k == 1 else kept / row_sum(kept)), chosen, probability
 

@@ -84,7 +84,7 @@ class DeviceProfile:
         return {name: value for name, value in asdict(self).items() if name not in _SOFTWARE}
 
 
-def known() -> tuple[str, ...]:
+def profile_names() -> tuple[str, ...]:
     """Return the names of the profiles that ship with export."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
@@ -96,9 +96,9 @@ def load_profile(device: str) -> DeviceProfile:
         ConfigError: for an unknown device (listing the known) or a damaged file (saying which key).
     """
     path = Path(device) if device.endswith(".toml") else FOLDER / f"{device}.toml"
-    if not device.endswith(".toml") and device not in known():
+    if not device.endswith(".toml") and device not in profile_names():
         raise ConfigError(
-            f"unknown device {device!r}; known: {', '.join(known())};"
+            f"unknown device {device!r}; known: {', '.join(profile_names())};"
             f" or give a TOML file like {FOLDER.name}/pixel8.toml"
         )
     try:

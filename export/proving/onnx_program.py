@@ -60,10 +60,10 @@ class _Inference(nn.Module):
 
 def _continued(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the probabilities [N, V] after the last real token and the losses [N, T-1] from logits [N, T, V]."""
-    known = torch.log_softmax(logits, dim=-1)
-    losses = -known[:, :-1].gather(2, ids[:, 1:].unsqueeze(-1)).squeeze(-1) * mask[:, 1:]
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    losses = -log_probabilities[:, :-1].gather(2, ids[:, 1:].unsqueeze(-1)).squeeze(-1) * mask[:, 1:]
     last = (mask.sum(1, keepdim=True) - 1).clamp(min=0).to(torch.int64)  # [N, 1]
-    chosen = known.gather(1, last.unsqueeze(-1).expand(-1, 1, known.shape[2])).squeeze(1)
+    chosen = log_probabilities.gather(1, last.unsqueeze(-1).expand(-1, 1, log_probabilities.shape[2])).squeeze(1)
     return torch.exp(chosen), losses
 
 

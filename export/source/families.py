@@ -160,20 +160,20 @@ def sizes_of(config: Mapping[str, Any], source: str) -> BackboneSizes:
         UnsupportedModelError: for an unknown architecture or a missing key.
     """
     family = family_of(config, source)
-    known = NormalizedConfigManager.get_normalized_config_class(config["model_type"])(
+    normalized = NormalizedConfigManager.get_normalized_config_class(config["model_type"])(
         SimpleNamespace(**config, attribute_map=dict(family.aliases))
     )
     try:
-        width, heads = int(known.hidden_size), int(known.num_attention_heads)
+        width, heads = int(normalized.hidden_size), int(normalized.num_attention_heads)
         return BackboneSizes(
             width=width,
-            depth=int(known.num_layers),
+            depth=int(normalized.num_layers),
             inner=int(config[family.inner]),
             heads=heads,
             kv_heads=int(family.value(config, "num_key_value_heads") or heads),
             head_width=int(family.value(config, "head_dim") or width // heads),
             positions=int(config[family.positions]) - _first_position(family, config),
-            vocabulary=int(known.vocab_size),
+            vocabulary=int(normalized.vocab_size),
             gated=family.gated,
             tied=bool(family.value(config, "tie_word_embeddings")),
         )

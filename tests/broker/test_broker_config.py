@@ -77,7 +77,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"federation": "a/b"}, "federation"),
         ({"round": RoundRules(quorum=0)}, "quorum 0"),
         ({"round": RoundRules(deadline_s=0)}, "deadline 0"),
-        ({"round": RoundRules(settle_s=-1)}, "negative"),
+        ({"round": RoundRules(join_wait_s=-1)}, "negative"),
         ({"round": RoundRules(max_staleness=-1)}, "max_staleness -1"),
         ({"rounds": -1}, "rounds -1"),
         ({"listen": Listen(port=70000)}, "port 70000"),

@@ -38,7 +38,7 @@ def config(tmp_path: Path, **fields: Any) -> GatewayConfig:
     """Return settings for a quick federation on a free port."""
     values = {
         "state": tmp_path / "state", "rounds": 3, "linger_s": 20.0,
-        "round": RoundRules(quorum=3, settle_s=0.0, deadline_s=60.0),
+        "round": RoundRules(quorum=3, join_wait_s=0.0, deadline_s=60.0),
         "listen": Listen(port=0), "train": Train(learning_rate=0.5), "limits": Limits(blob_window_s=0.05),
     }  # fmt: skip
     return GatewayConfig(tmp_path / "package", **(values | fields))
@@ -163,13 +163,13 @@ def test_uplink_budget_switches_a_device_to_int8(tmp_path: Path, package: Any) -
 
 def test_stopped_gateway_says_it_is_offline(tmp_path: Path, package: Any) -> None:
     """Ctrl-C in the middle: devices hear it, and a new start goes on with the round."""
-    running = Running(config(tmp_path, round=RoundRules(quorum=1, settle_s=0.0)))
+    running = Running(config(tmp_path, round=RoundRules(quorum=1, join_wait_s=0.0)))
     device = Device(running.url, package, "a", texts=TEXTS["a"], limit=0)
     device.wait(lambda one: one.plans)
     running.stop()
     assert running.result == [False]
     device.leave()
-    again = Running(config(tmp_path, round=RoundRules(quorum=1, settle_s=0.0)))
+    again = Running(config(tmp_path, round=RoundRules(quorum=1, join_wait_s=0.0)))
     assert again.events("resumed")[0]["planned"] == ["a"]
     again.stop()
 
@@ -231,8 +231,8 @@ class Process:
         self.events = tmp_path / "events.jsonl"
         command = [
             sys.executable, "-m", "broker_server", "run", "--package", str(tmp_path / "package"), "--state",
-            str(tmp_path / "state"), "--port", "0", "--settle", "0", "--quorum", "3", "--lr", "0.5", "--linger", "20",
-            "--json", *options,
+            str(tmp_path / "state"), "--port", "0", "--join-wait", "0", "--quorum", "3", "--lr", "0.5", "--linger",
+            "20", "--json", *options,
         ]  # fmt: skip
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.told: list[dict[str, Any]] = []

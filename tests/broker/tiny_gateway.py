@@ -40,7 +40,7 @@ class Gateway:
     """Conductor and reception over a real store, without a broker or a clock."""
 
     def __init__(self, folder: Path, package: Any, **fields: Any) -> None:
-        values = {"rounds": 2, "round": RoundRules(quorum=2, settle_s=0), "train": Train(learning_rate=0.1)} | fields
+        values = {"rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": Train(learning_rate=0.1)} | fields
         self.config = GatewayConfig(package.folder, folder, **values)
         self.package = package
         self.store = Store.open(folder, package, 1.0)

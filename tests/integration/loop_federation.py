@@ -198,7 +198,7 @@ class Federation:
 
     def gateway(self, package: Path, *options: object, port: int = 0) -> Running:
         """Start a gateway that closes as soon as its devices are gone; two devices make a round."""
-        settings = ("--settle", "0.3", "--linger", "20", "--json")
+        settings = ("--join-wait", "0.3", "--linger", "20", "--json")
         return self.start(
             "gateway", "broker_server", "run", "--package", package, "--state", self.state, "--port", port, *settings,
             *options,

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.vectors.build import DIGEST, Maker
+from edge_runtime.wire.vectors.build import DIGEST, MessageCases
 from edge_runtime.wire.vectors.case import Case
 
 _BODY: Final = b"the quick brown expert jumps over the lazy backbone"  # 51 bytes: 5 pieces of 12, the last of 3
 _MIB: Final = 1024 * 1024
-_CHUNK: Final = Maker(
+_CHUNK: Final = MessageCases(
     pb.Chunk, kind=pb.DELTA, digest=hashlib.sha256(_BODY).digest(), index=1, count=5, total=51, payload=_BODY[12:24]
 )
 

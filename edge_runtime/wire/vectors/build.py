@@ -18,7 +18,7 @@ NAN: Final = float("nan")
 INF: Final = float("inf")
 
 
-class Maker:
+class MessageCases:
     """Cases of one message. Args: kind: its class; base: fields of a valid message."""
 
     def __init__(self, kind: type[Message], /, **base: Any) -> None:  # noqa: ANN401 - fields of any type

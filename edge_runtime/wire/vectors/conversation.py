@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.vectors.build import DEVICE, DIGEST, FEDERATION, INF, NAN, PACKAGE, SESSION, Maker
+from edge_runtime.wire.vectors.build import DEVICE, DIGEST, FEDERATION, INF, NAN, PACKAGE, SESSION, MessageCases
 from edge_runtime.wire.vectors.case import Case
 
 _BAD_NAMES: Final = {
@@ -24,7 +24,7 @@ _BAD_NAMES: Final = {
     "nul": "a\0b",
     "space": "my phone",
 }
-_GATEWAY: Final = Maker(
+_GATEWAY: Final = MessageCases(
     pb.GatewayState,
     federation_digest=FEDERATION,
     online=True,
@@ -33,7 +33,7 @@ _GATEWAY: Final = Maker(
     round=7,
     rounds_planned=20,
 )
-_HELLO: Final = Maker(
+_HELLO: Final = MessageCases(
     pb.Hello,
     device=DEVICE,
     federation_digest=FEDERATION,
@@ -52,17 +52,17 @@ _HELLO: Final = Maker(
     codecs=[pb.FLOAT32, pb.INT8],
     statistics_digest=DIGEST,
 )
-_BYE: Final = Maker(pb.Bye, device=DEVICE)
-_VERDICT: Final = Maker(
+_BYE: Final = MessageCases(pb.Bye, device=DEVICE)
+_VERDICT: Final = MessageCases(
     pb.Verdict, kind=pb.DELTA, digest=DIGEST, code=pb.ACCEPTED, detail="counted in round 7", round=7
 )
-_WANT: Final = Maker(pb.Want, device=DEVICE, digests=[DIGEST, PACKAGE])
+_WANT: Final = MessageCases(pb.Want, device=DEVICE, digests=[DIGEST, PACKAGE])
 
 
 def cases() -> Iterator[Case]:
     """Yield the cases of this module."""
-    for maker in (_GATEWAY, _HELLO, _BYE, _VERDICT, _VERSION, _WANT):
-        yield from maker.common()
+    for cases in (_GATEWAY, _HELLO, _BYE, _VERDICT, _VERSION, _WANT):
+        yield from cases.common()
     yield from _gateway()
     yield from _hello()
     yield from _verdict()
@@ -155,7 +155,7 @@ def _digest_of(*listed: tuple[int, int, bytes]) -> bytes:
     return hashlib.sha256(b"".join(struct.pack("<II", a, b) + digest for a, b, digest in listed)).digest()
 
 
-_VERSION: Final = Maker(
+_VERSION: Final = MessageCases(
     pb.Version,
     federation_digest=FEDERATION,
     version=3,

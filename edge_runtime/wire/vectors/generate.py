@@ -24,8 +24,8 @@ from edge_runtime.wire.vectors.case import CASES, Case, tree_of
 
 def all_cases() -> Iterator[Case]:
     """Yield every case."""
-    makers = (conversation, training, bodies, values, banks, manifests, programs, enrolments, broker_urls)
-    return chain.from_iterable(maker.cases() for maker in makers)
+    generators = (conversation, training, bodies, values, banks, manifests, programs, enrolments, broker_urls)
+    return chain.from_iterable(generator.cases() for generator in generators)
 
 
 def differences(folder: Path = CASES) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.vectors.build import DEVICE, DIGEST, FEDERATION, INF, NAN, Maker
+from edge_runtime.wire.vectors.build import DEVICE, DIGEST, FEDERATION, INF, NAN, MessageCases
 from edge_runtime.wire.vectors.case import Case
 
 
@@ -23,7 +23,7 @@ def _uses(*listed: tuple[int, int, float, float]) -> list[pb.ExpertUse]:
     return [pb.ExpertUse(layer=layer, index=index, routed=routed, seen=seen) for layer, index, routed, seen in listed]
 
 
-_PLAN: Final = Maker(
+_PLAN: Final = MessageCases(
     pb.Plan,
     device=DEVICE,
     round=7,
@@ -39,7 +39,7 @@ _PLAN: Final = Maker(
     deadline_s=90.0,
     codec=pb.INT8,
 )
-_DELTA: Final = Maker(
+_DELTA: Final = MessageCases(
     pb.Delta,
     device=DEVICE,
     plan_digest=DIGEST,
@@ -53,7 +53,7 @@ _DELTA: Final = Maker(
     step_ms=81.5,
     steps=10,
 )
-_STATISTICS: Final = Maker(
+_STATISTICS: Final = MessageCases(
     pb.ClassStatistics,
     device=DEVICE,
     federation_digest=FEDERATION,
@@ -65,11 +65,11 @@ _STATISTICS: Final = Maker(
 
 def cases() -> Iterator[Case]:
     """Yield the cases of this module."""
-    for maker in (_PLAN, _DELTA, _STATISTICS):
-        yield from maker.common()
+    for cases in (_PLAN, _DELTA, _STATISTICS):
+        yield from cases.common()
     yield from _plans()
-    for maker, field, listed in ((_PLAN, "train", _refs), (_DELTA, "experts", _experts)):
-        yield from _lists(maker, field, listed)
+    for cases, field, listed in ((_PLAN, "train", _refs), (_DELTA, "experts", _experts)):
+        yield from _lists(cases, field, listed)
     yield from _deltas()
     yield from _statistics()
 
@@ -100,9 +100,9 @@ def _plans() -> Iterator[Case]:
     yield _PLAN.refuse("use_nan", "NOT_FINITE", "NaN", use=[pb.LayerUse(use=[NAN])])
 
 
-def _lists(maker: Maker, field: str, listed: Any) -> Iterator[Case]:  # noqa: ANN401 - a constructor of either list
+def _lists(cases: MessageCases, field: str, listed: Any) -> Iterator[Case]:  # noqa: ANN401 - a constructor of either list
     def refuse(name: str, comment: str, *ids: tuple[int, int], expect: str = "MALFORMED") -> Case:
-        return maker.refuse(name, expect, comment, **{field: listed(*ids)})
+        return cases.refuse(name, expect, comment, **{field: listed(*ids)})
 
     yield refuse("no_experts", "nothing is trained")
     yield refuse("unsorted_layers", "layer 5 before 0", (5, 0), (0, 3))

@@ -94,7 +94,7 @@ def test_another_plan_comes_from_a_head_that_has_the_new_sums(gateway: Gateway) 
 
 def test_a_round_that_has_its_quorum_does_not_wait(tmp_path: Path, package: Any) -> None:
     """The device takes part in the next round, with a head that has its sums."""
-    gateway = opened(Gateway(tmp_path / "state", package, round=RoundRules(quorum=1, settle_s=0)))
+    gateway = opened(Gateway(tmp_path / "state", package, round=RoundRules(quorum=1, join_wait_s=0)))
     body = gateway.hello_with("b", ["sky"], [BLUE])
     gateway.train("a")
     gateway.tick()
@@ -153,7 +153,7 @@ def test_labels_that_nobody_has_any_more_are_told_of(gateway: Gateway) -> None:
 
 def test_a_newcomer_whose_sums_did_not_come_is_not_planned_for(tmp_path: Path, package: Any) -> None:
     """Neither when its grace is over nor when a round is extended; with its sums it is, from a head that has them."""
-    rules = RoundRules(quorum=2, deadline_s=100, settle_s=0, grace_s=30)
+    rules = RoundRules(quorum=2, deadline_s=100, join_wait_s=0, grace_s=30)
     gateway = opened(Gateway(tmp_path / "state", package, round=rules))
     body = gateway.hello_with("c", ["sky"], [BLUE])
     gateway.now += 100

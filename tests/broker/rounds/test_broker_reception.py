@@ -87,7 +87,7 @@ def test_whole_round(gateway: Gateway) -> None:
 @pytest.mark.parametrize("arrival", ["".join(order) for order in permutations("abc")])
 def test_deltas_fold_in_the_order_of_names(tmp_path: Path, package: Any, arrival: str) -> None:
     """In float64 (2^60 + 1) - 2^60 is 0, and (2^60 - 2^60) + 1, where b was folded last, would be 1."""
-    rules = RoundRules(quorum=3, settle_s=0)
+    rules = RoundRules(quorum=3, join_wait_s=0)
     gateway = Gateway(tmp_path / "state", package, round=rules, limits=Limits(norm_factor=0))
     gateway.hello("a", "b", "c")
     gateway.tick()
@@ -162,7 +162,7 @@ def test_chunks_in_any_order_and_twice(gateway: Gateway) -> None:
 
 def test_deadline_closes_with_the_quorum(tmp_path: Path, package: Any) -> None:
     """Two of three are enough; the third's delta comes late, is discounted and counts in the next round."""
-    gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=2, deadline_s=100, settle_s=0))
+    gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=2, deadline_s=100, join_wait_s=0))
     gateway.hello("a", "b", "c")
     gateway.tick()
     late, late_bytes = gateway.plan("c")
@@ -187,7 +187,7 @@ def test_deadline_closes_with_the_quorum(tmp_path: Path, package: Any) -> None:
 
 def test_below_the_quorum_the_round_is_extended(tmp_path: Path, package: Any) -> None:
     """It says so, keeps its plans, and plans for who came meanwhile; their deltas close it."""
-    gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=2, deadline_s=100, settle_s=0))
+    gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=2, deadline_s=100, join_wait_s=0))
     gateway.hello("a", "b")
     gateway.tick()
     before = gateway.plan("b")[1]
@@ -208,7 +208,7 @@ def test_below_the_quorum_the_round_is_extended(tmp_path: Path, package: Any) ->
 
 def test_device_that_leaves_is_not_waited_for(tmp_path: Path, package: Any) -> None:
     """Its experts are a deficit: the next round trains them first."""
-    gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=1, settle_s=0))
+    gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=1, join_wait_s=0))
     gateway.hello("a", "b")
     gateway.tick()
     missed = set(ids(gateway.plan("b")[0].train))
@@ -222,7 +222,7 @@ def test_device_that_leaves_is_not_waited_for(tmp_path: Path, package: Any) -> N
 
 def test_stale_delta_is_refused_and_its_plan_taken_back(tmp_path: Path, package: Any) -> None:
     """Two merges later, with one allowed."""
-    rules = RoundRules(quorum=1, settle_s=0, deadline_s=10, max_staleness=1)
+    rules = RoundRules(quorum=1, join_wait_s=0, deadline_s=10, max_staleness=1)
     gateway = Gateway(tmp_path / "state", package, rounds=0, round=rules)
     gateway.hello("a", "b")
     gateway.tick()
@@ -554,7 +554,7 @@ def test_planner_takes_the_step_time_that_a_delta_told(gateway: Gateway) -> None
 
 def test_restart_leaves_a_late_device_its_plan(tmp_path: Path, package: Any) -> None:
     """A plan whose delta would still count is not taken back; one that was answered is."""
-    rules = RoundRules(quorum=1, settle_s=0, deadline_s=10, max_staleness=1)
+    rules = RoundRules(quorum=1, join_wait_s=0, deadline_s=10, max_staleness=1)
     gateway = Gateway(tmp_path / "state", package, rounds=0, round=rules)
     gateway.hello("a", "b")
     gateway.tick()

@@ -21,7 +21,7 @@ from broker_server.rules.round import (
     step,
 )
 
-RULES = RoundRules(quorum=2, deadline_s=100, settle_s=2, grace_s=30, max_staleness=1)
+RULES = RoundRules(quorum=2, deadline_s=100, join_wait_s=2, grace_s=30, max_staleness=1)
 EXPECTED = {
     ("gathering", "quorum"): "open",
     ("gathering", "delta"): "gathering",

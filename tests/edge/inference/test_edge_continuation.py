@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
 from edge_runtime.data.tokenizer import Tokenizer
-from edge_runtime.inference.continuation import Taste, Writer, chosen
+from edge_runtime.inference.continuation import Sampling, Writer, chosen
 from edge_runtime.opened_package import check_ids
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError, PackageError
@@ -95,7 +95,7 @@ def _writer(folder: Path, lengths: tuple[int, ...] = (4,)) -> tuple[Writer, Parr
 def test_a_prompt_is_continued_until_the_end_token(tmp_path: Path) -> None:
     """Greedy: a b, then the space and both bytes of é; half a character is not shown, the end ends it."""
     writer, program = _writer(tmp_path)
-    assert list(writer.pieces("a", 20, Taste())) == ["b", " ", "é"]
+    assert list(writer.pieces("a", 20, Sampling())) == ["b", " ", "é"]
     assert program.calls[0] == ("predict_s4", [0])
     assert program.calls[-1] == ("predict_s4", [1, 2, 3, 4])  # the last four tokens only
 
@@ -103,14 +103,14 @@ def test_a_prompt_is_continued_until_the_end_token(tmp_path: Path) -> None:
 def test_the_shortest_method_with_room_is_called(tmp_path: Path) -> None:
     """Two lengths of inference: the short one until the text is longer."""
     writer, program = _writer(tmp_path, (4, 2))
-    list(writer.pieces("ab", 2, Taste()))
+    list(writer.pieces("ab", 2, Sampling()))
     assert [method for method, _ in program.calls] == ["predict_s2", "predict_s4"]
 
 
 def test_no_more_tokens_than_asked_for(tmp_path: Path) -> None:
     """A limit in the middle of a character shows what there is of it."""
     writer, _ = _writer(tmp_path)
-    assert list(writer.pieces("a", 3, Taste())) == ["b", " ", "\ufffd"]
+    assert list(writer.pieces("a", 3, Sampling())) == ["b", " ", "\ufffd"]
 
 
 def test_suggestions_are_the_likeliest_next_tokens(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_prompt_without_tokens_is_refused(tmp_path: Path) -> None:
     """There is nothing to continue."""
     writer, _ = _writer(tmp_path)
     with pytest.raises(DataError, match="has no token"):
-        next(writer.pieces("", 3, Taste()))
+        next(writer.pieces("", 3, Sampling()))
 
 
 def test_temperature_draws_with_the_powers_of_the_probabilities() -> None:
@@ -141,6 +141,6 @@ def test_temperature_draws_with_the_powers_of_the_probabilities() -> None:
 def test_the_same_seed_writes_the_same_text(tmp_path: Path) -> None:
     """Draws are repeatable; another seed writes another text."""
     writer, _ = _writer(tmp_path)
-    texts = {seed: "".join(writer.pieces("a", 12, Taste(3.0, seed))) for seed in range(4)}
-    assert texts[1] == "".join(writer.pieces("a", 12, Taste(3.0, 1)))
+    texts = {seed: "".join(writer.pieces("a", 12, Sampling(3.0, seed))) for seed in range(4)}
+    assert texts[1] == "".join(writer.pieces("a", 12, Sampling(3.0, 1)))
     assert len(set(texts.values())) > 1

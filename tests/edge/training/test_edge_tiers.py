@@ -18,7 +18,7 @@ from edge_runtime.store import Record, pack
 from edge_runtime.training import carry
 from edge_runtime.training.budget import Budget
 from edge_runtime.training.local import Recipe, train
-from edge_runtime.training.senses import feel
+from edge_runtime.training.sensors import read_sensors
 from edge_runtime.training.tiers import Signal, by_name, choose, fitting
 from edge_runtime.training.trainer import Checkpoint, Task, Tools, Trainer
 from edge_runtime.training.watch import LOOK_EVERY_S, Watch, told
@@ -91,7 +91,7 @@ def test_a_tier_is_named_by_its_method_or_its_sizes(package: Package) -> None:
 
 def test_what_a_linux_device_feels_is_read_from_its_files(tmp_path: Path) -> None:
     """Free memory and what the process holds, in MiB; the warmest zone that can be true; None where nothing is told."""
-    assert feel(tmp_path) == Signal(None, None)
+    assert read_sensors(tmp_path) == Signal(None, None)
     files = {
         "proc/meminfo": "MemTotal: 999999 kB\nMemAvailable:  204800 kB\n",
         "proc/self/status": "Name: x\nVmRSS:\t  102400 kB\n",
@@ -104,8 +104,8 @@ def test_what_a_linux_device_feels_is_read_from_its_files(tmp_path: Path) -> Non
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert feel(tmp_path) == Signal(300.0, 81.25)
-    assert told(feel(tmp_path)) == "room for 300 MiB, 81 °C"
+    assert read_sensors(tmp_path) == Signal(300.0, 81.25)
+    assert told(read_sensors(tmp_path)) == "room for 300 MiB, 81 °C"
     assert told(Signal()) == "memory not known"
 
 

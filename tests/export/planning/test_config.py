@@ -10,7 +10,7 @@ from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.errors import DataError
 from export.errors import ConfigError
 from export.planning.config import ExportConfig, adapted_layers, read_labels
-from export.planning.profiles import known, load_profile
+from export.planning.profiles import load_profile, profile_names
 
 PROFILE = """
 name = "mine"
@@ -169,7 +169,7 @@ def test_every_shipped_profile_says_where_its_figures_come_from() -> None:
     """Each figure of a shipped profile has a source in a comment on its line, or is a default of the training."""
     from export.planning.profiles import FOLDER
 
-    for name in known():
+    for name in profile_names():
         assert load_profile(name).name == name
         section = ""
         for line in (FOLDER / f"{name}.toml").read_text().splitlines():

@@ -12,7 +12,7 @@ from edge_runtime.wire.program_interface import ModelShape
 from export.errors import BudgetError
 from export.planning.cost_model import Sizes, TierShape, excesses, predict, round_bytes, step_seconds, storage_bytes
 from export.planning.memory_plan import Fixed
-from export.planning.profiles import DeviceProfile, known, load_profile
+from export.planning.profiles import DeviceProfile, load_profile, profile_names
 from export.planning.tiers import TierRequest, choose
 from export.source.families import BackboneSizes
 
@@ -92,7 +92,7 @@ def test_4_bits_take_nine_sixteenths_of_a_byte_for_each_linear_weight() -> None:
 
 def test_the_shipped_profiles_get_the_tiers_of_the_demo() -> None:
     """Three sizes of device train 4, 2 and 8 experts at a time with the default backbone."""
-    chosen = {name: choose(MINILM, REQUEST, load_profile(name)).tiers[0].shape for name in known()}
+    chosen = {name: choose(MINILM, REQUEST, load_profile(name)).tiers[0].shape for name in profile_names()}
     assert {name: (tier.trained, tier.frozen) for name, tier in chosen.items()} == {
         "pixel8": (4, 4),
         "lowend-phone": (2, 6),

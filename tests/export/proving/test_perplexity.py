@@ -17,7 +17,7 @@ from tiny_backbone import save_tiny
 from edge_runtime.data.batches import batch_of
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.opened_package import Parts
-from edge_runtime.training.perplexity import knowledge
+from edge_runtime.training.perplexity import text_loss
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape
@@ -71,7 +71,7 @@ def test_perplexity_is_that_of_the_stock_model(build: Build, llama: Path, text: 
         assert bool(tier.trunk_method) == ("trunk" in kind)
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, rounding="fp16")
         seen: list[int] = []
-        found = knowledge(tools, bank, source, seen.append)
+        found = text_loss(tools, bank, source, seen.append)
         given = batch_of(source, list(range(len(source))), parts.tokenizer, 0, tier.seq_len)
         adapted = parts.manifest.architecture.adapted_layers
     assert len(source) == sum(seen) == 7

@@ -122,7 +122,7 @@ public class MqttLink(
     /** One connection, from its first byte to its last. */
     private inner class Connection : MqttCallback {
         private val client = MqttAsyncClient(url(), "$federation.$device", MemoryPersistence())
-        private val settled = CountDownLatch(1) // connected, refused, or lost
+        private val answered = CountDownLatch(1) // connected, refused, or lost
         private val gone = CountDownLatch(1)
 
         @Volatile
@@ -141,7 +141,7 @@ public class MqttLink(
                 client.setCallback(this)
                 client.connect(options(), null, listener(::connected, ::refused))
                 // Not its own token: the client forgets it when the connection ends at once.
-                if (!settled.await(CONNECT_S + 1L, TimeUnit.SECONDS)) reason = "no answer in $CONNECT_S s"
+                if (!answered.await(CONNECT_S + 1L, TimeUnit.SECONDS)) reason = "no answer in $CONNECT_S s"
                 if (open) gone.await()
             } catch (error: MqttException) {
                 refused(error)
@@ -162,12 +162,12 @@ public class MqttLink(
             }
             post(LinkEvent.Up) // before the subscriptions, and so before what they bring
             subscribe(listened, failed = ::ended)
-            settled.countDown()
+            answered.countDown()
         }
 
         private fun refused(error: Throwable?) {
             reason = error?.cause?.message ?: error?.message ?: "the broker refused"
-            settled.countDown()
+            answered.countDown()
         }
 
         private fun listener(success: () -> Unit, failure: (Throwable?) -> Unit) = object : IMqttActionListener {
@@ -221,7 +221,7 @@ public class MqttLink(
 
         private fun ended(error: Throwable?) {
             error?.message?.let { reason = "the connection ended ($it)" }
-            settled.countDown()
+            answered.countDown()
             gone.countDown()
         }
 

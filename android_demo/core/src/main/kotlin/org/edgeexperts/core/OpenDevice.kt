@@ -28,7 +28,7 @@ private const val ENROLLED = "enrolment"
  * @param stateFolder a private folder of this device: examples, progress, versions; made when it is not there.
  * @param engine what executes the program.
  * @param threads for the engine; 0 takes what the package was made for, as far as this machine has them.
- * @param feel tells memory and temperature, from which the program size follows; the system's own figures unless given.
+ * @param sensors tell memory and temperature, from which the program size follows; the system's own figures unless given.
  * @throws ConfigException for a package that does not classify texts.
  * @throws TokenizerException for a tokenizer that is not read here.
  * @throws EngineException when the program cannot be opened.
@@ -39,7 +39,7 @@ public fun openDevice(
     stateFolder: File,
     engine: Engine,
     threads: Int = 0,
-    feel: () -> Signal = ::feelMemory,
+    sensors: () -> Signal = ::readMemory,
 ): EdgeDevice {
     val manifest = packageFolder.manifest
     if (manifest.architecture.task != CLASSIFICATION) {
@@ -60,7 +60,7 @@ public fun openDevice(
             opened.close()
             throw error
         }
-        return OpenDevice(packageFolder, stateFolder, engine.name, tokenizer, store, program, feel)
+        return OpenDevice(packageFolder, stateFolder, engine.name, tokenizer, store, program, sensors)
     } catch (error: Exception) {
         store.close()
         throw error
@@ -92,7 +92,7 @@ private class OpenDevice(
     private val tokenizer: Tokenizer,
     private val store: Store,
     private val program: NamedProgram,
-    private val feel: () -> Signal,
+    private val sensors: () -> Signal,
 ) : EdgeDevice {
     private val manifest = packageFolder.manifest
     private val architecture: Architecture = manifest.architecture
@@ -191,7 +191,7 @@ private class OpenDevice(
 
     private fun watch(budget: Budget): Watch {
         val largest = chooseTier(manifest, budget)
-        return Watch(manifest.tiers.filter { excess(it, budget).isEmpty() }, largest, feel, clock.seconds)
+        return Watch(manifest.tiers.filter { excess(it, budget).isEmpty() }, largest, sensors, clock.seconds)
     }
 
     /** Does one thing at a time; afterwards the device is idle again. */

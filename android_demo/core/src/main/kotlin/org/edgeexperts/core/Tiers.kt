@@ -84,13 +84,13 @@ private fun memoryMib(tier: Tier) = costOf(tier, Cost::memoryMib)
  *
  * @param tiers that the budget leaves.
  * @param largest that the device offers for plans.
- * @param feel tells memory and temperature.
+ * @param sensors tell memory and temperature.
  * @param seconds a clock.
  */
 internal class Watch(
     private val tiers: List<Tier>,
     val largest: Tier,
-    private val feel: () -> Signal,
+    private val sensors: () -> Signal,
     private val seconds: () -> Double,
 ) {
     private var lookedAt = Double.NEGATIVE_INFINITY
@@ -98,7 +98,7 @@ internal class Watch(
     /** Returns the tier to start a task in that needs so many trained slots. */
     fun begin(needed: Int): Tier {
         lookedAt = seconds()
-        return choose(fitting(tiers, largest, needed), feel())
+        return choose(fitting(tiers, largest, needed), sensors())
     }
 
     /** Moves training to another tier if memory or heat ask for it; returns what was done, empty for nothing. */
@@ -107,7 +107,7 @@ internal class Watch(
         if (tiers.size < 2 || now - lookedAt < LOOK_EVERY_S) return ""
         lookedAt = now
         val before = trainer.tier
-        val after = choose(fitting(tiers, largest, trainer.needed), feel(), before)
+        val after = choose(fitting(tiers, largest, trainer.needed), sensors(), before)
         if (after.method == before.method) return ""
         trainer.switch(after)
         return "${shortName(before)} -> ${shortName(after)}"

@@ -1,4 +1,4 @@
-"""What a Linux device feels: memory that others leave, and its temperature. Reads a few small files."""
+"""What the sensors of a Linux device say: memory that others leave, and its temperature. Reads a few small files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PLAUSIBLE_C = (1.0, 150.0)
 """Sensors that are not there report 0, or figures no chip survives."""
 
 
-def feel(root: Path = Path("/")) -> Signal:
+def read_sensors(root: Path = Path("/")) -> Signal:
     """Return what can be told here; what cannot (another system, no sensor) is None."""
     return Signal(_room_mib(root), _celsius(root))
 

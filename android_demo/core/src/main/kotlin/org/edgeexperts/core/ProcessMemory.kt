@@ -10,7 +10,7 @@ private const val KIB_PER_MIB = 1024.0
 internal fun peakMemoryMib(): Double = (fieldKib("/proc/self/status", "VmHWM") ?: 0L) / KIB_PER_MIB
 
 /** What this process holds and could still get; an app that knows the temperature says it itself. */
-internal fun feelMemory(): Signal {
+internal fun readMemory(): Signal {
     val free = fieldKib("/proc/meminfo", "MemAvailable") ?: return Signal()
     val mine = fieldKib("/proc/self/status", "VmRSS") ?: return Signal()
     return Signal(roomMib = (free + mine) / KIB_PER_MIB)
