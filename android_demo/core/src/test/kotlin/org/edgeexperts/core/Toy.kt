@@ -30,11 +30,12 @@ fun toyBank(): Bank = Bank.zeros(TOY_SHAPE).replace(
     TOY_SHAPE.ids().associateWith { block -> FloatArray(TOY_SHAPE.size(block)) { (it + block.index) / 8f } },
 )
 
-private val MODEL = ModelShape(TOY_SHAPE)
-private val METHODS = mapOf(
-    TOY_TRAIN to methodSpec(MODEL, MethodShape(MethodKind.TRAIN, 1, 0, 4, 2)),
-    "predict_s4" to methodSpec(MODEL, MethodShape(MethodKind.PREDICT, 1, 0, 4, 1)),
+private fun methodsOf(model: ModelShape) = mapOf(
+    TOY_TRAIN to methodSpec(model, MethodShape(MethodKind.TRAIN, 1, 0, 4, 2)),
+    "predict_s4" to methodSpec(model, MethodShape(MethodKind.PREDICT, 1, 0, 4, 1)),
 )
+
+private val METHODS = methodsOf(ModelShape(TOY_SHAPE))
 
 private fun tree(tensors: List<TensorSpec>) =
     tensors.map { mapOf("name" to it.name, "dtype" to it.dtype, "shape" to it.shape) }
@@ -53,9 +54,11 @@ private val TOKENIZER = mapOf(
     ),
 )
 
-/** Writes the package and opens it. */
-fun writeToy(folder: File): PackageFolder {
+/** Writes the package and opens it; with [language] one that continues texts, of a vocabulary of 6 words and no labels. */
+fun writeToy(folder: File, language: Boolean = false): PackageFolder {
     folder.mkdirs()
+    val methods = if (language) methodsOf(ModelShape(TOY_SHAPE.copy(labels = 0), vocabulary = 6)) else METHODS
+    val bank = if (language) Bank.zeros(TOY_SHAPE.copy(labels = 0)) else toyBank()
     val contents = mapOf(
         "program.pte" to "no program here".toByteArray(),
         "tokenizer.json" to canonicalJson(TOKENIZER),
@@ -69,18 +72,19 @@ fun writeToy(folder: File): PackageFolder {
         "name" to "toy", "family" to "bert", "digest" to "a".repeat(64), "width" to 2, "layers" to 4, "parameters" to 1,
     )
     val architecture = mapOf(
-        "backbone" to backbone, "task" to "classification", "labels" to listOf("alarm", "music"), "gate" to "soft",
+        "backbone" to backbone, "task" to if (language) "causal-lm" else "classification",
+        "labels" to if (language) emptyList() else listOf("alarm", "music"), "gate" to "soft",
         "top_k" to 0, "adapted_layers" to listOf(3), "experts" to 3, "rank" to 1, "shared_rank" to 0,
-        "feature" to "mean_pool_l2", "logit_scale" to 5.0, "end_token" to -1,
-        "tokenizer_digest" to hex(sha256(contents.getValue("tokenizer.json"))), "bank_digest" to hex(toyBank().digest()),
+        "feature" to if (language) "none" else "mean_pool_l2", "logit_scale" to 5.0, "end_token" to -1,
+        "tokenizer_digest" to hex(sha256(contents.getValue("tokenizer.json"))), "bank_digest" to hex(bank.digest()),
     )
-    val files = contents + mapOf("bank.safetensors" to toyBank().toBytes(sha256(canonicalJson(architecture))))
+    val files = contents + mapOf("bank.safetensors" to bank.toBytes(sha256(canonicalJson(architecture))))
     files.forEach { (name, data) -> File(folder, name).writeBytes(data) }
     val manifest = mapOf(
         "package_format" to PACKAGE_FORMAT, "wire_version" to 1, "program_interface" to PROGRAM_INTERFACE,
         "architecture" to architecture, "device" to "toy",
         "profile" to emptyMap<String, Any?>(), "quantize" to "none", "held" to "slots", "tiers" to listOf(tier),
-        "methods" to METHODS.mapValues { (_, spec) -> mapOf("inputs" to tree(spec.inputs), "outputs" to tree(spec.outputs)) },
+        "methods" to methods.mapValues { (_, spec) -> mapOf("inputs" to tree(spec.inputs), "outputs" to tree(spec.outputs)) },
         "predict_methods" to listOf("predict_s4"), "versions" to emptyMap<String, Any?>(),
         "oldest_runtime" to "1.3", "threads" to 1,
         "files" to files.mapValues { mapOf("sha256" to hex(sha256(it.value)), "bytes" to it.value.size) },

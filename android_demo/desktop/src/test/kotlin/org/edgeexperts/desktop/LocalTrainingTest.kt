@@ -177,20 +177,6 @@ class LocalTrainingTest {
         assertTrue(part.await(30_000))
     }
 
-    /** A package that continues texts is refused with what to do. */
-    @Test
-    fun aLanguageModelIsRefused() {
-        val changed = state("package")
-        TestPackages.packageFolder("soft").copyRecursively(changed)
-        val manifest = File(changed, "manifest.json")
-        manifest.writeText(
-            manifest.readText().replace("\"classification\"", "\"causal-lm\"").replace("mean_pool_l2", "none")
-                .replace(Regex("\"labels\": \\[[^]]*]"), "\"labels\": []"),
-        )
-        val refusal = assertFailsWith<ConfigException> { openDevice(PackageFolder.open(changed), state("a"), engine) }
-        assertTrue("classifies texts, the package is for the task causal-lm" in refusal.message!!)
-    }
-
     private companion object {
         const val TEXT = "play some jazz"
     }
