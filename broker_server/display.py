@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from edge_runtime.wire.text import counted
 
 
 class Lines:
@@ -93,8 +95,15 @@ def size(count: int) -> str:
     return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
+def shortfalls(figures: Mapping[str, object]) -> str:
+    """Return what to tell of an evaluation's figures by name, each after a semicolon; "" where there is nothing."""
+    told = "; every text gets the same label" if figures.get("one_label") else ""
+    start = figures.get("no_better_than")
+    return told if start is None else f"{told}; no better than version {start}, which is class means alone"
+
+
 def _listening(e: dict[str, Any]) -> str:
-    end = f", {e['rounds']} rounds planned" if e["rounds"] else ""
+    end = f", {counted(e['rounds'], 'round')} planned" if e["rounds"] else ""
     kind = "embedded broker" if e["embedded"] else "broker"
     return (
         f"{kind} {e['url']}, federation {e['federation']} ({e['backbone']}, {e['labels']} labels, "
@@ -105,20 +114,20 @@ def _listening(e: dict[str, Any]) -> str:
 def _hello(e: dict[str, Any]) -> str:
     if e.get("code"):
         return f"{e['device']}: refused, {e['code']}: {e['detail']}"
-    return (
-        f"{e['device']}: here, {e['profile']}, {e['trained_slots']} slots, {e['examples']} examples" if e["new"] else ""
-    )
+    has = f"{counted(e['trained_slots'], 'slot')}, {counted(e['examples'], 'example')}"
+    return f"{e['device']}: here, {e['profile']}, {has}" if e["new"] else ""
 
 
 def _round(e: dict[str, Any]) -> str:
     blocks = sum(len(plan["experts"]) for plan in e["devices"].values())
-    return f"round {e['round']} from version {e['version']}: {len(e['devices'])} devices train {blocks} blocks"
+    devices = f"{counted(len(e['devices']), 'device')} {'trains' if len(e['devices']) == 1 else 'train'}"
+    return f"round {e['round']} from version {e['version']}: {devices} {counted(blocks, 'block')}"
 
 
 def _extended(e: dict[str, Any]) -> str:
-    more = f"; {len(e['devices'])} more devices planned" if e["devices"] else ""
+    more = f"; {counted(len(e['devices']), 'more device')} planned" if e["devices"] else ""
     return (
-        f"round {e['round']}: {e['answered']} deltas so far, quorum is {e['quorum']}; "
+        f"round {e['round']}: {counted(e['answered'], 'delta')} so far, quorum is {e['quorum']}; "
         f"waiting {e['deadline_s']:.0f} s more{more}"
     )
 
@@ -126,7 +135,7 @@ def _extended(e: dict[str, Any]) -> str:
 def _delta(e: dict[str, Any]) -> str:
     if e["code"] != "ACCEPTED":
         return f"{e['device']}: delta of {size(e['bytes'])} refused, {e['code']}: {e['detail']}"
-    late = f", {e['staleness']} versions late" if e["staleness"] else ""
+    late = f", {counted(e['staleness'], 'version')} late" if e["staleness"] else ""
     return f"{e['device']}: delta of {size(e['bytes'])}, loss {e['loss_first']:.3f} to {e['loss_last']:.3f}{late}"
 
 
@@ -138,10 +147,12 @@ def _statistics(e: dict[str, Any]) -> str:
 
 def _version(e: dict[str, Any]) -> str:
     if e["reason"] == "head":
-        lost = f"; {e['labels_lost']} labels that it knew have no example any more" if e["labels_lost"] else ""
-        return f"version {e['version']}: head from the class means of {e['devices']} devices{lost}"
-    short = f", {e['extensions']} extensions" if e["extensions"] else ""
-    short += f", {e['withdrawn']} plans taken back" if e["withdrawn"] else ""
+        have = "has" if e["labels_lost"] == 1 else "have"
+        labels = counted(e["labels_lost"], "label")
+        lost = f"; {labels} that it knew {have} no example any more" if e["labels_lost"] else ""
+        return f"version {e['version']}: head from the class means of {counted(e['devices'], 'device')}{lost}"
+    short = f", {counted(e['extensions'], 'extension')}" if e["extensions"] else ""
+    short += f", {counted(e['withdrawn'], 'plan')} taken back" if e["withdrawn"] else ""
     return (
         f"version {e['version']} from round {e['round']}: "
         f"{e['accepted']} of {e['planned']} deltas ({e['closed']}{short}), "
@@ -155,9 +166,8 @@ def _evaluated(e: dict[str, Any]) -> str:
         return f"version {e['version']} could not be evaluated: {e['failure']}"
     if "perplexity" in e:  # a federation that continues texts
         return f"version {e['version']}: perplexity {e['perplexity']:.2f} on {e['tokens']} tokens"
-    warning = "; every text gets the same label" if e.get("one_label") else ""
-    figures = f"accuracy {e['accuracy']:.4f}, macro-F1 {e['macro_f1']:.4f} on {e['examples']} texts"
-    return f"version {e['version']}: {figures}{warning}"
+    figures = f"accuracy {e['accuracy']:.4f}, macro-F1 {e['macro_f1']:.4f} on {counted(e['examples'], 'text')}"
+    return f"version {e['version']}: {figures}{shortfalls(e)}"
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -14,6 +14,7 @@ from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
 from broker_server.config import GatewayConfig
 from broker_server.errors import StorageError
+from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.events import Events
@@ -205,7 +206,9 @@ class Service:
             else:
                 row = (figures.accuracy, figures.macro_f1, figures.examples)
                 ledger.keep_evaluation(result.version, result.data, row, wall)
-        self._events.tell("evaluated", version=result.version, **figures.plain())
+        start = no_better_than(result.version, figures, ledger.versions(), ledger.accuracies(result.data))
+        more = {} if start is None else {"no_better_than": start}
+        self._events.tell("evaluated", version=result.version, **figures.plain(), **more)
 
     def _over(self, now: float) -> bool:
         """Tell whether to leave: all rounds done, and every registered device came for the last version and went.

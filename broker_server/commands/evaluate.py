@@ -14,12 +14,15 @@ from rich.progress import Progress
 from broker_server.commands import Subcommands, add_columns, add_state, columns_of, parser, say, say_json
 from broker_server.commands.package_folder import package_folder
 from broker_server.commands.version_list import version_list
+from broker_server.display import shortfalls
 from broker_server.errors import UsageError
 from broker_server.evaluation.data import held_out
+from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import Figures, TextFigures
 from broker_server.state.store import Store
 from edge_runtime.wire.data_files import HELP
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.text import counted
 
 EXAMPLES = """  broker_server evaluate --data heldout.csv                    the newest version
   broker_server evaluate --data heldout.csv --version all --json
@@ -59,16 +62,22 @@ def main(args: argparse.Namespace) -> int:
     if package.manifest.architecture.digest() != store.lineage.federation:
         msg = f"package {folder} is of another federation than {args.state}; give one of its packages with --package"
         raise UsageError(msg)
-    numbers = version_list(args.version, [row.version for row in store.ledger.versions()])
+    versions = store.ledger.versions()
+    numbers = version_list(args.version, [row.version for row in versions])
     held_out_data = held_out(package, args.data, args.limit, max(1, args.threads), columns_of(args))
     rows: list[dict[str, Any]] = []
+    accuracies = store.ledger.accuracies(held_out_data.name)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for number in progress.track(numbers, description="versions"):
             row, bank = store.lineage.load(number)
             figures = held_out_data.measure(bank)
-            rows.append({"version": row.version, "reason": row.reason, "round": row.round, **figures.plain()})
+            if isinstance(figures, Figures):
+                accuracies[number] = figures.accuracy
+            start = no_better_than(number, figures, versions, accuracies)
+            plain = figures.plain() if start is None else {**figures.plain(), "no_better_than": start}
+            rows.append({"version": row.version, "reason": row.reason, "round": row.round, **plain})
             if not args.json:
-                say(f"version {row.version:3d}  {row.reason:7s}  {_shown(figures)}")
+                say(f"version {row.version:3d}  {row.reason:7s}  {_shown(figures)}{shortfalls(plain)}")
     if args.json:
         say_json(rows)
     return 0
@@ -77,5 +86,5 @@ def main(args: argparse.Namespace) -> int:
 def _shown(figures: Figures | TextFigures) -> str:
     if isinstance(figures, TextFigures):
         return f"perplexity {figures.perplexity:.2f}  {figures.tokens} tokens"
-    warning = "  every text gets the same label" if figures.one_label else ""
-    return f"accuracy {figures.accuracy:.4f}  macro-F1 {figures.macro_f1:.4f}  {figures.examples} texts{warning}"
+    texts = counted(figures.examples, "text")
+    return f"accuracy {figures.accuracy:.4f}  macro-F1 {figures.macro_f1:.4f}  {texts}"

@@ -354,3 +354,8 @@ class Ledger:
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what was measured of labels, by version."""
         return [dict(row) for row in self._rows("SELECT * FROM evaluations ORDER BY version, data")]
+
+    def accuracies(self, data: str) -> dict[int, float]:
+        """Return the accuracy on a data file by version, of those that were measured on it."""
+        rows = self._rows("SELECT version, accuracy FROM evaluations WHERE data = ?", (data,))
+        return {row["version"]: row["accuracy"] for row in rows}

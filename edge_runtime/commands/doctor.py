@@ -43,6 +43,7 @@ from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Tier
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.text import counted
 
 _PROBE_S = 5.0
 _TIMED = 3
@@ -179,7 +180,8 @@ def _package(arguments: argparse.Namespace, opened: list[Parts]) -> str:
     purpose = f"{len(architecture.labels)} labels" if architecture.labels else architecture.task
     return (
         f"{manifest.device}: {architecture.backbone.name}, {purpose}, "
-        f"{len(manifest.tiers)} tiers, {size:.1f} MB, every digest right; federation {architecture.digest().hex()[:12]}"
+        f"{counted(len(manifest.tiers), 'tier')}, {size:.1f} MB, every digest right; "
+        f"federation {architecture.digest().hex()[:12]}"
     )
 
 

@@ -39,6 +39,7 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.text import counted
 from edge_runtime.wire.text_lines import whole
 
 EXAMPLES = """\
@@ -154,7 +155,8 @@ def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, na
     with bar("scoring", len(source), show=not arguments.json) as advance:
         share = accuracy(predictor, source, advance)
     scores = {"accuracy": share, "examples": len(source), "bank": name, "learned": learned}
-    say(json.dumps(scores) if arguments.json else f"accuracy {share:.1%} on {len(source)} examples with {name}")
+    plain = f"accuracy {share:.1%} on {counted(len(source), 'example')} with {name}"
+    say(json.dumps(scores) if arguments.json else plain)
     return 0
 
 

@@ -43,6 +43,7 @@ from edge_runtime.training.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
+from edge_runtime.wire.text import counted
 
 _INBOX = 64  # messages that wait here; beyond, the broker waits
 
@@ -125,7 +126,8 @@ def main(arguments: argparse.Namespace) -> int:
         report.traffic = link.traffic
         report.emit(
             "started",
-            f"{len(source)} examples, {tier.trained_slots} of {tier.held_slots} slots trained, broker {broker}",
+            f"{counted(len(source), 'example')}, {tier.trained_slots} of {tier.held_slots} slots trained, "
+            f"broker {broker}",
             examples=len(source),
             tier=tier.method,
             profile=parts.manifest.device,

@@ -19,6 +19,7 @@ from edge_runtime.training.local import Trained
 from edge_runtime.training.perplexity import text_loss
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.text import counted
 
 Worth = Score | float | None
 """Of a bank: labels of texts, or perplexity; None where nothing was held out for a language model."""
@@ -74,7 +75,7 @@ class Yardstick:
             return []
         assert not isinstance(self.source, WindowSource)  # noqa: S101 - a score is of labelled texts
         labels = [int(self.source.labels[row]) for row in self.rows]
-        where = f"{len(labels)} texts of {'--test' if self.held_out else '--data'}"
+        where = f"{counted(len(labels), 'text')} of {'--test' if self.held_out else '--data'}"
         only = self.tools.manifest.architecture.labels[after.predicted[0]]
         texts = {
             Shortfall.ONE_LABEL: f"all {where} get the label {only} after training: it tells nothing apart; {advice}",
@@ -101,7 +102,8 @@ def figures(trained: Trained, examples: int) -> dict[str, Any]:
 
 def sentence(report: dict[str, Any], out: Path | None) -> str:
     """Return the figures in one line for people."""
-    text = f"{report['steps']} steps on {report['examples']} examples, {report['step_ms']:.0f} ms a step"
+    text = f"{counted(report['steps'], 'step')} on {counted(report['examples'], 'example')}"
+    text += f", {report['step_ms']:.0f} ms a step"
     if report["steps"]:
         text += f", loss {report['loss_first']:.3f} -> {report['loss_last']:.3f}"
     if report.get("perplexity") is not None:

@@ -88,9 +88,14 @@ def read_header(line: str, columns: Columns, source: str, *, labelled: bool, sep
     sign, names = max(split.items(), key=lambda item: len(item[1]))
     if line.lstrip().startswith(("{", "[")):
         raise DataError(f"{source} looks like JSON; give it a name that ends in .jsonl or .json")
-    between = f" with {SEPARATORS[sign]} between them" if len(names) > 1 else ""
-    came = f"the columns {listed(names)}{between}" if names else "no header line"
-    raise DataError(f"{source} has {came}; expected {' and '.join(wanted)}; {how_to_name(labelled=labelled)}")
+    if not names:
+        raise DataError(f"{source} has no header line; expected one with {' and '.join(wanted)}")
+    between = f"s {listed(names)} with {SEPARATORS[sign]} between them" if len(names) > 1 else f" {listed(names)} alone"
+    parted = ", parted by commas, semicolons or tabs" if labelled else ""
+    raise DataError(
+        f"{source} has the column{between} in its first line, the header; expected {' and '.join(wanted)}{parted};"
+        f" {how_to_name(labelled=labelled)}"
+    )
 
 
 def places_of(wanted: str, names: Sequence[str], *, exact: bool) -> list[int]:

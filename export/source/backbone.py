@@ -16,7 +16,7 @@ from export.source.families import BackboneSizes, Family, family_of, sizes_of
 from export.source.model_config import check_config, ignored
 from export.source.sentence_model import prompts_note
 from export.source.tokenizer_file import check_ids, read_tokenizer
-from export.source.weight_names import SHOWN, UNREAD, beside, check_loaded, wrapper_prefix
+from export.source.weight_names import SHOWN, UNREAD, beside, check_finite, check_loaded, wrapper_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -192,6 +192,7 @@ def _stock(info: BackboneInfo, kind: Any) -> nn.Module:  # noqa: ANN401 - transf
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedModelError(f"{info.folder}: transformers cannot load it ({reason})") from error
     check_loaded(report, info.family, info.name)
+    check_finite(((name, bool(weight.isfinite().all())) for name, weight in model.named_parameters()), info.name)
     return _only_read(model, info).eval()
 
 

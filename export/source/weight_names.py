@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from edge_runtime.wire.text import counted
 from export.errors import UnsupportedModelError
 from export.source.families import Family
 
@@ -87,8 +88,8 @@ def check_loaded(report: Mapping[str, Any], family: Family, source: str) -> None
     if mismatched:
         name, there, wanted = mismatched[0]
         raise UnsupportedModelError(
-            f"{source}: {len(mismatched)} weights have other sizes than config.json says: {name} is {there}, expected"
-            f" {wanted}"
+            f"{source}: config.json says other sizes of {counted(len(mismatched), 'weight')}: {name} is {there},"
+            f" expected {wanted}"
         )
     missing = sorted(name for name in report["missing_keys"] if not _of(name, family, tuple(UNREAD)))
     unused = sorted(name for name in report["unexpected_keys"] if _of(name, family, family.modules))
@@ -100,13 +101,31 @@ def check_loaded(report: Mapping[str, Any], family: Family, source: str) -> None
     if missing:
         others = f"; it has {_first(unused)}" if unused else ""
         raise UnsupportedModelError(
-            f"{source}: the checkpoint lacks {len(missing)} weights of this architecture: {_first(missing)}{others};"
-            " save the model again with transformers' save_pretrained"
+            f"{source}: the checkpoint lacks {counted(len(missing), 'weight')} of this architecture: "
+            f"{_first(missing)}{others}; save the model again with transformers' save_pretrained"
         )
     if unused:
         raise UnsupportedModelError(
-            f"{source}: {len(unused)} weights have no place in this architecture: {_first(unused)}; config.json must"
-            " describe the model that the weights are of"
+            f"{source}: this architecture has no place for {counted(len(unused), 'weight')}: "
+            f"{_first(unused)}; config.json must describe the model that the weights are of"
+        )
+
+
+def check_finite(weights: Iterable[tuple[str, bool]], source: str) -> None:
+    """Refuse a model with NaN or infinity in its weights, as a training run that diverged leaves them.
+
+    Args:
+        weights: name, and whether all values are finite.
+        source: the model, for people.
+
+    Raises:
+        UnsupportedModelError: with the first names.
+    """
+    broken = [name for name, finite in weights if not finite]
+    if broken:
+        raise UnsupportedModelError(
+            f"{source}: NaN or infinity in {counted(len(broken), 'weight')}: {_first(broken)}; give a"
+            " checkpoint that works"
         )
 
 

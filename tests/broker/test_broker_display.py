@@ -84,7 +84,7 @@ def test_live_table(told: list[dict[str, Any]]) -> None:
         ),
         (
             {"event": "extended", "round": 3, "answered": 1, "quorum": 2, "deadline_s": 60.0, "devices": {"z": {}}},
-            "round 3: 1 deltas so far, quorum is 2; waiting 60 s more; 1 more devices planned",
+            "round 3: 1 delta so far, quorum is 2; waiting 60 s more; 1 more device planned",
         ),
         (
             {"event": "withdrawn", "device": "a", "round": 3, "version": 1},
@@ -92,7 +92,7 @@ def test_live_table(told: list[dict[str, Any]]) -> None:
         ),
         (
             {"event": "version", "reason": "head", "version": 4, "devices": 2, "labels_lost": 1},
-            "version 4: head from the class means of 2 devices; 1 labels that it knew have no example any more",
+            "version 4: head from the class means of 2 devices; 1 label that it knew has no example any more",
         ),
         (
             {"event": "resumed", "round": 3, "planned": ["a", "b"], "accepted": ["a"]},

@@ -104,9 +104,16 @@ def test_half_a_character_becomes_the_replacement_character(number: int) -> None
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", "has no header line; expected text and label; name yours with --text-column and --label-column"),
-        ("utterance;intent\na;b\n", "the columns utterance, intent with semicolons between them; expected text and"),
-        ("text\nhi\n", "has the columns text; expected text and label"),
+        ("", "has no header line; expected one with text and label"),
+        (
+            "utterance;intent\na;b\n",
+            "utterance, intent with semicolons between them in its first line, the header; expected text and",
+        ),
+        ("text\nhi\n", "has the column text alone in its first line, the header; expected text and label, parted by"),
+        (
+            "text|label\na|ham\n",
+            "has the column text|label alone in its first line, the header; expected text and label",
+        ),
         ("te\x1bxt,label\n", "has the columns te\\u001bxt, label with commas"),
         ('{"text": "a"}\n', "looks like JSON; give it a name that ends in .jsonl or .json"),
         ("text,label,text\na,ham,b\n", "2 columns of one name: text (column 1) and text (column 3)"),

@@ -11,8 +11,10 @@ from tokenizers import Tokenizer
 
 from broker_server.display import describe
 from broker_server.errors import EvaluationError
+from broker_server.evaluation.gain import class_means_version, no_better_than
 from broker_server.evaluation.onnx_model import Examples, Figures, Model, measure, read_examples
 from broker_server.evaluation.worker import Evaluated, Evaluator
+from broker_server.state.ledger import VersionRow
 from edge_runtime.data.tokenizer import Tokenizer as DeviceTokenizer
 
 TEXTS = ("rose", "rose leaf", "sky sky rose stone", "leaf leaf leaf")
@@ -63,6 +65,22 @@ def test_a_version_that_tells_nothing_apart_is_told() -> None:
     assert not measure(probabilities, (0, 0)).one_label
     line = describe({"event": "evaluated", "version": 3, **measure(probabilities, (0, 1)).plain()})
     assert line.endswith("on 2 texts; every text gets the same label")
+
+
+def test_a_merged_version_that_is_no_better_than_class_means_is_told() -> None:
+    """Version 2 is the last whose head alone has learned; later ones label more texts right, or are told."""
+    reasons = ("initial", "head", "head", "merge", "head", "merge")
+    versions = [VersionRow(number, None, b"", 0, 0, reason, 0.0, b"", None) for number, reason in enumerate(reasons)]
+    measured = {1: 0.9, 2: 0.75, 3: 0.5}
+    assert class_means_version(versions) == 2
+    assert class_means_version(versions[:1]) is None
+    told = [no_better_than(number, Figures(0.75, 0.7, 4), versions, measured) for number in range(6)]
+    assert told == [None, None, None, 2, 2, 2]
+    assert no_better_than(3, Figures(1.0, 1.0, 4), versions, {2: 1.0}) is None  # nothing is better than all right
+    assert no_better_than(3, Figures(0.8, 0.7, 4), versions, measured) is None
+    assert no_better_than(3, Figures(0.1, 0.1, 4), versions, {1: 0.9}) is None  # on other texts, perhaps
+    line = describe({"event": "evaluated", "version": 3, **Figures(0.75, 0.7, 1).plain(), "no_better_than": 2})
+    assert line.endswith("macro-F1 0.7000 on 1 text; no better than version 2, which is class means alone")
 
 
 def test_limit_spreads_over_the_file(tmp_path: Path) -> None:

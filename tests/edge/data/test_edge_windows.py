@@ -99,7 +99,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, tokenizer: Tokenizer) ->
     """Another column, a file that is not there, and one that was changed under way."""
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("note\nhello\n")
-    with pytest.raises(DataError, match="has the columns note; expected text; name yours with --text-column"):
+    with pytest.raises(DataError, match="has the column note alone in its first line, the header; expected text; name"):
         open_windows(wrong, tokenizer, 2, 4)
     with pytest.raises(DataError, match="cannot read"):
         open_windows(tmp_path / "none.txt", tokenizer, 2, 4)

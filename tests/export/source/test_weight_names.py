@@ -73,14 +73,29 @@ def test_missing_weights_are_refused_by_name(tiny: Path, tmp_path: Path) -> None
     refuse(
         changed(tiny, tmp_path / "b", num_hidden_layers=4), r"lacks 16 weights of this .*encoder\.layer\.3\S+, …; save"
     )
-    refuse(changed(tiny, tmp_path / "c", without("word_embeddings")), r"lacks 1 weights .*embeddings\.word_embeddings")
+    refuse(
+        changed(tiny, tmp_path / "c", without("word_embeddings")), r"lacks 1 weight of .*embeddings\.word_embeddings"
+    )
 
 
 def test_weights_without_a_place_in_a_layer_are_refused(tiny: Path, tmp_path: Path) -> None:
     """A table of distances between tokens, or a low-rank adapter, changes what a layer computes."""
     name = "encoder.layer.1.attention.self.distance_embedding.weight"
     folder = changed(tiny, tmp_path / "model", lambda weights: {**weights, name: torch.ones(3, 8)})
-    with pytest.raises(UnsupportedModelError, match=rf"1 weights have no place in this architecture: {name}; config"):
+    with pytest.raises(UnsupportedModelError, match=rf"this architecture has no place for 1 weight: {name}; config"):
+        backbone.load(backbone.find(str(folder)))
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tiny: Path, tmp_path: Path) -> None:
+    """One NaN in one weight, as a run that diverged leaves it."""
+    name = "encoder.layer.1.output.dense.weight"
+
+    def diverged(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weights[name][0, 3] = float("nan")
+        return weights
+
+    folder = changed(tiny, tmp_path / "model", diverged)
+    with pytest.raises(UnsupportedModelError, match=f"NaN or infinity in 1 weight: {name}; give"):
         backbone.load(backbone.find(str(folder)))
 
 
