@@ -64,8 +64,8 @@ def call(said: Said, *arguments: object) -> tuple[int, str, str]:
 
 def failure(said: Said, code: int, *arguments: object) -> str:
     """Return the one line that a failing command says."""
-    found, _, err = call(said, *arguments)
-    assert found == code
+    exit_code, _, err = call(said, *arguments)
+    assert exit_code == code
     (line,) = err.strip().splitlines()
     assert line.startswith("edge_runtime: ")
     return line
@@ -125,19 +125,19 @@ def test_train_then_predict_with_the_bank(package: Package, data: Path, tmp_path
     code, out, _ = call(
         capsys, "train", *arguments, "--epochs", 4, "--rotate-every", 6, "--lr", 0.05, "--out", bank, "--json"
     )
-    found = json.loads(out)
+    told = json.loads(out)
     assert code == 0
-    assert found["steps"] == 24  # 4 epochs of 24 examples in batches of 4
-    assert found["loss_last"] < found["loss_first"]
-    assert found["accuracy"] > found["accuracy_before"]
+    assert told["steps"] == 24  # 4 epochs of 24 examples in batches of 4
+    assert told["loss_last"] < told["loss_first"]
+    assert told["accuracy"] > told["accuracy_before"]
     federation = package.manifest.architecture.digest()
-    assert Bank.read(bank / "bank.safetensors", toy.SHAPE, federation).digest().hex() == found["bank_digest"]
+    assert Bank.read(bank / "bank.safetensors", toy.SHAPE, federation).digest().hex() == told["bank_digest"]
     scored = ["predict", "--package", package.folder, "--data", data, "--json"]
     for path in (bank, bank / "bank.safetensors"):
         _, out, _ = call(capsys, *scored, "--bank", path)
-        assert json.loads(out)["accuracy"] == found["accuracy"]
+        assert json.loads(out)["accuracy"] == told["accuracy"]
     _, out, _ = call(capsys, "predict", "--package", package.folder, "--data", data, "--bank", bank)
-    assert out.startswith(f"accuracy {found['accuracy']:.1%} on 24 examples")
+    assert out.startswith(f"accuracy {told['accuracy']:.1%} on 24 examples")
 
 
 @pytest.mark.parametrize(
@@ -346,8 +346,8 @@ def test_errors_are_one_line_with_what_came_and_what_to_do(
 ) -> None:
     """2 for bad usage, 1 for work that failed."""
     places = {"DATA": str(data), "STATE": str(tmp_path / "state")}
-    given = [places.get(argument, argument) for argument in arguments]
-    assert expected in failure(capsys, code, given[0], "--package", package.folder, *given[1:])
+    words = [places.get(argument, argument) for argument in arguments]
+    assert expected in failure(capsys, code, words[0], "--package", package.folder, *words[1:])
 
 
 def test_a_tampered_package_is_refused(package: Package, data: Path, capsys: Said) -> None:
@@ -385,9 +385,9 @@ def federation(package: Package, monkeypatch: pytest.MonkeyPatch, **state: Any) 
         assert federation == "default"
         assert will
         inbox: queue.Queue[LinkEvent] = post.__self__
-        made = FakeLink(inbox, device)
-        made.gateway = gateway
-        return made
+        connection = FakeLink(inbox, device)
+        connection.gateway = gateway
+        return connection
 
     monkeypatch.setattr(run_command, "MqttLink", link)
     return gateway
@@ -455,17 +455,17 @@ def test_a_state_directory_belongs_to_one_device_and_federation(
 def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) -> None:
     """Every check of a whole package holds; exit 0."""
     code, out, _ = call(capsys, "doctor", "--package", package.folder, "--state", tmp_path / "state", "--json")
-    found = json.loads(out)
+    told = json.loads(out)
     tiers = {"tier m4_f0_s8_b4": False, "tier m2_f2_s8_b4": True, "tier m1_f1_s8_b4": True}  # the profile has 64 MiB
-    assert {check["name"]: check["ok"] for check in found["checks"] if check["name"] != "driver"} == {
+    assert {check["name"]: check["ok"] for check in told["checks"] if check["name"] != "driver"} == {
         **dict.fromkeys(("package", "bank", "budget", "tokenizer", "predict", "state"), True),
         **tiers,
     }
-    details = {check["name"]: check["detail"] for check in found["checks"]}
+    details = {check["name"]: check["detail"] for check in told["checks"]}
     assert details["tier m4_f0_s8_b4"] == "needs 90 MiB of memory, the budget is 64"
     assert "2 of 4 slots trained, 4 x 8:" in details["tier m2_f2_s8_b4"]
     assert "1 ms and 60 MiB where it was exported;" in details["tier m2_f2_s8_b4"]
-    assert code == (0 if found["ok"] else 1)
+    assert code == (0 if told["ok"] else 1)
     _, out, _ = call(capsys, "doctor", "--package", package.folder)
     assert "ok    bank" in out
     assert "note  tier m4_f0_s8_b4" in out

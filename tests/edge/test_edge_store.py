@@ -30,10 +30,10 @@ def test_a_record_comes_back_as_written(store: Store) -> None:
     store.write("checkpoint", Record({"step": 3, "loss": [0.1, 1e-30]}, pack({"a": VALUES})))
     store.close()
     with Store(store.folder) as again:
-        found = again.read("checkpoint")
-    assert found is not None
-    assert found.head == {"step": 3, "loss": [0.1, 1e-30]}
-    assert found.tensors()["a"].tobytes() == VALUES.tobytes()
+        record = again.read("checkpoint")
+    assert record is not None
+    assert record.head == {"step": 3, "loss": [0.1, 1e-30]}
+    assert record.tensors()["a"].tobytes() == VALUES.tobytes()
 
 
 def test_what_was_never_written_is_none(store: Store) -> None:
@@ -111,9 +111,9 @@ def test_a_kill_frees_the_lock_and_leaves_no_half_file(tmp_path: Path) -> None:
     assert ended.returncode == -9
     assert (tmp_path / ".plan.new").exists()
     with Store(tmp_path) as store:
-        found = store.read("plan")
-        assert found is not None
-        assert found.head == {"n": 1}
+        record = store.read("plan")
+        assert record is not None
+        assert record.head == {"n": 1}
         assert not (tmp_path / ".plan.new").exists()
 
 
@@ -135,7 +135,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_record(store: Store, monkeypatch
     with pytest.raises(StoreError, match="No space left on device; free some space"):
         store.write("plan", Record({"n": 2}))
     monkeypatch.undo()
-    found = store.read("plan")
-    assert found is not None
-    assert found.head == {"n": 1}
+    record = store.read("plan")
+    assert record is not None
+    assert record.head == {"n": 1}
     assert sorted(path.name for path in store.folder.iterdir()) == ["blobs", "lock", "plan", "versions"]

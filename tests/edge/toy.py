@@ -93,9 +93,9 @@ class ToyProgram:
         spec = METHODS[method]
         assert set(inputs) == {t.name for t in spec.inputs} or self._topk(inputs, spec), sorted(inputs)
         for tensor in spec.inputs:
-            given = inputs[tensor.name]
-            assert given.shape == tensor.shape, (tensor.name, given.shape, tensor.shape)
-            assert given.dtype == tensor.dtype, (tensor.name, given.dtype)
+            value = inputs[tensor.name]
+            assert value.shape == tensor.shape, (tensor.name, value.shape, tensor.shape)
+            assert value.dtype == tensor.dtype, (tensor.name, value.dtype)
         if method.startswith("trunk"):
             tokens = self.embedding[inputs["ids"]]
             return {"prefix": tokens, "residual": 2 * tokens}
@@ -143,22 +143,22 @@ class ToyProgram:
         }
 
     def _train(self, inputs: Arrays) -> Arrays:
-        found, gradient = self._gradient(inputs)
+        outputs, gradient = self._gradient(inputs)
         for name, slope in gradient.items():
-            found |= self._adamw(name, slope, inputs)
-        return found
+            outputs |= self._adamw(name, slope, inputs)
+        return outputs
 
     def _accumulate(self, inputs: Arrays) -> Arrays:
-        found, gradient = self._gradient(inputs)
+        outputs, gradient = self._gradient(inputs)
         for name, slope in gradient.items():
-            found[f"{name}_sum"] = inputs[f"{name}_sum"] + slope * inputs["share"]
-        return found
+            outputs[f"{name}_sum"] = inputs[f"{name}_sum"] + slope * inputs["share"]
+        return outputs
 
     def _apply(self, inputs: Arrays) -> Arrays:
-        found: Arrays = {}
+        outputs: Arrays = {}
         for name in ("trained", "shared", "head"):
-            found |= self._adamw(name, inputs[f"{name}_sum"], inputs)
-        return found
+            outputs |= self._adamw(name, inputs[f"{name}_sum"], inputs)
+        return outputs
 
     def _gradient(self, inputs: Arrays) -> tuple[Arrays, Arrays]:
         held = [inputs["trained"], *([inputs["frozen"]] if "frozen" in inputs else [])]
@@ -179,9 +179,9 @@ class ToyProgram:
         gradient["shared"][...] = back.mean()
         gradient["head"][:cut] = (slope.T @ (features - inputs["mean"])).reshape(-1)
         gradient["head"][cut:] = slope.sum(0) / SCALE
-        found: Arrays = {"loss": np.array([loss], np.float32), "logits": logits.astype(np.float32)}
-        found["usage"] = gate.mean(0).astype(np.float32)
-        return found, gradient
+        outputs: Arrays = {"loss": np.array([loss], np.float32), "logits": logits.astype(np.float32)}
+        outputs["usage"] = gate.mean(0).astype(np.float32)
+        return outputs, gradient
 
     @staticmethod
     def _adamw(name: str, gradient: Any, inputs: Arrays) -> Arrays:

@@ -11,11 +11,11 @@ def outside_and_delegates(program: Path) -> dict[str, tuple[Counter[str], int]]:
     from executorch.exir._serialize._program import deserialize_pte_binary
     from executorch.exir.schema import DelegateCall, KernelCall
 
-    found = {}
+    counts = {}
     for plan in deserialize_pte_binary(program.read_bytes()).program.execution_plan:
         calls = [order.instr_args for chain in plan.chains for order in chain.instructions]
         kernels = [plan.operators[call.op_index] for call in calls if isinstance(call, KernelCall)]
         names = Counter(f"{kernel.name}.{kernel.overload}" for kernel in kernels)
-        found[plan.name] = names, sum(isinstance(call, DelegateCall) for call in calls)
-        assert len(calls) == names.total() + found[plan.name][1], f"{plan.name}: an instruction of another kind"
-    return found
+        counts[plan.name] = names, sum(isinstance(call, DelegateCall) for call in calls)
+        assert len(calls) == names.total() + counts[plan.name][1], f"{plan.name}: an instruction of another kind"
+    return counts

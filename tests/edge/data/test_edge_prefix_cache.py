@@ -193,7 +193,7 @@ def test_processes_share_a_folder(tmp_path: Path) -> None:
         )
         for seed in range(3)
     ]
-    found = [run.communicate()[0].split() for run in runs]
+    printed = [run.communicate()[0].split() for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0]
-    assert all(int(hits) > 300 and damaged == "0" for hits, damaged in found)
+    assert all(int(hits) > 300 and damaged == "0" for hits, damaged in printed)
     assert sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir()) <= 400_000 * (1 + 2 / 16) + 3 * 4096

@@ -63,10 +63,10 @@ def test_special_tokens_that_a_model_finds_itself_are_text(tmp_path: Path) -> No
     """A Unigram model has </s> (2) among its pieces, at no cost: a space behind its first character keeps it apart."""
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -3.0)]
     pieces += [(piece, -9.0) for piece in ("▁", "<", "/", "s", ">", "/s>")]
-    given = tokenizers.Tokenizer(models.Unigram(pieces, 3))
-    given.pre_tokenizer = pre_tokenizers.Metaspace()
-    given.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
-    given.save(str(tmp_path / "tokenizer.json"))
+    unigram = tokenizers.Tokenizer(models.Unigram(pieces, 3))
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    unigram.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
+    unigram.save(str(tmp_path / "tokenizer.json"))
     tokenizer = Tokenizer(tmp_path / "tokenizer.json")
     assert tokenizer.tokens("a</s> a") == [4, 6, 5, 10, 4]
     assert tokenizer.encode(["a</s> a"], 6)[0].tolist() == [[4, 6, 5, 10, 4, 1]]
@@ -94,14 +94,14 @@ def _texts() -> list[str]:
     """Return the demo's texts, some of Clinc's where it is, and what tokenizers stumble over."""
     root = Path(__file__).parents[3]
     files = [root / "benchmarks/demo/assistant.csv", root.parent / "shared/data/clinc150/test.csv"]
-    found = []
+    texts = []
     for path in files:
         if path.exists():
             with path.open(encoding="utf-8", newline="") as file:
-                found += [row["text"] for row in csv.DictReader(file)][:1500]
+                texts += [row["text"] for row in csv.DictReader(file)][:1500]
     return [
-        *found,
-        " ".join(found),
+        *texts,
+        " ".join(texts),
         "",
         " ",
         "größe ÀÉ",

@@ -97,8 +97,8 @@ def test_trunk_and_cut_step_learn_what_the_whole_step_learns(tools: Tools) -> No
     """Up to the rounding of prefixes: fp16 changes losses by less than 1 in 1,000, int8 by less than 2 in 100."""
     whole = finish(Trainer(replace(tools, tier=toy.TIERS[1]), toy.initial_bank(), TASK)).losses
     for rounding, limit in (("fp16", 1e-3), ("int8", 2e-2)):
-        found = finish(Trainer(replace(tools, rounding=rounding), toy.initial_bank(), TASK)).losses
-        assert found == pytest.approx(whole, rel=limit)
+        losses = finish(Trainer(replace(tools, rounding=rounding), toy.initial_bank(), TASK)).losses
+        assert losses == pytest.approx(whole, rel=limit)
 
 
 @pytest.mark.parametrize("rounding", ["int8", "fp16"])
@@ -142,11 +142,11 @@ def test_another_program_length_or_rounding_has_other_entries(tools: Tools) -> N
     files = {name: replace(entry, sha256="9" * 64) for name, entry in tools.manifest.files.items()}
     other = replace(tools.manifest, files=files)
     for changed in (replace(tools, manifest=other), replace(tools, rounding="fp16")):
-        found = changed.trunk
-        assert found is not None
-        before = found.use.hits
-        found(ids, mask)
-        assert found.use.hits == before
+        changed_trunk = changed.trunk
+        assert changed_trunk is not None
+        before = changed_trunk.use.hits
+        changed_trunk(ids, mask)
+        assert changed_trunk.use.hits == before
 
 
 def test_padding_is_neither_kept_nor_read(tools: Tools, tmp_path: Path) -> None:
@@ -155,9 +155,9 @@ def test_padding_is_neither_kept_nor_read(tools: Tools, tmp_path: Path) -> None:
     assert mask.sum() == 4
     trunk = tools.trunk
     assert trunk is not None
-    found = trunk(ids, mask)
-    assert not found["prefix"][0, 4:].any()
-    assert found["prefix"][0, :4].any()
+    prefixes = trunk(ids, mask)
+    assert not prefixes["prefix"][0, 4:].any()
+    assert prefixes["prefix"][0, :4].any()
     (entry,) = (tmp_path / "prefixes").iterdir()
     assert entry.stat().st_size == 40 + 2 * 4 * 6 + 2 * 4 * 3 * 4
 
@@ -176,26 +176,26 @@ def test_int8_keeps_each_value_to_half_a_step_of_its_group() -> None:
     """An outlier costs its own 64 values only: 127 in the second group leaves steps of 1/127 in the first."""
     values = np.linspace(-1, 1, 256, dtype=np.float32).reshape(2, 1, 128).copy()
     values[1, 0, 127] = 127.0
-    found = decode(encode(values, "int8"), 128, "int8")
-    assert found is not None
-    error = np.abs(found - values)
+    decoded = decode(encode(values, "int8"), 128, "int8")
+    assert decoded is not None
+    error = np.abs(decoded - values)
     assert error[0].max() <= 0.5 / 127 + 1e-6
     assert error[1, 0, :64].max() <= 0.5 / 127 + 1e-6
     assert error[1, 0, 64:].max() <= 0.5
-    assert found[1, 0, 127] == 127.0
+    assert decoded[1, 0, 127] == 127.0
 
 
 def test_fp16_keeps_large_values_finite() -> None:
     """70,000 is beyond float16: it is kept as its largest number."""
-    found = decode(encode(np.full((2, 1, 2), 70_000, np.float32), "fp16"), 2, "fp16")
-    assert found is not None
-    assert found.max() == 65504.0
+    decoded = decode(encode(np.full((2, 1, 2), 70_000, np.float32), "fp16"), 2, "fp16")
+    assert decoded is not None
+    assert decoded.max() == 65504.0
 
 
 def test_equal_rows_give_equal_prefixes_in_any_company(tools: Tools) -> None:
     """A text's prefix is computed alone: batches cannot change it."""
     ids, mask = tools.tokenizer.encode(["wake me", "play song now", "wake me"], toy.S)
     trunk = Trunk(tools.program, tools.manifest, "trunk_s8", None, "int8")
-    found = trunk(ids, mask)
-    assert found["residual"][0].tobytes() == found["residual"][2].tobytes()
-    assert found["residual"][0].tobytes() == trunk(ids[2:], mask[2:])["residual"][0].tobytes()
+    prefixes = trunk(ids, mask)
+    assert prefixes["residual"][0].tobytes() == prefixes["residual"][2].tobytes()
+    assert prefixes["residual"][0].tobytes() == trunk(ids[2:], mask[2:])["residual"][0].tobytes()

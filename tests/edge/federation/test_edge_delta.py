@@ -108,5 +108,5 @@ def test_residuals_on_disk() -> None:
     kept = {A: np.ones(SIZE, np.float32), B: np.zeros(SIZE, np.float32)}
     packed = pack_residuals(kept)
     assert list(packed) == ["1.2"]
-    found = unpack_residuals({**packed, "9.9": kept[A], "3.0": np.ones(3, np.float32)}, toy.SHAPE)
-    assert list(found) == [A]
+    residuals = unpack_residuals({**packed, "9.9": kept[A], "3.0": np.ones(3, np.float32)}, toy.SHAPE)
+    assert list(residuals) == [A]

@@ -115,9 +115,9 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     """A package, data and a gateway with the package's own bank."""
     package = toy.write_package(tmp_path / "package")
     toy.write_data(tmp_path / "data.csv")
-    made = Rig(package, tmp_path, ScriptedGateway(toy.initial_bank(), package.manifest.architecture.digest()))
-    yield made
-    made.close()
+    opened = Rig(package, tmp_path, ScriptedGateway(toy.initial_bank(), package.manifest.architecture.digest()))
+    yield opened
+    opened.close()
 
 
 def test_a_round_from_hello_to_accepted_delta(rig: Rig) -> None:

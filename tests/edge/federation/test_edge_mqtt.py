@@ -68,9 +68,9 @@ class Gateway:
 @pytest.fixture
 def gateway(endpoint: BrokerUrl) -> Iterator[Gateway]:
     """A gateway's client."""
-    made = Gateway(endpoint)
-    yield made
-    made.close()
+    connected = Gateway(endpoint)
+    yield connected
+    connected.close()
 
 
 def link_to(host: str, port: int) -> tuple[MqttLink, queue.Queue[LinkEvent]]:

@@ -82,9 +82,9 @@ class Parrot:
         count = int(inputs["mask"].sum())
         assert set(inputs) == {"experts", "gate_scale", "ids", "mask"}
         self.calls.append((method, inputs["ids"][0, :count].tolist()))
-        found = np.full((1, 6), 0.02, np.float32)
-        found[0, (inputs["ids"][0, count - 1] + 1) % 6] = 0.9
-        return {"probabilities": found}
+        probabilities = np.full((1, 6), 0.02, np.float32)
+        probabilities[0, (inputs["ids"][0, count - 1] + 1) % 6] = 0.9
+        return {"probabilities": probabilities}
 
 
 def _writer(folder: Path, lengths: tuple[int, ...] = (4,)) -> tuple[Writer, Parrot]:
@@ -116,9 +116,9 @@ def test_no_more_tokens_than_asked_for(tmp_path: Path) -> None:
 def test_suggestions_are_the_likeliest_next_tokens(tmp_path: Path) -> None:
     """Best first, with probabilities; ties in the order of the vocabulary."""
     writer, _ = _writer(tmp_path)
-    found = writer.suggest("ab", 2)
-    assert [text for text, _ in found] == [" ", "a"]
-    assert found[0][1] == pytest.approx(0.9)
+    suggestions = writer.suggest("ab", 2)
+    assert [text for text, _ in suggestions] == [" ", "a"]
+    assert suggestions[0][1] == pytest.approx(0.9)
 
 
 def test_a_prompt_without_tokens_is_refused(tmp_path: Path) -> None:

@@ -60,13 +60,13 @@ def test_bank_to_slots_and_back(architecture: Architecture) -> None:
     bank = numbered()
     train = [ExpertId(1, 3), ExpertId(3, 0), shared_expert(3), HEAD]
     placed = slots.place(train, architecture, M2)
-    given = slots.inputs(bank, placed)
-    assert given["trained"].shape == (2, 2, toy.SHAPE.expert_size)
-    assert given["trained"][:, :, 0].tolist() == [[3, 0], [10, 11]]
-    assert given["frozen"][:, :, 0].tolist() == [[1, 2], [12, 13]]
-    changed = {name: value + 1 for name, value in given.items()}
-    found = slots.blocks(train, toy.SHAPE, placed, changed)
-    assert {str(block): float(values[0]) for block, values in found.items()} == {
+    inputs = slots.inputs(bank, placed)
+    assert inputs["trained"].shape == (2, 2, toy.SHAPE.expert_size)
+    assert inputs["trained"][:, :, 0].tolist() == [[3, 0], [10, 11]]
+    assert inputs["frozen"][:, :, 0].tolist() == [[1, 2], [12, 13]]
+    changed = {name: value + 1 for name, value in inputs.items()}
+    blocks = slots.blocks(train, toy.SHAPE, placed, changed)
+    assert {str(block): float(values[0]) for block, values in blocks.items()} == {
         "1.3": 4, "3.0": 11, "3.shared": 72, "head": 51,
     }  # fmt: skip
     assert bank.experts[0, 3, 0] == 3, "the bank itself is not touched"

@@ -253,13 +253,13 @@ def test_two_processes_build_at_once_and_a_third_finds_it(cache: Path) -> None:
     both = [subprocess.Popen(command, cwd=REPOSITORY, stdout=-1, stderr=-1, text=True) for _ in range(2)]
     answers = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
-    found = [json.loads(out)["library"] for out, _ in answers]
-    assert found[0] == found[1] == str(build.library_path(build.find_sdk()))
-    assert {path.name for path in (cache / "native").iterdir()} == {Path(found[0]).parent.name, "lock"}
+    libraries = [json.loads(out)["library"] for out, _ in answers]
+    assert libraries[0] == libraries[1] == str(build.library_path(build.find_sdk()))
+    assert {path.name for path in (cache / "native").iterdir()} == {Path(libraries[0]).parent.name, "lock"}
     assert "".join(err for _, err in answers).count("building") == 1
-    assert [path.name for path in Path(found[0]).parent.iterdir()] == [build.LIBRARY]
+    assert [path.name for path in Path(libraries[0]).parent.iterdir()] == [build.LIBRARY]
     said: list[str] = []
-    assert build.ensure(say=said.append) == Path(found[0])
+    assert build.ensure(say=said.append) == Path(libraries[0])
     assert said == []
 
 
@@ -390,9 +390,9 @@ def test_the_command_says_where_the_library_is(capsys: pytest.CaptureFixture[str
     assert build.LIBRARY in said
     assert build.installed_version() in said
     assert build.main(["--runner", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert Path(found["runner"]).with_name(build.LIBRARY).is_file()
-    assert Path(found["runner"]) == build.ensure_runner()
+    told = json.loads(capsys.readouterr().out)
+    assert Path(told["runner"]).with_name(build.LIBRARY).is_file()
+    assert Path(told["runner"]) == build.ensure_runner()
     with pytest.raises(SystemExit) as caught:
         build.main(["--nonsense"])
     assert caught.value.code == 2

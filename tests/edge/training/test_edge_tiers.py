@@ -162,18 +162,18 @@ def test_a_step_after_the_move_is_the_new_method_on_the_old_state(tools: Tools) 
     trainer = steps(Trainer(tools, bank, task()), 4)
     old, slots = dict(trainer._values), trainer.slots
     trainer.switch(TWO)
-    given = trainer._batch() | {"hyper": trainer._hyper()}
+    inputs = trainer._batch() | {"hyper": trainer._hyper()}
     new = place(TRAIN, tools.manifest.architecture, TWO)
-    given |= {"update_mask": new.update_mask, "gate_scale": new.gate_scale, "mean": bank.mean}
-    given |= {name: old[name] for name in ("shared", "shared_m1", "shared_m2", "head", "head_m1", "head_m2")}
-    given["frozen"] = np.stack([bank.experts[row, new.held[row, 2:]] for row in (0, 1)])
+    inputs |= {"update_mask": new.update_mask, "gate_scale": new.gate_scale, "mean": bank.mean}
+    inputs |= {name: old[name] for name in ("shared", "shared_m1", "shared_m2", "head", "head_m1", "head_m2")}
+    inputs["frozen"] = np.stack([bank.experts[row, new.held[row, 2:]] for row in (0, 1)])
     for name in ("trained", "trained_m1", "trained_m2"):
-        given[name] = np.zeros((2, 2, toy.SHAPE.expert_size), np.float32)
+        inputs[name] = np.zeros((2, 2, toy.SHAPE.expert_size), np.float32)
         for row, place_ in ((0, 0), (0, 1), (1, 0), (1, 1)):
             expert = new.held[row, place_]
             was = int(np.flatnonzero(slots.held[row] == expert)[0])
-            given[name][row, place_] = old[name][row, was]
-    wanted = toy.ToyProgram().execute(TWO.method, given)
+            inputs[name][row, place_] = old[name][row, was]
+    wanted = toy.ToyProgram().execute(TWO.method, inputs)
     loss = trainer.step()
     assert loss == float(wanted["loss"][0])
     for name in ("trained", "trained_m1", "trained_m2", "shared", "head_m2"):
@@ -221,12 +221,12 @@ def test_a_checkpoint_goes_on_in_another_tier(tools: Tools, to: Tier) -> None:
     wanted = steps(moved, 6).outcome()
     other = Trainer(replace(tools, tier=to), toy.initial_bank(), task())
     other.restore(Checkpoint(record.tensors(), record.head))
-    found = steps(other, 6).outcome()
-    assert found.losses == wanted.losses
-    assert {block: found.blocks[block].tobytes() for block in TRAIN} == {
+    outcome = steps(other, 6).outcome()
+    assert outcome.losses == wanted.losses
+    assert {block: outcome.blocks[block].tobytes() for block in TRAIN} == {
         block: wanted.blocks[block].tobytes() for block in TRAIN
     }
-    assert found.routed.tobytes() == wanted.routed.tobytes()
+    assert outcome.routed.tobytes() == wanted.routed.tobytes()
 
 
 def test_a_task_without_experts_moves_too(tools: Tools) -> None:
@@ -308,8 +308,8 @@ def test_local_training_follows_the_watch(tools: Tools) -> None:
         weather.now += LOOK_EVERY_S
         weather.signal = Signal()
 
-    found = train(replace(tools, tier=TWO), toy.initial_bank(), recipe, hurry, lambda: False, watch=eye)
-    assert found.moves == ("m2_f2_s4_b4 -> m2_f2_s8_b4 (memory not known)",)
+    outcome = train(replace(tools, tier=TWO), toy.initial_bank(), recipe, hurry, lambda: False, watch=eye)
+    assert outcome.moves == ("m2_f2_s4_b4 -> m2_f2_s8_b4 (memory not known)",)
     program = tools.program
     assert isinstance(program, toy.ToyProgram)
     assert program.calls == [toy.SHORT.method] + 5 * [TWO.method]

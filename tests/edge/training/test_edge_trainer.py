@@ -119,15 +119,15 @@ def test_parts_are_weighed_by_their_labels(tools: Tools) -> None:
         return toy.ToyProgram().execute(method, dict(inputs))
 
     trainer = Trainer(tools, toy.initial_bank(), task())
-    given = trainer.step_inputs()
-    given["labels"] = given["labels"] * np.array([[3.0], [1.0], [0.0], [4.0]], np.float32)
-    run_step(execute, tools.manifest, toy.IN_PARTS, given)
+    step_inputs = trainer.step_inputs()
+    step_inputs["labels"] = step_inputs["labels"] * np.array([[3.0], [1.0], [0.0], [4.0]], np.float32)
+    run_step(execute, tools.manifest, toy.IN_PARTS, step_inputs)
     assert shares == [0.5, 0.5]
-    given["labels"] = given["labels"] * np.array([[1.0], [1.0], [0.0], [0.0]], np.float32)
-    run_step(execute, tools.manifest, toy.IN_PARTS, given)
+    step_inputs["labels"] = step_inputs["labels"] * np.array([[1.0], [1.0], [0.0], [0.0]], np.float32)
+    run_step(execute, tools.manifest, toy.IN_PARTS, step_inputs)
     assert shares[2:] == [1.0, 0.0]
-    given["labels"] = given["labels"] * np.float32(0)
-    assert run_step(execute, tools.manifest, toy.IN_PARTS, given)["loss"].tolist() == [0.0]
+    step_inputs["labels"] = step_inputs["labels"] * np.float32(0)
+    assert run_step(execute, tools.manifest, toy.IN_PARTS, step_inputs)["loss"].tolist() == [0.0]
 
 
 def test_a_head_moves_only_when_it_is_planned(tools: Tools) -> None:
@@ -194,11 +194,11 @@ def test_topk_gets_its_target_and_weight_from_the_gateways_use(tmp_path: Path, t
     trainer = Trainer(
         replace(tools, manifest=package.manifest), toy.initial_bank(), task(use={1: use, 3: use[:2]}, pressure=0.02)
     )
-    given = trainer._balance()
+    inputs = trainer._balance()
     held = trainer.slots.held[0]
-    assert given["balance_target"][0] == pytest.approx(balance_target(use[held], 0.25))
-    assert given["balance_target"][1] == pytest.approx([0.25] * 4)
-    assert given["balance_weight"] == pytest.approx([balance_weight(0.02, 0, 4, 4), 0])
+    assert inputs["balance_target"][0] == pytest.approx(balance_target(use[held], 0.25))
+    assert inputs["balance_target"][1] == pytest.approx([0.25] * 4)
+    assert inputs["balance_weight"] == pytest.approx([balance_weight(0.02, 0, 4, 4), 0])
     trainer.step()
     assert 0 < trainer._balance()["balance_weight"][0] < 0.02
 
@@ -237,12 +237,12 @@ def recipe(**changes: Any) -> Recipe:
 
 def test_rotation_goes_round_the_ring_with_falling_rates(package: Package) -> None:
     """Two slots, four experts: (0, 1), (2, 3), (0, 1); the rate falls linearly to a tenth."""
-    found = list(stretches(recipe(), package.manifest.architecture, toy.TIERS[1]))
-    assert [sorted({block.index for block in task.train}) for task in found] == [[0, 1], [2, 3], [0, 1]]
-    assert [task.decay for task in found] == [
+    tasks = list(stretches(recipe(), package.manifest.architecture, toy.TIERS[1]))
+    assert [sorted({block.index for block in task.train}) for task in tasks] == [[0, 1], [2, 3], [0, 1]]
+    assert [task.decay for task in tasks] == [
         pytest.approx((1, 0.7)), pytest.approx((0.7, 0.4)), pytest.approx((0.4, 0.1))
     ]  # fmt: skip
-    assert len({task.seed for task in found}) == 3
+    assert len({task.seed for task in tasks}) == 3
 
 
 def test_a_recipe_that_cannot_work_is_refused(package: Package) -> None:

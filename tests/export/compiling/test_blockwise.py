@@ -28,18 +28,18 @@ def _random(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _off(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).norm() / wanted.norm())
+def _off(values: Tensor, wanted: Tensor) -> float:
+    return float((values - wanted).norm() / wanted.norm())
 
 
 def test_levels_times_a_representable_scale_are_kept_exactly() -> None:
     """-7 to 7 times a half in one group, times 3 in the other: nothing is lost."""
     levels = torch.tensor([place % 15 - 7 for place in range(GROUP)], dtype=torch.int8)
     weight = torch.cat([levels * 0.5, levels * 3.0]).unsqueeze(0)
-    found, scales = quantize_groups(weight)
+    rounded, scales = quantize_groups(weight)
     assert scales.tolist() == [[0.5, 3.0]]
-    assert found.tolist() == [[*levels.tolist(), *levels.tolist()]]
-    assert torch.equal(restore_groups(found, scales), weight)
+    assert rounded.tolist() == [[*levels.tolist(), *levels.tolist()]]
+    assert torch.equal(restore_groups(rounded, scales), weight)
 
 
 def test_a_group_with_one_large_weight_cuts_it_for_the_others() -> None:
@@ -93,15 +93,15 @@ def test_each_direction_is_rounded_along_its_own_inputs() -> None:
     """[48, 32]: the forward's 32 inputs are a group, the backward's 48 are not. A head is int8 whatever divides."""
     layer, x = FrozenLinear(nn.Linear(32, 48)), _random(5, 32)
 
-    def step(given: Tensor) -> tuple[Tensor, ...]:
-        leaf = given.detach().requires_grad_()
+    def step(inputs: Tensor) -> tuple[Tensor, ...]:
+        leaf = inputs.detach().requires_grad_()
         with torch.enable_grad():
             out = layer(leaf)
         return out.detach(), *torch.autograd.grad((out * out).sum(), leaf)
 
-    def head(given: Tensor) -> tuple[Tensor, ...]:
+    def head(inputs: Tensor) -> tuple[Tensor, ...]:
         with within("head"):
-            return (layer(given),)
+            return (layer(inputs),)
 
     assert _lowered(trace(step, (x,)), int4=True) == {"int4": 1, "int8": 1}
     assert _lowered(trace(step, (x,)), int4=False) == {"int8": 2}
@@ -111,11 +111,11 @@ def test_each_direction_is_rounded_along_its_own_inputs() -> None:
 def test_a_program_multiplies_by_the_rounded_weight(tmp_path: Path) -> None:
     """In XNNPACK's delegate, nothing outside; what is left is the rounding of activations to int8."""
     layer, x = FrozenLinear(nn.Linear(96, 40)), _random(7, 96)
-    module = trace(lambda given: (layer(given),), (x,))
+    module = trace(lambda inputs: (layer(inputs),), (x,))
     assert _lowered(module, int4=True) == {"int4": 1}
-    made = lower({"linear": (module, (x,))}, lambda _: None)
-    assert made.outside == {"linear": {}}
-    (tmp_path / "linear.pte").write_bytes(made.data)
+    lowered = lower({"linear": (module, (x,))}, lambda _: None)
+    assert lowered.outside == {"linear": {}}
+    (tmp_path / "linear.pte").write_bytes(lowered.data)
     (ran,) = run_methods(tmp_path / "linear.pte", [Run("linear", (x,), 0)], tmp_path)
     assert layer.bias is not None
     assert _off(ran.outputs[0], x @ fake_quantized(layer.weight, int4=True).T + layer.bias) < 0.01
@@ -129,8 +129,8 @@ def test_a_row_of_zeros_has_no_gradient(tmp_path: Path) -> None:
     layer.transposed += 0.05
     dy[2] = 0
 
-    def step(given: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
-        leaf = given.detach().requires_grad_()
+    def step(inputs: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
+        leaf = inputs.detach().requires_grad_()
         with torch.enable_grad():
             out = layer(leaf)
         return torch.autograd.grad(out, leaf, slope)

@@ -40,24 +40,24 @@ def _traced(graft: Graft, model: ModelShape, method: MethodShape) -> GraphModule
     return trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
 
 
-def _named(model: ModelShape, method: MethodShape, made: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    return dict(zip([port.name for port in output_ports(model, method)], made, strict=True))
+def _named(model: ModelShape, method: MethodShape, outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return dict(zip([port.name for port in output_ports(model, method)], outputs, strict=True))
 
 
 def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
     """Hold trunk and cut step against the uncut step: loss, statistics, new values, moments."""
     whole = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
     cut = replace(whole, cut=True)
-    given = proof_inputs(model, whole, vocabulary)
-    wanted = _named(model, whole, build_step(graft, model, whole)(*given.values()))
+    inputs = proof_inputs(model, whole, vocabulary)
+    wanted = _named(model, whole, build_step(graft, model, whole)(*inputs.values()))
     trunk = below_cut(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)
-    texts = [trunk(given["ids"][row : row + 1], given["mask"][row : row + 1]) for row in range(4)]
+    texts = [trunk(inputs["ids"][row : row + 1], inputs["mask"][row : row + 1]) for row in range(4)]
     for place, name in enumerate(BOUNDARY):
-        given[name] = torch.cat([text[place] for text in texts])
+        inputs[name] = torch.cat([text[place] for text in texts])
     rest = above_cut(_traced(graft, model, whole), model, cut)
-    found = _named(model, cut, rest(*(given[port.name] for port in input_ports(model, cut))))
+    cut_outputs = _named(model, cut, rest(*(inputs[port.name] for port in input_ports(model, cut))))
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(cut_outputs[name], tensor, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("top_k", [None, 2])
@@ -111,9 +111,9 @@ def test_a_graph_without_such_a_cut_is_refused() -> None:
     model, cut = _model(), MethodShape(MethodKind.PREDICT, 1, 0, 12, 1, cut=True)
 
     def step(*tensors: Tensor) -> tuple[Tensor, ...]:
-        given = dict(zip([port.name for port in input_ports(model, uncut(cut, model))], tensors, strict=True))
-        x = given["ids"].to(torch.float32)
-        scale = given["head"].sum()
+        inputs = dict(zip([port.name for port in input_ports(model, uncut(cut, model))], tensors, strict=True))
+        x = inputs["ids"].to(torch.float32)
+        scale = inputs["head"].sum()
         return (torch.sin(x) * scale, torch.cos(x) * scale, torch.exp(x) * scale)
 
     module = trace(step, sample_inputs(input_ports(model, uncut(cut, model))))

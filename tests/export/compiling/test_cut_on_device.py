@@ -98,16 +98,16 @@ def test_commands_tell_what_the_cache_did(
     folder = build("trunk", layers="last:2").package.folder
     words = ["train", "--package", str(folder), "--data", str(data), "--epochs", "2", "--json", "--threads", "1"]
     words += ["--prefix-cache", str(tmp_path / "prefixes")]
-    found = []
+    told = []
     for more in ([], [], ["--prefix-cache-mb", "0"]):
         assert main([*words, *more]) == 0
-        found.append(json.loads(capsys.readouterr().out))
-    used = [(run["prefix_cache"]["hits"], run["prefix_cache"]["misses"]) for run in found]
+        told.append(json.loads(capsys.readouterr().out))
+    used = [(run["prefix_cache"]["hits"], run["prefix_cache"]["misses"]) for run in told]
     assert used == [(12, 12), (24, 0), (0, 24)]
-    assert found[0]["prefix_cache"]["bytes"] == sum(
+    assert told[0]["prefix_cache"]["bytes"] == sum(
         path.stat().st_blocks * 512 for path in (tmp_path / "prefixes").iterdir()
     )
-    assert len({run["bank_digest"] for run in found}) == 1
+    assert len({run["bank_digest"] for run in told}) == 1
     assert main(["doctor", "--package", str(folder), "--json", "--threads", "1"]) == 0
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert checks["prefixes"]["ok"]

@@ -46,8 +46,8 @@ def _explained(tiny: Path, *, int4: bool) -> Parts:
     with inherited(module):
         recompute(module, "none", WIDTH)
     eliminate_dead_tensors(module)
-    found: Parts = explain(module)["parts"]
-    return found
+    parts: Parts = explain(module)["parts"]
+    return parts
 
 
 def _of(parts: Parts, **wanted: object) -> dict[str, float]:
@@ -100,10 +100,10 @@ def test_weights_of_4_bits_by_hand(tiny: Path) -> None:
 
 def test_totals_add_up_whichever_way_they_are_cut(parts: Parts) -> None:
     """By kind, by layer and by direction, each figure has the same sum; the cost model's times sum to the step's."""
-    found = timed(parts, RATES, 12.5)
-    whole = totals(found, lambda _: "all")["all"]
+    with_times = timed(parts, RATES, 12.5)
+    whole = totals(with_times, lambda _: "all")["all"]
     for by in ("kind", "layer", "direction"):
-        cut = totals(found, lambda part, by=by: part[by]).values()
+        cut = totals(with_times, lambda part, by=by: part[by]).values()
         for name in (*FIGURES, "ms"):
             assert sum(total[name] for total in cut) == pytest.approx(whole[name]), (by, name)
     assert whole["ms"] == pytest.approx(12.5)
@@ -113,8 +113,8 @@ def test_totals_add_up_whichever_way_they_are_cut(parts: Parts) -> None:
 def test_times_are_shares_of_work_over_rates() -> None:
     """4 int8 and 2 float32 multiply-accumulates and 8 bytes take 2, 2 and 2 parts of the measured step."""
     blank = dict.fromkeys(FIGURES, 0)
-    made = [{**blank, "int8_macs": 4}, {**blank, "fp32_macs": 2}, {**blank, "moved_bytes": 8}]
-    assert [part["ms"] for part in timed(made, RATES, 9.0)] == pytest.approx([3.0, 3.0, 3.0])
+    parts = [{**blank, "int8_macs": 4}, {**blank, "fp32_macs": 2}, {**blank, "moved_bytes": 8}]
+    assert [part["ms"] for part in timed(parts, RATES, 9.0)] == pytest.approx([3.0, 3.0, 3.0])
 
 
 @pytest.mark.parametrize("width", [100, 40])

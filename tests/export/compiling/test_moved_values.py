@@ -62,8 +62,8 @@ def _graph(family: str, level: str) -> GraphModule:
 
 
 def _bytes(node: Node) -> int:
-    made = node.meta.get("val")
-    return made.numel() * made.element_size() if isinstance(made, Tensor) else 0
+    result = node.meta.get("val")
+    return result.numel() * result.element_size() if isinstance(result, Tensor) else 0
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -73,18 +73,18 @@ def test_a_layer_moves_what_the_planner_says(family: str, level: str) -> None:
 
     Where whole layers are computed again, the first forward is that of a layer which nothing is kept of.
     """
-    found = {False: 0, True: 0}
+    in_graphs = {False: 0, True: 0}
     for node in _graph(family, level).graph.nodes:
         place = place_of(node)
         if node.op == "call_function" and node.target not in NOT_MOVED and place.layer == MIDDLE:
             moved = _bytes(node) + sum(_bytes(source) for source in node.all_input_nodes)
-            found[place.backward] += moved if place.kind != "experts" else 0
+            in_graphs[place.backward] += moved if place.kind != "experts" else 0
     sizes = Sizes(
         BackboneSizes(WIDTH, 3, INNER, HEADS, HEADS, WIDTH // HEADS, 512, 50, gated=family == "llama"),
         ModelShape(BankShape((0, 1, 2), 2, 2, 0, WIDTH, 3)),
     )
     there, back = moved_values(sizes, SEQUENCE, level)
     tokens = 4 * BATCH * SEQUENCE
-    assert there + back == pytest.approx(sum(found.values()) / tokens, rel=0.05)
+    assert there + back == pytest.approx(sum(in_graphs.values()) / tokens, rel=0.05)
     if level == "layers":
-        assert there == pytest.approx(found[False] / tokens, rel=0.05)
+        assert there == pytest.approx(in_graphs[False] / tokens, rel=0.05)

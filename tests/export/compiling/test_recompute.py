@@ -38,12 +38,12 @@ def _plain(graft: Graft, model: ModelShape, method: MethodShape, *, int8: bool) 
 
 
 def _with(module: GraphModule, level: str, width: int = 32) -> GraphModule:
-    made = copy.deepcopy(module)
-    for node, original in zip(made.graph.nodes, module.graph.nodes, strict=True):
+    changed = copy.deepcopy(module)
+    for node, original in zip(changed.graph.nodes, module.graph.nodes, strict=True):
         node.meta = dict(original.meta)
-    recompute(made, level, width)
-    eliminate_dead_tensors(made)
-    return made
+    recompute(changed, level, width)
+    eliminate_dead_tensors(changed)
+    return changed
 
 
 def _kept_bytes(module: GraphModule) -> int:
@@ -64,15 +64,17 @@ def module(graft: Graft) -> GraphModule:
 
 
 @pytest.fixture(scope="module")
-def given(tiny: Path) -> dict[str, Tensor]:
+def step_inputs(tiny: Path) -> dict[str, Tensor]:
     """Return inputs in a general position."""
     return proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).sizes.vocabulary)
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_every_gradient_is_the_one_of_the_plain_step(module: GraphModule, given: dict[str, Tensor], level: str) -> None:
+def test_every_gradient_is_the_one_of_the_plain_step(
+    module: GraphModule, step_inputs: dict[str, Tensor], level: str
+) -> None:
     """First moments (a tenth of the gradients) and all other outputs are equal to 1e-6 of their size."""
-    plain, other = module(*given.values()), _with(module, level)(*given.values())
+    plain, other = module(*step_inputs.values()), _with(module, level)(*step_inputs.values())
     for port, one, two in zip(output_ports(MODEL, TRAIN), plain, other, strict=True):
         assert float((one - two).norm()) <= 1e-6 * float(one.norm()), port.name
 
@@ -109,8 +111,8 @@ def test_unadapted_layers_are_not_computed_again(tiny: Path) -> None:
     info = backbone.find(str(tiny))
     graft = Graft(backbone.load(info), info.family, (2,), quantize_embedding=False)
     model = ModelShape(BankShape((0,), 3, 4, 3, 32, 5))
-    made = _with(_plain(graft, model, TRAIN, int8=False), "layers")
-    assert {place_of(node).layer for node in made.graph.nodes if place_of(node).backward} == {2, None}
+    changed = _with(_plain(graft, model, TRAIN, int8=False), "layers")
+    assert {place_of(node).layer for node in changed.graph.nodes if place_of(node).backward} == {2, None}
 
 
 def test_predict_has_nothing_to_compute_again(graft: Graft) -> None:
@@ -122,11 +124,11 @@ def test_predict_has_nothing_to_compute_again(graft: Graft) -> None:
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_lowered_programs_compute_the_same_with_less_memory(
-    graft: Graft, given: dict[str, Tensor], tmp_path: Path, *, int8: bool
+    graft: Graft, step_inputs: dict[str, Tensor], tmp_path: Path, *, int8: bool
 ) -> None:
     """Activations need less than in the plain step, nothing more stays outside, and the results are the plain ones."""
     module = _plain(graft, MODEL, TRAIN, int8=int8)
-    inputs = tuple(given.values())
+    inputs = tuple(step_inputs.values())
     planned, outside, results = [], [], []
     for level in LEVELS:
         lowered = lower({"train": (_with(module, level), inputs)}, lambda _: None)

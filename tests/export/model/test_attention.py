@@ -48,8 +48,8 @@ def test_attention_and_its_gradients_are_those_of_the_formula(heads: int, keys: 
     out, _ = attention(nn.Module(), *leaves, blocked, SCALE)
     wanted = _plain(*leaves, blocked)
     torch.testing.assert_close(out, wanted)
-    found = torch.autograd.grad((out * weights).sum(), leaves)
-    for one, other in zip(found, torch.autograd.grad((wanted * weights).sum(), leaves), strict=True):
+    gradients = torch.autograd.grad((out * weights).sum(), leaves)
+    for one, other in zip(gradients, torch.autograd.grad((wanted * weights).sum(), leaves), strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -61,9 +61,9 @@ def test_no_matrix_of_scores_is_transposed() -> None:
         out, _ = attention(nn.Module(), *leaves, torch.zeros(TEXTS, 1, 1, SIZE), SCALE)
         return torch.autograd.grad((out * g).sum(), leaves)
 
-    given = [_draw(1, 2, TEXTS * SIZE, WIDTH, seed=place) for place in range(3)]
+    heads = [_draw(1, 2, TEXTS * SIZE, WIDTH, seed=place) for place in range(3)]
     module = make_fx(function, decomposition_table=core_aten_decompositions())(
-        *given, _draw(1, TEXTS * SIZE, 2, WIDTH, seed=9)
+        *heads, _draw(1, TEXTS * SIZE, 2, WIDTH, seed=9)
     )
     fold_constants(module)
     simplify(module)

@@ -58,27 +58,27 @@ def own() -> Tensor:
 def test_soft_gates_equal_a_loop_over_experts_and_tokens(x: Tensor, trained: Tensor, frozen: Tensor) -> None:
     """Two GEMMs over stacked experts make what the formula makes one expert at a time."""
     scale = torch.tensor([1.0, 1.6, 0.0, 1.0, 0.5])
-    found = _mix(x, trained, frozen, None, scale)
-    torch.testing.assert_close(found.out[0], soft(x, torch.cat([trained, frozen]), scale, RANK), rtol=1e-4, atol=1e-5)
+    mixed = _mix(x, trained, frozen, None, scale)
+    torch.testing.assert_close(mixed.out[0], soft(x, torch.cat([trained, frozen]), scale, RANK), rtol=1e-4, atol=1e-5)
 
 
 def test_shared_expert_is_added_without_a_gate(x: Tensor, trained: Tensor, own: Tensor) -> None:
     """The always-on expert adds its output whatever the gates are."""
     scale = torch.ones(TRAINED)
-    found = _mix(x, trained, None, own, scale)
+    mixed = _mix(x, trained, None, own, scale)
     wanted = soft(x, trained, scale, RANK) + shared(x, own, SHARED_RANK)
-    torch.testing.assert_close(found.out[0], wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mixed.out[0], wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3])
 def test_topk_routing_equals_a_loop(x: Tensor, trained: Tensor, frozen: Tensor, top_k: int) -> None:
     """Dense masking chooses the same experts with the same gates as sorting token by token; empty slots never count."""
     scale = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0])
-    found = _mix(x, trained, frozen, None, scale, top_k)
+    mixed = _mix(x, trained, frozen, None, scale, top_k)
     wanted, chosen = routed(x, torch.cat([trained, frozen]), scale, RANK, top_k)
-    torch.testing.assert_close(found.out[0], wanted, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.usage, chosen.mean(0))
-    assert found.usage[2] == 0
+    torch.testing.assert_close(mixed.out[0], wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mixed.usage, chosen.mean(0))
+    assert mixed.usage[2] == 0
 
 
 def test_topk_with_all_slots_chosen_is_a_plain_softmax_mixture() -> None:
@@ -105,12 +105,12 @@ def test_gradients_equal_those_of_the_loop(
     scale, weights = torch.tensor([1.0, 1.6, 1.0, 0.7, 1.0]), _draw(TOKENS, WIDTH, seed=8)
     leaves = [tensor.clone().requires_grad_() for tensor in (x, trained, own)]
     out = _mix(leaves[0], leaves[1], frozen, leaves[2], scale, top_k).out
-    found = torch.autograd.grad((out * weights).sum(), leaves)
+    gradients = torch.autograd.grad((out * weights).sum(), leaves)
     again = [tensor.clone().requires_grad_() for tensor in (x, trained, own)]
     blocks = torch.cat([again[1], frozen])
     plain = soft(again[0], blocks, scale, RANK) if top_k is None else routed(again[0], blocks, scale, RANK, top_k)[0]
     wanted = torch.autograd.grad(((plain + shared(again[0], again[2], SHARED_RANK)) * weights).sum(), again)
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -129,11 +129,11 @@ def test_balance_loss_is_kl_of_the_target_and_a_penalty_on_logits() -> None:
     x, router = _draw(4, WIDTH, seed=9, spread=1.0), _draw(3, WIDTH, seed=10)
     share = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
     target = torch.tensor([0.5, 0.3, 0.2])
-    found = balance_loss(x, router, torch.ones(3), share, Balance(target, torch.tensor([0.07])))
+    loss = balance_loss(x, router, torch.ones(3), share, Balance(target, torch.tensor([0.07])))
     logits = x[:2] @ router.T
     mean = torch.softmax(logits, -1).mean(0)
     wanted = 0.07 * (target * (target / mean).log()).sum() + 1e-3 * torch.logsumexp(logits, -1).square().mean()
-    torch.testing.assert_close(found, wanted.reshape(1))
+    torch.testing.assert_close(loss, wanted.reshape(1))
 
 
 def test_balance_gradient_is_the_formula_of_the_design() -> None:
@@ -144,12 +144,12 @@ def test_balance_gradient_is_the_formula_of_the_design() -> None:
     router = logits.T.clone().requires_grad_()
     share = torch.full((1, count), 1 / count)
     loss = balance_loss(x, router, torch.ones(3), share, Balance(target, torch.tensor([weight])))
-    (found,) = torch.autograd.grad(loss.sum(), router)
+    (gradient,) = torch.autograd.grad(loss.sum(), router)
     p = torch.softmax(logits, -1)
     ratio = target / p.mean(0)
     pull = -(weight / count) * p * (ratio - (p * ratio).sum(-1, keepdim=True))
     penalty = 2e-3 / count * torch.logsumexp(logits, -1, keepdim=True) * p
-    torch.testing.assert_close(found.T, pull + penalty, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(gradient.T, pull + penalty, rtol=1e-4, atol=1e-7)
 
 
 def test_balance_still_pulls_on_a_dead_expert() -> None:
@@ -158,8 +158,8 @@ def test_balance_still_pulls_on_a_dead_expert() -> None:
     router = logits.T.clone().requires_grad_()
     target = torch.full((8,), 1 / 8)
     loss = balance_loss(torch.ones(1, 1), router, torch.ones(8), torch.ones(1, 1), Balance(target, torch.ones(1)))
-    (found,) = torch.autograd.grad(loss.sum(), router)
-    assert float(found[-1]) == pytest.approx(-0.125, abs=1e-3)
+    (gradient,) = torch.autograd.grad(loss.sum(), router)
+    assert float(gradient[-1]) == pytest.approx(-0.125, abs=1e-3)
 
 
 def test_balance_is_nothing_with_one_occupied_slot() -> None:
@@ -168,9 +168,9 @@ def test_balance_is_nothing_with_one_occupied_slot() -> None:
     scale, target = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 0.0, 0.0])
     share = torch.full((1, 4), 0.25)
     loss = balance_loss(_draw(4, WIDTH, seed=13), router, scale, share, Balance(target, torch.ones(1)))
-    (found,) = torch.autograd.grad(loss.sum(), router)
+    (gradient,) = torch.autograd.grad(loss.sum(), router)
     assert float(loss) == 0
-    assert found.abs().max() == 0
+    assert gradient.abs().max() == 0
 
 
 @pytest.mark.parametrize("shared_rank", [0, SHARED_RANK])

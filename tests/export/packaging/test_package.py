@@ -59,19 +59,24 @@ def test_lowered_step_has_eager_gradients(build: Build, tiny: Path, tmp_path: Pa
     built = build(name, **VARIANTS[name])
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, uncut(method, model), info.sizes.vocabulary, seed=5)
+    step_inputs = proof_inputs(model, uncut(method, model), info.sizes.vocabulary, seed=5)
     program = built.package.path("program.pte")
     if method.cut:
-        texts = [Run("trunk_s12", (given["ids"][row : row + 1], given["mask"][row : row + 1]), 0) for row in range(4)]
+        texts = [
+            Run("trunk_s12", (step_inputs["ids"][row : row + 1], step_inputs["mask"][row : row + 1]), 0)
+            for row in range(4)
+        ]
         below = [ran.outputs for ran in run_methods(program, texts, tmp_path)]
-        given |= {name: torch.cat([one[place] for one in below]) for place, name in enumerate(("prefix", "residual"))}
-    inputs = tuple(given[port.name] for port in input_ports(model, method))
+        step_inputs |= {
+            name: torch.cat([one[place] for one in below]) for place, name in enumerate(("prefix", "residual"))
+        }
+    inputs = tuple(step_inputs[port.name] for port in input_ports(model, method))
     (ran,) = run_methods(program, [Run(method.name, inputs, 0)], tmp_path)
-    made = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
+    step_outputs = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
     adapted = built.package.manifest.architecture.adapted_layers
-    _, wanted = reference_gradients(Reference(backbone.load(info), info.family, adapted, model), given)
-    found = {block: made[f"{block}_m1"] / 0.1 for block in wanted}
-    errors = gradient_errors(found, wanted, model, by_layer=True)
+    _, wanted = reference_gradients(Reference(backbone.load(info), info.family, adapted, model), step_inputs)
+    gradients = {block: step_outputs[f"{block}_m1"] / 0.1 for block in wanted}
+    errors = gradient_errors(gradients, wanted, model, by_layer=True)
     if name == "topk":  # the z-loss reaches the router rows as well
         errors = {key: error for key, error in errors.items() if "router" not in key}
     assert len(errors) >= 5
@@ -151,8 +156,8 @@ def test_onnx_and_program_predict_alike_for_any_length(build: Build, tmp_path: P
         pair = torch.cat([ids, ids])
         wanted.append(probabilities(built.package.path("gateway/model.onnx"), bank, pair, torch.ones(2, length))[0])
     for run, expected in zip(run_methods(built.package.path("program.pte"), runs, tmp_path), wanted, strict=True):
-        found = run.outputs[0][0].numpy()
-        assert np.abs(found - expected).max() <= (0.1 if name == "int8" else 1e-4)
+        predicted = run.outputs[0][0].numpy()
+        assert np.abs(predicted - expected).max() <= (0.1 if name == "int8" else 1e-4)
         assert float(run.outputs[1].norm()) == pytest.approx(1, abs=1e-4)
 
 
@@ -308,12 +313,12 @@ def test_a_wrong_program_is_not_proved(build: Build, tiny: Path, tmp_path: Path)
     built = build("soft")
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method, info.sizes.vocabulary)
-    (ran,) = run_methods(built.package.path("program.pte"), [Run(method.name, tuple(given.values()), 0)], tmp_path)
+    inputs = proof_inputs(model, method, info.sizes.vocabulary)
+    (ran,) = run_methods(built.package.path("program.pte"), [Run(method.name, tuple(inputs.values()), 0)], tmp_path)
     adapted = built.package.manifest.architecture.adapted_layers
     reference = Reference(backbone.load(info), info.family, adapted, model)
-    judge(given, ran, reference, model, method, quantize=Quantization.NONE)
-    other = {**given, "labels": given["labels"].roll(1, 0)}
+    judge(inputs, ran, reference, model, method, quantize=Quantization.NONE)
+    other = {**inputs, "labels": inputs["labels"].roll(1, 0)}
     with pytest.raises(ProofError, match=r"differ from eager PyTorch's by .* \(limit 1e-04\)"):
         judge(other, ran, reference, model, method, quantize=Quantization.NONE)
 
@@ -342,12 +347,12 @@ def test_loss_curve_over_50_steps_follows_eager(build: Build, tiny: Path) -> Non
     built = build("soft")
     model, method = _shapes(built)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method, info.sizes.vocabulary, seed=1)
-    eager = _eager_curve(Reference(backbone.load(info), info.family, (0, 1, 2), model), dict(given), 50)
+    inputs = proof_inputs(model, method, info.sizes.vocabulary, seed=1)
+    eager = _eager_curve(Reference(backbone.load(info), info.family, (0, 1, 2), model), dict(inputs), 50)
     runner = Runtime.get().load_program(str(built.package.path("program.pte"))).load_method(method.name)
     assert runner is not None
     names = [port.name for port in output_ports(model, method)]
-    state, curve = dict(given), []
+    state, curve = dict(inputs), []
     for number in range(1, 51):
         state["hyper"] = _hyper(number)
         outputs = dict(zip(names, (tensor.clone() for tensor in runner.execute(list(state.values()))), strict=True))
@@ -362,14 +367,14 @@ def _hyper(number: int) -> Tensor:
     return torch.tensor([2e-3, 1e-3, 0.01, *corrections, 2e-3, 0.0, 0.0])
 
 
-def _eager_curve(reference: Reference, given: dict[str, Tensor], steps: int) -> list[float]:
-    parameters = {name: torch.nn.Parameter(given[name].clone()) for name in ("trained", "shared", "head")}
+def _eager_curve(reference: Reference, inputs: dict[str, Tensor], steps: int) -> list[float]:
+    parameters = {name: torch.nn.Parameter(inputs[name].clone()) for name in ("trained", "shared", "head")}
     rates = {"trained": 2e-3, "shared": 2e-3, "head": 1e-3}
     groups = [{"params": [parameters[name]], "lr": rate} for name, rate in rates.items()]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
     curve = []
     for _ in range(steps):
-        loss, gradients = reference_gradients(reference, {**given, **{n: p.data for n, p in parameters.items()}})
+        loss, gradients = reference_gradients(reference, {**inputs, **{n: p.data for n, p in parameters.items()}})
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
         optimizer.step()
@@ -426,9 +431,9 @@ def test_a_proof_with_another_digest_is_compared_by_running_both(build: Build, p
         if "program.pte" in record["files"]:
             shutil.rmtree(entry)  # so that the methods are joined again
             continue
-        for found in record.get("methods", {}).values():
-            if "outputs" in found:
-                found["outputs"] = "0" * 64
+        for proof in record.get("methods", {}).values():
+            if "outputs" in proof:
+                proof["outputs"] = "0" * 64
                 (entry / "record.json").write_text(json.dumps(record))
     stages: list[str] = []
     again = build("soft", cache_dir=kept, out=tmp_path / "again", progress=stages.append)

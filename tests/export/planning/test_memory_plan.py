@@ -65,10 +65,10 @@ def test_time_of_what_is_done_again_by_hand() -> None:
 
 def test_a_large_budget_gets_the_plain_plan() -> None:
     """Nothing is computed twice and no batch is cut where there is room."""
-    found = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=512))
-    assert found is not None
-    assert found.shape == TIER
-    assert "the fastest plan fits" in found.why
+    cheapest_plan = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=512))
+    assert cheapest_plan is not None
+    assert cheapest_plan.shape == TIER
+    assert "the fastest plan fits" in cheapest_plan.why
 
 
 def test_the_choice_is_the_fastest_of_all_that_fit() -> None:
@@ -76,11 +76,11 @@ def test_the_choice_is_the_fastest_of_all_that_fit() -> None:
     costs = {shape: predict(MINILM, shape, _profile()) for shape in candidates(TIER, OPEN)}
     assert len(costs) == 12
     for limit in sorted({cost.memory_mib for cost in costs.values()}):
-        found = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=limit))
-        assert found is not None
-        assert not found.over
+        cheapest_plan = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=limit))
+        assert cheapest_plan is not None
+        assert not cheapest_plan.over
         fitting = [cost.step_ms for cost in costs.values() if cost.memory_mib <= limit]
-        assert costs[found.shape].step_ms == min(fitting)
+        assert costs[cheapest_plan.shape].step_ms == min(fitting)
     smallest = min(cost.memory_mib for cost in costs.values())
     none = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=smallest - 1))
     assert none is not None
@@ -91,20 +91,20 @@ def test_the_choice_is_the_fastest_of_all_that_fit() -> None:
 def test_a_tight_budget_says_what_it_cost_and_why() -> None:
     """The reason names the plan, its memory and time, and by how much the faster one is over."""
     plain = predict(MINILM, TIER, _profile())
-    found = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=plain.memory_mib - 1))
-    assert found is not None
-    assert found.shape != TIER
-    assert shown(found.shape) in found.why
-    assert f"memory {plain.memory_mib:.4g} of {plain.memory_mib - 1:.4g} MiB" in found.why
-    assert f"({plain.step_ms:.4g} ms)" in found.why
+    cheapest_plan = cheapest(MINILM, TIER, OPEN, _profile(memory_mib=plain.memory_mib - 1))
+    assert cheapest_plan is not None
+    assert cheapest_plan.shape != TIER
+    assert shown(cheapest_plan.shape) in cheapest_plan.why
+    assert f"memory {plain.memory_mib:.4g} of {plain.memory_mib - 1:.4g} MiB" in cheapest_plan.why
+    assert f"({plain.step_ms:.4g} ms)" in cheapest_plan.why
 
 
 def test_a_wish_is_kept_even_where_a_faster_plan_fits() -> None:
     """What the user fixed is not weighed; what is left open is."""
-    found = cheapest(MINILM, TIER, Fixed("layers", 4), _profile(memory_mib=512))
-    assert found is not None
-    assert (found.shape.recompute, found.shape.micro_batches) == ("layers", 4)
-    assert "as asked" in found.why
+    cheapest_plan = cheapest(MINILM, TIER, Fixed("layers", 4), _profile(memory_mib=512))
+    assert cheapest_plan is not None
+    assert (cheapest_plan.shape.recompute, cheapest_plan.shape.micro_batches) == ("layers", 4)
+    assert "as asked" in cheapest_plan.why
     open_parts = cheapest(MINILM, TIER, Fixed("light"), _profile(memory_mib=512))
     assert open_parts is not None
     assert (open_parts.shape.recompute, open_parts.shape.micro_batches) == ("light", 1)
@@ -129,10 +129,10 @@ def test_plans_come_before_smaller_batches_and_fewer_slots() -> None:
 def test_a_step_too_short_to_tell_apart_stays_plain() -> None:
     """Of a backbone whose steps all round to the same time, nothing is computed twice for memory that is there."""
     tiny = Sizes(BackboneSizes(32, 3, 48, 4, 4, 8, 512, 100), ModelShape(BankShape((0, 1, 2), 8, 8, 8, 32, 20)))
-    found = cheapest(tiny, TierShape(2, 1, 12, 8), OPEN, _profile(memory_mib=512))
-    assert found is not None
-    assert found.cost.step_ms < 1
-    assert (found.shape.recompute, found.shape.micro_batches) == ("none", 1)
+    cheapest_plan = cheapest(tiny, TierShape(2, 1, 12, 8), OPEN, _profile(memory_mib=512))
+    assert cheapest_plan is not None
+    assert cheapest_plan.cost.step_ms < 1
+    assert (cheapest_plan.shape.recompute, cheapest_plan.shape.micro_batches) == ("none", 1)
 
 
 def test_plans_in_words() -> None:

@@ -67,9 +67,9 @@ def test_every_output_is_bit_identical(runtime: Runtime, build: Build, kind: str
     """Four steps of every method, the file read and mapped: loss, values, moments, statistics, probabilities."""
     package = build(f"android-{kind}", **KINDS[kind]).package
     assert package.manifest.oldest_runtime == OLDEST_RUNTIME
-    found = compare(package, runtime)
-    assert len(found) == 2 * len(package.manifest.methods)
-    assert {(one.method, one.mode): one.different for one in found if one.different} == {}
+    comparison = compare(package, runtime)
+    assert len(comparison) == 2 * len(package.manifest.methods)
+    assert {(one.method, one.mode): one.different for one in comparison if one.different} == {}
 
 
 def test_int8_minilm_is_bit_identical(runtime: Runtime, tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_int8_minilm_is_bit_identical(runtime: Runtime, tmp_path: Path) -> None:
     config = ExportConfig(
         "pixel8", None, read_labels(None, None), tmp_path / "pixel8", cache_dir=cache.default_folder()
     )
-    found = compare(build_package(config, lambda _: None).package, runtime, steps=2)
-    assert {(one.method, one.mode): one.different for one in found if one.different} == {}
+    comparison = compare(build_package(config, lambda _: None).package, runtime, steps=2)
+    assert {(one.method, one.mode): one.different for one in comparison if one.different} == {}
 
 
 def test_that_runtime_takes_equal_bytes_for_one_weight(
@@ -94,8 +94,8 @@ def test_that_runtime_takes_equal_bytes_for_one_weight(
     right = np.repeat(np.array([[528.0], [1552.0]], np.float32), 32, axis=1)  # 1 + .. + 32, 33 + .. + 64
     with Program.open(path, {"f": spec}) as here:
         assert np.array_equal(here.execute("f", {"x": x.numpy()})["y"], right)
-    (made,) = execute(runtime, Call(path, "f", spec, {"x": x.numpy()})).outputs
-    assert not np.array_equal(made["y"], right)
+    (outputs,) = execute(runtime, Call(path, "f", spec, {"x": x.numpy()})).outputs
+    assert not np.array_equal(outputs["y"], right)
 
 
 def _sum_and_spread(x: torch.Tensor) -> GraphModule:

@@ -53,7 +53,7 @@ def linear(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Return the call of a program that is one quantized frozen linear, [40, 384] -> [40, 1536]."""
     torch.manual_seed(3)
     layer, x = FrozenLinear(torch.nn.Linear(INPUTS, OUTPUTS)), torch.randn(ROWS, INPUTS)
-    module = trace(lambda given: (layer(given),), (x,))
+    module = trace(lambda step_inputs: (layer(step_inputs),), (x,))
     fold_constants(module)
     lower_frozen_linears(module, Quantization(request.param))
     path = tmp_path_factory.mktemp("linear") / "linear.pte"
@@ -99,8 +99,8 @@ def test_what_fails_there_is_told_here(linear: Call, tmp_path: Path) -> None:
         run_arm64(Call(linear.program, "linear", linear.spec, linear.inputs, threads=2), count=True)
 
 
-def _call(package: Package, method: MethodShape, given: dict[str, Tensor]) -> Call:
-    inputs = {name: tensor.numpy() for name, tensor in given.items()}
+def _call(package: Package, method: MethodShape, step_inputs: dict[str, Tensor]) -> Call:
+    inputs = {name: tensor.numpy() for name, tensor in step_inputs.items()}
     return Call(package.path("program.pte"), method.name, package.manifest.methods[method.name], inputs)
 
 
@@ -114,9 +114,9 @@ def test_fp32_step_equals_eager_pytorch(build: Build, tiny: Path) -> None:
     package = build("arm64").package
     model, method = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
     info = backbone.find(str(tiny))
-    given = proof_inputs(model, method, info.sizes.vocabulary)
-    loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, (0, 1, 2), model), given)
-    ran = run_arm64(_call(package, method, given))
+    step_inputs = proof_inputs(model, method, info.sizes.vocabulary)
+    loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, (0, 1, 2), model), step_inputs)
+    ran = run_arm64(_call(package, method, step_inputs))
     assert float(ran.outputs["loss"][0]) == pytest.approx(float(loss), rel=1e-5)
     errors = gradient_errors(_gradients(ran, wanted), wanted, model, by_layer=True)
     assert len(errors) == 3 * (5 + 4) + 2
@@ -137,9 +137,9 @@ def test_int8_step_of_minilm_differs_no_more_than_rounding(minilm: Package) -> N
     method = MethodShape(MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
     model = ModelShape(minilm.manifest.architecture.bank_shape)
     info = backbone.find(None)
-    given = proof_inputs(model, method, info.sizes.vocabulary)
-    _, wanted = reference_gradients(Reference(backbone.load(info), info.family, tuple(range(6)), model), given)
-    call = _call(minilm, method, given)
+    step_inputs = proof_inputs(model, method, info.sizes.vocabulary)
+    _, wanted = reference_gradients(Reference(backbone.load(info), info.family, tuple(range(6)), model), step_inputs)
+    call = _call(minilm, method, step_inputs)
     here, there, older = run_here(call), run_arm64(call, I8MM), run_arm64(call, DOTPROD)
     assert {"dotprod", "i8mm"} <= set(there.features)
     assert "i8mm" not in older.features

@@ -38,21 +38,21 @@ Folders = Callable[[str], Path]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Return a function that gives the folder of a small random model of a family, made once."""
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def of(kind: str) -> Path:
-        if kind not in made:
-            made[kind] = save_tiny(tmp_path_factory.mktemp(kind), kind)
-        return made[kind]
+        if kind not in folders:
+            folders[kind] = save_tiny(tmp_path_factory.mktemp(kind), kind)
+        return folders[kind]
 
     return of
 
 
-def _run(path: Path, method: MethodShape, given: dict[str, Tensor], model: ModelShape = MODEL) -> dict[str, Tensor]:
+def _run(path: Path, method: MethodShape, inputs: dict[str, Tensor], model: ModelShape = MODEL) -> dict[str, Tensor]:
     info = backbone.find(str(path))
     graft = Graft(backbone.load(info, "causal-lm"), info.family, ADAPTED, quantize_embedding=False)
     names = [port.name for port in output_ports(model, method)]
-    return dict(zip(names, build_step(graft, model, method)(*given.values()), strict=True))
+    return dict(zip(names, build_step(graft, model, method)(*inputs.values()), strict=True))
 
 
 def _reference(path: Path) -> Reference:
@@ -73,53 +73,53 @@ def test_ports_have_targets_and_neither_labels_nor_head() -> None:
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])  # the head tied to the table of word embeddings, and not
 def test_loss_and_gradients_equal_the_stock_model(folder: Folders, kind: str) -> None:
     """The centred head, the lookup in place of a one-hot and the gradient made in the forward change nothing."""
-    given = proof_inputs(MODEL, TRAIN, 100)
-    made = _run(folder(kind), TRAIN, given)
-    loss, wanted = reference_gradients(_reference(folder(kind)), given)
-    torch.testing.assert_close(made["loss"][0], loss)
-    found = {name: made[f"{name}_m1"] / 0.1 for name in wanted}
-    assert max(gradient_errors(found, wanted, MODEL, by_layer=True).values()) < 1e-5
+    inputs = proof_inputs(MODEL, TRAIN, 100)
+    outputs = _run(folder(kind), TRAIN, inputs)
+    loss, wanted = reference_gradients(_reference(folder(kind)), inputs)
+    torch.testing.assert_close(outputs["loss"][0], loss)
+    gradients = {name: outputs[f"{name}_m1"] / 0.1 for name in wanted}
+    assert max(gradient_errors(gradients, wanted, MODEL, by_layer=True).values()) < 1e-5
 
 
 def test_the_loss_of_a_routed_model_is_the_log_of_its_perplexity(folder: Folders) -> None:
     """Top-k mode: the exponential of the told loss is the stock model's perplexity, whatever the auxiliary weights."""
     routed = replace(MODEL, bank=replace(MODEL.bank, shared_rank=0), top_k=2)
-    given = proof_inputs(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), 100)
-    given["balance_weight"] = torch.full((2,), 0.5)
-    made = _run(folder("llama"), MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), given, routed)
+    inputs = proof_inputs(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), 100)
+    inputs["balance_weight"] = torch.full((2,), 0.5)
+    outputs = _run(folder("llama"), MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), inputs, routed)
     info = backbone.find(str(folder("llama")))
     stock = Reference(backbone.load(info, "causal-lm"), info.family, ADAPTED, routed)
     with torch.no_grad():
-        logits = stock.token_logits({**given, "experts": given["trained"]}, given["ids"], given["mask"])
-    chances = torch.softmax(logits.double(), -1).gather(-1, given["targets"].unsqueeze(-1)).squeeze(-1)
-    weights = given["weights"].double()
+        logits = stock.token_logits({**inputs, "experts": inputs["trained"]}, inputs["ids"], inputs["mask"])
+    chances = torch.softmax(logits.double(), -1).gather(-1, inputs["targets"].unsqueeze(-1)).squeeze(-1)
+    weights = inputs["weights"].double()
     perplexity = torch.exp(-(chances.log() * weights).sum() / weights.sum())
-    assert float(torch.exp(made["loss"])) == pytest.approx(float(perplexity), rel=1e-4)
+    assert float(torch.exp(outputs["loss"])) == pytest.approx(float(perplexity), rel=1e-4)
 
 
 def test_padding_and_positions_of_no_weight_change_nothing(folder: Folders) -> None:
     """Other ids behind the text, and other targets where the weight is 0, give the same loss and gradients."""
-    given = proof_inputs(MODEL, TRAIN, 100)
-    made = _run(folder("llama"), TRAIN, given)
+    inputs = proof_inputs(MODEL, TRAIN, 100)
+    outputs = _run(folder("llama"), TRAIN, inputs)
     noise = {
-        "ids": torch.where(given["mask"] > 0, given["ids"], torch.full_like(given["ids"], 17)),
-        "targets": torch.where(given["weights"] > 0, given["targets"], torch.full_like(given["targets"], 5)),
+        "ids": torch.where(inputs["mask"] > 0, inputs["ids"], torch.full_like(inputs["ids"], 17)),
+        "targets": torch.where(inputs["weights"] > 0, inputs["targets"], torch.full_like(inputs["targets"], 5)),
     }
-    other = _run(folder("llama"), TRAIN, {**given, **noise})
+    other = _run(folder("llama"), TRAIN, {**inputs, **noise})
     for name in ("loss", "trained_m1", "shared_m1"):
-        torch.testing.assert_close(other[name], made[name], rtol=1e-5, atol=1e-8)
-    nothing = _run(folder("llama"), TRAIN, {**given, "weights": torch.zeros(4, 12), "mask": torch.zeros(4, 12)})
+        torch.testing.assert_close(other[name], outputs[name], rtol=1e-5, atol=1e-8)
+    nothing = _run(folder("llama"), TRAIN, {**inputs, "weights": torch.zeros(4, 12), "mask": torch.zeros(4, 12)})
     assert float(nothing["loss"]) == 0
     assert all(torch.isfinite(tensor).all() for tensor in nothing.values())
 
 
 def test_prediction_is_that_of_the_last_real_token(folder: Folders) -> None:
     """For a text of 5 of 12 tokens, the stock model's softmax at its fifth position."""
-    given = proof_inputs(MODEL, PREDICT, 100)
-    given["mask"] = (torch.arange(12) < 5).to(torch.float32).unsqueeze(0)
-    found = _run(folder("qwen3"), PREDICT, given)["probabilities"][0]
-    logits = _reference(folder("qwen3")).token_logits(given, given["ids"][:, :5], torch.ones(1, 5))
-    torch.testing.assert_close(found, torch.softmax(logits[0, -1], -1), rtol=1e-4, atol=1e-6)
+    inputs = proof_inputs(MODEL, PREDICT, 100)
+    inputs["mask"] = (torch.arange(12) < 5).to(torch.float32).unsqueeze(0)
+    probabilities = _run(folder("qwen3"), PREDICT, inputs)["probabilities"][0]
+    logits = _reference(folder("qwen3")).token_logits(inputs, inputs["ids"][:, :5], torch.ones(1, 5))
+    torch.testing.assert_close(probabilities, torch.softmax(logits[0, -1], -1), rtol=1e-4, atol=1e-6)
 
 
 def test_the_loss_of_a_head_by_hand() -> None:
@@ -164,13 +164,13 @@ def _arguments(kind: str, model: Path, out: Path, programs: Path) -> list[str]:
 def packages(folder: Folders, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Return a function that gives the package of a family for the Raspberry Pi 5, made once."""
     root = tmp_path_factory.mktemp("packages")
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def of(kind: str) -> Path:
-        if kind not in made:
+        if kind not in folders:
             assert main(_arguments(kind, folder(kind), root / kind, programs)) == 0
-            made[kind] = root / kind
-        return made[kind]
+            folders[kind] = root / kind
+        return folders[kind]
 
     return of
 
@@ -194,17 +194,17 @@ def test_a_program_learns_a_text(packages: Folders) -> None:
     package = Package.open(packages("llama"))
     method = package.manifest.tiers[0].method
     spec = package.manifest.methods[method]
-    given = proof_inputs(MODEL, TRAIN, 100)
+    inputs = proof_inputs(MODEL, TRAIN, 100)
     runner = Runtime.get().load_program(str(package.path("program.pte"))).load_method(method)
     assert runner is not None
     losses = []
     for number in range(1, 61):
         corrections = [1 / (1 - 0.9**number), 1 / (1 - 0.999**number)]
-        given["hyper"] = torch.tensor([2e-2, 0, 0, *corrections, 2e-2, 0, 0])
-        outputs = [tensor.clone() for tensor in runner.execute([given[tensor.name] for tensor in spec.inputs])]
-        made = {tensor.name: output for tensor, output in zip(spec.outputs, outputs, strict=True)}
-        losses.append(float(made["loss"][0]))
-        given.update({name: value for name, value in made.items() if name in given})
+        inputs["hyper"] = torch.tensor([2e-2, 0, 0, *corrections, 2e-2, 0, 0])
+        outputs = [tensor.clone() for tensor in runner.execute([inputs[tensor.name] for tensor in spec.inputs])]
+        results = {tensor.name: output for tensor, output in zip(spec.outputs, outputs, strict=True)}
+        losses.append(float(results["loss"][0]))
+        inputs.update({name: value for name, value in results.items() if name in inputs})
     assert losses[-1] < losses[0] / 3
 
 
@@ -232,8 +232,8 @@ def test_the_gateways_losses_are_the_programs(packages: Folders, tmp_path: Path)
         mask = (torch.arange(12) < length).to(torch.float32).unsqueeze(0)
         tensors = (torch.from_numpy(experts), torch.from_numpy(shared), torch.ones(2, 3), padded, mask)
         runs.append(Run(method, tensors, 0))
-    found = run_methods(package.folder / "program.pte", runs, tmp_path)
-    mine = [-float(torch.log(one.outputs[0][0, ids[0, place + 1]])) for place, one in enumerate(found)]
+    results = run_methods(package.folder / "program.pte", runs, tmp_path)
+    mine = [-float(torch.log(one.outputs[0][0, ids[0, place + 1]])) for place, one in enumerate(results)]
     np.testing.assert_allclose(mine, losses[0], atol=0.15)
 
 

@@ -61,17 +61,17 @@ def test_a_step_has_the_gradients_of_its_rounded_model(build: Build, tiny: Path,
     package = build("int4-all layers", quantize="int4", most_tiers=1).package
     assert package.manifest.quantize == "int4"
     info = backbone.find(str(tiny))
-    given = proof_inputs(MODEL, TRAIN, info.sizes.vocabulary, seed=5)
-    (ran,) = run_methods(package.path("program.pte"), [Run(TRAIN.name, tuple(given.values()), 0)], tmp_path)
+    inputs = proof_inputs(MODEL, TRAIN, info.sizes.vocabulary, seed=5)
+    (ran,) = run_methods(package.path("program.pte"), [Run(TRAIN.name, tuple(inputs.values()), 0)], tmp_path)
     outputs = dict(zip([port.name for port in output_ports(MODEL, TRAIN)], ran.outputs, strict=True))
 
     def errors(*, rounded: bool) -> dict[str, float]:
         model = backbone.load(info)
         if rounded:
             round_both_ways(model, info.family, int4=True)
-        _, wanted = reference_gradients(Reference(model, info.family, (0, 1, 2), MODEL), given)
-        found = {name: outputs[f"{name}_m1"] / (1 - BETA1) for name in wanted}
-        return gradient_errors(found, wanted, MODEL)
+        _, wanted = reference_gradients(Reference(model, info.family, (0, 1, 2), MODEL), inputs)
+        gradients = {name: outputs[f"{name}_m1"] / (1 - BETA1) for name in wanted}
+        return gradient_errors(gradients, wanted, MODEL)
 
     near, far = errors(rounded=True), errors(rounded=False)
     assert max(near.values()) < 0.06
@@ -112,8 +112,8 @@ def test_a_decoder_that_continues_texts_trains_in_4_bits(
     assert 0 < four.manifest.tiers[0].proof["gradient_error"] < 0.06
     assert 0 < four.manifest.proof["onnx_probability_difference"] < 0.03
     eight = build(f"llama-int8-{layers}", quantize="int8", most_tiers=1, **common).package
-    found, wanted = (outside_and_delegates(package.path("program.pte")) for package in (four, eight))
-    assert found == wanted
+    delegated, wanted = (outside_and_delegates(package.path("program.pte")) for package in (four, eight))
+    assert delegated == wanted
     assert four.path("program.pte").stat().st_size < eight.path("program.pte").stat().st_size
 
 
@@ -124,11 +124,11 @@ def test_the_prediction_is_that_of_the_rounded_model(build: Build, tiny: Path, t
     start = package.bank()
     parts = [0.05 * draw.standard_normal(part.shape) for part in (start.experts, start.shared, start.head, start.mean)]
     names = ("experts", "shared", "head", "mean")
-    given = {name: torch.from_numpy(part.astype(np.float32)) for name, part in zip(names, parts, strict=True)}
-    given["gate_scale"] = torch.ones(3, 3)
+    bank = {name: torch.from_numpy(part.astype(np.float32)) for name, part in zip(names, parts, strict=True)}
+    bank["gate_scale"] = torch.ones(3, 3)
     mask = (torch.arange(12) < 7).to(torch.float32).unsqueeze(0)
     ids = torch.from_numpy(draw.integers(5, 100, (1, 12))) * mask.to(torch.int64)
-    (ran,) = run_methods(package.path("program.pte"), [Run("predict_s12", (*given.values(), ids, mask), 0)], tmp_path)
+    (ran,) = run_methods(package.path("program.pte"), [Run("predict_s12", (*bank.values(), ids, mask), 0)], tmp_path)
 
     def probabilities(*, rounded: bool) -> torch.Tensor:
         model = backbone.load(info)
@@ -136,7 +136,7 @@ def test_the_prediction_is_that_of_the_rounded_model(build: Build, tiny: Path, t
             quantize_in_place(model, info.family, int4=True)
         reference = Reference(model, info.family, (0, 1, 2), MODEL)
         with torch.no_grad():
-            return torch.softmax(reference.logits(given, ids, mask), -1)
+            return torch.softmax(reference.logits(bank, ids, mask), -1)
 
     near, far = (float((ran.outputs[0] - probabilities(rounded=one)).abs().max()) for one in (True, False))
     assert near < 0.01
@@ -180,8 +180,8 @@ def test_a_device_trains_in_4_bits(build: Build, tmp_path: Path, capsys: pytest.
     folder = _four(build, "all layers")
     words = ["train", "--package", str(folder), "--data", str(data), "--epochs", "8", "--json", "--threads", "1"]
     assert main(words) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["loss_last"] < 0.5 * found["loss_first"]
+    told = json.loads(capsys.readouterr().out)
+    assert told["loss_last"] < 0.5 * told["loss_first"]
 
 
 @pytest.mark.parametrize("option", ["--quantize", "--qlinear"])

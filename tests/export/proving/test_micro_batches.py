@@ -30,41 +30,41 @@ def graft(tiny: Path) -> Graft:
 
 
 @pytest.fixture(scope="module")
-def given(tiny: Path) -> Step:
+def inputs(tiny: Path) -> Step:
     """Return a batch of texts of unlike lengths and weights; one text has weight 0, another 3."""
-    made = proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).sizes.vocabulary)
-    made["labels"] = made["labels"] * torch.tensor([1.0, 3.0, 1.0, 0.0, 0.5, 1.0, 1.0, 2.0]).unsqueeze(1)
+    outputs = proof_inputs(MODEL, TRAIN, backbone.find(str(tiny)).sizes.vocabulary)
+    outputs["labels"] = outputs["labels"] * torch.tensor([1.0, 3.0, 1.0, 0.0, 0.5, 1.0, 1.0, 2.0]).unsqueeze(1)
     generator = torch.Generator().manual_seed(3)
-    for name in made:
+    for name in outputs:
         if name.endswith(("_m1", "_m2")):
-            made[name] = torch.rand(made[name].shape, generator=generator) * 1e-3
-    return made
+            outputs[name] = torch.rand(outputs[name].shape, generator=generator) * 1e-3
+    return outputs
 
 
-def _run(graft: Graft, method: MethodShape, given: Step) -> Step:
+def _run(graft: Graft, method: MethodShape, inputs: Step) -> Step:
     names = [port.name for port in output_ports(MODEL, method)]
-    return dict(zip(names, build_step(graft, MODEL, method)(*given.values()), strict=True))
+    return dict(zip(names, build_step(graft, MODEL, method)(*inputs.values()), strict=True))
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])
-def test_micro_batches_make_the_step_of_the_whole_batch(graft: Graft, given: Step, parts: int) -> None:
+def test_micro_batches_make_the_step_of_the_whole_batch(graft: Graft, inputs: Step, parts: int) -> None:
     """Values, moments and loss are those of one call on all eight texts, up to the order of float32 sums."""
-    whole = _run(graft, TRAIN, given)
+    whole = _run(graft, TRAIN, inputs)
     micro, apply = halves(TRAIN, parts)
-    calls = accumulate_inputs(MODEL, micro, given)
-    made = [_run(graft, micro, call) for call in calls]
-    stepped = _run(graft, apply, apply_inputs(MODEL, apply, given, made))
+    calls = accumulate_inputs(MODEL, micro, inputs)
+    outputs = [_run(graft, micro, call) for call in calls]
+    stepped = _run(graft, apply, apply_inputs(MODEL, apply, inputs, outputs))
     assert len(calls) == parts
     for name, tensor in stepped.items():
         torch.testing.assert_close(tensor, whole[name], rtol=2e-5, atol=1e-7)
-    loss = sum(call["share"] * one["loss"] for call, one in zip(calls, made, strict=True))
+    loss = sum(call["share"] * one["loss"] for call, one in zip(calls, outputs, strict=True))
     torch.testing.assert_close(loss, whole["loss"])
 
 
-def test_sums_go_through_the_calls(graft: Graft, given: Step) -> None:
+def test_sums_go_through_the_calls(graft: Graft, inputs: Step) -> None:
     """A second call that starts from the first one's sums ends with the sums of both."""
     micro, _ = halves(TRAIN, 2)
-    first, second = accumulate_inputs(MODEL, micro, given)
+    first, second = accumulate_inputs(MODEL, micro, inputs)
     apart = [_run(graft, micro, call) for call in (first, second)]
     chained = _run(graft, micro, {**second, **{name: apart[0][name] for name in second if name.endswith("_sum")}})
     for name in ("trained_sum", "shared_sum", "head_sum"):
@@ -72,12 +72,12 @@ def test_sums_go_through_the_calls(graft: Graft, given: Step) -> None:
         assert apart[0][name].abs().max() > 0
 
 
-def test_micro_batch_without_weight_adds_nothing(graft: Graft, given: Step) -> None:
+def test_micro_batch_without_weight_adds_nothing(graft: Graft, inputs: Step) -> None:
     """Texts of weight 0 leave the sums as they were, bit for bit."""
     micro, _ = halves(TRAIN, 2)
-    labels = given["labels"].clone()
+    labels = inputs["labels"].clone()
     labels[4:] = 0
-    calls = accumulate_inputs(MODEL, micro, {**given, "labels": labels})
+    calls = accumulate_inputs(MODEL, micro, {**inputs, "labels": labels})
     assert [float(call["share"]) for call in calls] == [1.0, 0.0]
     assert _run(graft, micro, calls[1])["trained_sum"].abs().max() == 0
 

@@ -58,10 +58,10 @@ def tokenizer(package: Package) -> Tokenizer:
     """Return the package's tokenizer, padding to the program's length."""
     from tokenizers import Tokenizer
 
-    made = Tokenizer.from_file(str(package.path("tokenizer.json")))
-    made.enable_truncation(64)
-    made.enable_padding(length=64)
-    return made
+    loaded = Tokenizer.from_file(str(package.path("tokenizer.json")))
+    loaded.enable_truncation(64)
+    loaded.enable_padding(length=64)
+    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -79,19 +79,19 @@ def _model(package: Package) -> ModelShape:
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    found = tokenizer.encode_batch(list(texts))
-    return torch.tensor([one.ids for one in found]), torch.tensor([one.attention_mask for one in found]).float()
+    encodings = tokenizer.encode_batch(list(texts))
+    return torch.tensor([one.ids for one in encodings]), torch.tensor([one.attention_mask for one in encodings]).float()
 
 
 @pytest.fixture(scope="module")
 def real_inputs(package: Package, rows: list[dict[str, str]], tokenizer: Tokenizer) -> dict[str, Tensor]:
     """Return a training step's inputs: 16 real texts and their labels, a bank in a general position."""
     labels = package.manifest.architecture.labels
-    given = proof_inputs(_model(package), TRAIN, 30522)
+    inputs = proof_inputs(_model(package), TRAIN, 30522)
     chosen = rows[:: len(rows) // 16][:16]
-    given["ids"], given["mask"] = _encode(tokenizer, [row["text"] for row in chosen])
-    given["labels"] = torch.eye(len(labels))[[labels.index(row["label"]) for row in chosen]]
-    return given
+    inputs["ids"], inputs["mask"] = _encode(tokenizer, [row["text"] for row in chosen])
+    inputs["labels"] = torch.eye(len(labels))[[labels.index(row["label"]) for row in chosen]]
+    return inputs
 
 
 def _reference(package: Package) -> Reference:
@@ -99,8 +99,8 @@ def _reference(package: Package) -> Reference:
     return Reference(backbone.load(info), info.family, tuple(range(6)), _model(package))
 
 
-def _step(method: Any, given: dict[str, Tensor], package: Package) -> dict[str, Tensor]:
-    outputs = method.execute(list(given.values()))
+def _step(method: Any, inputs: dict[str, Tensor], package: Package) -> dict[str, Tensor]:
+    outputs = method.execute(list(inputs.values()))
     names = [port.name for port in output_ports(_model(package), TRAIN)]
     return dict(zip(names, (tensor.clone() for tensor in outputs), strict=True))
 
@@ -138,13 +138,13 @@ def test_int8_gradients_of_real_text_are_within_15_percent(
     package: Package, program: Any, real_inputs: dict[str, Tensor]
 ) -> None:
     """Each gradient tensor of each layer (down, router, biases, up; shared; head) against eager fp32."""
-    made = _step(program.load_method(TRAIN.name), real_inputs, package)
+    outputs = _step(program.load_method(TRAIN.name), real_inputs, package)
     loss, wanted = reference_gradients(_reference(package), real_inputs)
-    found = {block: made[f"{block}_m1"] / 0.1 for block in wanted}
-    errors = gradient_errors(found, wanted, _model(package), by_layer=True)
+    gradients = {block: outputs[f"{block}_m1"] / 0.1 for block in wanted}
+    errors = gradient_errors(gradients, wanted, _model(package), by_layer=True)
     assert len(errors) == 6 * (5 + 4) + 2
     assert max(errors.values()) <= 0.15, errors
-    assert float((made["loss"][0] - loss).abs() / loss) < 0.03
+    assert float((outputs["loss"][0] - loss).abs() / loss) < 0.03
 
 
 def test_loss_curve_over_50_steps_follows_eager(package: Package, program: Any, real_inputs: dict[str, Tensor]) -> None:
@@ -164,9 +164,9 @@ def test_loss_curve_over_50_steps_follows_eager(package: Package, program: Any, 
     state, curve = {**start, **{name: start[name][:, : HALF.sequence].contiguous() for name in ("ids", "mask")}}, []
     for number in range(1, 51):
         state["hyper"] = _hyper(number)
-        made = _step(method, state, package)
-        curve.append(float(made["loss"][0]))
-        state.update({name: tensor for name, tensor in made.items() if name in state})
+        outputs = _step(method, state, package)
+        curve.append(float(outputs["loss"][0]))
+        state.update({name: tensor for name, tensor in outputs.items() if name in state})
     assert eager[-1] < 0.5 * eager[0]
     assert np.abs(np.array(curve) - np.array(eager)).max() < 0.1 * eager[0]
     assert np.corrcoef(curve, eager)[0, 1] > 0.995
@@ -179,11 +179,11 @@ def _hyper(number: int) -> Tensor:
     return torch.tensor([1e-3, 1e-3, 0.01, 1 / (1 - 0.9**number), 1 / (1 - 0.999**number), 1e-3, 0.0, 0.0])
 
 
-def _eager_curve(reference: Reference, given: dict[str, Tensor]) -> Iterator[float]:
-    parameters = {name: torch.nn.Parameter(given[name].clone()) for name in RATES}
+def _eager_curve(reference: Reference, inputs: dict[str, Tensor]) -> Iterator[float]:
+    parameters = {name: torch.nn.Parameter(inputs[name].clone()) for name in RATES}
     optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3, weight_decay=0.01)
     for _ in range(50):
-        loss, gradients = reference_gradients(reference, {**given, **{n: p.data for n, p in parameters.items()}})
+        loss, gradients = reference_gradients(reference, {**inputs, **{n: p.data for n, p in parameters.items()}})
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
         optimizer.step()
@@ -286,10 +286,10 @@ def _judge(package: Package, program: Any, rows: list[dict[str, str]], tokenizer
 def _eager_labels(reference: Reference, bank: Bank, ids: Tensor, mask: Tensor) -> np.ndarray:
     """Return the labels [N] that eager fp32 PyTorch gives."""
     blocks = {"experts": bank.experts, "shared": bank.shared, "head": bank.head, "mean": bank.mean}
-    given = {block: torch.from_numpy(values.copy()) for block, values in blocks.items()}
-    given["gate_scale"] = torch.ones(bank.experts.shape[:2])
+    tensors = {block: torch.from_numpy(values.copy()) for block, values in blocks.items()}
+    tensors["gate_scale"] = torch.ones(bank.experts.shape[:2])
     with torch.no_grad():
-        return _in_batches(ids, mask, lambda *texts: reference.logits(given, *texts).numpy())
+        return _in_batches(ids, mask, lambda *texts: reference.logits(tensors, *texts).numpy())
 
 
 def _in_batches(ids: Tensor, mask: Tensor, model: Callable[[Tensor, Tensor], np.ndarray]) -> np.ndarray:
@@ -330,11 +330,11 @@ def _predict(method: Any, bank: Bank, ids: Tensor, mask: Tensor) -> tuple[np.nda
     """Return probabilities [N, C] and features [N, d], text by text as a device does."""
     fixed = [torch.from_numpy(array.copy()) for array in (bank.experts, bank.shared, bank.head, bank.mean)]
     fixed.append(torch.ones(6, 8))
-    found = []
+    predicted = []
     for place in range(len(ids)):
         outputs = method.execute([*fixed, ids[place : place + 1], mask[place : place + 1]])
-        found.append((outputs[0].numpy().copy(), outputs[1].numpy().copy()))
-    return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
+        predicted.append((outputs[0].numpy().copy(), outputs[1].numpy().copy()))
+    return np.concatenate([one for one, _ in predicted]), np.concatenate([one for _, one in predicted])
 
 
 def _cut(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

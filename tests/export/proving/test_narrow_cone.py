@@ -58,17 +58,17 @@ def method(graft: Graft, shape: MethodShape) -> Function:
     results = [port.name for port in output_ports(MODEL, shape)]
     names = [port.name for port in input_ports(MODEL, shape)]
 
-    def run(given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(zip(results, step(*(given[name] for name in names)), strict=True))
+    def run(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(zip(results, step(*(inputs[name] for name in names)), strict=True))
 
     return run
 
 
 def read(graft: Graft, bank: Bank, ids: Tensor) -> dict[str, Tensor]:
     """Return probabilities [N, C] and features [N, d] of all texts."""
-    given = {name: torch.from_numpy(getattr(bank, name)) for name in ("experts", "shared", "head", "mean")}
-    given |= {"gate_scale": torch.ones(3, 2), "ids": ids, "mask": torch.ones(ids.shape)}
-    return method(graft, MethodShape(MethodKind.PREDICT, 2, 0, LENGTH, len(ids)))(given)
+    inputs = {name: torch.from_numpy(getattr(bank, name)) for name in ("experts", "shared", "head", "mean")}
+    inputs |= {"gate_scale": torch.ones(3, 2), "ids": ids, "mask": torch.ones(ids.shape)}
+    return method(graft, MethodShape(MethodKind.PREDICT, 2, 0, LENGTH, len(ids)))(inputs)
 
 
 def trained(graft: Graft, bank: Bank, ids: Tensor, labels: Tensor) -> Bank:
@@ -83,8 +83,8 @@ def trained(graft: Graft, bank: Bank, ids: Tensor, labels: Tensor) -> Bank:
         rate = 4e-3 * (1 - 0.9 * (number - 1) / STEPS)
         state["hyper"] = torch.tensor([rate, 0, 0, 1 / (1 - 0.9**number), 1 / (1 - 0.999**number), rate, 0, 0])
         state |= {"ids": ids[rows], "labels": torch.nn.functional.one_hot(labels[rows], LABELS).float()}
-        made = run(state)
-        state |= {name: made[name] for name in made if name in state}
+        outputs = run(state)
+        state |= {name: outputs[name] for name in outputs if name in state}
     return Bank(SHAPE, state["trained"].numpy(), state["shared"].numpy(), bank.head, bank.mean)
 
 

@@ -71,17 +71,17 @@ def test_perplexity_is_that_of_the_stock_model(build: Build, llama: Path, text: 
         assert bool(tier.trunk_method) == ("trunk" in kind)
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, rounding="fp16")
         seen: list[int] = []
-        found = text_loss(tools, bank, source, seen.append)
-        given = batch_of(source, list(range(len(source))), parts.tokenizer, 0, tier.seq_len)
+        measured = text_loss(tools, bank, source, seen.append)
+        inputs = batch_of(source, list(range(len(source))), parts.tokenizer, 0, tier.seq_len)
         adapted = parts.manifest.architecture.adapted_layers
     assert len(source) == sum(seen) == 7
-    wanted, targets = _eager(llama, adapted, bank, {name: torch.from_numpy(one) for name, one in given.items()})
-    assert found.targets == targets
-    assert found.loss == pytest.approx(wanted, rel=2e-3 if "trunk" in kind else 1e-5)  # prefixes are fp16
-    assert found.perplexity == pytest.approx(np.exp(wanted), rel=1e-2)
+    wanted, targets = _eager(llama, adapted, bank, {name: torch.from_numpy(one) for name, one in inputs.items()})
+    assert measured.targets == targets
+    assert measured.loss == pytest.approx(wanted, rel=2e-3 if "trunk" in kind else 1e-5)  # prefixes are fp16
+    assert measured.perplexity == pytest.approx(np.exp(wanted), rel=1e-2)
 
 
-def _eager(folder: Path, adapted: tuple[int, ...], bank: Bank, given: dict[str, torch.Tensor]) -> tuple[float, int]:
+def _eager(folder: Path, adapted: tuple[int, ...], bank: Bank, inputs: dict[str, torch.Tensor]) -> tuple[float, int]:
     """Return the mean of -log p over the targets that count, and their number."""
     info = backbone.find(str(folder))
     model = ModelShape(BankShape(tuple(adapted), 3, 4, 3, 32, 0), vocabulary=info.sizes.vocabulary)
@@ -89,7 +89,7 @@ def _eager(folder: Path, adapted: tuple[int, ...], bank: Bank, given: dict[str, 
     blocks = {"experts": torch.from_numpy(bank.experts), "shared": torch.from_numpy(bank.shared)}
     blocks["gate_scale"] = torch.ones(len(adapted), 3)
     with torch.no_grad():
-        known = torch.log_softmax(reference.token_logits(blocks, given["ids"], given["mask"]), -1)
-    each = -known.gather(2, given["targets"].unsqueeze(-1)).squeeze(-1)
-    counts = given["weights"] > 0
+        known = torch.log_softmax(reference.token_logits(blocks, inputs["ids"], inputs["mask"]), -1)
+    each = -known.gather(2, inputs["targets"].unsqueeze(-1)).squeeze(-1)
+    counts = inputs["weights"] > 0
     return float(each[counts].mean()), int(counts.sum())

@@ -73,12 +73,12 @@ def learned(run: Trainer) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in run.checkpoint().tensors.items()}
 
 
-def assert_alike(found: Outcome, wanted: Outcome) -> None:
+def assert_alike(outcome: Outcome, wanted: Outcome) -> None:
     """Losses within 1e-4, what was learned within 1 % of how far it moved: twelve steps of AdamW amplify rounding."""
-    assert found.losses == pytest.approx(wanted.losses, rel=1e-4)
+    assert outcome.losses == pytest.approx(wanted.losses, rel=1e-4)
     for block, value in wanted.blocks.items():
-        assert np.linalg.norm(found.blocks[block] - value) <= 0.01 * 0.02 * 12 * value.size**0.5, block
-    np.testing.assert_allclose(found.routed, wanted.routed[:, : found.routed.shape[1]], rtol=1e-3)
+        assert np.linalg.norm(outcome.blocks[block] - value) <= 0.01 * 0.02 * 12 * value.size**0.5, block
+    np.testing.assert_allclose(outcome.routed, wanted.routed[:, : outcome.routed.shape[1]], rtol=1e-3)
 
 
 def test_all_tiers_are_methods_of_one_program(built: Built) -> None:
@@ -122,8 +122,8 @@ def test_a_checkpoint_of_the_largest_tier_goes_on_in_the_smallest(built: Built, 
     wanted = steps(moved, 6).outcome()
     run = trainer(built, tools, ALL[3], ONE_EACH)
     run.restore(Checkpoint(Record({}, path.read_bytes()).tensors(), saved.numbers))
-    found = steps(run, 6).outcome()
-    assert found.losses == wanted.losses
-    assert {block: value.tobytes() for block, value in found.blocks.items()} == {
+    outcome = steps(run, 6).outcome()
+    assert outcome.losses == wanted.losses
+    assert {block: value.tobytes() for block, value in outcome.blocks.items()} == {
         block: value.tobytes() for block, value in wanted.blocks.items()
     }

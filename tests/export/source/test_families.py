@@ -39,14 +39,14 @@ def test_a_small_model_of_every_family_is_tested() -> None:
 def test_step_of_every_family_has_the_stock_models_gradients(folder: Path) -> None:
     """Frozen stand-ins (RMS norm, SiLU, rotary positions, shared keys) change no gradient of the stock model."""
     info = backbone.find(str(folder))
-    given = proof_inputs(MODEL, TRAIN, info.sizes.vocabulary)
+    inputs = proof_inputs(MODEL, TRAIN, info.sizes.vocabulary)
     graft = Graft(backbone.load(info), info.family, ADAPTED, quantize_embedding=False)
     names = [port.name for port in output_ports(MODEL, TRAIN)]
-    made = dict(zip(names, build_step(graft, MODEL, TRAIN)(*given.values()), strict=True))
-    loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, ADAPTED, MODEL), given)
-    torch.testing.assert_close(made["loss"][0], loss)
-    found = {name: made[f"{name}_m1"] / 0.1 for name in wanted}
-    assert max(gradient_errors(found, wanted, MODEL, by_layer=True).values()) < 1e-5
+    outputs = dict(zip(names, build_step(graft, MODEL, TRAIN)(*inputs.values()), strict=True))
+    loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, ADAPTED, MODEL), inputs)
+    torch.testing.assert_close(outputs["loss"][0], loss)
+    gradients = {name: outputs[f"{name}_m1"] / 0.1 for name in wanted}
+    assert max(gradient_errors(gradients, wanted, MODEL, by_layer=True).values()) < 1e-5
 
 
 def test_sizes_are_read_from_every_familys_own_names(folder: Path) -> None:
