@@ -28,7 +28,7 @@ from edge_runtime.commands.common import (
     until_signal,
     warn,
 )
-from edge_runtime.commands.train_report import Yardstick, figures, sentence
+from edge_runtime.commands.train_report import EvaluationSet, figures, sentence
 from edge_runtime.data.batches import Source
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError, EdgeError
@@ -136,17 +136,17 @@ def main(arguments: argparse.Namespace) -> int:
             rounding=arguments.prefix_rounding,
         )
         bank, start = _start(arguments, parts, source)
-        yardstick = Yardstick.of(tools, test)
-        before = yardstick.measure(bank)
+        evaluation = EvaluationSet.of(tools, test)
+        before = evaluation.measure(bank)
         with until_signal() as stopped:  # not before: what is not trained yet has nothing to keep, and ends at once
             with bar("training", recipe.steps, show=not arguments.json) as advance:
                 trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped, watch=watch)
             if arguments.out:
                 write_bank(trained.bank, arguments.out, parts.manifest.architecture.digest())
-        after = yardstick.measure(trained.bank)
-        report = figures(trained, len(source)) | yardstick.compared(before, after)
+        after = evaluation.measure(trained.bank)
+        report = figures(trained, len(source)) | evaluation.compared(before, after)
         report["prefix_cache"] = asdict(cache.use) if cache is not None else None
-        report["warnings"] = yardstick.warnings(before, after, start) if trained.losses else []
+        report["warnings"] = evaluation.warnings(before, after, start) if trained.losses else []
     for warning in report["warnings"]:
         warn(f"warning: {warning['text']}")
     say(json.dumps(report) if arguments.json else sentence(report, arguments.out))

@@ -26,7 +26,7 @@ Worth = Score | float | None
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class EvaluationSet:
     """What a run is measured on: everything held out, else some of the texts that it learns from.
 
     Args:
