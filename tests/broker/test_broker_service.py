@@ -211,7 +211,7 @@ def test_start_errors_leave_nothing_running(tmp_path: Path) -> None:
         Service(config(tmp_path, listen=Listen(port=port)), Events())
     broker.stop()
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="the columns a, b with commas between them; expected text and label"):
+    with pytest.raises(DataError, match="the columns a, b with commas between them in its first line"):
         Service(config(tmp_path, evaluate=tmp_path / "bad.csv"), Events())
     first = Service(config(tmp_path), Events())
     with pytest.raises(StateError, match="in use by another gateway"):
