@@ -132,10 +132,10 @@ def test_the_device_keeps_the_newest_version_to_predict_with(undisturbed: Story)
     federation = undisturbed.federation
     read_version(federation, 1 + ROUNDS)
     package = undisturbed.packages["one"]
-    text = ("play", "some", "jazz")
+    text = "play some jazz"
     common = ("predict", "--package", package, "--top", 3)
-    own = answer("edge_runtime", *common, "--state", federation.folder / "ada", *text, folder=federation.folder)
+    own = answer("edge_runtime", *common, "--state", federation.folder / "ada", text, folder=federation.folder)
     bank = federation.folder / f"version-{1 + ROUNDS}"
-    assert own == answer("edge_runtime", *common, "--bank", bank, *text, folder=federation.folder)
-    assert own != answer("edge_runtime", *common, *text, folder=federation.folder)
+    assert own == answer("edge_runtime", *common, "--bank", bank, text, folder=federation.folder)
+    assert own != answer("edge_runtime", *common, text, folder=federation.folder)
     assert Path(bank / "version.json").exists()

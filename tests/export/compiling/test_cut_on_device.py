@@ -16,6 +16,7 @@ from edge_runtime.__main__ import main
 from edge_runtime.data.prefix_cache import PrefixCache
 from edge_runtime.opened_package import Parts
 from edge_runtime.training.trainer import Task, Tools, Trainer
+from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import ExpertId
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ def _tools(parts: Parts, data: Path, cache: PrefixCache | None) -> Tools:
     )
 
 
+def _start(parts: Parts) -> Bank:
+    """Return version 0 with a small random head: its own is zeros, through which experts get no gradient."""
+    bank = parts.initial_bank()
+    bank.head[...] = 0.02 * np.random.default_rng(2).standard_normal(bank.head.size)
+    return bank
+
+
 def _finished(trainer: Trainer) -> Trainer:
     while not trainer.done:
         trainer.step()
@@ -59,7 +67,7 @@ def test_cut_and_whole_program_learn_the_same(build: Build, data: Path, tmp_path
         with Parts.open(built.package.folder, 1) as parts:
             cache = PrefixCache(tmp_path / "prefixes", 1, pytest.fail)
             tools = replace(_tools(parts, data, cache), rounding="fp16")
-            bank = parts.initial_bank()
+            bank = _start(parts)
             outcome = _finished(Trainer(tools, bank, TASK)).outcome()
         losses.append(outcome.losses)
         moved.append(np.concatenate([outcome.blocks[e] - bank.experts[e.layer - 1, e.index] for e in TASK.train]))
@@ -74,16 +82,16 @@ def test_a_killed_run_ends_with_the_same_bytes_whatever_became_of_its_cache(
     folder = build("trunk", layers="last:2").package.folder
     with Parts.open(folder, 1) as parts:
         cache = PrefixCache(tmp_path / "prefixes", 1, pytest.fail)
-        whole = _finished(Trainer(_tools(parts, data, cache), parts.initial_bank(), TASK)).outcome()
+        whole = _finished(Trainer(_tools(parts, data, cache), _start(parts), TASK)).outcome()
         assert (cache.use.misses, cache.use.hits) == (12, 24)
-        first = Trainer(_tools(parts, data, cache), parts.initial_bank(), TASK)
+        first = Trainer(_tools(parts, data, cache), _start(parts), TASK)
         for _ in range(5):
             first.step()
         saved = first.checkpoint()
     shutil.rmtree(tmp_path / "prefixes")
     with Parts.open(folder, 1) as parts:
         again = PrefixCache(tmp_path / "prefixes", 1, pytest.fail)
-        second = Trainer(_tools(parts, data, again), parts.initial_bank(), TASK)
+        second = Trainer(_tools(parts, data, again), _start(parts), TASK)
         second.restore(saved)
         resumed = _finished(second).outcome()
     assert resumed.losses == whole.losses
