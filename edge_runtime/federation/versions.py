@@ -25,6 +25,9 @@ class Versions:
     Args:
         store: where blobs and messages are kept.
         package: whose bank is version 0.
+
+    Raises:
+        BankError: when the versions in the store are of another federation, with other labels or in another order.
     """
 
     def __init__(self, store: Store, package: Package) -> None:
@@ -41,7 +44,14 @@ class Versions:
 
     def _recall(self, digest: str) -> pb.Version | None:
         message = self._store.version(bytes.fromhex(digest)) if digest else None
-        return messages.decode(pb.Version, message) if message is not None else None
+        version = messages.decode(pb.Version, message) if message is not None else None
+        if version is not None and version.federation_digest != self._federation:
+            came, own = version.federation_digest.hex()[:12], self._federation.hex()[:12]
+            raise BankError(
+                f"the state directory {self._store.folder} holds versions of federation {came}…, this package is of"
+                f" {own}…: labels or their order, backbone or initial bank differ; use a package of that federation"
+            )
+        return version
 
     def _remember(self) -> None:
         head = {"newest": self.newest, "complete": self._complete}

@@ -413,6 +413,11 @@ def test_run_joins_fetches_and_ends_with_the_federation(
     assert gateway.hellos[0].profile == "toy"
     _, out, _ = call(capsys, "predict", "--package", package.folder, "--state", state, "--data", data, "--json")
     assert json.loads(out)["bank"] == "version 4"
+    others = toy.write_package(tmp_path / "others", labels=tuple(reversed(toy.LABELS))).folder
+    for command in (["predict", "wake me"], ["train", "--data", data, "--steps", 1]):
+        line = failure(capsys, 1, command[0], "--package", others, "--state", state, *command[1:])
+        assert "holds versions of federation " in line
+        assert "labels or their order" in line
     with Store(state):
         line = failure(capsys, 1, "run", *arguments, "--state", state)
     assert "already works in the state directory" in line
