@@ -256,7 +256,7 @@ def test_evaluate_errors(played: Path, tmp_path: Path, capsys: pytest.CaptureFix
     common = ("evaluate", "--state", played, "--data")
     (tmp_path / "columns.csv").write_text("words,intent\nrose,red\n")
     error = complaint(capsys, 1, *common, tmp_path / "columns.csv")
-    assert "the columns words, intent with commas between them; expected text and label" in error
+    assert "the columns words, intent with commas between them in its first line, the header; expected text" in error
     named = ("--text-column", "words", "--label-column", "intent")
     assert answer(capsys, *common, tmp_path / "columns.csv", *named)[0]["examples"] == 1
     (tmp_path / "labels.csv").write_text("text,label\nrose,purple\n")

@@ -108,7 +108,7 @@ def test_csv_without_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path.write_text("sentence,intent\nx,y\n")
     code, line = _refused(["--device", "pixel8", "--data", str(path)], capsys)
     assert code == 1
-    assert "the columns sentence, intent with commas between them; expected text and label" in line
+    assert "the columns sentence, intent with commas between them in its first line, the header; expected text" in line
 
 
 @pytest.mark.parametrize(

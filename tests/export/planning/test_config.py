@@ -138,7 +138,10 @@ def test_missing_default_labels_ask_for_an_option(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"sentence,intent\nx,y\n", "the columns sentence, intent with commas between them; expected text and label"),
+        (
+            b"sentence,intent\nx,y\n",
+            "the columns sentence, intent with commas between them in its first line, the header; expected text",
+        ),
         (b"text,label\n", "has no examples"),
         (b"text,label\nhello, world,spam\n", "line 2: 3 fields, the header has 2"),
     ],
