@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +49,18 @@ def add_columns(command: argparse._ActionsContainer) -> None:
 def columns_of(args: argparse.Namespace) -> Columns:
     """Return the columns that the arguments name."""
     return Columns(args.text_column or "", args.label_column or "")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Return what reads an option that is a whole number of at least ``least``."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or int(text) < least:
+            message = f"got {text!r}, expected a whole number of {least} or more"
+            raise argparse.ArgumentTypeError(message)
+        return int(text)
+
+    return number
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from broker_server.commands import Subcommands, add_columns, add_state, columns_of, parser, say, say_json
+from broker_server.commands import Subcommands, add_columns, add_state, columns_of, parser, say, say_json, whole_number
 from broker_server.commands.package_folder import package_folder
 from broker_server.commands.version_list import version_list
 from broker_server.display import shortfalls
@@ -47,9 +47,19 @@ def add(commands: Subcommands) -> None:
     command.add_argument(
         "--package", type=Path, metavar="DIR", help="device package (default: the one the gateway was started with)"
     )
-    command.add_argument("--limit", type=int, default=0, metavar="N", help="use at most N texts, spread over the file")
     command.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="threads of ONNX Runtime (default: %(default)s)"
+        "--limit",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="use at most N texts, spread over the file; 0: all (default: 0)",
+    )
+    command.add_argument(
+        "--threads",
+        type=whole_number(1),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads of ONNX Runtime (default: %(default)s)",
     )
     command.set_defaults(main=main)
 

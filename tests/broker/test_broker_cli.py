@@ -281,6 +281,20 @@ def test_evaluate_errors(played: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "another federation" in error
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"), [(("--limit", "-1"), 0), (("--limit", "1.5"), 0), (("--threads", "0"), 1)]
+)
+def test_numbers_of_evaluate_are_whole_and_large_enough(
+    option: tuple[str, str], expected: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bad usage: what came, and what was expected."""
+    with pytest.raises(SystemExit) as end:
+        run(["evaluate", "--data", "held.csv", f"{option[0]}={option[1]}"])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert f"argument {option[0]}: got {option[1]!r}, expected a whole number of {expected} or more" in told
+
+
 @pytest.mark.parametrize("command", [["status"], ["devices"], ["versions"], ["export", "--out", "x"]])
 def test_no_state(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is missing and how to make it."""
