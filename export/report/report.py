@@ -67,7 +67,7 @@ def print_table(built: Built, console: Console) -> None:
     manifest = built.package.manifest
     table = Table(title=f"{built.package.folder} · {manifest.architecture.backbone.name} for {built.profile.title}")
     for column in ("tier", "", "predicted for it", "measured here", "budget", "of budget"):
-        table.add_column(column, justify="left" if column in ("", "tier") else "right")
+        table.add_column(column, justify="left" if column in ("", "tier") else "right", no_wrap=not column)
     for tier in manifest.tiers:
         _add_rows(table, built, tier)
     print_whole(table, console)

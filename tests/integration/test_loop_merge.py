@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from loop_bank import HEAD, MEAN, SHARED, Bank, assert_equal, merged_by_hand, read_version, values
-from loop_federation import answer
+from loop_federation import answer, call
 from loop_packages import EXPERTS, LABELS, LAYERS, WIDTH, sentences
 from loop_story import ROUNDS, STEPS, Story
 
@@ -137,5 +138,7 @@ def test_the_device_keeps_the_newest_version_to_predict_with(undisturbed: Story)
     own = answer("edge_runtime", *common, "--state", federation.folder / "ada", text, folder=federation.folder)
     bank = federation.folder / f"version-{1 + ROUNDS}"
     assert own == answer("edge_runtime", *common, "--bank", bank, text, folder=federation.folder)
-    assert own != answer("edge_runtime", *common, text, folder=federation.folder)
+    alone = call("edge_runtime", *common, "--json", text, folder=federation.folder)
+    assert own != json.loads(alone.stdout)
+    assert "the package's bank has not learned any label yet" in alone.stderr
     assert Path(bank / "version.json").exists()

@@ -73,7 +73,7 @@ def test_defaults_of_left_out_keys_are_transformers_own(kind: str) -> None:
 def test_positions_begin_behind_the_default_padding(tmp_path: Path) -> None:
     """A RoBERTa without pad_token_id pads with 1: of 40 positions 38 are left, not 39."""
     folder = changed(save_tiny(tmp_path / "a", "roberta"), tmp_path / "b", pad_token_id=None)
-    assert backbone.find(str(folder)).positions == 38
+    assert backbone.find(str(folder)).sizes.positions == 38
 
 
 def test_unknown_keys_are_mentioned(tiny: Path, tmp_path: Path) -> None:
