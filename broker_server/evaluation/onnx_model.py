@@ -210,7 +210,7 @@ def _padded(tokens: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Arr
 
 def _length(manifest: Manifest) -> int:
     """Return the sequence length of inference on devices, so that both see the same tokens."""
-    for tensor in manifest.methods[manifest.predict_method].inputs:
+    for tensor in manifest.methods[manifest.predict_methods[0]].inputs:
         if tensor.name == ports.IDS:
             return tensor.shape[-1]
     return manifest.tiers[0].seq_len

@@ -21,10 +21,21 @@ def check_interface(manifest: Manifest, source: str) -> None:
         PackageError: naming the method, the place, what stands there and what the interface has.
     """
     model = model_shape(manifest)
-    wanted = {name: shape for tier in manifest.tiers for name, shape in tier_methods(tier).items()}
-    wanted |= {name: predict_shape(manifest.methods[name]) for name in manifest.predict_methods}
-    for name, method in wanted.items():
+    trunks = {name: trunk_shape(manifest.methods[name]) for tier in manifest.tiers for name in tier.trunk_methods}
+    predictions = {name: predict_shape(manifest.methods[name]) for name in manifest.predict_methods}
+    wanted = {name: shape for tier in manifest.tiers for name, shape in step_methods(tier).items()}
+    for name, method in (wanted | trunks | predictions).items():
         _compare(f"{source}: method {shown(name)}", manifest.methods[name], ports.method_spec(model, method))
+    for tier in manifest.tiers:
+        _check_trunks(f"{source}: trunk_methods", tier, [trunks[name].sequence for name in tier.trunk_methods])
+    places = [method.places for method in predictions.values()]
+    if places != sorted(places, reverse=True):
+        raise PackageError(f"{source}: predict_methods have {places} places, expected the one with most first")
+
+
+def _check_trunks(where: str, tier: Tier, lengths: list[int]) -> None:
+    if lengths and (lengths != sorted(set(lengths)) or lengths[-1] != tier.seq_len):
+        raise PackageError(f"{where} take texts of {lengths} tokens, expected ascending lengths up to {tier.seq_len}")
 
 
 def model_shape(manifest: Manifest) -> ModelShape:
@@ -32,30 +43,43 @@ def model_shape(manifest: Manifest) -> ModelShape:
     arch = manifest.architecture
     vocabulary = 0
     if not arch.labels:
-        outputs = manifest.methods[manifest.predict_method].outputs
+        outputs = manifest.methods[manifest.predict_methods[0]].outputs
         vocabulary = next((one.shape[-1] for one in outputs if one.name == ports.PROBABILITIES and one.shape), 0)
     return ModelShape(arch.bank_shape, arch.top_k or None, vocabulary)
 
 
-def tier_methods(tier: Tier) -> dict[str, MethodShape]:
-    """Return the sizes of a tier's methods by name: of a step, of its optimizer and of its trunk where it has them."""
-    cut, parts = bool(tier.trunk_method), tier.micro_batches
-    slots = (tier.trained_slots, tier.frozen_slots)
+def step_methods(tier: Tier) -> dict[str, MethodShape]:
+    """Return the sizes of the methods that make a tier's step, by name."""
+    cut, parts = bool(tier.trunk_methods), tier.micro_batches
     kind = MethodKind.TRAIN if parts == 1 else MethodKind.ACCUMULATE
-    step = MethodShape(kind, *slots, tier.seq_len, tier.batch_size // parts, tier.recompute, cut, parts)
+    slots, rows = (tier.trained_slots, tier.frozen_slots), tier.rows // parts
+    step = MethodShape(kind, *slots, tier.seq_len, rows, tier.batch_size, tier.recompute, cut, parts)
     methods = {tier.method: step}
     if tier.apply_method:
-        methods[tier.apply_method] = MethodShape(MethodKind.APPLY, tier.trained_slots, 0, 0, 0)
-    if tier.trunk_method:
-        methods[tier.trunk_method] = MethodShape(MethodKind.TRUNK, 0, 0, tier.seq_len, 1)
+        methods[tier.apply_method] = MethodShape(MethodKind.APPLY, tier.trained_slots, 0, 0, 0, 0)
     return methods
 
 
 def predict_shape(spec: MethodSpec) -> MethodShape:
-    """Return the sizes of an inference method, read from its own gates [L, H] and mask [1, S]; 0 where they lack."""
-    shapes = {tensor.name: tensor.shape for tensor in spec.inputs}
-    held, sequence = ((shapes.get(name) or (0,))[-1] for name in (ports.GATE_SCALE, ports.MASK))
-    return MethodShape(MethodKind.PREDICT, held, 0, sequence, 1)
+    """Return the sizes of an inference, read from its own gates [L, H], ids [R, S] and readout [B, N]; else 0."""
+    shapes = _shapes(spec)
+    held, batch = (shapes.get(ports.GATE_SCALE) or (0,))[-1], (shapes.get(ports.READOUT) or (0,))[0]
+    return MethodShape(MethodKind.PREDICT, held, 0, *_places(spec), batch)
+
+
+def trunk_shape(spec: MethodSpec) -> MethodShape:
+    """Return the sizes of a trunk, read from its own ids [R, S]; 0 where it has none."""
+    return MethodShape(MethodKind.TRUNK, 0, 0, *_places(spec), 0)
+
+
+def _places(spec: MethodSpec) -> tuple[int, int]:
+    """Return S and R."""
+    rows, *_, sequence = _shapes(spec).get(ports.IDS) or (0, 0)
+    return sequence, rows
+
+
+def _shapes(spec: MethodSpec) -> dict[str, tuple[int, ...]]:
+    return {tensor.name: tensor.shape for tensor in spec.inputs}
 
 
 def _compare(where: str, spec: MethodSpec, wanted: MethodSpec) -> None:

@@ -1,6 +1,7 @@
 """manifest.json of a device package: what is in it, what it computes, what it costs, and digests of every file.
 
-Axes: L adapted layers, M experts, m trained slots, f frozen slots, r rank, d width, C labels, B batch, S sequence.
+Axes: L adapted layers, M experts, m trained slots, f frozen slots, r rank, d width, C labels, B texts of a
+step at most, R rows of S places.
 Unknown keys are refused: a manifest that says more than its reader knows was made for another reader.
 """
 
@@ -21,7 +22,7 @@ from edge_runtime.wire.program_interface import MethodSpec
 from edge_runtime.wire.strict_json import JSON_LIMIT, parse, plain_tree, typed
 from edge_runtime.wire.text import shown
 
-PACKAGE_FORMAT: Final = 3
+PACKAGE_FORMAT: Final = 4
 MANIFEST: Final = "manifest.json"
 GATEWAY_FOLDER: Final = "gateway/"
 
@@ -57,16 +58,17 @@ class Tier:
         method: name of the training method.
         trained_slots: m, in each layer.
         frozen_slots: f.
-        seq_len: S.
-        batch_size: B.
+        seq_len: S, tokens of a text at most.
+        rows: R; a step's texts stand in R rows of S places, several in a row where they fit (``packing``).
+        batch_size: B, texts of a step at most.
         predicted: by export's model of the device.
         measured: on the machine that exported.
         proof: what export measured of this method against eager PyTorch before it wrote the package.
         recompute: what the step computes twice instead of keeping it: "none", "light" or "layers".
-        micro_batches: k; with k > 1 ``method`` takes B / k texts, is called k times, and ``apply_method`` follows.
+        micro_batches: k; with k > 1 ``method`` takes R / k rows, is called k times, and ``apply_method`` follows.
         apply_method: the optimizer's method; "" when ``method`` has it inside.
-        trunk_method: name of the method that computes what ``method`` takes in place of token ids: ids, mask of one
-            text -> prefix, residual; "" when ``method`` takes ids.
+        trunk_methods: names of the methods that compute what ``method`` takes in place of token ids, the one for the
+            shortest texts first; none when ``method`` takes ids.
         timing: how ``measured.step_ms`` came about: ``median_ms``, ``least_ms`` and ``most_ms`` of several steps,
             ``threads``, and ``other_cores`` that other work kept busy meanwhile. Empty where it is not known.
     """
@@ -75,6 +77,7 @@ class Tier:
     trained_slots: int
     frozen_slots: int
     seq_len: int
+    rows: int
     batch_size: int
     predicted: Cost
     measured: Cost
@@ -82,13 +85,18 @@ class Tier:
     recompute: str = "none"
     micro_batches: int = 1
     apply_method: str = ""
-    trunk_method: str = ""
+    trunk_methods: tuple[str, ...] = ()
     timing: dict[str, float] = field(default_factory=dict)
 
     @property
     def held_slots(self) -> int:
         """H = m + f."""
         return self.trained_slots + self.frozen_slots
+
+    @property
+    def places(self) -> int:
+        """N = R*S: tokens that a step has room for."""
+        return self.rows * self.seq_len
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ class Manifest:
         held: "all" (every expert runs, m are trained) or "slots" (only the m + f held run).
         tiers: methods of one program over one set of weights, largest first.
         methods: inputs and outputs of every method of program.pte.
-        predict_methods: names of the inference methods, the one for the longest texts first.
+        predict_methods: names of the inference methods, the one with most places first.
         versions: of the libraries that made it ("torch", "executorch", "export").
         oldest_runtime: oldest ExecuTorch runtime that computes the program right.
         threads: that the profile gives to a program.
@@ -196,11 +204,6 @@ class Manifest:
     threads: int
     files: dict[str, FileEntry]
     proof: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def predict_method(self) -> str:
-        """Name of the inference method that takes the longest texts."""
-        return self.predict_methods[0]
 
     def to_json(self) -> bytes:
         """Write manifest.json."""

@@ -108,11 +108,12 @@ def _check_program(manifest: Manifest, need: _Need) -> None:
     need(len(set(named)) == len(named), f"two tiers of one method: {shown(sorted(named))}")
     for tier in manifest.tiers:
         need(tier.method in manifest.methods, f"tier names the unknown method {shown(tier.method)}")
-        trunk = tier.trunk_method
-        need(not trunk or trunk in manifest.methods, f"tier names the unknown trunk {shown(trunk)}")
+        for trunk in tier.trunk_methods:
+            need(trunk in manifest.methods, f"tier names the unknown trunk {shown(trunk)}")
         slots = tier.trained_slots >= 1 and tier.frozen_slots >= 0 and tier.held_slots <= experts
         need(slots, f"{tier.trained_slots} trained and {tier.frozen_slots} frozen slots, {experts} experts")
-        need(tier.seq_len >= 1 and tier.batch_size >= 1, f"sequence of {tier.seq_len}, batch of {tier.batch_size}")
+        sizes = min(tier.seq_len, tier.rows, tier.batch_size)
+        need(sizes >= 1, f"batch of {tier.batch_size} texts in {tier.rows} rows of {tier.seq_len} places")
         _check_memory_plan(tier, manifest, need)
     for name, method in manifest.methods.items():
         for tensor in (*method.inputs, *method.outputs):
@@ -126,7 +127,7 @@ def _check_program(manifest: Manifest, need: _Need) -> None:
 def _check_memory_plan(tier: Tier, manifest: Manifest, need: _Need) -> None:
     need(tier.recompute in RECOMPUTE, f"recompute {shown(tier.recompute)}, expected {' or '.join(RECOMPUTE)}")
     parts, apply = tier.micro_batches, tier.apply_method
-    need(parts >= 1 and tier.batch_size % parts == 0, f"batch of {tier.batch_size} in {parts} micro-batches")
+    need(parts >= 1 and tier.rows % parts == 0, f"{tier.rows} rows in {parts} micro-batches")
     need((parts > 1) == bool(apply), f"{parts} micro-batches with the apply method {shown(apply)}")
     need(not apply or apply in manifest.methods, f"tier names the unknown method {shown(apply)}")
 

@@ -1,7 +1,9 @@
 """The program's interface: what every method of a program.pte takes and gives. SPEC.md, "Program interface", in code.
 
 Axes: L adapted layers, M experts, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared
-expert, C labels, d width, B batch, S sequence length, V vocabulary of a language head.
+expert, C labels, d width, B texts of a call at most, R rows of S places, N = R*S, V vocabulary of a language head.
+
+A call takes its texts packed: a row holds whole texts, one behind the other (``packing``).
 
 A program's file does not name its tensors. Export writes them in the order that stands here, the manifest repeats it,
 and a runtime finds a tensor by the names below and by no others.
@@ -17,7 +19,7 @@ from typing import Final
 
 from edge_runtime.wire.experts import BankShape
 
-PROGRAM_INTERFACE: Final = 1
+PROGRAM_INTERFACE: Final = 2
 """Version of all that stands here; a manifest says it, and a runtime refuses another."""
 DTYPES: Final = {"float32": 4, "int64": 8}
 """Bytes of an element."""
@@ -38,13 +40,19 @@ HYPER: Final = "hyper"
 SHARE: Final = "share"
 BALANCE_TARGET: Final = "balance_target"
 BALANCE_WEIGHT: Final = "balance_weight"
-# The batch.
+# The texts.
 IDS: Final = "ids"
+POSITIONS: Final = "positions"
+"""A token's place in its own text, from 0."""
+ATTEND: Final = "attend"
+"""[R, S, S]: 1 where a place may look at another, because both hold the same text."""
 MASK: Final = "mask"
+READOUT: Final = "readout"
+"""[B, N]: by what weights the hidden states of all places make a text's one: 1/n at its n tokens, or 1 at its last."""
 PREFIX: Final = "prefix"
 RESIDUAL: Final = "residual"
 BOUNDARY: Final = (PREFIX, RESIDUAL)
-"""What a trunk gives and a cut training method takes, [B, S, d] each: the input of the lowest adapted layer's
+"""What a trunk gives and a cut training method takes, [R, S, d] each: the input of the lowest adapted layer's
 feed-forward, and the sum that the experts' output is added to there."""
 LABELS: Final = "labels"
 TARGETS: Final = "targets"
@@ -55,7 +63,7 @@ LOGITS: Final = "logits"
 USAGE: Final = "usage"
 AFFINITY: Final = "affinity"
 ROUTER_STATISTICS: Final = (USAGE, AFFINITY)
-"""Means over the batch's real tokens, [L, H]; the second with top-k gates only."""
+"""Means over the call's tokens, [L, H]; the second with top-k gates only."""
 PROBABILITIES: Final = "probabilities"
 FEATURES: Final = "features"
 LOSSES: Final = "losses"
@@ -142,7 +150,8 @@ class MethodShape:
         trained: m; for ``PREDICT`` all held experts count here; 0 for ``TRUNK``.
         frozen: f.
         sequence: S; 0 for ``APPLY``.
-        batch: B; of a micro-batch for ``ACCUMULATE``; 0 for ``APPLY``.
+        rows: R; of one call for ``ACCUMULATE``; 0 for ``APPLY``.
+        batch: B; for ``ACCUMULATE`` of the whole step; 0 for ``APPLY`` and ``TRUNK``, which tell nothing of a text.
         recompute: what is computed twice instead of kept for the backward: ``none``, ``light`` or ``layers``.
         cut: takes the trunk's results instead of token ids.
         parts: calls of ``ACCUMULATE`` that make a batch.
@@ -152,6 +161,7 @@ class MethodShape:
     trained: int
     frozen: int
     sequence: int
+    rows: int
     batch: int
     recompute: str = "none"
     cut: bool = False
@@ -163,14 +173,22 @@ class MethodShape:
         return self.trained + self.frozen
 
     @property
+    def places(self) -> int:
+        """N."""
+        return self.rows * self.sequence
+
+    @property
     def name(self) -> str:
         """Name of the method in programs that export writes."""
-        if self.kind in (MethodKind.PREDICT, MethodKind.TRUNK):
-            return f"{self.kind}_s{self.sequence}"
+        texts = f"s{self.sequence}_r{self.rows}"
+        if self.kind == MethodKind.TRUNK:
+            return f"{self.kind}_{texts}"
+        if self.kind == MethodKind.PREDICT:
+            return f"{self.kind}_{texts}_b{self.batch}"
         if self.kind == MethodKind.APPLY:
             return f"{self.kind}_m{self.trained}"
         saving = "" if self.recompute == "none" else f"_{self.recompute}"
-        return f"{self.kind}_m{self.trained}_f{self.frozen}_s{self.sequence}_b{self.batch}{saving}"
+        return f"{self.kind}_m{self.trained}_f{self.frozen}_{texts}_b{self.batch}{saving}"
 
 
 def moments(name: str) -> tuple[str, str]:
@@ -225,7 +243,8 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...
     rows, gate = len(bank.layers), _port(GATE_SCALE, len(bank.layers), method.held)
     shared = [_port(SHARED, rows, bank.shared_size)] if bank.shared_rank else []
     if method.kind == MethodKind.PREDICT:
-        return (_port(EXPERTS, rows, method.held, bank.expert_size), *shared, *_head(bank), gate, *text)
+        readout = _port(READOUT, method.batch, method.places)
+        return (_port(EXPERTS, rows, method.held, bank.expert_size), *shared, *_head(bank), gate, *text, readout)
     steering = (_port(UPDATE_MASK, rows, method.trained), _port(HYPER, HYPER_SIZE))
     if method.kind == MethodKind.APPLY:
         return *values, *_moments(values), *_sums(values), *steering
@@ -242,6 +261,7 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...
         *(steering if whole else (_port(SHARE, 1),)),
         *balance,
         *text,
+        _port(MASK, method.rows, method.sequence),
         *_answers(model, method),
     )
 
@@ -250,8 +270,8 @@ def output_ports(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ..
     """Return a method's outputs in order; one named like an input replaces that input in the next call."""
     bank = model.bank
     if method.kind == MethodKind.PREDICT:
-        features = (_port(FEATURES, 1, bank.width),) if bank.labels else ()
-        return _port(PROBABILITIES, 1, bank.labels or model.vocabulary), *features
+        features = (_port(FEATURES, method.batch, bank.width),) if bank.labels else ()
+        return _port(PROBABILITIES, method.batch, bank.labels or model.vocabulary), *features
     if method.kind == MethodKind.TRUNK:
         return _boundary(model, method)
     values = _values(model, method)
@@ -268,21 +288,22 @@ def _port(name: str, *shape: int) -> TensorSpec:
 
 
 def _text(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
-    text = (method.batch, method.sequence)
-    begin = _boundary(model, method) if method.cut else (TensorSpec(IDS, "int64", text),)
-    return *begin, _port(MASK, *text)
+    """What a call's texts are, and where they stand."""
+    places = (method.rows, method.sequence)
+    begin = _boundary(model, method) if method.cut else (TensorSpec(IDS, "int64", places),)
+    return *begin, TensorSpec(POSITIONS, "int64", places), _port(ATTEND, *places, method.sequence)
 
 
 def _answers(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
-    """What the model should say to the batch."""
+    """What the model should say to the texts, and by what a classifier tells them apart."""
     if model.vocabulary:
-        text = (method.batch, method.sequence)
-        return TensorSpec(TARGETS, "int64", text), _port(WEIGHTS, *text)
-    return (_port(LABELS, method.batch, model.bank.labels),)
+        places = (method.rows, method.sequence)
+        return TensorSpec(TARGETS, "int64", places), _port(WEIGHTS, *places)
+    return _port(READOUT, method.batch, method.places), _port(LABELS, method.batch, model.bank.labels)
 
 
 def _boundary(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
-    return tuple(_port(name, method.batch, method.sequence, model.bank.width) for name in BOUNDARY)
+    return tuple(_port(name, method.rows, method.sequence, model.bank.width) for name in BOUNDARY)
 
 
 def _head(bank: BankShape) -> tuple[TensorSpec, ...]:

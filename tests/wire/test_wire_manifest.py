@@ -67,7 +67,7 @@ def test_a_manifest_reads_as_it_was_written() -> None:
     assert again == manifest
     assert again.architecture.digest() == manifest.architecture.digest()
     assert manifest.tiers[0].held_slots == 2
-    assert manifest.methods["train_m1_f1_s8_b2"].inputs[-3].nbytes == 2 * 8 * 8
+    assert manifest.methods["train_m1_f1_s8_r2_b3"].inputs[-6].nbytes == 2 * 8 * 8
     assert manifest.architecture.bank_shape.expert_size == 2 * 3 * 3 + 2
 
 
@@ -77,8 +77,8 @@ def test_refusals_say_where_and_what() -> None:
     tree["tiers"][0]["seq_len"] = "8"
     assert refused(json.dumps(tree).encode()) == 'manifest.json.tiers[0].seq_len is "8", expected int'
     tree["package_format"] = 7
-    assert "package format 7, this software reads 3; export the package again" in refused(json.dumps(tree).encode())
-    assert "missing keys" in refused(b'{"package_format": 3}')
+    assert "package format 7, this software reads 4; export the package again" in refused(json.dumps(tree).encode())
+    assert "missing keys" in refused(b'{"package_format": 4}')
 
 
 JSON = st.recursive(
@@ -123,7 +123,7 @@ def test_large_and_hostile_texts_are_refused_quickly() -> None:
     refused(b" " * (JSON_LIMIT + 1))
     refused(b"{" + b",".join(b'"k%d":1' % (i % 399_999) for i in range(400_000)) + b"}")
     tree = json.loads(GOOD)
-    tree["methods"]["predict_s8"]["inputs"] = [{"name": "x", "dtype": "int64", "shape": [2**62] * 100_000}]
+    tree["methods"]["predict_s8_r1_b1"]["inputs"] = [{"name": "x", "dtype": "int64", "shape": [2**62] * 100_000}]
     assert "shape" in refused(json.dumps(tree).encode())
     tree["methods"]["a\nb" * 100] = 5
     refused(json.dumps(tree).encode())

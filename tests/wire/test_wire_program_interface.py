@@ -10,7 +10,7 @@ from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelSh
 
 # P = 2 * (2 + 1) * 6 + 2 = 38, Ps = (2 * 1 + 1) * 6 + 1 = 19, head 3 * (6 + 1) = 21.
 BANK = BankShape(layers=(1, 3), experts=4, rank=2, shared_rank=1, width=6, labels=3)
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 8, 4)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 8, 3, 4)
 
 
 def _said(tensors: tuple[TensorSpec, ...]) -> str:
@@ -23,19 +23,20 @@ def test_a_training_step_takes_and_gives_what_the_spec_lists() -> None:
     moments = "trained_m1[2,2,38] trained_m2[2,2,38] shared_m1[2,19] shared_m2[2,19] head_m1[21] head_m2[21]"
     assert _said(spec.inputs) == (
         f"trained[2,2,38] frozen[2,1,38] shared[2,19] head[21] mean[6] {moments}"
-        " gate_scale[2,3] update_mask[2,2] hyper[8] ids[4,8] mask[4,8] labels[4,3]"
+        " gate_scale[2,3] update_mask[2,2] hyper[8] ids[3,8] positions[3,8] attend[3,8,8] mask[3,8]"
+        " readout[4,24] labels[4,3]"
     )
     assert _said(spec.outputs) == (f"loss[1] logits[4,3] usage[2,3] trained[2,2,38] shared[2,19] head[21] {moments}")
-    assert [one.name for one in spec.inputs if one.dtype != "float32"] == ["ids"]
+    assert [one.name for one in spec.inputs if one.dtype != "float32"] == ["ids", "positions"]
 
 
 def test_a_language_model_has_targets_in_place_of_labels() -> None:
     """Neither head nor mean; both what follows and what it counts are given for every token."""
     bank = BankShape(layers=(0,), experts=2, rank=1, shared_rank=0, width=4, labels=0)  # P = 2 * 2 * 4 + 1 = 17
-    spec = method_spec(ModelShape(bank, top_k=1, vocabulary=50), MethodShape(MethodKind.ACCUMULATE, 1, 1, 8, 2))
+    spec = method_spec(ModelShape(bank, top_k=1, vocabulary=50), MethodShape(MethodKind.ACCUMULATE, 1, 1, 8, 2, 4))
     assert _said(spec.inputs) == (
         "trained[1,1,17] frozen[1,1,17] trained_sum[1,1,17] gate_scale[1,2] share[1] balance_target[1,2]"
-        " balance_weight[1] ids[2,8] mask[2,8] targets[2,8] weights[2,8]"
+        " balance_weight[1] ids[2,8] positions[2,8] attend[2,8,8] mask[2,8] targets[2,8] weights[2,8]"
     )
     assert _said(spec.outputs) == "loss[1] usage[1,2] affinity[1,2] trained_sum[1,1,17]"
 

@@ -21,6 +21,7 @@ from edge_runtime.wire.errors import FederationError, WireError, code_name
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.order import epoch_order
+from edge_runtime.wire.packing import Capacity, holds, pack, steps
 from edge_runtime.wire.program_interface import (
     HYPER_PLACES,
     HYPER_SIZE,
@@ -146,6 +147,13 @@ def _epoch_order(data: bytes, seed: str, epoch: int, count: int) -> Meaning:
     return {"order": epoch_order(int(seed), epoch, count).tolist()}
 
 
+def _packing(data: bytes, lengths: list[int], rows: int, sequence: int, batch: int) -> Meaning:
+    del data
+    capacity = Capacity(rows, sequence, batch)
+    stands = [[stand.row, stand.first, stand.count] for stand in pack(lengths, capacity)]
+    return {"stands": stands, "steps": steps(lengths, capacity), "holds": holds(lengths, capacity)}
+
+
 def _topic(data: bytes) -> Meaning:
     address = parse(data.decode())
     retained = address.topic in RETAINED
@@ -177,7 +185,7 @@ def program_meaning(
 ) -> dict[str, Any]:
     """Return what the sizes of a model and of one of its methods mean: the method's name and ports."""
     bank = {name: sizes[name] for name in ("experts", "rank", "shared_rank", "width", "labels")}
-    slots = (sizes["trained"], sizes["frozen"], sizes["sequence"], sizes["batch"])
+    slots = (sizes["trained"], sizes["frozen"], sizes["sequence"], sizes["rows"], sizes["batch"])
     model = ModelShape(BankShape(tuple(layers), **bank), top_k or None, vocabulary)
     method = MethodShape(MethodKind(kind), *slots, recompute, cut)
     spec = method_spec(model, method)
@@ -204,6 +212,7 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Bank": _bank,
     "ClassMeans": _class_means,
     "EpochOrder": _epoch_order,
+    "Packing": _packing,
     "Topic": _topic,
     "Manifest": _manifest,
     "Enrolment": _enrolment,

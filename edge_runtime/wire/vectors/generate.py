@@ -15,6 +15,7 @@ from edge_runtime.wire.vectors import (
     conversation,
     enrolments,
     manifests,
+    packings,
     programs,
     training,
     values,
@@ -24,7 +25,7 @@ from edge_runtime.wire.vectors.case import CASES, Case, tree_of
 
 def all_cases() -> Iterator[Case]:
     """Yield every case."""
-    generators = (conversation, training, bodies, values, banks, manifests, programs, enrolments, broker_urls)
+    generators = (conversation, training, bodies, values, banks, manifests, programs, packings, enrolments, broker_urls)
     return chain.from_iterable(generator.cases() for generator in generators)
 
 

@@ -26,11 +26,13 @@ def _spec(model: ModelShape, method: MethodShape) -> Tree:
 _A, _B, _C, _D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 _COST: Final = {"memory_mib": 133.5, "step_ms": 81, "storage_mb": 26.0, "bytes_up": 1000, "bytes_down": 2000}
 _SHAPE: Final = ModelShape(BankShape((0, 1), 2, 2, 0, 3, 3))
-_TRAIN: Final = MethodShape(MethodKind.TRAIN, 1, 1, 8, 2)
+_TRAIN: Final = MethodShape(MethodKind.TRAIN, 1, 1, 8, 2, 3)
+_PREDICT: Final = MethodShape(MethodKind.PREDICT, 2, 0, 8, 1, 1)
+_PACKED: Final = MethodShape(MethodKind.PREDICT, 2, 0, 8, 2, 4)
 _GOOD: Final[Tree] = {
-    "package_format": 3,
+    "package_format": 4,
     "wire_version": 1,
-    "program_interface": 1,
+    "program_interface": 2,
     "architecture": {
         "backbone": {"name": "tiny", "family": "bert", "digest": _A, "width": 3, "layers": 2, "parameters": 1000},
         "task": "classification",
@@ -53,20 +55,22 @@ _GOOD: Final[Tree] = {
     "held": "all",
     "tiers": [
         {
-            "method": "train_m1_f1_s8_b2",
+            "method": "train_m1_f1_s8_r2_b3",
             "trained_slots": 1,
             "frozen_slots": 1,
             "seq_len": 8,
-            "batch_size": 2,
+            "rows": 2,
+            "batch_size": 3,
             "predicted": _COST,
             "measured": _COST,
         }
     ],
     "methods": {
-        "train_m1_f1_s8_b2": _spec(_SHAPE, _TRAIN),
-        "predict_s8": _spec(_SHAPE, MethodShape(MethodKind.PREDICT, 2, 0, 8, 1)),
+        "train_m1_f1_s8_r2_b3": _spec(_SHAPE, _TRAIN),
+        "predict_s8_r2_b4": _spec(_SHAPE, _PACKED),
+        "predict_s8_r1_b1": _spec(_SHAPE, _PREDICT),
     },
-    "predict_methods": ["predict_s8"],
+    "predict_methods": ["predict_s8_r2_b4", "predict_s8_r1_b1"],
     "versions": {"torch": "2.13.0"},
     "oldest_runtime": "1.3",
     "threads": 4,
@@ -122,17 +126,22 @@ def cases() -> Iterator[Case]:
     yield Case("Manifest", "accept_fraction", tenth, "ACCEPT", "a fraction that is not exact", meaning=other)
     tiers = _changed(_two_tiers)
     yield Case(
-        "Manifest", "accept_two_tiers", tiers, "ACCEPT", "tiers and inferences of two lengths", meaning=_meaning()
+        "Manifest",
+        "accept_two_tiers",
+        tiers,
+        "ACCEPT",
+        "tiers of two capacities, inferences of two lengths",
+        meaning=_meaning(),
     )
     small = _changed(_micro_batches)
-    yield Case("Manifest", "accept_micro_batches", small, "ACCEPT", "a batch in two parts", meaning=_meaning())
+    yield Case("Manifest", "accept_micro_batches", small, "ACCEPT", "a step in two parts", meaning=_meaning())
     trunk = _changed(_with_trunk)
     yield Case(
         "Manifest",
         "accept_trunk",
         trunk,
         "ACCEPT",
-        "a tier whose prefix is a method, and how it was timed",
+        "a tier whose prefixes have methods of two lengths, and how it was timed",
         meaning=_meaning(),
     )
     four_bit = _changed(_set("int4", "quantize"))
@@ -173,26 +182,38 @@ def _set(value: object, *path: str | int) -> Callable[[Tree], object]:
 
 
 def _two_tiers(tree: Tree) -> None:
-    small = {**tree["tiers"][0], "method": "train_m1_f1_s4_b2", "seq_len": 4, "proof": {"loss_error": 1e-7}}
+    small = {**tree["tiers"][0], "method": "train_m1_f1_s8_r1_b3", "rows": 1, "proof": {"loss_error": 1e-7}}
     tree["tiers"].append(small)
-    tree["methods"]["train_m1_f1_s4_b2"] = _spec(_SHAPE, replace(_TRAIN, sequence=4))
-    tree["methods"]["predict_s4"] = _spec(_SHAPE, MethodShape(MethodKind.PREDICT, 2, 0, 4, 1))
-    tree["predict_methods"].append("predict_s4")
+    tree["methods"]["train_m1_f1_s8_r1_b3"] = _spec(_SHAPE, replace(_TRAIN, rows=1))
+    tree["methods"]["predict_s4_r1_b1"] = _spec(_SHAPE, replace(_PREDICT, sequence=4))
+    tree["predict_methods"].append("predict_s4_r1_b1")
 
 
 def _micro_batches(tree: Tree) -> None:
     tree["tiers"][0].update(recompute="light", micro_batches=2, apply_method="apply_m1")
-    accumulate = replace(_TRAIN, kind=MethodKind.ACCUMULATE, batch=1)
-    tree["methods"]["train_m1_f1_s8_b2"] = _spec(_SHAPE, accumulate)
-    tree["methods"]["apply_m1"] = _spec(_SHAPE, MethodShape(MethodKind.APPLY, 1, 0, 0, 0))
+    accumulate = replace(_TRAIN, kind=MethodKind.ACCUMULATE, rows=1)
+    tree["methods"]["train_m1_f1_s8_r2_b3"] = _spec(_SHAPE, accumulate)
+    tree["methods"]["apply_m1"] = _spec(_SHAPE, MethodShape(MethodKind.APPLY, 1, 0, 0, 0, 0))
 
 
 def _with_trunk(tree: Tree) -> None:
-    tree["tiers"][0]["trunk_method"] = "trunk_s8"
+    tree["tiers"][0]["trunk_methods"] = ["trunk_s4_r6", "trunk_s8_r5"]
     tree["tiers"][0]["measured"] = {**_COST, "trunk_ms": 12.5}
     tree["tiers"][0]["timing"] = {"median_ms": 81, "least_ms": 79.5, "most_ms": 84.25, "threads": 4, "other_cores": 0.5}
-    tree["methods"]["train_m1_f1_s8_b2"] = _spec(_SHAPE, replace(_TRAIN, cut=True))
-    tree["methods"]["trunk_s8"] = _spec(_SHAPE, MethodShape(MethodKind.TRUNK, 0, 0, 8, 1))
+    tree["methods"]["train_m1_f1_s8_r2_b3"] = _spec(_SHAPE, replace(_TRAIN, cut=True))
+    for sequence, rows in ((4, 6), (8, 5)):
+        trunk = MethodShape(MethodKind.TRUNK, 0, 0, sequence, rows, 0)
+        tree["methods"][trunk.name] = _spec(_SHAPE, trunk)
+
+
+def _reversed_trunks(tree: Tree) -> None:
+    _with_trunk(tree)
+    tree["tiers"][0]["trunk_methods"].reverse()
+
+
+def _short_trunk(tree: Tree) -> None:
+    _with_trunk(tree)
+    tree["tiers"][0]["trunk_methods"].pop()
 
 
 def _top_k(tree: Tree) -> None:
@@ -215,13 +236,14 @@ def _labels(labels: list[str]) -> Callable[[Tree], object]:
 
 def _methods(tree: Tree, model: ModelShape) -> None:
     tree["methods"] = {
-        "train_m1_f1_s8_b2": _spec(model, _TRAIN),
-        "predict_s8": _spec(model, MethodShape(MethodKind.PREDICT, 2, 0, 8, 1)),
+        "train_m1_f1_s8_r2_b3": _spec(model, _TRAIN),
+        "predict_s8_r2_b4": _spec(model, _PACKED),
+        "predict_s8_r1_b1": _spec(model, _PREDICT),
     }
 
 
 def _ports(
-    way: str, change: Callable[[list[Tree]], object], method: str = "train_m1_f1_s8_b2"
+    way: str, change: Callable[[list[Tree]], object], method: str = "train_m1_f1_s8_r2_b3"
 ) -> Callable[[Tree], object]:
     """Return a change of the inputs or outputs of a method."""
     return lambda tree: change(tree["methods"][method][way])
@@ -243,36 +265,40 @@ def _tier(**values: object) -> Callable[[Tree], object]:
     return lambda tree: tree["tiers"][0].update(values)
 
 
-_TENSOR: Final = ("methods", "train_m1_f1_s8_b2", "inputs", 0)
+_TENSOR: Final = ("methods", "train_m1_f1_s8_r2_b3", "inputs", 0)
 _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "format_1": ("made for an earlier reader", _set(1, "package_format")),
     "format_2": ("made for an earlier reader", _set(2, "package_format")),
-    "format_4": ("made for another reader", _set(4, "package_format")),
-    "format_text": ("a format that is no number", _set("3", "package_format")),
+    "format_3": ("made for an earlier reader", _set(3, "package_format")),
+    "format_5": ("made for another reader", _set(5, "package_format")),
+    "format_text": ("a format that is no number", _set("4", "package_format")),
     "format_true": ("a boolean is no number", _set(True, "package_format")),  # noqa: FBT003 - the value itself
     "format_missing": ("no format", lambda t: t.pop("package_format")),
     "wire_version_2": ("speaks another wire version", _set(2, "wire_version")),
     "interface_0": ("no interface", _set(0, "program_interface")),
-    "interface_2": ("programs of an interface that nobody knows yet", _set(2, "program_interface")),
-    "interface_text": ("wrong type", _set("1", "program_interface")),
+    "interface_1": ("programs that take padded texts", _set(1, "program_interface")),
+    "interface_3": ("programs of an interface that nobody knows yet", _set(3, "program_interface")),
+    "interface_text": ("wrong type", _set("2", "program_interface")),
     "interface_missing": ("says not how its tensors are named", lambda t: t.pop("program_interface")),
     "port_name": ("a tensor of another name", _ports("inputs", lambda p: p[0].update(name="experts"))),
-    "port_dtype": ("token ids as float32", _ports("inputs", lambda p: p[-3].update(dtype="float32"))),
+    "port_dtype": ("token ids as float32", _ports("inputs", lambda p: _named(p, "ids").update(dtype="float32"))),
     "port_shape": ("hyper of 9 numbers", _ports("inputs", lambda p: _named(p, "hyper").update(shape=[9]))),
     "port_order": ("head before the frozen experts", _ports("inputs", lambda p: p.insert(1, p.pop(2)))),
     "port_missing": ("no labels", _ports("inputs", lambda p: p.pop())),
     "port_more": ("an input that nobody gives", _ports("inputs", lambda p: p.append(p[-1]))),
     "port_output": ("the loss by another name", _ports("outputs", lambda p: p[0].update(name="cost"))),
-    "port_batch": ("a batch of 3 where the tier says 2", _ports("inputs", lambda p: p[-1].update(shape=[3, 3]))),
+    "port_batch": ("a batch of 4 where the tier says 3", _ports("inputs", lambda p: p[-1].update(shape=[4, 3]))),
+    "port_rows": ("3 rows where the tier says 2", _ports("inputs", lambda p: _named(p, "ids").update(shape=[3, 8]))),
+    "port_readout": ("15 places of 16", _ports("inputs", lambda p: _named(p, "readout").update(shape=[3, 15]))),
     "port_top_k": ("top-k gates without what balances them", _arch(gate="topk", top_k=2)),
     "port_task": ("a classifier's program for another task", _arch(**_LANGUAGE)),
     "port_predict": (
         "an inference without features",
-        _ports("outputs", lambda p: p.pop(), method="predict_s8"),
+        _ports("outputs", lambda p: p.pop(), method="predict_s8_r1_b1"),
     ),
     "port_predict_empty": (
         "an inference that takes nothing",
-        _ports("inputs", lambda p: p.clear(), method="predict_s8"),
+        _ports("inputs", lambda p: p.clear(), method="predict_s8_r1_b1"),
     ),
     "unknown_key": ("says more than the reader knows", _set(1, "colour")),
     "unknown_key_inside": ("the same, deeper", _arch(colour="red")),
@@ -320,20 +346,27 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "tier_slots_negative": ("less than none", _tier(frozen_slots=-1)),
     "tier_slots_3": ("3 slots, 2 experts", _tier(frozen_slots=2)),
     "tier_batch_0": ("no batch", _tier(batch_size=0)),
+    "tier_rows_0": ("no room for a text", _tier(rows=0)),
+    "tier_rows_text": ("wrong type", _tier(rows="2")),
+    "tier_rows_missing": ("says not how much it has room for", lambda t: t["tiers"][0].pop("rows")),
     "tier_twice": ("two tiers of one method", lambda t: t["tiers"].append(t["tiers"][0])),
     "tier_recompute": ("unknown", _tier(recompute="much")),
     "tier_micro_batches_0": ("no part of a batch", _tier(micro_batches=0)),
-    "tier_micro_batches_odd": ("a batch of 2 in 3 parts", _tier(micro_batches=3, apply_method="predict_s8")),
+    "tier_micro_batches_odd": ("two rows in 3 parts", _tier(micro_batches=3, apply_method="predict_s8_r1_b1")),
     "tier_no_apply": ("two parts, and nothing that applies their sum", _tier(micro_batches=2)),
-    "tier_apply_alone": ("an optimizer beside the one inside", _tier(apply_method="predict_s8")),
+    "tier_apply_alone": ("an optimizer beside the one inside", _tier(apply_method="predict_s8_r1_b1")),
     "tier_apply_unknown": ("a method that is not there", _tier(micro_batches=2, apply_method="apply")),
-    "tier_trunk_unknown": ("a trunk that is not there", _tier(trunk_method="trunk_s8")),
+    "tier_trunk_unknown": ("a trunk that is not there", _tier(trunk_methods=["trunk_s8_r5"])),
+    "tier_trunk_text": ("wrong type", _tier(trunk_methods="trunk_s8_r5")),
+    "tier_trunk_order": ("the one for long texts first", _reversed_trunks),
+    "tier_trunk_short": ("none for the longest texts", _short_trunk),
     "tier_timing": ("wrong type", _tier(timing={"median_ms": "fast"})),
     "tier_proof": ("wrong type", _tier(proof={"loss_error": "small"})),
     "predict_methods_none": ("nothing to predict with", _set([], "predict_methods")),
-    "predict_methods_text": ("wrong type", _set("predict_s8", "predict_methods")),
-    "predict_methods_twice": ("one name twice", _set(["predict_s8", "predict_s8"], "predict_methods")),
-    "predict_methods_other": ("a method that is not there", _set(["predict_s8", "predict"], "predict_methods")),
+    "predict_methods_text": ("wrong type", _set("predict_s8_r1_b1", "predict_methods")),
+    "predict_methods_order": ("the one with fewest places first", lambda t: t["predict_methods"].reverse()),
+    "predict_methods_twice": ("one name twice", _set(["predict_s8_r1_b1", "predict_s8_r1_b1"], "predict_methods")),
+    "predict_methods_other": ("a method that is not there", _set(["predict_s8_r1_b1", "predict"], "predict_methods")),
     "dtype": ("unknown", _set("float16", *_TENSOR, "dtype")),
     "shape_negative": ("less than none", _set([-1], *_TENSOR, "shape")),
     "shape_huge": ("over 2 GiB", _set([2**40], *_TENSOR, "shape")),

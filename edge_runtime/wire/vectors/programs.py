@@ -12,7 +12,7 @@ from edge_runtime.wire.vectors.case import Case
 from edge_runtime.wire.vectors.decide import hyper_meaning, program_meaning
 
 _BANK: Final = {"layers": [1, 3], "experts": 4, "rank": 2, "shared_rank": 1, "width": 6, "labels": 3}
-_TRAIN: Final = {"trained": 2, "frozen": 1, "sequence": 8, "batch": 4}
+_TRAIN: Final = {"trained": 2, "frozen": 1, "sequence": 8, "rows": 3, "batch": 4}
 _METHODS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "train": ("a whole step", {"kind": "train", **_TRAIN}),
     "train_no_frozen": ("every held expert is trained", {"kind": "train", **_TRAIN, "frozen": 0}),
@@ -21,13 +21,23 @@ _METHODS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "saves memory: another name, the same ports",
         {"kind": "train", **_TRAIN, "recompute": "light"},
     ),
-    "accumulate": ("one of two micro-batches", {"kind": "accumulate", **_TRAIN, "batch": 2}),
-    "apply": ("the optimizer alone", {"kind": "apply", "trained": 2, "frozen": 0, "sequence": 0, "batch": 0}),
-    "predict": (
-        "an inference that holds all",
-        {"kind": "predict", "trained": 4, "frozen": 0, "sequence": 8, "batch": 1},
+    "accumulate": ("one of three micro-batches", {"kind": "accumulate", **_TRAIN, "rows": 1}),
+    "apply": (
+        "the optimizer alone",
+        {"kind": "apply", "trained": 2, "frozen": 0, "sequence": 0, "rows": 0, "batch": 0},
     ),
-    "trunk": ("what stands below the experts", {"kind": "trunk", "trained": 0, "frozen": 0, "sequence": 8, "batch": 1}),
+    "predict": (
+        "an inference of one text that holds all",
+        {"kind": "predict", "trained": 4, "frozen": 0, "sequence": 8, "rows": 1, "batch": 1},
+    ),
+    "predict_packed": (
+        "an inference of many texts",
+        {"kind": "predict", "trained": 4, "frozen": 0, "sequence": 8, "rows": 4, "batch": 6},
+    ),
+    "trunk": (
+        "what stands below the experts",
+        {"kind": "trunk", "trained": 0, "frozen": 0, "sequence": 8, "rows": 5, "batch": 0},
+    ),
 }
 _MODELS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "": ("soft gates", _BANK),
