@@ -87,7 +87,7 @@ def check_ids(tokenizer: Tokenizer, manifest: Manifest) -> None:
         PackageError: with both numbers.
     """
     if manifest.architecture.task == CAUSAL_LM:
-        outputs = {tensor.name: tensor.shape for tensor in manifest.methods[manifest.predict_method].outputs}
+        outputs = {tensor.name: tensor.shape for tensor in manifest.methods[manifest.predict_methods[0]].outputs}
         words = outputs["probabilities"][-1]
         if tokenizer.highest_id >= words:
             raise PackageError(

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from edge_runtime.data.batches import Source
+from edge_runtime.data.lengths import SAMPLE, lengths_of
 from edge_runtime.data.prefix_cache import DEFAULT_MB, PrefixCache
 from edge_runtime.data.trunk import DEFAULT_ROUNDING, ROUNDINGS
 from edge_runtime.errors import ConfigError
@@ -19,6 +21,7 @@ from edge_runtime.federation.versions import Versions
 from edge_runtime.opened_package import Parts
 from edge_runtime.store import Store
 from edge_runtime.training.tiers import AUTO
+from edge_runtime.training.watch import Watch
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.data_files import HELP
@@ -131,9 +134,15 @@ def add_tier(parser: argparse.ArgumentParser) -> None:
         "--tier",
         default=AUTO,
         metavar="NAME",
-        help="program size to train with, as `doctor` lists them; auto: the largest that the budget allows, a smaller"
-        " one while memory is short or the device is hot (%(default)s)",
+        help="program size to train with, as `doctor` lists them; auto: the largest that the budget allows, with no"
+        " more rows than the texts need, a smaller one while memory is short or the device is hot (%(default)s)",
     )
+
+
+def suited(watch: Watch, parts: Parts, source: Source) -> Watch:
+    """Return the watch without tiers of more rows than the first texts of the data need."""
+    longest = watch.largest.seq_len
+    return watch.for_texts(lambda: lengths_of(source, SAMPLE, parts.tokenizer, longest).tolist())
 
 
 def add_bank(parser: argparse.ArgumentParser) -> None:

@@ -8,16 +8,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
+from edge_runtime.commands.common import Subcommands, add_command, add_threads, say, suited
 from edge_runtime.data.batches import Source
 from edge_runtime.data.examples import Labels
+from edge_runtime.data.lengths import SAMPLE, lengths_of
+from edge_runtime.data.packed import tier_capacity
 from edge_runtime.data.prefix_cache import DEFAULT_MB, PrefixCache
 from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk
 from edge_runtime.errors import EdgeError, ProgramError
@@ -31,12 +33,12 @@ from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.program.program import inspect
 from edge_runtime.store import Store
 from edge_runtime.training.budget import Budget, choose_tier, cost_of, excess
+from edge_runtime.training.capacity import fill_of
 from edge_runtime.training.sensors import read_sensors
 from edge_runtime.training.tiers import short
 from edge_runtime.training.trainer import Task, Tools, Trainer
-from edge_runtime.training.watch import told
+from edge_runtime.training.watch import Watch, told
 from edge_runtime.wire import messages
-from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.experts import ExpertId
@@ -54,18 +56,28 @@ _TEXT = "a short sentence to measure with"
 
 EXAMPLES = """\
   edge_runtime doctor --package packages/pixel8
+  edge_runtime doctor --package packages/pixel8 --data my.csv
   edge_runtime doctor --package packages/pixel8 --broker mqtt://localhost:1883 --json
 """
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. Args: needed: without it this device cannot work."""
+    """One finding.
+
+    Args:
+        needed: without it this device cannot work.
+        figures: how full training steps were, where some were made or counted (``Fill``).
+    """
 
     name: str
     ok: bool
     detail: str
     needed: bool = True
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+Finding = tuple[str, dict[str, float]]
 
 
 class _Texts:
@@ -111,6 +123,12 @@ def add(commands: Subcommands) -> None:
         "--allow-plaintext", action="store_true", help="allow mqtt:// to another machine, without encryption"
     )
     parser.add_argument("--state", type=Path, metavar="DIR", help="also check a state directory")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="also say how full training steps are with these texts",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     add_threads(parser)
     parser.set_defaults(main=main)
@@ -150,17 +168,24 @@ def _package_checks(parts: Parts, arguments: argparse.Namespace) -> Iterator[Che
     yield _check("predict", lambda: _predict(parts))
     for tier in parts.manifest.tiers:
         yield _tier(parts, tier)
-    if choose_tier(parts.manifest, Budget()).trunk_method:
+    if arguments.data:
+        yield _measured("texts", lambda: _texts(parts, arguments.data))
+    if choose_tier(parts.manifest, Budget()).trunk_methods:
         yield _check("prefixes", lambda: _prefixes(parts))
     if arguments.broker:
         yield _check("broker", lambda: _broker(arguments, parts.manifest.architecture.digest()))
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
+    return _measured(name, lambda: (look(), {}))
+
+
+def _measured(name: str, look: Callable[[], Finding]) -> Check:
     try:
-        return Check(name, True, look())  # noqa: FBT003 - the outcome
+        detail, figures = look()
+        return Check(name, ok=True, detail=detail, figures=figures)
     except (FederationError, OSError) as error:
-        return Check(name, False, " ".join(str(error).split()))  # noqa: FBT003
+        return Check(name, False, " ".join(str(error).split()))  # noqa: FBT003 - the outcome
 
 
 def _driver() -> str:
@@ -202,7 +227,7 @@ def _tier(parts: Parts, tier: Tier) -> Check:
     over = excess(tier, Budget.from_profile(parts.manifest.profile))
     if over:
         return Check(f"tier {short(tier)}", ok=False, detail=f"needs {'; '.join(over)}", needed=False)
-    return _check(f"tier {short(tier)}", lambda: _train(parts, tier))
+    return _measured(f"tier {short(tier)}", lambda: _train(parts, tier))
 
 
 def _predict(parts: Parts) -> str:
@@ -225,9 +250,7 @@ def _words(parts: Parts) -> str:
         if parts.manifest.architecture.task == CAUSAL_LM:
             Writer(*model).next([highest])
         else:
-            predictor = Predictor(*model)
-            ids = np.full((1, predictor.length), highest, np.int64)
-            predictor.of_ids(ids, np.ones(ids.shape, np.float32))
+            Predictor(*model).of_tokens([highest])
     except ProgramError as error:
         raise EdgeError(
             f"tokenizer.json gives ids up to {highest}, on which the program fails ({error}); export the package again"
@@ -251,23 +274,24 @@ def _prefixes(parts: Parts) -> str:
     with tempfile.TemporaryDirectory() as folder:
         complaints: list[str] = []
         cache = PrefixCache(Path(folder), DEFAULT_MB, complaints.append)
-        trunk = Trunk(parts.program, parts.manifest, tier.trunk_method, cache, DEFAULT_ROUNDING)
+        trunk = Trunk(parts.program, parts.manifest, tier, cache, DEFAULT_ROUNDING)
         times, prefixes = [], []
         for _ in range(2):
             began = time.perf_counter()
-            prefixes.append(trunk.of_texts([_TEXT], parts.tokenizer, tier.seq_len))
+            prefixes += trunk.of_texts([_TEXT], parts.tokenizer)
             times.append((time.perf_counter() - began) * 1000)
     use = cache.use
     if complaints or use.hits != 1:
         raise EdgeError(" ".join(complaints) or "a prefix that was kept is not found again")
-    if any(prefixes[0][name].tobytes() != prefixes[1][name].tobytes() for name in ports.BOUNDARY):
+    if prefixes[0] != prefixes[1]:
         raise EdgeError("a prefix that was kept came back as another; this disk cannot be trusted")
     return (
-        f"{times[0]:.1f} ms a text by {tier.trunk_method}, {times[1]:.2f} ms from the cache; {use.bytes} bytes a text"
+        f"{times[0]:.1f} ms for a text of {prefixes[0].count} tokens by {tier.trunk_methods[0]}, {times[1]:.2f} ms from"
+        f" the cache; {use.bytes} bytes of it"
     )
 
 
-def _train(parts: Parts, tier: Tier) -> str:
+def _train(parts: Parts, tier: Tier) -> Finding:
     layers = parts.manifest.architecture.adapted_layers
     task = Task(tuple(ExpertId(layer, 0) for layer in layers), steps=1 + _TIMED, learning_rate=1e-3)
     with tempfile.TemporaryDirectory() as folder:
@@ -281,12 +305,23 @@ def _train(parts: Parts, tier: Tier) -> str:
     parts.program.unload(tier.method)  # the next tier has the memory to itself
     if not np.isfinite(losses).all():
         raise EdgeError(f"a training step gave the loss {losses[-1]}")
-    what = "step with its trunk" if tier.trunk_method else "step"
-    return (
-        f"{tier.trained_slots} of {tier.held_slots} slots trained, {tier.batch_size} x {tier.seq_len}:"
+    what = "step with its trunk" if tier.trunk_methods else "step"
+    said = (
+        f"{tier.trained_slots} of {tier.held_slots} slots trained, {tier.batch_size} texts in"
+        f" {tier.rows} x {tier.seq_len} places:"
         f" {median(times):.0f} ms a {what} here ({min(times):.0f} to {max(times):.0f}), {_there(tier)};"
-        f" peak {peak_rss_mib():.0f} MiB"
+        f" {trainer.fill}; peak {peak_rss_mib():.0f} MiB"
     )
+    return said, trainer.fill.figures()
+
+
+def _texts(parts: Parts, path: Path) -> Finding:
+    """Say which tier these texts are trained in, and how full its steps are."""
+    watch = Watch.of(parts.manifest, Budget.from_profile(parts.manifest.profile))
+    source = parts.examples(path, watch.largest)
+    tier = suited(watch, parts, source).largest
+    fill = fill_of(lengths_of(source, SAMPLE, parts.tokenizer, tier.seq_len).tolist(), tier_capacity(tier))
+    return f"{counted(len(source), 'example')}, to be trained in {short(tier)}: {fill}", fill.figures()
 
 
 def _there(tier: Tier) -> str:

@@ -6,7 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO, Final
 
 import numpy as np
 
@@ -34,6 +36,7 @@ from edge_runtime.opened_package import Parts
 from edge_runtime.training.budget import Budget, choose_tier
 from edge_runtime.training.local import accuracy
 from edge_runtime.training.perplexity import text_loss
+from edge_runtime.training.sensors import short_of_memory
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError
@@ -41,6 +44,9 @@ from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.tensors import Array
 from edge_runtime.wire.text import counted
 from edge_runtime.wire.text_lines import whole
+
+_BLOCK: Final = 1 << 16
+"""Bytes of standard input that are read at once."""
 
 EXAMPLES = """\
   edge_runtime predict --package packages/pixel8 --bank my-bank "wake me at seven" "play some jazz"
@@ -58,7 +64,8 @@ def add(commands: Subcommands) -> None:
         "predict",
         "label texts, or continue them",
         "Predicts the label of each text, or continues it where the package holds a language model. Texts are\n"
-        "arguments, or lines of standard input; each has one line of output. With --data, scores a file.",
+        "arguments, or lines of standard input; each has one line of output, and those that are there at once are\n"
+        "computed together. With --data, scores a file.",
         EXAMPLES,
     )
     parser.add_argument(
@@ -101,21 +108,22 @@ def main(arguments: argparse.Namespace) -> int:
             )
         if parts.manifest.architecture.task == CAUSAL_LM:
             return _continue(parts, bank, arguments, name)
-        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
+        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank, short_of_memory)
         if arguments.data:
             return _score(parts, predictor, arguments, name, learned=bank.learned)
         labels = parts.manifest.architecture.labels
-        for text in _texts(arguments.text):
-            say(_line(predictor(text)[0], labels, arguments))
+        for texts in _texts(arguments.text):
+            for probabilities, _ in [predictor(texts[0])] if len(texts) == 1 else predictor.many(texts):
+                say(_line(probabilities, labels, arguments))
     return 0
 
 
 def _continue(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
     if arguments.data:
         return _score_text(parts, bank, arguments, name)
-    writer = Writer(parts.program, parts.manifest, parts.tokenizer, bank)
+    writer = Writer(parts.program, parts.manifest, parts.tokenizer, bank, short_of_memory)
     sampling = Sampling(arguments.temperature, arguments.seed)
-    for text in _texts(arguments.text):
+    for text in chain.from_iterable(_texts(arguments.text)):
         if arguments.suggest:
             say(_suggestions(writer.suggest(text, arguments.suggest), as_object=arguments.json))
         elif arguments.json:
@@ -160,16 +168,37 @@ def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, na
     return 0
 
 
-def _texts(arguments: list[str]) -> Iterator[str]:
-    """Yield each text; halves of characters, which no tokenizer takes, become U+FFFD."""
+def _texts(arguments: list[str]) -> Iterator[list[str]]:
+    """Yield the texts that are there at once, all arguments or the lines that a pipe holds.
+
+    So many lines are answered together, and one that somebody waits for is answered before the next comes. Halves of
+    characters, which no tokenizer takes, become U+FFFD.
+    """
     if arguments:
-        yield from map(whole, arguments)
+        yield [whole(text) for text in arguments]
         return
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield whole(line.decode("utf-8", "surrogatepass")).rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(f"line {number} of standard input is not UTF-8") from error
+    number = 0
+    for lines in _lines(sys.stdin.buffer):
+        texts = []
+        for line in lines:
+            number += 1
+            try:
+                texts.append(whole(line.decode("utf-8", "surrogatepass")).rstrip("\r\n"))
+            except UnicodeDecodeError as error:
+                yield texts
+                raise DataError(f"line {number} of standard input is not UTF-8") from error
+        yield texts
+
+
+def _lines(stream: BinaryIO) -> Iterator[list[bytes]]:
+    """Yield the lines that can be read without waiting, at least one; the last may have no end."""
+    begun = b""
+    while block := stream.read1(_BLOCK):  # type: ignore[attr-defined]  # of the buffer of standard input
+        *lines, begun = (begun + block).split(b"\n")
+        if lines:
+            yield lines
+    if begun:
+        yield [begun]
 
 
 def _line(probabilities: Array, labels: tuple[str, ...], arguments: argparse.Namespace) -> str:

@@ -20,6 +20,7 @@ from edge_runtime.commands.common import (
     left_out,
     open_prefixes,
     positive,
+    suited,
     until_signal,
 )
 from edge_runtime.data.batches import Source
@@ -115,8 +116,9 @@ def main(arguments: argparse.Namespace) -> int:
     ):
         config = _complete(config, parts, arguments)
         watch = Watch.of(parts.manifest, config.budget, arguments.tier)
+        source = parts.examples(arguments.data, watch.largest, columns_of(arguments))
+        watch = suited(watch, parts, source)
         tier = watch.largest
-        source = parts.examples(arguments.data, tier, columns_of(arguments))
         enrol(store, parts, config)
         if source.skipped:
             report.emit("skipped", left_out(source.skipped), rows=source.skipped)
@@ -134,7 +136,7 @@ def main(arguments: argparse.Namespace) -> int:
             runtime=config.driver,
         )
         versions = Versions(store, parts.package)
-        cache = open_prefixes(arguments, state / "prefixes") if tier.trunk_method else None
+        cache = open_prefixes(arguments, state / "prefixes") if tier.trunk_methods else None
         rounding = arguments.prefix_rounding
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=rounding)
         work = Work(tools, store, versions, config.device, watch)
@@ -195,6 +197,5 @@ def _statistics(store: Store, parts: Parts, source: Source, report: Report) -> C
         with bar("features", len(source)) as advance:
             sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
         remember(store, sums, source, parts.package.digest)
-        parts.program.unload(parts.manifest.predict_method)  # its packed weights are no longer needed
     report.emit("features", examples=len(source))
     return sums

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from edge_runtime.commands.common import (
@@ -24,12 +24,15 @@ from edge_runtime.commands.common import (
     open_prefixes,
     positive,
     say,
+    suited,
     tell_skipped,
     until_signal,
     warn,
 )
 from edge_runtime.commands.train_report import EvaluationSet, figures, sentence
 from edge_runtime.data.batches import Source
+from edge_runtime.data.lengths import lengths_of
+from edge_runtime.data.packed import tier_capacity
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.federation.config import default_prefixes
@@ -37,7 +40,7 @@ from edge_runtime.federation.report import bar
 from edge_runtime.inference.class_sums import class_sums
 from edge_runtime.opened_package import Parts
 from edge_runtime.training.budget import Budget
-from edge_runtime.training.local import Recipe, train
+from edge_runtime.training.local import Recipe, steps_of_epochs, train
 from edge_runtime.training.trainer import Tools
 from edge_runtime.training.watch import Watch
 from edge_runtime.wire.bank import Bank
@@ -119,13 +122,16 @@ def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate, write."""
     with Parts.open(arguments.package, arguments.threads) as parts:
         watch = Watch.of(parts.manifest, Budget(), arguments.tier)
-        tier = watch.largest
         columns = columns_of(arguments)
-        source = parts.examples(arguments.data, tier, columns)
+        source = parts.examples(arguments.data, watch.largest, columns)
+        watch = suited(watch, parts, source)
+        tier = watch.largest
         test = parts.examples(arguments.test, tier, columns) if arguments.test else None
         tell_skipped(source.skipped, arguments.data)
-        recipe = _recipe(arguments, parts, tier, len(source))
-        cache = open_prefixes(arguments, default_prefixes()) if tier.trunk_method else None
+        recipe = _recipe(arguments, parts, tier)
+        if not arguments.steps:
+            recipe = replace(recipe, steps=_steps(arguments.epochs, parts, source, tier, recipe))
+        cache = open_prefixes(arguments, default_prefixes()) if tier.trunk_methods else None
         tools = Tools(
             parts.program,
             parts.manifest,
@@ -153,9 +159,15 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier, examples: int) -> Recipe:
+def _steps(epochs: float | None, parts: Parts, source: Source, tier: Tier, recipe: Recipe) -> int:
+    """Return the steps of so many passes over the data (none named: one): as the texts pack, no two steps are alike."""
+    with bar("counting tokens", len(source)) as advance:
+        counts = lengths_of(source, len(source), parts.tokenizer, tier.seq_len, advance).tolist()
+    return steps_of_epochs(1 if epochs is None else epochs, counts, recipe, tier_capacity(tier))
+
+
+def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier) -> Recipe:
     architecture = parts.manifest.architecture
-    steps = arguments.steps or max(1, round((arguments.epochs or 1) * examples / tier.batch_size))
     try:
         indices = tuple(int(index) for index in arguments.experts.split(",")) if arguments.experts else ()
     except ValueError as error:
@@ -165,7 +177,7 @@ def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier, examples: i
     if not arguments.experts:
         indices = tuple(range(architecture.experts if arguments.rotate_every else tier.trained_slots))
     return Recipe(
-        steps=steps,
+        steps=arguments.steps or 1,
         learning_rate=arguments.lr,
         shared_learning_rate=arguments.lr if arguments.shared_lr is None else arguments.shared_lr,
         head_learning_rate=arguments.head_lr,

@@ -57,7 +57,9 @@ class EvaluationSet:
             if isinstance(self.source, WindowSource):
                 return text_loss(self.tools, bank, self.source, advance).perplexity
             predictor = Predictor(self.tools.program, self.tools.manifest, self.tools.tokenizer, bank)
-            return score(predictor, self.source, self.rows, advance)
+            worth = score(predictor, self.source, self.rows, advance)
+            predictor.release()  # training needs the memory
+            return worth
 
     def compared(self, before: Worth, after: Worth) -> dict[str, float | None]:
         """Return accuracy or perplexity before and after; None where nothing was held out."""
@@ -95,6 +97,7 @@ def figures(trained: Trained, examples: int) -> dict[str, Any]:
         "loss_last": round(float(np.mean(trained.losses[-fifth:])), 4) if trained.losses else None,
         "step_ms": round(trained.step_ms, 2),
         "tier_moves": list(trained.moves),
+        **trained.fill.figures(),
         "peak_rss_mib": round(peak_rss_mib(), 1),
         "bank_digest": trained.bank.digest().hex(),
     }
@@ -104,6 +107,7 @@ def sentence(report: dict[str, Any], out: Path | None) -> str:
     """Return the figures in one line for people."""
     text = f"{counted(report['steps'], 'step')} on {counted(report['examples'], 'example')}"
     text += f", {report['step_ms']:.0f} ms a step"
+    text += f" of {report['texts_per_step']:.1f} texts ({report['fill']:.0%} of its places filled)"
     if report["steps"]:
         text += f", loss {report['loss_first']:.3f} -> {report['loss_last']:.3f}"
     if report.get("perplexity") is not None:

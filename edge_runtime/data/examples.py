@@ -28,6 +28,7 @@ from edge_runtime.wire.order import epoch_order
 
 _SHOWN: Final = 5
 _BLOCK: Final = 1 << 16
+_CHUNK: Final = 64
 
 Places = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int32]
@@ -89,6 +90,12 @@ class FileSource:
         """
         with unchanged(self.path, self.stamp) as file:
             return [next(rows_from(file, self.layout, int(self.places[row]))).text for row in rows]
+
+
+def texts_of(source: ExampleSource, rows: Sequence[int]) -> Iterator[str]:
+    """Yield the texts of ``rows``; few of them are in memory at a time."""
+    for first in range(0, len(rows), _CHUNK):
+        yield from source.texts(rows[first : first + _CHUNK])
 
 
 def open_source(path: Path, labels: Sequence[str], columns: Columns = USUAL) -> FileSource:
@@ -185,28 +192,23 @@ class _Index:
             self.rows.append(number)
 
 
-class BatchOrder:
-    """Which examples a step trains on: shuffled epochs, laid end to end and cut into batches.
+class EntryOrder:
+    """Which example each entry of a run is: shuffled epochs, laid end to end.
 
-    A step's rows follow from (seed, step) alone, so a resumed run goes on with the same batches.
+    An entry's example follows from (seed, entry) alone, so a resumed run goes on with the same texts.
 
     Args:
         seed: of the plan.
         count: N examples.
-        batch: B.
     """
 
-    def __init__(self, seed: int, count: int, batch: int) -> None:
-        self._seed, self._count, self._batch = seed, count, batch
+    def __init__(self, seed: int, count: int) -> None:
+        self._seed, self._count = seed, count
         self._epoch, self._order = -1, epoch_order(seed, 0, 0)
 
-    def rows(self, step: int) -> list[int]:
-        """Return the B rows of ``step`` (from 0)."""
-        first = step * self._batch
-        return [self._row(place) for place in range(first, first + self._batch)]
-
-    def _row(self, place: int) -> int:
-        epoch, within = divmod(place, self._count)
+    def row(self, entry: int) -> int:
+        """Return the row of an entry, counted from 0."""
+        epoch, within = divmod(entry, self._count)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, epoch_order(self._seed, epoch, self._count)
         return int(self._order[within])

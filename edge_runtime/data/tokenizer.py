@@ -1,28 +1,21 @@
 """Text to ids, as the backbone was trained: the package's tokenizer.json through the tokenizers library.
 
-Axes: B texts, S sequence length.
+No padding: a text is its own tokens, and stands among others in a row (``packed``).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer as _Tokenizer
 
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.tensors import Array
 from edge_runtime.wire.typed_text import beginning, take_special_tokens_as_text
-
-_PAD_TOKENS: Final = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 
 
 class Tokenizer:
-    """A package's tokenizer; every text becomes S ids, cut or padded at the end.
+    """A package's tokenizer.
 
     Args:
         path: tokenizer.json.
@@ -35,18 +28,12 @@ class Tokenizer:
         try:
             text = path.read_text(encoding="utf-8")
             self._tokenizer = _Tokenizer.from_str(text)
-            padding = json.loads(text).get("padding") or {}
         except Exception as error:  # the library raises bare Exception
             raise DataError(f"{path} is no tokenizer: {str(error)[:200]}; copy the package again") from error
-        self._pad = int(padding.get("pad_id", self._pad_id()))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._typed = take_special_tokens_as_text(self._tokenizer)
         self._length = 0
-
-    def _pad_id(self) -> int:
-        ids = (self._tokenizer.token_to_id(token) for token in _PAD_TOKENS)
-        return next((token for token in ids if token is not None), 0)
 
     @property
     def highest_id(self) -> int:
@@ -66,8 +53,8 @@ class Tokenizer:
         text: str = self._tokenizer.decode(list(ids))
         return text
 
-    def encode(self, texts: Sequence[str], length: int) -> tuple[npt.NDArray[np.int64], Array]:
-        """Return ids int64 [B, S] and mask float32 [B, S] (1 token, 0 padding) for S = ``length``.
+    def encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
+        """Return the ids of each text, at most ``length``, without padding.
 
         Special tokens are added as the tokenizer says and survive the cut; those that stand in a text are text.
         """
@@ -75,9 +62,4 @@ class Tokenizer:
         if length != self._length:
             self._tokenizer.enable_truncation(max_length=length)
             self._length = length
-        ids = np.full((len(texts), length), self._pad, np.int64)
-        mask = np.zeros((len(texts), length), np.float32)
-        for row, encoding in enumerate(self._tokenizer.encode_batch_fast(read)):  # the same ids, without offsets
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1.0
-        return ids, mask
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(read)]  # the same ids, without offsets

@@ -1,27 +1,28 @@
 """What a training method takes in place of token ids: prefixes of texts, from the cache or from the trunk.
 
-Axes: B texts, S sequence length, n real tokens of a text, d width, g values that share a scale.
+Axes: R rows of S places of a trunk method, n tokens of a text, d width, g values that share a scale.
 
 A prefix is rounded before it is used, also when it was computed a moment ago: so a run ends with the same bytes whether
-its prefixes were found or computed, and whether the cache was deleted in between. Padding is not kept; the step masks
-it, and takes zeros there.
+its prefixes were found or computed, and whether the cache was deleted in between. Only a text's own tokens are kept,
+and they say how many it has: a text that is found is not cut into tokens.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_runtime.data.packed import Packed, method_capacity
 from edge_runtime.data.prefix_cache import CacheUse, PrefixCache
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.program.signature import Executor
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.manifest import Manifest
+from edge_runtime.wire.manifest import Manifest, Tier
 from edge_runtime.wire.tensors import Array
 
 ROUNDINGS: Final = ("int8", "fp16")
@@ -41,41 +42,54 @@ def encode(values: Array, rounding: str) -> bytes:
     return whole
 
 
-def decode(data: bytes, width: int, rounding: str) -> Array | None:
-    """Return the values [2, n, d] that ``data`` stands for, float32; None when it is not whole tokens."""
-    group = math.gcd(width, _GROUP)
-    token = len(ports.BOUNDARY) * (2 * width if rounding == "fp16" else width + 4 * (width // group))
+def tokens_in(data: bytes, width: int, rounding: str) -> int:
+    """Return n of what ``encode`` made for a width; 0 when it is not whole tokens."""
+    token = len(ports.BOUNDARY) * (2 * width if rounding == "fp16" else width + 4 * (width // math.gcd(width, _GROUP)))
     count, rest = divmod(len(data), token)
-    if rest or not count:
-        return None
-    shape = (len(ports.BOUNDARY), count, width)
+    return 0 if rest else count
+
+
+def decode(data: bytes, rounding: str, values: Array) -> None:
+    """Fill ``values`` [2, n, d] with what ``data`` stands for."""
     if rounding == "fp16":
-        return np.frombuffer(data, "<f2").reshape(shape).astype(np.float32)
-    size = math.prod(shape)
-    scales = np.frombuffer(data, "<f4", size // group).reshape(*shape[:-1], -1, 1)
-    levels = np.frombuffer(data, np.int8, offset=4 * (size // group)).reshape(*shape[:-1], -1, group)
-    values: Array = np.multiply(levels, scales, dtype=np.float32).reshape(shape)
-    return values
+        values[...] = np.frombuffer(data, "<f2").reshape(values.shape)
+        return
+    width = values.shape[-1]
+    group, grouped = math.gcd(width, _GROUP), (*values.shape[:-1], -1, math.gcd(width, _GROUP))
+    scales = np.frombuffer(data, "<f4", values.size // group).reshape(*values.shape[:-1], -1, 1)
+    levels = np.frombuffer(data, np.int8, offset=4 * scales.size).reshape(grouped)
+    np.multiply(levels, scales, out=values.reshape(grouped), dtype=np.float32)  # a view: only the last axis is divided
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What the frozen layers make of one text, rounded. Args: count: n; data: as the cache keeps it."""
+
+    count: int
+    data: bytes
 
 
 class Trunk:
-    """The frozen prefix of one method, through a cache.
+    """The frozen prefix of a tier's texts, through a cache.
 
     Args:
         program: of the package.
         manifest: of the package.
-        method: the trunk.
+        tier: whose trunk methods compute it, and whose texts are cut at S.
         cache: None computes every prefix.
         rounding: one of ``ROUNDINGS``.
     """
 
     def __init__(
-        self, program: Executor, manifest: Manifest, method: str, cache: PrefixCache | None, rounding: str
+        self, program: Executor, manifest: Manifest, tier: Tier, cache: PrefixCache | None, rounding: str
     ) -> None:
-        self._program, self._method, self._cache, self._rounding = program, method, cache, rounding
+        self._program, self._cache, self._rounding = program, cache, rounding
+        self._methods = {name: method_capacity(manifest.methods[name]) for name in tier.trunk_methods}
+        self._length = tier.seq_len
         self._width = manifest.architecture.backbone.width
         # The program's digest stands for backbone, layers and quantization: what a prefix depends on beside the ids.
-        self._salt = f"{manifest.files['program.pte'].sha256} {method} {rounding} ".encode()
+        named = " ".join(tier.trunk_methods)
+        self._salt = f"{manifest.files['program.pte'].sha256} {named} {self._length} {rounding} ".encode()
         self._text_salt = self._salt + f"text {manifest.files['tokenizer.json'].sha256} ".encode()
 
     @property
@@ -83,82 +97,71 @@ class Trunk:
         """What the cache did so far."""
         return self._cache.use if self._cache is not None else CacheUse()
 
-    def __call__(self, ids: npt.NDArray[np.int64], mask: Array) -> dict[str, Array]:
-        """Return prefix and residual, [B, S, d] each, of texts as the tokenizer gives them ([B, S] both)."""
-        counts = [int(row.sum()) for row in mask]
-        real = [row[:count].astype("<i8") for row, count in zip(ids, counts, strict=True)]
-        keys = [sha256(self._salt + row.tobytes()) for row in real]
-        rows = self._rows(
-            keys,
-            lambda place, prefix: prefix.shape[1] == counts[place],
-            lambda places: (ids[places], mask[places]),
-        )
-        return self._padded(rows, ids.shape[1])
-
-    def of_texts(self, texts: Sequence[str], tokenizer: Tokenizer, length: int) -> dict[str, Array]:
-        """Return prefix and residual, [B, S, d] each, and mask [B, S], S = ``length``.
+    def of_texts(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[Prefix]:
+        """Return the prefixes of texts.
 
         Only texts that are not in the cache are cut into tokens: that took a third of what such a step spends outside
         its program.
         """
-        rows = self._rows(
-            [sha256(self._text_salt + text.encode()) for text in texts],
-            lambda _, prefix: prefix.shape[1] <= length,
-            lambda places: tokenizer.encode([texts[place] for place in places], length),
-        )
-        return self._padded(rows, length) | {ports.MASK: _mask(rows, length)}
+        keys = [sha256(self._text_salt + text.encode()) for text in texts]
+        return self._prefixes(keys, lambda places: tokenizer.encode([texts[place] for place in places], self._length))
 
-    def in_place_of_ids(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Return a batch that a cut method takes, for one with ``ids`` and ``mask``."""
-        rest = {name: array for name, array in batch.items() if name != ports.IDS}
-        return {**self(batch[ports.IDS], batch[ports.MASK]), **rest}
+    def of_tokens(self, tokens: Sequence[Sequence[int]]) -> list[Prefix]:
+        """Return the prefixes of texts that are tokens already; of longer ones of their first S."""
+        cut = [one[: self._length] for one in tokens]
+        keys = [sha256(self._salt + np.array(one, "<i8").tobytes()) for one in cut]
+        return self._prefixes(keys, lambda places: [cut[place] for place in places])
 
-    def _rows(
-        self,
-        keys: Sequence[bytes],
-        fits: Callable[[int, Array], bool],
-        tokens: Callable[[list[int]], tuple[npt.NDArray[np.int64], Array]],
-    ) -> list[Array]:
-        """Return [2, n, d] of each text, from the cache or from the trunk.
+    def spread(self, prefixes: Sequence[Prefix], packed: Packed) -> dict[str, Array]:
+        """Return prefix and residual [R, S, d] by name, of a call's texts at their places."""
+        room = packed.capacity
+        values = np.zeros((len(ports.BOUNDARY), room.rows, room.sequence, self._width), np.float32)
+        for slot, row, start, end in packed.spans():
+            decode(prefixes[slot].data, self._rounding, values[:, row, start:end])
+        return dict(zip(ports.BOUNDARY, values, strict=True))
+
+    def _prefixes(self, keys: Sequence[bytes], tokens: Callable[[list[int]], Sequence[Sequence[int]]]) -> list[Prefix]:
+        """Return the prefixes of texts by key, from the cache or from the trunk.
 
         Args:
             keys: of the texts.
-            fits: whether what the cache has for the text at a place can be its prefix.
-            tokens: ids and mask [.., S] of the texts at some places; asked once, for those that must be computed.
+            tokens: of the texts at some places; asked once, for those that must be computed.
         """
-        kept = {place: self._kept(key) for place, key in enumerate(keys)}
-        rows = {place: row for place, row in kept.items() if row is not None and fits(place, row)}
-        new = [place for place in kept if place not in rows]
+        known = {key: prefix for key in dict.fromkeys(keys) if (prefix := self._kept(key)) is not None}
+        new = {key: place for place, key in enumerate(keys) if key not in known}
         if new:
-            ids, mask = tokens(new)
-            for row, place in enumerate(new):
-                rows[place] = self._computed(keys[place], ids[row : row + 1], mask[row : row + 1])
-        return [rows[place] for place in kept]
+            known |= zip(new, self._computed(tokens(list(new.values()))), strict=True)
+            for key in new:
+                if self._cache is not None and known[key].count:
+                    self._cache.put(key, known[key].data)
+        return [known[key] for key in keys]
 
-    def _kept(self, key: bytes) -> Array | None:
-        """Return [2, n, d] from the cache."""
+    def _kept(self, key: bytes) -> Prefix | None:
         data = self._cache.get(key) if self._cache is not None else None
-        return decode(data, self._width, self._rounding) if data is not None else None
+        count = tokens_in(data, self._width, self._rounding) if data is not None else 0
+        return Prefix(count, data) if data is not None and 0 < count <= self._length else None
 
-    def _computed(self, key: bytes, ids: npt.NDArray[np.int64], mask: Array) -> Array:
-        """Compute [2, n, d] of one text and keep it: texts are computed one by one, so company changes no bit."""
-        results = self._program.execute(self._method, {ports.IDS: ids, ports.MASK: mask})
-        count = int(mask.sum())
-        data = encode(np.stack([results[name][0, :count] for name in ports.BOUNDARY]), self._rounding)
-        if self._cache is not None:
-            self._cache.put(key, data)
-        rounded = decode(data, self._width, self._rounding)
-        assert rounded is not None  # noqa: S101 - of what encode wrote
-        return rounded
+    def _computed(self, tokens: Sequence[Sequence[int]]) -> list[Prefix]:
+        """Compute the prefixes of texts: of those that one method is the shortest for, R at once.
 
-    def _padded(self, rows: Sequence[Array], length: int) -> dict[str, Array]:
-        """Return prefix and residual [B, S, d] of texts [2, n, d], zeros after their n tokens."""
-        padded = np.zeros((len(ports.BOUNDARY), len(rows), length, self._width), np.float32)
-        for place, row in enumerate(rows):
-            padded[:, place, : row.shape[1]] = row
-        return dict(zip(ports.BOUNDARY, padded, strict=True))
+        Each has a row of its own and begins it, so its company changes no bit.
+        """
+        prefixes = [Prefix(0, b"")] * len(tokens)
+        for name, room in self._methods.items():
+            shorter = max((one.sequence for one in self._methods.values() if one.sequence < room.sequence), default=0)
+            own = [place for place, text in enumerate(tokens) if shorter < len(text) <= room.sequence]
+            for first in range(0, len(own), room.rows):
+                call = own[first : first + room.rows]
+                for place, prefix in zip(call, self._call(name, [tokens[place] for place in call]), strict=True):
+                    prefixes[place] = prefix
+        return prefixes
 
-
-def _mask(rows: Sequence[Array], length: int) -> Array:
-    """Return [B, S]: 1 at the n tokens of each row [2, n, d]."""
-    return (np.arange(length) < np.array([row.shape[1] for row in rows])[:, None]).astype(np.float32)
+    def _call(self, name: str, tokens: Sequence[Sequence[int]]) -> list[Prefix]:
+        packed = Packed.in_own_rows([len(text) for text in tokens], self._methods[name])
+        inputs = {ports.IDS: packed.spread(tokens, np.int64), **packed.frame()}
+        results = self._program.execute(name, inputs)
+        prefixes = []
+        for _, row, start, end in packed.spans():
+            values = np.stack([results[port][row, start:end] for port in ports.BOUNDARY])
+            prefixes.append(Prefix(end - start, encode(values, self._rounding)))
+        return prefixes

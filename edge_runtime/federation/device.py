@@ -354,12 +354,13 @@ class Device:
         fields = {"loss_first": round(outcome.loss_first, 4), "loss_last": round(outcome.loss_last, 4)}
         self._report.emit(
             "trained",
-            f"round {pending.round}: loss {fields['loss_first']:.3f} -> {fields['loss_last']:.3f}",
+            f"round {pending.round}: loss {fields['loss_first']:.3f} -> {fields['loss_last']:.3f}; {outcome.fill}",
             round=pending.round,
             steps=len(outcome.losses),
             step_ms=round(outcome.step_ms, 2),
             examples=outcome.examples,
             peak_rss_mib=round(peak_rss_mib(), 1),
+            **outcome.fill.figures(),
             **fields,
         )
         self._apply(Event.TRAINED)

@@ -18,7 +18,8 @@ start) and its own fields:
     withdrawn          (the gateway took the plan back)
     round              round, base_version, blocks, steps, step (already made)
     step               round, step, steps, loss, step_ms
-    trained            round, steps, step_ms (median), examples, loss_first, loss_last, peak_rss_mib
+    trained            round, steps, step_ms (median), examples, loss_first, loss_last, peak_rss_mib,
+                       fill (share of the steps' places that held a token), texts_per_step
     delta              round, bytes
     verdict            kind, code, detail, round
     ignored, error     reason

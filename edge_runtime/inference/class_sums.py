@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.data.examples import ExampleSource
+from edge_runtime.data.examples import ExampleSource, texts_of
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.inference.predictor import Predictor
 from edge_runtime.program.signature import Executor
@@ -21,7 +21,6 @@ from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.manifest import Manifest
 
 RECORD: Final = "statistics"
-_CHUNK: Final = 64
 
 Progress = Callable[[int], None]
 
@@ -33,11 +32,10 @@ def class_sums(
     shape = manifest.architecture.bank_shape
     frozen = Predictor(program, manifest, tokenizer, Bank.zeros(shape))
     sums = np.zeros((shape.labels, shape.width), np.float64)
-    for first in range(0, len(source), _CHUNK):
-        rows = range(first, min(first + _CHUNK, len(source)))
-        for row, text in zip(rows, source.texts(rows), strict=True):
-            sums[source.labels[row]] += frozen(text)[1]
-            progress(1)
+    for row, (_, feature) in enumerate(frozen.many(texts_of(source, range(len(source))))):
+        sums[source.labels[row]] += feature
+        progress(1)
+    frozen.release()
     counts = np.bincount(source.labels, minlength=shape.labels)
     return ClassSums(counts.astype(np.float32), sums.astype(np.float32))
 

@@ -1,21 +1,20 @@
 """Continue a text: the next token from the program, the choice of one, and the text that tokens become.
 
-Axes: S sequence length of an inference method, V vocabulary. Each token is one call over the last S tokens at most: the
+Axes: S places of an inference method's row, V vocabulary. Each token is one call over the last S tokens at most: the
 program keeps nothing between calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.inference.methods import Inference
 from edge_runtime.program.signature import Executor
-from edge_runtime.program.slots import predict_inputs
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import DataError
@@ -48,17 +47,20 @@ class Writer:
         manifest: of the package.
         tokenizer: of the package.
         bank: whose experts run; the first H of them where the program holds fewer than M.
+        short: whether memory is short; then one inference method at a time is kept.
     """
 
-    def __init__(self, program: Executor, manifest: Manifest, tokenizer: Tokenizer, bank: Bank) -> None:
-        self._program, self._tokenizer = program, tokenizer
+    def __init__(
+        self,
+        program: Executor,
+        manifest: Manifest,
+        tokenizer: Tokenizer,
+        bank: Bank,
+        short: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._inference, self._tokenizer = Inference(program, manifest, bank, short), tokenizer
         self._end = manifest.architecture.end_token
-        self._methods: dict[int, tuple[str, dict[str, npt.NDArray[Any]]]] = {}
-        for name in manifest.predict_methods:
-            shapes = {tensor.name: tensor.shape for tensor in manifest.methods[name].inputs}
-            adapters = dict(predict_inputs(bank, manifest.architecture, shapes[ports.EXPERTS][1]))
-            self._methods[shapes[ports.IDS][1]] = (name, adapters)
-        self._longest = max(self._methods)
+        self._longest = max(method.capacity.sequence for method in self._inference.methods)
 
     def tokens(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt; of a long one those of its end, more than a prediction sees.
@@ -73,15 +75,7 @@ class Writer:
 
     def next(self, tokens: Sequence[int]) -> Array:
         """Return the probabilities [V] of what follows the last of ``tokens`` (at least one)."""
-        seen = list(tokens)[-self._longest :]
-        length = min(size for size in self._methods if size >= len(seen))
-        name, adapters = self._methods[length]
-        ids, mask = np.zeros((1, length), np.int64), np.zeros((1, length), np.float32)
-        ids[0, : len(seen)], mask[0, : len(seen)] = seen, 1.0
-        probabilities: Array = self._program.execute(name, {**adapters, ports.IDS: ids, ports.MASK: mask})[
-            ports.PROBABILITIES
-        ][0]
-        return probabilities
+        return self._inference.one(list(tokens)[-self._longest :])[ports.PROBABILITIES]
 
     def suggest(self, prompt: str, count: int) -> list[tuple[str, float]]:
         """Return the ``count`` likeliest next tokens of a prompt as text, with their probabilities."""

@@ -1,18 +1,17 @@
 """What a bank makes of texts: probabilities of labels, and the feature that they come from.
 
-Axes: C labels, d width, S tokens that the program takes, H experts that it holds, M of the bank.
+Axes: C labels, d width, B texts of a call at most.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
-import numpy as np
-import numpy.typing as npt
-
+from edge_runtime.data.packed import Packed
 from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.inference.methods import Inference, for_many
 from edge_runtime.program.signature import Executor
-from edge_runtime.program.slots import predict_inputs
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Manifest
@@ -27,23 +26,50 @@ class Predictor:
         manifest: of the package.
         tokenizer: of the package.
         bank: whose experts run; the first H of them where the program holds fewer than M.
-
-    ``length`` is S, the tokens that the program takes.
+        short: whether memory is short; then one inference method at a time is kept.
     """
 
-    def __init__(self, program: Executor, manifest: Manifest, tokenizer: Tokenizer, bank: Bank) -> None:
-        self._program, self._tokenizer, self._method = program, tokenizer, manifest.predict_method
-        shapes = {tensor.name: tensor.shape for tensor in manifest.methods[self._method].inputs}
-        self.length = shapes[ports.IDS][1]
-        self._inputs: dict[str, npt.NDArray[Any]] = dict(
-            predict_inputs(bank, manifest.architecture, shapes[ports.EXPERTS][1])
-        )
+    def __init__(
+        self,
+        program: Executor,
+        manifest: Manifest,
+        tokenizer: Tokenizer,
+        bank: Bank,
+        short: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._inference, self._tokenizer = Inference(program, manifest, bank, short), tokenizer
+        self._longest = max(method.capacity.sequence for method in self._inference.methods)
 
     def __call__(self, text: str) -> tuple[Array, Array]:
         """Return probabilities [C] and the L2-normalized feature [d] of one text."""
-        return self.of_ids(*self._tokenizer.encode([text], self.length))
+        (tokens,) = self._tokenizer.encode([text], self._longest)
+        return self.of_tokens(tokens)
 
-    def of_ids(self, ids: npt.NDArray[np.int64], mask: Array) -> tuple[Array, Array]:
-        """Return probabilities [C] and feature [d] for ids [1, S] and mask [1, S]."""
-        outputs = self._program.execute(self._method, {**self._inputs, ports.IDS: ids, ports.MASK: mask})
-        return outputs[ports.PROBABILITIES][0], outputs[ports.FEATURES][0]
+    def of_tokens(self, tokens: Sequence[int]) -> tuple[Array, Array]:
+        """Return probabilities [C] and feature [d] of a text's tokens."""
+        outputs = self._inference.one(tokens)
+        return outputs[ports.PROBABILITIES], outputs[ports.FEATURES]
+
+    def many(self, texts: Iterable[str]) -> Iterator[tuple[Array, Array]]:
+        """Yield probabilities [C] and feature [d] of each text, in order; a call takes as many as the packing does.
+
+        Where each call begins and ends follows from the texts alone, so other devices compute the same.
+        """
+        method, waiting, rest = for_many(self._inference.methods), list[list[int]](), iter(texts)
+        if method.capacity.batch == 1:
+            yield from map(self, rest)
+            return
+        while True:
+            read = list(islice(rest, method.capacity.batch - len(waiting)))
+            waiting += self._tokenizer.encode(read, method.capacity.sequence) if read else []
+            if not waiting:
+                return
+            packed = Packed.next([len(tokens) for tokens in waiting], method.capacity)
+            outputs = self._inference.run(method, waiting[: len(packed)], packed)
+            del waiting[: len(packed)]
+            for slot in range(len(packed)):
+                yield outputs[ports.PROBABILITIES][slot], outputs[ports.FEATURES][slot]
+
+    def release(self) -> None:
+        """Free what prediction has prepared: another method may need the memory."""
+        self._inference.release()

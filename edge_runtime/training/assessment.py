@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.data.examples import ExampleSource
-from edge_runtime.wire.tensors import Array
+from edge_runtime.data.examples import ExampleSource, texts_of
+from edge_runtime.inference.predictor import Predictor
 
 SAMPLE: Final = 200
 """Texts of the training data that a run without held-out text is measured on."""
@@ -44,16 +44,11 @@ def sample(count: int, most: int = SAMPLE) -> list[int]:
     return [place * count // most for place in range(most)] if count > most else list(range(count))
 
 
-def score(
-    predict: Callable[[str], tuple[Array, Array]],
-    source: ExampleSource,
-    rows: Sequence[int],
-    progress: Callable[[int], None],
-) -> Score:
-    """Return how a bank labels the texts of ``rows``; ``predict`` gives probabilities and feature of one."""
+def score(predictor: Predictor, source: ExampleSource, rows: Sequence[int], progress: Callable[[int], None]) -> Score:
+    """Return how a bank labels the texts of ``rows``."""
     predicted = []
-    for row in rows:
-        predicted.append(int(np.argmax(predict(source.texts([row])[0])[0])))
+    for probabilities, _ in predictor.many(texts_of(source, rows)):
+        predicted.append(int(np.argmax(probabilities)))
         progress(1)
     right = sum(label == source.labels[row] for label, row in zip(predicted, rows, strict=True))
     return Score(int(right), tuple(predicted))

@@ -5,21 +5,25 @@ With rotation every stretch trains the next experts of the ring with fresh momen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge_runtime.data.examples import ExampleSource
+from edge_runtime.data.examples import EntryOrder, ExampleSource
+from edge_runtime.data.packed import Packed
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.predictor import Predictor
 from edge_runtime.program.slots import needed_slots
 from edge_runtime.training.assessment import score
+from edge_runtime.training.fill import Fill
 from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.training.watch import Watch
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Architecture, Tier
+from edge_runtime.wire.packing import Capacity
 
 SEED_STRIDE = 0x9E3779B97F4A7C15
 
@@ -51,12 +55,20 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """What local training gave. Args: losses: one for each step; step_ms: median; moves: from tier to tier, and why."""
+    """What local training gave.
+
+    Args:
+        losses: one for each step.
+        step_ms: median.
+        moves: from tier to tier, and why.
+        fill: how full the steps were.
+    """
 
     bank: Bank
     losses: tuple[float, ...]
     step_ms: float
     moves: tuple[str, ...] = ()
+    fill: Fill = field(default_factory=Fill)
 
 
 def stretches(recipe: Recipe, architecture: Architecture, tier: Tier) -> Iterator[Task]:
@@ -84,9 +96,35 @@ def stretches(recipe: Recipe, architecture: Architecture, tier: Tier) -> Iterato
             shared_learning_rate=recipe.shared_learning_rate,
             head_learning_rate=recipe.head_learning_rate,
             weight_decay=recipe.weight_decay,
-            seed=(recipe.seed + number * SEED_STRIDE) % (1 << 64),
+            seed=_seed(recipe.seed, number),
             decay=(_factor(recipe, start), _factor(recipe, end)),
         )
+
+
+def _seed(seed: int, number: int) -> int:
+    """Return the seed of a stretch."""
+    return (seed + number * SEED_STRIDE) % (1 << 64)
+
+
+def steps_of_epochs(epochs: float, counts: Sequence[int], recipe: Recipe, capacity: Capacity) -> int:
+    """Return the steps that take as many texts as ``epochs`` have, at least one.
+
+    Args:
+        epochs: passes over the data, 0.5 is half of one.
+        counts: tokens of all N texts.
+        recipe: whose seed and stretches say which texts meet; its steps are not used.
+        capacity: of a step.
+    """
+    wanted, steps, taken = max(1, round(epochs * len(counts))), 0, 0
+    for number in itertools.count():
+        order, began = EntryOrder(_seed(recipe.seed, number), len(counts)), taken
+        while not recipe.rotate_every or steps < (number + 1) * recipe.rotate_every:
+            entries = range(taken - began, taken - began + capacity.batch)
+            taken += len(Packed.next([counts[order.row(entry)] for entry in entries], capacity))
+            steps += 1
+            if taken >= wanted:
+                return steps
+    raise AssertionError  # a step takes a text, so they end
 
 
 def _factor(recipe: Recipe, step: int) -> float:
@@ -116,6 +154,7 @@ def train(
     losses: list[float] = []
     times: list[float] = []
     moves: list[str] = []
+    fill = Fill()
     for task in stretches(recipe, tools.manifest.architecture, tools.tier):
         tier = watch.begin(needed_slots(task.train)) if watch else tools.tier
         trainer = Trainer(replace(tools, tier=tier), bank, task)
@@ -126,9 +165,10 @@ def train(
         if trainer.steps:
             bank = bank.replace(trainer.outcome().blocks)
             losses += trainer.losses
+            fill += trainer.fill
         if stopped():
             break
-    return Trained(bank, tuple(losses), float(np.median(times)) if times else 0.0, tuple(moves))
+    return Trained(bank, tuple(losses), float(np.median(times)) if times else 0.0, tuple(moves), fill)
 
 
 def accuracy(predictor: Predictor, source: ExampleSource, progress: Callable[[int], None]) -> float:

@@ -1,7 +1,7 @@
-"""One optimizer step in k parts: each part of the batch adds its gradients to sums, then the optimizer takes the sums.
+"""One optimizer step in k parts: each part of the rows adds its gradients to sums, then the optimizer takes the sums.
 
-Axes: B batch, k parts, B / k texts each. Between two steps nothing is left over: sums start at 0, so a checkpoint
-between steps needs none of this.
+Axes: B texts at most, R rows of S places, N = R*S, k parts of R / k rows. Between two steps nothing is left over: sums
+start at 0, so a checkpoint between steps needs none of this.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def run_step(execute: Execute, manifest: Manifest, tier: Tier, inputs: Arrays) -
 
     Returns:
         New values and moments; ``loss`` [1] of the batch; ``usage`` and, with top-k, ``affinity`` [L, H], means over
-        the batch's tokens.
+        the batch's tokens; 0 without any.
     """
     if tier.micro_batches == 1:
         return execute(tier.method, inputs)
@@ -39,49 +39,60 @@ def run_step(execute: Execute, manifest: Manifest, tier: Tier, inputs: Arrays) -
     sums = {
         tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs if tensor.name in ports.GRADIENT_SUMS
     }
-    means = _Means()
-    for part, share in enumerate(_shares(inputs, tier.micro_batches)):
-        call = {**sums, **_cut(spec, inputs, part, share)}
-        outputs = execute(tier.method, call)
+    means = _Means({one.name: one.shape for one in spec.outputs if one.name in ports.ROUTER_STATISTICS})
+    total = _weight(inputs)
+    for part in range(tier.micro_batches):
+        call = {**sums, **_cut(spec, inputs, part)}
+        tokens = float(call[ports.MASK].sum())
+        if not tokens:
+            continue  # nothing to learn from, and nothing to tell
+        share = _weight(call) / total if total else 0.0
+        outputs = execute(tier.method, {**call, ports.SHARE: np.array([share], np.float32)})
         sums = {name: outputs[name] for name in sums}
-        means.add(outputs, share, float(call[ports.MASK].sum()))
+        means.add(outputs, share, tokens)
     steady = {**inputs, **sums}
     wanted = [tensor.name for tensor in manifest.methods[tier.apply_method].inputs]
     return {**means.result(), **execute(tier.apply_method, {name: steady[name] for name in wanted})}
 
 
-def _shares(inputs: Arrays, parts: int) -> list[float]:
-    """Return each part's share of the batch's sum of label weights; they add up to 1, or all are 0."""
+def _weight(inputs: Arrays) -> float:
+    """Return the sum of label weights: of a batch, or of one part."""
     counted = inputs[ports.LABELS] if ports.LABELS in inputs else inputs[ports.WEIGHTS]
-    weights = counted.reshape(parts, -1).astype(np.float64).sum(1)
-    total = float(weights.sum())
-    return [float(weight) / total if total else 0.0 for weight in weights]
+    return float(counted.sum(dtype=np.float64))
 
 
-def _cut(spec: MethodSpec, inputs: Arrays, part: int, share: float) -> Arrays:
-    """Return one part's inputs: what is longer than the method takes is the batch, and is cut."""
-    call: Arrays = {ports.SHARE: np.array([share], np.float32)}
+def _cut(spec: MethodSpec, inputs: Arrays, part: int) -> Arrays:
+    """Return one part's inputs: its rows, what its texts are read by, and the labels of its texts alone."""
+    call: Arrays = {}
     for tensor in spec.inputs:
-        if tensor.name in inputs:
-            whole, rows = inputs[tensor.name], tensor.shape[0]
+        whole = inputs.get(tensor.name)
+        if whole is None:
+            continue
+        if tensor.name == ports.READOUT:
+            places = tensor.shape[1]
+            call[tensor.name] = np.ascontiguousarray(whole[:, part * places : (part + 1) * places])
+        else:
+            rows = tensor.shape[0]
             call[tensor.name] = whole if whole.shape == tensor.shape else whole[part * rows : (part + 1) * rows]
+    if ports.LABELS in call:
+        here = call[ports.READOUT].any(axis=1, keepdims=True)  # a text stands in one row, so in one part
+        call[ports.LABELS] = call[ports.LABELS] * here.astype(np.float32)
     return call
 
 
 class _Means:
     """Losses and statistics of the parts, added up in float64 in the order of the calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Mapping[str, tuple[int, ...]]) -> None:
         self._loss = 0.0
         self._tokens = 0.0
-        self._sums: Arrays = {}
+        self._sums: Arrays = {name: np.zeros(shape, np.float64) for name, shape in told.items()}
 
     def add(self, outputs: Arrays, share: float, tokens: float) -> None:
         self._loss += share * float(outputs[ports.LOSS][0])
         self._tokens += tokens
-        for name in ports.ROUTER_STATISTICS:
-            if name in outputs:
-                self._sums[name] = self._sums.get(name, 0.0) + outputs[name].astype(np.float64) * tokens
+        for name in self._sums:
+            self._sums[name] += outputs[name].astype(np.float64) * tokens
 
     def result(self) -> Arrays:
         means = {name: (total / max(self._tokens, 1.0)).astype(np.float32) for name, total in self._sums.items()}

@@ -1,6 +1,6 @@
 """How well a language model knows a text: mean loss and perplexity over windows.
 
-Axes: B batch, S sequence length. The program's own training method says the loss; with learning rates of 0 it changes
+The program's own training method says the loss; with learning rates of 0 it changes
 nothing, so a package needs no method more.
 """
 
@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_runtime.data.batches import batch_of
+from edge_runtime.data.packed import Packed, method_capacity
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.program import slots as placement
 from edge_runtime.training.trainer import Tools
@@ -44,32 +42,21 @@ def text_loss(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
         source: windows of held-out text.
         progress: told after each batch.
     """
-    tier, shape = tools.tier, bank.shape
+    tier, reader = tools.tier, tools.reader(source)
     slots = placement.place((), tools.manifest.architecture, tier)
     fixed = {**placement.inputs(bank, slots), ports.GATE_SCALE: slots.gate_scale}
     specs = tools.manifest.methods[tier.method].inputs
-    rows_of = next(spec.shape[0] for spec in specs if spec.name == ports.TARGETS)
-    trunk = tools.trunk
+    fixed = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs} | fixed
+    capacity = method_capacity(tools.manifest.methods[tier.method])
     total = count = 0.0
-    for first in range(0, len(source), rows_of):
-        rows = list(range(first, min(first + rows_of, len(source))))
-        batch = batch_of(source, rows, tools.tokenizer, shape.labels, tier.seq_len, trunk=trunk)
-        inputs = fixed | _padded(batch, rows_of)
-        dtypes = {"float32": np.float32, "int64": np.int64}
-        inputs = {
-            spec.name: inputs[spec.name] if spec.name in inputs else np.zeros(spec.shape, dtypes[spec.dtype])
-            for spec in specs
-        }
+    first = 0
+    while first < len(source):
+        texts = reader.texts(range(first, min(first + capacity.batch, len(source))))
+        packed = Packed.next([text.count for text in texts], capacity)
+        inputs = fixed | reader.inputs(texts[: len(packed)], packed)
         weight = float(inputs[ports.WEIGHTS].sum())
         total += float(tools.program.execute(tier.method, inputs)[ports.LOSS][0]) * weight
         count += weight
-        progress(len(rows))
+        first += len(packed)
+        progress(len(packed))
     return TextLoss(total / count, int(count))
-
-
-def _padded(batch: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, npt.NDArray[Any]]:
-    """Fill a batch up with rows of nothing."""
-    return {
-        name: np.concatenate([one, np.zeros((rows - len(one), *one.shape[1:]), one.dtype)])
-        for name, one in batch.items()
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_runtime.training.tiers import Signal
+from edge_runtime.training.tiers import RESERVE_MIB, Signal
 
 _PLAUSIBLE_C = (1.0, 150.0)
 """Sensors that are not there report 0, or figures no chip survives."""
@@ -13,6 +13,12 @@ _PLAUSIBLE_C = (1.0, 150.0)
 def read_sensors(root: Path = Path("/")) -> Signal:
     """Return what can be told here; what cannot (another system, no sensor) is None."""
     return Signal(_room_mib(root), _celsius(root))
+
+
+def short_of_memory(root: Path = Path("/")) -> bool:
+    """Return whether less is free than is left to others; False where it cannot be told."""
+    free = _field_kib(root / "proc/meminfo", "MemAvailable")
+    return free is not None and free / 1024 < RESERVE_MIB
 
 
 def _room_mib(root: Path) -> float | None:

@@ -1,8 +1,8 @@
 """Which tier to train in: what a plan needs, what the device may spend, and what it feels. Pure.
 
 Tiers are methods of one program. A plan can be trained in any tier with a trained slot for each of its experts; the
-best of them is the one nearest to the model that is merged (most experts held, longest texts), and of those the one
-with the fewest slots to spare. Memory and heat decide how far down from the best one has to go.
+best of them is the one nearest to the model that is merged (most experts held, longest texts, most rows), and of those
+the one with the fewest slots to spare. Memory and heat decide how far down from the best one has to go.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def by_name(manifest: Manifest, name: str) -> Tier:
 
 
 def short(tier: Tier) -> str:
-    """Return a tier's name without the kind of its method: m4_f4_s64_b16."""
+    """Return a tier's name without the kind of its method: m4_f4_s64_r4_b16."""
     return tier.method.partition("_")[2] or tier.method
 
 
@@ -76,7 +76,7 @@ def fitting(tiers: Iterable[Tier], largest: Tier, needed: int) -> list[Tier]:
     ]
     if not fitting:
         raise PlanError(f"the plan trains {needed} experts at a layer, this device has {largest.trained_slots} slots")
-    return sorted(fitting, key=lambda tier: (-tier.held_slots, -tier.seq_len, tier.trained_slots))
+    return sorted(fitting, key=lambda tier: (-tier.held_slots, -tier.seq_len, -tier.rows, tier.trained_slots))
 
 
 def choose(candidates: list[Tier], signal: Signal, current: Tier | None = None) -> Tier:

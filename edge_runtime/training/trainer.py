@@ -1,8 +1,8 @@
 """One round of local steps: a task's experts in a program's slots, step by step, resumable after any of them.
 
-Axes: L adapted layers, M experts, m trained slots, H held slots, C labels, B batch, S sequence length, N examples.
-A run is a function of (bank, task, examples): batches follow from the seed and the step's number, so a run that was
-killed and went on from a checkpoint ends with the same values as one that was not, bit for bit.
+Axes: L adapted layers, M experts, m trained slots, H held slots, C labels, B texts of a step at most, N examples.
+A run is a function of (bank, task, examples): a step's texts follow from the seed and from how many the steps before
+took, so a run that was killed and went on from a checkpoint ends with the same values as one that was not, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.data.batches import Source, batch_of, label_counts
-from edge_runtime.data.examples import BatchOrder
+from edge_runtime.data.batches import Reader, Source, label_counts
+from edge_runtime.data.examples import EntryOrder
+from edge_runtime.data.packed import tier_capacity
 from edge_runtime.data.prefix_cache import PrefixCache
+from edge_runtime.data.stream import Step, TextStream
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk
 from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.program import slots as placement
 from edge_runtime.program.signature import Executor
 from edge_runtime.training import carry
+from edge_runtime.training.fill import Fill
 from edge_runtime.training.heterogeneity import balance_target, balance_weight, divergence
 from edge_runtime.training.micro_batches import run_step
 from edge_runtime.wire import program_interface as ports
@@ -89,9 +92,15 @@ class Tools:
     @property
     def trunk(self) -> Trunk | None:
         """What computes the tier's prefixes; None when its method takes token ids."""
-        if not self.tier.trunk_method:
+        if not self.tier.trunk_methods:
             return None
-        return Trunk(self.program, self.manifest, self.tier.trunk_method, self.cache, self.rounding)
+        return Trunk(self.program, self.manifest, self.tier, self.cache, self.rounding)
+
+    def reader(self, source: Source | None = None) -> Reader:
+        """Return what reads texts for the tier's steps: those to train on, or of another source."""
+        labels = len(self.manifest.architecture.labels)
+        own = self.source if source is None else source
+        return Reader(own, self.tokenizer, labels, self.tier.seq_len, self.trunk)
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,7 @@ class Outcome:
         step_ms: median.
         routed: [L, H] tokens by slot (soft gates: sums of gates).
         seen: [L, H] tokens that came by while the slot's expert was held.
+        fill: how full the steps were.
     """
 
     blocks: dict[ExpertId, Array]
@@ -123,6 +133,7 @@ class Outcome:
     step_ms: float
     routed: Array
     seen: Array
+    fill: Fill
 
     @property
     def loss_first(self) -> float:
@@ -150,11 +161,12 @@ class Trainer:
     def __init__(self, tools: Tools, bank: Bank, task: Task) -> None:
         self._program, self._manifest, self._task = tools.program, tools.manifest, task
         self._architecture = tools.manifest.architecture
-        self._source, self._tokenizer, self._clock = tools.source, tools.tokenizer, tools.clock
-        self.tier, self._bank, self._tools, self._trunk = tools.tier, bank, tools, tools.trunk
+        self._clock, self.tier, self._bank, self._tools = tools.clock, tools.tier, bank, tools
         self.needed: Final = placement.needed_slots(task.train)
         self.slots = placement.place(task.train, self._architecture, self.tier)
-        self._order = BatchOrder(task.seed, len(tools.source), self.tier.batch_size)
+        self._order = EntryOrder(task.seed, len(tools.source))
+        self._stream = self._texts_of(tools)
+        self.fill = Fill()
         self._values: dict[str, Array] = carry.start(bank, self.slots)
         self._rates = self._learning_rates()
         self._held_rows = self._frozen_shared_rows()
@@ -177,22 +189,25 @@ class Trainer:
     def step(self) -> float:
         """Make one step and return its loss."""
         began = self._clock()
-        inputs = self.step_inputs()
+        texts = self._next_texts()
+        inputs = self._with_values(texts.inputs)
         outputs = run_step(self._program.execute, self._manifest, self.tier, inputs)
         self._values |= {name: outputs[name] for name in self._values if name in outputs}
         for row in self._held_rows:
             self._values[ports.SHARED][row] = self._bank.shared[row]
-        tokens = float(inputs[ports.MASK].sum())
-        self._add(self._routed, outputs[ports.USAGE].astype(np.float64) * tokens)
-        self._add(self._seen, np.full(self.slots.held.shape, tokens))
+        self._add(self._routed, outputs[ports.USAGE].astype(np.float64) * texts.tokens)
+        self._add(self._seen, np.full(self.slots.held.shape, float(texts.tokens)))
+        self.fill += Fill(1, texts.texts, texts.tokens, self.tier.places)
         self.losses.append(float(outputs[ports.LOSS][0]))
         self._times.append((self._clock() - began) * 1000)
         return self.losses[-1]
 
     def step_inputs(self) -> dict[str, npt.NDArray[Any]]:
         """Return the inputs of the next step by name."""
-        inputs = self._batch()
-        inputs |= {name: value for name, value in self._values.items() if name not in inputs}
+        return self._with_values(self._next_texts().inputs)
+
+    def _with_values(self, texts: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        inputs = {**self._values, **texts}
         inputs |= {
             ports.GATE_SCALE: self.slots.gate_scale,
             ports.UPDATE_MASK: self.slots.update_mask,
@@ -220,10 +235,9 @@ class Trainer:
             )
         slots = placement.place(self._task.train, self._architecture, tier)
         self._values = carry.carry(carry.learned(self._values, self.needed), self._bank, slots, self.needed)
-        unused = {self.tier.method, self.tier.trunk_method, self.tier.apply_method}
-        for method in unused - {tier.method, tier.trunk_method, tier.apply_method, ""}:
+        for method in sorted(_methods(self.tier) - _methods(tier)):
             self._program.unload(method)  # before the next is loaded: there may be no room for both
-        self._trunk = replace(self._tools, tier=tier).trunk
+        self._stream = self._texts_of(replace(self._tools, tier=tier))
         self.slots, self.tier = slots, tier
 
     def checkpoint(self) -> Checkpoint:
@@ -233,7 +247,10 @@ class Trainer:
         for name, sums in (("routed", self._routed), ("seen", self._seen)):
             high = sums.astype(np.float32)
             kept |= {name: high, f"{name}_rest": (sums - high).astype(np.float32)}
-        return Checkpoint(kept, {"losses": list(self.losses), "step_ms": list(self._times)})
+        told = {"losses": list(self.losses), "step_ms": list(self._times)}
+        return Checkpoint(
+            kept, {**told, "taken": self.fill.texts, "tokens": self.fill.tokens, "places": self.fill.places}
+        )
 
     def restore(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint of the same task, made in whatever tier.
@@ -243,7 +260,7 @@ class Trainer:
         """
         wanted = {name: value.shape for name, value in self.checkpoint().tensors.items()}
         saved_shapes = {name: value.shape for name, value in saved.tensors.items()}
-        if saved_shapes != wanted:
+        if saved_shapes != wanted or "taken" not in saved.numbers:
             raise DamagedError("the checkpoint belongs to another task or program; the round starts again")
         self._routed, self._seen = (
             saved.tensors[name].astype(np.float64) + saved.tensors[f"{name}_rest"] for name in ("routed", "seen")
@@ -253,6 +270,7 @@ class Trainer:
         self._values = carry.carry(kept, self._bank, self.slots, self.needed)
         self.losses = [float(loss) for loss in saved.numbers["losses"]]
         self._times = [float(ms) for ms in saved.numbers["step_ms"]]
+        self.fill = Fill(self.steps, *(int(saved.numbers[name]) for name in ("taken", "tokens", "places")))
 
     def outcome(self) -> Outcome:
         """Return what the steps made so far gave (at least one)."""
@@ -261,11 +279,12 @@ class Trainer:
         return Outcome(
             placement.blocks(self._task.train, shape, self.slots, self._values),
             len(rows),
-            label_counts(self._source, rows, shape.labels),
+            label_counts(self._tools.source, rows, shape.labels),
             tuple(self.losses),
             float(np.median(self._times)),
             self._of_held(self._routed).astype(np.float32),
             self._of_held(self._seen).astype(np.float32),
+            self.fill,
         )
 
     def _add(self, sums: Sums, values: Sums) -> None:
@@ -277,15 +296,16 @@ class Trainer:
         return sums[np.arange(len(sums))[:, None], self.slots.held]
 
     def _trained_rows(self) -> npt.NDArray[np.int64]:
-        count = len(self._source)
-        if self.steps * self.tier.batch_size >= count:
+        count = len(self._tools.source)
+        if self.fill.texts >= count:
             return np.arange(count, dtype=np.int64)
-        return np.array([row for step in range(self.steps) for row in self._order.rows(step)], np.int64)
+        return np.array([self._order.row(entry) for entry in range(self.fill.texts)], np.int64)
 
-    def _batch(self) -> dict[str, npt.NDArray[Any]]:
-        rows = self._order.rows(self.steps)
-        labels, length = self._bank.shape.labels, self.tier.seq_len
-        return batch_of(self._source, rows, self._tokenizer, labels, length, trunk=self._trunk)
+    def _texts_of(self, tools: Tools) -> TextStream:
+        return TextStream(tools.reader(), self._order, tier_capacity(tools.tier))
+
+    def _next_texts(self) -> Step:
+        return self._stream.step(self.fill.texts)
 
     def _learning_rates(self) -> tuple[float, float, float]:
         """Rates of experts, shared experts, head; 0 keeps what the task does not train bit for bit."""
@@ -327,3 +347,8 @@ class Trainer:
             unlike = divergence(mixed, mine)
             weight[row] = balance_weight(self._task.pressure, unlike, held, experts)
         return {ports.BALANCE_TARGET: target, ports.BALANCE_WEIGHT: weight}
+
+
+def _methods(tier: Tier) -> set[str]:
+    """Return the names of a tier's methods."""
+    return {tier.method, tier.apply_method, *tier.trunk_methods} - {""}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from edge_runtime.training.budget import Budget, choose_tier, excess
+from edge_runtime.training.capacity import suiting
 from edge_runtime.training.sensors import read_sensors
 from edge_runtime.training.tiers import AUTO, Signal, by_name, choose, fitting, short
 from edge_runtime.training.trainer import Trainer
@@ -52,6 +53,15 @@ class Watch:
             return cls((tier,), tier)
         tiers = tuple(tier for tier in manifest.tiers if not excess(tier, budget))
         return cls(tiers, choose_tier(manifest, budget), read_sensors)
+
+    def for_texts(self, counts: Callable[[], Sequence[int]]) -> Self:
+        """Return the watch of a device with such texts: no tier of more rows than they need.
+
+        Args:
+            counts: gives the tokens of the first texts.
+        """
+        tiers = suiting(self.tiers, counts)
+        return replace(self, tiers=tiers, largest=tiers[0])
 
     def begin(self, needed: int) -> Tier:
         """Return the tier to start a task in that needs so many trained slots.

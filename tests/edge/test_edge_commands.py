@@ -440,7 +440,7 @@ def test_statistics_are_computed_once_for_the_same_data(
     arguments = ["run", "--package", package.folder, "--broker", "mqtt://localhost", "--device-id", "me"]
     for path in (data, data, toy.write_data(tmp_path / "more.csv", 25)):
         assert call(capsys, *arguments, "--data", path, "--state", tmp_path / "state")[0] == 0
-    assert [len(program.calls) for program in programs] == [24, 0, 25]
+    assert [program.calls for program in programs] == [6 * [toy.PACKED], [], 7 * [toy.PACKED]]  # four texts a call
 
 
 def test_a_state_directory_belongs_to_one_device_and_federation(
@@ -461,19 +461,23 @@ def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) 
     """Every check of a whole package holds; exit 0."""
     code, out, _ = call(capsys, "doctor", "--package", package.folder, "--state", tmp_path / "state", "--json")
     told = json.loads(out)
-    tiers = {"tier m4_f0_s8_b4": False, "tier m2_f2_s8_b4": True, "tier m1_f1_s8_b4": True}  # the profile has 64 MiB
+    tiers = {
+        "tier m4_f0_s16_r2_b4": False,
+        "tier m2_f2_s16_r2_b4": True,
+        "tier m1_f1_s16_r2_b4": True,
+    }  # the profile has 64 MiB
     assert {check["name"]: check["ok"] for check in told["checks"] if check["name"] != "driver"} == {
         **dict.fromkeys(("package", "bank", "budget", "tokenizer", "predict", "state"), True),
         **tiers,
     }
     details = {check["name"]: check["detail"] for check in told["checks"]}
-    assert details["tier m4_f0_s8_b4"] == "needs 90 MiB of memory, the budget is 64"
-    assert "2 of 4 slots trained, 4 x 8:" in details["tier m2_f2_s8_b4"]
-    assert "1 ms and 60 MiB where it was exported;" in details["tier m2_f2_s8_b4"]
+    assert details["tier m4_f0_s16_r2_b4"] == "needs 90 MiB of memory, the budget is 64"
+    assert "2 of 4 slots trained, 4 texts in 2 x 16 places:" in details["tier m2_f2_s16_r2_b4"]
+    assert "1 ms and 60 MiB where it was exported;" in details["tier m2_f2_s16_r2_b4"]
     assert code == (0 if told["ok"] else 1)
     _, out, _ = call(capsys, "doctor", "--package", package.folder)
     assert "ok    bank" in out
-    assert "note  tier m4_f0_s8_b4" in out
+    assert "note  tier m4_f0_s16_r2_b4" in out
 
 
 def test_doctor_finds_what_does_not(package: Package, tmp_path: Path, capsys: Said) -> None:

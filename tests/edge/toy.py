@@ -1,8 +1,9 @@
 """A package and a program small enough to follow by hand: numpy in place of ExecuTorch, the same contract.
 
-Axes: B texts, d = 6, L = 2 layers that stand beside each other, M = 4 experts, rank 2, shared rank 1, C = 3 labels.
-The feature of a text is the mean of its tokens' embeddings plus what the experts add. Gradients reach the experts'
-``out`` parts and the head; AdamW as the brief of a training method says.
+Axes: R rows of S places, B texts, d = 6, L = 2 layers that stand beside each other, M = 4 experts, rank 2, shared rank
+1, C = 3 labels. A place becomes the mean of those it may look at; the feature of a text is what its readout makes of
+the places, plus what the experts add. Gradients reach the experts' ``out`` parts and the head; AdamW as the brief of a
+training method says. A text that ``write_data`` writes has 6 or 7 tokens, so two of them share a row of 16.
 """
 
 from __future__ import annotations
@@ -30,36 +31,57 @@ from edge_runtime.wire.program_interface import (
 LABELS = ("alarm", "music", "weather")
 WORDS = ("wake", "me", "play", "song", "rain", "sun", "now", "please", "at", "seven")
 SHAPE = BankShape(layers=(1, 3), experts=4, rank=2, shared_rank=1, width=6, labels=3)
-S, B = 8, 4
+S, R, B = 16, 2, 4
 SCALE = 5.0
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def train_method(m: int, f: int, *, topk: bool, cut: bool = False, tokens: int = S) -> MethodSpec:
-    """Return what a training method of m trained and f frozen slots takes and gives, in order."""
-    return method_spec(_model(topk=topk), MethodShape(MethodKind.TRAIN, m, f, tokens, B, cut=cut))
+def train_shape(m: int, f: int, tokens: int = S, rows: int = R, **changes: Any) -> MethodShape:
+    """Return the sizes of a training method of m trained and f frozen slots."""
+    return replace(MethodShape(MethodKind.TRAIN, m, f, tokens, rows, B), **changes)
 
 
-def _model(*, topk: bool = False) -> ModelShape:
-    return ModelShape(SHAPE, 1 if topk else None)
+def _tier(m: int, f: int, memory_mib: float, tokens: int = S, rows: int = R) -> Tier:
+    cost = Cost(memory_mib, 1.0, 0.1, 8 * m * SHAPE.expert_size, 4 * 10_000)
+    return Tier(train_shape(m, f, tokens, rows).name, m, f, tokens, rows, B, cost, cost)
+
+
+PREDICT = tuple(
+    MethodShape(MethodKind.PREDICT, SHAPE.experts, 0, *sizes) for sizes in ((S, R, B), (S, 1, 1), (8, 1, 1))
+)
+"""Packed; one text; one short text."""
+PACKED, WHOLE, BRIEF = (shape.name for shape in PREDICT)
+TRUNKS = tuple(MethodShape(MethodKind.TRUNK, 0, 0, tokens, 3, 0) for tokens in (8, S))
+"""Three texts at once, of at most 8 or at most 16 tokens."""
+TIERS = (_tier(4, 0, 90.0), _tier(2, 2, 60.0), _tier(1, 1, 30.0))
+CUT = replace(TIERS[1], method="train_cut", trunk_methods=tuple(shape.name for shape in TRUNKS))
+"""The second tier above the trunk; in no package unless a test puts it there."""
+SHORT = _tier(2, 2, 40.0, S // 2, 2 * R)
+"""A tier of half the length, for tests that put it among the others."""
+HALF = _tier(2, 2, 45.0, S, R // 2)
+"""A tier of half the rows; the same."""
+IN_PARTS = replace(
+    TIERS[1],
+    method=train_shape(2, 2, rows=R // 2, kind=MethodKind.ACCUMULATE, parts=2).name,
+    micro_batches=2,
+    apply_method="apply_m2",
+)
+"""The second tier with its rows in two micro-batches; not in the package."""
 
 
 def methods(*, topk: bool = False) -> dict[str, MethodSpec]:
     """Return the methods of the toy package, and of the tiers that only tests put into it."""
-    model, micro = _model(topk=topk), MethodShape(MethodKind.ACCUMULATE, 2, 2, S, B // 2)
-    others = {
-        CUT.trunk_method: MethodShape(MethodKind.TRUNK, 0, 0, S, 1),
-        f"predict_s{S}": MethodShape(MethodKind.PREDICT, SHAPE.experts, 0, S, 1),
-        IN_PARTS.method: micro,
-        IN_PARTS.apply_method: MethodShape(MethodKind.APPLY, 2, 0, 0, 0),
-    }
-    return {
-        SHORT.method: train_method(2, 2, topk=topk, tokens=S // 2),
-        **{tier.method: train_method(tier.trained_slots, tier.frozen_slots, topk=topk) for tier in TIERS},
-        CUT.method: train_method(2, 2, topk=topk, cut=True),
-        **{name: method_spec(model, shape) for name, shape in others.items()},
-    }
+    model = ModelShape(SHAPE, 1 if topk else None)
+    whole = [train_shape(one.trained_slots, one.frozen_slots, one.seq_len, one.rows) for one in (*TIERS, SHORT, HALF)]
+    shapes = {shape.name: shape for shape in (*whole, train_shape(2, 0), *PREDICT, *TRUNKS)}
+    shapes[CUT.method] = train_shape(2, 2, cut=True)
+    shapes[IN_PARTS.method] = train_shape(2, 2, rows=R // 2, kind=MethodKind.ACCUMULATE, parts=2)
+    shapes[IN_PARTS.apply_method] = MethodShape(MethodKind.APPLY, 2, 0, 0, 0, 0)
+    return {name: method_spec(model, shape) for name, shape in shapes.items()}
+
+
+METHODS = methods()
 
 
 def initial_bank() -> Bank:
@@ -78,11 +100,15 @@ def fresh_bank() -> Bank:
 
 
 class ToyProgram:
-    """Executes the methods of the toy package; counts calls, and fails with ``error`` when that is set."""
+    """Executes the methods of the toy package; counts calls, and fails with ``error`` when that is set.
+
+    ``prefixes`` counts the texts that its trunk computed.
+    """
 
     def __init__(self) -> None:
         self.embedding = np.random.default_rng(3).normal(size=(64, SHAPE.width)).astype(np.float32)
         self.calls: list[str] = []
+        self.prefixes = 0
         self.error: Exception | None = None
 
     def execute(self, method: str, inputs: Arrays) -> Arrays:
@@ -96,8 +122,11 @@ class ToyProgram:
             value = inputs[tensor.name]
             assert value.shape == tensor.shape, (tensor.name, value.shape, tensor.shape)
             assert value.dtype == tensor.dtype, (tensor.name, value.dtype)
+        if "ids" in spec_names(spec) or "prefix" in spec_names(spec):
+            check_places(inputs)
         if method.startswith("trunk"):
-            tokens = self.embedding[inputs["ids"]]
+            self.prefixes += int(inputs["attend"][:, 0, 0].sum())
+            tokens = self._mixed(self.embedding[inputs["ids"]], inputs)
             return {"prefix": tokens, "residual": 2 * tokens}
         bodies = {"predict": self._predict, "train": self._train, "apply": self._apply, "accumulate": self._accumulate}
         return bodies[method.split("_", maxsplit=1)[0]](inputs)
@@ -112,11 +141,18 @@ class ToyProgram:
     def _topk(inputs: Arrays, spec: MethodSpec) -> bool:
         return set(inputs) == {t.name for t in spec.inputs} | {"balance_target", "balance_weight"}
 
+    @staticmethod
+    def _mixed(tokens: Any, inputs: Arrays) -> Any:
+        attend = inputs["attend"]
+        return attend @ tokens / np.maximum(attend.sum(-1, keepdims=True), 1)
+
     def _text(self, inputs: Arrays) -> np.ndarray[Any, Any]:
-        mask = inputs["mask"][..., None]
-        cut = "prefix" in inputs
-        tokens = (inputs["prefix"] + inputs["residual"]) / np.float32(3) if cut else self.embedding[inputs["ids"]]
-        return (tokens * mask).sum(1) / np.maximum(mask.sum(1), 1)
+        """Return what is read of each text, [B, d]."""
+        if "prefix" in inputs:
+            places = (inputs["prefix"] + inputs["residual"]) / np.float32(3)
+        else:
+            places = self._mixed(self.embedding[inputs["ids"]], inputs)
+        return np.asarray(inputs["readout"] @ places.reshape(-1, SHAPE.width))
 
     def _features(self, x: Any, experts: Any, scale: Any) -> tuple[Any, Any, Any]:
         d, r = SHAPE.width, SHAPE.rank
@@ -134,11 +170,11 @@ class ToyProgram:
 
     def _predict(self, inputs: Arrays) -> Arrays:
         features, _, _ = self._features(self._text(inputs), inputs["experts"], inputs["gate_scale"])
-        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+        features = features / np.sqrt((features**2).sum(1, keepdims=True) + 1e-12)
         logits = self._logits(features, inputs["head"], inputs["mean"])
-        share = np.exp(logits - logits.max())
+        share = np.exp(logits - logits.max(1, keepdims=True))
         return {
-            "probabilities": (share / share.sum()).astype(np.float32),
+            "probabilities": (share / share.sum(1, keepdims=True)).astype(np.float32),
             "features": features.astype(np.float32),
         }
 
@@ -180,7 +216,8 @@ class ToyProgram:
         gradient["head"][:cut] = (slope.T @ (features - inputs["mean"])).reshape(-1)
         gradient["head"][cut:] = slope.sum(0) / SCALE
         outputs: Arrays = {"loss": np.array([loss], np.float32), "logits": logits.astype(np.float32)}
-        outputs["usage"] = gate.mean(0).astype(np.float32)
+        counts = (inputs["readout"] > 0).sum(1) / max(float(inputs["mask"].sum()), 1.0)
+        outputs["usage"] = np.einsum("b,blh->lh", counts, gate).astype(np.float32)
         return outputs, gradient
 
     @staticmethod
@@ -199,19 +236,25 @@ class ToyProgram:
         }
 
 
-def _tier(m: int, f: int, memory_mib: float) -> Tier:
-    cost = Cost(memory_mib, 1.0, 0.1, 8 * m * SHAPE.expert_size, 4 * 10_000)
-    return Tier(f"train_m{m}_f{f}_s{S}_b{B}", m, f, S, B, cost, cost)
+def spec_names(spec: MethodSpec) -> set[str]:
+    """Return the names of a method's inputs."""
+    return {tensor.name for tensor in spec.inputs}
 
 
-TIERS = (_tier(4, 0, 90.0), _tier(2, 2, 60.0), _tier(1, 1, 30.0))
-CUT = replace(TIERS[1], method="train_cut", trunk_method=f"trunk_s{S}")
-"""The second tier above the trunk; in no package unless a test puts it there."""
-SHORT = replace(_tier(2, 2, 40.0), method=f"train_m2_f2_s{S // 2}_b{B}", seq_len=S // 2)
-"""A tier of half the length, for tests that put it among the others."""
-IN_PARTS = replace(TIERS[1], method=f"accumulate_m2_f2_s{S}_b{B // 2}", micro_batches=2, apply_method="apply_m2")
-"""The second tier with its batch in two micro-batches; not in the package."""
-METHODS = methods()
+def check_places(inputs: Arrays) -> None:
+    """Hold what a call says of where its texts stand against itself: a program takes it as it comes."""
+    attend, length = inputs["attend"], inputs["attend"].shape[-1]
+    here = np.diagonal(attend, axis1=1, axis2=2)  # [R, S]: a token looks at itself, padding at nothing
+    assert (attend == attend.swapaxes(1, 2)).all()
+    assert (attend.sum(-1)[here == 0] == 0).all()
+    before = (attend * np.tri(length, k=-1, dtype=np.float32)).sum(-1)
+    assert (inputs["positions"] == before).all()
+    if "mask" in inputs:
+        assert (inputs["mask"] == here).all()
+    if "readout" in inputs:
+        owners = (inputs["readout"] > 0).astype(np.float32)
+        assert (owners.sum(0) == here.reshape(-1)).all(), "each token is read by its text alone"
+        np.testing.assert_allclose(inputs["readout"].sum(1), owners.any(1), rtol=1e-6)
 
 
 def write_tokenizer(path: Path) -> None:
@@ -271,7 +314,7 @@ def write_package(folder: Path, bank: Bank | None = None, **changes: Any) -> Pac
         held="all",
         tiers=TIERS,
         methods=methods(topk=changes.get("gate") == "topk"),
-        predict_methods=(f"predict_s{S}",),
+        predict_methods=(PACKED, WHOLE, BRIEF),
         versions={"export": "0"},
         oldest_runtime="1.3.0",
         threads=1,

@@ -7,10 +7,9 @@ import json
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from edge_runtime.data.examples import BatchOrder, open_source
+from edge_runtime.data.examples import EntryOrder, open_source
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.order import epoch_order
 
@@ -153,10 +152,11 @@ def test_the_order_is_what_splitmix_says() -> None:
     assert epoch_order(42, 3, 9).tolist() == sorted(range(9), key=keys.__getitem__)
 
 
-def test_batches_are_epochs_laid_end_to_end() -> None:
-    """5 examples in batches of 4: the second batch ends one epoch and begins the next; any step can be asked alone."""
-    order = BatchOrder(seed=9, count=5, batch=4)
-    rows = [row for step in range(5) for row in order.rows(step)]
+def test_entries_are_epochs_laid_end_to_end() -> None:
+    """5 examples: each stands once among five entries; any entry can be asked alone."""
+    order = EntryOrder(seed=9, count=5)
+    rows = [order.row(entry) for entry in range(20)]
     assert [sorted(rows[start : start + 5]) for start in range(0, 20, 5)] == [[0, 1, 2, 3, 4]] * 4
-    assert BatchOrder(9, 5, 4).rows(3) == rows[12:16]
-    assert len(np.unique(BatchOrder(9, 1, 4).rows(0))) == 1
+    assert rows[:5] != rows[5:10]
+    assert EntryOrder(9, 5).row(13) == rows[13]
+    assert {EntryOrder(9, 1).row(entry) for entry in range(4)} == {0}

@@ -12,12 +12,15 @@ import pytest
 import toy
 
 from edge_runtime.data.examples import open_source
+from edge_runtime.data.packed import Packed, tier_capacity
 from edge_runtime.data.prefix_cache import PrefixCache
 from edge_runtime.data.tokenizer import Tokenizer
-from edge_runtime.data.trunk import Trunk, decode, encode
+from edge_runtime.data.trunk import Prefix, Trunk, decode, encode, tokens_in
 from edge_runtime.store import Record, pack
 from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.packing import Capacity, Stand
+from edge_runtime.wire.tensors import Array
 
 TASK = Task((ExpertId(1, 0), ExpertId(3, 1)), steps=12, learning_rate=0.05, seed=5)
 
@@ -49,48 +52,65 @@ def same(one: Outcome, other: Outcome) -> bool:
     return blocks and one.losses == other.losses
 
 
-def calls(tools: Tools, method: str) -> int:
-    """Return how often the program ran a method."""
+def computed(tools: Tools) -> int:
+    """Return how many texts the program's trunk methods computed."""
     program = tools.program
     assert isinstance(program, toy.ToyProgram)
-    return program.calls.count(method)
+    return program.prefixes
+
+
+def trunk_of(tools: Tools) -> Trunk:
+    """Return the trunk of the tier."""
+    trunk = tools.trunk
+    assert trunk is not None
+    return trunk
 
 
 def test_the_second_epoch_runs_no_trunk(tools: Tools) -> None:
     """Every text goes through the trunk once; texts that are equal share an entry."""
     finish(Trainer(tools, toy.initial_bank(), TASK))
-    texts = set(tools.source.texts(range(24)))
-    assert calls(tools, "trunk_s8") == len(texts)
-    assert tools.cache is not None
-    assert (tools.cache.use.misses, tools.cache.use.hits) == (len(texts), 48 - len(texts))
+    assert computed(tools) == len(set(tools.source.texts(range(24))))
+    finish(Trainer(tools, toy.initial_bank(), TASK))
+    assert computed(tools) == len(set(tools.source.texts(range(24))))
 
 
 def test_a_text_in_the_cache_is_not_cut_into_tokens_again(tools: Tools) -> None:
-    """Prefixes and mask are then the same bytes, from the cache alone."""
-    trunk, texts = tools.trunk, ["wake me", "play song now"]
-    assert trunk is not None
-    first = trunk.of_texts(texts, tools.tokenizer, toy.S)
-    ids, mask = tools.tokenizer.encode(texts, toy.S)
-    assert first["mask"].tobytes() == mask.tobytes()
-    assert first["prefix"].tobytes() == trunk(ids, mask)["prefix"].tobytes()
-    again = trunk.of_texts(texts, cast("Tokenizer", None), toy.S)
-    assert {name: array.tobytes() for name, array in again.items()} == {
-        name: array.tobytes() for name, array in first.items()
-    }
+    """Its prefix says how many tokens it has; by its text or by its tokens, the same bytes."""
+    trunk, texts = trunk_of(tools), ["wake me", "play song now"]
+    first = trunk.of_texts(texts, tools.tokenizer)
+    assert [prefix.count for prefix in first] == [4, 5]
+    assert trunk.of_tokens(tools.tokenizer.encode(texts, toy.S)) == first
+    assert trunk.of_texts(texts, cast("Tokenizer", None)) == first
+
+
+def test_texts_of_a_length_are_computed_together_by_the_shortest_method_that_holds_them(tools: Tools) -> None:
+    """Four texts of at most 8 tokens, three at once: two calls; one of 9 tokens: one. Company changes no byte."""
+    texts = ["wake me", "play", "rain sun now", "at seven", "wake me at seven please play song"]
+    together = trunk_of(tools).of_texts(texts, tools.tokenizer)
+    program = tools.program
+    assert isinstance(program, toy.ToyProgram)
+    assert program.calls == ["trunk_s8_r3", "trunk_s8_r3", "trunk_s16_r3"]
+    fresh = Trunk(program, tools.manifest, toy.CUT, None, "int8")
+    assert [fresh.of_texts([text], tools.tokenizer)[0] for text in texts] == together
+
+
+def test_a_text_without_tokens_has_an_empty_prefix(tools: Tools) -> None:
+    """It is neither computed nor kept, and takes no place."""
+    trunk = trunk_of(tools)
+    assert trunk.of_tokens([[]]) == [Prefix(0, b"")]
+    assert computed(tools) == 0
+    packed = Packed.next([0], tier_capacity(toy.CUT))
+    assert not trunk.spread([Prefix(0, b"")], packed)["prefix"].any()
 
 
 def test_another_tokenizer_finds_nothing_by_the_text(tools: Tools) -> None:
     """It would cut the text into other tokens."""
-    trunk = tools.trunk
-    assert trunk is not None
-    trunk.of_texts(["wake me"], tools.tokenizer, toy.S)
+    trunk_of(tools).of_texts(["wake me"], tools.tokenizer)
     files = tools.manifest.files
     entry = replace(files["tokenizer.json"], sha256="9" * 64)
-    other = replace(tools, manifest=replace(tools.manifest, files={**files, "tokenizer.json": entry})).trunk
-    assert other is not None
-    before = calls(tools, "trunk_s8")
-    other.of_texts(["wake me"], tools.tokenizer, toy.S)
-    assert calls(tools, "trunk_s8") == before + 1
+    other = trunk_of(replace(tools, manifest=replace(tools.manifest, files={**files, "tokenizer.json": entry})))
+    other.of_texts(["wake me"], tools.tokenizer)
+    assert computed(tools) == 2
 
 
 def test_trunk_and_cut_step_learn_what_the_whole_step_learns(tools: Tools) -> None:
@@ -128,36 +148,41 @@ def test_damaged_entries_are_computed_again_and_change_nothing(tools: Tools, tmp
     first.write_bytes(first.read_bytes()[:-5])
     assert tools.cache is not None
     tools.cache.put(bytes.fromhex(second.name), b"sealed, but short")
-    before = calls(tools, "trunk_s8")
+    before = computed(tools)
     assert same(finish(Trainer(tools, toy.initial_bank(), TASK)), whole)
-    assert calls(tools, "trunk_s8") == before + 2
+    assert computed(tools) == before + 2
 
 
 def test_another_program_length_or_rounding_has_other_entries(tools: Tools) -> None:
-    """Nothing is found that was computed by other weights or rounded in another way."""
-    ids, mask = tools.tokenizer.encode(["wake me"], toy.S)
-    trunk = tools.trunk
-    assert trunk is not None
-    trunk(ids, mask)
+    """Nothing is found that was computed by other weights, cut elsewhere or rounded in another way."""
+    trunk_of(tools).of_tokens([[2, 4, 5, 3]])
     files = {name: replace(entry, sha256="9" * 64) for name, entry in tools.manifest.files.items()}
     other = replace(tools.manifest, files=files)
-    for changed in (replace(tools, manifest=other), replace(tools, rounding="fp16")):
-        changed_trunk = changed.trunk
-        assert changed_trunk is not None
-        before = changed_trunk.use.hits
-        changed_trunk(ids, mask)
-        assert changed_trunk.use.hits == before
+    shorter = replace(toy.CUT, seq_len=8)
+    for changed in (
+        replace(tools, manifest=other),
+        replace(tools, rounding="fp16"),
+        replace(tools, tier=shorter),
+        replace(tools, tier=replace(toy.CUT, trunk_methods=toy.CUT.trunk_methods[1:])),
+    ):
+        trunk = trunk_of(changed)
+        before = trunk.use.hits
+        trunk.of_tokens([[2, 4, 5, 3]])
+        assert trunk.use.hits == before
 
 
 def test_padding_is_neither_kept_nor_read(tools: Tools, tmp_path: Path) -> None:
     """A text of four tokens: two tensors of 4 x 6 values, int8 with 3 scales of two values each, and the seal."""
-    ids, mask = tools.tokenizer.encode(["wake me"], toy.S)
-    assert mask.sum() == 4
-    trunk = tools.trunk
-    assert trunk is not None
-    prefixes = trunk(ids, mask)
-    assert not prefixes["prefix"][0, 4:].any()
-    assert prefixes["prefix"][0, :4].any()
+    trunk = trunk_of(tools)
+    prefixes = trunk.of_texts(["wake me"], tools.tokenizer)
+    assert [prefix.count for prefix in prefixes] == [4]
+    packed = Packed(Capacity(2, 6, 1), (Stand(1, 2, 4),))
+    values = trunk.spread(prefixes, packed)
+    for name in ("prefix", "residual"):
+        assert values[name].shape == (2, 6, 6)
+        assert not values[name][0].any()
+        assert not values[name][1, :2].any()
+        assert values[name][1, 2:].any(axis=1).all()
     (entry,) = (tmp_path / "prefixes").iterdir()
     assert entry.stat().st_size == 40 + 2 * 4 * 6 + 2 * 4 * 3 * 4
 
@@ -168,16 +193,25 @@ def test_no_text_is_stored(tools: Tools, tmp_path: Path) -> None:
     for path in (tmp_path / "prefixes").iterdir():
         data = path.name.encode() + path.read_bytes()
         assert not any(word.encode() in data for word in toy.WORDS if len(word) > 3)
-        ids, _ = tools.tokenizer.encode(tools.source.texts([0]), toy.S)
-        assert ids[0, 1:4].tobytes() not in data
+        (ids,) = tools.tokenizer.encode(tools.source.texts([0]), toy.S)
+        assert np.array(ids[1:4], np.int64).tobytes() not in data
+
+
+def rounded(values: Array, rounding: str) -> Array:
+    """Return what comes back of values [2, n, d]."""
+    data = encode(values, rounding)
+    assert tokens_in(data, values.shape[-1], rounding) == values.shape[1]
+    assert tokens_in(data[:-1], values.shape[-1], rounding) == 0
+    back = np.empty_like(values)
+    decode(data, rounding, back)
+    return back
 
 
 def test_int8_keeps_each_value_to_half_a_step_of_its_group() -> None:
     """An outlier costs its own 64 values only: 127 in the second group leaves steps of 1/127 in the first."""
     values = np.linspace(-1, 1, 256, dtype=np.float32).reshape(2, 1, 128).copy()
     values[1, 0, 127] = 127.0
-    decoded = decode(encode(values, "int8"), 128, "int8")
-    assert decoded is not None
+    decoded = rounded(values, "int8")
     error = np.abs(decoded - values)
     assert error[0].max() <= 0.5 / 127 + 1e-6
     assert error[1, 0, :64].max() <= 0.5 / 127 + 1e-6
@@ -187,15 +221,4 @@ def test_int8_keeps_each_value_to_half_a_step_of_its_group() -> None:
 
 def test_fp16_keeps_large_values_finite() -> None:
     """70,000 is beyond float16: it is kept as its largest number."""
-    decoded = decode(encode(np.full((2, 1, 2), 70_000, np.float32), "fp16"), 2, "fp16")
-    assert decoded is not None
-    assert decoded.max() == 65504.0
-
-
-def test_equal_rows_give_equal_prefixes_in_any_company(tools: Tools) -> None:
-    """A text's prefix is computed alone: batches cannot change it."""
-    ids, mask = tools.tokenizer.encode(["wake me", "play song now", "wake me"], toy.S)
-    trunk = Trunk(tools.program, tools.manifest, "trunk_s8", None, "int8")
-    prefixes = trunk(ids, mask)
-    assert prefixes["residual"][0].tobytes() == prefixes["residual"][2].tobytes()
-    assert prefixes["residual"][0].tobytes() == trunk(ids[2:], mask[2:])["residual"][0].tobytes()
+    assert rounded(np.full((2, 1, 2), 70_000, np.float32), "fp16").max() == 65504.0

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import WORDS, write_tokenizer
 
-from edge_runtime.data.batches import batch_of, label_counts
+from edge_runtime.data.batches import Reader, label_counts
+from edge_runtime.data.packed import Packed
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.data.windows import open_windows
 from edge_runtime.wire.errors import DataError
+from edge_runtime.wire.packing import Capacity
 from edge_runtime.wire.windows import windows
 
 TEXTS = ["wake me at seven", "  ", "play song, now", "rain", "sun please rain sun"]
@@ -86,12 +88,18 @@ def test_any_stream_is_cut_alike(
 
 def test_a_batch_has_targets_and_no_labels(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """What a language model's training method takes, and no count of labels for the gateway."""
-    source = open_windows(_write(tmp_path, "txt", TEXTS), tokenizer, 2, 4)
-    batch = batch_of(source, [0, 1], tokenizer, 0, 4)
-    assert set(batch) == {"ids", "mask", "targets", "weights"}
+    source = open_windows(_write(tmp_path, "txt", TEXTS[:1]), tokenizer, 2, 4)  # seven tokens: five, and three
+    reader = Reader(source, tokenizer, 0, 4)
+    texts = reader.texts([0, len(source) - 1])
+    last = source.windows([len(source) - 1])[0]
+    assert [text.count for text in texts] == [4, len(last)] == [4, 3]
+    batch = reader.inputs(texts, Packed.next([4, 3], Capacity(2, 4, 2)))
+    assert set(batch) == {"ids", "positions", "attend", "mask", "targets", "weights"}
     first = source.windows([0])[0]
-    assert batch["ids"][0].tolist() == first[:4]
-    assert batch["targets"][0].tolist() == first[1:5]
+    assert batch["ids"].tolist() == [first[:4], [*last, 0]]
+    assert batch["targets"].tolist() == [first[1:5], [*last[1:], 0, 0]]
+    assert batch["mask"].tolist() == [[1] * 4, [1, 1, 1, 0]]
+    assert batch["weights"].tolist() == [[1] * 4, [1, 1, 0, 0]]
     assert label_counts(source, np.arange(2), 0).shape == (0,)
 
 

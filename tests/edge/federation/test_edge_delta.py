@@ -8,6 +8,7 @@ import toy
 
 from edge_runtime.federation.delta import Origin, build, pack_residuals, unpack_residuals
 from edge_runtime.program.slots import Slots
+from edge_runtime.training.fill import Fill
 from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
@@ -30,7 +31,7 @@ def outcome(blocks: dict[ExpertId, Array], routed: Array | None = None) -> Outco
     """Return the outcome of five steps."""
     used = np.zeros((2, 4), np.float32) if routed is None else routed
     counts = np.array([1, 2, 0], np.float32)
-    return Outcome(blocks, 3, counts, (5.0, 4.0, 3.0, 2.0, 1.0), 12.5, used, np.full((2, 4), 10.0, np.float32))
+    return Outcome(blocks, 3, counts, (5.0, 4.0, 3.0, 2.0, 1.0), 12.5, used, np.full((2, 4), 10.0, np.float32), Fill())
 
 
 def moved(seed: int = 0) -> dict[ExpertId, Array]:

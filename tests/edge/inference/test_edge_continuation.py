@@ -51,7 +51,7 @@ def _manifest(lengths: tuple[int, ...]) -> Manifest:
         "0" * 64, "0" * 64,
     )  # fmt: skip
     model, kind = ModelShape(SHAPE, vocabulary=6), MethodKind.PREDICT
-    methods = {f"predict_s{length}": method_spec(model, MethodShape(kind, 2, 0, length, 1)) for length in lengths}
+    methods = {f"predict_s{length}": method_spec(model, MethodShape(kind, 2, 0, length, 1, 1)) for length in lengths}
     return Manifest(
         PACKAGE_FORMAT, 1, PROGRAM_INTERFACE, arch, "toy", {}, "none", "all", (), methods, tuple(methods), {}, "1.4.1",
         1, {},
@@ -79,8 +79,12 @@ class Parrot:
 
     def execute(self, method: str, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Return probabilities of the token after the last real one."""
-        count = int(inputs["mask"].sum())
-        assert set(inputs) == {"experts", "gate_scale", "ids", "mask"}
+        assert set(inputs) == {"experts", "gate_scale", "ids", "positions", "attend", "readout"}
+        count = int(np.flatnonzero(inputs["readout"][0])[0]) + 1
+        assert inputs["readout"].sum() == 1
+        assert inputs["positions"][0].tolist() == [*range(count), *[0] * (inputs["ids"].size - count)]
+        assert (inputs["attend"][0, :count, :count] == 1).all()
+        assert inputs["attend"].sum() == count * count
         self.calls.append((method, inputs["ids"][0, :count].tolist()))
         probabilities = np.full((1, 6), 0.02, np.float32)
         probabilities[0, (inputs["ids"][0, count - 1] + 1) % 6] = 0.9

@@ -27,14 +27,17 @@ from edge_runtime.wire.manifest import Cost, Package, Tier
 
 TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(1), shared_expert(3), HEAD)
 FOUR, TWO, ONE = toy.TIERS
-BOTH = replace(TWO, method="train_m2_f0_s8_b4", frozen_slots=0)
+BOTH = replace(TWO, method=toy.train_shape(2, 0).name, frozen_slots=0)
 """Two experts held, both trained: what a device holds changes with such a tier."""
 
 
-def tier(trained: int, frozen: int, tokens: int, memory_mib: float, step_ms: float, *, batch: int = 8) -> Tier:
+def tier(
+    trained: int, frozen: int, tokens: int, memory_mib: float, step_ms: float, *, batch: int = 8, rows: int = 4
+) -> Tier:
     """Return a tier with its costs."""
     cost = Cost(memory_mib, step_ms, 30.0, 1000, 1000)
-    return Tier(f"train_m{trained}_f{frozen}_s{tokens}_b{batch}", trained, frozen, tokens, batch, cost, cost)
+    name = toy.train_shape(trained, frozen, tokens, rows, batch=batch).name
+    return Tier(name, trained, frozen, tokens, rows, batch, cost, cost)
 
 
 LONG = tier(4, 4, 64, 250.0, 200.0)
@@ -84,8 +87,10 @@ def test_memory_and_heat_choose_the_tier(signal: Signal, current: Tier | None, w
 def test_a_tier_is_named_by_its_method_or_its_sizes(package: Package) -> None:
     """A name that is none lists those that are."""
     manifest = package.manifest
-    assert by_name(manifest, "train_m2_f2_s8_b4") == by_name(manifest, "m2_f2_s8_b4") == TWO
-    with pytest.raises(ConfigError, match="--tier m9: this package has m4_f0_s8_b4, m2_f2_s8_b4, m1_f1_s8_b4; or auto"):
+    assert by_name(manifest, "train_m2_f2_s16_r2_b4") == by_name(manifest, "m2_f2_s16_r2_b4") == TWO
+    with pytest.raises(
+        ConfigError, match="--tier m9: this package has m4_f0_s16_r2_b4, m2_f2_s16_r2_b4, m1_f1_s16_r2_b4; or auto"
+    ):
         by_name(manifest, "m9")
 
 
@@ -125,12 +130,6 @@ def tools(package: Package, tmp_path: Path) -> Tools:
     return Tools(toy.ToyProgram(), package.manifest, Tokenizer(package.path("tokenizer.json")), source, FOUR)
 
 
-@pytest.fixture(autouse=True)
-def methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the toy program have a tier that holds what it trains and nothing else."""
-    monkeypatch.setitem(toy.METHODS, BOTH.method, toy.train_method(2, 0, topk=False))
-
-
 def task(**changes: Any) -> Task:
     """Return ten steps over TRAIN."""
     fields: dict[str, Any] = {"learning_rate": 0.05, "shared_learning_rate": 0.02, "head_learning_rate": 0.01}
@@ -162,7 +161,7 @@ def test_a_step_after_the_move_is_the_new_method_on_the_old_state(tools: Tools) 
     trainer = steps(Trainer(tools, bank, task()), 4)
     old, slots = dict(trainer._values), trainer.slots
     trainer.switch(TWO)
-    inputs = trainer._batch() | {"hyper": trainer._hyper()}
+    inputs = trainer._next_texts().inputs | {"hyper": trainer._hyper()}
     new = place(TRAIN, tools.manifest.architecture, TWO)
     inputs |= {"update_mask": new.update_mask, "gate_scale": new.gate_scale, "mean": bank.mean}
     inputs |= {name: old[name] for name in ("shared", "shared_m1", "shared_m2", "head", "head_m1", "head_m2")}
@@ -281,18 +280,18 @@ def test_a_watch_moves_training_between_steps_and_says_why(tools: Tools) -> None
     weather.signal = Signal(room_mib=110.0)
     assert eye.look(trainer) == ""
     weather.now = LOOK_EVERY_S
-    assert eye.look(trainer) == "m2_f2_s8_b4 -> m2_f2_s4_b4 (room for 110 MiB)"
+    assert eye.look(trainer) == "m2_f2_s16_r2_b4 -> m2_f2_s8_r4_b4 (room for 110 MiB)"
     assert trainer.tier == toy.SHORT
     trainer.step()
     weather.now, weather.signal = 2 * LOOK_EVERY_S, Signal(room_mib=200.0)
-    assert eye.look(trainer) == "m2_f2_s4_b4 -> m2_f2_s8_b4 (room for 200 MiB)"
+    assert eye.look(trainer) == "m2_f2_s8_r4_b4 -> m2_f2_s16_r2_b4 (room for 200 MiB)"
     weather.now = 3 * LOOK_EVERY_S
     assert eye.look(trainer) == ""
 
 
 def test_a_named_tier_is_kept_whatever_the_device_feels(package: Package) -> None:
     """The user said it; a budget alone leaves the tiers that fit."""
-    named = Watch.of(package.manifest, Budget(memory_mib=1.0), "m4_f0_s8_b4")
+    named = Watch.of(package.manifest, Budget(memory_mib=1.0), "m4_f0_s16_r2_b4")
     assert (named.tiers, named.largest) == ((FOUR,), FOUR)
     assert Watch.of(package.manifest, Budget(memory_mib=64.0)).tiers == (TWO, ONE)
 
@@ -309,7 +308,7 @@ def test_local_training_follows_the_watch(tools: Tools) -> None:
         weather.signal = Signal()
 
     outcome = train(replace(tools, tier=TWO), toy.initial_bank(), recipe, hurry, lambda: False, watch=eye)
-    assert outcome.moves == ("m2_f2_s4_b4 -> m2_f2_s8_b4 (memory not known)",)
+    assert outcome.moves == ("m2_f2_s8_r4_b4 -> m2_f2_s16_r2_b4 (memory not known)",)
     program = tools.program
     assert isinstance(program, toy.ToyProgram)
     assert program.calls == [toy.SHORT.method] + 5 * [TWO.method]
