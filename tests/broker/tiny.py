@@ -60,11 +60,11 @@ def make_package(
     for name, data in files.items():
         (folder / name).write_bytes(data)
     model = ModelShape(replace(SHAPE, labels=len(labels)), architecture.top_k or None)
-    train, predict = MethodShape(MethodKind.TRAIN, 2, 2, 8, 2), MethodShape(MethodKind.PREDICT, EXPERTS, 0, 8, 1)
+    train, predict = MethodShape(MethodKind.TRAIN, 2, 2, 8, 1, 2), MethodShape(MethodKind.PREDICT, EXPERTS, 0, 8, 1, 1)
     methods = {"train": method_spec(model, train), "predict": method_spec(model, predict)}
     manifest = Manifest(
         PACKAGE_FORMAT, 1, PROGRAM_INTERFACE, architecture, device, {}, "none", "all",
-        (Tier("train", 2, 2, 8, 2, _COST, _COST),),
+        (Tier("train", 2, 2, 8, 1, 2, _COST, _COST),),
         methods, ("predict",), {}, "1.3", 1,
         {name: FileEntry(sha256(data).hex(), len(data)) for name, data in files.items()},
     )  # fmt: skip
