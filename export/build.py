@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from edge_runtime.wire.csv_header import Columns
-from edge_runtime.wire.data_files import HELP
+from edge_runtime.wire.data_files import HELP, Row
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from export import cache
 from export.errors import ConfigError
 from export.packaging.pipeline import Built, build_package
-from export.planning.config import ExportConfig, read_labels
+from export.planning.config import ExportConfig, read_examples, read_labels
 from export.planning.memory_plan import AUTO
 from export.planning.profiles import load_profile, profile_names
 from export.report.display import display
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   python -m export.build --device pixel8
   python -m export.build --device raspberrypi5 --train-slots 1,2,4,8 --seq-len 32,64
   python -m export.build --device lowend-phone --data my.csv --out packages/small
+  python -m export.build --device pixel8 --labels spam,ham --seq-len 32 --tokens 128,256
   python -m export.build --device raspberrypi5 --model ./my-bert --labels spam,ham --gate topk --top-k 2
   python -m export.build --device my-board.toml --task causal-lm -m ./SmolLM2-135M --max_seq_len 128 -o packages/writer
   python -m export.build --list-devices
@@ -80,7 +82,10 @@ def parser() -> argparse.ArgumentParser:
         "--labels", metavar="A,B|FILE", help="label names joined by commas, or a file with one a line, no comments"
     )
     source.add_argument(
-        "--data", metavar="FILE", type=Path, help=f"take the labels from examples: {HELP} (docs/data.md)"
+        "--data",
+        metavar="FILE",
+        type=Path,
+        help=f"take labels and sizes of a step from examples: {HELP} (docs/data.md)",
     )
     parser.add_argument("--text-column", default="", metavar="NAME", help="of --data: the texts (default: text)")
     parser.add_argument("--label-column", default="", metavar="NAME", help="of --data: the labels (default: label)")
@@ -117,16 +122,24 @@ def parser() -> argparse.ArgumentParser:
         "--max_seq_len",
         type=_numbers,
         metavar="S,..",
-        help="tokens of a text, one tier each (default: the profile's, and half of it to step down to)",
+        help="tokens of a text, one tier each; what is longer is cut (default: what 99 of 100 texts of --data have at"
+        " most, or the profile's)",
+    )
+    program.add_argument(
+        "--tokens",
+        type=_numbers,
+        metavar="N,..",
+        help="places for tokens in a step, one tier each; they are rows of S, and a row takes several whole texts"
+        " (default: what suits the texts of --data, or half of B x S; with a tier of half as many to step down to)",
     )
     program.add_argument(
         "--tiers",
         type=_tiers,
         metavar="NxS,..",
-        help="slots x tokens of every tier, such as 8x64,4x32; or one number: make at most that many tiers",
+        help="slots x tokens of a text of every tier, such as 8x64,4x32; or one number: make at most that many tiers",
     )
     program.add_argument(
-        "--batch-size", type=int, metavar="B", help="texts in a step (default: the profile's, or what fits)"
+        "--batch-size", type=int, metavar="B", help="texts in a step at most (default: the profile's, or what fits)"
     )
     program.add_argument(
         "--quantize",
@@ -165,15 +178,23 @@ def parser() -> argparse.ArgumentParser:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """Read whole numbers joined by commas."""
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        msg = f"came {text!r}; expected whole numbers joined by commas, such as 32,64"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _tiers(text: str) -> int | tuple[tuple[int, int], ...]:
     """Read ``8x64,4x32``, or a number of tiers."""
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    pairs = [part.split("x") for part in text.split(",")]
-    return tuple((int(slots), int(tokens)) for slots, tokens in pairs)
+    try:
+        pairs = [part.split("x") for part in text.split(",")]
+        return tuple((int(slots), int(tokens)) for slots, tokens in pairs)
+    except ValueError:
+        msg = f"came {text!r}; expected slots x tokens joined by commas, such as 8x64,4x32, or the number of tiers"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -211,10 +232,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _config(options: argparse.Namespace) -> ExportConfig:
     most, tiers = (options.tiers, ()) if isinstance(options.tiers, int) else (0, options.tiers or ())
     profile = load_profile(options.device)
+    examples = read_examples(options.data, Columns(options.text_column, options.label_column), _warn)
     return ExportConfig(
         device=options.device,
         model=options.model,
-        labels=_labels(options),
+        labels=_labels(options, examples),
         out=options.out or Path("packages") / profile.name,
         experts=options.experts,
         train_slots=options.train_slots,
@@ -225,8 +247,10 @@ def _config(options: argparse.Namespace) -> ExportConfig:
         top_k=options.top_k,
         layers=options.layers,
         seq_len=options.seq_len,
+        tokens=options.tokens,
         batch_size=options.batch_size,
         quantize=options.quantize,
+        texts=tuple(row.text for row in examples),
         tiers=tiers,
         most_tiers=most,
         task=options.task,
@@ -237,12 +261,11 @@ def _config(options: argparse.Namespace) -> ExportConfig:
     )
 
 
-def _labels(options: argparse.Namespace) -> tuple[str, ...]:
+def _labels(options: argparse.Namespace, examples: Sequence[Row]) -> tuple[str, ...]:
     """Return the labels; the default list is a classifier's."""
-    if options.task != CLASSIFICATION and options.labels is None and options.data is None:
+    if options.task != CLASSIFICATION and options.labels is None and not examples:
         return ()
-    columns = Columns(options.text_column, options.label_column)
-    return read_labels(options.labels, options.data, columns, _warn)
+    return read_labels(options.labels, examples)
 
 
 def _warn(sentence: str) -> None:

@@ -98,6 +98,7 @@ DRIVERS = {
     "tokenizers": {
         "edge_runtime/data/tokenizer.py",
         "?export/proving/stock_texts.py",
+        "?export/source/token_counts.py",
         "broker_server/evaluation/onnx_model.py",
     },
     "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "export/proving/measure.py"},

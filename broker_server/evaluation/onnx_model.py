@@ -209,8 +209,6 @@ def _padded(tokens: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Arr
 
 
 def _length(manifest: Manifest) -> int:
-    """Return the sequence length of inference on devices, so that both see the same tokens."""
-    for tensor in manifest.methods[manifest.predict_methods[0]].inputs:
-        if tensor.name == ports.IDS:
-            return tensor.shape[-1]
-    return manifest.tiers[0].seq_len
+    """Return S of the longest inference on devices, so that both see the same tokens."""
+    inputs = (tensor for name in manifest.predict_methods for tensor in manifest.methods[name].inputs)
+    return max(tensor.shape[-1] for tensor in inputs if tensor.name == ports.IDS)

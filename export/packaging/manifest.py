@@ -15,7 +15,7 @@ from edge_runtime.wire.program_interface import LOGIT_SCALE, PROGRAM_INTERFACE, 
 from export import cache
 from export.errors import BudgetError
 from export.packaging import package_folder
-from export.planning.cost_model import excesses
+from export.planning.cost_model import excesses, trunk_texts
 from export.planning.job import PackagePlan, TierPlan
 
 OLDEST_RUNTIME: Final = "1.3.0"
@@ -87,13 +87,13 @@ def architecture(planned: PackagePlan, folder: Path, bank_digest: str) -> Archit
 
 
 def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[str, FileEntry]) -> Tier:
-    figures, trunk = record.methods[plan.train.name], plan.trunk
+    figures = record.methods[plan.train.name]
     measured = replace(
         plan.predicted,
         memory_mib=round(planned.profile.defaults.runtime_mib + figures["gained_mib"], 1),
         step_ms=round(figures["timing"]["median_ms"], 1),
         storage_mb=round(package_folder.storage_mb(files), 1),
-        trunk_ms=round(record.methods[trunk.name]["timing"]["median_ms"] * plan.shape.batch, 1) if trunk else 0.0,
+        trunk_ms=_trunk_ms(plan, record),
     )
     over = [phrase for phrase in excesses(measured, planned.profile) if not phrase.startswith("time")]
     if over:
@@ -101,16 +101,25 @@ def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[s
             f"{planned.profile.name}: the finished {plan.train.name} needs {', '.join(over)}; nothing was written"
         )
     shape = plan.shape
-    sizes = (shape.trained, shape.frozen, shape.sequence, shape.batch)
+    sizes = (shape.trained, shape.frozen, shape.sequence, shape.rows, shape.batch)
     return Tier(
         plan.train.name,
         *sizes,
         plan.predicted,
         measured,
         dict(figures["proof"]),
-        trunk_method=trunk.name if trunk else "",
+        trunk_methods=tuple(trunk.name for trunk in plan.trunks),
         timing={name: round(float(value), 2) for name, value in figures["timing"].items()},
         recompute=shape.recompute,
         micro_batches=shape.micro_batches,
         apply_method=plan.apply.name if plan.apply else "",
     )
+
+
+def _trunk_ms(plan: TierPlan, record: Record) -> float:
+    """Return what the trunks take for the texts of a step, by the longest one's time; 0 without a trunk."""
+    if not plan.trunks:
+        return 0.0
+    longest = plan.trunks[-1]
+    calls = trunk_texts(plan.shape) / longest.rows
+    return round(float(record.methods[longest.name]["timing"]["median_ms"]) * calls, 1)

@@ -25,6 +25,8 @@ from export.packaging.workers import Task, run_tasks
 from export.planning.config import ExportConfig
 from export.planning.job import COMPILING, PackagePlan, TierPlan, plan
 from export.planning.profiles import DeviceProfile
+from export.planning.row_choice import RowChoice
+from export.planning.text_lengths import Fill
 
 Progress = Callable[[str], None]
 JOINING: Final = 2
@@ -44,6 +46,8 @@ class Built:
         left_out: tiers that were asked for and do not fit, one sentence each.
         notes: what of the model's folder is not taken as it stands, one sentence each.
         memory_plans: for each training method the sentence that says why its memory plan and no other.
+        row_choice: what said how many rows the tiers have.
+        fills: how full a step of each training method will be, where there were texts to count.
         texts: proof of tokenizer and backbone on texts (``stock_texts.TextProof``), as plain values.
         explained: for each method where its memory and time go (``explained.as_object``).
     """
@@ -55,6 +59,8 @@ class Built:
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     memory_plans: dict[str, str]
+    row_choice: RowChoice
+    fills: dict[str, Fill]
     texts: dict[str, Any]
     explained: dict[str, dict[str, Any]]
 
@@ -81,11 +87,12 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
     Raises:
         ExportError: one of its children, saying what came, what was expected and what to do.
     """
-    planned = plan(config)
     package_folder.check_target(config.out)
+    planned = plan(config, progress)
+    counting = 1 if planned.row_choice.texts else 0
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
         kept = config.cache_dir or Path(scratch) / "cache"
-        compiled = _Builder(planned, kept, Path(scratch), progress).compiled(expect)
+        compiled = _Builder(planned, kept, Path(scratch), progress).compiled(lambda stages: expect(counting + stages))
         progress("write the package")
         written = _write(planned, compiled)
     figures = {
@@ -94,8 +101,20 @@ def build_package(config: ExportConfig, progress: Progress, expect: Callable[[in
     }
     plans = {tier.train.name: tier.why for tier in planned.tiers}
     outside = {name: dict(record["outside"]) for name, record in compiled.record.methods.items()}
-    notes, cached = planned.job.backbone.notes, compiled.from_cache
-    return Built(written, planned.profile, cached, outside, planned.left_out, notes, plans, compiled.texts, figures)
+    fills = {tier.train.name: tier.fill for tier in planned.tiers if tier.fill}
+    return Built(
+        package=written,
+        profile=planned.profile,
+        from_cache=compiled.from_cache,
+        outside=outside,
+        left_out=planned.left_out,
+        notes=planned.job.backbone.notes,
+        memory_plans=plans,
+        row_choice=planned.row_choice,
+        fills=fills,
+        texts=compiled.texts,
+        explained=figures,
+    )
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.wire.csv_header import USUAL, Columns
-from edge_runtime.wire.data_files import JSON_ENDINGS, TABLE_ENDINGS, opened, read_rows
+from edge_runtime.wire.csv_header import Columns
+from edge_runtime.wire.data_files import JSON_ENDINGS, TABLE_ENDINGS, Row, opened, read_rows
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.labels import label_fault
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
@@ -38,10 +38,12 @@ class ExportConfig:
         gate: ``soft`` or ``topk``.
         top_k: k (top-k only).
         layers: ``all``, ``last:N`` or numbers.
-        seq_len: S of the tiers; None takes the profile's.
+        seq_len: S of the tiers; None takes what suits ``texts``, or the profile's.
+        tokens: N of the tiers, the places of a step in whole rows; None takes what suits ``texts``, or a default.
         batch_size: B; None takes the profile's.
         quantize: ``int8``, ``int4`` or ``none``.
         cache_dir: of lowered programs; None for no cache.
+        texts: such as devices will learn from; their lengths say how long rows are and how many.
         tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
         most_tiers: tiers at most; 0 for no limit.
         recompute: level of recomputation, or ``auto``.
@@ -66,9 +68,11 @@ class ExportConfig:
     top_k: int = 2
     layers: str = "all"
     seq_len: int | tuple[int, ...] | None = None
+    tokens: int | tuple[int, ...] | None = None
     batch_size: int | None = None
     quantize: str = "int8"
     cache_dir: Path | None = None
+    texts: tuple[str, ...] = field(default=(), repr=False)
     tiers: tuple[tuple[int, int], ...] = ()
     most_tiers: int = 0
     task: str = CLASSIFICATION
@@ -92,6 +96,7 @@ class ExportConfig:
                 ("rank", [self.rank], 1, 256),
                 ("shared-rank", [self.shared_rank], 0, 1024),
                 ("seq-len", lengths, 4, 4096),
+                ("tokens", self.capacities, 4, 4096 * 1024),
                 ("micro-batches", [] if self.micro_batches is None else [self.micro_batches], 1, 1024),
                 ("batch-size", [] if self.batch_size is None else [self.batch_size], 1, 1024),
             )
@@ -108,6 +113,11 @@ class ExportConfig:
         if self.task == CLASSIFICATION:
             fault = label_fault(self.labels, least=2)
             return [*faults, *([f"labels: {fault}"] if fault else [])]
+        if self.capacities:
+            faults.append(
+                f"--tokens {','.join(map(str, self.capacities))}: each window of a {self.task} fills a row of its own;"
+                " say how long with --seq-len and how many with --batch-size"
+            )
         if self.labels:
             faults.append(f"--task {self.task}: such a model has no labels; leave out --labels and --data")
         return faults
@@ -121,6 +131,11 @@ class ExportConfig:
     def lengths(self) -> tuple[int, ...]:
         """The S that the user named."""
         return _several(self.seq_len)
+
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """The N that the user named."""
+        return _several(self.tokens)
 
     @property
     def routed(self) -> int | None:
@@ -158,25 +173,30 @@ def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
     return chosen
 
 
-def read_labels(
-    labels: str | None, data: Path | None, columns: Columns = USUAL, warn: Callable[[str], None] = lambda _: None
-) -> tuple[str, ...]:
-    """Return the labels from ``--labels``, from those of a file of examples, or the default list.
+def read_examples(data: Path | None, columns: Columns, warn: Callable[[str], None]) -> list[Row]:
+    """Return the rows of a file of examples, none without a file; ``warn`` takes a sentence about doubtful labels.
 
-    ``--labels`` is a file with one a line, or names joined by commas. ``warn`` takes a sentence about
-    labels of examples that may be none.
+    Raises:
+        DataError: for a file that cannot be used.
+    """
+    rows = read_rows(data, columns, labelled=True) if data else []
+    if doubt := lone_labels(str(data), rows):
+        warn(doubt)
+    return rows
+
+
+def read_labels(labels: str | None, examples: Sequence[Row] | None = None) -> tuple[str, ...]:
+    """Return the labels from ``--labels``, from those of examples, or the default list.
+
+    ``--labels`` is a file with one a line, or names joined by commas.
 
     Raises:
         ConfigError: saying which list lacks what.
-        DataError: for a file of examples that cannot be used.
     """
     if labels is not None:
         return tuple(_lines(Path(labels)) if _is_file(labels) else _names(labels))
-    if data is not None:
-        rows = read_rows(data, columns, labelled=True)
-        if doubt := lone_labels(str(data), rows):
-            warn(doubt)
-        return tuple(sorted({row.label for row in rows}))
+    if examples:
+        return tuple(sorted({row.label for row in examples}))
     if not DEFAULT_LABELS.is_file():
         raise ConfigError("no labels: give --labels a,b,c or --data FILE.csv with the columns text,label")
     return tuple(_lines(DEFAULT_LABELS))

@@ -1,7 +1,8 @@
 """Predict what a program costs a device. Pure: numbers in, numbers out.
 
 Axes: L adapted layers, D all layers, M experts, m trained and f frozen slots, H = m + f, r rank, rs shared rank,
-d width, I inner width, h heads, C labels, V rows of a language head, B batch, S sequence length, N = B * S tokens.
+d width, I inner width, h heads, C labels, V rows of a language head, B texts of a step at most, R rows, S places of a
+row, N = R * S places: whether a token stands in a place or not, the place is computed.
 
 The model is stated here so that a refusal can be checked by hand; its constants were fitted to programs that
 ``export`` lowered (tests hold prediction and measurement together).
@@ -17,6 +18,7 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Cost
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import ModelShape
+from export.planning.inference_sizes import TRUNK_ROWS, predict_methods, trunk_methods
 from export.planning.profiles import DeviceProfile
 from export.shapes import GROUP
 from export.source.families import BackboneSizes
@@ -101,31 +103,47 @@ class TierShape:
         trained: m.
         frozen: f.
         sequence: S.
-        batch: B, texts of an optimizer step.
+        rows: R.
+        batch: B, texts of an optimizer step at most.
         recompute: what a step computes twice instead of keeping it (``recompute``).
-        micro_batches: k; a call takes B / k texts.
+        micro_batches: k; a call takes R / k rows.
     """
 
     trained: int
     frozen: int
     sequence: int
+    rows: int
     batch: int
     recompute: str = "none"
     micro_batches: int = 1
 
     @property
-    def batch_per_call(self) -> int:
-        """Texts that are in memory at a time."""
-        return self.batch // self.micro_batches
+    def places(self) -> int:
+        """N."""
+        return self.rows * self.sequence
+
+    @property
+    def rows_per_call(self) -> int:
+        """Rows that are in memory at a time."""
+        return self.rows // self.micro_batches
 
 
 def linear_bytes(sizes: Sizes) -> int:
     """Return the bytes of the frozen linears, in both directions where a gradient passes."""
     each = 1 if sizes.rounded else 4
-    forward = sum(count * out * into * _weight_bytes(sizes, into) for count, out, into in sizes.backbone.linears)
     backward = sum(count * out * into * _weight_bytes(sizes, out) for count, out, into in sizes.backbone.linears)
-    layers = sizes.backbone.depth * forward + sizes.differentiated * backward
+    layers = sizes.backbone.depth * _forward_bytes(sizes) + sizes.differentiated * backward
     return int(layers) + each * (2 if sizes.backbone.tied else 3) * sizes.language_weights
+
+
+def trunk_bytes(sizes: Sizes) -> int:
+    """Return the bytes of the frozen linears that a trunk has: those up to the lowest adapted layer's, forward only."""
+    return int((sizes.lowest + 1) * _forward_bytes(sizes))
+
+
+def _forward_bytes(sizes: Sizes) -> float:
+    """Return the bytes of one layer's frozen linears as the forward reads them."""
+    return sum(count * out * into * _weight_bytes(sizes, into) for count, out, into in sizes.backbone.linears)
 
 
 def _weight_bytes(sizes: Sizes, inputs: int) -> float:
@@ -134,29 +152,33 @@ def _weight_bytes(sizes: Sizes, inputs: int) -> float:
     return rounded if sizes.rounded else 4
 
 
-def storage_bytes(sizes: Sizes, tiers: int = 1) -> int:
-    """Return the bytes of a package of so many tiers, without its gateway part.
+def storage_bytes(sizes: Sizes, tiers: int = 1, inferences: int = 1, trunks: int = 0) -> int:
+    """Return the bytes of a package of so many tiers, inferences and trunks, without its gateway part.
 
     Each frozen weight is stored twice where a gradient passes it: along the forward's and the backward's channels; of a
-    language head that is not tied, the rows are stored a third time, to be looked up. Tiers share them; each adds its
+    language head that is not tied, the rows are stored a third time, to be looked up. Methods share them; each adds its
     graph.
     """
     each = 1 if sizes.rounded else 4
     table = sizes.backbone.vocabulary * (sizes.backbone.width * each + (4 if sizes.rounded else 0))
     linears = linear_bytes(sizes)
-    graphs = sizes.backbone.depth * (tiers * TRAIN_BYTES + PREDICT_BYTES)
+    graphs = sizes.backbone.depth * (tiers * TRAIN_BYTES + inferences * PREDICT_BYTES)
+    graphs += trunks * (sizes.lowest + 1) * PREDICT_BYTES
     return linears + table + sizes.bank.nbytes + graphs + TOKENIZER_BYTES
 
 
 def storage_mb(sizes: Sizes, tiers: Sequence[TierShape]) -> float:
-    """Return the same in 10^6 bytes for a list of tiers."""
-    return round(storage_bytes(sizes, len(tiers)) / 1e6, 1)
+    """Return the same in 10^6 bytes for a list of tiers and the inferences and trunks that come with them."""
+    longest = max(tier.sequence for tier in tiers)
+    inferences = predict_methods(1, longest, packed=not sizes.model.vocabulary)
+    trunks = len(trunk_methods(longest)) if sizes.cut else 0
+    return round(storage_bytes(sizes, len(tiers), len(inferences), trunks) / 1e6, 1)
 
 
 def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
     """Return the bytes that a training step keeps from its forward for its backward.
 
-    For each token and differentiated layer but the lowest, seven rows of d (query, key, value, what attention makes,
+    For each place and differentiated layer but the lowest, seven rows of d (query, key, value, what attention makes,
     what enters and leaves the norms), one of I (the GELU's derivative; three where the feed-forward is gated) and S
     probabilities for each head. In the lowest one only the norm after it and its experts are differentiated: two rows
     of d. The experts keep three rows of their units in each layer.
@@ -173,11 +195,10 @@ def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
         "light": above * (5 * sizes.backbone.width + inner) + 2 * sizes.backbone.width,
         "layers": above * sizes.backbone.width + 2 * sizes.backbone.width,
     }
-    kept = tier.batch_per_call * tier.sequence * rows[tier.recompute]
-    if sizes.cut:  # the trunk stands beside it, with what passes through it for one text
-        kept += tier.sequence * (
-            2 * sizes.backbone.inner + 6 * sizes.backbone.width + 2 * sizes.backbone.heads * tier.sequence
-        )
+    kept = tier.rows_per_call * tier.sequence * rows[tier.recompute]
+    if sizes.cut:  # the trunk stands beside it, with what passes through it for its texts
+        row = 2 * sizes.backbone.inner + 6 * sizes.backbone.width + 2 * sizes.backbone.heads * tier.sequence
+        kept += TRUNK_ROWS * tier.sequence * row
     return 4 * kept
 
 
@@ -185,7 +206,8 @@ def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
     """Return the bytes of what passes through the backward of one layer, beside what is kept.
 
     Two rows of I and two of d; or two of V where a language head is larger: logits and probabilities. With ``layers`` a
-    layer's forward stands beside its backward: ten more rows of d, one of I (three) and the probabilities.
+    layer's forward stands beside its backward: ten more rows of d, one of I (three) and the probabilities. Who may look
+    at whom, S for a place, is there for all layers.
     """
     row = 2 * sizes.backbone.inner + 2 * sizes.backbone.width
     if tier.recompute == "layers":
@@ -194,7 +216,7 @@ def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
             + (3 if sizes.backbone.gated else 1) * sizes.backbone.inner
             + sizes.backbone.heads * tier.sequence
         )
-    return 4 * tier.batch_per_call * tier.sequence * max(row, 2 * sizes.model.vocabulary)
+    return 4 * tier.rows_per_call * tier.sequence * (max(row, 2 * sizes.model.vocabulary) + tier.sequence)
 
 
 def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
@@ -211,10 +233,13 @@ def state_bytes(sizes: Sizes, tier: TierShape) -> int:
 def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
     """Return the peak resident bytes of a training process.
 
-    XNNPACK packs the frozen weights into copies of its own, so they count twice; inputs and outputs of a step (values
-    and both moments) count twice as well.
+    XNNPACK packs the frozen weights of each method that is loaded into copies of its own, so they count twice; those
+    that the trunks share count once more for each further trunk. An inference is loaded for prediction, and is no part
+    of it. Inputs and outputs of a step (values and both moments) count twice as well.
     """
-    return runtime_bytes + 2 * storage_bytes(sizes) + activation_bytes(sizes, tier) + state_bytes(sizes, tier)
+    trunks = len(trunk_methods(tier.sequence)) - 1 if sizes.cut else 0
+    packed = 2 * storage_bytes(sizes) + trunks * trunk_bytes(sizes)
+    return runtime_bytes + packed + activation_bytes(sizes, tier) + state_bytes(sizes, tier)
 
 
 def _units(sizes: Sizes, tier: TierShape) -> int:
@@ -232,16 +257,26 @@ def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float
 
     Each micro-batch after the first reads the frozen weights once more, and each of them the gradient sums.
     """
-    experts = 5 * tier.batch * tier.sequence * _units(sizes, tier) * sizes.backbone.width * sizes.adapted
+    experts = 5 * tier.places * _units(sizes, tier) * sizes.backbone.width * sizes.adapted
     again = (tier.micro_batches - 1) * linear_bytes(sizes)
     again += 4 * 3 * tier.micro_batches * _values(sizes, tier) if tier.micro_batches > 1 else 0
     work = _Work(sizes.forward, sizes.differentiated, experts, sizes.model.vocabulary, tier.recompute)
-    return _seconds(sizes, tier, profile, work) + again / (profile.compute.memory_gb_s * 1e9)
+    return _seconds(sizes, tier.places, tier.sequence, profile, work) + again / (profile.compute.memory_gb_s * 1e9)
 
 
 def trunk_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
-    """Return the time that the trunk takes for the texts of one step; 0 without a trunk."""
-    return _seconds(sizes, tier, profile, _Work(sizes.lowest + 1, 0)) if sizes.cut else 0.0
+    """Return the time that the trunks take for the texts of one step; 0 without a trunk."""
+    places = trunk_texts(tier) * tier.sequence
+    return _seconds(sizes, places, tier.sequence, profile, _Work(sizes.lowest + 1, 0)) if sizes.cut else 0.0
+
+
+def trunk_texts(tier: TierShape) -> int:
+    """Return how many texts of S tokens take a trunk as long as the texts of one step do, at most.
+
+    Each text goes to the shortest trunk that holds it and fills half of its row or more, so the tokens of N places are
+    computed in 2 N places; and there are B texts.
+    """
+    return min(tier.batch, 2 * tier.rows)
 
 
 @dataclass(frozen=True)
@@ -255,24 +290,24 @@ class _Work:
     recompute: str = "none"
 
 
-def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work) -> float:
-    """Return the time of some work; what is computed again is counted again.
+def _seconds(sizes: Sizes, places: int, sequence: int, profile: DeviceProfile, work: _Work) -> float:
+    """Return the time of some work in rows of ``sequence`` places; what is computed again is counted again.
 
     ``light`` repeats norms, attention probabilities and the experts' first GEMM, ``layers`` a layer's forward but its
     last linear.
     """
-    tokens, forward, backward = tier.batch * tier.sequence, work.forward, work.backward
+    forward, backward = work.forward, work.backward
     head = 2 * sizes.language_weights if work.language else 0
     linears = INT4_SLOWNESS * sizes.frozen_weights if sizes.quantize == Quantization.INT4 else sizes.frozen_weights
-    frozen = tokens * (linears * (forward + backward) + head)
-    attention = tokens * tier.sequence * sizes.backbone.width * (2 * forward + 4 * backward)
-    there, back = moved_values(sizes, tier.sequence, work.recompute)
+    frozen = places * (linears * (forward + backward) + head)
+    attention = places * sequence * sizes.backbone.width * (2 * forward + 4 * backward)
+    there, back = moved_values(sizes, sequence, work.recompute)
     moved, experts = forward * there + backward * back + 6 * work.language, work.experts
     if work.recompute == "light":
-        attention += tokens * tier.sequence * sizes.backbone.width * backward
+        attention += places * sequence * sizes.backbone.width * backward
     if work.recompute == "layers":
-        frozen += tokens * backward * linears * (1 - sizes.backbone.width * sizes.backbone.inner / sizes.frozen_weights)
-        attention += 2 * tokens * tier.sequence * sizes.backbone.width * backward
+        frozen += places * backward * linears * (1 - sizes.backbone.width * sizes.backbone.inner / sizes.frozen_weights)
+        attention += 2 * places * sequence * sizes.backbone.width * backward
     if work.recompute != "none":
         experts += experts // 5
     compute = profile.compute
@@ -280,12 +315,12 @@ def _seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile, work: _Work)
     return (
         frozen / (frozen_rate * 1e9)
         + (attention + experts) / (compute.fp32_gmac_s * 1e9)
-        + 4 * tokens * moved / (compute.memory_gb_s * 1e9)
+        + 4 * places * moved / (compute.memory_gb_s * 1e9)
     )
 
 
 def moved_values(sizes: Sizes, sequence: int, recompute: str = "none") -> tuple[int, int]:
-    """Return the values that all but a layer's products read and write for one token, forward and backward.
+    """Return the values that all but a layer's products read and write for one place, forward and backward.
 
     Counted in graphs that ``rewrite`` made, as rows of d, of I, and of h S probabilities. What a forward keeps for its
     backward only, as GELU's derivative, counts as backward.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -14,17 +14,22 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Cost
 from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION, Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape
+from edge_runtime.wire.text import counted
 from export.errors import ConfigError
 from export.planning.config import ExportConfig, adapted_layers
 from export.planning.cost_model import Sizes, TierShape
+from export.planning.inference_sizes import predict_methods, trunk_methods
 from export.planning.memory_plan import Fixed
 from export.planning.profiles import DeviceProfile, load_profile
+from export.planning.row_choice import RowChoice
+from export.planning.text_lengths import Fill, TextLengths
 from export.planning.tiers import TierRequest, choose
-from export.shapes import GROUP, halves, trunk_of
+from export.shapes import GROUP, halves
 from export.source import backbone as backbones
 from export.source.backbone import BackboneInfo
 from export.source.families import check_task
 from export.source.sentence_model import check_pooling
+from export.source.token_counts import token_counts
 from export.source.tokenizer_file import check_reader, read_tokenizer
 
 
@@ -36,12 +41,14 @@ class TierPlan:
         shape: its size.
         predicted: what it will cost the device.
         why: why its memory plan and no other.
+        fill: how full its steps will be; None where there were no texts to count.
         cut: its step begins above the frozen prefix, which is a method of its own.
     """
 
     shape: TierShape
     predicted: Cost
     why: str
+    fill: Fill | None = None
     cut: bool = False
 
     @property
@@ -55,37 +62,42 @@ class TierPlan:
         return self._step[1] if self.shape.micro_batches > 1 else None
 
     @property
-    def trunk(self) -> MethodShape | None:
-        """The method that computes the prefix of one text; None where ``train`` takes token ids."""
-        return trunk_of(self.train) if self.cut else None
+    def trunks(self) -> tuple[MethodShape, ...]:
+        """The methods that compute prefixes of texts, for the shortest first; none where ``train`` takes token ids."""
+        return trunk_methods(self.shape.sequence) if self.cut else ()
 
     @property
     def _step(self) -> tuple[MethodShape, ...]:
         """The methods of an optimizer step."""
         shape = self.shape
         whole = MethodShape(
-            MethodKind.TRAIN, shape.trained, shape.frozen, shape.sequence, shape.batch, shape.recompute, cut=self.cut
+            MethodKind.TRAIN,
+            shape.trained,
+            shape.frozen,
+            shape.sequence,
+            shape.rows,
+            shape.batch,
+            shape.recompute,
+            cut=self.cut,
         )
         return (whole,) if shape.micro_batches == 1 else halves(whole, shape.micro_batches)
 
     @property
     def methods(self) -> tuple[MethodShape, ...]:
         """Every method that this tier needs to train."""
-        return (*self._step, self.trunk) if self.trunk else self._step
+        return (*self._step, *self.trunks)
 
 
-def predict_methods(tiers: Iterable[TierShape]) -> tuple[MethodShape, ...]:
-    """Return the inference methods: one for the longest texts, with as many experts as the widest tier holds."""
-    shapes = tuple(tiers)
-    held = max(shape.trained + shape.frozen for shape in shapes)
-    return (MethodShape(MethodKind.PREDICT, held, 0, max(shape.sequence for shape in shapes), 1),)
+def program_methods(tiers: Iterable[TierPlan], *, packed: bool) -> tuple[MethodShape, ...]:
+    """Return every method of a program, each once: those of the tiers, largest tier first, then the inferences.
 
-
-def program_methods(tiers: Iterable[TierPlan]) -> tuple[MethodShape, ...]:
-    """Return every method of a program, each once: those of the tiers, largest tier first, then the inferences."""
+    Inferences hold as many experts as the widest tier, and take its longest texts; ``packed``: one takes many texts.
+    """
     plans = tuple(tiers)
     training = [method for plan in plans for method in plan.methods]
-    return tuple(dict.fromkeys([*training, *predict_methods(plan.shape for plan in plans)]))
+    held = max(plan.shape.trained + plan.shape.frozen for plan in plans)
+    longest = max(plan.shape.sequence for plan in plans)
+    return tuple(dict.fromkeys([*training, *predict_methods(held, longest, packed=packed)]))
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,7 @@ class PackagePlan:
         job: what to compile.
         tiers: largest first.
         left_out: tiers that were asked for and do not fit, one sentence each.
+        row_choice: what said how many rows the tiers have.
     """
 
     config: ExportConfig
@@ -153,14 +166,15 @@ class PackagePlan:
     job: Job
     tiers: tuple[TierPlan, ...]
     left_out: tuple[str, ...]
+    row_choice: RowChoice
 
 
 COMPILING: Final = 5
 """Stages of compiling a method: trace, simplify, convert, partition and delegate, emit."""
 
 
-def plan(config: ExportConfig) -> PackagePlan:
-    """Choose the tiers; reads files only.
+def plan(config: ExportConfig, progress: Callable[[str], None] = lambda _: None) -> PackagePlan:
+    """Choose the tiers; reads files only. ``progress`` gets a sentence where that takes seconds.
 
     Raises:
         ConfigError, UnsupportedModelError, BudgetError.
@@ -175,10 +189,18 @@ def plan(config: ExportConfig) -> PackagePlan:
     quantize = Quantization(config.quantize)
     sizes = Sizes(backbone.sizes, model, quantize, cut=config.trunk and adapted[0] > 0)
     _check_groups(sizes, backbone.name)
-    choice = choose(sizes, _request(config, profile, backbone), profile)
-    tiers = tuple(TierPlan(tier.shape, tier.cost, tier.why, sizes.cut) for tier in choice.tiers)
-    job = Job(backbone, model, program_methods(tiers), quantize)
-    return PackagePlan(config, profile, job, tiers, choice.left_out)
+    request = _request(config, profile, backbone, progress)
+    choice = choose(sizes, request, profile)
+    tiers = tuple(
+        TierPlan(tier.shape, tier.cost, tier.why, _fill(request.row_choice, tier.shape), sizes.cut)
+        for tier in choice.tiers
+    )
+    job = Job(backbone, model, program_methods(tiers, packed=not vocabulary), quantize)
+    return PackagePlan(config, profile, job, tiers, choice.left_out, request.row_choice)
+
+
+def _fill(row_choice: RowChoice, shape: TierShape) -> Fill | None:
+    return row_choice.fill(shape.sequence, shape.rows, shape.batch)
 
 
 def bank_shape(config: ExportConfig, adapted: tuple[int, ...], width: int) -> BankShape:
@@ -215,19 +237,67 @@ def _check_groups(sizes: Sizes, name: str) -> None:
         )
 
 
-def _request(config: ExportConfig, profile: DeviceProfile, backbone: BackboneInfo) -> TierRequest:
-    lengths = [*config.lengths, *(length for _, length in config.tiers)] or [profile.defaults.seq_len]
-    if max(lengths) > backbone.sizes.positions:
-        option = "--tiers" if config.tiers else "--seq-len"
-        raise ConfigError(f"{option} {max(lengths)}: {backbone.name} takes at most {backbone.sizes.positions} tokens")
+def _request(
+    config: ExportConfig, profile: DeviceProfile, backbone: BackboneInfo, progress: Callable[[str], None]
+) -> TierRequest:
+    named = [*config.lengths, *(length for _, length in config.tiers)]
+    longest = _longest(config, named, profile, backbone)
+    windows = config.task == CAUSAL_LM
+    row_choice = RowChoice(config.capacities, _lengths(config, backbone, longest, progress), windows)
+    suiting = row_choice.suiting_length(longest)
+    batch = config.batch_size or profile.defaults.batch_size
+    _check_capacities(config, max(named or [suiting]), batch)
     return TierRequest(
         pairs=config.tiers,
         slots=config.slots,
         lengths=config.lengths,
+        suiting=suiting,
+        row_choice=row_choice,
         most=config.most_tiers,
         fewest=1 if config.held == "all" else config.routed or 1,
         hold_all=config.held == "all",
-        batch=config.batch_size or profile.defaults.batch_size,
+        batch=batch,
         fixed_batch=config.batch_size is not None,
         memory=Fixed(config.recompute, config.micro_batches or 0),
     )
+
+
+def _longest(config: ExportConfig, named: list[int], profile: DeviceProfile, backbone: BackboneInfo) -> int:
+    """Return S of the longest tier, or what it may be at most where the texts say it.
+
+    Raises:
+        ConfigError: when the backbone has no position for it.
+    """
+    positions = backbone.sizes.positions
+    if config.texts and not named:
+        return min(positions, profile.defaults.seq_len)
+    longest = max(named or [profile.defaults.seq_len])
+    if longest > positions:
+        option = "--tiers" if config.tiers else "--seq-len"
+        raise ConfigError(f"{option} {longest}: {backbone.name} takes at most {positions} tokens")
+    return longest
+
+
+def _lengths(
+    config: ExportConfig, backbone: BackboneInfo, longest: int, progress: Callable[[str], None]
+) -> TextLengths | None:
+    """Return the tokens of each of the texts, if there are any; one more than ``longest`` where there are more."""
+    if not config.texts:
+        return None
+    progress(f"count the tokens of {counted(len(config.texts), 'text')}")
+    return TextLengths(token_counts(backbone.folder, config.texts, longest + 1))
+
+
+def _check_capacities(config: ExportConfig, longest: int, batch: int) -> None:
+    """Refuse a step that could not hold one text, and one with rows that no text can be in."""
+    for count in config.capacities:
+        if count < longest:
+            raise ConfigError(
+                f"--tokens {count}: a row holds one text of up to {longest:,} tokens; give {longest:,} or more, or a"
+                " smaller --seq-len"
+            )
+        if -(-count // longest) > batch:
+            raise ConfigError(
+                f"--tokens {count}: {batch} texts of at most {longest:,} tokens fill {batch * longest:,} places; give"
+                " that or less, or a larger --batch-size"
+            )

@@ -11,6 +11,7 @@ from typing import Final
 
 from edge_runtime.wire.manifest import Cost
 from edge_runtime.wire.manifest_checks import RECOMPUTE
+from edge_runtime.wire.text import counted
 from export.planning.cost_model import Sizes, TierShape, excesses, predict, step_seconds
 from export.planning.profiles import DeviceProfile
 
@@ -48,14 +49,17 @@ class Planned:
 
 
 def candidates(tier: TierShape, fixed: Fixed) -> list[TierShape]:
-    """Return the plans to consider; with a number of micro-batches that the batch cannot be cut into, none."""
+    """Return the plans to consider; none where there are to be more micro-batches than texts.
+
+    A call takes whole rows: where they cannot be dealt out evenly, a step has some rows more.
+    """
     levels = RECOMPUTE if fixed.recompute == AUTO else (fixed.recompute,)
     counts = (fixed.micro_batches,) if fixed.micro_batches else PARTS
     return [
-        replace(tier, recompute=level, micro_batches=count)
+        replace(tier, rows=count * -(-tier.rows // count), recompute=level, micro_batches=count)
         for level in levels
         for count in counts
-        if tier.batch % count == 0
+        if count <= tier.batch
     ]
 
 
@@ -75,7 +79,8 @@ def cheapest(sizes: Sizes, tier: TierShape, fixed: Fixed, profile: DeviceProfile
 def shown(tier: TierShape) -> str:
     """Return a plan in words."""
     words = [] if tier.recompute == "none" else [f"recompute {tier.recompute}"]
-    words += [] if tier.micro_batches == 1 else [f"{tier.micro_batches} micro-batches of {tier.batch_per_call}"]
+    rows = counted(tier.rows_per_call, "row")
+    words += [] if tier.micro_batches == 1 else [f"{tier.micro_batches} micro-batches of {rows}"]
     return " with ".join(words) or "everything kept, one batch"
 
 

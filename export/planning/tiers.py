@@ -1,7 +1,7 @@
 """Choose the tiers of a package: which sizes of program a device profile has room for. Pure: numbers in, numbers out.
 
-Axes: M experts, m trained slots, S sequence length, B batch. All tiers of a package have one B, so that a plan that
-moves from one to another goes on with the same batches.
+Axes: M experts, m trained slots, B texts of a step at most, R rows, S places of a row. All tiers of a package have one
+B, so that a plan that moves between two of the same R and S goes on with the same batches.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edge_runtime.wire.text import counted
 from export.errors import BudgetError
 from export.planning.cost_model import Sizes, TierShape, storage_mb
 from export.planning.memory_plan import OPEN, Fixed, Planned, cheapest, shown
 from export.planning.profiles import DeviceProfile
+from export.planning.row_choice import HALF, RowChoice
 
 SMALLEST_BATCH: Final = 4
 SHORTEST: Final = 8
@@ -27,7 +29,9 @@ class TierRequest:
     Args:
         pairs: (m, S) of every tier; empty lets the next two decide.
         slots: m to make tiers of; empty lets the planner take the most that fit.
-        lengths: S to make tiers of; empty takes the profile's, and half of it to step down to.
+        lengths: S to make tiers of; empty takes the suiting one.
+        suiting: S that suits the texts; 0 takes the profile's.
+        row_choice: R S, or what says it.
         most: tiers at most; 0 for no limit.
         fewest: slots that the planner must not go below.
         hold_all: experts that are not trained run in frozen slots.
@@ -39,6 +43,8 @@ class TierRequest:
     pairs: tuple[Pair, ...] = ()
     slots: tuple[int, ...] = ()
     lengths: tuple[int, ...] = ()
+    suiting: int = 0
+    row_choice: RowChoice = HALF
     most: int = 0
     fewest: int = 1
     hold_all: bool = True
@@ -56,11 +62,12 @@ class Choice:
 
 
 def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice:
-    """Return the tiers that fit: longest texts first, then most trained slots, at the largest batch of the first one.
+    """Return the tiers that fit: longest texts first, then most trained slots, then most rows; at one batch.
 
     Where nothing is asked for, the tier with most slots that fits comes with a smaller one to step down to, when the
     device is hot or short of memory. Slots come before batch: a smaller batch costs time, fewer slots cost learning in
-    every round. Each batch is tried with every memory plan, then halved, down to 4, unless fixed.
+    every round. Each batch is tried with every memory plan, then halved, down to 4, unless fixed. The batch is the
+    largest one of the first tier.
 
     Raises:
         BudgetError: with the numbers of the smallest candidate when none fits.
@@ -72,8 +79,7 @@ def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice
     asked = _asked(request, profile) or [(first.shape.trained, length) for length in _lengths(request, profile)]
     left_out: list[str] = []
     fitting: list[Planned] = []
-    for pair in asked:
-        tier = _tier(sizes, request, pair, first.shape.batch)
+    for tier in (tier for pair in asked for tier in _tiers(sizes, request, pair, first.shape.batch)):
         planned = cheapest(sizes, tier, request.memory, profile)
         if planned is None or planned.over:
             left_out.append(f"{_shown(tier)} needs {', '.join(planned.over) if planned else 'another batch'}")
@@ -87,11 +93,12 @@ def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice
 
 
 def _longest(request: TierRequest, profile: DeviceProfile) -> int:
-    return max(request.lengths or (profile.defaults.seq_len,))
+    return _lengths(request, profile)[0]
 
 
 def _lengths(request: TierRequest, profile: DeviceProfile) -> list[int]:
-    return sorted(set(request.lengths or (profile.defaults.seq_len,)), reverse=True)
+    """Return S of the tiers, longest first."""
+    return sorted(set(request.lengths or (request.suiting or profile.defaults.seq_len,)), reverse=True)
 
 
 def _asked(request: TierRequest, profile: DeviceProfile) -> list[Pair]:
@@ -100,46 +107,54 @@ def _asked(request: TierRequest, profile: DeviceProfile) -> list[Pair]:
     return sorted(set(pairs), key=lambda pair: (-pair[1], -pair[0]))
 
 
-def _tier(sizes: Sizes, request: TierRequest, pair: Pair, batch: int) -> TierShape:
+def _tiers(sizes: Sizes, request: TierRequest, pair: Pair, batch: int) -> list[TierShape]:
+    """Return the tiers of some slots and a length, most rows first."""
     trained, length = pair
-    return TierShape(trained, sizes.bank.experts - trained if request.hold_all else 0, length, batch)
+    frozen = sizes.bank.experts - trained if request.hold_all else 0
+    return [TierShape(trained, frozen, length, rows, batch) for rows in request.row_choice.rows(length, batch)]
 
 
 def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, pairs: list[Pair]) -> Planned:
     """Return the first of ``pairs`` that fits, at its largest batch, with its cheapest memory plan."""
     last: Planned | None = None
     for pair in pairs:
-        for batch in _batches(request):
-            planned = cheapest(sizes, _tier(sizes, request, pair, batch), request.memory, profile)
+        for tier in (tier for batch in _batches(request) for tier in _tiers(sizes, request, pair, batch)):
+            planned = cheapest(sizes, tier, request.memory, profile)
             if planned is not None and not planned.over:
                 return planned
             last = planned or last
     if last is None:
         raise BudgetError(
-            f"--micro-batches {request.memory.micro_batches}: a batch of {request.batch} cannot be cut into so many"
-            " equal parts; give a --batch-size that is a multiple"
+            f"--micro-batches {request.memory.micro_batches}: a step of at most {request.batch} texts cannot have more"
+            " parts than texts; give fewer, or a larger --batch-size"
         )
     raise BudgetError(
         f"{profile.name}: nothing fits; even {_shown(last.shape)}, {shown(last.shape)}, needs {', '.join(last.over)}"
-        "; lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget"
+        "; lower --rank, --layers, --seq-len, --tokens or --batch-size, or raise the profile's budget"
     )
 
 
 def _shown(tier: TierShape) -> str:
-    return f"{tier.trained} trained slot(s) with batch {tier.batch} x {tier.sequence}"
+    rows = counted(tier.rows, "row")
+    return f"{tier.trained} trained slot(s) with {tier.batch} texts in {rows} of {tier.sequence} tokens"
 
 
 def _step_down(sizes: Sizes, request: TierRequest, first: TierShape) -> list[TierShape]:
-    """Return the smaller tier that goes with a lone one: half of whatever the user left open, the length before slots.
+    """Return the smaller tier that goes with a lone one: half of what the user left open, rows before length and slots.
 
-    At half the length every plan of the larger tier can go on; with half the slots only a smaller plan can.
+    With half the rows every plan of the larger tier goes on, on the same texts; at half the length on their beginnings;
+    with half the slots only a smaller plan goes on. A language model's window has a row of its own: it keeps the rows.
     """
-    if request.pairs:
+    if request.pairs or (request.slots and request.lengths):
         return []
+    if request.row_choice.halves and first.rows // 2 >= first.micro_batches:
+        return [replace(first, rows=first.rows // 2)]
     if not request.lengths and first.sequence // 2 >= SHORTEST:
-        return [_tier(sizes, request, (first.trained, first.sequence // 2), first.batch)]
+        return [replace(first, sequence=first.sequence // 2)]
     if not request.slots and first.trained // 2 >= request.fewest:
-        return [_tier(sizes, request, (first.trained // 2, first.sequence), first.batch)]
+        fewer = first.trained // 2
+        frozen = sizes.bank.experts - fewer if request.hold_all else 0
+        return [replace(first, trained=fewer, frozen=frozen)]
     return []
 
 
@@ -169,6 +184,6 @@ def _slot_choices(sizes: Sizes, request: TierRequest) -> list[int]:
 def _batches(request: TierRequest) -> list[int]:
     """Return the batches to try, largest first."""
     batches = [request.batch]
-    while not request.fixed_batch and batches[-1] // 2 >= SMALLEST_BATCH:
+    while not request.fixed_batch and not request.row_choice.tokens and batches[-1] // 2 >= SMALLEST_BATCH:
         batches.append(batches[-1] // 2)
     return batches

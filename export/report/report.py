@@ -9,9 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.wire.manifest import Tier
+from edge_runtime.wire.text import counted
 from export.packaging.pipeline import Built
 from export.report.display import print_whole
+from export.report.rows import rows_object, rows_sentences
 
+_SIZES: Final = ("method", "trained_slots", "frozen_slots", "seq_len", "rows", "batch_size")
 BUSY_CORES: Final = 0.3
 """Cores that other work may keep busy before a measured time is doubtful."""
 
@@ -31,12 +34,13 @@ def as_json(built: Built, *, explain: bool = False) -> dict[str, Any]:
         "labels": len(manifest.architecture.labels),
         "from_cache": built.from_cache,
         "tiers": tiers,
-        "tier": {name: largest[name] for name in ("method", "trained_slots", "frozen_slots", "seq_len", "batch_size")},
+        "tier": {name: largest[name] for name in _SIZES},
         "predicted": largest["predicted"],
         "measured": largest["measured"],
         "left_out": list(built.left_out),
         "notes": list(built.notes),
         "memory_plans": built.memory_plans,
+        "rows": rows_object(built.row_choice, built.fills, largest["seq_len"]),
         "budget": manifest.profile["budget"],
         "proof": {**largest["proof"], **manifest.proof},
         "texts": built.texts,
@@ -77,9 +81,10 @@ def print_table(built: Built, console: Console) -> None:
     console.print(
         f"{len(shape.adapted_layers)} layers, {shape.experts} experts of rank {shape.rank}"
         f" ({first.trained_slots} trained, {first.frozen_slots} frozen slots), {shape.gate} gates,"
-        f" {purpose}, batch {first.batch_size} x {first.seq_len}, {manifest.quantize}"
+        f" {purpose}, up to {first.batch_size} texts a step in {counted(first.rows, 'row')} of {first.seq_len} tokens,"
+        f" {manifest.quantize}"
     )
-    if first.trunk_method:
+    if first.trunk_methods:
         console.print(
             f"{shape.backbone.layers} layers, the lowest {shape.adapted_layers[0]} and the attention of the next are a"
             " method of their own: a device keeps what they make of each text"
@@ -89,6 +94,8 @@ def print_table(built: Built, console: Console) -> None:
         f"texts: on {built.texts['texts']} in many scripts the ids are those that the model's folder asks for, and"
         f" hidden states in float32 within {built.texts['hidden_error']:.1e} of the stock model's"
     )
+    for sentence in rows_sentences(built.row_choice, built.fills, first.seq_len):
+        console.print(sentence)
     for tier in manifest.tiers:
         console.print(measured_line(tier))
     for method, why in built.memory_plans.items():
@@ -108,13 +115,13 @@ def _add_rows(table: Table, built: Built, tier: Tier) -> None:
         ("memory, MiB", guess.memory_mib, measured_cost.memory_mib, budget.memory_mib, measured_cost.memory_mib),
         ("storage, MB", guess.storage_mb, measured_cost.storage_mb, budget.storage_mb, measured_cost.storage_mb),
         ("training step, ms", guess.step_ms, measured_cost.step_ms, allowed_ms, guess.step_ms),
-        *([("… on new texts, ms", *first, allowed_ms, first[0])] if tier.trunk_method else []),
+        *([("… on new texts, ms", *first, allowed_ms, first[0])] if tier.trunk_methods else []),
         ("up a round, kB", guess.bytes_up / 1e3, None, budget.bytes_up / 1e3, guess.bytes_up / 1e3),
         ("down a round, kB", guess.bytes_down / 1e3, None, budget.bytes_down / 1e3, guess.bytes_down / 1e3),
     )
     for number, (name, predicted, measured, allowed, used) in enumerate(rows):
         shown = "" if measured is None else f"{measured:,.1f}"
-        label = f"{tier.trained_slots} x {tier.seq_len}" if number == 0 else ""
+        label = f"{tier.trained_slots} x {tier.seq_len}\n{counted(tier.rows, 'row')}" if number == 0 else ""
         table.add_row(label, name, f"{predicted:,.1f}", shown, f"{allowed:,.0f}", f"{100 * used / allowed:.0f} %")
     table.add_section()
 

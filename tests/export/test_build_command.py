@@ -37,13 +37,16 @@ def test_build_prints_a_table_or_json(
         "budget",
         "proof: gradients",
         "texts: on 121",
+        "up to 4 texts a step in 2 rows of 12 tokens",
+        "rows: a default, half as many as texts in a step",
     ):
         assert word in shown.out
     assert "export: write the package" in shown.err
     assert main([*arguments, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["from_cache"] is True
-    assert figures["tier"]["trained_slots"] == 2
+    assert (figures["tier"]["trained_slots"], figures["tier"]["rows"]) == (2, 2)
+    assert figures["rows"] == {"rows_by": "default", "data": None, "fill": {}}
     assert figures["measured"]["storage_mb"] < figures["budget"]["storage_mb"]
     assert len(figures["federation_digest"]) == 64
 
@@ -97,7 +100,10 @@ def test_profile_too_small_fails_with_the_numbers(tmp_path: Path, capsys: pytest
     path.write_text((FOLDER / "pixel8.toml").read_text().replace("memory_mib = 512", "memory_mib = 64"))
     code, line = _refused(["--device", str(path), "--labels", "a,b", "--out", str(tmp_path / "p")], capsys)
     assert code == 1
-    assert "nothing fits; even 1 trained slot(s) with batch 4 x 64, recompute layers with 4 micro-batches of 1," in line
+    assert (
+        "nothing fits; even 1 trained slot(s) with 4 texts in 2 rows of 64 tokens, recompute layers with 2 micro-b"
+        in line
+    )
     assert "needs memory 1" in line
     assert "of 64 MiB" in line
 
@@ -124,6 +130,40 @@ def test_options_that_do_not_fit_the_backbone(
 ) -> None:
     """Bad usage names the option and what the backbone takes."""
     code, line = _refused([*SMALL, "--model", str(tiny), *change], capsys)
+    assert code == 2
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--tokens", "many", "came 'many'; expected whole numbers joined by commas, such as 32,64"),
+        ("--seq-len", "32;64", "came '32;64'; expected whole numbers joined by commas"),
+        ("--tiers", "8x", "came '8x'; expected slots x tokens joined by commas, such as 8x64,4x32, or the number of"),
+    ],
+)
+def test_lists_of_numbers_that_are_none(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, expected: str
+) -> None:
+    """Usage with what came and an example."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--device", "pixel8", option, value])
+    assert caught.value.code == 2
+    assert f"argument {option}" in (shown := capsys.readouterr().err)
+    assert expected in shown
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ("11", "--tokens 11: a row holds one text of up to 12 tokens; give 12 or more"),
+        ("49", "--tokens 49: 4 texts of at most 12 tokens fill 48 places; give that or less"),
+        ("-5", "--tokens -5: must be between 4 and 4194304"),
+    ],
+)
+def test_tokens_that_make_no_sense(tiny: Path, capsys: pytest.CaptureFixture[str], tokens: str, said: str) -> None:
+    """Bad usage, in one line with the numbers."""
+    code, line = _refused([*SMALL, "--model", str(tiny), f"--tokens={tokens}"], capsys)
     assert code == 2
     assert said in line
 

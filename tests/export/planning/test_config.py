@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.wire.csv_header import Columns
+from edge_runtime.wire.csv_header import USUAL, Columns
 from edge_runtime.wire.errors import DataError
 from export.errors import ConfigError
-from export.planning.config import ExportConfig, adapted_layers, read_labels
+from export.planning.config import ExportConfig, adapted_layers, read_examples, read_labels
 from export.planning.profiles import load_profile, profile_names
 
 PROFILE = """
@@ -57,6 +57,12 @@ def test_all_faults_are_told_at_once() -> None:
         ),
         ({"labels": ("", "b")}, "label 1 of 2 is empty"),
         ({"batch_size": 0}, "--batch-size 0"),
+        ({"tokens": (64, 3)}, "--tokens 3: must be between 4 and 4194304"),
+        ({"tokens": 10**9}, "--tokens 1000000000: must be between 4 and 4194304"),
+        (
+            {"tokens": 64, "task": "causal-lm"},
+            "--tokens 64: each window of a causal-lm fills a row of its own; say how",
+        ),
     ],
 )
 def test_each_fault_says_what_is_allowed(changes: dict[str, object], said: str) -> None:
@@ -81,30 +87,34 @@ def test_layers_that_are_not_there(text: str) -> None:
         adapted_layers(text, 6)
 
 
+def _labels_of(path: Path, columns: Columns = USUAL, told: list[str] | None = None) -> tuple[str, ...]:
+    return read_labels(None, read_examples(path, columns, (told if told is not None else []).append))
+
+
 def test_labels_from_names_file_and_csv(tmp_path: Path) -> None:
     """Names and lines keep their order; a CSV's labels are sorted, so that the order of its rows does not matter."""
     lines, table = tmp_path / "labels.txt", tmp_path / "data.csv"
     lines.write_text("\ufeffspam\r\n\n#ham \n")
     table.write_text('\ufefftext,label,user\n"a, b",two,x\nc,one,y\nd,two,y\n,three,y\n')
-    assert read_labels("b, a", None) == ("b", "a")
+    assert read_labels("b, a") == ("b", "a")
     many = tuple(f"label {number}" for number in range(5000))
-    assert read_labels(",".join(many), None) == many
-    assert read_labels(str(lines), None) == ("spam", "#ham")
-    assert read_labels(None, table) == ("one", "two")
-    assert read_labels(None, table, Columns("label", "user")) == ("x", "y")
+    assert read_labels(",".join(many)) == many
+    assert read_labels(str(lines)) == ("spam", "#ham")
+    assert _labels_of(table) == ("one", "two")
+    assert _labels_of(table, Columns("label", "user")) == ("x", "y")
 
 
 def test_a_label_of_one_example_is_told(tmp_path: Path) -> None:
     """A comma without quotation marks made `world` a label; the row has as many fields as the header."""
     table, told = tmp_path / "data.csv", list[str]()
     table.write_text("text,label,user\na,spam,x\nb,spam,x\nhello, world,spam\nc,ham,y\nd,ham,y\n")
-    assert read_labels(None, table, warn=told.append) == ("ham", "spam", "world")
+    assert _labels_of(table, told=told) == ("ham", "spam", "world")
     (sentence,) = told
     assert 'of 3 labels 1 has one example only: "world" (line 4); correct the file' in sentence
     table.write_text("text,label\na,spam\nb,ham\n")  # too few to call any of them rare
-    assert read_labels(None, table, warn=told.append) == ("ham", "spam")
+    assert _labels_of(table, told=told) == ("ham", "spam")
     table.write_text("text,label\na,spam\na,spam\nb,ham\nb,ham\n")
-    assert read_labels(None, table, warn=told.append) == ("ham", "spam")
+    assert _labels_of(table, told=told) == ("ham", "spam")
     assert len(told) == 1
 
 
@@ -113,17 +123,17 @@ def test_labels_files_that_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("spam\n# of items\n")
     with pytest.raises(ConfigError, match="line 2 begins with '# ': is it a comment or a label"):
-        read_labels(str(path), None)
+        read_labels(str(path))
     path.rename(tmp_path / "data.csv")
     with pytest.raises(ConfigError, match=r"take its labels with --data .*data\.csv"):
         read_labels(str(tmp_path / "data.csv"), None)
     with pytest.raises(ConfigError, match=r"--labels none\.txt: no such file, and no list either"):
-        read_labels("none.txt", None)
+        read_labels("none.txt")
 
 
 def test_default_labels_are_those_of_the_demo() -> None:
     """Without an option the labels are the shipped assistant's intents."""
-    labels = read_labels(None, None)
+    labels = read_labels(None)
     assert "set_alarm" in labels
     assert len(labels) >= 15
 
@@ -132,7 +142,7 @@ def test_missing_default_labels_ask_for_an_option(monkeypatch: pytest.MonkeyPatc
     """An installation without the list says which options there are."""
     monkeypatch.setattr("export.planning.config.DEFAULT_LABELS", tmp_path / "none.txt")
     with pytest.raises(ConfigError, match="--labels a,b,c or --data"):
-        read_labels(None, None)
+        read_labels(None)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +161,7 @@ def test_csv_that_has_no_labels(tmp_path: Path, content: bytes, said: str) -> No
     path = tmp_path / "data.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        read_labels(None, path)
+        _labels_of(path)
     assert said in str(caught.value)
     assert "data.csv" in str(caught.value)
 
@@ -159,7 +169,7 @@ def test_csv_that_has_no_labels(tmp_path: Path, content: bytes, said: str) -> No
 def test_csv_that_is_not_there(tmp_path: Path) -> None:
     """A missing file is named."""
     with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
-        read_labels(None, tmp_path / "none.csv")
+        _labels_of(tmp_path / "none.csv")
 
 
 def test_unknown_device_lists_the_known() -> None:

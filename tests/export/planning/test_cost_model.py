@@ -44,6 +44,9 @@ def test_storage_counts_each_frozen_weight_for_both_directions() -> None:
     """
     graphs = 6 * (75_000 + 25_000) + 700_000
     assert storage_bytes(MINILM) == 11 * 1_769_472 + 30522 * 388 + MINILM.bank.nbytes + graphs
+    more = storage_bytes(MINILM, tiers=2, inferences=3) - storage_bytes(MINILM)
+    assert more == 6 * (75_000 + 2 * 25_000)  # graphs alone
+    assert storage_bytes(TOP, trunks=3) - storage_bytes(TOP) == 3 * 5 * 25_000  # each has five of six layers
     assert storage_bytes(MINILM) - storage_bytes(TOP) == 4 * 1_769_472 + MINILM.bank.nbytes - TOP.bank.nbytes
 
 
@@ -59,32 +62,38 @@ def test_shared_keys_gates_and_the_language_head_are_counted() -> None:
 
 
 def test_a_language_model_that_does_not_fit_is_refused_with_numbers() -> None:
-    """SmolLM in int8 is 304 MB on flash; a phone gives 64."""
-    with pytest.raises(BudgetError, match=r"nothing fits; even .* needs .*storage 303.8 of 64 MB"):
+    """SmolLM in int8 is 306 MB on flash; a phone gives 64."""
+    with pytest.raises(BudgetError, match=r"nothing fits; even .* needs .*storage 306 of 64 MB"):
         choose(SMOLLM, REQUEST, load_profile("pixel8"))
 
 
 def test_a_step_above_a_cached_prefix_runs_one_layer_both_ways_and_a_round_still_pays_for_new_texts() -> None:
-    """Two of six layers: 11 passes of a layer's frozen GEMMs become 2, and the trunk has 5 forward; sums by hand."""
+    """Two of six layers: 11 passes of a layer's frozen GEMMs become 2, and the trunk has 5 forward; sums by hand.
+
+    Half of the trunk's places may be empty, so the tokens of 4 rows are computed there in 8.
+    """
     profile = load_profile("pixel8")
     pace = replace(profile.compute, int8_gmac_s=1.0, fp32_gmac_s=1e9, memory_gb_s=1e9)
     slow = replace(profile, compute=pace, budget=replace(profile.budget, round_seconds=1e9))
-    tier = TierShape(4, 4, 64, 8)
+    tier = TierShape(4, 4, 64, 4, 16)
     cut = predict(replace(TOP, cut=True), tier, slow)
-    layer_ms = 1e3 * 8 * 64 * 1_769_472 / 1e9
-    assert (cut.step_ms, cut.trunk_ms) == (pytest.approx(2 * layer_ms, abs=0.1), pytest.approx(5 * layer_ms, abs=0.1))
+    layer_ms = 1e3 * 4 * 64 * 1_769_472 / 1e9
+    assert cut.step_ms == pytest.approx(2 * layer_ms, abs=0.1)
+    assert cut.trunk_ms == pytest.approx(5 * 2 * layer_ms, abs=0.1)
     steps = profile.defaults.steps_per_round
     between = steps * (cut.step_ms + cut.trunk_ms / 2) / 1e3
     assert [phrase.split()[0] for phrase in excesses(cut, _with(slow, round_seconds=between))] == ["time"]
     whole = predict(TOP, tier, slow)
     assert whole.trunk_ms == 0
-    beside = 4 * 64 * (2 * 1536 + 6 * 384 + 2 * 12 * 64)  # what passes through the trunk for one text
-    assert cut.memory_mib - whole.memory_mib == pytest.approx(beside / 2**20, abs=0.1)
+    beside = 4 * 8 * 64 * (2 * 1536 + 6 * 384 + 2 * 12 * 64)  # what passes through the trunk for eight texts
+    packed = 2 * 5 * 1_769_472  # trunks of 16, 32 and 64 tokens each pack the five layers' weights for themselves
+    assert cut.memory_mib - whole.memory_mib == pytest.approx((beside + packed) / 2**20, abs=0.1)
 
 
 def test_4_bits_take_nine_sixteenths_of_a_byte_for_each_linear_weight() -> None:
     """Half a byte, and two bytes of scale for 32 weights; the table stays int8. Slower by half in the frozen GEMMs."""
-    four, profile, tier = replace(MINILM, quantize=Quantization.INT4), load_profile("pixel8"), TierShape(4, 4, 64, 16)
+    four, profile = replace(MINILM, quantize=Quantization.INT4), load_profile("pixel8")
+    tier = TierShape(4, 4, 64, 16, 16)
     assert storage_bytes(MINILM) - storage_bytes(four) == 11 * 1_769_472 * 7 / 16
     frozen = 11 * 16 * 64 * 1_769_472 / (profile.compute.int8_gmac_s * 1e9)
     assert step_seconds(four, tier, profile) - step_seconds(MINILM, tier, profile) == pytest.approx(0.5 * frozen)
@@ -110,15 +119,15 @@ def test_half_the_memory_gives_a_smaller_batch() -> None:
     """Where the memory plan is fixed, slots come first: the batch is halved before a slot is taken away."""
     profile = load_profile("pixel8")
     plain = replace(REQUEST, memory=Fixed("none", 1))
-    first = choose(MINILM, plain, _with(profile, memory_mib=230)).tiers[0]
-    assert (first.shape.trained, first.shape.batch) == (4, 8)
-    assert first.cost.memory_mib <= 230
+    first = choose(MINILM, plain, _with(profile, memory_mib=190)).tiers[0]
+    assert (first.shape.trained, first.shape.batch, first.shape.rows) == (4, 8, 4)
+    assert first.cost.memory_mib <= 190
 
 
 def test_a_fixed_batch_is_refused_instead_of_made_smaller() -> None:
     """What the user fixed stays; the refusal has the numbers of memory needed and there."""
     request = replace(REQUEST, slots=(4,), fixed_batch=True)
-    with pytest.raises(BudgetError, match=r"batch 16 x 64, .*memory 1\d\d(\.\d)? of 100 MiB"):
+    with pytest.raises(BudgetError, match=r"16 texts in 8 rows of 64 tokens, .*memory 1\d\d(\.\d)? of 100 MiB"):
         choose(MINILM, request, _with(load_profile("pixel8"), memory_mib=100))
 
 
@@ -128,7 +137,7 @@ def test_nothing_fits_names_every_exceeded_budget() -> None:
     with pytest.raises(BudgetError) as caught:
         choose(MINILM, REQUEST, tight)
     text = str(caught.value)
-    assert "storage 34.1 of 10 MB" in text
+    assert "storage 34.7 of 10 MB" in text
     assert "of 10 MB" in text
     assert "of 0.001 MB a round" in text
     assert "of 0.01 s a round" in text
@@ -137,13 +146,14 @@ def test_nothing_fits_names_every_exceeded_budget() -> None:
 
 @pytest.mark.parametrize(
     "bigger",
-    [TierShape(4, 4, 64, 32), TierShape(4, 4, 128, 16), TierShape(8, 4, 64, 16)],
-    ids=["batch", "sequence", "slots"],
+    [TierShape(4, 4, 64, 16, 16), TierShape(4, 4, 128, 8, 16), TierShape(8, 4, 64, 8, 16)],
+    ids=["rows", "sequence", "slots"],
 )
 def test_more_work_costs_more(bigger: TierShape) -> None:
-    """Memory and time grow with batch, length and slots."""
+    """Memory and time grow with rows, length and slots; texts in the same places cost nothing."""
     profile = load_profile("pixel8")
-    small = predict(MINILM, TierShape(4, 4, 64, 16), profile)
+    small = predict(MINILM, TierShape(4, 4, 64, 8, 16), profile)
+    assert predict(MINILM, TierShape(4, 4, 64, 8, 32), profile) == small
     large = predict(MINILM, bigger, profile)
     assert large.memory_mib > small.memory_mib
     assert large.step_ms > small.step_ms
@@ -152,7 +162,7 @@ def test_more_work_costs_more(bigger: TierShape) -> None:
 def test_float32_costs_more_than_int8() -> None:
     """Without quantization the package is about four times larger and a step slower."""
     profile = load_profile("linux-x86_64")
-    tier = TierShape(4, 4, 64, 16)
+    tier = TierShape(4, 4, 64, 16, 16)
     one, other = predict(MINILM, tier, profile), predict(replace(MINILM, quantize=Quantization.NONE), tier, profile)
     assert other.storage_mb > 3 * one.storage_mb
     assert other.step_ms > one.step_ms

@@ -19,9 +19,9 @@ MINILM = Sizes(
     BackboneSizes(384, 6, 1536, 12, 12, 32, 512, 30522),
     ModelShape(BankShape((0, 1, 2, 3, 4, 5), 8, 8, 8, 384, 20)),
 )
-TIER = TierShape(4, 4, 64, 8)
+TIER = TierShape(4, 4, 64, 8, 8)
 TOKEN_BYTES = 4 * 8 * 64
-"""One float32 for each of the batch's 512 tokens."""
+"""One float32 for each of 512 places."""
 
 
 def _profile(**budget: float) -> DeviceProfile:
@@ -40,10 +40,10 @@ def test_kept_bytes_by_hand() -> None:
 
 
 def test_workspace_and_state_by_hand() -> None:
-    """A layer's backward, with its forward beside it where layers are computed again; sums only in micro-batches."""
-    assert workspace_bytes(MINILM, TIER) == TOKEN_BYTES * (2 * 1536 + 2 * 384)
+    """A layer's backward, its forward beside it where it is computed again; 64 places to look at; sums in parts."""
+    assert workspace_bytes(MINILM, TIER) == TOKEN_BYTES * (2 * 1536 + 2 * 384 + 64)
     layers = replace(TIER, recompute="layers")
-    assert workspace_bytes(MINILM, layers) == TOKEN_BYTES * (3 * 1536 + 12 * 384 + 768)
+    assert workspace_bytes(MINILM, layers) == TOKEN_BYTES * (3 * 1536 + 12 * 384 + 768 + 64)
     values = 6 * (4 * 6920 + 6536) + 20 * 385
     assert state_bytes(MINILM, TIER) == 4 * (6 * values + 6 * 4 * 6920)
     assert state_bytes(MINILM, replace(TIER, micro_batches=2)) == 4 * (10 * values + 6 * 4 * 6920)
@@ -110,17 +110,25 @@ def test_a_wish_is_kept_even_where_a_faster_plan_fits() -> None:
     assert (open_parts.shape.recompute, open_parts.shape.micro_batches) == ("light", 1)
 
 
-def test_a_batch_that_cannot_be_cut_is_refused() -> None:
-    """Three micro-batches of a batch of 16: the error says so, with the numbers."""
-    request = TierRequest(slots=(4,), lengths=(64,), fixed_batch=True, memory=Fixed(micro_batches=3))
-    with pytest.raises(BudgetError, match="--micro-batches 3: a batch of 16 cannot be cut"):
+def test_micro_batches_are_whole_rows() -> None:
+    """Eight rows in three parts are nine rows; a packed step of half the rows has half the bytes of each part."""
+    request = TierRequest(slots=(4,), lengths=(64,), fixed_batch=True, memory=Fixed("none", 3))
+    shape = choose(MINILM, request, _profile()).tiers[0].shape
+    assert (shape.rows, shape.micro_batches, shape.rows_per_call, shape.batch) == (9, 3, 3, 16)
+    assert kept_bytes(MINILM, replace(TIER, rows=4)) * 2 == kept_bytes(MINILM, TIER)
+
+
+def test_more_micro_batches_than_texts_are_refused() -> None:
+    """17 parts of a step of 16 texts: the error says so, with the numbers and what to do."""
+    request = TierRequest(slots=(4,), lengths=(64,), fixed_batch=True, memory=Fixed(micro_batches=17))
+    with pytest.raises(BudgetError, match=r"--micro-batches 17: a step of at most 16 texts cannot .* give fewer"):
         choose(MINILM, request, _profile())
 
 
 def test_plans_come_before_smaller_batches_and_fewer_slots() -> None:
     """A budget that the plain step of a tier exceeds keeps slots, length and batch, with another memory plan."""
     request = TierRequest(slots=(4,), lengths=(64,))
-    plain = predict(MINILM, TierShape(4, 4, 64, 16), _profile())
+    plain = predict(MINILM, TierShape(4, 4, 64, 8, 16), _profile())
     first = choose(MINILM, request, _profile(memory_mib=plain.memory_mib - 1)).tiers[0]
     assert (first.shape.trained, first.shape.sequence, first.shape.batch) == (4, 64, 16)
     assert (first.shape.recompute, first.shape.micro_batches) != ("none", 1)
@@ -129,7 +137,7 @@ def test_plans_come_before_smaller_batches_and_fewer_slots() -> None:
 def test_a_step_too_short_to_tell_apart_stays_plain() -> None:
     """Of a backbone whose steps all round to the same time, nothing is computed twice for memory that is there."""
     tiny = Sizes(BackboneSizes(32, 3, 48, 4, 4, 8, 512, 100), ModelShape(BankShape((0, 1, 2), 8, 8, 8, 32, 20)))
-    cheapest_plan = cheapest(tiny, TierShape(2, 1, 12, 8), OPEN, _profile(memory_mib=512))
+    cheapest_plan = cheapest(tiny, TierShape(2, 1, 12, 8, 8), OPEN, _profile(memory_mib=512))
     assert cheapest_plan is not None
     assert cheapest_plan.cost.step_ms < 1
     assert (cheapest_plan.shape.recompute, cheapest_plan.shape.micro_batches) == ("none", 1)
@@ -140,4 +148,4 @@ def test_plans_in_words() -> None:
     assert shown(TIER) == "everything kept, one batch"
     assert shown(replace(TIER, recompute="light")) == "recompute light"
     both = replace(TIER, recompute="layers", micro_batches=4)
-    assert shown(both) == "recompute layers with 4 micro-batches of 2"
+    assert shown(both) == "recompute layers with 4 micro-batches of 2 rows"

@@ -11,6 +11,8 @@ from edge_runtime.wire.program_interface import ModelShape
 from export.errors import BudgetError
 from export.planning.cost_model import Sizes, storage_mb
 from export.planning.profiles import DeviceProfile, load_profile
+from export.planning.row_choice import RowChoice
+from export.planning.text_lengths import TextLengths
 from export.planning.tiers import Choice, TierRequest, choose
 from export.source.families import BackboneSizes
 
@@ -23,8 +25,8 @@ BOARD = load_profile("raspberrypi5")
 
 
 def sizes(choice: Choice) -> list[tuple[int, int, int, int]]:
-    """Return (m, f, S, B) of each tier."""
-    return [(plan.shape.trained, plan.shape.frozen, plan.shape.sequence, plan.shape.batch) for plan in choice.tiers]
+    """Return (m, f, S, R) of each tier."""
+    return [(plan.shape.trained, plan.shape.frozen, plan.shape.sequence, plan.shape.rows) for plan in choice.tiers]
 
 
 def with_budget(profile: DeviceProfile, **budget: float) -> DeviceProfile:
@@ -35,35 +37,55 @@ def with_budget(profile: DeviceProfile, **budget: float) -> DeviceProfile:
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [
-        (TierRequest(), [(4, 4, 64, 16), (4, 4, 32, 16)]),  # nothing fixed: any plan can go on at half the length
-        (TierRequest(slots=(2,)), [(2, 6, 64, 16), (2, 6, 32, 16)]),
-        (TierRequest(lengths=(64,)), [(4, 4, 64, 16), (2, 6, 64, 16)]),
-        (TierRequest(slots=(4,), lengths=(64,)), [(4, 4, 64, 16)]),  # everything fixed: that
-        (TierRequest(lengths=(12,), slots=(1,), hold_all=False), [(1, 0, 12, 16)]),
-        (TierRequest(most=1), [(4, 4, 64, 16)]),
-        (TierRequest(pairs=((1, 32), (4, 16))), [(1, 7, 32, 16), (4, 4, 16, 16)]),
+        (TierRequest(), [(4, 4, 64, 8), (4, 4, 64, 4)]),  # nothing fixed: any plan can go on in half the rows
+        (TierRequest(slots=(2,)), [(2, 6, 64, 8), (2, 6, 64, 4)]),
+        (TierRequest(lengths=(64,)), [(4, 4, 64, 8), (4, 4, 64, 4)]),
+        (TierRequest(suiting=24), [(4, 4, 24, 8), (4, 4, 24, 4)]),
+        (TierRequest(slots=(4,), lengths=(64,)), [(4, 4, 64, 8)]),  # everything fixed: that
+        (TierRequest(lengths=(12,), slots=(1,), hold_all=False), [(1, 0, 12, 8)]),
+        (TierRequest(most=1), [(4, 4, 64, 8)]),
+        (TierRequest(pairs=((1, 32), (4, 16))), [(1, 7, 32, 8), (4, 4, 16, 8)]),
         (
             TierRequest(slots=(1, 2, 4), lengths=(32, 64), batch=8),
-            [(4, 4, 64, 8), (2, 6, 64, 8), (1, 7, 64, 8), (4, 4, 32, 8), (2, 6, 32, 8), (1, 7, 32, 8)],
+            [(4, 4, 64, 4), (2, 6, 64, 4), (1, 7, 64, 4), (4, 4, 32, 4), (2, 6, 32, 4), (1, 7, 32, 4)],
         ),
+        # Several capacities are a tier each, most rows first; a row is whole, and no step has more rows than texts.
+        (TierRequest(slots=(4,), row_choice=RowChoice((128, 250, 512))), [(4, 4, 64, 8), (4, 4, 64, 4), (4, 4, 64, 2)]),
+        (
+            TierRequest(slots=(4,), lengths=(32, 64), row_choice=RowChoice((1024, 256))),
+            [(4, 4, 64, 16), (4, 4, 64, 4), (4, 4, 32, 16), (4, 4, 32, 8)],
+        ),
+        # One capacity by hand stays; the length is halved, or the slots where the length is named, too.
+        (TierRequest(row_choice=RowChoice((256,))), [(4, 4, 64, 4), (4, 4, 32, 4)]),
+        (TierRequest(lengths=(64,), row_choice=RowChoice((64,))), [(4, 4, 64, 1), (2, 6, 64, 1)]),
+        # A row of 64 takes eight texts of 8 tokens, which is too few of 16; two rows take them all.
+        (TierRequest(row_choice=RowChoice(texts=TextLengths((8,) * 15))), [(4, 4, 64, 2), (4, 4, 64, 1)]),
+        # One row cannot be halved: its length is.
+        (TierRequest(row_choice=RowChoice(texts=TextLengths((4,) * 15))), [(4, 4, 64, 1), (4, 4, 32, 1)]),
+        # A window fills a row; half the rows would change how many make a step.
+        (TierRequest(row_choice=RowChoice(windows=True)), [(4, 4, 64, 16), (4, 4, 32, 16)]),
     ],
 )
 def test_the_tiers_of_a_wish(asked: TierRequest, wanted: list[tuple[int, int, int, int]]) -> None:
-    """Longest texts first, then most slots; what is left open comes with a smaller tier to step down to."""
-    assert sizes(choose(MINILM, asked, PIXEL)) == wanted
+    """Longest texts first, then most slots, then most rows; what is left open comes with a smaller tier."""
+    choice = choose(MINILM, asked, PIXEL)
+    assert sizes(choice) == wanted
+    assert {plan.shape.batch for plan in choice.tiers} == {asked.batch}
 
 
 def test_asked_tiers_without_room_are_left_out_with_the_numbers() -> None:
     """Eight trained slots send 1.48 MB a round, a Pixel's budget is 1.2 MB; the other tiers are made."""
     choice = choose(MINILM, TierRequest(slots=(1, 8), lengths=(64,)), PIXEL)
-    assert sizes(choice)[0] == (1, 7, 64, 16)
-    assert choice.left_out == ("8 trained slot(s) with batch 16 x 64 needs upload 1.486 of 1.2 MB a round",)
+    assert sizes(choice)[0] == (1, 7, 64, 8)
+    assert choice.left_out == (
+        "8 trained slot(s) with 16 texts in 8 rows of 64 tokens needs upload 1.486 of 1.2 MB a round",
+    )
 
 
 def test_half_the_memory_yields_a_smaller_tier() -> None:
-    """A Pixel of 512 MiB holds 24 texts at once, one of 256 MiB holds 12 of them; both have a smaller tier below."""
-    whole = choose(MINILM, TierRequest(batch=24), PIXEL)
-    half = choose(MINILM, TierRequest(batch=24), with_budget(PIXEL, memory_mib=PIXEL.budget.memory_mib / 2))
+    """A Pixel of 512 MiB holds 24 rows at once, one of 256 MiB holds 12 of them; both have a smaller tier below."""
+    whole = choose(MINILM, TierRequest(batch=48), PIXEL)
+    half = choose(MINILM, TierRequest(batch=48), with_budget(PIXEL, memory_mib=PIXEL.budget.memory_mib / 2))
     assert whole.tiers[0].cost.memory_mib > PIXEL.budget.memory_mib / 2 > half.tiers[0].cost.memory_mib
     assert [plan.shape.micro_batches for plan in (*whole.tiers, *half.tiers)] == [1, 1, 2, 2]
     assert half.tiers[1].cost.memory_mib < half.tiers[0].cost.memory_mib
@@ -74,9 +96,9 @@ def test_half_of_too_little_is_refused_with_the_numbers() -> None:
     with pytest.raises(BudgetError) as caught:
         choose(MINILM, TierRequest(), with_budget(PIXEL, memory_mib=PIXEL.budget.memory_mib / 4))
     text = str(caught.value)
-    assert "even 1 trained slot(s) with batch 4 x 64, recompute layers with 4 micro-batches of 1, needs memory" in text
+    assert "even 1 trained slot(s) with 4 texts in 2 rows of 64 tokens, recompute layers with 2 micro-batches" in text
     assert "of 128 MiB" in text
-    assert "lower --rank, --layers, --seq-len or --batch-size, or raise the profile's budget" in text
+    assert "lower --rank, --layers, --seq-len, --tokens or --batch-size, or raise the profile's budget" in text
 
 
 def test_all_tiers_together_fit_the_storage() -> None:
@@ -88,9 +110,8 @@ def test_all_tiers_together_fit_the_storage() -> None:
     assert {plan.cost.storage_mb for plan in everything.tiers} == {needed}
     fewer = choose(MINILM, asked, with_budget(PIXEL, storage_mb=needed - 0.1))
     assert sizes(fewer) == sizes(everything)[:5]
-    assert fewer.left_out == (
-        f"1 trained slot(s) with batch 8 x 32: all tiers need storage {needed:.4g} of {needed - 0.1:.4g} MB",
-    )
+    smallest = "1 trained slot(s) with 8 texts in 4 rows of 32 tokens"
+    assert fewer.left_out == (f"{smallest}: all tiers need storage {needed:.4g} of {needed - 0.1:.4g} MB",)
     one = choose(MINILM, asked, with_budget(PIXEL, storage_mb=storage_mb(MINILM, [everything.tiers[0].shape])))
     assert len(one.tiers) == 1
 
@@ -108,5 +129,7 @@ def test_routed_experts_keep_slots_for_the_chosen() -> None:
     """Where a device holds only what it trains, top-2 routing leaves no tier of one slot."""
     asked = TierRequest(lengths=(64,), hold_all=False, fewest=2)
     small = with_budget(PIXEL, bytes_up=500_000)
-    assert sizes(choose(MINILM, asked, small)) == [(2, 0, 64, 16)]
-    assert choose(MINILM, replace(asked, fewest=1), small).tiers[1].shape.trained == 1
+    assert sizes(choose(MINILM, asked, small)) == [(2, 0, 64, 8), (2, 0, 64, 4)]
+    named = replace(asked, row_choice=RowChoice((512,)))
+    assert sizes(choose(MINILM, named, small)) == [(2, 0, 64, 8)]
+    assert sizes(choose(MINILM, replace(named, fewest=1), small)) == [(2, 0, 64, 8), (1, 0, 64, 8)]
