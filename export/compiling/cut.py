@@ -1,11 +1,12 @@
 """Cut a traced graph where the trainable part begins: below it nothing depends on anything but the text.
 
-Axes: B batch, S sequence length, N = B*S tokens, d width.
+Axes: R rows, S places of a row, N = R*S places, d width.
 
 The cut is found in the graph and not in a model's code, so it is the same for every family: a value that only token
-ids, the mask and constants lead to is the same for a text in every epoch. Two such values are read by the rest: the
-input of the lowest adapted layer's feed-forward (its experts read it), and the sum that the experts' output is added to
-(residual and frozen feed-forward). So the lowest adapted layer costs its experts only, and nothing below is run again.
+ids, where texts stand, and constants lead to is the same for a text in every epoch. Two such values are read by the
+rest: the input of the lowest adapted layer's feed-forward (its experts read it), and the sum that the experts' output
+is added to (residual and frozen feed-forward). So the lowest adapted layer costs its experts only, and nothing below is
+run again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _MOVES: Final = {
 
 
 def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
-    """Return the graph of a method that takes ``prefix`` and ``residual`` [B, S, d] in place of the token ids.
+    """Return the graph of a method that takes ``prefix`` and ``residual`` [R, S, d] in place of the token ids.
 
     Before: ``ids -> frozen layers -> prefix, residual -> experts, layers above``.
     After: ``prefix, residual -> experts, layers above``.
@@ -47,7 +48,7 @@ def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
     """
     inputs = _inputs(module.graph, model, uncut(method, model))
     ends = _boundary(module.graph, inputs)
-    shape = (method.batch, method.sequence, model.bank.width)
+    shape = (method.rows, method.sequence, model.bank.width)
     for name, node in ends.items():
         with module.graph.inserting_before(inputs[ports.IDS]):
             placeholder = module.graph.placeholder(name)
@@ -63,13 +64,13 @@ def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
 
 
 def below_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
-    """Return the graph of the trunk: ids, mask -> ``prefix``, ``residual`` [B, S, d].
+    """Return the graph of the trunk: ids, positions, attend -> ``prefix``, ``residual`` [R, S, d].
 
     Before: ``ids -> frozen layers -> prefix, residual -> experts, layers above``.
     After: ``ids -> frozen layers -> prefix, residual``.
 
     Args:
-        module: a traced method that takes ids, of the trunk's batch and sequence (``uncut(method, model)``); changed.
+        module: a traced method that takes ids, of the trunk's rows and places (``uncut(method, model)``); changed.
         model: sizes.
         method: the trunk.
 
@@ -78,7 +79,7 @@ def below_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
     """
     inputs = _inputs(module.graph, model, uncut(method, model))
     ends = _boundary(module.graph, inputs)
-    graph, shape = module.graph, [method.batch, method.sequence, model.bank.width]
+    graph, shape = module.graph, [method.rows, method.sequence, model.bank.width]
     output = graph.output_node()
     results = []
     for name in BOUNDARY:
@@ -88,8 +89,9 @@ def below_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
         results.append(view)
     output.args = (tuple(results),)
     graph.eliminate_dead_code()
+    kept = {port.name for port in input_ports(model, method)}
     for name, node in inputs.items():
-        if name not in (ports.IDS, ports.MASK):
+        if name not in kept:
             graph.erase_node(node)
     module.recompile()
     return module
@@ -115,9 +117,10 @@ def _boundary(graph: Graph, inputs: dict[str, Node]) -> dict[str, Node]:
 
 
 def _text_only(graph: Graph, inputs: dict[str, Node]) -> set[Node]:
-    """Return the nodes that ids lead to, and no other input but the mask."""
+    """Return the nodes that ids lead to, and no other input but those that say where texts stand."""
     texts = {inputs[ports.IDS]}
-    neutral = {inputs[ports.MASK]}  # from the mask and constants only: both sides compute it
+    # From these and constants only: both sides compute it.
+    neutral = {inputs[name] for name in (ports.POSITIONS, ports.ATTEND, ports.MASK) if name in inputs}
     for node in graph.nodes:
         if node.op not in ("call_function", "get_attr"):
             continue

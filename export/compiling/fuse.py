@@ -1,11 +1,12 @@
 """Give frozen linears what stands beside them in a traced graph: a pass over a tensor of tokens becomes none.
 
-Axes: O outputs, I inputs. Two rules, after ``simplify`` and before ``lower_frozen_linears``; the result of a graph
+Axes: O outputs, I inputs. Three rules, after ``simplify`` and before ``lower_frozen_linears``; the result of a graph
 never changes:
 
 - a product with one number goes into the weight (and bias) of the linear that made the tensor, or of the one that
   takes it, through any reshapes and permutations between;
-- two constants that are added one after another are added at export.
+- two constants that are added one after another are added at export;
+- a row that is added to every token beside looked-up rows (token types beside positions) is added to the table.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _MOVES: Final = (aten.reshape.default, aten.permute.default)
 
 
 def fuse(module: GraphModule) -> None:
-    """Apply both rules everywhere.
+    """Apply every rule everywhere.
 
-    Before: ``linear(x, w, b) * 0.125``, ``(x + constant) + constant``.
-    After: ``linear(x, 0.125 w, 0.125 b)``, ``x + constant``.
+    Before: ``linear(x, w, b) * 0.125``, ``(x + constant) + constant``, ``(x + row) + table[positions]``.
+    After: ``linear(x, 0.125 w, 0.125 b)``, ``x + constant``, ``x + (table + row)[positions]``.
     """
     editor = Editor(module)
     for node in list(module.graph.nodes):
@@ -35,6 +36,7 @@ def fuse(module: GraphModule) -> None:
             _fold_number(editor, node)
         elif node.target == aten.add.Tensor and not node.kwargs:
             _fold_constants(editor, node)
+            _fold_row(editor, node)
     module.graph.eliminate_dead_code()
     module.recompile()
 
@@ -100,6 +102,26 @@ def _fold_constants(editor: Editor, node: Node) -> None:
         total = editor.constant(_narrow(first) + _narrow(outer))
     node.args = (source, total)
     editor.graph.erase_node(inner)
+
+
+def _fold_row(editor: Editor, node: Node) -> None:
+    """(x + row) + table[positions] -> x + (table + row)[positions]."""
+    for inner, lookup in (node.args[:2], node.args[1::-1]):
+        if not (isinstance(inner, Node) and inner.target == aten.add.Tensor and not inner.kwargs):
+            continue
+        if not (isinstance(lookup, Node) and lookup.target == aten.embedding.default):
+            continue
+        table, (source, row) = _constant(lookup.args[0]), _split(inner)
+        if table is None or source is None or row is None or max(len(inner.users), len(lookup.users)) > 1:
+            continue
+        row = _narrow(row)
+        if row.numel() != table.shape[1] or value(source).shape != value(node).shape:
+            continue
+        with editor.graph.inserting_before(lookup):
+            lookup.args = (editor.constant(table + row.reshape(1, -1)), *lookup.args[1:])
+        node.args = (source, lookup)
+        editor.graph.erase_node(inner)
+        return
 
 
 def _split(node: Node) -> tuple[Node | None, Tensor | None]:

@@ -29,7 +29,7 @@ def sample_inputs(inputs: tuple[TensorSpec, ...], seed: int = 0) -> tuple[Tensor
     for port in inputs:
         if port.dtype == "int64":
             tensors.append(torch.ones(port.shape, dtype=torch.int64))  # a token that every vocabulary has
-        elif port.name in {ports.MASK, ports.GATE_SCALE, ports.UPDATE_MASK}:
+        elif port.name in {ports.ATTEND, ports.MASK, ports.GATE_SCALE, ports.UPDATE_MASK}:
             tensors.append(torch.ones(port.shape))
         else:
             tensors.append(torch.rand(port.shape, generator=generator) * 0.02)

@@ -1,6 +1,6 @@
 """Sparse experts as functions: gates, mixture, and the losses that keep routing balanced.
 
-Axes: N = B*S tokens, d width, H experts held (m trained, then f frozen), r rank, rs shared rank, U = rs + H*r hidden
+Axes: N token places, d width, H experts held (m trained, then f frozen), r rank, rs shared rank, U = rs + H*r hidden
 units, of the shared expert first.
 
 A layer's held experts are two matrices (``bank_layout``), so all of them cost two GEMMs, whatever H is:

@@ -20,6 +20,7 @@ from export.model.decoder_parts import FrozenRmsNorm, Silu, is_rms_norm
 from export.model.experts import Balance, Mixture, mixture
 from export.model.frozen import FrozenEmbedding, FrozenLayerNorm, FrozenLinear, Gelu
 from export.model.language_head import LanguageHead
+from export.model.positions import FrozenPositions, FrozenRotary
 from export.provenance import watch, within
 from export.source.backbone import with_head
 from export.source.families import Family
@@ -58,9 +59,8 @@ class _Entry(nn.Module):
         if traffic is not None:
             place = self._place
             balance = traffic.balances[place] if traffic.balances else None
-            flat = x.reshape(1, -1, x.shape[-1])
             with within("experts"):
-                traffic.mixtures[place] = mixture(flat, traffic.banks[place], traffic.share, traffic.top_k, balance)
+                traffic.mixtures[place] = mixture(_flat(x), traffic.banks[place], traffic.share, traffic.top_k, balance)
         return self.inner(x, *args, **kwargs)
 
 
@@ -74,7 +74,7 @@ class _Exit(nn.Module):
         self._graft = graft
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Call the wrapped module and add [B, S, d]."""
+        """Call the wrapped module and add the experts' output, of the same shape."""
         out = self.inner(*args, **kwargs)
         traffic = self._graft.traffic
         return out if traffic is None else out + traffic.mixtures[self._place].out.reshape(out.shape)
@@ -97,6 +97,7 @@ class Graft:
         self.traffic: Traffic | None = None
         _freeze(stock, int8=quantize_embedding)
         _attend(stock)
+        _place(stock, family)
         for layer in stock.get_submodule(family.stack).children():
             layer.register_forward_pre_hook(_one_row, with_kwargs=True)
         words: Any = stock.get_submodule(family.lookup)
@@ -113,17 +114,23 @@ class Graft:
             layer.set_submodule(family.entry, _Entry(layer.get_submodule(family.entry), place, self))
         watch(stack)
 
-    def hidden(self, ids: Tensor, mask: Tensor, traffic: Traffic | None) -> Tensor:
-        """Return the last hidden state [B, S, d] for ids [B, S] and mask [B, S] (1 token, 0 padding)."""
+    def hidden(self, ids: Tensor, positions: Tensor, attend: Tensor, traffic: Traffic | None) -> Tensor:
+        """Return the last hidden state [R, S, d].
+
+        Args:
+            ids: [R, S].
+            positions: [R, S], of each token in its own text.
+            attend: [R, S, S], 1 where a place may look at another: both are tokens of one text; else 0.
+            traffic: what the experts read; None: there are none.
+        """
         self.traffic = traffic
-        # Padding stands at the end, so positions are the same for every text, and a constant to the tracer.
         config: Any = self.model.config
-        first = int(config.pad_token_id or 0) + 1 if self.family.after_padding else 0
-        positions = torch.arange(first, first + ids.shape[1]).unsqueeze(0)
-        blocked = blocked_scores(mask, causal=self.family.causal)
+        blocked = blocked_scores(attend, causal=self.family.causal)
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": blocked, "position_ids": positions}
         if self.family.causal:
             inputs["use_cache"] = False
+        if getattr(config, "type_vocab_size", 0):  # or the model would look the types up, by position
+            inputs["token_type_ids"] = torch.zeros(1, ids.shape[1], dtype=torch.int64)
         try:
             with within("embedding"):
                 states: Tensor = self.model(**inputs).last_hidden_state
@@ -132,16 +139,14 @@ class Graft:
         return states.reshape(*ids.shape, -1)
 
 
-def blocked_scores(mask: Tensor, *, causal: bool) -> Tensor:
-    """Return what is added to attention scores [B, h, S, S]: 0 where a token may look, -10,000 where not.
+def blocked_scores(attend: Tensor, *, causal: bool) -> Tensor:
+    """Return what is added to attention scores, [R, 1, S, S]: 0 where a place may look, -10,000 or less where not.
 
-    Encoders: [B, 1, 1, S], padding is not looked at. Decoders: [1, 1, S, S], a constant, since padding stands at the
-    end, behind every real token.
+    The device says which places hold the same text. That a decoder's token does not look ahead is a constant here.
     """
-    size = mask.shape[1]
-    if causal:
-        return torch.full((size, size), -1e4).triu(1).reshape(1, 1, size, size)
-    return (mask - 1.0).reshape(mask.shape[0], 1, 1, size) * 1e4
+    size = attend.shape[2]
+    blocked = (attend - 1.0).reshape(-1, 1, size, size) * 1e4
+    return blocked + torch.full((size, size), -1e4).triu(1) if causal else blocked
 
 
 def _freeze(model: nn.Module, *, int8: bool) -> None:
@@ -158,18 +163,30 @@ def _freeze(model: nn.Module, *, int8: bool) -> None:
     replace(model, kind(SiLUActivation, nn.SiLU), lambda _: Silu())
 
 
+def _place(model: nn.Module, family: Family) -> None:
+    """Put a lookup in the place of what makes positions."""
+    config: Any = model.config
+    stock = model.get_submodule(family.places)
+    first = int(config.pad_token_id or 0) + 1 if family.after_padding else 0
+    table = FrozenPositions(stock, first) if isinstance(stock, nn.Embedding) else FrozenRotary(stock)
+    model.set_submodule(family.places, table)
+
+
 def _one_row(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-    """Give the layers all texts of a batch as one row of tokens [1, N, d]; attention takes them apart again.
+    """Give the layers all rows of a batch as one row of tokens [1, N, d]; attention takes them apart again.
 
     Then products, norms and experts need no other shape, and a reshape of a tensor that has two readers is a copy.
     """
     del module
-    hidden = args[0].reshape(1, -1, args[0].shape[-1])
-    if "position_embeddings" in kwargs:  # rotary: cos and sin [1, S, e], one for each token of a text
-        each = kwargs["position_embeddings"]
-        texts = hidden.shape[1] // each[0].shape[1]
-        kwargs = {**kwargs, "position_embeddings": tuple(one.repeat(1, texts, 1) for one in each)}
+    hidden = _flat(args[0])
+    if "position_embeddings" in kwargs:  # rotary: cos and sin [R, S, e]
+        kwargs = {**kwargs, "position_embeddings": tuple(map(_flat, kwargs["position_embeddings"]))}
     return (hidden, *args[1:]), kwargs
+
+
+def _flat(x: Tensor) -> Tensor:
+    """[R, S, n] -> [1, N, n]."""
+    return x.reshape(1, -1, x.shape[-1])
 
 
 def _attend(model: Any) -> None:  # noqa: ANN401 - transformers' base class is not typed

@@ -1,6 +1,6 @@
 """The loss of a language model and its prediction, through the frozen language head.
 
-Axes: B batch, S sequence length, N = B * S positions, d width, V vocabulary.
+Axes: B texts, R rows, S places of a row, N = R * S places, d width, V vocabulary.
 
 With p = softmax(h W^T), the loss of a position is -log p[target], and its gradient (p - onehot) W = p W - W[target]. So
 the one-hot part is a lookup, and no tensor of [N, V] but p is ever made: one product in the forward, one in the
@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from export.model.frozen import FrozenEmbedding, frozen_linear, row_sum
 
@@ -54,25 +53,18 @@ class LanguageHead(nn.Module):
         """Return sum of weight * -log p[target] / sum of weights, [1].
 
         Args:
-            hidden: [B, S, d].
-            targets: ids [B, S].
-            weights: [B, S]; 0: the position does not count.
+            hidden: [R, S, d].
+            targets: ids [R, S].
+            weights: [R, S]; 0: the position does not count.
         """
         flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
         operands = (self.rows(wanted), wanted.unsqueeze(-1), weights.reshape(-1, 1))
         out: Tensor = _NextToken.apply(flat, *operands, self.weight, self.transposed)  # type: ignore[no-untyped-call]
         return out
 
-    def probabilities(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Return the probabilities [B, V] of what follows the last real token of each text.
-
-        Args:
-            hidden: [B, S, d].
-            mask: [B, S], 1 at tokens, then 0.
-        """
-        last = mask - functional.pad(mask[:, 1:], (0, 1))  # 1 at the last real token
-        last_states = torch.bmm(last.unsqueeze(1), hidden).squeeze(1)
-        logits: Tensor = frozen_linear(last_states, self.weight, self.transposed, None, False)  # noqa: FBT003
+    def probabilities(self, states: Tensor) -> Tensor:
+        """Return the probabilities [B, V] of the token after the place at which each text's state [B, d] was read."""
+        logits: Tensor = frozen_linear(states, self.weight, self.transposed, None, False)  # noqa: FBT003
         return torch.softmax(logits, dim=-1)
 
 

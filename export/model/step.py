@@ -1,7 +1,7 @@
 """The training step and the prediction as functions of tensors: loss, gradients, AdamW and router statistics inside.
 
 Axes: L adapted layers, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
-d width, B batch, S sequence length.
+d width, B texts at most, R rows of S places, N = R*S places.
 
 Trainable tensors are inputs and outputs, so one program serves any experts in its slots. A step knows nothing of
 modules: ``Network`` gives hidden states, the rest is arithmetic.
@@ -57,30 +57,37 @@ def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function
 def _predict(graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     sizes = (model.bank.rank, model.bank.shared_rank, model.bank.width)
     banks = layer_banks(inputs[ports.EXPERTS], None, inputs.get(ports.SHARED), inputs[ports.GATE_SCALE], sizes)
-    mask = inputs[ports.MASK]
-    hidden = graft.hidden(inputs[ports.IDS], mask, Traffic(banks, [], token_share(mask), model.top_k))
-    if model.vocabulary:
-        with within("head"):
-            return {ports.PROBABILITIES: graft.head.probabilities(hidden, mask)}
-    cut = model.bank.labels * model.bank.width
+    every = torch.ones(1, inputs[ports.IDS].numel())  # the router's statistics are not told: any weights will do
+    hidden = _hidden(graft, inputs, Traffic(banks, [], every, model.top_k))
     with within("head"):
-        features = pool(hidden, mask)
+        states = read_out(hidden, inputs[ports.READOUT])
+        if model.vocabulary:
+            return {ports.PROBABILITIES: graft.head.probabilities(states)}
+        cut = model.bank.labels * model.bank.width
+        features = unit(states)
         weight = inputs[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width)
         logits = classify(features, weight, inputs[ports.HEAD][cut:], inputs[ports.MEAN])
         return {ports.PROBABILITIES: torch.softmax(logits, dim=-1), ports.FEATURES: features}
 
 
+def _hidden(graft: Graft, inputs: Mapping[str, Tensor], traffic: Traffic) -> Tensor:
+    return graft.hidden(inputs[ports.IDS], inputs[ports.POSITIONS], inputs[ports.ATTEND], traffic)
+
+
 def token_share(mask: Tensor) -> Tensor:
-    """Return weights [1, N] of the mean over real tokens for a mask [B, S]."""
+    """Return weights [1, N] of the mean over real tokens for a mask [R, S]."""
     flat = mask.reshape(1, -1)
     return flat / row_sum(flat).clamp(min=1.0)
 
 
-def pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return unit features [B, d]: the mean over real tokens of [B, S, d], L2-normalized."""
-    rows = mask.unsqueeze(1)  # [B, 1, S]
-    mean = torch.bmm(rows, hidden).squeeze(1) / row_sum(mask).clamp(min=1.0)
-    return mean * torch.rsqrt(row_sum(mean * mean) + 1e-12)
+def read_out(hidden: Tensor, readout: Tensor) -> Tensor:
+    """Return each text's state [B, d] of hidden states [R, S, d], by its weights on the places, [B, N]."""
+    return matmul(readout, hidden.reshape(-1, hidden.shape[-1]))
+
+
+def unit(states: Tensor) -> Tensor:
+    """Return features [B, d]: states, L2-normalized; 0 where a state is 0, as an unused slot's is."""
+    return states * torch.rsqrt(row_sum(states * states) + 1e-12)
 
 
 def classify(features: Tensor, weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:
@@ -171,15 +178,15 @@ def _loss(
     """
     places = range(len(model.bank.layers)) if model.top_k else ()
     balances = [Balance(inputs[ports.BALANCE_TARGET][p], inputs[ports.BALANCE_WEIGHT][p : p + 1]) for p in places]
-    mask = inputs[ports.MASK]
-    traffic = Traffic(banks, balances, token_share(mask), model.top_k)
-    hidden = graft.hidden(inputs[ports.IDS], mask, traffic)
+    traffic = Traffic(banks, balances, token_share(inputs[ports.MASK]), model.top_k)
+    hidden = _hidden(graft, inputs, traffic)
     logits: Tensor | None = None
     with within("head"):
         if model.vocabulary:
             loss = graft.head.loss(hidden, inputs[ports.TARGETS], inputs[ports.WEIGHTS])
         else:
-            logits = classify(pool(hidden, mask), head[0], head[1], inputs[ports.MEAN])
+            features = unit(read_out(hidden, inputs[ports.READOUT]))
+            logits = classify(features, head[0], head[1], inputs[ports.MEAN])
             loss = cross_entropy(logits, inputs[ports.LABELS])
     mixtures = [traffic.mixtures[place] for place in range(len(model.bank.layers))]
     statistics = {ports.USAGE: torch.stack([one.usage for one in mixtures])}

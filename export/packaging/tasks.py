@@ -16,19 +16,21 @@ from torch import Tensor
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest_checks import Quantization
-from edge_runtime.wire.program_interface import BOUNDARY, MethodKind, MethodShape, ModelShape, input_ports, output_ports
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export.compiling.compile import compile_program
 from export.compiling.linking import link
 from export.errors import ProofError
 from export.packaging.artifacts import PROGRAM_FILE
+from export.planning.inference_sizes import trunk_methods
 from export.planning.job import Job
 from export.proving.measure import REPEATS, Measurement, Run, run_methods
 from export.proving.micro_batches import accumulate_inputs, apply_inputs, whole_outputs
 from export.proving.onnx_program import probabilities, write_onnx
+from export.proving.packed_texts import Place, draw_places, joined_prefixes, places_of, text_inputs, trunk_inputs
 from export.proving.proof import distance, judge, proof_inputs
 from export.proving.reference import Reference, round_both_ways
 from export.proving.stock_texts import prove_texts
-from export.shapes import halves, trunk_of, uncut, whole
+from export.shapes import halves, uncut, whole
 from export.source import backbone as backbones
 
 PROBABILITY_LIMIT: Final = {True: 0.15, False: 1e-3}
@@ -182,7 +184,7 @@ def measure_steps(job: Job, scratch: Path, progress: Progress) -> dict[str, dict
             job.model, method, job.backbone.sizes.vocabulary, _Runner(scratch / PROGRAM_FILE, own)
         )[1]
         timings[method.name] = {"timing": asdict(step.timing)}
-        timings |= {trunk_of(_step_of(method)).name: {"timing": asdict(trunk.timing)} for trunk in trunks}
+        timings |= {trunk_methods(method.sequence)[-1].name: {"timing": asdict(trunk.timing)} for trunk in trunks}
     return timings
 
 
@@ -219,12 +221,13 @@ def _one_step(
     """Return the inputs on which a training method is proved, what a step makes of them, and a trunk's run if any."""
     step = _step_of(method)
     inputs = proof_inputs(model, uncut(step, model), vocabulary)
-    trunks = _trunk_runs(step, inputs)
-    if trunks:
-        texts = [ran.outputs for ran in runner.run(trunks)]
-        inputs |= {name: torch.cat([text[place] for text in texts]) for place, name in enumerate(BOUNDARY)}
-    # Both in one process: a device has both loaded while it fills its cache.
-    beside = [replace(run, repeats=runner.repeats) for run in trunks[:1]]
+    beside = []
+    if step.cut:
+        inputs |= _with_prefixes(step, inputs, runner)
+        # Both in one process: a device has both loaded while it fills its cache.
+        longest = trunk_methods(step.sequence)[-1]
+        texts = places_of(inputs)[: longest.rows]
+        beside = [Run(longest.name, trunk_inputs(longest, inputs, texts), runner.repeats)]
     if method.kind == MethodKind.ACCUMULATE:
         return inputs, _run_parts(model, method, inputs, beside, runner)
     arguments = tuple(inputs[port.name] for port in input_ports(model, method))
@@ -239,15 +242,24 @@ def outputs_digest(outputs: Sequence[Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _trunk_runs(method: MethodShape, inputs: Mapping[str, Tensor]) -> list[Run]:
-    """Return a run of the trunk for each text of ``inputs``; none for a method that takes token ids."""
-    if not method.cut:
-        return []
-    name = trunk_of(method).name
-    return [
-        Run(name, (inputs[ports.IDS][row : row + 1], inputs[ports.MASK][row : row + 1]), 0)
-        for row in range(method.batch)
+def _with_prefixes(method: MethodShape, inputs: Mapping[str, Tensor], runner: _Runner) -> dict[str, Tensor]:
+    """Return ``prefix`` and ``residual`` [R, S, d] of packed texts, each text by the shortest trunk that holds it."""
+    trunks, texts = trunk_methods(method.sequence), places_of(inputs)
+    batches = [
+        (trunk, batch)
+        for trunk in trunks
+        for batch in _batches([text for text in texts if _shortest(trunks, text) == trunk], trunk.rows)
     ]
+    runs = runner.run([Run(trunk.name, trunk_inputs(trunk, inputs, batch), 0) for trunk, batch in batches])
+    return joined_prefixes(inputs, [(batch, ran.outputs) for (_, batch), ran in zip(batches, runs, strict=True)])
+
+
+def _shortest(trunks: Sequence[MethodShape], text: Place) -> MethodShape:
+    return next(trunk for trunk in trunks if trunk.sequence >= text.length)
+
+
+def _batches(texts: Sequence[Place], size: int) -> list[Sequence[Place]]:
+    return [texts[first : first + size] for first in range(0, len(texts), size)]
 
 
 def _run_parts(
@@ -279,17 +291,21 @@ def _onnx_difference(job: Job, method: MethodShape, program: Path, onnx: Path, s
     (predicted,) = run_methods(program, [Run(method.name, tuple(asked.values()), 0)], scratch)
     if job.model.top_k and method.held < job.model.bank.experts:
         return 0.0  # the gateway routes over all experts, this program over those it holds: no comparison
-    length = int(asked[ports.MASK].sum())
-    wanted = probabilities(onnx, bank, asked[ports.IDS][:, :length], asked[ports.MASK][:, :length])
-    gaps = np.abs(predicted.outputs[0].numpy() - wanted)
-    difference = float(gaps.max() if job.model.bank.labels else gaps.sum() / 2)
+    texts = places_of(asked)
+    mask = torch.stack([torch.arange(method.sequence) < text.length for text in texts])
+    ids = torch.zeros(mask.shape, dtype=torch.int64)
+    for row, text in enumerate(texts):
+        ids[row, : text.length] = asked[ports.IDS][text.places]
+    wanted = probabilities(onnx, bank, ids, mask.to(torch.float32))
+    gaps = np.abs(predicted.outputs[0].numpy()[[text.slot for text in texts]] - wanted)
+    difference = float(gaps.max() if job.model.bank.labels else gaps.sum(1).max() / 2)
     if not difference <= PROBABILITY_LIMIT[job.quantize != Quantization.NONE]:
         raise ProofError(f"ONNX and {method.name} differ by {difference:.3f} in a probability; nothing was written")
     return difference
 
 
 def _prediction_inputs(job: Job, method: MethodShape) -> tuple[Bank, dict[str, Tensor]]:
-    """Return a bank of random values and the inputs of an inference method for one random text with it.
+    """Return a bank of random values and the inputs of an inference method for random texts with it.
 
     Experts that the program does not hold are silent (U = c = 0), so that soft gates compare.
     """
@@ -298,13 +314,15 @@ def _prediction_inputs(job: Job, method: MethodShape) -> tuple[Bank, dict[str, T
     sizes = (empty.experts.shape, empty.shared.shape, empty.head.shape, empty.mean.shape)
     experts, shared, head, mean = ((0.04 * draw.standard_normal(size)).astype(np.float32) for size in sizes)
     experts[:, held:, -(model.bank.rank + 1) * model.bank.width :] = 0
-    sequence = method.sequence
-    mask = (torch.arange(sequence) < max(2, sequence // 2)).to(torch.float32).unsqueeze(0)
-    ids = torch.from_numpy(draw.integers(1, job.backbone.sizes.vocabulary, (1, sequence))) * mask.to(torch.int64)
     inputs = {ports.EXPERTS: torch.from_numpy(experts[:, :held].copy())}
     if model.bank.shared_rank:
         inputs[ports.SHARED] = torch.from_numpy(shared)
     if model.bank.labels:
         inputs |= {ports.HEAD: torch.from_numpy(head), ports.MEAN: torch.from_numpy(mean)}
-    inputs |= {ports.GATE_SCALE: torch.ones(len(model.bank.layers), held), ports.IDS: ids, ports.MASK: mask}
+    places = draw_places(method, torch.Generator().manual_seed(0))
+    told = text_inputs(places, method, last=bool(model.vocabulary))
+    words = torch.from_numpy(draw.integers(1, job.backbone.sizes.vocabulary, (method.rows, method.sequence)))
+    inputs[ports.GATE_SCALE] = torch.ones(len(model.bank.layers), held)
+    inputs[ports.IDS] = words * told[ports.MASK].to(torch.int64)
+    inputs |= {name: told[name] for name in (ports.POSITIONS, ports.ATTEND, ports.READOUT)}
     return Bank(job.model.bank, experts, shared, head, mean), inputs

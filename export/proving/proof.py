@@ -7,7 +7,7 @@ Gradients are read from the program's own first moments: with moments of zero, m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,7 @@ from edge_runtime.wire.program_interface import (
 )
 from export.errors import ProofError
 from export.proving.measure import Measurement
+from export.proving.packed_texts import Place, draw_places, places_of, text_inputs
 from export.proving.reference import Reference
 
 EXACT_LIMIT: Final = 1e-4
@@ -54,18 +55,26 @@ class Proof:
 
 
 def proof_inputs(model: ModelShape, method: MethodShape, vocabulary: int, seed: int = 0) -> dict[str, Tensor]:
-    """Return inputs in a general position: U is not zero (or half of the gradients are), texts have padding."""
+    """Return inputs in a general position: U is not zero (or half of the gradients are), and the texts are packed.
+
+    Where there are several rows and slots, a row has several texts of different lengths, one row none, and one slot is
+    not used.
+    """
     generator = torch.Generator().manual_seed(seed)
     inputs: dict[str, Tensor] = {}
     for port in input_ports(model, method):
         inputs[port.name] = _proof_tensor(port, model, vocabulary, generator)
-    lengths = torch.randint(min(4, method.sequence), method.sequence + 1, (method.batch, 1), generator=generator)
-    inputs[ports.MASK] = (torch.arange(method.sequence) < lengths).to(torch.float32)
-    inputs[ports.IDS] = inputs[ports.IDS] * inputs[ports.MASK].to(torch.int64)
+    places = draw_places(method, generator)
+    told = text_inputs(places, method, last=bool(model.vocabulary))
+    inputs |= {name: tensor for name, tensor in told.items() if name in inputs}
+    inputs[ports.IDS] = inputs[ports.IDS] * told[ports.MASK].to(torch.int64)
+    if ports.LABELS in inputs:
+        inputs[ports.LABELS] = inputs[ports.LABELS] * told[ports.READOUT].sum(1, keepdim=True).round()
     if ports.TARGETS in inputs:
         inputs[ports.TARGETS] = inputs[ports.IDS].roll(-1, 1)
-        inputs[ports.WEIGHTS] = inputs[ports.MASK] * inputs[ports.MASK].roll(-1, 1)
-        inputs[ports.WEIGHTS][:, -1] = 0
+        inputs[ports.WEIGHTS] = told[ports.MASK].clone()
+        for place in places:
+            inputs[ports.WEIGHTS][place.places][-1] = 0  # nothing follows a text's last token
     return inputs
 
 
@@ -90,7 +99,7 @@ def _proof_tensor(port: TensorSpec, model: ModelShape, vocabulary: int, generato
 
 
 def reference_gradients(reference: Reference, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return loss and the gradient of every trainable block by autograd through the stock model.
+    """Return loss and the gradient of every trainable block by autograd through the stock model, text by text.
 
     In top-k mode without the auxiliary loss, which has its own tests.
     """
@@ -108,14 +117,26 @@ def reference_gradients(reference: Reference, inputs: Mapping[str, Tensor]) -> t
 
 
 def _label_loss(reference: Reference, bank: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-    logits = reference.logits(bank, inputs[ports.IDS], inputs[ports.MASK])
-    return -(inputs[ports.LABELS] * torch.log_softmax(logits, -1)).sum() / inputs[ports.LABELS].sum()
+    total = torch.zeros(())
+    for place, ids, mask in _alone(inputs):
+        labels = inputs[ports.LABELS][place.slot]
+        total = total - (labels * torch.log_softmax(reference.logits(bank, ids, mask)[0], -1)).sum()
+    return total / inputs[ports.LABELS].sum()
 
 
 def _language_loss(reference: Reference, bank: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-    logits = reference.token_logits(bank, inputs[ports.IDS], inputs[ports.MASK])
-    costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), inputs[ports.TARGETS].flatten(), reduction="none")
-    return (costs * inputs[ports.WEIGHTS].flatten()).sum() / inputs[ports.WEIGHTS].sum()
+    total = torch.zeros(())
+    for place, ids, mask in _alone(inputs):
+        logits = reference.token_logits(bank, ids, mask)[0]
+        targets, weights = (inputs[name][place.places] for name in (ports.TARGETS, ports.WEIGHTS))
+        total = total + (torch.nn.functional.cross_entropy(logits, targets, reduction="none") * weights).sum()
+    return total / inputs[ports.WEIGHTS].sum()
+
+
+def _alone(inputs: Mapping[str, Tensor]) -> Iterator[tuple[Place, Tensor, Tensor]]:
+    """Yield each text by itself: where it stands, its ids [1, n] and mask [1, n]."""
+    for place in places_of(inputs):
+        yield place, inputs[ports.IDS][place.places].unsqueeze(0), torch.ones(1, place.length)
 
 
 def gradient_errors(

@@ -133,7 +133,7 @@ def compare_hidden(info: BackboneInfo, task: str, sentences: Sequence[str], ids:
     with torch.no_grad():
         for rows in _batches(ids):
             batch, mask = _padded([ids[row] for row in rows], int(stock.config.pad_token_id or 0))
-            ours = graft.hidden(batch, mask, None)
+            ours = graft.hidden(batch, *_places(mask), None)
             theirs = stock(input_ids=batch, attention_mask=mask.to(torch.int64)).last_hidden_state
             for place, row in enumerate(rows):
                 real = mask[place].bool()
@@ -146,6 +146,12 @@ def compare_hidden(info: BackboneInfo, task: str, sentences: Sequence[str], ids:
             f" {HIDDEN_LIMIT:.0e}), most on {where[:40]!r}; nothing was written"
         )
     return worst
+
+
+def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``positions`` [B, S] and ``attend`` [B, S, S] of one text a row."""
+    positions = torch.arange(mask.shape[1]) * mask.to(torch.int64)
+    return positions, mask.unsqueeze(2) * mask.unsqueeze(1)
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> float:

@@ -28,6 +28,7 @@ class Family:
         entry: module of a layer whose input is the feed-forward's own input.
         exit: module of a layer whose output is the feed-forward's output, before the residual sum. May be ``entry``.
         lookup: path of the table of word embeddings.
+        places: path of the table of position embeddings, or of the module that makes rotary angles.
         inner: config key of the feed-forward's inner width.
         positions: config key of the longest sequence.
         gated: the feed-forward has a third matrix whose activated product multiplies the inner values.
@@ -43,6 +44,7 @@ class Family:
     entry: str
     exit: str
     lookup: str
+    places: str
     inner: str = "intermediate_size"
     positions: str = "max_position_embeddings"
     gated: bool = False
@@ -99,6 +101,7 @@ _BERT: Final = Family(
     "intermediate",
     "output.dense",
     "embeddings.word_embeddings",
+    "embeddings.position_embeddings",
     prefix="bert",
     defaults={"pad_token_id": 0, "tie_word_embeddings": True},
 )
@@ -107,6 +110,7 @@ _LLAMA: Final = Family(
     "mlp",
     "mlp",
     "embed_tokens",
+    "rotary_emb",
     gated=True,
     causal=True,
     modules=("embed_tokens", "layers", "norm", "rotary_emb"),
@@ -125,6 +129,7 @@ FAMILIES: Final[dict[str, Family]] = {
         "ffn.lin1",
         "ffn.lin2",
         _BERT.lookup,
+        _BERT.places,
         inner="hidden_dim",
         aliases={"num_hidden_layers": "n_layers"},
         prefix="distilbert",

@@ -19,7 +19,7 @@ from export.provenance import NOWHERE, Place, place_of
 from export.source import backbone
 
 MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
 
 
 @pytest.fixture(scope="module")

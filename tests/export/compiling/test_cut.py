@@ -12,18 +12,19 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.program_interface import BOUNDARY, MethodKind, MethodShape, ModelShape, input_ports, output_ports
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export.compiling.cut import above_cut, below_cut
 from export.compiling.trace import sample_inputs, trace
 from export.errors import LoweringError
 from export.model.graft import Graft
 from export.model.step import build_step
+from export.proving.packed_texts import joined_prefixes, places_of, trunk_inputs
 from export.proving.proof import proof_inputs
 from export.shapes import uncut
 from export.source import backbone
 
 ADAPTED = (1, 2)
-TRUNK = MethodShape(MethodKind.TRUNK, 0, 0, 12, 1)
+TRUNK = MethodShape(MethodKind.TRUNK, 0, 0, 12, 8, 0)
 FROZEN_LINEAR = torch.ops.edge_experts.frozen_linear.default
 
 
@@ -46,14 +47,13 @@ def _named(model: ModelShape, method: MethodShape, outputs: tuple[Tensor, ...]) 
 
 def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
     """Hold trunk and cut step against the uncut step: loss, statistics, new values, moments."""
-    whole = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+    whole = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
     cut = replace(whole, cut=True)
     inputs = proof_inputs(model, whole, vocabulary)
     wanted = _named(model, whole, build_step(graft, model, whole)(*inputs.values()))
     trunk = below_cut(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)
-    texts = [trunk(inputs["ids"][row : row + 1], inputs["mask"][row : row + 1]) for row in range(4)]
-    for place, name in enumerate(BOUNDARY):
-        inputs[name] = torch.cat([text[place] for text in texts])
+    texts = places_of(inputs)
+    inputs |= joined_prefixes(inputs, [(texts, trunk(*trunk_inputs(TRUNK, inputs, texts)))])
     rest = above_cut(_traced(graft, model, whole), model, cut)
     cut_outputs = _named(model, cut, rest(*(inputs[port.name] for port in input_ports(model, cut))))
     for name, tensor in wanted.items():
@@ -62,7 +62,7 @@ def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
 
 @pytest.mark.parametrize("top_k", [None, 2])
 def test_trunk_and_rest_make_the_uncut_step(tiny: Path, top_k: int | None) -> None:
-    """Each text goes through the trunk alone, then the cut step runs on the batch."""
+    """Each text goes through the trunk in a row of its own, then the cut step runs on the packed texts."""
     _check_cut(_graft(tiny, ADAPTED), _model(top_k), 100)
 
 
@@ -83,7 +83,7 @@ def test_a_language_model_is_cut_in_the_same_way(tmp_path: Path) -> None:
 
 def test_the_lowest_adapted_layer_costs_its_experts_only(tiny: Path) -> None:
     """Of three layers two are adapted: the rest runs one layer's six linears, forward and backward; the trunk two."""
-    model, cut = _model(), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, cut=True)
+    model, cut = _model(), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6, cut=True)
     graft = _graft(tiny)
 
     def frozen(module: GraphModule) -> int:
@@ -96,19 +96,20 @@ def test_the_lowest_adapted_layer_costs_its_experts_only(tiny: Path) -> None:
 
 def test_ports_of_trunk_and_cut_step() -> None:
     """What the trunk gives is what the cut step takes, at the place where ids stood."""
-    model, cut = _model(), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, cut=True)
-    assert [port.name for port in input_ports(model, TRUNK)] == ["ids", "mask"]
+    model, cut = _model(), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6, cut=True)
+    assert [port.name for port in input_ports(model, TRUNK)] == ["ids", "positions", "attend"]
     assert [(port.name, port.shape) for port in output_ports(model, TRUNK)] == [
-        ("prefix", (1, 12, 32)),
-        ("residual", (1, 12, 32)),
+        ("prefix", (8, 12, 32)),
+        ("residual", (8, 12, 32)),
     ]
-    assert [port.name for port in input_ports(model, cut)][-4:] == ["prefix", "residual", "mask", "labels"]
-    assert TRUNK.name == "trunk_s12"
+    texts = ["prefix", "residual", "positions", "attend", "mask", "readout", "labels"]
+    assert [port.name for port in input_ports(model, cut)][-7:] == texts
+    assert TRUNK.name == "trunk_s12_r8"
 
 
 def test_a_graph_without_such_a_cut_is_refused() -> None:
     """Three values cross: the message says what was found and how to export all the same."""
-    model, cut = _model(), MethodShape(MethodKind.PREDICT, 1, 0, 12, 1, cut=True)
+    model, cut = _model(), MethodShape(MethodKind.PREDICT, 1, 0, 12, 1, 1, cut=True)
 
     def step(*tensors: Tensor) -> tuple[Tensor, ...]:
         inputs = dict(zip([port.name for port in input_ports(model, uncut(cut, model))], tensors, strict=True))

@@ -26,7 +26,7 @@ from export.report.tables import print_explained, totals
 from export.source import backbone
 
 MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
 TOKENS, WIDTH, INNER = 4 * 12, 32, 48
 RATES = Compute(threads=1, int8_gmac_s=2.0, fp32_gmac_s=1.0, memory_gb_s=4.0)
 Parts = list[dict[str, Any]]

@@ -18,6 +18,9 @@ from export.model.frozen import FROZEN_LINEAR, frozen_linear
 WEIGHT, BIAS = (torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape))) for shape in ((6, 4), (6,)))
 
 
+TABLE = torch.randn(7, 4, generator=torch.Generator().manual_seed(8))
+
+
 def _linear(x: Tensor, *, exact: bool = False) -> Tensor:
     out: Tensor = frozen_linear(x, WEIGHT, WEIGHT.t().contiguous(), BIAS, exact)
     return out
@@ -90,3 +93,30 @@ def test_constants_added_one_after_another_are_one_and_stored_once() -> None:
     (total,) = [node.args[1] for node in module.graph.nodes if node.target == torch.ops.aten.add.Tensor]
     assert getattr(module, total.target).numel() == 12  # type: ignore[union-attr,arg-type]
     torch.testing.assert_close(module(x), function(x))
+
+
+def _looked_up(x: Tensor, row: Tensor) -> Tensor:
+    """Add a row to all tokens, and the first or second of the table to each."""
+    places = (x[:, 0] > 0).to(torch.int64)
+    return (x.exp() + row) + torch.ops.aten.embedding.default(TABLE, places)
+
+
+def test_a_row_beside_looked_up_rows_is_added_to_the_table() -> None:
+    """One sum is left, the lookup reads the row as well, and the table itself is not touched."""
+    row, before = torch.randn(4), TABLE.clone()
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(9))
+    module = _fused(lambda x: _looked_up(x, row.expand(6, 4).contiguous()), x)
+    (lookup,) = [node for node in module.graph.nodes if node.target == torch.ops.aten.embedding.default]
+    assert _count(module, torch.ops.aten.add.Tensor) == 1
+    torch.testing.assert_close(getattr(module, lookup.args[0].target), TABLE + row)  # type: ignore[union-attr,arg-type]
+    torch.testing.assert_close(module(x), _looked_up(x, row))
+    assert torch.equal(TABLE, before)
+
+
+def test_rows_that_differ_from_token_to_token_stay_beside_the_table() -> None:
+    """They belong to a place in the call, and a table's rows to a place in a text."""
+    rows, x = torch.randn(6, 4), torch.randn(6, 4)
+    module = _fused(lambda x: _looked_up(x, rows), x)
+    (lookup,) = [node for node in module.graph.nodes if node.target == torch.ops.aten.embedding.default]
+    assert torch.equal(getattr(module, lookup.args[0].target), TABLE)  # type: ignore[union-attr,arg-type]
+    torch.testing.assert_close(module(x), _looked_up(x, rows))

@@ -51,7 +51,7 @@ def _model(family: str) -> torch.nn.Module:
 
 def _graph(family: str, level: str) -> GraphModule:
     model = ModelShape(BankShape((0, 1, 2), 2, 2, 0, WIDTH, 3))
-    method = MethodShape(MethodKind.TRAIN, 1, 1, SEQUENCE, BATCH)
+    method = MethodShape(MethodKind.TRAIN, 1, 1, SEQUENCE, BATCH, BATCH)
     graft = Graft(_model(family), FAMILIES[family], (0, 1, 2), quantize_embedding=True)
     module = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
     canonicalize(module, Quantization.INT8)

@@ -28,7 +28,7 @@ from export.source import backbone
 from export.source.families import FAMILIES
 
 MODEL = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 5))
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
 
 
 def _plain(graft: Graft, model: ModelShape, method: MethodShape, *, int8: bool) -> GraphModule:
@@ -117,7 +117,7 @@ def test_unadapted_layers_are_not_computed_again(tiny: Path) -> None:
 
 def test_predict_has_nothing_to_compute_again(graft: Graft) -> None:
     """A graph without a backward stays as it is."""
-    predict = MethodShape(MethodKind.PREDICT, 3, 0, 12, 1)
+    predict = MethodShape(MethodKind.PREDICT, 3, 0, 12, 1, 1)
     module = _plain(graft, MODEL, predict, int8=False)
     assert len(_with(module, "layers").graph.nodes) == len(module.graph.nodes)
 
@@ -156,7 +156,7 @@ def test_a_step_of_minilms_size_needs_less_at_a_time() -> None:
         BertModel(config, add_pooling_layer=False).eval(), FAMILIES["bert"], tuple(range(6)), quantize_embedding=True
     )
     model = ModelShape(BankShape((0, 1, 2, 3, 4, 5), 8, 8, 8, 384, 20))
-    module = _plain(graft, model, MethodShape(MethodKind.TRAIN, 4, 4, 64, 8), int8=True)
+    module = _plain(graft, model, MethodShape(MethodKind.TRAIN, 4, 4, 64, 8, 8), int8=True)
     peaks = [peak_bytes(_with(module, level, 384).graph) for level in LEVELS]
     assert peaks[1] < 0.9 * peaks[0]
     assert peaks[2] < 0.6 * peaks[0]

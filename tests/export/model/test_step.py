@@ -12,12 +12,13 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export.model.graft import Graft
 from export.model.step import build_step, cross_entropy
+from export.proving.packed_texts import places_of
 from export.proving.proof import proof_inputs, reference_gradients
 from export.proving.reference import Reference
 from export.source import backbone
 
 MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
 ADAPTED = (1, 2)
 Step = dict[str, Tensor]
 
@@ -66,7 +67,10 @@ def test_ports_name_every_tensor_once_and_in_the_order_of_the_contract() -> None
         "update_mask",
         "hyper",
         "ids",
+        "positions",
+        "attend",
         "mask",
+        "readout",
         "labels",
     ]
     outputs = [port.name for port in output_ports(MODEL, TRAIN)]
@@ -85,12 +89,13 @@ def test_ports_name_every_tensor_once_and_in_the_order_of_the_contract() -> None
         "head_m2",
     ]
     routed = ModelShape(BankShape((0, 1), 3, 4, 0, 32, 5), 2)
-    names = [port.name for port in input_ports(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4))]
+    names = [port.name for port in input_ports(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4, 6))]
     assert "frozen" not in names
     assert "shared" not in names
-    assert names[-5:] == ["balance_target", "balance_weight", "ids", "mask", "labels"]
-    predict = [port.name for port in input_ports(MODEL, MethodShape(MethodKind.PREDICT, 3, 0, 12, 1))]
-    assert predict == ["experts", "shared", "head", "mean", "gate_scale", "ids", "mask"]
+    texts = ["ids", "positions", "attend"]
+    assert names[-8:] == ["balance_target", "balance_weight", *texts, "mask", "readout", "labels"]
+    predict = [port.name for port in input_ports(MODEL, MethodShape(MethodKind.PREDICT, 3, 0, 12, 1, 1))]
+    assert predict == ["experts", "shared", "head", "mean", "gate_scale", *texts, "readout"]
 
 
 def test_outputs_have_the_promised_shapes(step_outputs: Step) -> None:
@@ -156,8 +161,8 @@ def test_empty_slot_changes_nothing_and_learns_nothing(tiny: Path, step_inputs: 
     assert one["usage"][:, 1].abs().max() == 0
 
 
-def test_padding_and_unused_rows_change_nothing(tiny: Path, step_inputs: Step, step_outputs: Step) -> None:
-    """Other ids under the padding, and a row whose labels are zero, give the same loss, gradients and usage."""
+def test_padding_and_texts_of_no_weight_change_nothing(tiny: Path, step_inputs: Step, step_outputs: Step) -> None:
+    """Other ids under the padding, and in a text whose labels are zero, give the same loss, gradients and usage."""
     ids = torch.where(step_inputs["mask"] > 0, step_inputs["ids"], torch.full_like(step_inputs["ids"], 17))
     same = _run(tiny, {**step_inputs, "ids": ids})
     for name in ("loss", "trained_m1", "shared_m1", "usage"):
@@ -165,14 +170,18 @@ def test_padding_and_unused_rows_change_nothing(tiny: Path, step_inputs: Step, s
     labels = step_inputs["labels"].clone()
     labels[3] = 0
     cut = _run(tiny, {**step_inputs, "labels": labels})
-    other_ids = step_inputs["ids"].clone()
-    other_ids[3] = (other_ids[3] + 5) % 50 * step_inputs["mask"][3].to(torch.int64)
-    torch.testing.assert_close(cut["loss"], _run(tiny, {**step_inputs, "labels": labels, "ids": other_ids})["loss"])
+    other_ids, text = step_inputs["ids"].clone(), places_of(step_inputs)[3]
+    other_ids[text.places] = (other_ids[text.places] + 5) % 50
+    other = _run(tiny, {**step_inputs, "labels": labels, "ids": other_ids})
+    torch.testing.assert_close(cut["loss"], other["loss"])
+    assert not torch.equal(cut["logits"][3], other["logits"][3])
+    assert torch.equal(cut["logits"][0], other["logits"][0])  # which stands in the same row
 
 
 def test_a_batch_of_padding_is_finite(tiny: Path, step_inputs: Step) -> None:
-    """All rows unused: the loss is zero and nothing becomes NaN."""
-    empty = {"mask": torch.zeros_like(step_inputs["mask"]), "labels": torch.zeros_like(step_inputs["labels"])}
+    """All rows and slots unused: the loss is zero and nothing becomes NaN."""
+    texts = ("positions", "attend", "mask", "readout", "labels")
+    empty = {name: torch.zeros_like(step_inputs[name]) for name in texts}
     after = _run(tiny, {**step_inputs, **empty})
     assert float(after["loss"]) == 0
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
@@ -189,7 +198,7 @@ def test_cross_entropy_weighs_examples() -> None:
 def test_balance_loss_moves_routers_only_and_is_no_part_of_the_loss(tiny: Path) -> None:
     """In top-k mode a program tells the task's loss; of the trained blocks the balance loss moves router rows alone."""
     model = ModelShape(BankShape((0, 1), 3, 4, 0, 32, 5), 2)
-    method = MethodShape(MethodKind.TRAIN, 3, 0, 12, 4)
+    method = MethodShape(MethodKind.TRAIN, 3, 0, 12, 4, 6)
     step_inputs = proof_inputs(model, method, backbone.find(str(tiny)).sizes.vocabulary)
     plain = _run(tiny, step_inputs, model, method)
     pushed = _run(tiny, {**step_inputs, "balance_weight": torch.full((2,), 0.5)}, model, method)

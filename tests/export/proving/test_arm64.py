@@ -112,7 +112,7 @@ def _gradients(ran: Ran, blocks: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_fp32_step_equals_eager_pytorch(build: Build, tiny: Path) -> None:
     """Loss and every gradient tensor of every layer within 1e-5."""
     package = build("arm64").package
-    model, method = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+    model, method = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
     info = backbone.find(str(tiny))
     step_inputs = proof_inputs(model, method, info.sizes.vocabulary)
     loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, (0, 1, 2), model), step_inputs)

@@ -22,14 +22,15 @@ from export.model.graft import Graft
 from export.model.language_head import LanguageHead
 from export.model.step import build_step
 from export.proving.measure import Run, run_methods
+from export.proving.packed_texts import Place, places_of, text_inputs
 from export.proving.proof import gradient_errors, proof_inputs, reference_gradients
 from export.proving.reference import Reference
 from export.source import backbone
 from export.source.families import FAMILIES as ROWS
 
 MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 0), vocabulary=100)
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
-PREDICT = MethodShape(MethodKind.PREDICT, 3, 0, 12, 1)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
+PREDICT = MethodShape(MethodKind.PREDICT, 3, 0, 12, 1, 1)
 ADAPTED = (0, 1)
 DECODERS = sorted(name for name, row in ROWS.items() if row.causal)
 Folders = Callable[[str], Path]
@@ -63,10 +64,12 @@ def _reference(path: Path) -> Reference:
 def test_ports_have_targets_and_neither_labels_nor_head() -> None:
     """What a runtime must give and gets: token ids to predict, a weight for each, and no head or mean."""
     inputs = [port.name for port in input_ports(MODEL, TRAIN)]
-    assert inputs[-4:] == ["ids", "mask", "targets", "weights"]
-    assert not {"head", "mean", "labels", "head_m1"} & set(inputs)
+    texts = ["ids", "positions", "attend"]
+    assert inputs[-6:] == [*texts, "mask", "targets", "weights"]
+    assert not {"head", "mean", "readout", "labels", "head_m1"} & set(inputs)
     assert [port.name for port in output_ports(MODEL, TRAIN)][:3] == ["loss", "usage", "trained"]
-    assert [port.name for port in input_ports(MODEL, PREDICT)] == ["experts", "shared", "gate_scale", "ids", "mask"]
+    predict = [port.name for port in input_ports(MODEL, PREDICT)]
+    assert predict == ["experts", "shared", "gate_scale", *texts, "readout"]
     assert [(port.name, port.shape) for port in output_ports(MODEL, PREDICT)] == [("probabilities", (1, 100))]
 
 
@@ -84,17 +87,19 @@ def test_loss_and_gradients_equal_the_stock_model(folder: Folders, kind: str) ->
 def test_the_loss_of_a_routed_model_is_the_log_of_its_perplexity(folder: Folders) -> None:
     """Top-k mode: the exponential of the told loss is the stock model's perplexity, whatever the auxiliary weights."""
     routed = replace(MODEL, bank=replace(MODEL.bank, shared_rank=0), top_k=2)
-    inputs = proof_inputs(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), 100)
+    inputs = proof_inputs(routed, MethodShape(MethodKind.TRAIN, 3, 0, 12, 4, 6), 100)
     inputs["balance_weight"] = torch.full((2,), 0.5)
-    outputs = _run(folder("llama"), MethodShape(MethodKind.TRAIN, 3, 0, 12, 4), inputs, routed)
+    outputs = _run(folder("llama"), MethodShape(MethodKind.TRAIN, 3, 0, 12, 4, 6), inputs, routed)
     info = backbone.find(str(folder("llama")))
     stock = Reference(backbone.load(info, "causal-lm"), info.family, ADAPTED, routed)
-    with torch.no_grad():
-        logits = stock.token_logits({**inputs, "experts": inputs["trained"]}, inputs["ids"], inputs["mask"])
-    chances = torch.softmax(logits.double(), -1).gather(-1, inputs["targets"].unsqueeze(-1)).squeeze(-1)
-    weights = inputs["weights"].double()
-    perplexity = torch.exp(-(chances.log() * weights).sum() / weights.sum())
-    assert float(torch.exp(outputs["loss"])) == pytest.approx(float(perplexity), rel=1e-4)
+    chances, total = 0.0, float(inputs["weights"].sum())
+    for text in places_of(inputs):
+        with torch.no_grad():
+            ids = inputs["ids"][text.places].unsqueeze(0)
+            logits = stock.token_logits({**inputs, "experts": inputs["trained"]}, ids, torch.ones(ids.shape))
+        p = torch.softmax(logits[0].double(), -1).gather(-1, inputs["targets"][text.places].unsqueeze(-1)).squeeze(-1)
+        chances += float((p.log() * inputs["weights"][text.places]).sum())
+    assert float(torch.exp(outputs["loss"])) == pytest.approx(np.exp(-chances / total), rel=1e-4)
 
 
 def test_padding_and_positions_of_no_weight_change_nothing(folder: Folders) -> None:
@@ -108,7 +113,8 @@ def test_padding_and_positions_of_no_weight_change_nothing(folder: Folders) -> N
     other = _run(folder("llama"), TRAIN, {**inputs, **noise})
     for name in ("loss", "trained_m1", "shared_m1"):
         torch.testing.assert_close(other[name], outputs[name], rtol=1e-5, atol=1e-8)
-    nothing = _run(folder("llama"), TRAIN, {**inputs, "weights": torch.zeros(4, 12), "mask": torch.zeros(4, 12)})
+    blank = {name: torch.zeros_like(inputs[name]) for name in ("weights", "mask", "positions", "attend")}
+    nothing = _run(folder("llama"), TRAIN, {**inputs, **blank})
     assert float(nothing["loss"]) == 0
     assert all(torch.isfinite(tensor).all() for tensor in nothing.values())
 
@@ -116,7 +122,8 @@ def test_padding_and_positions_of_no_weight_change_nothing(folder: Folders) -> N
 def test_prediction_is_that_of_the_last_real_token(folder: Folders) -> None:
     """For a text of 5 of 12 tokens, the stock model's softmax at its fifth position."""
     inputs = proof_inputs(MODEL, PREDICT, 100)
-    inputs["mask"] = (torch.arange(12) < 5).to(torch.float32).unsqueeze(0)
+    inputs |= text_inputs([Place(0, 0, 0, 5)], PREDICT, last=True)
+    del inputs["mask"]
     probabilities = _run(folder("qwen3"), PREDICT, inputs)["probabilities"][0]
     logits = _reference(folder("qwen3")).token_logits(inputs, inputs["ids"][:, :5], torch.ones(1, 5))
     torch.testing.assert_close(probabilities, torch.softmax(logits[0, -1], -1), rtol=1e-4, atol=1e-6)
@@ -224,14 +231,13 @@ def test_the_gateways_losses_are_the_programs(packages: Folders, tmp_path: Path)
     session = onnxruntime.InferenceSession(str(package.path("gateway/model.onnx")))
     feeds = {"experts": experts, "shared": shared, "ids": ids, "mask": np.ones((1, 6), np.float32)}
     (losses,) = session.run(["losses"], feeds)
-    method = package.manifest.predict_method
     runs = []
     for length in range(1, 6):
         padded = torch.zeros(1, 12, dtype=torch.int64)
         padded[0, :length] = torch.from_numpy(ids[0, :length])
-        mask = (torch.arange(12) < length).to(torch.float32).unsqueeze(0)
-        tensors = (torch.from_numpy(experts), torch.from_numpy(shared), torch.ones(2, 3), padded, mask)
-        runs.append(Run(method, tensors, 0))
+        told = text_inputs([Place(0, 0, 0, length)], PREDICT, last=True)
+        bank = torch.from_numpy(experts), torch.from_numpy(shared), torch.ones(2, 3)
+        runs.append(Run(PREDICT.name, (*bank, padded, told["positions"], told["attend"], told["readout"]), 0))
     results = run_methods(package.folder / "program.pte", runs, tmp_path)
     mine = [-float(torch.log(one.outputs[0][0, ids[0, place + 1]])) for place, one in enumerate(results)]
     np.testing.assert_allclose(mine, losses[0], atol=0.15)

@@ -27,6 +27,7 @@ from export.build import parser
 from export.errors import ConfigError
 from export.planning.cost_model import Sizes, linear_bytes
 from export.proving.measure import Run, run_methods
+from export.proving.packed_texts import Place, text_inputs
 from export.proving.proof import gradient_errors, proof_inputs, reference_gradients
 from export.proving.reference import Reference, quantize_in_place, round_both_ways
 from export.shapes import GROUP
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from conftest import Build
 
 MODEL = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3))
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
-LOOKUPS = {"aten::embedding.out": 2, "aten::_to_copy.out": 1}
-"""What an int8 table of words leaves outside of the delegate."""
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 2, 4)
+LOOKUPS = {"aten::embedding.out": 3, "aten::_to_copy.out": 1}
+"""What an int8 table of words and one of positions leave outside of the delegate."""
 KINDS: dict[str, dict[str, object]] = {
     "all layers": {},
     "above a trunk": {"layers": "last:2"},
@@ -126,9 +127,12 @@ def test_the_prediction_is_that_of_the_rounded_model(build: Build, tiny: Path, t
     names = ("experts", "shared", "head", "mean")
     bank = {name: torch.from_numpy(part.astype(np.float32)) for name, part in zip(names, parts, strict=True)}
     bank["gate_scale"] = torch.ones(3, 3)
-    mask = (torch.arange(12) < 7).to(torch.float32).unsqueeze(0)
+    predict = MethodShape(MethodKind.PREDICT, 3, 0, 12, 1, 1)
+    told = text_inputs([Place(0, 0, 0, 7)], predict)
+    mask = told["mask"]
     ids = torch.from_numpy(draw.integers(5, 100, (1, 12))) * mask.to(torch.int64)
-    (ran,) = run_methods(package.path("program.pte"), [Run("predict_s12", (*bank.values(), ids, mask), 0)], tmp_path)
+    inputs = *bank.values(), ids, told["positions"], told["attend"], told["readout"]
+    (ran,) = run_methods(package.path("program.pte"), [Run(predict.name, inputs, 0)], tmp_path)
 
     def probabilities(*, rounded: bool) -> torch.Tensor:
         model = backbone.load(info)

@@ -96,7 +96,7 @@ def test_activations_are_what_the_planner_says() -> None:
         BackboneSizes(384, 2, 1536, 12, 12, 32, 512, 100),
         ModelShape(BankShape((0, 1), 8, 8, 8, 384, 20)),
     )
-    train = MethodShape(MethodKind.TRAIN, 4, 4, 64, 8)
+    train = MethodShape(MethodKind.TRAIN, 4, 4, 64, 8, 8)
     methods = (*(replace(train, recompute=level) for level in LEVELS), halves(train, 4)[0])
     model = BertModel(config, add_pooling_layer=False).eval()
     info = BackboneInfo(Path(), "random", "bert", "", sizes.backbone, 0, {"model_type": "bert"})

@@ -18,12 +18,13 @@ from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelSh
 from export.model.graft import Graft
 from export.model.step import build_step
 from export.packaging.bank_init import initial_bank
+from export.proving.packed_texts import Place, text_inputs
 from export.source import backbone
 
 LABELS, LENGTH, BATCH, STEPS = 4, 8, 16, 60
 SHAPE = BankShape((0, 1, 2), 2, 4, 4, 32, LABELS)
 MODEL = ModelShape(SHAPE)
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 0, LENGTH, BATCH)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 0, LENGTH, BATCH, BATCH)
 Function = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
@@ -67,8 +68,14 @@ def method(graft: Graft, shape: MethodShape) -> Function:
 def read(graft: Graft, bank: Bank, ids: Tensor) -> dict[str, Tensor]:
     """Return probabilities [N, C] and features [N, d] of all texts."""
     inputs = {name: torch.from_numpy(getattr(bank, name)) for name in ("experts", "shared", "head", "mean")}
-    inputs |= {"gate_scale": torch.ones(3, 2), "ids": ids, "mask": torch.ones(ids.shape)}
-    return method(graft, MethodShape(MethodKind.PREDICT, 2, 0, LENGTH, len(ids)))(inputs)
+    shape = MethodShape(MethodKind.PREDICT, 2, 0, LENGTH, len(ids), len(ids))
+    inputs |= {"gate_scale": torch.ones(3, 2), "ids": ids, **full_rows(shape)}
+    return method(graft, shape)(inputs)
+
+
+def full_rows(shape: MethodShape) -> dict[str, Tensor]:
+    """Return what says that every row is one text."""
+    return text_inputs([Place(row, row, 0, LENGTH) for row in range(shape.rows)], shape)
 
 
 def trained(graft: Graft, bank: Bank, ids: Tensor, labels: Tensor) -> Bank:
@@ -77,7 +84,7 @@ def trained(graft: Graft, bank: Bank, ids: Tensor, labels: Tensor) -> Bank:
     state = {"trained": torch.from_numpy(bank.experts), "shared": torch.from_numpy(bank.shared)}
     state |= {"head": torch.from_numpy(bank.head), "mean": torch.from_numpy(bank.mean)}
     state |= {f"{name}_m{n}": torch.zeros_like(state[name]) for name in ("trained", "shared", "head") for n in (1, 2)}
-    state |= {"gate_scale": torch.ones(3, 2), "update_mask": torch.ones(3, 2), "mask": torch.ones(BATCH, LENGTH)}
+    state |= {"gate_scale": torch.ones(3, 2), "update_mask": torch.ones(3, 2), **full_rows(TRAIN)}
     for number in range(1, STEPS + 1):
         rows = torch.arange(number * BATCH, (number + 1) * BATCH) % len(ids)
         rate = 4e-3 * (1 - 0.9 * (number - 1) / STEPS)

@@ -21,7 +21,7 @@ from export.source.families import FAMILIES as ROWS
 from export.source.families import check_task
 
 MODEL = ModelShape(BankShape((0, 1), 3, 4, 3, 32, 5))
-TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4)
+TRAIN = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
 ADAPTED = (0, 1)
 
 
