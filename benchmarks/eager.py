@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
 
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Ids [B, S], mask [B, S] and label numbers [B]."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -106,12 +109,16 @@ class Classifier(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return logits [B, C]."""
+        out: Tensor = self.scale * self.head(self.features(ids, mask))
+        return out
+
+    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return unit features [B, d]: the mean over a text's tokens."""
         # From a mask [B, S] transformers makes what its attention needs by looking at values, which no tracer follows.
         attention = ((mask - 1) * 1e4)[:, None, None, :] if self.traceable else mask
         hidden = self.encoder(input_ids=ids, attention_mask=attention).last_hidden_state
         pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        out: Tensor = self.scale * self.head(functional.normalize(pooled, dim=-1))
-        return out
+        return functional.normalize(pooled, dim=-1)
 
 
 def _feed_forward(block: Any, experts: nn.Module) -> Callable[[Tensor], Tensor]:  # noqa: ANN401 - a stock layer
@@ -123,30 +130,59 @@ def _feed_forward(block: Any, experts: nn.Module) -> Callable[[Tensor], Tensor]:
     return chunk
 
 
-def batch_of(sizes: Sizes, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def batch_of(sizes: Sizes, seed: int = 0) -> Batch:
     """Return ids [B, S], mask [B, S] and label numbers [B]; time does not depend on their values."""
     shape = (sizes.batch, sizes.sequence)
     ids = torch.randint(1000, 20000, shape, generator=torch.Generator().manual_seed(seed))
     return ids, torch.ones(shape), torch.arange(sizes.batch) % sizes.labels
 
 
-def stepper(
-    model: Classifier, batch: tuple[Tensor, Tensor, Tensor], *, compiled: bool = False, rate: float = 1e-3
-) -> Callable[[], float]:
-    """Return a function that makes one AdamW step on ``batch`` (ids, mask, label numbers) and gives the loss.
+def training(
+    model: nn.Module, *, compiled: bool = False, dynamic: bool | None = None, bf16: bool = False, rate: float = 1e-3
+) -> Callable[[Batch], float]:
+    """Return a function that makes one AdamW step on a batch and gives the loss.
 
-    With ``compiled`` the model (forward and backward) and the optimizer go through torch.compile.
+    Args:
+        model: gives logits [B, C] for ids and mask; what needs gradients is trained.
+        compiled: the model (forward and backward) and the optimizer go through torch.compile.
+        dynamic: what torch.compile is told about shapes; True: one program for every length of a batch.
+        bf16: products in bfloat16, by torch.autocast.
+        rate: of AdamW, the same in every step.
     """
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
-    ids, mask, labels = batch
-    predict: Callable[..., Tensor] = torch.compile(model) if compiled else model
-    update: Callable[[], Any] = torch.compile(optimizer.step) if compiled else optimizer.step
+    return scheduled(model, lambda _step: rate, compiled=compiled, dynamic=dynamic, bf16=bf16)
 
-    def step() -> float:
+
+def scheduled(
+    model: nn.Module,
+    rate: Callable[[int], float],
+    *,
+    compiled: bool = False,
+    dynamic: bool | None = None,
+    bf16: bool = False,
+) -> Callable[[Batch], float]:
+    """Return what `training` does, with the rate of each step (from 0)."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate(0), weight_decay=0.0)
+    predict: Callable[..., Tensor] = torch.compile(model, dynamic=dynamic) if compiled else model
+    update: Callable[[], Any] = torch.compile(optimizer.step) if compiled else optimizer.step
+    made = 0
+
+    def step(batch: Batch) -> float:
+        nonlocal made
+        ids, mask, labels = batch
+        for group in optimizer.param_groups:
+            group["lr"] = rate(made)
         optimizer.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(predict(ids, mask), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = functional.cross_entropy(predict(ids, mask), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         update()
+        made += 1
         return float(loss.detach())
 
     return step
+
+
+def stepper(model: Classifier, batch: Batch, *, compiled: bool = False, rate: float = 1e-3) -> Callable[[], float]:
+    """Return a function that makes one AdamW step on the same ``batch`` each time, and gives the loss."""
+    step = training(model, compiled=compiled, rate=rate)
+    return lambda: step(batch)

@@ -23,8 +23,11 @@ def machine() -> str:
     return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 
 
-EXTENSIONS: Final = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
-"""Vector extensions that decide how fast int8 and fp32 matrix products are, as /proc/cpuinfo names them."""
+EXTENSIONS: Final = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("asimd", "asimddp", "i8mm", "bf16"),
+)
+"""Vector extensions that decide how fast int8, bf16 and fp32 matrix products are, as /proc/cpuinfo names them."""
 
 
 def extensions() -> list[str]:

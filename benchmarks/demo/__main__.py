@@ -95,8 +95,10 @@ def _print_packages(packages: dict[str, Package], console: Console) -> None:
     for name, package in packages.items():
         tier, program = package.manifest.tiers[0], package.manifest.files["program.pte"].bytes / 1e6
         slots, up = f"{tier.trained_slots} of {tier.held_slots}", f"{tier.predicted.bytes_up / 1e3:.0f}"
-        rows.append((name, slots, f"{program:.1f}", f"{tier.measured.step_ms:.0f}", up))
-    _print_table(console, ("profile", "slots trained", "program, MB", "step here, ms", "kB up a round"), rows)
+        places = f"{tier.rows} x {tier.seq_len}"
+        rows.append((name, slots, places, f"{program:.1f}", f"{tier.measured.step_ms:.0f}", up))
+    columns = ("profile", "slots trained", "rows x tokens", "program, MB", "step here, ms", "kB up a round")
+    _print_table(console, columns, rows)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def gather(settings: Settings, outcome: Outcome) -> Figures:
     data, packages, arms = outcome.data, outcome.packages, outcome.arms
     by_version = sorted(outcome.versions, key=lambda version: int(version["version"]))
     heads = [version for version in by_version if version["reason"] == "head"]
-    experts = packages[next(iter(packages))].manifest.architecture.experts
+    manifest = packages[next(iter(packages))].manifest
+    experts = manifest.architecture.experts
     devices = {
         name: DeviceFigures(
             profile=row.profile,
@@ -150,7 +153,8 @@ def gather(settings: Settings, outcome: Outcome) -> Figures:
             "rate": settings.rate,
             "pooled_steps": settings.pooled_steps,
             "alpha": settings.alpha,
-            "seq_len": settings.seq_len,
+            "seq_len": manifest.tiers[0].seq_len,
+            "rows": manifest.tiers[0].rows,
             "batch_size": settings.batch_size,
             "seed": settings.seed,
         },

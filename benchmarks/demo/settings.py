@@ -36,7 +36,7 @@ class Settings:
         rate: learning rate of the first round.
         pooled_steps: of the centralized bound; 0: as many as all devices make together.
         alpha: of the Dirichlet split; ignored for data with users.
-        seq_len: tokens of a text; longer ones are cut.
+        seq_len: tokens of a text, longer ones are cut; 0: export chooses from the data.
         batch_size: texts in a step.
         limit: texts of one device at most; 0: all.
         test: held-out texts at most.
@@ -103,7 +103,9 @@ def parse(argv: Sequence[str] | None) -> Settings:
         default=0.3,
         help="Dirichlet parameter of the split by label, where the data has no users (%(default)s)",
     )
-    parser.add_argument("--seq-len", type=int, default=32, metavar="TOKENS", help="tokens of a text (%(default)s)")
+    parser.add_argument(
+        "--seq-len", type=int, default=0, metavar="TOKENS", help="tokens of a text (default: export chooses)"
+    )
     parser.add_argument("--batch-size", type=int, default=16, metavar="TEXTS", help="texts in a step (%(default)s)")
     parser.add_argument(
         "--limit", type=int, default=0, metavar="TEXTS", help="use at most so many texts of a device (default: all)"

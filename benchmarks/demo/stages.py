@@ -42,7 +42,7 @@ class RunData:
     labels: list[str]
 
     def file(self, device: str) -> Path:
-        """Return a device's training file; ``pooled`` and ``held-out`` stand beside them."""
+        """Return a device's training file; beside them stand ``pooled``, ``held-out``, and for export ``all``."""
         return self.folder / f"{device}.csv"
 
 
@@ -65,7 +65,7 @@ def prepare(settings: Settings) -> RunData:
         split.write(data.file(name), share)
     split.write(data.file("pooled"), [row for share in shares for row in share])
     split.write(data.file("held-out"), test)
-    (data.folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    split.write(data.file("all"), train)
     return data
 
 
@@ -85,8 +85,8 @@ def export_packages(settings: Settings, data: RunData, processes: Processes, con
     Raises:
         ChildError: when export fails.
     """
-    common = ["--labels", str(data.folder / "labels.txt"), "--seq-len", str(settings.seq_len), "--tiers", "1"]
-    common += ["--batch-size", str(settings.batch_size), "--json"]
+    common = ["--data", str(data.file("all")), "--tiers", "1", "--batch-size", str(settings.batch_size), "--json"]
+    common += ["--seq-len", str(settings.seq_len)] if settings.seq_len else []
     folders = {profile: settings.out / "packages" / profile for profile in PROFILES}
     jobs = {
         f"export-{profile}": ["export.build", "--device", profile, *common, "--out", str(folder)]

@@ -46,7 +46,10 @@ def main() -> int:
     bank = BankShape(adapted, options.experts, options.rank, options.rank, info.sizes.width, 0)
     model = ModelShape(bank, vocabulary=info.sizes.vocabulary)
     frozen = options.experts - options.trained
-    train = MethodShape(MethodKind.TRAIN, options.trained, frozen, options.tokens, options.batch)
+    rows = options.batch  # a window fills its row
+    train = MethodShape(
+        MethodKind.TRAIN, options.trained, frozen, sequence=options.tokens, rows=rows, batch=options.batch
+    )
     stages: list[tuple[str, float]] = []
     job = Job(info, model, (train,), Quantization.INT8)
 

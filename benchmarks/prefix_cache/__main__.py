@@ -141,6 +141,7 @@ def _package(name: str, options: argparse.Namespace) -> Path:
     if options.exported:
         return out
     words = ["--device", "linux-x86_64", "--tiers", f"4x{SEQ_LEN}", "--batch-size", str(BATCH)]
+    words += ["--tokens", str(BATCH * SEQ_LEN)]  # the timed texts fill a row each
     words += ["--labels", str(options.folder / "labels.txt"), "--layers", LAYERS[name], "--out", str(out)]
     sys.stderr.write(f"exporting with --layers {LAYERS[name]} ...\n")
     run(f"export with --layers {LAYERS[name]}", "export.build", words)

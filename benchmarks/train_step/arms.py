@@ -71,7 +71,9 @@ def prepare(plan: Plan, say: Say) -> tuple[dict[str, Arm], dict[str, str]]:
 
 def _export(package: Path, say: Say, options: Sequence[str] = ()) -> None:
     say("exporting the package to measure (from the export cache when it was made before) ...")
-    sizes = ("--device", "linux-x86_64", "--train-slots", "4", "--batch-size", "8", "--seq-len", "64")
+    # As many places as 8 full texts take, a row each: what the PyTorch arms compute.
+    texts = ("--batch-size", "8", "--seq-len", "64", "--tokens", "512")
+    sizes = ("--device", "linux-x86_64", "--train-slots", "4", *texts)
     done = subprocess.run(
         [sys.executable, "-m", "export.build", *sizes, *options, "--out", str(package)],
         capture_output=True,

@@ -48,8 +48,8 @@ def _filled(tensor: TensorSpec, random: np.random.Generator) -> Array:
     name, shape = tensor.name, tensor.shape
     if name in (ports.IDS, ports.TARGETS):
         return random.integers(1000, 20000, shape)
-    if name == ports.LABELS:
-        return np.eye(shape[1], dtype=np.float32)[np.arange(shape[0]) % shape[1]]
+    if name in _BY_SHAPE:
+        return _BY_SHAPE[name](*shape)
     if name == ports.HYPER:  # AdamW far from its start: bias corrections of 1
         rates = {"head_learning_rate": RATE / 10, "shared_learning_rate": RATE}
         return np.array(ports.hyper_values(100_000, RATE, **rates), np.float32)
@@ -58,8 +58,28 @@ def _filled(tensor: TensorSpec, random: np.random.Generator) -> Array:
     return random.normal(0, 0.02, shape).astype(np.float32)
 
 
+def _positions(rows: int, places: int) -> Array:
+    """Return positions of texts that fill a row each, int64 [R, S]."""
+    return np.tile(np.arange(places), (rows, 1))
+
+
+def _readout(texts: int, places: int) -> Array:
+    """Return weights [B, N] of texts of about the same length, one behind the other."""
+    owner = np.arange(places) * texts // places
+    own = (owner == np.arange(texts)[:, None]).astype(np.float32)
+    return own / own.sum(1, keepdims=True)
+
+
+def _labels(texts: int, labels: int) -> Array:
+    """Return one-hot labels [B, C], in turn."""
+    return np.eye(labels, dtype=np.float32)[np.arange(texts) % labels]
+
+
+_BY_SHAPE: Final = {ports.POSITIONS: _positions, ports.READOUT: _readout, ports.LABELS: _labels}
+"""Inputs whose values follow from their shape."""
 _CONSTANT: Final = {
     ports.MASK: 1.0,
+    ports.ATTEND: 1.0,
     ports.UPDATE_MASK: 1.0,
     ports.GATE_SCALE: 1.0,
     ports.WEIGHTS: 1.0,

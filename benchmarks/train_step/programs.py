@@ -66,7 +66,8 @@ def key(name: str, manifest: Manifest) -> str:
     """Return the digest of what determines a program."""
     arch, tier = manifest.architecture, manifest.tiers[0]
     sizes = (arch.backbone.digest, arch.adapted_layers, arch.experts, arch.rank, arch.shared_rank, len(arch.labels))
-    what: Any = [name, cache.versions(), *sizes, tier.trained_slots, tier.frozen_slots, tier.batch_size, tier.seq_len]
+    slots, places = (tier.trained_slots, tier.frozen_slots), (tier.batch_size, tier.rows, tier.seq_len)
+    what: Any = [name, cache.versions(), *sizes, *slots, *places]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for path in _CODE[name]:
         digest.update(path.read_bytes())
@@ -107,7 +108,14 @@ def _floor(manifest: Manifest) -> tuple[bytes, tuple[Any, ...], str, list[tuple[
 
     arch, tier = manifest.architecture, manifest.tiers[0]
     model = ModelShape(arch.bank_shape, arch.top_k or None)
-    method = MethodShape(MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
+    method = MethodShape(
+        MethodKind.TRAIN,
+        tier.trained_slots,
+        tier.frozen_slots,
+        sequence=tier.seq_len,
+        rows=tier.rows,
+        batch=tier.batch_size,
+    )
     products = floor.products(floor.step_graph(model, method, arch.adapted_layers))
     data, inputs = floor.lowered(products, lambda _stage: None)
     return data, inputs, floor.METHOD, []

@@ -166,7 +166,10 @@ def test_the_floor_has_the_frozen_products_of_a_step_and_no_dead_ones(tmp_path: 
     backbone = BertModel(config, add_pooling_layer=False).eval()
     for parameter in backbone.parameters():
         parameter.requires_grad = False
-    model, method = ModelShape(BankShape((0, 1), 2, 2, 0, 8, 3)), MethodShape(MethodKind.TRAIN, 1, 1, 4, 2)
+    model, method = (
+        ModelShape(BankShape((0, 1), 2, 2, 0, 8, 3)),
+        MethodShape(MethodKind.TRAIN, 1, 1, sequence=4, rows=2, batch=2),
+    )
     graft = Graft(backbone, FAMILIES["bert"], (0, 1), quantize_embedding=True)
     graph = trace(build_step(graft, model, method), sample_inputs(input_ports(model, method)))
     products = floor.products(graph)
