@@ -86,6 +86,7 @@ DRIVERS = {
     },
     "optimum": {"export/source/families.py"},
     "networkx": {"export/compiling/recompute.py"},
+    "peft": {"?benchmarks/real_text/rivals.py"},
     "huggingface_hub": {"?export/source/backbone.py"},
     "onnx": {"export/proving/onnx_program.py", "export/proving/onnx_blocks.py"},
     "onnxruntime": {
