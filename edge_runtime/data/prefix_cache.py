@@ -82,7 +82,7 @@ class PrefixCache:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the bytes of an entry; None when there is none, or a damaged one, which is removed."""
-        body = self._read(self._folder / key.hex()) if self._reads else None
+        body = self._read(f"{self._folder}/{key.hex()}") if self._reads else None
         if body is None:
             self._misses += 1
         else:
@@ -114,13 +114,9 @@ class PrefixCache:
             reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
             self._say(f"the prefix cache {self._folder} cannot be written to ({reason}); going on, keeping nothing new")
 
-    def _read(self, path: Path) -> bytes | None:
+    def _read(self, path: str) -> bytes | None:
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123 - a link is no entry
-                status = os.fstat(file.fileno())
-                data = file.read() if status.st_size <= _LARGEST else b""
-                if status.st_mtime < self._began:
-                    os.utime(file.fileno())  # it was used since this process began
+            data = self._bytes_of(path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -131,8 +127,19 @@ class PrefixCache:
             return data[_HEAD:]
         self._damaged += 1
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
         return None
+
+    def _bytes_of(self, path: str) -> bytes:
+        """Read an entry without a file object, which takes as long as the reading; a link is no entry."""
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(handle)
+            if status.st_mtime < self._began:
+                os.utime(handle)  # it was used since this process began
+            return os.read(handle, status.st_size) if status.st_size <= _LARGEST else b""
+        finally:
+            os.close(handle)
 
     def _write(self, path: Path, data: bytes) -> None:
         beside = path.with_name(f".{path.name}.{os.getpid()}.new")
