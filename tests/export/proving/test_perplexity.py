@@ -14,7 +14,6 @@ import torch
 from matrix import cells
 from tiny_backbone import save_tiny
 
-from edge_runtime.data.batches import batch_of
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.opened_package import Parts
 from edge_runtime.training.perplexity import text_loss
@@ -22,6 +21,7 @@ from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import ModelShape
+from edge_runtime.wire.windows import arrays
 from export.proving.reference import Reference
 from export.source import backbone
 
@@ -34,6 +34,7 @@ KINDS: dict[str, dict[str, object]] = {
     "above a trunk": {"layers": "last:1"},
     "above a trunk, in parts": {"layers": "last:1", "micro_batches": 2},
 }
+NAMES = ("ids", "mask", "targets", "weights")
 FIRST = ("at once", "above a trunk, in parts")
 
 
@@ -68,14 +69,14 @@ def test_perplexity_is_that_of_the_stock_model(build: Build, llama: Path, text: 
             (one + 0.1 * draw.standard_normal(one.shape)).astype(np.float32) for one in (start.experts, start.shared)
         )
         bank = Bank(start.shape, experts, shared, start.head, start.mean)
-        assert bool(tier.trunk_method) == ("trunk" in kind)
+        assert bool(tier.trunk_methods) == ("trunk" in kind)
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, rounding="fp16")
         seen: list[int] = []
         measured = text_loss(tools, bank, source, seen.append)
-        inputs = batch_of(source, list(range(len(source))), parts.tokenizer, 0, tier.seq_len)
+        windows = arrays(source.windows(range(len(source))), tier.seq_len)
         adapted = parts.manifest.architecture.adapted_layers
     assert len(source) == sum(seen) == 7
-    wanted, targets = _eager(llama, adapted, bank, {name: torch.from_numpy(one) for name, one in inputs.items()})
+    wanted, targets = _eager(llama, adapted, bank, dict(zip(NAMES, map(torch.from_numpy, windows), strict=True)))
     assert measured.targets == targets
     assert measured.loss == pytest.approx(wanted, rel=2e-3 if "trunk" in kind else 1e-5)  # prefixes are fp16
     assert measured.perplexity == pytest.approx(np.exp(wanted), rel=1e-2)
