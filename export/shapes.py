@@ -9,6 +9,8 @@ from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelSh
 
 GROUP: Final = 32
 """Inputs of a 4-bit weight that share a scale: the fewest that XNNPACK takes, so the finest rounding."""
+HEAD_SLICE: Final = 4096
+"""Words whose logits a language head makes at a time, at most: of 128 places they are 2 MB."""
 
 
 def uncut(method: MethodShape, model: ModelShape) -> MethodShape:

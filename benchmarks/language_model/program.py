@@ -25,6 +25,7 @@ from edge_runtime.wire.program_interface import (
     output_ports,
 )
 from export.compiling.compile import compile_program
+from export.compiling.recompute import LEVELS
 from export.planning.job import Job
 from export.source import backbone as backbones
 
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--experts", type=int, required=True)
     parser.add_argument("--trained", type=int, required=True)
     parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--recompute", choices=LEVELS, default="none")
     options = parser.parse_args()
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     info = backbones.find(options.model)
@@ -47,9 +49,9 @@ def main() -> int:
     model = ModelShape(bank, vocabulary=info.sizes.vocabulary)
     frozen = options.experts - options.trained
     rows = options.batch  # a window fills its row
-    train = MethodShape(
-        MethodKind.TRAIN, options.trained, frozen, sequence=options.tokens, rows=rows, batch=options.batch
-    )
+    rows = options.batch  # a window fills its row
+    sizes = {"sequence": options.tokens, "rows": rows, "batch": options.batch}
+    train = MethodShape(MethodKind.TRAIN, options.trained, frozen, **sizes, recompute=options.recompute)
     stages: list[tuple[str, float]] = []
     job = Job(info, model, (train,), Quantization.INT8)
 
@@ -71,6 +73,8 @@ def main() -> int:
         "inputs": _plain(input_ports(model, train)),
         "outputs": _plain(output_ports(model, train)),
         "planned_mib": {name: count / 2**20 for name, count in lowered.planned.items()},
+        "workspace_mib": lowered.workspace[train.name] / 2**20,
+        "kept_mib": sum(part["kept_bytes"] for part in lowered.explained[train.name]["parts"]) / 2**20,
         "outside": lowered.outside,
         "export_s": ended - started,
         "export_peak_rss_mib": peak_rss_mib(),

@@ -20,7 +20,7 @@ from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import ModelShape
 from export.planning.inference_sizes import TRUNK_ROWS, predict_methods, trunk_methods
 from export.planning.profiles import DeviceProfile
-from export.shapes import GROUP
+from export.shapes import GROUP, HEAD_SLICE
 from export.source.families import BackboneSizes
 
 MIB: Final = 2**20
@@ -183,16 +183,17 @@ def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
     probabilities for each head. In the lowest one only the norm after it and its experts are differentiated: two rows
     of d. The experts keep three rows of their units in each layer.
 
-    ``light`` does without the probabilities, what leaves the norms and what the experts keep; ``layers`` keeps one row
-    of d in a layer only.
+    ``light`` does without the probabilities, what leaves the norms and what the experts keep, and of a gated
+    feed-forward keeps its two linears' results only; ``layers`` keeps one row of d in a layer only.
     """
     above = sizes.backbone.depth - sizes.lowest - 1
     inner = (3 if sizes.backbone.gated else 1) * sizes.backbone.inner
+    again = 4 * sizes.backbone.width + 2 * inner // 3 if sizes.backbone.gated else 5 * sizes.backbone.width + inner
     rows = {
         "none": above * (7 * sizes.backbone.width + inner + sizes.backbone.heads * tier.sequence)
         + 2 * sizes.backbone.width
         + 3 * _units(sizes, tier) * sizes.adapted,
-        "light": above * (5 * sizes.backbone.width + inner) + 2 * sizes.backbone.width,
+        "light": above * again + 2 * sizes.backbone.width,
         "layers": above * sizes.backbone.width + 2 * sizes.backbone.width,
     }
     kept = tier.rows_per_call * tier.sequence * rows[tier.recompute]
@@ -205,9 +206,9 @@ def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
 def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
     """Return the bytes of what passes through the backward of one layer, beside what is kept.
 
-    Two rows of I and two of d; or two of V where a language head is larger: logits and probabilities. With ``layers`` a
-    layer's forward stands beside its backward: ten more rows of d, one of I (three) and the probabilities. Who may look
-    at whom, S for a place, is there for all layers.
+    Two rows of I and two of d; or where a language head is larger, logits and probabilities of a slice of its words,
+    and three rows of d. With ``layers`` a layer's forward stands beside its backward: ten more rows of d, one of I
+    (three) and the probabilities. Who may look at whom, S for a place, is there for all layers.
     """
     row = 2 * sizes.backbone.inner + 2 * sizes.backbone.width
     if tier.recompute == "layers":
@@ -216,7 +217,20 @@ def workspace_bytes(sizes: Sizes, tier: TierShape) -> int:
             + (3 if sizes.backbone.gated else 1) * sizes.backbone.inner
             + sizes.backbone.heads * tier.sequence
         )
-    return 4 * tier.rows_per_call * tier.sequence * (max(row, 2 * sizes.model.vocabulary) + tier.sequence)
+    words = min(sizes.model.vocabulary, HEAD_SLICE)
+    head = 2 * words + 3 * sizes.backbone.width if words else 0
+    return 4 * tier.rows_per_call * tier.sequence * (max(row, head) + tier.sequence)
+
+
+def packed_again_bytes(sizes: Sizes, tier: TierShape) -> int:
+    """Return the bytes of frozen weights that are packed once more: XNNPACK does so for each operation that reads one.
+
+    With ``layers`` the forward linears of a differentiated layer are computed twice, all but the last.
+    """
+    if tier.recompute != "layers":
+        return 0
+    last = sizes.backbone.width * sizes.backbone.inner * _weight_bytes(sizes, sizes.backbone.inner)
+    return int(sizes.differentiated * (_forward_bytes(sizes) - last))
 
 
 def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
@@ -238,7 +252,7 @@ def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
     of it. Inputs and outputs of a step (values and both moments) count twice as well.
     """
     trunks = len(trunk_methods(tier.sequence)) - 1 if sizes.cut else 0
-    packed = 2 * storage_bytes(sizes) + trunks * trunk_bytes(sizes)
+    packed = 2 * storage_bytes(sizes) + trunks * trunk_bytes(sizes) + packed_again_bytes(sizes, tier)
     return runtime_bytes + packed + activation_bytes(sizes, tier) + state_bytes(sizes, tier)
 
 

@@ -9,7 +9,17 @@ import pytest
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import ModelShape
 from export.errors import BudgetError
-from export.planning.cost_model import Sizes, TierShape, kept_bytes, linear_bytes, predict, state_bytes, workspace_bytes
+from export.planning.cost_model import (
+    Sizes,
+    TierShape,
+    kept_bytes,
+    linear_bytes,
+    memory_bytes,
+    packed_again_bytes,
+    predict,
+    state_bytes,
+    workspace_bytes,
+)
 from export.planning.memory_plan import OPEN, Fixed, candidates, cheapest, shown
 from export.planning.profiles import DeviceProfile, load_profile
 from export.planning.tiers import TierRequest, choose
@@ -19,7 +29,12 @@ MINILM = Sizes(
     BackboneSizes(384, 6, 1536, 12, 12, 32, 512, 30522),
     ModelShape(BankShape((0, 1, 2, 3, 4, 5), 8, 8, 8, 384, 20)),
 )
+SMOLLM = Sizes(
+    BackboneSizes(576, 30, 1536, 9, 3, 64, 512, 49152, gated=True),
+    ModelShape(BankShape(tuple(range(30)), 4, 8, 8, 576, 0), vocabulary=49152),
+)
 TIER = TierShape(4, 4, 64, 8, 8)
+WINDOW = TierShape(2, 2, 128, 1, 1)
 TOKEN_BYTES = 4 * 8 * 64
 """One float32 for each of 512 places."""
 
@@ -47,6 +62,24 @@ def test_workspace_and_state_by_hand() -> None:
     values = 6 * (4 * 6920 + 6536) + 20 * 385
     assert state_bytes(MINILM, TIER) == 4 * (6 * values + 6 * 4 * 6920)
     assert state_bytes(MINILM, replace(TIER, micro_batches=2)) == 4 * (10 * values + 6 * 4 * 6920)
+
+
+def test_what_a_decoder_keeps_and_a_language_head_needs_by_hand() -> None:
+    """SmolLM at 1 x 128: of a gated layer four rows of 576 and two of 1536; logits and probabilities of 4,096 words."""
+    kept = 4 * 128 * (29 * (4 * 576 + 2 * 1536) + 2 * 576)
+    assert kept_bytes(SMOLLM, replace(WINDOW, recompute="light")) == kept
+    assert workspace_bytes(SMOLLM, WINDOW) == 4 * 128 * (2 * 4096 + 3 * 576 + 128)
+    few = replace(SMOLLM, model=replace(SMOLLM.model, vocabulary=100))
+    assert workspace_bytes(few, WINDOW) == 4 * 128 * (2 * 1536 + 2 * 576 + 128)
+
+
+def test_layers_computed_again_hold_their_weights_once_more() -> None:
+    """All linears of 29 layers but 576 x 1536 are packed for the second computation: 77 MB, more than it saves."""
+    layers = replace(WINDOW, recompute="layers")
+    assert packed_again_bytes(SMOLLM, layers) == 29 * (3_538_944 - 576 * 1536)
+    assert packed_again_bytes(SMOLLM, WINDOW) == 0
+    light = replace(WINDOW, recompute="light")
+    assert memory_bytes(SMOLLM, light, 0) < memory_bytes(SMOLLM, layers, 0) < memory_bytes(SMOLLM, WINDOW, 0)
 
 
 def test_time_of_what_is_done_again_by_hand() -> None:

@@ -18,6 +18,7 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export.build import main
+from export.compiling.trace import sample_inputs, trace
 from export.model.graft import Graft
 from export.model.language_head import LanguageHead
 from export.model.step import build_step
@@ -140,6 +141,52 @@ def test_the_loss_of_a_head_by_hand() -> None:
     assert slope.reshape(-1).tolist() == pytest.approx([-3 / 8 * np.log(2), 1 / 8 * np.log(2)])
 
 
+def test_slices_of_the_vocabulary_change_neither_loss_nor_gradient_nor_probabilities() -> None:
+    """13 words in slices of 5, 4 and 4: the cross-entropy, its gradient and the softmax of all words, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    weight, states = torch.randn(13, 8, generator=generator), 3 * torch.randn(2, 4, 8, generator=generator)
+    targets, weights = torch.randint(13, (2, 4), generator=generator), torch.rand(2, 4, generator=generator)
+    head = LanguageHead(weight, None, quantize=False, words=5)
+    assert head.sizes == [5, 4, 4]
+    hidden, exact = states.clone().requires_grad_(), states.double().requires_grad_()
+    loss = head.loss(hidden, targets, weights)
+    logits = (exact @ weight.double().T).reshape(-1, 13)
+    costs = torch.nn.functional.cross_entropy(logits, targets.reshape(-1), reduction="none")
+    wanted = (costs * weights.reshape(-1)).sum() / weights.sum()
+    assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
+    (slope,), (exact_slope,) = torch.autograd.grad(loss.sum(), hidden), torch.autograd.grad(wanted, exact)
+    torch.testing.assert_close(slope.double(), exact_slope, rtol=1e-5, atol=1e-7)
+    shares = torch.softmax(logits.detach(), -1)
+    torch.testing.assert_close(head.probabilities(states.reshape(8, 8)).double(), shares, rtol=1e-5, atol=1e-7)
+
+
+def test_a_sure_or_a_very_wrong_position_has_a_finite_loss_and_gradient() -> None:
+    """Two words with logits +x and -x: the loss of the likely one is 0, that of the other 2 x, up to 80 above."""
+    head = LanguageHead(torch.tensor([[1.0], [-1.0]]), None, quantize=False, words=1)
+    hidden = torch.tensor([[[40.0], [70.0]]], requires_grad=True)
+    for word, losses, gradient in ((0, (0.0, 0.0), 0.0), (1, (80.0, 140.0), 2.0)):
+        for place, wanted in enumerate(losses):
+            weights = torch.eye(2)[place : place + 1]
+            loss = head.loss(hidden, torch.full((1, 2), word), weights)
+            (slope,) = torch.autograd.grad(loss.sum(), hidden)
+            assert float(loss.detach()) == pytest.approx(wanted, abs=1e-4)
+            assert slope[0, place].item() == pytest.approx(gradient, abs=1e-5)
+
+
+def test_no_tensor_of_all_words_is_made_in_a_training_step(folder: Folders) -> None:
+    """With slices of 40 words, the largest last axis of a traced step of a vocabulary of 100 is a slice and its sum."""
+    info = backbone.find(str(folder("llama")))
+    graft = Graft(backbone.load(info, "causal-lm"), info.family, ADAPTED, quantize_embedding=False)
+    weight = torch.randn(100, 32, generator=torch.Generator().manual_seed(0))
+    graft.head = LanguageHead(weight, graft.head.table, quantize=False, words=40)
+    module = trace(build_step(graft, MODEL, TRAIN), sample_inputs(input_ports(MODEL, TRAIN)))
+    rows = TRAIN.sequence * TRAIN.rows
+    results = [node.meta["val"] for node in module.graph.nodes if node.op == "call_function"]
+    widths = {one.shape[-1] for one in results if isinstance(one, Tensor) and one.dim() > 1 and one.shape[-2] == rows}
+    assert 35 in widths  # 100 words are slices of 34, 33 and 33
+    assert 100 not in widths
+
+
 def test_centring_saves_what_rounding_takes_from_small_probabilities() -> None:
     """0.9 on one token and 0.1 on 1,999: in 255 steps the small ones are 0, and what their rows share is lost."""
     generator = torch.Generator().manual_seed(0)
@@ -149,7 +196,7 @@ def test_centring_saves_what_rounding_takes_from_small_probabilities() -> None:
     step = p.max() / 255
     rounded = (p / step).round() * step
     assert int((rounded > 0).sum()) == 1
-    centred = LanguageHead(weight, None, quantize=False).weight
+    centred = LanguageHead(weight, None, quantize=False).get_buffer("weight_0")[:-1]
     exact = p @ weight - weight[7]  # the gradient where token 7 is the target
     plain = (rounded @ weight - weight[7] - exact).norm() / exact.norm()
     ours = (rounded @ centred - centred[7] - exact).norm() / exact.norm()
