@@ -112,7 +112,7 @@ def _gradients(ran: Ran, blocks: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_fp32_step_equals_eager_pytorch(build: Build, tiny: Path) -> None:
     """Loss and every gradient tensor of every layer within 1e-5."""
     package = build("arm64").package
-    model, method = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
+    model, method = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 3)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 2, 4)
     info = backbone.find(str(tiny))
     step_inputs = proof_inputs(model, method, info.sizes.vocabulary)
     loss, wanted = reference_gradients(Reference(backbone.load(info), info.family, (0, 1, 2), model), step_inputs)
@@ -133,8 +133,9 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Package:
 
 def test_int8_step_of_minilm_differs_no_more_than_rounding(minilm: Package) -> None:
     """Loss, direction of each gradient tensor, distance from fp32: as on x86. Both kinds of core agree bit for bit."""
-    tier = min(minilm.manifest.tiers, key=lambda one: one.seq_len * one.batch_size)  # emulation is slow
-    method = MethodShape(MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size)
+    tier = min(minilm.manifest.tiers, key=lambda one: one.seq_len * one.rows)  # emulation is slow
+    sizes = tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.rows, tier.batch_size
+    method = MethodShape(MethodKind.TRAIN, *sizes)
     model = ModelShape(minilm.manifest.architecture.bank_shape)
     info = backbone.find(None)
     step_inputs = proof_inputs(model, method, info.sizes.vocabulary)

@@ -64,7 +64,7 @@ def test_a_package_in_parts_trains_like_one_at_once(build: Build, data: Path) ->
     parts = _trainer(built, data)
     tier = built.package.manifest.tiers[0]
     assert (tier.recompute, tier.micro_batches, tier.batch_size) == ("layers", 2, 4)
-    assert tier.method == "accumulate_m2_f1_s12_b2_layers"
+    assert tier.method == "accumulate_m2_f1_s12_r1_b4_layers"
     assert "as asked" in built.memory_plans[tier.method]
     assert tier.proof["gradient_error"] < 1e-4
     for _ in range(TASK.steps):
@@ -102,7 +102,8 @@ def test_activations_are_what_the_planner_says() -> None:
     info = BackboneInfo(Path(), "random", "bert", "", sizes.backbone, 0, {"model_type": "bert"})
     job = Job(info, MINILM, methods, Quantization.INT8)
     lowered = compile_program(model, job, lambda _: None)
-    shapes = [TierShape(4, 4, 64, 8, recompute=level) for level in LEVELS] + [TierShape(4, 4, 64, 8, micro_batches=4)]
+    shapes = [TierShape(4, 4, 64, 8, 8, recompute=level) for level in LEVELS]
+    shapes.append(TierShape(4, 4, 64, 8, 8, micro_batches=4))
     for method, shape in zip(methods, shapes, strict=True):
         outputs = sum(4 * int(np.prod(port.shape)) for port in output_ports(MINILM, method))
         activations = lowered.planned[method.name] + lowered.workspace[method.name]
