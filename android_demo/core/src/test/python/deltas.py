@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_runtime.federation import delta
 from edge_runtime.program import slots
+from edge_runtime.training.fill import Fill
 from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -23,7 +24,7 @@ from edge_runtime.wire.tensors import Array
 
 SHAPE = BankShape(layers=(1, 4), experts=5, rank=3, shared_rank=2, width=24, labels=3)
 FREE = Cost(0.0, 0.0, 0.0, 0, 0)
-TIER = Tier("train", 2, 1, 8, 4, FREE, FREE)
+TIER = Tier("train", 2, 1, 8, 3, 4, FREE, FREE)
 ROUNDS = 3
 
 
@@ -39,8 +40,10 @@ def manifest(gate: str) -> Manifest:
     files = {name: FileEntry(digest, 1) for name in ("program.pte", "tokenizer.json", "bank.safetensors")}
     model, held = ModelShape(SHAPE, architecture.top_k or None), TIER.held_slots
     shapes = {
-        "train": MethodShape(MethodKind.TRAIN, TIER.trained_slots, TIER.frozen_slots, TIER.seq_len, TIER.batch_size),
-        "predict": MethodShape(MethodKind.PREDICT, held, 0, TIER.seq_len, 1),
+        "train": MethodShape(
+            MethodKind.TRAIN, TIER.trained_slots, TIER.frozen_slots, TIER.seq_len, TIER.rows, TIER.batch_size
+        ),
+        "predict": MethodShape(MethodKind.PREDICT, held, 0, TIER.seq_len, 1, 1),
     }
     methods = {name: method_spec(model, shape) for name, shape in shapes.items()}
     return Manifest(
@@ -82,6 +85,7 @@ def training(random: np.random.Generator, base: Bank, train: list[ExpertId], pla
         step_ms=float(random.uniform(1, 200)),
         routed=random.uniform(0, 70, placed.held.shape).astype(np.float32),
         seen=random.integers(30, 64, placed.held.shape).astype(np.float32),
+        fill=Fill(),
     )
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     path = next(Path(spec.origin).parent.rglob("tokenizer.json"))
     texts = [*AWKWARD, *column(ROOT / "benchmarks/demo/assistant.csv", 10_000), *shared()]
     tokenizer = Tokenizer(path)
-    ids = {str(length): tokenizer.encode(texts, length)[0].tolist() for length in LENGTHS}
+    ids = {str(length): tokenizer.encode(texts, length) for length in LENGTHS}
     json.dump({"tokenizer": str(path), "texts": texts, "ids": ids}, sys.stdout)
 
 

@@ -1,7 +1,7 @@
 """What the Python device makes of packages: ``steps.py PACKAGE DATA``, one JSON object on stdout.
 
 Class sums, a bank whose head starts from them, tasks with every step's loss and values, predictions with the trained
-bank. Arrays are little-endian float32 in hex.
+bank. Arrays are little-endian float32 in hex, ids and positions too.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run(tools: Tools, bank: Bank, task: Task, switches: dict[int, int]) -> tuple
             trainer.switch(tools.manifest.tiers[switches[step]])
         loss = trainer.step()
         inputs = trainer.step_inputs()
-        seen.append({"loss": loss, "inputs": {name: floats(value) for name, value in inputs.items() if name != "ids"}})
+        seen.append({"loss": loss, "inputs": {name: floats(value) for name, value in inputs.items()}})
     outcome = trainer.outcome()
     told = {
         "train": [[block.layer, block.index] for block in task.train],
@@ -102,6 +102,7 @@ def main() -> None:
         small_report, _ = run(tools, bank, small, SWITCHES if several else {})
         predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained)
         read = [predictor(text) for text in source.texts(range(READ))]
+        together = predictor.many(source.texts(range(len(source))))
         told = {
             "examples": texts(source),
             "counts": floats(sums.counts),
@@ -110,6 +111,7 @@ def main() -> None:
             "tasks": [large_report, small_report],
             "trained": trained.digest().hex(),
             "read": [[floats(probabilities), floats(feature)] for probabilities, feature in read],
+            "together": [[floats(probabilities), floats(feature)] for probabilities, feature in together],
         }
     json.dump(told, sys.stdout)
 

@@ -11,6 +11,7 @@ import org.edgeexperts.app.host.problemOf
 import org.edgeexperts.core.DeviceState
 import org.edgeexperts.core.Doing
 import org.edgeexperts.core.Example
+import org.edgeexperts.core.Fill
 import org.edgeexperts.core.HeldExperts
 import org.edgeexperts.core.Hindrance
 import org.edgeexperts.core.LinkState
@@ -56,7 +57,7 @@ val training = ready.copy(
     enrolment = enrolment,
     device = ready.device.copy(
         doing = Doing.TRAINING, link = LinkState.MEMBER, round = 7, roundsPlanned = 20, losses = losses, step = 60,
-        steps = 80, stepMs = 214.3, peakMemoryMib = 186.4, personal = true, bytesUp = 1_482_112, bytesDown = 6_310_400,
+        steps = 80, stepMs = 214.3, fill = Fill(60, 840, 12_900, 15_360), peakMemoryMib = 186.4, personal = true, bytesUp = 1_482_112, bytesDown = 6_310_400,
         experts = listOf(HeldExperts(4, listOf(0, 2, 3), listOf(5)), HeldExperts(5, listOf(1, 2, 7), listOf(0))),
         verdicts = listOf(
             VerdictNote(0, "delta", 4, "ACCEPTED", ""),

@@ -20,10 +20,8 @@ internal fun sample(count: Int, most: Int = SAMPLE): List<Int> =
     List(min(count, most)) { if (count > most) (it.toLong() * count / most).toInt() else it }
 
 /** Returns the likeliest label of each text of [rows]. */
-internal fun predicted(predictor: Predictor, source: ExampleSource, rows: List<Int>): List<Int> = rows.map { row ->
-    val chances = predictor.read(source.text(row)).probabilities
-    chances.indices.maxBy { chances[it] }
-}
+internal fun predicted(predictor: Predictor, source: ExampleSource, rows: List<Int>): List<Int> =
+    predictor.readAll(rows.asSequence().map(source::text)).map { it.probabilities.indices.maxBy(it.probabilities::get) }.toList()
 
 /**
  * Returns what to tell of a run: one label for all texts is no fault where they have one, and nothing is better than all

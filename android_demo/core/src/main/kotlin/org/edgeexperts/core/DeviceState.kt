@@ -70,6 +70,7 @@ public data class HeldExperts(public val layer: Int, public val trained: List<In
  * @property step made of the present run or the last.
  * @property steps of that run in all.
  * @property stepMs time of the last step; 0 before the first.
+ * @property fill how full the steps of that run were.
  * @property peakMemoryMib most memory that this process ever had resident; 0 where the system does not tell.
  * @property examples on this device whose label the package knows.
  * @property tier name of the program size that it trains in, or would.
@@ -93,6 +94,7 @@ public data class DeviceState(
     public val step: Int = 0,
     public val steps: Int = 0,
     public val stepMs: Double = 0.0,
+    public val fill: Fill = Fill(),
     public val peakMemoryMib: Double = 0.0,
     public val examples: Int = 0,
     public val tier: String = "",

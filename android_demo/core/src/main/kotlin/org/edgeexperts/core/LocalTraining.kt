@@ -97,7 +97,8 @@ internal class LocalTraining(
     private fun assessed(tools: Tools, before: Bank, after: Bank): Set<Shortfall> {
         val rows = sample(tools.source.size)
         val (first, last) = listOf(before, after).map { bank ->
-            predicted(Predictor(tools.program, tools.manifest, tools.tokenizer, bank), tools.source, rows)
+            val predictor = Predictor(tools.program, tools.manifest, tools.tokenizer, bank)
+            predicted(predictor, tools.source, rows).also { predictor.release() }
         }
         return shortfalls(first, last, rows.map { tools.source.labels[it] })
     }

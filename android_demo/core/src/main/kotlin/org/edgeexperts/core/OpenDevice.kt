@@ -99,7 +99,7 @@ private class OpenDevice(
     private val clock = Clock()
     private val versions = Versions(store, packageFolder)
     private val kept = Examples(store, architecture.labels)
-    private val prefixes = if (manifest.tiers.any { it.trunkMethod.isNotEmpty() }) DiskPrefixes(File(stateFolder, "prefixes")) else null
+    private val prefixes = if (manifest.tiers.any { it.trunkMethods.isNotEmpty() }) DiskPrefixes(File(stateFolder, "prefixes")) else null
     private val board = StateBoard(
         DeviceState(
             version = versions.latest().first,
@@ -147,12 +147,17 @@ private class OpenDevice(
         val current = reader?.takeIf { it.first == hex(digest) && it.second == personal }
         val predictor = current?.third ?: Predictor(
             program, manifest, tokenizer, (if (personal) local.personal() else null)?.bank ?: versions.latestBank().bank,
+            ::shortOfMemory,
         )
         reader = Triple(hex(digest), personal, predictor)
         Triple(number, personal, predictor)
     }
 
+    /** Frees what prediction has prepared: training needs the memory. */
+    private fun releaseReader() = synchronized(this) { reader?.third?.release() }
+
     private fun predictWithOther() = synchronized(this) {
+        releaseReader()
         reader = null
         board.change { copy(version = versions.latest().first, personal = local.exists, shortfalls = local.shortfalls) }
     }
@@ -173,10 +178,11 @@ private class OpenDevice(
     override fun train(options: TrainOptions, step: (LossPoint) -> Unit, stop: () -> Boolean): Ending {
         if (options.steps < 1) throw ConfigException("got ${options.steps} steps, expected 1 or more")
         return alone("trains") {
+            releaseReader()
             val source = kept.snapshot()
             val ended = { closing || stop() }
             val sums = { sums(source, options.gate, ended) }
-            val done = local.run(tools(source), watch(Budget()), options, sums, step, ended)
+            val done = local.run(tools(source), watch(Budget(), source), options, sums, step, ended)
             if (done) predictWithOther()
             if (done) Ending.DONE else Ending.STOPPED
         }
@@ -189,9 +195,10 @@ private class OpenDevice(
 
     private fun tools(source: ExampleSource) = Tools(program, manifest, tokenizer, source, System::nanoTime, prefixes)
 
-    private fun watch(budget: Budget): Watch {
+    private fun watch(budget: Budget, source: ExampleSource): Watch {
         val largest = chooseTier(manifest, budget)
         return Watch(manifest.tiers.filter { excess(it, budget).isEmpty() }, largest, sensors, clock.seconds)
+            .forTexts { firstLengths(source, tokenizer, largest.seqLen.toInt()) }
     }
 
     /** Does one thing at a time; afterwards the device is idle again. */
@@ -249,11 +256,12 @@ private class OpenDevice(
         if (broker.url.tls) socketFactory(broker.identity) // certificates that cannot be used are told to the caller
         val source = kept.snapshot()
         val budget = options.budget ?: Budget.fromProfile(manifest.profile)
-        val watch = watch(budget)
+        val watch = watch(budget, source)
         takeTurn("takes part in a federation")
         return Part { stopped ->
             try {
                 bindDevice(enrolment)
+                releaseReader()
                 val sums = sums(source, options.gate, stopped) ?: return@Part
                 member(enrolment, broker, Work(tools(source), store, versions, enrolment.device, watch), budget, sums, options, stopped)
             } finally {

@@ -1,10 +1,9 @@
 /**
  * Texts to probabilities and features with one bank, and what federations start a head from: class sums of the frozen
- * backbone's features. Axes: L adapted layers, H held slots, P values of an expert, C labels, d width.
+ * backbone's features. Axes: B texts of a call at most, C labels, d width.
  */
 package org.edgeexperts.core
 
-import org.edgeexperts.wire.Architecture
 import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.Manifest
@@ -22,36 +21,63 @@ public class Reading(public val probabilities: FloatArray, public val feature: F
  * Reads texts with one bank.
  *
  * @param bank whose experts run; the first H of them where the program holds fewer than M.
+ * @param short whether memory is short; then one inference method at a time is kept.
  */
 public class Predictor(
-    private val program: Executor,
+    program: Executor,
     manifest: Manifest,
     private val tokenizer: Tokenizer,
     bank: Bank,
+    short: () -> Boolean = { false },
 ) {
     /** Whether the bank favours any label; without it all are equally likely. */
     public val learned: Boolean = bank.learned
-    private val method = manifest.predictMethod
-    private val shapes = manifest.methods.getValue(method).inputs.associate { it.name to it.shape }
-    private val length = shapes.getValue(Ports.IDS)[1].toInt()
-    private val steady = predictInputs(bank, manifest.architecture, shapes.getValue(Ports.EXPERTS)[1].toInt())
+    private val inference = Inference(program, manifest, bank, short)
+    private val longest = inference.methods.maxOf { it.capacity.sequence }
 
-    /** Returns what the program says of [text]. */
+    /** Returns what the program says of [text], by the method that has the fewest places for it. */
     public fun read(text: String): Reading {
-        val outputs = program.execute(method, steady + encodedTexts(listOf(text), tokenizer, length))
-        return Reading(outputs.floats(Ports.PROBABILITIES), outputs.floats(Ports.FEATURES))
+        val ids = tokenizer.ids(text, longest)
+        val method = forOne(inference.methods, ids.size)
+        return readings(method, listOf(ids), Packed.next(listOf(ids.size), method.capacity)).single()
     }
-}
 
-private fun predictInputs(bank: Bank, architecture: Architecture, held: Int): Floats {
-    val shape = bank.shape
-    val layers = shape.layers.size
-    val experts = joined(shape.layers.flatMap { layer -> (0 until held).map { bank.block(expert(layer, it)) } })
-    val scale = if (architecture.gate == "topk") 1f else (shape.experts.toDouble() / held).toFloat()
-    return commonInputs(bank) + mapOf(
-        Ports.EXPERTS to floatsOf(experts, layers, held, shape.expertSize),
-        Ports.GATE_SCALE to floatsOf(FloatArray(layers * held) { scale }, layers, held),
-    )
+    /**
+     * Returns what the program says of each of [texts], in their order; a call takes as many as the packing does. Where each
+     * call begins and ends follows from the texts alone, so other devices compute the same.
+     */
+    public fun readAll(texts: Sequence<String>): Sequence<Reading> {
+        val method = forMany(inference.methods)
+        return if (method.capacity.batch == 1) texts.map(::read) else inCalls(texts, method)
+    }
+
+    private fun inCalls(texts: Sequence<String>, method: InferenceMethod) = sequence {
+        val rest = texts.iterator()
+        val waiting = ArrayList<LongArray>()
+        while (true) {
+            while (waiting.size < method.capacity.batch && rest.hasNext()) {
+                waiting += tokenizer.ids(rest.next(), method.capacity.sequence)
+            }
+            if (waiting.isEmpty()) return@sequence
+            val packed = Packed.next(waiting.map(LongArray::size), method.capacity)
+            val call = waiting.subList(0, packed.size)
+            yieldAll(readings(method, call, packed))
+            call.clear()
+        }
+    }
+
+    private fun readings(method: InferenceMethod, ids: List<LongArray>, packed: Packed): List<Reading> {
+        val outputs = inference.run(method, ids, packed)
+        val (probabilities, features) = outputs.floats(Ports.PROBABILITIES) to outputs.floats(Ports.FEATURES)
+        fun row(values: FloatArray, slot: Int): FloatArray {
+            val size = values.size / method.capacity.batch
+            return values.copyOfRange(slot * size, (slot + 1) * size)
+        }
+        return List(packed.size) { Reading(row(probabilities, it), row(features, it)) }
+    }
+
+    /** Frees what prediction has prepared: another method may need the memory. */
+    public fun release(): Unit = inference.release()
 }
 
 /**
@@ -71,10 +97,15 @@ public fun classSums(
     val frozen = Predictor(program, manifest, tokenizer, Bank.zeros(shape))
     val (labels, width) = shape.labels.toInt() to shape.width.toInt()
     val sums = DoubleArray(labels * width)
-    for (row in 0 until source.size) {
-        if (stop()) return null
-        val offset = source.labels[row] * width
-        frozen.read(source.text(row)).feature.forEachIndexed { at, value -> sums[offset + at] += value.toDouble() }
+    val readings = frozen.readAll((0 until source.size).asSequence().map(source::text)).iterator()
+    try {
+        for (row in 0 until source.size) {
+            if (stop()) return null
+            val offset = source.labels[row] * width
+            readings.next().feature.forEachIndexed { at, value -> sums[offset + at] += value.toDouble() }
+        }
+    } finally {
+        frozen.release()
     }
     val counts = labelCounts(source, IntArray(source.size) { it }, labels)
     return ClassSums(counts, FloatArray(sums.size) { sums[it].toFloat() })

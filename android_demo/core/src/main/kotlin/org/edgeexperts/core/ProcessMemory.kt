@@ -16,6 +16,9 @@ internal fun readMemory(): Signal {
     return Signal(roomMib = (free + mine) / KIB_PER_MIB)
 }
 
+/** Whether less is free than is left to others; false where the system does not tell. */
+internal fun shortOfMemory(): Boolean = fieldKib("/proc/meminfo", "MemAvailable")?.let { it / KIB_PER_MIB < RESERVE_MIB } ?: false
+
 private fun fieldKib(path: String, name: String): Long? = try {
     File(path).useLines { lines ->
         lines.find { it.startsWith("$name:") }?.split(Regex("\\s+"))?.getOrNull(1)?.toLongOrNull()

@@ -42,13 +42,14 @@ internal fun DeviceState.after(trainer: Trainer): DeviceState = copy(
     losses = (losses + LossPoint(trainer.steps, trainer.losses.last())).takeLast(LOSSES_SHOWN),
     step = trainer.steps,
     stepMs = trainer.lastMs,
+    fill = trainer.fill,
     peakMemoryMib = peakMemoryMib(),
 )
 
 /** Returns the state at the start of a run, or where it goes on. */
 internal fun DeviceState.beginning(trainer: Trainer, steps: Int): DeviceState {
     val before = trainer.losses.mapIndexed { place, loss -> LossPoint(place + 1, loss) }
-    return copy(losses = before.takeLast(LOSSES_SHOWN), step = trainer.steps, steps = steps, shortfalls = emptySet())
+    return copy(losses = before.takeLast(LOSSES_SHOWN), step = trainer.steps, steps = steps, fill = trainer.fill, shortfalls = emptySet())
         .placed(trainer)
 }
 

@@ -2,7 +2,7 @@
  * Which tier to train in: what a plan needs, what the device may spend, and what it feels; as edge_runtime/training/tiers.py.
  *
  * A plan can be trained in any tier with a trained slot for each of its experts; the best of them is the one nearest to the
- * model that is merged (most experts held, longest texts), and of those the one with the fewest slots to spare. Memory and
+ * model that is merged (most experts held, longest texts, most rows), and of those the one with the fewest slots to spare. Memory and
  * heat decide how far down from the best one has to go.
  */
 package org.edgeexperts.core
@@ -12,7 +12,9 @@ import org.edgeexperts.wire.Tier
 
 private const val HOT_C = 80.0 // from here on a device steps down; boards slow down by themselves at about 85
 private const val COOL_C = 70.0 // below, a device may step up again; between the two it stays where it is
-private const val RESERVE_MIB = 64.0 // left to others: below it a system begins to end processes
+
+/** MiB that are left to others: below it a system begins to end processes. */
+internal const val RESERVE_MIB = 64.0
 
 /**
  * What a device feels; null where it cannot tell.
@@ -22,7 +24,7 @@ private const val RESERVE_MIB = 64.0 // left to others: below it a system begins
  */
 public class Signal(public val roomMib: Double? = null, public val celsius: Double? = null)
 
-/** Returns a tier's name without the kind of its method: m4_f4_s64_b16. */
+/** Returns a tier's name without the kind of its method: m4_f4_s64_r4_b16. */
 internal fun shortName(tier: Tier): String = tier.method.substringAfter('_')
 
 /**
@@ -41,7 +43,7 @@ internal fun fitting(tiers: List<Tier>, largest: Tier, needed: Int): List<Tier> 
         val slots = largest.trainedSlots
         throw PlanException("the plan trains $needed experts at a layer, this device has $slots slots")
     }
-    return fitting.sortedWith(compareBy({ -it.heldSlots }, { -it.seqLen }, { it.trainedSlots }))
+    return fitting.sortedWith(compareBy({ -it.heldSlots }, { -it.seqLen }, { -it.rows }, { it.trainedSlots }))
 }
 
 /**
@@ -94,6 +96,10 @@ internal class Watch(
     private val seconds: () -> Double,
 ) {
     private var lookedAt = Double.NEGATIVE_INFINITY
+
+    /** Returns the watch of a device with such texts: no tier of more rows than they need. */
+    fun forTexts(counts: () -> List<Int>): Watch =
+        suiting(tiers, counts).let { Watch(it, it[0], sensors, seconds) }
 
     /** Returns the tier to start a task in that needs so many trained slots. */
     fun begin(needed: Int): Tier {

@@ -13,40 +13,28 @@ import java.io.IOException
 
 private const val FILE_LIMIT = 64 * 1024 * 1024
 private const val CHARACTERS = 256 // code points of a text that are read for each token (SPEC.md, "Tokens")
-private val PAD_TOKENS = listOf("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 
-/**
- * A text as a program takes it.
- *
- * @property ids [S].
- * @property mask [S]: 1 token, 0 padding.
- */
-public class Encoded(public val ids: LongArray, public val mask: FloatArray)
-
-/** A package's tokenizer; every text becomes S ids, cut or padded at the end. */
+/** A package's tokenizer. No padding: a text is its own tokens, and stands among others in a row. */
 public class Tokenizer private constructor(
     private val normalizer: BertNormalizer,
     private val model: WordPiece,
     private val added: AddedTokens,
     private val before: LongArray,
     private val after: LongArray,
-    private val pad: Long,
 ) {
     /** Special tokens that the model finds in a text by itself, too. */
     private val byModel = added.special.filter { it.codePointCount(0, it.length) > 1 && added.id(it) in ids(it) }
 
     /**
-     * Returns the ids of [text] and the special tokens around it, cut to [length] or padded to it. Special tokens that
-     * stand in the text are text.
+     * Returns the ids of [text] and the special tokens around it, at most [length]. Special tokens that stand in the text
+     * are text.
      *
      * @throws IllegalArgumentException when not even the special tokens fit into [length].
      */
-    public fun encode(text: String, length: Int): Encoded {
+    public fun ids(text: String, length: Int): LongArray {
         val room = length - before.size - after.size
         require(room >= 0) { "length $length, ${before.size + after.size} special tokens alone need more" }
-        val ids = before + tokens(beginning(whole(text), length)).take(room) + after
-        val padded = LongArray(length) { if (it < ids.size) ids[it] else pad }
-        return Encoded(padded, FloatArray(length) { if (it < ids.size) 1f else 0f })
+        return before + tokens(beginning(whole(text), length)).take(room) + after
     }
 
     private fun tokens(text: String): List<Long> = added.split(typed(text)).flatMap { (piece, token) ->
@@ -83,11 +71,9 @@ public class Tokenizer private constructor(
             model: WordPiece,
             added: AddedTokens,
             frame: Pair<List<Long>, List<Long>>,
-            pad: Long?,
         ): Tokenizer {
-            val padding = pad ?: PAD_TOKENS.mapNotNull { added.id(it) ?: model.vocabulary[it] }.firstOrNull() ?: 0
             val (before, after) = frame
-            return Tokenizer(normalizer, model, added, before.toLongArray(), after.toLongArray(), padding)
+            return Tokenizer(normalizer, model, added, before.toLongArray(), after.toLongArray())
         }
     }
 }
@@ -113,8 +99,7 @@ private class TokenizerFile(tree: Any?, private val source: String) {
             prefix = model["continuing_subword_prefix"] as? String ?: "##",
             longest = (model["max_input_chars_per_word"] as? Long ?: 100).toInt(),
         )
-        val padding = root["padding"] as? Map<*, *>
-        return Tokenizer.of(normalizer(), wordPiece, added(), frame(), padding?.get("pad_id") as? Long)
+        return Tokenizer.of(normalizer(), wordPiece, added(), frame())
     }
 
     private fun refuse(why: String): Nothing =

@@ -1,9 +1,9 @@
 /**
  * One round of local steps: a task's experts in a program's slots, step by step, resumable after any of them.
  *
- * Axes: L adapted layers, M experts, m trained slots, H held slots, C labels, B batch, S sequence length, N examples. A run
- * is a function of (bank, task, examples): batches follow from the seed and the step's number, so a run that was killed and
- * went on from a checkpoint ends with the same values as one that was not, bit for bit.
+ * Axes: L adapted layers, M experts, m trained slots, H held slots, C labels, B texts of a step at most, N examples. A run is
+ * a function of (bank, task, examples): a step's texts follow from the seed and from how many the steps before took, so a run
+ * that was killed and went on from a checkpoint ends with the same values as one that was not, bit for bit.
  */
 package org.edgeexperts.core
 
@@ -19,6 +19,9 @@ import org.edgeexperts.wire.hyperValues
 import org.edgeexperts.wire.sharedExpert
 
 private const val NANOS_PER_MS = 1e6
+
+// Of a checkpoint: texts that were taken, which is where the run stands in its order, their tokens, and places.
+private const val CURSOR = "taken"
 
 /**
  * What to train.
@@ -67,7 +70,7 @@ public class Tools internal constructor(
 
     /** What computes a tier's prefixes; null when its method takes token ids. */
     internal fun trunk(tier: Tier): Trunk? =
-        if (tier.trunkMethod.isEmpty()) null else Trunk(program, manifest, tier.trunkMethod, cache)
+        if (tier.trunkMethods.isEmpty()) null else Trunk(program, manifest, tier, cache)
 }
 
 /**
@@ -81,7 +84,7 @@ public class Tools internal constructor(
 public class Trainer(private val tools: Tools, private val bank: Bank, private val task: Task, tier: Tier) {
     private val manifest = tools.manifest
     private val architecture = manifest.architecture
-    private val order = BatchOrder(task.seed, tools.source.size, tier.batchSize.toInt())
+    private val order = EntryOrder(task.seed, tools.source.size)
 
     /** Numbers of the adapted layers. */
     internal val layers: List<Long> get() = bank.shape.layers
@@ -97,7 +100,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     public var slots: Slots = place(task.train, architecture, tier)
         private set
     private var values = startValues(bank, slots)
-    private var trunk = tools.trunk(tier)
+    private var stream = texts(tier)
     private val rates = learningRates()
     private val heldRows = frozenSharedRows()
 
@@ -106,6 +109,10 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     private val seen = List(bank.shape.layers.size) { DoubleArray(bank.shape.experts.toInt()) }
     private val lossesSoFar = ArrayList<Double>()
     private val times = ArrayList<Double>()
+
+    /** How full the steps were. */
+    public var fill: Fill = Fill()
+        private set
 
     /** Loss of each step that was made. */
     public val losses: List<Double> get() = lossesSoFar
@@ -126,11 +133,11 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
      */
     public fun step(): Double {
         val began = tools.nanos()
-        val inputs = stepInputs()
-        val outputs = runStep(tools.program, manifest, tier, inputs)
+        val texts = nextTexts()
+        val outputs = runStep(tools.program, manifest, tier, withValues(texts.inputs))
         values = values.mapValues { (name, value) -> outputs[name] as TensorValue.Floats? ?: value }
         keepFrozenShared()
-        val tokens = inputs.floats(Ports.MASK).sumOf(Float::toDouble)
+        val tokens = texts.tokens.toDouble()
         val usage = outputs.floats(Ports.USAGE)
         val held = tier.heldSlots.toInt()
         slots.held.forEachIndexed { row, experts ->
@@ -139,16 +146,22 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
                 seen[row][index] += tokens
             }
         }
+        fill += Fill(1, texts.texts.toLong(), texts.tokens.toLong(), tier.rows * tier.seqLen)
         lossesSoFar += outputs.floats(Ports.LOSS)[0].toDouble()
         times += (tools.nanos() - began) / NANOS_PER_MS
         return lossesSoFar.last()
     }
 
     /** Returns the inputs of the next step by name. */
-    public fun stepInputs(): Tensors {
-        val rows = order.rows(steps)
-        val texts = batchOf(tools.source, rows, tools.tokenizer, bank.shape.labels.toInt(), tier.seqLen.toInt())
-        val batch = trunk?.inPlaceOfIds(texts) ?: texts
+    public fun stepInputs(): Tensors = withValues(nextTexts().inputs)
+
+    private fun nextTexts(): StepTexts = stream.step(fill.texts)
+
+    private fun texts(tier: Tier) = TextStream(
+        tools.source, tools.tokenizer, order, bank.shape.labels.toInt(), capacityOf(tier), tools.trunk(tier),
+    )
+
+    private fun withValues(batch: Tensors): Tensors {
         val layers = slots.held.size
         val (held, trained) = tier.heldSlots.toInt() to tier.trainedSlots.toInt()
         val steering = mapOf(
@@ -173,10 +186,10 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         }
         val after = place(task.train, architecture, tier)
         values = carried(learned(values, needed), bank, after)
-        fun methods(of: Tier) = setOf(of.method, of.trunkMethod, of.applyMethod, "")
+        fun methods(of: Tier) = setOf(of.method, of.applyMethod) + of.trunkMethods - ""
         // Before the next is loaded: there may be no room for both.
         (methods(this.tier) - methods(tier)).forEach(tools.program::unload)
-        trunk = tools.trunk(tier)
+        stream = texts(tier)
         slots = after
         this.tier = tier
     }
@@ -186,7 +199,8 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         val kept = learned(values, needed).mapValues { (_, value) -> NamedTensor.of(value.values, value.shape.toList()) }
         val sums = mapOf("routed" to joinedSums(routed), "seen" to joinedSums(seen))
         val series = mapOf("losses" to lossesSoFar.toDoubleArray(), "step_ms" to times.toDoubleArray())
-        return kept + (sums + series).mapValues { (_, numbers) -> NamedTensor.of(numbers) }
+        val cursor = mapOf(CURSOR to doubleArrayOf(fill.texts.toDouble(), fill.tokens.toDouble(), fill.places.toDouble()))
+        return kept + (sums + series + cursor).mapValues { (_, numbers) -> NamedTensor.of(numbers) }
     }
 
     /**
@@ -202,7 +216,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
             throw DamagedException("the checkpoint belongs to another task or program; the round starts again")
         }
         val (losses, stepMs) = series.map { saved.getValue(it).doubles() }
-        val kept = (saved - series - "routed" - "seen").mapValues { (_, tensor) ->
+        val kept = (saved - series - "routed" - "seen" - CURSOR).mapValues { (_, tensor) ->
             TensorValue.Floats(tensor.shape.toLongArray(), tensor.floats())
         }
         values = carried(kept, bank, slots)
@@ -214,6 +228,8 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         lossesSoFar += losses.asIterable()
         times.clear()
         times += stepMs.asIterable()
+        val (taken, tokens, places) = saved.getValue(CURSOR).doubles().map(Double::toLong)
+        fill = Fill(steps, taken, tokens, places)
     }
 
     /** Returns what the steps made so far gave (at least one). */
@@ -236,8 +252,8 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
 
     private fun trainedRows(): IntArray {
         val count = tools.source.size
-        if (steps.toLong() * tier.batchSize >= count) return IntArray(count) { it }
-        return (0 until steps).flatMap { order.rows(it).asIterable() }.toIntArray()
+        if (fill.texts >= count) return IntArray(count) { it }
+        return IntArray(fill.texts.toInt()) { order.row(it.toLong()) }
     }
 
     /** Rates of experts, shared experts, head; 0 keeps what the task does not train bit for bit. */

@@ -1,14 +1,18 @@
 /**
  * What a training method takes in place of token ids: prefixes of texts, as the frozen layers of the trunk make them.
  *
- * Axes: B texts, S sequence length, n real tokens of a text, d width, g values that share a scale. A prefix is rounded
+ * Axes: R rows of S places of a trunk method, n tokens of a text, d width, g values that share a scale. A prefix is rounded
  * before it is used, as edge_runtime/data/trunk.py does: so a run ends with the same bytes whether its prefixes were found in
- * the cache or computed. Padding is not kept; the step masks it, and takes zeros there.
+ * the cache or computed. Only a text's own tokens are kept, and they say how many it has: a text that is found is not cut
+ * into tokens.
  */
 package org.edgeexperts.core
 
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.Ports
+import org.edgeexperts.wire.Stand
+import org.edgeexperts.wire.Tier
+import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -25,54 +29,99 @@ internal interface PrefixCache {
 }
 
 /**
- * The frozen prefix of one method.
+ * What the frozen layers make of one text, rounded.
  *
- * @param method the trunk.
+ * @property count n.
+ * @property data as the cache keeps it.
+ */
+internal class Prefix(val count: Int, val data: ByteArray)
+
+/**
+ * The frozen prefix of a tier's texts, through a cache.
+ *
+ * @param tier whose trunk methods compute it, and whose texts are cut at S.
+ * @param cache null computes every prefix.
  */
 internal class Trunk(
     private val program: Executor,
     manifest: Manifest,
-    private val method: String,
+    tier: Tier,
     private val cache: PrefixCache?,
 ) {
     private val width = manifest.architecture.backbone.width.toInt()
+    private val methods = tier.trunkMethods.map { it to capacityOf(manifest.methods.getValue(it)) }
+    private val longest = methods.maxOf { (_, room) -> room.sequence }
 
     // The program's digest stands for backbone, layers and quantization: what a prefix depends on beside the ids.
-    private val salt = "${manifest.files.getValue("program.pte").sha256} $method int8 ".toByteArray()
+    private val salt = listOf("program.pte", "tokenizer.json").joinToString(" ") { manifest.files.getValue(it).sha256 }
+        .plus(" ${tier.trunkMethods.joinToString(" ")} $longest int8 ").toByteArray()
 
-    /** Returns a batch that a cut method takes, for one with `ids` and `mask` [B, S]. */
-    fun inPlaceOfIds(batch: Tensors): Tensors {
-        val (ids, mask) = (batch.getValue(Ports.IDS) as TensorValue.Longs) to batch.floats(Ports.MASK)
-        val (texts, length) = ids.shape.map(Long::toInt)
-        val parts = Ports.BOUNDARY.map { FloatArray(texts * length * width) }
-        for (row in 0 until texts) {
-            val (from, to) = row * length to (row + 1) * length
-            val prefix = one(ids.values.copyOfRange(from, to), mask.copyOfRange(from, to))
-            parts.forEachIndexed { part, whole -> prefix[part].copyInto(whole, from * width) }
+    /** Returns the prefixes of [texts], each cut at S. */
+    fun prefixes(texts: List<String>, tokenizer: Tokenizer): List<Prefix> {
+        val keys = texts.map { sha256(salt + it.toByteArray()) }
+        val known = HashMap<String, Prefix>()
+        keys.forEach { key -> kept(key)?.let { known[hex(key)] = it } }
+        val unknown = keys.indices.filter { hex(keys[it]) !in known }.distinctBy { hex(keys[it]) }
+        unknown.zip(computed(unknown.map { tokenizer.ids(texts[it], longest) })) { place, prefix ->
+            known[hex(keys[place])] = prefix
+            if (prefix.count > 0) cache?.put(keys[place], prefix.data)
         }
-        return batch - Ports.IDS + Ports.BOUNDARY.zip(parts) { name, values -> name to floatsOf(values, texts, length, width) }
+        return keys.map { known.getValue(hex(it)) }
     }
 
-    /** Returns prefix and residual [n, d] of one text: texts are computed one by one, so company changes no bit. */
-    private fun one(ids: LongArray, mask: FloatArray): List<FloatArray> {
-        val count = mask.count { it > 0 }
-        val key = sha256(salt + bytesOf(ids, count))
-        val size = Ports.BOUNDARY.size * count * width
-        val kept = cache?.get(key)?.takeIf { it.size == size + 4 * (size / groupOf(width)) }
-        val data = kept ?: encodePrefix(computed(ids, mask, count), width).also { cache?.put(key, it) }
-        val values = decodePrefix(data, size, width)
-        return Ports.BOUNDARY.indices.map { values.copyOfRange(it * count * width, (it + 1) * count * width) }
+    private fun kept(key: ByteArray): Prefix? {
+        val data = cache?.get(key) ?: return null
+        return Prefix(tokensIn(data, width), data).takeIf { it.count in 1..longest }
     }
 
-    private fun bytesOf(ids: LongArray, count: Int): ByteArray =
-        ByteBuffer.allocate(8 * count).order(ByteOrder.LITTLE_ENDIAN).also { it.asLongBuffer().put(ids, 0, count) }.array()
-
-    private fun computed(ids: LongArray, mask: FloatArray, count: Int): FloatArray {
-        val shape = longArrayOf(1, ids.size.toLong())
-        val inputs = mapOf(Ports.IDS to TensorValue.Longs(shape, ids), Ports.MASK to TensorValue.Floats(shape, mask))
-        val results = program.execute(method, inputs)
-        return joined(Ports.BOUNDARY.map { results.floats(it).copyOf(count * width) })
+    /** Returns prefix and residual [R, S, d] by name, of a call's texts at their places. */
+    fun spread(prefixes: List<Prefix>, packed: Packed): Tensors {
+        val room = packed.capacity
+        val parts = Ports.BOUNDARY.map { FloatArray(room.places * width) }
+        packed.each { slot, stand ->
+            val size = stand.count * width
+            val values = decodePrefix(prefixes[slot].data, parts.size * size, width)
+            parts.forEachIndexed { part, whole ->
+                values.copyInto(whole, packed.placeOf(stand) * width, part * size, (part + 1) * size)
+            }
+        }
+        return Ports.BOUNDARY.zip(parts) { name, values -> name to floatsOf(values, room.rows, room.sequence, width) }.toMap()
     }
+
+    /**
+     * Computes the prefixes of texts: of those that one method is the shortest for, R at once. Each has a row of its own and
+     * begins it, so its company changes no bit.
+     */
+    private fun computed(ids: List<LongArray>): List<Prefix> {
+        val prefixes = Array(ids.size) { Prefix(0, ByteArray(0)) }
+        var shorter = 0
+        for ((name, room) in methods) {
+            val own = ids.indices.filter { ids[it].size in shorter + 1..room.sequence }
+            for (call in own.chunked(room.rows)) {
+                call.zip(call(name, call.map(ids::get))) { place, prefix -> prefixes[place] = prefix }
+            }
+            shorter = room.sequence
+        }
+        return prefixes.asList()
+    }
+
+    private fun call(name: String, ids: List<LongArray>): List<Prefix> {
+        val packed = Packed.inOwnRows(ids.map(LongArray::size), methods.toMap().getValue(name))
+        val results = program.execute(name, packed.frame() + (Ports.IDS to packed.spread(ids)))
+        return packed.stands.map { stand ->
+            val own = Ports.BOUNDARY.map { part(results.floats(it), packed.placeOf(stand), stand) }
+            Prefix(stand.count, encodePrefix(joined(own), width))
+        }
+    }
+
+    private fun part(whole: FloatArray, place: Int, stand: Stand) =
+        whole.copyOfRange(place * width, (place + stand.count) * width)
+}
+
+/** Returns n of what [encodePrefix] made; 0 when it is not whole tokens. */
+internal fun tokensIn(data: ByteArray, width: Int): Int {
+    val token = Ports.BOUNDARY.size * (width + 4 * (width / groupOf(width)))
+    return if (data.size % token == 0) data.size / token else 0
 }
 
 private fun groupOf(width: Int): Int = generateSequence(width to GROUP) { (a, b) -> b to a % b }.first { it.second == 0 }.first

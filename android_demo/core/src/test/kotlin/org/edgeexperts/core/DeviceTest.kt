@@ -53,7 +53,7 @@ class DeviceTest {
         assertEquals(emptyList(), rig.link.said)
         rig.gateway()
         val hello = rig.link.hellos().single()
-        assertEquals(listOf("me", "toy", 1, 1, 2, 3), hello.run { listOf(device, profile, trainedSlots, heldSlots, batchSize, examples) })
+        assertEquals(listOf("me", "toy", 1, 1, 3, 3), hello.run { listOf(device, profile, trainedSlots, heldSlots, batchSize, examples) })
         assertEquals(listOf(Codec.FLOAT32, Codec.INT8), hello.codecsList)
         rig.welcome(statistics = true)
         val statistics = rig.link.bodies(Topic.STATISTICS).single()
@@ -72,9 +72,10 @@ class DeviceTest {
         assertEquals("1 1 3 3", delta.run { "$round $baseVersion $steps $examples" })
         assertContentEquals(sha256(plan), delta.planDigest.toByteArray())
         val change = decodeValues(delta.getExperts(0).values.toByteArray(), moved.size.toLong())
-        // Tokens of the three texts: wake 2, me 3; play 4; play 4, song 5. Each batch has two of them, of 8 places.
+        // Tokens of the three texts: wake 2, me 3; play 4; play 4, song 5. Two of them fit into the row of 4 places, or three
+        // where an epoch ends and the next begins with the shortest.
         val means = rig.board.state.losses.map { it.loss }
-        assertTrue(means.all { it in listOf(9 / 8.0, 14 / 8.0, 13 / 8.0, 10 / 8.0, 8 / 8.0, 18 / 8.0) }, "$means")
+        assertTrue(means.all { it in listOf(9 / 4.0, 14 / 4.0, 13 / 4.0, 10 / 4.0, 18 / 4.0, 17 / 4.0) }, "$means")
         val first = means[0]
         val second = first / 2 + means[1]
         val third = second / 2 + means[2]

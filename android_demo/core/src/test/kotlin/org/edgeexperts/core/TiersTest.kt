@@ -7,9 +7,9 @@ import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 
 class TiersTest {
-    private fun tier(trained: Long, frozen: Long, memoryMib: Double, stepMs: Double, seqLen: Long = 64) = Tier(
-        "train_m${trained}_f${frozen}", trained, frozen, seqLen, 16, Cost(memoryMib, stepMs, 0.0, 0, 0, 0.0),
-        Cost(0.0, 0.0, 0.0, 0, 0, 0.0), emptyMap(), "none", 1, "", "", emptyMap(),
+    private fun tier(trained: Long, frozen: Long, memoryMib: Double, stepMs: Double, rows: Long = 4) = Tier(
+        "train_m${trained}_f${frozen}_r$rows", trained, frozen, 8, rows, 4, Cost(memoryMib, stepMs, 0.0, 0, 0, 0.0),
+        Cost(0.0, 0.0, 0.0, 0, 0, 0.0), emptyMap(), "none", 1, "", emptyList(), emptyMap(),
     )
 
     private val large = tier(4, 4, memoryMib = 400.0, stepMs = 100.0)
@@ -44,5 +44,25 @@ class TiersTest {
         assertEquals(listOf(middle, small), listOf(at(85.0, large), at(85.0, middle)))
         assertEquals(listOf(middle, large), listOf(71.0, 70.0).map { at(it, middle) })
         assertEquals(small, at(95.0, small))
+    }
+
+    /** Of tiers that differ in rows only, none with more than the texts need; others stay, and are asked for no texts. */
+    @Test
+    fun textsDecideHowManyRows() {
+        val (four, two, one) = listOf(4L, 2L, 1L).map { tier(4, 4, memoryMib = 400.0, stepMs = 100.0, rows = it) }
+        val tiers = listOf(four, two, one, middle)
+        // Four texts of 4 tokens fill two rows of 8; of 2 tokens one row; of 7 tokens four rows; of 8 in five steps none.
+        assertEquals(listOf(two, one, middle), suiting(tiers) { List(40) { 4 } })
+        assertEquals(listOf(one, middle), suiting(tiers) { List(40) { 2 } })
+        assertEquals(tiers, suiting(tiers) { List(40) { 7 } })
+        assertEquals(listOf(two, one), suiting(listOf(two, one)) { List(40) { 7 } })
+        assertEquals(all, suiting(all) { error("asked") })
+    }
+
+    /** Of the tiers for a plan the one with most rows comes first. */
+    @Test
+    fun moreRowsComeFirst() {
+        val (two, one) = listOf(2L, 1L).map { tier(4, 4, memoryMib = 400.0, stepMs = 100.0, rows = it) }
+        assertEquals(listOf(two, one), fitting(listOf(one, two), two, 1))
     }
 }

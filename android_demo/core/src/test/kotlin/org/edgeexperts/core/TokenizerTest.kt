@@ -17,7 +17,7 @@ class TokenizerTest {
         folder.deleteRecursively()
     }
 
-    /** Real texts of many kinds, awkward ones, cut and padded: the same ids as on the Python device. */
+    /** Real texts of many kinds, awkward ones, cut and whole: the same ids as on the Python device. */
     @Test
     fun realTextsHavePythonsIds() {
         val answer = askPython("tokens.py")
@@ -27,7 +27,7 @@ class TokenizerTest {
         assertTrue(texts.size >= expected, "${texts.size} texts, expected at least $expected")
         for ((length, ids) in answer["ids"] as Map<*, *>) {
             val wrong = texts.zip(ids.items).filterNot { (text, theirs) ->
-                tokenizer.encode(text, (length as String).toInt()).ids.toList() == theirs
+                tokenizer.ids(text, (length as String).toInt()).toList() == theirs
             }
             assertEquals(emptyList(), wrong.take(3), "${wrong.size} of ${texts.size} texts differ at length $length")
         }
@@ -57,28 +57,27 @@ class TokenizerTest {
     @Test
     fun textsAreCutIntoPieces() {
         val tokenizer = Tokenizer.read(write())
-        val encoded = tokenizer.encode("Wake wakeup'me upwake wakeupup CAFÉ up", 12)
-        assertContentEquals(longArrayOf(2, 4, 4, 6, 8, 5, 1, 1, 9, 7, 3, 0), encoded.ids)
-        assertContentEquals(FloatArray(12) { if (it < 11) 1f else 0f }, encoded.mask)
+        val ids = tokenizer.ids("Wake wakeup'me upwake wakeupup CAFÉ up", 12)
+        assertContentEquals(longArrayOf(2, 4, 4, 6, 8, 5, 1, 1, 9, 7, 3), ids)
     }
 
     /** A bracket, a word and a bracket, none of which the vocabulary has; a token that is not special is found. */
     @Test
     fun specialTokensInATextAreText() {
-        val sep = longArrayOf(2, 4, 1, 1, 1, 5, 3, 0)
-        assertContentEquals(sep, Tokenizer.read(write()).encode("wake [SEP]me", 8).ids)
+        val sep = longArrayOf(2, 4, 1, 1, 1, 5, 3)
+        assertContentEquals(sep, Tokenizer.read(write()).ids("wake [SEP]me", 8))
         val ordinary = write { it.replaceLast("\"special\": true", "\"special\": false") }
-        assertContentEquals(longArrayOf(2, 4, 3, 5, 3, 0, 0, 0), Tokenizer.read(ordinary).encode("wake [SEP]me", 8).ids)
+        assertContentEquals(longArrayOf(2, 4, 3, 5, 3), Tokenizer.read(ordinary).ids("wake [SEP]me", 8))
         val word = write { it.replaceLast("\"content\": \"[SEP]\"", "\"content\": \"wake\"").replaceLast("\"id\": 3", "\"id\": 4") }
-        assertContentEquals(longArrayOf(2, 5, 1, 1, 3), Tokenizer.read(word).encode("me wake", 5).ids) // "w ake"
+        assertContentEquals(longArrayOf(2, 5, 1, 1, 3), Tokenizer.read(word).ids("me wake", 5)) // "w ake"
     }
 
     /** 256 code points for each of S tokens: of 4 tokens' room the 1,024 first count, and half a character is dropped. */
     @Test
     fun theEndOfALongTextIsNotRead() {
         val tokenizer = Tokenizer.read(write())
-        assertContentEquals(longArrayOf(2, 4, 3, 0), tokenizer.encode(" ".repeat(1020) + "wake me", 4).ids)
-        assertContentEquals(longArrayOf(2, 4, 3), tokenizer.encode("wa\ud83dke", 3).ids)
+        assertContentEquals(longArrayOf(2, 4, 3), tokenizer.ids(" ".repeat(1020) + "wake me", 4))
+        assertContentEquals(longArrayOf(2, 4, 3), tokenizer.ids("wa\ud83dke", 3))
     }
 
     private fun String.replaceLast(old: String, new: String): String =
@@ -88,16 +87,17 @@ class TokenizerTest {
     @Test
     fun longTextsAreCut() {
         val tokenizer = Tokenizer.read(write())
-        assertContentEquals(longArrayOf(2, 4, 5, 3), tokenizer.encode("wake me up", 4).ids)
-        assertContentEquals(longArrayOf(2, 3), tokenizer.encode("wake me up", 2).ids)
-        assertFailsWith<IllegalArgumentException> { tokenizer.encode("wake me up", 1) }
+        assertContentEquals(longArrayOf(2, 4, 5, 3), tokenizer.ids("wake me up", 4))
+        assertContentEquals(longArrayOf(2, 3), tokenizer.ids("wake me up", 2))
+        assertFailsWith<IllegalArgumentException> { tokenizer.ids("wake me up", 1) }
     }
 
-    /** The file's own padding id counts. */
+    /** A text is its own tokens, whatever padding the file names; an empty one has the special tokens alone. */
     @Test
-    fun paddingOfTheFileIsUsed() {
+    fun noTextIsPadded() {
         val path = write { it.replace("\"padding\": null", "\"padding\": {\"pad_id\": 7}") }
-        assertContentEquals(longArrayOf(2, 5, 3, 7, 7), Tokenizer.read(path).encode("me", 5).ids)
+        assertContentEquals(longArrayOf(2, 5, 3), Tokenizer.read(path).ids("me", 5))
+        assertContentEquals(longArrayOf(2, 3), Tokenizer.read(path).ids("", 5))
     }
 
     /** What would be tokenized in another way is refused, not approximated. */

@@ -1,8 +1,9 @@
 /**
  * A package and a program small enough to follow by hand: Kotlin in place of ExecuTorch, the same contract.
  *
- * Axes: L = 1 layer, M = 3 experts of rank 1, width 2, C = 2 labels, B = 2 texts of S = 4 tokens; a tier of 1 slot. The
- * program's gradient of value i is 1 + i times the batch's mean token, so that what a step does follows from its rows.
+ * Axes: L = 1 layer, M = 3 experts of rank 1, width 2, C = 2 labels, B = 3 texts at most in R = 1 row of S = 4 places;
+ * a tier of 1 slot. The program's gradient of value i is 1 + i times the mean token of all places, so that what a step does
+ * follows from its texts.
  */
 package org.edgeexperts.core
 
@@ -24,15 +25,16 @@ import org.edgeexperts.wire.sha256
 import java.io.File
 
 val TOY_SHAPE = BankShape(listOf(3), 3, 1, 0, 2, 2)
-const val TOY_TRAIN = "train_m1_f0_s4_b2"
+const val TOY_TRAIN = "train_m1_f0_s4_r1_b3"
 
 fun toyBank(): Bank = Bank.zeros(TOY_SHAPE).replace(
     TOY_SHAPE.ids().associateWith { block -> FloatArray(TOY_SHAPE.size(block)) { (it + block.index) / 8f } },
 )
 
 private fun methodsOf(model: ModelShape) = mapOf(
-    TOY_TRAIN to methodSpec(model, MethodShape(MethodKind.TRAIN, 1, 0, 4, 2)),
-    "predict_s4" to methodSpec(model, MethodShape(MethodKind.PREDICT, 1, 0, 4, 1)),
+    TOY_TRAIN to methodSpec(model, MethodShape(MethodKind.TRAIN, 1, 0, 4, 1, 3)),
+    "predict_s4_r2_b2" to methodSpec(model, MethodShape(MethodKind.PREDICT, 1, 0, 4, 2, 2)),
+    "predict_s4_r1_b1" to methodSpec(model, MethodShape(MethodKind.PREDICT, 1, 0, 4, 1, 1)),
 )
 
 private val METHODS = methodsOf(ModelShape(TOY_SHAPE))
@@ -65,7 +67,7 @@ fun writeToy(folder: File, language: Boolean = false): PackageFolder {
     )
     val free = mapOf("memory_mib" to 0, "step_ms" to 0, "storage_mb" to 0, "bytes_up" to 0, "bytes_down" to 0)
     val tier = mapOf(
-        "method" to TOY_TRAIN, "trained_slots" to 1, "frozen_slots" to 0, "seq_len" to 4, "batch_size" to 2,
+        "method" to TOY_TRAIN, "trained_slots" to 1, "frozen_slots" to 0, "seq_len" to 4, "rows" to 1, "batch_size" to 3,
         "predicted" to free, "measured" to free,
     )
     val backbone = mapOf(
@@ -85,7 +87,7 @@ fun writeToy(folder: File, language: Boolean = false): PackageFolder {
         "architecture" to architecture, "device" to "toy",
         "profile" to emptyMap<String, Any?>(), "quantize" to "none", "held" to "slots", "tiers" to listOf(tier),
         "methods" to methods.mapValues { (_, spec) -> mapOf("inputs" to tree(spec.inputs), "outputs" to tree(spec.outputs)) },
-        "predict_methods" to listOf("predict_s4"), "versions" to emptyMap<String, Any?>(),
+        "predict_methods" to listOf("predict_s4_r2_b2", "predict_s4_r1_b1"), "versions" to emptyMap<String, Any?>(),
         "oldest_runtime" to "1.3", "threads" to 1,
         "files" to files.mapValues { mapOf("sha256" to hex(sha256(it.value)), "bytes" to it.value.size) },
     )
@@ -102,10 +104,20 @@ class ToyProgram(private val folder: PackageFolder) : Program {
         val spec = folder.manifest.methods.getValue(method)
         val named = spec.inputs.zip(inputs).associate { (tensor, value) -> tensor.name to value }
         val token = (named.getValue("ids") as TensorValue.Longs).values.average().toFloat()
-        val outputs = if (method == TOY_TRAIN) train(named, token) else mapOf(
-            "probabilities" to floatArrayOf(0.75f, 0.25f), "features" to floatArrayOf(token / 8, 1f),
-        )
+        val outputs = if (method == TOY_TRAIN) train(named, token) else read(named)
         return spec.outputs.map { TensorValue.Floats(it.shape.toLongArray(), outputs.getValue(it.name)) }
+    }
+
+    /** A feature is a text's mean token, and 1. */
+    private fun read(named: Tensors): Map<String, FloatArray> {
+        val ids = (named.getValue("ids") as TensorValue.Longs).values
+        val readout = named.floats("readout")
+        val texts = readout.size / ids.size
+        val means = List(texts) { text -> ids.indices.sumOf { readout[text * ids.size + it].toDouble() * ids[it] }.toFloat() }
+        return mapOf(
+            "probabilities" to joined(means.map { floatArrayOf(0.75f, 0.25f) }),
+            "features" to joined(means.map { floatArrayOf(it, 1f) }),
+        )
     }
 
     private fun train(named: Tensors, token: Float): Map<String, FloatArray> {
@@ -119,7 +131,7 @@ class ToyProgram(private val folder: PackageFolder) : Program {
             outputs["${name}_m2"] = named.floats("${name}_m2")
             outputs[name] = FloatArray(value.size) { if (diverges) Float.NaN else value[it] - rate * first[it] }
         }
-        return outputs + mapOf("loss" to floatArrayOf(token), "logits" to FloatArray(4), "usage" to floatArrayOf(1f))
+        return outputs + mapOf("loss" to floatArrayOf(token), "logits" to FloatArray(6), "usage" to floatArrayOf(1f))
     }
 
     override fun close() = Unit

@@ -3,6 +3,7 @@ package org.edgeexperts.desktop
 import org.edgeexperts.core.ExampleSource
 import org.edgeexperts.core.NamedProgram
 import org.edgeexperts.core.Predictor
+import org.edgeexperts.core.Reading
 import org.edgeexperts.core.Task
 import org.edgeexperts.core.TensorValue
 import org.edgeexperts.core.Tools
@@ -45,6 +46,11 @@ class StepsTest {
         override fun close() = program.close()
     }
 
+    private fun floats(value: TensorValue) = when (value) {
+        is TensorValue.Floats -> value.values
+        is TensorValue.Longs -> FloatArray(value.values.size) { value.values[it].toFloat() }
+    }
+
     private fun task(tree: Any?): Task {
         val (experts, shared, head, weightDecay) = tree["rates"].items.map { it.number }
         return Task(
@@ -78,10 +84,9 @@ class StepsTest {
             assertEquals(seen["loss"].number, trainer.step(), "loss of step ${step + 1}")
             val inputs = trainer.stepInputs()
             val expected = seen["inputs"] as Map<*, *>
-            assertEquals(expected.keys, inputs.keys - "ids")
+            assertEquals(expected.keys, inputs.keys)
             for ((name, values) in expected) {
-                val input = (inputs.getValue(name as String) as TensorValue.Floats).values
-                assertContentEquals(unhexFloats(values), input, "$name after step ${step + 1}")
+                assertContentEquals(unhexFloats(values), floats(inputs.getValue(name as String)), "$name after step ${step + 1}")
             }
         }
         assertTrue(trainer.done)
@@ -110,11 +115,11 @@ class StepsTest {
     @Test
     fun stepsWithEveryOtherPartAreEqual() = PythonRun("all").use { run ->
         val tier = run.manifest.tiers[0]
-        assertTrue(tier.microBatches == 2L && tier.trunkMethod.isNotEmpty() && run.manifest.architecture.gate == "topk")
+        assertTrue(tier.microBatches == 2L && tier.trunkMethods.isNotEmpty() && run.manifest.architecture.gate == "topk")
         run.told["tasks"].items.forEach { replay(run, it, interrupt = 11) }
     }
 
-    /** Class sums, the head that starts from them, and predictions with the trained bank. */
+    /** Class sums, the head that starts from them, and predictions with the trained bank, one by one and many in a call. */
     @Test
     fun sumsAndPredictionsAreEqual() = PythonRun("soft").use { run ->
         val sums = checkNotNull(classSums(run.program, run.manifest, run.tokenizer, run.source))
@@ -124,10 +129,16 @@ class StepsTest {
         start.forEach { (block, values) -> near(run.bank.block(block), values) }
         val trained = run.bank.replace(blocks(run.told["tasks"].items[0]["blocks"]))
         val predictor = Predictor(run.program, run.manifest, run.tokenizer, trained)
-        run.told["read"].items.forEachIndexed { row, expected ->
-            val reading = predictor.read(run.source.text(row))
-            assertContentEquals(unhexFloats(expected.items[0]), reading.probabilities)
-            assertContentEquals(unhexFloats(expected.items[1]), reading.feature)
+        val texts = (0 until run.source.size).map(run.source::text)
+        equal(run.told["read"], run.told["read"].items.indices.map { predictor.read(texts[it]) })
+        equal(run.told["together"], predictor.readAll(texts.asSequence()).toList())
+    }
+
+    private fun equal(expected: Any?, readings: List<Reading>) {
+        assertEquals(expected.items.size, readings.size)
+        expected.items.zip(readings) { wanted, reading ->
+            assertContentEquals(unhexFloats(wanted.items[0]), reading.probabilities)
+            assertContentEquals(unhexFloats(wanted.items[1]), reading.feature)
         }
     }
 

@@ -8,39 +8,61 @@ package org.edgeexperts.wire
  */
 internal fun checkInterface(manifest: Manifest, source: String) {
     val model = modelShape(manifest)
-    val wanted = manifest.tiers.flatMap(::tierMethods).toMap() +
-        manifest.predictMethods.associateWith { predictShape(manifest.methods.getValue(it)) }
-    for ((name, shape) in wanted) {
+    val trunks = manifest.tiers.flatMap(Tier::trunkMethods).associateWith { trunkShape(manifest.methods.getValue(it)) }
+    val predictions = manifest.predictMethods.associateWith { predictShape(manifest.methods.getValue(it)) }
+    for ((name, shape) in manifest.tiers.flatMap(::stepMethods).toMap() + trunks + predictions) {
         compare("$source: method ${shown(name)}", manifest.methods.getValue(name), methodSpec(model, shape))
     }
+    for (tier in manifest.tiers) {
+        checkTrunks("$source: trunk_methods", tier, tier.trunkMethods.map { trunks.getValue(it).sequence })
+    }
+    val places = predictions.values.map(MethodShape::places)
+    if (places != places.sortedDescending()) {
+        throw PackageException("$source: predict_methods have $places places, expected the one with most first")
+    }
+}
+
+private fun checkTrunks(where: String, tier: Tier, lengths: List<Long>) {
+    if (lengths.isEmpty() || (lengths == lengths.distinct().sorted() && lengths.last() == tier.seqLen)) return
+    throw PackageException("$where take texts of $lengths tokens, expected ascending lengths up to ${tier.seqLen}")
 }
 
 /** Sizes that all methods share; a vocabulary is read from the first inference, which alone says it. */
 private fun modelShape(manifest: Manifest): ModelShape {
     val arch = manifest.architecture
-    val told = manifest.methods.getValue(manifest.predictMethod).outputs.find { it.name == Ports.PROBABILITIES }
+    val told = manifest.methods.getValue(manifest.predictMethods[0]).outputs.find { it.name == Ports.PROBABILITIES }
     val vocabulary = if (arch.labels.isEmpty()) told?.shape?.lastOrNull() ?: 0 else 0
     return ModelShape(arch.bankShape(), arch.topK, vocabulary)
 }
 
-/** Sizes of a tier's methods by name: of a step, of its optimizer and of its trunk where it has them. */
-private fun tierMethods(tier: Tier): List<Pair<String, MethodShape>> {
+/** Sizes of the methods that make a tier's step, by name. */
+private fun stepMethods(tier: Tier): List<Pair<String, MethodShape>> {
     val kind = if (tier.microBatches == 1L) MethodKind.TRAIN else MethodKind.ACCUMULATE
-    val batch = tier.batchSize / tier.microBatches
-    val cut = tier.trunkMethod.isNotEmpty()
-    val step = MethodShape(kind, tier.trainedSlots, tier.frozenSlots, tier.seqLen, batch, tier.recompute, cut)
-    return listOfNotNull(
-        tier.method to step,
-        (tier.applyMethod to MethodShape(MethodKind.APPLY, tier.trainedSlots, 0, 0, 0)).takeIf { it.first.isNotEmpty() },
-        (tier.trunkMethod to MethodShape(MethodKind.TRUNK, 0, 0, tier.seqLen, 1)).takeIf { cut },
+    val step = MethodShape(
+        kind, tier.trainedSlots, tier.frozenSlots, tier.seqLen, tier.rows / tier.microBatches, tier.batchSize,
+        tier.recompute, cut = tier.trunkMethods.isNotEmpty(),
     )
+    val apply = MethodShape(MethodKind.APPLY, tier.trainedSlots, 0, 0, 0, 0)
+    return listOf(tier.method to step, tier.applyMethod to apply).filter { (name, _) -> name.isNotEmpty() }
 }
 
-/** Sizes of an inference method, read from its own gates [L, H] and mask [1, S]; 0 where they lack. */
+/** Sizes of an inference, read from its own gates [L, H], ids [R, S] and readout [B, N]; 0 where it has none. */
 private fun predictShape(spec: MethodSpec): MethodShape {
-    fun last(name: String) = spec.inputs.find { it.name == name }?.shape?.lastOrNull() ?: 0
-    return MethodShape(MethodKind.PREDICT, last(Ports.GATE_SCALE), 0, last(Ports.MASK), 1)
+    val held = shapeOf(spec, Ports.GATE_SCALE).lastOrNull() ?: 0
+    val batch = shapeOf(spec, Ports.READOUT).firstOrNull() ?: 0
+    val (rows, sequence) = placesOf(spec)
+    return MethodShape(MethodKind.PREDICT, held, 0, sequence, rows, batch)
 }
+
+/** Sizes of a trunk, read from its own ids [R, S]; 0 where it has none. */
+private fun trunkShape(spec: MethodSpec): MethodShape {
+    val (rows, sequence) = placesOf(spec)
+    return MethodShape(MethodKind.TRUNK, 0, 0, sequence, rows, 0)
+}
+
+private fun placesOf(spec: MethodSpec) = shapeOf(spec, Ports.IDS).let { (it.firstOrNull() ?: 0) to (it.lastOrNull() ?: 0) }
+
+private fun shapeOf(spec: MethodSpec, name: String) = spec.inputs.find { it.name == name }?.shape.orEmpty()
 
 private fun compare(where: String, stated: MethodSpec, wanted: MethodSpec) {
     for ((way, have, want) in listOf(Triple("input", stated.inputs, wanted.inputs), Triple("output", stated.outputs, wanted.outputs))) {

@@ -51,6 +51,9 @@ internal class JsonObject(private val where: String, private val tree: Map<Strin
     /** A text that has a default. */
     fun optionalText(name: String, default: String): String = if (name in tree) text(name) else default
 
+    /** Texts; a key that is not there is none. */
+    fun optionalTexts(name: String): List<String> = if (name in tree) texts(name) else emptyList()
+
     /** A whole number that has a default. */
     fun optionalWhole(name: String, default: Long): Long = if (name in tree) whole(name) else default
 

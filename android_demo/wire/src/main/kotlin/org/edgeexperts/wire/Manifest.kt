@@ -1,14 +1,15 @@
 /**
  * manifest.json of a device package: what is in it, what it computes, what it costs, and digests of every file.
  *
- * Axes: L adapted layers, M experts, m trained slots, f frozen slots, r rank, d width, C labels, B batch, S sequence.
+ * Axes: L adapted layers, M experts, m trained slots, f frozen slots, r rank, d width, C labels, B texts of a step at most, R rows
+ * of S places.
  * The fields are those of edge_runtime/wire/manifest.py, and so are their meanings; whole numbers are Long, as a file
  * may claim anything.
  */
 package org.edgeexperts.wire
 
 /** Format of manifest.json that is read here; another is refused. */
-public const val PACKAGE_FORMAT: Long = 3
+public const val PACKAGE_FORMAT: Long = 4
 
 /** Name of the manifest in a package. */
 public const val MANIFEST: String = "manifest.json"
@@ -61,22 +62,25 @@ public data class Cost(
  * @property method name of the training method.
  * @property trainedSlots m, in each layer.
  * @property frozenSlots f.
- * @property seqLen S.
- * @property batchSize B.
+ * @property seqLen S, tokens of a text at most.
+ * @property rows R; a step's texts stand in R rows of S places, several in a row where they fit ([pack]).
+ * @property batchSize B, texts of a step at most.
  * @property predicted by export's model of the device.
  * @property measured on the machine that exported.
  * @property proof what export measured of this method against eager PyTorch.
  * @property recompute what the step computes twice instead of keeping it: "none", "light" or "layers".
- * @property microBatches k; with k > 1 [method] takes B / k texts, is called k times, and [applyMethod] follows.
+ * @property microBatches k; with k > 1 [method] takes R / k rows, is called k times, and [applyMethod] follows.
  * @property applyMethod the optimizer's method; "" when [method] has it inside.
  * @property timing how the measured stepMs came about: median_ms, least_ms, most_ms, threads, other_cores.
- * @property trunkMethod method of the frozen layers below the lowest adapter, whose outputs may be kept; "" is none.
+ * @property trunkMethods methods of the frozen layers below the lowest adapter, whose outputs may be kept, the one for the
+ *   shortest texts first; none when [method] takes token ids.
  */
 public data class Tier(
     public val method: String,
     public val trainedSlots: Long,
     public val frozenSlots: Long,
     public val seqLen: Long,
+    public val rows: Long,
     public val batchSize: Long,
     public val predicted: Cost,
     public val measured: Cost,
@@ -84,7 +88,7 @@ public data class Tier(
     public val recompute: String,
     public val microBatches: Long,
     public val applyMethod: String,
-    public val trunkMethod: String,
+    public val trunkMethods: List<String>,
     public val timing: Map<String, Double>,
 ) {
     /** H = m + f. */
@@ -191,9 +195,6 @@ public data class Manifest(
     public val files: Map<String, FileEntry>,
     public val proof: Map<String, Double>,
 ) {
-    /** Name of the inference method that takes the longest texts. */
-    public val predictMethod: String get() = predictMethods[0]
-
     public companion object {
         /**
          * Reads manifest.json and checks that its parts fit each other.

@@ -133,16 +133,20 @@ private class ManifestChecks(private val source: String) {
             need(tier.trainedSlots in 1..experts && tier.frozenSlots in 0..experts && tier.heldSlots <= experts) {
                 "${tier.trainedSlots} trained and ${tier.frozenSlots} frozen slots, $experts experts"
             }
-            need(tier.seqLen >= 1 && tier.batchSize >= 1) { "sequence of ${tier.seqLen}, batch of ${tier.batchSize}" }
+            need(minOf(tier.seqLen, tier.rows, tier.batchSize) >= 1) {
+                "batch of ${tier.batchSize} texts in ${tier.rows} rows of ${tier.seqLen} places"
+            }
             memoryPlan(tier, manifest)
         }
     }
 
     private fun memoryPlan(tier: Tier, manifest: Manifest) {
-        val (trunk, apply, parts) = Triple(tier.trunkMethod, tier.applyMethod, tier.microBatches)
-        need(trunk.isEmpty() || trunk in manifest.methods) { "tier names the unknown trunk ${shown(trunk)}" }
+        val (apply, parts) = tier.applyMethod to tier.microBatches
+        for (trunk in tier.trunkMethods) {
+            need(trunk in manifest.methods) { "tier names the unknown trunk ${shown(trunk)}" }
+        }
         need(tier.recompute in RECOMPUTE) { "recompute ${shown(tier.recompute)}, expected one of $RECOMPUTE" }
-        need(parts >= 1 && tier.batchSize % parts == 0L) { "batch of ${tier.batchSize} in $parts micro-batches" }
+        need(parts >= 1 && tier.rows % parts == 0L) { "${tier.rows} rows in $parts micro-batches" }
         need((parts > 1) == apply.isNotEmpty()) { "$parts micro-batches with the apply method ${shown(apply)}" }
         need(apply.isEmpty() || apply in manifest.methods) { "tier names the unknown method ${shown(apply)}" }
     }

@@ -51,6 +51,7 @@ private fun JsonObject.tier() = Tier(
     trainedSlots = whole("trained_slots"),
     frozenSlots = whole("frozen_slots"),
     seqLen = whole("seq_len"),
+    rows = whole("rows"),
     batchSize = whole("batch_size"),
     predicted = nested("predicted") { cost() },
     measured = nested("measured") { cost() },
@@ -58,7 +59,7 @@ private fun JsonObject.tier() = Tier(
     recompute = optionalText("recompute", "none"),
     microBatches = optionalWhole("micro_batches", 1),
     applyMethod = optionalText("apply_method", ""),
-    trunkMethod = optionalText("trunk_method", ""),
+    trunkMethods = optionalTexts("trunk_methods"),
     timing = optionalNumbers("timing"),
 )
 

@@ -2,15 +2,16 @@
  * The program's interface: what every method of a program.pte takes and gives, as edge_runtime/wire/program_interface.py.
  *
  * Axes: L adapted layers, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
- * d width, B batch, S sequence length, V vocabulary of a language head. A program's file does not name its tensors: they
- * stand in the order of SPEC.md, "Program interface", and a runtime finds one by the names below.
+ * d width, B texts of a call at most, R rows of S places, N = R*S, V vocabulary of a language head. A call takes its texts
+ * packed: a row holds whole texts, one behind the other ([pack]). A program's file does not name its tensors: they stand in
+ * the order of SPEC.md, "Program interface", and a runtime finds one by the names below.
  */
 package org.edgeexperts.wire
 
 import kotlin.math.pow
 
 /** Version of all that stands here; a manifest of another is refused. */
-public const val PROGRAM_INTERFACE: Long = 1
+public const val PROGRAM_INTERFACE: Long = 2
 
 /** AdamW's constants, inside every program; the bias corrections of [hyperValues] follow from the first two. */
 public const val BETA1: Double = 0.9
@@ -42,7 +43,16 @@ public object Ports {
     public const val BALANCE_TARGET: String = "balance_target"
     public const val BALANCE_WEIGHT: String = "balance_weight"
     public const val IDS: String = "ids"
+
+    /** A token's place in its own text, from 0. */
+    public const val POSITIONS: String = "positions"
+
+    /** [R, S, S]: 1 where a place may look at another, because both hold the same text. */
+    public const val ATTEND: String = "attend"
     public const val MASK: String = "mask"
+
+    /** [B, N]: weights by which the hidden states of all places make a text's one: 1/n at its n tokens, or 1 at its last. */
+    public const val READOUT: String = "readout"
     public const val PREFIX: String = "prefix"
     public const val RESIDUAL: String = "residual"
     public const val LABELS: String = "labels"
@@ -64,10 +74,10 @@ public object Ports {
     /** Sums of gradients over micro-batches. */
     public val GRADIENT_SUMS: List<String> = TRAINABLE.map(::gradientSum)
 
-    /** What a trunk gives and a cut training method takes, [B, S, d] each. */
+    /** What a trunk gives and a cut training method takes, [R, S, d] each. */
     public val BOUNDARY: List<String> = listOf(PREFIX, RESIDUAL)
 
-    /** Means over the batch's real tokens, [L, H]; the second with top-k gates only. */
+    /** Means over the call's tokens, [L, H]; the second with top-k gates only. */
     public val ROUTER_STATISTICS: List<String> = listOf(USAGE, AFFINITY)
 
     /** Returns the names of AdamW's two moments of a trainable tensor. */
@@ -100,7 +110,8 @@ public data class ModelShape(public val bank: BankShape, public val topK: Long =
  * @property trained m; for PREDICT all held experts count here; 0 for TRUNK.
  * @property frozen f.
  * @property sequence S; 0 for APPLY.
- * @property batch B; of a micro-batch for ACCUMULATE; 0 for APPLY.
+ * @property rows R; of one call for ACCUMULATE; 0 for APPLY.
+ * @property batch B; for ACCUMULATE of the whole step; 0 for APPLY and TRUNK, which tell nothing of a text.
  * @property recompute what is computed twice instead of kept; of the name only.
  * @property cut takes the trunk's results instead of token ids.
  */
@@ -109,6 +120,7 @@ public data class MethodShape(
     public val trained: Long,
     public val frozen: Long,
     public val sequence: Long,
+    public val rows: Long,
     public val batch: Long,
     public val recompute: String = "none",
     public val cut: Boolean = false,
@@ -116,11 +128,20 @@ public data class MethodShape(
     /** H = m + f. */
     public val held: Long get() = trained + frozen
 
+    /** N, or as much of it as a Long holds: a file may claim anything. */
+    public val places: Long get() = try {
+        Math.multiplyExact(rows, sequence)
+    } catch (_: ArithmeticException) {
+        Long.MAX_VALUE
+    }
+
     /** Name of the method in programs that export writes. */
     public val name: String get() = when (kind) {
-        MethodKind.PREDICT, MethodKind.TRUNK -> "${kind.word}_s$sequence"
+        MethodKind.TRUNK -> "${kind.word}_s${sequence}_r$rows"
+        MethodKind.PREDICT -> "${kind.word}_s${sequence}_r${rows}_b$batch"
         MethodKind.APPLY -> "${kind.word}_m$trained"
-        else -> "${kind.word}_m${trained}_f${frozen}_s${sequence}_b$batch" + if (recompute == "none") "" else "_$recompute"
+        else -> "${kind.word}_m${trained}_f${frozen}_s${sequence}_r${rows}_b$batch" +
+            if (recompute == "none") "" else "_$recompute"
     }
 }
 
@@ -152,7 +173,7 @@ public fun methodSpec(model: ModelShape, method: MethodShape): MethodSpec =
 private class MethodPorts(private val model: ModelShape, private val method: MethodShape) {
     private val bank = model.bank
     private val rows = bank.layers.size.toLong()
-    private val text = longArrayOf(method.batch, method.sequence)
+    private val places = longArrayOf(method.rows, method.sequence)
     private val values = listOfNotNull(
         port(Ports.TRAINED, rows, method.trained, bank.expertSize.toLong()),
         port(Ports.SHARED, rows, bank.sharedSize.toLong()).takeIf { bank.sharedRank > 0 },
@@ -160,15 +181,16 @@ private class MethodPorts(private val model: ModelShape, private val method: Met
     )
     private val moments = values.flatMap { value -> Ports.moments(value.name).map { value.copy(name = it) } }
     private val sums = values.map { it.copy(name = Ports.gradientSum(it.name)) }
-    private val boundary = Ports.BOUNDARY.map { port(it, method.batch, method.sequence, bank.width) }
+    private val boundary = Ports.BOUNDARY.map { port(it, *places, bank.width) }
     private val head = if (bank.labels == 0L) emptyList() else listOf(
         port(Ports.HEAD, bank.headSize.toLong()), port(Ports.MEAN, bank.meanSize.toLong()),
     )
 
     fun inputs(): List<TensorSpec> = when (method.kind) {
-        MethodKind.TRUNK -> batch()
+        MethodKind.TRUNK -> texts()
         MethodKind.PREDICT ->
-            listOf(port(Ports.EXPERTS, rows, method.held, bank.expertSize.toLong())) + shared() + head + gate() + batch()
+            listOf(port(Ports.EXPERTS, rows, method.held, bank.expertSize.toLong())) + shared() + head + gate() + texts() +
+                readout()
         MethodKind.APPLY -> values + moments + sums + steering()
         MethodKind.TRAIN -> step(moments, steering())
         MethodKind.ACCUMULATE -> step(sums, listOf(port(Ports.SHARE, 1)))
@@ -176,14 +198,15 @@ private class MethodPorts(private val model: ModelShape, private val method: Met
 
     private fun step(kept: List<TensorSpec>, steering: List<TensorSpec>): List<TensorSpec> {
         val frozen = port(Ports.FROZEN, rows, method.frozen, bank.expertSize.toLong()).takeIf { method.frozen > 0 }
-        return listOfNotNull(values[0], frozen) + shared() + head + kept + gate() + steering + balance() + batch() + answers()
+        val texts = texts() + port(Ports.MASK, *places)
+        return listOfNotNull(values[0], frozen) + shared() + head + kept + gate() + steering + balance() + texts + answers()
     }
 
     fun outputs(): List<TensorSpec> = when (method.kind) {
         MethodKind.TRUNK -> boundary
         MethodKind.PREDICT -> listOfNotNull(
-            port(Ports.PROBABILITIES, 1, if (bank.labels > 0) bank.labels else model.vocabulary),
-            port(Ports.FEATURES, 1, bank.width).takeIf { bank.labels > 0 },
+            port(Ports.PROBABILITIES, method.batch, if (bank.labels > 0) bank.labels else model.vocabulary),
+            port(Ports.FEATURES, method.batch, bank.width).takeIf { bank.labels > 0 },
         )
         MethodKind.APPLY -> values + moments
         MethodKind.TRAIN -> told() + values + moments
@@ -206,11 +229,14 @@ private class MethodPorts(private val model: ModelShape, private val method: Met
         port(Ports.BALANCE_TARGET, rows, method.held), port(Ports.BALANCE_WEIGHT, rows),
     )
 
-    private fun batch() = (if (method.cut) boundary else listOf(whole(Ports.IDS, *text))) + port(Ports.MASK, *text)
+    private fun texts() = (if (method.cut) boundary else listOf(whole(Ports.IDS, *places))) +
+        whole(Ports.POSITIONS, *places) + port(Ports.ATTEND, *places, method.sequence)
+
+    private fun readout() = port(Ports.READOUT, method.batch, method.places)
 
     private fun answers() =
-        if (model.vocabulary > 0) listOf(whole(Ports.TARGETS, *text), port(Ports.WEIGHTS, *text))
-        else listOf(port(Ports.LABELS, method.batch, bank.labels))
+        if (model.vocabulary > 0) listOf(whole(Ports.TARGETS, *places), port(Ports.WEIGHTS, *places))
+        else listOf(readout(), port(Ports.LABELS, method.batch, bank.labels))
 
     private fun port(name: String, vararg shape: Long) = TensorSpec(name, "float32", shape.toList())
 

@@ -21,7 +21,7 @@ private class Rule(vararg val keys: String, val replay: (ByteArray, Context) -> 
 private val SHAPE_KEYS = arrayOf("layers", "experts", "rank", "shared_rank", "width", "labels")
 
 private val METHOD_KEYS = arrayOf(
-    "top_k", "vocabulary", "kind", "trained", "frozen", "sequence", "batch", "recompute", "cut",
+    "top_k", "vocabulary", "kind", "trained", "frozen", "sequence", "rows", "batch", "recompute", "cut",
 )
 
 private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to messageRule(it) } + mapOf(
@@ -60,6 +60,7 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
         val seed = (context.any("seed") as String).toULong().toLong()
         mapOf("order" to epochOrder(seed, context.long("epoch"), context.int("count")).map(Int::toLong))
     },
+    "Packing" to Rule("lengths", "rows", "sequence", "batch") { _, context -> packing(context) },
     "Topic" to Rule { data, _ -> topic(data) },
     "Manifest" to Rule { data, _ -> manifest(data) },
     "ProgramInterface" to Rule(*SHAPE_KEYS, *METHOD_KEYS) { _, context -> programInterface(context) },
@@ -145,6 +146,16 @@ private fun shapeOf(context: Context): BankShape = BankShape(
     labels = context.long("labels"),
 )
 
+private fun packing(context: Context): Map<String, Any?> {
+    val lengths = (context.any("lengths") as List<*>).map { (it as Long).toInt() }
+    val capacity = Capacity(context.int("rows"), context.int("sequence"), context.int("batch"))
+    return mapOf(
+        "stands" to pack(lengths, capacity).map { listOf(it.row.toLong(), it.first.toLong(), it.count.toLong()) },
+        "steps" to packedSteps(lengths, capacity).map(Int::toLong),
+        "holds" to holds(lengths, capacity),
+    )
+}
+
 private fun topic(data: ByteArray): Map<String, Any?> {
     val address = Address.parse(data.toString(Charsets.UTF_8))
     return mapOf(
@@ -168,8 +179,8 @@ private fun manifest(data: ByteArray): Map<String, Any?> {
 private fun programInterface(context: Context): Map<String, Any?> {
     val method = MethodShape(
         MethodKind.entries.single { it.word == context.any("kind") },
-        context.long("trained"), context.long("frozen"), context.long("sequence"), context.long("batch"),
-        context.any("recompute") as String, context.any("cut") as Boolean,
+        context.long("trained"), context.long("frozen"), context.long("sequence"), context.long("rows"),
+        context.long("batch"), context.any("recompute") as String, context.any("cut") as Boolean,
     )
     val spec = methodSpec(ModelShape(shapeOf(context), context.long("top_k"), context.long("vocabulary")), method)
     fun listed(tensors: List<TensorSpec>) = tensors.map { listOf(it.name, it.dtype, it.shape) }

@@ -13,8 +13,12 @@ import org.edgeexperts.app.host.AppState
 import org.edgeexperts.app.widget.FactRow
 import org.edgeexperts.app.widget.LossChart
 import org.edgeexperts.core.Doing
+import org.edgeexperts.core.Fill
 import org.edgeexperts.core.HeldExperts
 import org.edgeexperts.core.LossPoint
+import kotlin.math.roundToInt
+
+private const val PERCENT = 100
 
 /**
  * What training does, why it waits, and what it costs.
@@ -94,12 +98,20 @@ class TrainingScreen(parent: ViewGroup, private val actions: Actions) : Screen {
         val tier = state.model?.manifest?.tiers?.find { it.method.substringAfter('_') == device.tier }
         fact(
             R.id.fact_tier,
-            tier?.let { context.getString(R.string.fact_tier_value, it.batchSize, it.seqLen, it.heldSlots) }
+            tier?.let { context.getString(R.string.fact_tier_value, it.batchSize, it.rows, it.seqLen, it.heldSlots) }
                 ?: context.getString(R.string.unknown),
         )
+        fact(R.id.fact_fill, filled(device.fill))
         val version = if (device.personal) R.string.version_own else R.string.version_plain
         fact(R.id.fact_version, context.getString(version, device.version))
     }
+
+    private fun filled(fill: Fill) =
+        if (fill.steps == 0) context.getString(R.string.unknown)
+        else context.getString(
+            R.string.fact_fill_value, number(context, fill.textsPerStep, 1),
+            context.getString(R.string.percent, (fill.share * PERCENT).roundToInt()),
+        )
 
     private fun fact(id: Int, value: String) {
         view.findViewById<FactRow>(id).value = value
