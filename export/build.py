@@ -122,8 +122,8 @@ def parser() -> argparse.ArgumentParser:
         "--max_seq_len",
         type=_numbers,
         metavar="S,..",
-        help="tokens of a text, one tier each; what is longer is cut (default: what 99 of 100 texts of --data have at"
-        " most, or the profile's)",
+        help="tokens of a text, one tier each; what is longer is cut (default: what 999 of 1,000 texts of --data have"
+        " at most, or the profile's)",
     )
     program.add_argument(
         "--tokens",

@@ -44,9 +44,12 @@ class TextLengths:
         return sum(min(count, sequence) for count in self.tokens) / len(self.tokens)
 
     def suiting_length(self, most: int) -> int:
-        """Return the smallest multiple of 8 that holds 99 of 100 texts, from 16 to ``most``."""
+        """Return the smallest multiple of 8 that holds 999 of 1,000 texts, from 16 to ``most``.
+
+        Rows that would cut 10 of 1,000 cost the same: in longer ones texts find more room beside each other.
+        """
         ranked = sorted(self.tokens)
-        percentile = ranked[(99 * len(ranked) + 99) // 100 - 1]
+        percentile = ranked[(999 * len(ranked) + 999) // 1000 - 1]
         return min(most, max(SHORTEST, MULTIPLE * -(-percentile // MULTIPLE)))
 
     def fewest_rows(self, sequence: int, batch: int) -> int:

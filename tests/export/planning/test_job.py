@@ -12,8 +12,8 @@ from export.planning.config import ExportConfig
 from export.planning.job import PackagePlan, plan
 from export.planning.text_lengths import Fill
 
-TEXTS = ("word " * 8,) * 99 + ("word " * 60,)
-"""99 of 8 tokens and one that is longer than any row."""
+TEXTS = ("word " * 8,) * 999 + ("word " * 60,)
+"""999 of 8 tokens and one that is longer than any row."""
 
 
 def planned(tiny: Path, told: list[str] | None = None, **changes: object) -> PackagePlan:
@@ -33,7 +33,7 @@ def test_texts_choose_length_and_rows_and_say_how_full_steps_are(tiny: Path) -> 
     """Rows of 16 take two texts of 8: eight rows take 16 texts and are full, half as many take eight texts."""
     told: list[str] = []
     package = planned(tiny, told, texts=TEXTS)
-    assert told == ["count the tokens of 100 texts"]
+    assert told == ["count the tokens of 1000 texts"]
     assert [tier.train.name for tier in package.tiers] == ["train_m2_f1_s16_r8_b16", "train_m2_f1_s16_r4_b16"]
     assert package.row_choice.texts is not None
     assert package.row_choice.texts.longer(16) == 1

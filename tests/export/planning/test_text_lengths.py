@@ -11,17 +11,17 @@ from export.planning.text_lengths import Fill, TextLengths
 @pytest.mark.parametrize(
     ("tokens", "most", "length"),
     [
-        ((18,) * 99 + (60,), 64, 24),  # the 99th of 100 texts has 18 tokens; 24 is the next multiple of 8
-        ((18,) * 98 + (60,) * 2, 64, 64),  # here it has 60
-        ((18,) * 98 + (60,) * 2, 40, 40),  # the profile's at most
+        ((18,) * 999 + (60,), 64, 24),  # the 999th of 1,000 texts has 18 tokens; 24 is the next multiple of 8
+        ((18,) * 998 + (60,) * 2, 64, 64),  # here it has 60
+        ((18,) * 998 + (60,) * 2, 40, 40),  # the profile's at most
         ((24,), 64, 24),
         ((3, 5), 64, 16),  # 16 at least
         ((3, 5), 12, 12),  # but no more than there may be
         ((0, 0), 64, 16),
     ],
 )
-def test_the_length_holds_99_of_100_texts(tokens: tuple[int, ...], most: int, length: int) -> None:
-    """The smallest multiple of 8 from the 99th percentile on, from 16 to what the profile says."""
+def test_the_length_holds_999_of_1000_texts(tokens: tuple[int, ...], most: int, length: int) -> None:
+    """The smallest multiple of 8 from the 99.9th percentile on, from 16 to what the profile says."""
     assert TextLengths(tokens).suiting_length(most) == length
 
 
