@@ -37,6 +37,9 @@ from edge_runtime.wire.tensors import Array
 
 Sums = npt.NDArray[np.float64]
 
+READ_AHEAD: Final = 64
+"""Texts whose prefixes are computed together."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -302,10 +305,11 @@ class Trainer:
         return np.array([self._order.row(entry) for entry in range(self.fill.texts)], np.int64)
 
     def _texts_of(self, tools: Tools) -> TextStream:
-        return TextStream(tools.reader(), self._order, tier_capacity(tools.tier))
+        ahead = READ_AHEAD if tools.tier.trunk_methods else 0
+        return TextStream(tools.reader(), self._order, tier_capacity(tools.tier), ahead)
 
     def _next_texts(self) -> Step:
-        return self._stream.step(self.fill.texts)
+        return self._stream.step(self.fill.texts, self._task.steps - self.steps)
 
     def _learning_rates(self) -> tuple[float, float, float]:
         """Rates of experts, shared experts, head; 0 keeps what the task does not train bit for bit."""

@@ -15,7 +15,7 @@ from edge_runtime.wire.errors import DataError
 
 ROW_LIMIT: Final = 1 << 25
 """Bytes of one line, characters of one field: 32 MiB."""
-_FIRST_BLOCK: Final = 1 << 13
+_FIRST_BLOCK: Final = 1 << 10
 _LARGEST_BLOCK: Final = 1 << 16
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _MARKS: Final = (

@@ -111,3 +111,22 @@ def test_a_text_without_tokens_is_taken_and_teaches_nothing(tmp_path: Path) -> N
     mixed = stream(Listed(["wake me", ""]), plain, Capacity(1, 4, 2)).step(0)
     assert (mixed.texts, mixed.tokens) == (2, 2)
     assert mixed.inputs["labels"].sum() == 1
+
+
+def test_texts_that_are_read_ahead_change_no_step(tokenizer: Tokenizer) -> None:
+    """Nine at a time, each once, and none beyond the steps that are left."""
+    words = [" ".join(toy.WORDS[: 1 + row % 5]) for row in range(30)]
+    one, other = Listed(words), Listed(words)
+    plain, ahead = stream(one, tokenizer, Capacity(2, 8, 4)), stream(other, tokenizer, Capacity(2, 8, 4))
+    ahead.ahead = 9
+    taken = 0
+    for left in range(5, 0, -1):
+        step, same = plain.step(taken), ahead.step(taken, left)
+        assert {name: array.tobytes() for name, array in same.inputs.items()} == {
+            name: array.tobytes() for name, array in step.inputs.items()
+        }
+        taken += step.texts
+        assert max(other.read.values()) == 1
+        if left == 5:
+            assert sum(other.read.values()) == 9
+    assert sum(other.read.values()) <= taken + 4

@@ -74,7 +74,7 @@ def test_bank_to_slots_and_back(architecture: Architecture) -> None:
 
 def test_a_plan_that_does_not_fit_is_refused_with_numbers(architecture: Architecture) -> None:
     """Too many experts for the slots, and blocks that cannot be trained."""
-    with pytest.raises(PlanError, match="3 experts at a layer, the program train_m2_f2_s8_b4 has 2"):
+    with pytest.raises(PlanError, match="3 experts at a layer, the program train_m2_f2_s16_r2_b4 has 2"):
         slots.place([ExpertId(1, 0), ExpertId(1, 1), ExpertId(1, 2)], architecture, M2)
     for block in (ExpertId(2, 0), ExpertId(1, 4), MEAN):
         with pytest.raises(PlanError, match="cannot train"):
