@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import record
-from benchmarks.sections import SECTIONS, source, step_table
+from benchmarks.markdown import source
+from benchmarks.sections import SECTIONS, step_table
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
 README: Final = Path(__file__).parent.parent / "README.md"

@@ -6,28 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from benchmarks.language_model import ABOUT as LANGUAGE_ARMS
+from benchmarks.markdown import newest, percent, source, table
+from benchmarks.real_text import page as real_texts
 from benchmarks.train_step.arms import ABOUT
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def newest(lines: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Return the last line for each value of ``key``, in order of first appearance."""
-    return list({line[key]: line for line in lines}.values())
-
-
-def percent(share: float) -> str:
-    """Return a share as per cent with one decimal."""
-    return f"{100 * share:.1f}"
-
-
-def source(run: dict[str, Any]) -> str:
-    """Return where a figure comes from."""
-    return f"`{run['command']}`, {run['date']}, {run['machine']}, commit {run['commit']}"
 
 
 def federation(lines: Sequence[dict[str, Any]]) -> str:
@@ -131,6 +112,22 @@ def arm64(lines: Sequence[dict[str, Any]]) -> str:
         "bandwidth, issue width and heat are left out.\n\n"
         + table(("processor", "all", "smmla", "sdot", "fmla", "load or store"), rows)
         + f"\n- `{run['command']}`, {run['date']}, commit {run['commit']}\n"
+        + "".join(_arm64_examples(run) for run in [run for run in lines if "examples" in run][-1:])
+    )
+
+
+def _arm64_examples(run: dict[str, Any]) -> str:
+    """Return the table of instructions for each text, packed and a text a row."""
+    packed, padded = run["examples"]["packed"], run["examples"]["padded"]
+    rows = [
+        [cpu, *(f"{each / 1e6:,.1f}" for each in (padded["cpus"][cpu], count)), f"{padded['cpus'][cpu] / count:.2f}"]
+        for cpu, count in packed["cpus"].items()
+    ]
+    return (
+        f"\nFor each text of CLINC150, millions of instructions; {packed['texts']:.1f} texts a step packed, 16 of 32"
+        " tokens padded:\n\n"
+        + table(("processor", "padded", "packed", "padded ÷ packed"), rows)
+        + f"\n- `{run['command']}`, {run['date']}, commit {run['commit']}\n"
     )
 
 
@@ -206,6 +203,7 @@ def _prefix_accuracies(run: dict[str, Any]) -> str:
 SECTIONS: Final = {
     "demo": federation,
     "train_step": train_step,
+    "real_text": real_texts.section,
     "quantization": quantization,
     "prefix_cache": prefix_cache,
     "language_model": language_model,

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import record
-from benchmarks.arm64 import tools
+from benchmarks.arm64 import examples, tools
 from benchmarks.arm64.emulator import DOTPROD, I8MM, Call, EmulationError, run_arm64
+from benchmarks.real_text.sets import DATA
+from benchmarks.seeds import RunError
 from benchmarks.train_step import arms, native
 from benchmarks.train_step.arms import WORK, Plan
 from benchmarks.train_step.compare import ArmError
@@ -77,6 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help=f"fail when a count is {100 * TOLERANCE:.0f} %% above the last record"
     )
+    parser.add_argument(
+        "--examples",
+        action="store_true",
+        help="count the instructions for each text of CLINC150 as well, packed and not",
+    )
+    parser.add_argument(
+        "--data", type=Path, default=DATA, metavar="DIR", help="folder of the data sets (default: ../shared/data)"
+    )
     parser.add_argument("--prepare", action="store_true", help="only fetch and build what emulation needs")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/train_step"), metavar="DIR", help="working folder (%(default)s)"
@@ -89,14 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = Plan((), arguments.folder, 1)
         arms.prepare(plan, lambda line: print(line, file=sys.stderr))
         counts = measure(Package.open(plan.package))
-    except (ArmError, EmulationError, tools.ToolsError, NativeBuildError) as error:
+        by_text = examples.measure(CPUS, arguments.data, Path("runs/real_text")) if arguments.examples else {}
+    except (ArmError, RunError, EmulationError, tools.ToolsError, NativeBuildError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     since = changes(counts, record.read("arm64"))
-    result = {"work": WORK, "cpus": counts, "since_last": since}
+    figures = {"work": WORK, "cpus": counts, **({"examples": by_text} if by_text else {})}
     if arguments.record:
-        record.append("arm64", COMMAND, {"work": WORK, "cpus": counts})
-    sys.stdout.write(json.dumps(result) + "\n" if arguments.json else report(counts, since))
+        record.append("arm64", COMMAND + (" --examples" if by_text else ""), figures)
+    shown = report(counts, since) + (examples.report(by_text) if by_text else "")
+    sys.stdout.write(json.dumps(figures | {"since_last": since}) + "\n" if arguments.json else shown)
     worse = [cpu for cpu, ratio in since.items() if ratio > 1 + TOLERANCE]
     if arguments.check and worse:
         sys.stderr.write(f"error: more instructions than the last record on {', '.join(worse)}\n")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import sections
 from benchmarks.arm64 import __main__ as command
-from benchmarks.arm64 import tools
+from benchmarks.arm64 import examples, tools
 from benchmarks.arm64.pixel8 import make_root
 
 COUNTS = {"instructions": 1200, "smmla": 30, "sdot": 0, "fmla": 50, "load_store": 400}
@@ -73,3 +74,16 @@ def test_the_emulated_phone_has_nine_cores_of_three_kinds(tmp_path: Path) -> Non
     assert (cpus / "present").read_text() == "0-8\n"
     assert (cpus / "cpu8/regs/identification/midr_el1").read_text() == "0x00000000411fd4e0\n"
     assert (root / "lib").resolve() == tmp_path.resolve()
+
+
+def test_instructions_of_a_text_are_told_packed_and_padded() -> None:
+    """6 against 15 million: 2.5 times as many; the last record that has them is shown."""
+    by_text = {
+        "packed": {"texts": 15.4, "cpus": {"i8mm": 6_000_000}},
+        "padded": {"texts": 16.0, "cpus": {"i8mm": 15_000_000}},
+    }
+    told = examples.report(by_text)
+    assert "packed, 15.4 texts a step: 6,000,000 on i8mm" in told
+    about = {"work": "W.", "cpus": {"i8mm": COUNTS}, "command": "c", "date": "d", "commit": "e"}
+    page = sections.arm64([{**about, "examples": by_text}, about])
+    assert "| i8mm | 15.0 | 6.0 | 2.50 |" in page

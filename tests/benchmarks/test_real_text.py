@@ -19,6 +19,7 @@ from benchmarks.real_text import (
     figures,
     learning,
     measured,
+    page,
     sets,
     sorted_batches,
     tables,
@@ -260,3 +261,39 @@ def test_bad_usage_is_refused(words: tuple[str, ...], said: str) -> None:
 def test_lengths_are_counted_by_tokens() -> None:
     """Lengths 3, 3 and 5: places 3 and 5 of the list."""
     assert json.dumps(sets.distribution([3, 5, 3], 2)) == '{"labels": 2, "counts": [0, 0, 0, 2, 0, 1]}'
+
+
+def test_the_page_shows_the_newest_line_of_each_set_and_mode() -> None:
+    """Rates, the prediction of one text, times to an accuracy, and the rival design; an older run is gone."""
+    about = {"work": "W.", "command": "c", "date": "d", "machine": "m", "commit": "e", "threads": 2}
+    about |= {"extensions": ["avx2"], "tells_energy": False}
+    of_packed = figures.of_arm("packed", [run(joules=4.0)], LITTLE)  # type: ignore[list-item]
+    of_set = {"tokens_mean": 10.0, "length": 24, "rows": 8, "real": True, "arms": {"packed": of_packed}}
+    old = {**of_set, "rows": 9}
+    arm = {"seconds": [3.0, None], "seconds_mean": None, "end_mean": 0.8, "end_spread": 0.01, "seconds_end": 20.0}
+    learned = {
+        "held_out": 1000,
+        "epochs": 4,
+        "texts": 2000,
+        "sets": {"clinc150": {"target": 0.8, "arms": {"eager": arm}}},
+    }
+    design = {"examples_s": 500.0, "peak_rss_mib": 200.0, "fill": 0.9, "mean": 0.8, "spread": 0.01}
+    rival = {"epochs": 4, "texts": 2000, "seeds": 3, "sets": {"clinc150": {"sorted-": design}}}
+    told = page.section(
+        [
+            {**about, "sets": {"clinc150": {**old, "ratios": {"packed": {}}}}},
+            {
+                **about,
+                "sets": {"clinc150": {**of_set, "ratios": {"packed": {"padded": 2.5, "eager": 4.0}}}},
+                "prediction": {"short_ms": 2.0, "long_ms": 5.0},
+            },
+            {**about, "accuracy": learned},
+            {**about, "sorted": rival},
+        ]
+    )
+    assert "8 rows" in told
+    assert "9 rows" not in told
+    assert "| **ours, packed** | 400 | 200 | 40.0 | 0 | 125.0 | 100 | 80 | 2.50 | 4.00 |" in told
+    assert "predicted in 2.00 ms, in the call of 32 tokens in 5.00 ms: 0.40 of it" in told
+    assert "| clinc150, 80 % | PyTorch eager, fp32 |  | 3.0, never | 80.0 ± 1.0 | 20 |" in told
+    assert "tokens | 500 | 200 | 90 | 80.0 ± 1.0 |" in told

@@ -1,0 +1,114 @@
+"""The section of docs/results.md: newest rates of each set, time to an accuracy, packing against sorted batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from benchmarks.markdown import percent, source, table
+from benchmarks.real_text import ABOUT, rival_design
+
+Record = dict[str, Any]
+HEAD: Final = (
+    *("texts/s", "per CPU s", "ms of 16 texts", "GFLOP/s", "J per 1,000", "peak memory, MiB", "places full, %"),
+    *("÷ padded", "÷ eager"),
+)
+
+
+def section(lines: Sequence[Record]) -> str:
+    """Return the section."""
+    rates = [line for line in lines if "arms" in next(iter(line.get("sets", {}).values()), {})]
+    parts = ["\n## Training on real texts\n", *(_rates(rates) if rates else ())]
+    for name, show in (("accuracy", _accuracy), ("sorted", _sorted)):
+        parts += [show(line) for line in [line for line in lines if name in line][-1:]]
+    return "".join(parts)
+
+
+def _rates(lines: Sequence[Record]) -> list[str]:
+    """Return the newest tables of each set, and of one text's prediction."""
+    about = (
+        "\nPyTorch pads a batch to its longest text. All arms train the same texts in the same order, cut at the same\n"
+        "length, each in its own process, in turns, medians. GFLOP/s: products of frozen weights with real tokens.\n"
+    )
+    parts = ["\n", f"{lines[-1]['work']}", about]
+    newest = {name: line for line in lines for name in line["sets"]}
+    for name, line in newest.items():
+        parts.append(_set(name, line))
+    predicted = [line["prediction"] for line in lines if "prediction" in line][-1:]
+    for times in predicted:
+        short, long = times["short_ms"], times["long_ms"]
+        ratio = f"{short / long:.2f}"
+        parts.append(f"\nOne text of 8 tokens is predicted in {short:.2f} ms, in the call of 32 tokens in {long:.2f}")
+        parts.append(f" ms: {ratio} of it.\n")
+    return parts
+
+
+def _set(name: str, line: Record) -> str:
+    measured = line["sets"][name]
+    drawn = "" if measured["real"] else " Lengths drawn from the recorded ones."
+    about = f"{measured['tokens_mean']:.1f} tokens a text, cut at {measured['length']}; {measured['rows']} rows.{drawn}"
+    rows = [
+        [ABOUT[arm] if arm != "packed" else f"**{ABOUT[arm]}**", *_figures(arm, measured)] for arm in measured["arms"]
+    ]
+    extensions = ", ".join(line["extensions"])
+    energy = "" if line["tells_energy"] else "; the machine does not tell energy"
+    where = f"{source(line)} ({extensions}), {line['threads']} threads{energy}"
+    return f"\n**{name}**: {about}\n\n{table(('arm', *HEAD), rows)}\n- {where}\n"
+
+
+def _figures(arm: str, measured: Record) -> list[str]:
+    figures, ratios = measured["arms"][arm], measured["ratios"][arm]
+    joules = figures["joules_per_1000"]
+    return [
+        *(f"{figures[key]:,.0f}" for key in ("examples_s", "examples_cpu_s")),
+        f"{figures['ms']:.1f}",
+        f"{figures['gflop_s']:.0f}",
+        "" if joules is None else f"{joules:.1f}",
+        f"{figures['peak_rss_mib']:,.0f}",
+        f"{100 * figures['fill']:.0f}",
+        *(f"{ratios[other]:.2f}" if other in ratios else "" for other in ("padded", "eager")),
+    ]
+
+
+def _accuracy(line: Record) -> str:
+    told = line["accuracy"]
+    rows = [
+        [
+            f"{name}, {100 * of_set['target']:.0f} %",
+            ABOUT[arm],
+            "" if figures["seconds_mean"] is None else f"{figures['seconds_mean']:.1f}",
+            ", ".join("never" if passed is None else f"{passed:.1f}" for passed in figures["seconds"]),
+            f"{percent(figures['end_mean'])} ± {percent(figures['end_spread'])}",
+            f"{figures['seconds_end']:.0f}",
+        ]
+        for name, of_set in told["sets"].items()
+        for arm, figures in of_set["arms"].items()
+    ]
+    head = ("data, accuracy", "arm", "seconds, mean", "of each seed", "accuracy at the end", "seconds in all")
+    return (
+        f"\nSeconds of training to an accuracy on {told['held_out']:,} held-out texts: {told['epochs']} epochs of"
+        f" {told['texts']:,} texts, class means\nincluded, tests twice an epoch not.\n\n"
+        + table(head, rows)
+        + f"\n- {source(line)}, {line['threads']} threads\n"
+    )
+
+
+def _sorted(line: Record) -> str:
+    told = line["sorted"]
+    rows = [
+        [
+            name,
+            rival_design.ABOUT[design],
+            f"{figures['examples_s']:,.0f}",
+            f"{figures['peak_rss_mib']:,.0f}",
+            f"{100 * figures['fill']:.0f}",
+            f"{percent(figures['mean'])} ± {percent(figures['spread'])}",
+        ]
+        for name, designs in told["sets"].items()
+        for design, figures in designs.items()
+    ]
+    head = ("data", "design", "texts/s", "peak memory, MiB", "places full, %", "accuracy, %")
+    return (
+        f"\nPacking against batches of like length: {told['epochs']} epochs of {told['texts']:,} texts,"
+        f" {told['seeds']} seeds.\n\n" + table(head, rows) + f"\n- {source(line)}, {line['threads']} threads\n"
+    )
