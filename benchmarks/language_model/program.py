@@ -49,7 +49,6 @@ def main() -> int:
     model = ModelShape(bank, vocabulary=info.sizes.vocabulary)
     frozen = options.experts - options.trained
     rows = options.batch  # a window fills its row
-    rows = options.batch  # a window fills its row
     sizes = {"sequence": options.tokens, "rows": rows, "batch": options.batch}
     train = MethodShape(MethodKind.TRAIN, options.trained, frozen, **sizes, recompute=options.recompute)
     stages: list[tuple[str, float]] = []

@@ -1,7 +1,6 @@
 #include "program.h"
 
 #include <executorch/extension/data_loader/file_data_loader.h>
-#include <executorch/extension/data_loader/mmap_data_loader.h>
 #include <executorch/runtime/core/hierarchical_allocator.h>
 #include <executorch/runtime/executor/memory_manager.h>
 
@@ -26,13 +25,12 @@ using executorch::aten::Tensor;
 using executorch::aten::TensorImpl;
 using executorch::extension::FileDataLoader;
 using executorch::extension::MallocMemoryAllocator;
-using executorch::extension::MmapDataLoader;
 
 constexpr size_t kPage = 4096;     // the smallest page of any platform: crossing none of these is always safe
 constexpr size_t kOverread = 64;   // vector kernels may read, and ignore, this many bytes past a tensor's end
 constexpr off_t kSmallestFile = 64;  // less cannot hold ExecuTorch's header
 
-std::unique_ptr<et::DataLoader> open_loader(const std::string& path, int32_t flags) {
+void check_file(const std::string& path) {
   struct stat about {};
   if (stat(path.c_str(), &about) != 0) throw Failure(FL_NOT_FOUND, path + ": " + std::strerror(errno));
   if (!S_ISREG(about.st_mode)) throw Failure(FL_NOT_FOUND, path + ": not a file");
@@ -40,14 +38,12 @@ std::unique_ptr<et::DataLoader> open_loader(const std::string& path, int32_t fla
     throw Failure(FL_BAD_PROGRAM, path + ": " + std::to_string(about.st_size) +
                                       " bytes are too few for an ExecuTorch program; copy the package again");
   }
-  if (flags == FL_OPEN_READ) {
-    auto loader = FileDataLoader::from(path.c_str());
-    if (!loader.ok()) raise(FL_NOT_FOUND, path + ": cannot be read", static_cast<uint32_t>(loader.error()));
-    return std::make_unique<FileDataLoader>(std::move(loader.get()));
-  }
-  auto loader = MmapDataLoader::from(path.c_str(), MmapDataLoader::MlockConfig::NoMlock);
-  if (!loader.ok()) raise(FL_NOT_FOUND, path + ": cannot be mapped", static_cast<uint32_t>(loader.error()));
-  return std::make_unique<MmapDataLoader>(std::move(loader.get()));
+}
+
+std::unique_ptr<et::DataLoader> read_file(const std::string& path) {
+  auto loader = FileDataLoader::from(path.c_str());
+  if (!loader.ok()) raise(FL_NOT_FOUND, path + ": cannot be read", static_cast<uint32_t>(loader.error()));
+  return std::make_unique<FileDataLoader>(std::move(loader.get()));
 }
 
 // True when reading a little past the buffer could touch a page that is not the caller's.
@@ -124,7 +120,15 @@ struct Program::Loaded {
 
 void Program::Deleter::operator()(Loaded* loaded) const { delete loaded; }
 
-Program::Program(const std::string& path, int32_t flags) : path_(path), loader_(open_loader(path, flags)) {
+Program::Program(const std::string& path, int32_t flags) : path_(path) {
+  check_file(path);
+  if (flags == FL_OPEN_READ) {
+    loader_ = read_file(path);
+  } else {
+    auto mapped = MappedFile::open(path);
+    mapped_ = mapped.get();
+    loader_ = std::move(mapped);
+  }
   auto program = et::Program::load(loader_.get(), et::Program::Verification::InternalConsistency);
   if (!program.ok()) {
     raise(FL_BAD_PROGRAM, path + ": not a usable ExecuTorch program", static_cast<uint32_t>(program.error()));
@@ -221,7 +225,10 @@ Program::Loaded& Program::ready(const std::string& method) {
   for (size_t i = 0; i < wanted.arena_bytes.size(); ++i) spans.emplace_back(arenas_[i].data(), wanted.arena_bytes[i]);
 
   LoadedPtr fresh(new Loaded(std::move(spans)));
-  auto loaded = program_->load_method(method.c_str(), &fresh->manager);
+  auto loaded = [&] {
+    const GivingBack pages(mapped_);
+    return program_->load_method(method.c_str(), &fresh->manager);
+  }();
   if (!loaded.ok()) {
     raise(FL_BAD_PROGRAM, path_ + ": method " + method + " cannot be loaded", static_cast<uint32_t>(loaded.error()));
   }

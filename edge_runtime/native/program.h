@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "fl_runtime.h"
+#include "mapped_file.h"
 #include "signature.h"
 
 namespace fl {
@@ -66,6 +67,7 @@ class Program {
   std::string names_;
   std::map<std::string, Signature> signatures_;
   std::unique_ptr<executorch::runtime::DataLoader> loader_;
+  const MappedFile* mapped_ = nullptr;  // loader_, where it maps the file
   std::unique_ptr<executorch::runtime::Program> program_;
   std::vector<Arena> arenas_;
   std::map<std::string, LoadedPtr> loaded_;  // after program_ and arenas_: destroyed before them

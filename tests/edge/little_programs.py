@@ -12,6 +12,7 @@ A process of its own, because it loads torch and the tests' process must not nee
     kernel.pte      ``score`` names a kernel that nobody has
     huge.pte        ``score`` wants an arena of 2^60 bytes
     twins.pte       both methods are called ``step``
+    heavy.pte       ``turn(x f32[1,1024])`` moves x by 136 places, in 16 GEMMs of 4 MiB each (the i-th by i places)
 """
 
 from __future__ import annotations
@@ -67,6 +68,23 @@ class Wide(torch.nn.Module):
         return x + 1
 
 
+class Turn(torch.nn.Module):
+    """Products with permutations: exact, and no two of the same bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = torch.nn.ModuleList(torch.nn.Linear(1024, 1024, bias=False) for _ in range(16))
+        with torch.no_grad():
+            for places, turn in enumerate(self.turns, 1):
+                turn.weight.copy_(torch.eye(1024).roll(places, 0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the module's docstring."""
+        for turn in self.turns:
+            x = turn(x)
+        return x
+
+
 def lower(methods: dict[str, tuple[torch.nn.Module, tuple[Any, ...]]], *, planned: bool) -> bytes:
     """Return the .pte of the methods."""
     programs = {name: torch.export.export(module.eval(), args) for name, (module, args) in methods.items()}
@@ -118,6 +136,7 @@ def main(folder: Path) -> None:
         "kernel": broken(direct, kernel="aten::no_such_kernel"),
         "huge": broken(planned, arena=2**60),
         "twins": broken(direct, name="step"),
+        "heavy": lower({"turn": (Turn(), (torch.zeros(1, 1024),))}, planned=True),
     }
     for name, data in files.items():
         (folder / f"{name}.pte").write_bytes(data)

@@ -48,6 +48,18 @@ def test_a_carried_output_is_the_next_steps_input(runner: Path, program: str, tm
     assert np.fromfile(tmp_path / "out", np.float32).tolist() == [0.0] * 25
 
 
+def test_weights_are_not_held_twice_while_a_method_is_loaded(runner: Path, run_folder: Path, tmp_path: Path) -> None:
+    """64 MiB of weights are packed; of the file, which is mapped, there are never all pages beside the copies."""
+    program = lowered(run_folder) / "heavy.pte"
+    assert program.stat().st_size > 64 * 2**20
+    (tmp_path / "in").write_bytes(np.arange(1024, dtype=np.float32).tobytes())
+    files = ("--inputs", str(tmp_path / "in"), "--outputs", str(tmp_path / "out"))
+    done = run(runner, str(program), "turn", *files, "--threads", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert np.fromfile(tmp_path / "out", np.float32).tolist() == np.roll(np.arange(1024), 136).tolist()
+    assert 64 < json.loads(done.stdout)["peak_rss_mib"] < 115
+
+
 def test_steps_of_a_warm_up_count_for_nothing_but_are_made(runner: Path, program: str, tmp_path: Path) -> None:
     """One step before: of the falling sums 96, 24, 0 the first is not told; the memory's account is kept."""
     (tmp_path / "in").write_bytes(np.repeat(np.float32([3, 2]), 24).tobytes())
