@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, repeat
 from typing import Any, Final
 
 from rich.console import Console
@@ -119,10 +120,10 @@ def _add_rows(table: Table, built: Built, tier: Tier) -> None:
         ("up a round, kB", guess.bytes_up / 1e3, None, budget.bytes_up / 1e3, guess.bytes_up / 1e3),
         ("down a round, kB", guess.bytes_down / 1e3, None, budget.bytes_down / 1e3, guess.bytes_down / 1e3),
     )
-    for number, (name, predicted, measured, allowed, used) in enumerate(rows):
+    heads = chain((f"{tier.trained_slots} x {tier.seq_len}", counted(tier.rows, "row")), repeat(""))
+    for head, (name, predicted, measured, allowed, used) in zip(heads, rows, strict=False):
         shown = "" if measured is None else f"{measured:,.1f}"
-        label = f"{tier.trained_slots} x {tier.seq_len}\n{counted(tier.rows, 'row')}" if number == 0 else ""
-        table.add_row(label, name, f"{predicted:,.1f}", shown, f"{allowed:,.0f}", f"{100 * used / allowed:.0f} %")
+        table.add_row(head, name, f"{predicted:,.1f}", shown, f"{allowed:,.0f}", f"{100 * used / allowed:.0f} %")
     table.add_section()
 
 

@@ -25,8 +25,16 @@ def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[
 def test_build_prints_a_table_or_json(
     tiny: Path, programs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """People get memory, storage, time and bytes against the budget; machines get one JSON object."""
-    arguments = [*SMALL, "--model", str(tiny), "--out", str(tmp_path / "p"), "--cache-dir", str(programs)]
+    """People get memory, storage, time and bytes against the budget, and how full steps are; machines one JSON object.
+
+    Two of 29 texts with 6 tokens fill a row of 12; one has 13 and is cut.
+    """
+    data = tmp_path / "data.csv"
+    texts = ["word1 " * 6] * 29 + ["word2 " * 13]
+    rows = [f"{text},{('red', 'green', 'blue')[number % 3]}" for number, text in enumerate(texts)]
+    data.write_text("\n".join(["text,label", *rows, ""]))
+    arguments = [*SMALL[:-2], "--data", str(data), "--model", str(tiny), "--out", str(tmp_path / "p")]
+    arguments += ["--cache-dir", str(programs)]
     assert main(arguments) == 0
     shown = capsys.readouterr()
     for word in (
@@ -38,15 +46,18 @@ def test_build_prints_a_table_or_json(
         "proof: gradients",
         "texts: on 121",
         "up to 4 texts a step in 2 rows of 12 tokens",
-        "rows: a default, half as many as texts in a step",
+        "data: rows of 12 tokens: 1 of 30 texts (3.3 %) is longer and is cut; 6.2 tokens a text in the mean",
+        "fill of train_m2_f1_s12_r2_b4: 100 % of its places hold tokens, 3.9 texts a step",
     ):
         assert word in shown.out
+    assert "export: count the tokens of 30 texts\n" in shown.err
     assert "export: write the package" in shown.err
     assert main([*arguments, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["from_cache"] is True
     assert (figures["tier"]["trained_slots"], figures["tier"]["rows"]) == (2, 2)
-    assert figures["rows"] == {"rows_by": "default", "data": None, "fill": {}}
+    assert figures["rows"]["data"] == {"texts": 30, "longer": 1, "mean_tokens": 6.2}
+    assert figures["rows"]["fill"]["train_m2_f1_s12_r2_b4"]["texts"] == pytest.approx(30 / 7.75, abs=0.05)
     assert figures["measured"]["storage_mb"] < figures["budget"]["storage_mb"]
     assert len(figures["federation_digest"]) == 64
 

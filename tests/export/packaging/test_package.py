@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from shipped import outside_and_delegates
@@ -19,12 +20,15 @@ from torch import Tensor
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.manifest_checks import Quantization
+from edge_runtime.wire.packing import Capacity, pack
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, input_ports, output_ports
 from export import cache
 from export.errors import ExportError, LoweringError, ProofError
 from export.packaging.package_folder import check_target
+from export.planning.inference_sizes import predict_methods, trunk_methods
 from export.proving.measure import Run, run_methods
 from export.proving.onnx_program import probabilities
+from export.proving.packed_texts import Place, joined_prefixes, places_of, text_inputs, trunk_inputs
 from export.proving.proof import gradient_errors, proof_inputs, reference_gradients
 from export.proving.reference import Reference
 from export.shapes import uncut
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from export.packaging.pipeline import Built
 
 Build = Callable[..., "Built"]
+PREDICTIONS = ("predict_s12_r21_b31", "predict_s12_r1_b1", "predict_s8_r1_b1")
 VARIANTS: dict[str, dict[str, object]] = {
     "soft": {},
     "int8": {"quantize": "int8"},
@@ -47,10 +52,9 @@ def _shapes(built: Built) -> tuple[ModelShape, MethodShape]:
     manifest = built.package.manifest
     arch, tier = manifest.architecture, manifest.tiers[0]
     model = ModelShape(arch.bank_shape, arch.top_k or None)
-    cut = bool(tier.trunk_method)
-    return model, MethodShape(
-        MethodKind.TRAIN, tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size, cut=cut
-    )
+    cut = bool(tier.trunk_methods)
+    slots, sizes = (tier.trained_slots, tier.frozen_slots), (tier.seq_len, tier.rows, tier.batch_size)
+    return model, MethodShape(MethodKind.TRAIN, *slots, *sizes, cut=cut)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -62,14 +66,10 @@ def test_lowered_step_has_eager_gradients(build: Build, tiny: Path, tmp_path: Pa
     step_inputs = proof_inputs(model, uncut(method, model), info.sizes.vocabulary, seed=5)
     program = built.package.path("program.pte")
     if method.cut:
-        texts = [
-            Run("trunk_s12", (step_inputs["ids"][row : row + 1], step_inputs["mask"][row : row + 1]), 0)
-            for row in range(4)
-        ]
-        below = [ran.outputs for ran in run_methods(program, texts, tmp_path)]
-        step_inputs |= {
-            name: torch.cat([one[place] for one in below]) for place, name in enumerate(("prefix", "residual"))
-        }
+        (trunk,) = trunk_methods(12)
+        texts = places_of(step_inputs)
+        (below,) = run_methods(program, [Run(trunk.name, trunk_inputs(trunk, step_inputs, texts), 0)], tmp_path)
+        step_inputs |= joined_prefixes(step_inputs, [(texts, below.outputs)])
     inputs = tuple(step_inputs[port.name] for port in input_ports(model, method))
     (ran,) = run_methods(program, [Run(method.name, inputs, 0)], tmp_path)
     step_outputs = dict(zip([port.name for port in output_ports(model, method)], ran.outputs, strict=True))
@@ -90,10 +90,12 @@ def test_package_opens_and_says_what_it_is(build: Build) -> None:
     manifest = package.manifest
     assert set(manifest.files) == {"program.pte", "tokenizer.json", "bank.safetensors", "gateway/model.onnx"}
     tier = manifest.tiers[0]
-    assert (tier.method, tier.trained_slots, tier.frozen_slots) == ("train_m2_f1_s12_b4", 2, 1)
-    assert set(manifest.methods) == {"train_m2_f1_s12_b4", "predict_s12"}
-    assert manifest.methods["predict_s12"].inputs[0].shape == (3, 3, 2 * 5 * 32 + 4)
-    assert tier.timing["least_ms"] <= tier.measured.step_ms <= tier.timing["most_ms"] + 0.1
+    assert (tier.method, tier.trained_slots, tier.frozen_slots) == ("train_m2_f1_s12_r2_b4", 2, 1)
+    assert (tier.seq_len, tier.rows, tier.batch_size) == (12, 2, 4)
+    assert manifest.predict_methods == PREDICTIONS
+    assert set(manifest.methods) == {"train_m2_f1_s12_r2_b4", *manifest.predict_methods}
+    assert manifest.methods["predict_s8_r1_b1"].inputs[0].shape == (3, 3, 2 * 5 * 32 + 4)
+    assert tier.timing["least_ms"] - 0.1 <= tier.measured.step_ms <= tier.timing["most_ms"] + 0.1
     assert tier.timing["threads"] >= 1
     assert tier.predicted.memory_mib > 0
     assert set(manifest.versions) >= {"torch", "executorch"}
@@ -107,15 +109,16 @@ def test_a_package_of_the_last_layers_has_its_prefix_as_a_method(build: Build) -
     built = build("trunk", **VARIANTS["trunk"])
     manifest = built.package.manifest
     tier = manifest.tiers[0]
-    assert tier.trunk_method == "trunk_s12"
-    trunk, train = manifest.methods[tier.trunk_method], manifest.methods[tier.method]
-    assert [(t.name, t.shape) for t in trunk.inputs] == [("ids", (1, 12)), ("mask", (1, 12))]
-    assert [(t.name, t.shape) for t in trunk.outputs] == [("prefix", (1, 12, 32)), ("residual", (1, 12, 32))]
+    assert tier.trunk_methods == ("trunk_s12_r8",)
+    trunk, train = manifest.methods["trunk_s12_r8"], manifest.methods[tier.method]
+    taken = [("ids", (8, 12)), ("positions", (8, 12)), ("attend", (8, 12, 12))]
+    assert [(t.name, t.shape) for t in trunk.inputs] == taken
+    assert [(t.name, t.shape) for t in trunk.outputs] == [("prefix", (8, 12, 32)), ("residual", (8, 12, 32))]
     assert "ids" not in [t.name for t in train.inputs]
-    assert {t.name: t.shape for t in train.inputs}["prefix"] == (4, 12, 32)
+    assert {t.name: t.shape for t in train.inputs}["prefix"] == (2, 12, 32)
     assert tier.measured.trunk_ms > 0
     assert 0 < tier.proof["gradient_error"] < 1e-4
-    assert not build("slots", **VARIANTS["slots"]).package.manifest.tiers[0].trunk_method
+    assert not build("slots", **VARIANTS["slots"]).package.manifest.tiers[0].trunk_methods
 
 
 def test_initial_bank_is_the_same_for_every_profile_and_gives_every_expert_its_own_start(build: Build) -> None:
@@ -134,7 +137,7 @@ def test_initial_bank_is_the_same_for_every_profile_and_gives_every_expert_its_o
 
 @pytest.mark.parametrize("name", ["soft", "int8", "topk"])
 def test_onnx_and_program_predict_alike_for_any_length(build: Build, tmp_path: Path, name: str) -> None:
-    """The gateway's program, on unpadded batches, gives the probabilities of the device's, on one padded text."""
+    """The gateway's program, on unpadded batches, gives the probabilities of the device's, packed or one at a time."""
     built = build(name, **VARIANTS[name])
     arch = built.package.manifest.architecture
     draw = np.random.default_rng(2)
@@ -146,19 +149,44 @@ def test_onnx_and_program_predict_alike_for_any_length(build: Build, tmp_path: P
             for array in (blank.experts, blank.shared, blank.head, blank.mean)
         ),
     )
-    runs, wanted = [], []
-    for length in (1, 3, 12):
-        ids = torch.from_numpy(draw.integers(1, 100, (1, length)))
-        padded, mask = torch.zeros(1, 12, dtype=torch.int64), torch.zeros(1, 12)
-        padded[0, :length], mask[0, :length] = ids, 1
-        tensors = [torch.from_numpy(array) for array in (bank.experts, bank.shared, bank.head, bank.mean) if array.size]
-        runs.append(Run("predict_s12", (*tensors, torch.ones(3, 3), padded, mask), 0))
-        pair = torch.cat([ids, ids])
-        wanted.append(probabilities(built.package.path("gateway/model.onnx"), bank, pair, torch.ones(2, length))[0])
-    for run, expected in zip(run_methods(built.package.path("program.pte"), runs, tmp_path), wanted, strict=True):
-        predicted = run.outputs[0][0].numpy()
-        assert np.abs(predicted - expected).max() <= (0.1 if name == "int8" else 1e-4)
-        assert float(run.outputs[1].norm()) == pytest.approx(1, abs=1e-4)
+    lengths = (1, 3, 12)
+    texts = [draw.integers(1, 100, length) for length in lengths]
+    tensors = [torch.from_numpy(array) for array in (bank.experts, bank.shared, bank.head, bank.mean) if array.size]
+    runs = [
+        Run(method.name, (*tensors, torch.ones(3, 3), *_packed(method, texts)), 0)
+        for method in predict_methods(3, 12, packed=True)
+        if method.batch > 1
+    ]
+    runs += [
+        Run(f"predict_s{sequence}_r1_b1", (*tensors, torch.ones(3, 3), *_packed(_single(sequence), [text])), 0)
+        for text, sequence in zip(texts, (8, 8, 12), strict=True)
+    ]
+    many, *single = run_methods(built.package.path("program.pte"), runs, tmp_path)
+    for number, text in enumerate(texts):
+        pair = torch.from_numpy(np.stack([text, text]))
+        onnx = built.package.path("gateway/model.onnx")
+        expected = probabilities(onnx, bank, pair, torch.ones(2, len(text)))[0]
+        for probability, feature in (
+            (many.outputs[0][number], many.outputs[1][number]),
+            (single[number].outputs[0][0], single[number].outputs[1][0]),
+        ):
+            assert np.abs(probability.numpy() - expected).max() <= (0.1 if name == "int8" else 1e-4)
+            assert float(feature.norm()) == pytest.approx(1, abs=1e-4)
+
+
+def _single(sequence: int) -> MethodShape:
+    return MethodShape(MethodKind.PREDICT, 3, 0, sequence, 1, 1)
+
+
+def _packed(method: MethodShape, texts: Sequence[npt.NDArray[np.int64]]) -> tuple[Tensor, ...]:
+    """Return ``ids``, ``positions``, ``attend`` and ``readout`` of texts that fit into the first row, or two."""
+    stands = pack([len(text) for text in texts], Capacity(method.rows, method.sequence, method.batch))
+    places = [Place(slot, stand.row, stand.first, stand.count) for slot, stand in enumerate(stands)]
+    told = text_inputs(places, method)
+    ids = torch.zeros(method.rows, method.sequence, dtype=torch.int64)
+    for place, text in zip(places, texts, strict=True):
+        ids[place.places] = torch.from_numpy(text)
+    return ids, told["positions"], told["attend"], told["readout"]
 
 
 @pytest.mark.parametrize("name", ["soft", "int8", "topk"])
@@ -382,16 +410,16 @@ def _eager_curve(reference: Reference, inputs: dict[str, Tensor], steps: int) ->
 def test_manifest_is_plain_json(build: Build) -> None:
     """Another language reads the manifest with its own JSON parser."""
     text = (build("soft").package.folder / "manifest.json").read_text()
-    assert json.loads(text)["tiers"][0]["method"] == "train_m2_f1_s12_b4"
+    assert json.loads(text)["tiers"][0]["method"] == "train_m2_f1_s12_r2_b4"
 
 
 def test_a_further_tier_compiles_only_itself(build: Build, tmp_path: Path) -> None:
     """Methods that were compiled for another package are joined with the new one, over the same weights."""
     one, stages = build("soft"), list[str]()
     both = build("two-tiers", train_slots=(2, 1), out=tmp_path / "both", progress=stages.append)
-    assert [stage.removeprefix("trace ") for stage in stages if stage.startswith("trace")] == ["train_m1_f2_s12_b4"]
-    assert [tier.method for tier in both.package.manifest.tiers] == ["train_m2_f1_s12_b4", "train_m1_f2_s12_b4"]
-    assert set(both.outside) == {"train_m2_f1_s12_b4", "train_m1_f2_s12_b4", "predict_s12"}
+    assert [stage.removeprefix("trace ") for stage in stages if stage.startswith("trace")] == ["train_m1_f2_s12_r2_b4"]
+    assert [tier.method for tier in both.package.manifest.tiers] == ["train_m2_f1_s12_r2_b4", "train_m1_f2_s12_r2_b4"]
+    assert set(both.outside) == {"train_m2_f1_s12_r2_b4", "train_m1_f2_s12_r2_b4", *PREDICTIONS}
     assert all(0 < tier.proof["gradient_error"] < 1e-4 for tier in both.package.manifest.tiers)
     sizes = [built.package.manifest.files["program.pte"].bytes for built in (one, both)]
     assert sizes[0] < sizes[1] < sizes[0] + backbone_bytes()  # its graph, and no second copy of the weights
@@ -415,9 +443,13 @@ def test_an_interrupted_build_goes_on_where_it_was(build: Build, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
     stages, totals = list[str](), list[int]()
     build("again", progress=stages.append, expect=totals.append, **settings)
-    joining = ["join the methods", "prove the inference against ONNX", "prove train_m2_f1_s12_b4 against eager PyTorch"]
+    joining = [
+        "join the methods",
+        "prove the inference against ONNX",
+        "prove train_m2_f1_s12_r2_b4 against eager PyTorch",
+    ]
     assert sorted(stages[:-2]) == joining
-    assert (stages[-2:], totals) == (["measure train_m2_f1_s12_b4", "write the package"], [5])
+    assert (stages[-2:], totals) == (["measure train_m2_f1_s12_r2_b4", "write the package"], [5])
 
 
 def test_a_proof_with_another_digest_is_compared_by_running_both(build: Build, programs: Path, tmp_path: Path) -> None:
@@ -434,7 +466,7 @@ def test_a_proof_with_another_digest_is_compared_by_running_both(build: Build, p
                 (entry / "record.json").write_text(json.dumps(record))
     stages: list[str] = []
     again = build("soft", cache_dir=kept, out=tmp_path / "again", progress=stages.append)
-    assert [stage for stage in stages if stage.startswith(("trace", "compare"))] == ["compare train_m2_f1_s12_b4"]
+    assert [stage for stage in stages if stage.startswith(("trace", "compare"))] == ["compare train_m2_f1_s12_r2_b4"]
     assert again.package.manifest.files == first.package.manifest.files
 
 
@@ -457,5 +489,5 @@ def test_methods_of_one_name_are_not_joined(build: Build) -> None:
     from export.compiling.linking import link
 
     data = build("soft").package.path("program.pte").read_bytes()
-    with pytest.raises(LoweringError, match="a method of the same name: predict_s12, predict_s12"):
+    with pytest.raises(LoweringError, match="a method of the same name: predict_s12_r1_b1, "):
         link([data, data])
