@@ -14,6 +14,7 @@ What is trained comes first (and the frozen slots' last), so the gradient is tha
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -147,32 +148,25 @@ def _layer(slots: Slots, into: Tensor, bias: Tensor, out: Tensor, gate_scale: Te
 
 
 def _experts(blocks: Tensor, slots: Slots) -> _Parts:
-    """Cut expert blocks [L, n, P]."""
+    """Cut expert blocks [L, n, P]: each value is copied once here, whatever the texts of a step cost."""
     layers, count, width, rank = blocks.shape[0], blocks.shape[1], slots.width, slots.rank
-    cut = (rank + 1) * width
-    into = blocks[:, :, :cut].reshape(layers, count, rank + 1, width)
-    out = blocks[:, :, cut + rank :].reshape(layers, count, rank + 1, width)
-    return _Parts(
-        down=into[:, :, :rank].reshape(layers, count * rank, width),
-        router=into[:, :, rank:].reshape(layers, count, width),
-        bias=blocks[:, :, cut : cut + rank].reshape(layers, count * rank),
-        up=out[:, :, :rank].reshape(layers, count * rank, width),
-        shift=out[:, :, rank:].reshape(layers, count, width),
-    )
+    down, router, bias, up, shift = _pieces(blocks, (rank * width, width, rank, rank * width, width))
+    rows = layers, count * rank, width
+    return _Parts(down.reshape(rows), router, bias.reshape(layers, -1), up.reshape(rows), shift)
 
 
 def _shared(blocks: Tensor, slots: Slots) -> _Parts:
     """Cut shared experts' blocks [L, Ps]; they have no router."""
-    layers, width, rank = blocks.shape[0], slots.width, slots.shared_rank
-    cut = rank * width
-    out = blocks[:, cut + rank :].reshape(layers, rank + 1, width)
-    return _Parts(
-        down=blocks[:, :cut].reshape(layers, rank, width),
-        router=None,
-        bias=blocks[:, cut : cut + rank],
-        up=out[:, :rank],
-        shift=out[:, rank:],
-    )
+    layers, rank, width = blocks.shape[0], slots.shared_rank, slots.width
+    down, bias, up, shift = _pieces(blocks, (rank * width, rank, rank * width, width))
+    rows = layers, rank, width
+    return _Parts(down.reshape(rows), None, bias, up.reshape(rows), shift.reshape(layers, 1, width))
+
+
+def _pieces(blocks: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Cut the last axis into pieces of these sizes, one behind the other."""
+    ends = itertools.accumulate(sizes)
+    return [blocks[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def block_gradients(slots: Slots, layers: Sequence[Leaves]) -> dict[str, Tensor]:

@@ -225,24 +225,26 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _adamw(name: str, gradient: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """AdamW (Loshchilov & Hutter, arXiv 1711.05101); a slot whose update_mask is 0 keeps every bit, moments too."""
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101); a slot whose update_mask is 0 keeps every bit, moments too.
+
+    What is one number, or one of a slot, is multiplied first: in a step of short texts each pass over a block counts.
+    With corrections c1 and c2, lr c1 m / (sqrt(c2 v) + eps) = (lr c1 / sqrt(c2)) m / (sqrt(v) + eps / sqrt(c2)).
+    """
     hyper = inputs[ports.HYPER]
     rate = hyper[ports.RATE_PLACES[name] :][:1]
     first_name, second_name = ports.moments(name)
     value, first, second = inputs[name], inputs[first_name], inputs[second_name]
-    first_step = (gradient - first) * (1.0 - BETA1)
-    second_step = (gradient * gradient - second) * (1.0 - BETA2)
+    first_share, second_share = torch.full((1,), 1.0 - BETA1), torch.full((1,), 1.0 - BETA2)
     if name == ports.TRAINED:
         moves = inputs[ports.UPDATE_MASK].unsqueeze(-1)
-        first_step, second_step, rate = first_step * moves, second_step * moves, moves * rate
-    first, second = first + first_step, second + second_step
-    unbiased = first * _one(hyper, "first_correction")
-    direction = unbiased / (torch.sqrt(second * _one(hyper, "second_correction")) + EPSILON)
-    return {
-        name: value - (direction + value * _one(hyper, "weight_decay")) * rate,
-        first_name: first,
-        second_name: second,
-    }
+        first_share, second_share, rate = moves * first_share, moves * second_share, moves * rate
+    first = first + (gradient - first) * first_share
+    second = second + (gradient * gradient - second) * second_share
+    shrink = torch.rsqrt(_one(hyper, "second_correction"))
+    direction = first / (torch.sqrt(second) + shrink * EPSILON)
+    pace = rate * (shrink * _one(hyper, "first_correction"))
+    kept = 1.0 - rate * _one(hyper, "weight_decay")
+    return {name: value * kept - direction * pace, first_name: first, second_name: second}
 
 
 def _one(hyper: Tensor, name: str) -> Tensor:
