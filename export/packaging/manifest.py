@@ -122,4 +122,4 @@ def _trunk_ms(plan: TierPlan, record: Record) -> float:
         return 0.0
     longest = plan.trunks[-1]
     calls = trunk_texts(plan.shape) / longest.rows
-    return round(float(record.methods[longest.name]["timing"]["median_ms"]) * calls, 1)
+    return round(float(record.methods[longest.name]["timing"]["median_ms"]) * calls, 2)
