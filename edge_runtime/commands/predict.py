@@ -178,7 +178,7 @@ def _texts(arguments: list[str]) -> Iterator[list[str]]:
         yield [whole(text) for text in arguments]
         return
     number = 0
-    for lines in _lines(sys.stdin.buffer):
+    for lines in lines_at_hand(sys.stdin.buffer):
         texts = []
         for line in lines:
             number += 1
@@ -190,7 +190,7 @@ def _texts(arguments: list[str]) -> Iterator[list[str]]:
         yield texts
 
 
-def _lines(stream: BinaryIO) -> Iterator[list[bytes]]:
+def lines_at_hand(stream: BinaryIO) -> Iterator[list[bytes]]:
     """Yield the lines that can be read without waiting, at least one; the last may have no end."""
     begun = b""
     while block := stream.read1(_BLOCK):  # type: ignore[attr-defined]  # of the buffer of standard input

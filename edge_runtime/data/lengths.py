@@ -5,7 +5,7 @@ Axes: N texts. Four bytes a text stay in memory; texts are read and cut into tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -34,15 +34,21 @@ def lengths_of(
         length: S.
         progress: told how many were counted.
     """
-    lengths = np.zeros(min(count, len(source)), np.int32)
-    for first in range(0, len(lengths), _CHUNK):
-        rows = range(first, min(first + _CHUNK, len(lengths)))
-        lengths[first : rows.stop] = [len(tokens[:length]) for tokens in _tokens(source, rows, tokenizer, length)]
+    number = min(count, len(source))
+    if isinstance(source, WindowSource):
+        progress(number)
+        return _of_windows(source, number, length)
+    lengths = np.zeros(number, np.int32)
+    for first in range(0, number, _CHUNK):
+        rows = range(first, min(first + _CHUNK, number))
+        lengths[first : rows.stop] = [len(tokens) for tokens in tokenizer.encode(source.texts(rows), length)]
         progress(len(rows))
     return lengths
 
 
-def _tokens(source: Source, rows: Sequence[int], tokenizer: Tokenizer, length: int) -> list[list[int]]:
-    if isinstance(source, WindowSource):
-        return source.windows(rows)
-    return tokenizer.encode(source.texts(rows), length)
+def _of_windows(source: WindowSource, count: int, length: int) -> Lengths:
+    """Return the tokens of windows: S of each, but of the last, which alone may be shorter and is read."""
+    lengths = np.full(count, length, np.int32)
+    if count == len(source):
+        lengths[-1] = min(len(source.windows([count - 1])[0]), length)
+    return lengths

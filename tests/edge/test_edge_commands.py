@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import queue
 import signal
 import sys
@@ -18,6 +19,7 @@ from fakes import FakeLink, ScriptedGateway
 
 from edge_runtime import opened_package
 from edge_runtime.__main__ import main
+from edge_runtime.commands import predict as predict_command
 from edge_runtime.commands import run as run_command
 from edge_runtime.federation.link import Broker, LinkEvent
 from edge_runtime.program.program import inspect
@@ -114,8 +116,45 @@ def test_predict_a_pipe(package: Package, capsys: Said, monkeypatch: pytest.Monk
     lines = [json.loads(line) for line in out.splitlines()]
     assert len(lines) == 3
     assert all(len(line["labels"]) == 1 for line in lines)
-    pipe(monkeypatch, b"ok\n\xff\n")
-    assert "line 2 of standard input is not UTF-8" in failure(capsys, 1, "predict", "--package", package.folder)
+    pipe(monkeypatch, b"play song\n\xff\n")
+    code, answered, err = call(capsys, "predict", "--package", package.folder, "--json")
+    assert (code, json.loads(answered)) == (1, lines[0])
+    assert "line 2 of standard input is not UTF-8" in err
+
+
+def test_lines_that_are_there_at_once_are_computed_together(
+    package: Package, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six lines: two packed calls; one line, or one argument: the method for short texts."""
+    called: list[str] = []
+    execute = toy.ToyProgram.execute
+
+    def noted(program: toy.ToyProgram, name: str, inputs: Any) -> Any:
+        called.append(name)
+        return execute(program, name, inputs)
+
+    monkeypatch.setattr(toy.ToyProgram, "execute", noted)
+    pipe(monkeypatch, b"wake me\n" * 6)
+    call(capsys, "predict", "--package", package.folder)
+    assert called == [toy.PACKED, toy.PACKED]
+    pipe(monkeypatch, b"wake me")
+    call(capsys, "predict", "--package", package.folder)
+    call(capsys, "predict", "--package", package.folder, "wake me")
+    assert called[2:] == [toy.BRIEF, toy.BRIEF]
+
+
+def test_a_line_is_answered_before_the_next_one_comes() -> None:
+    """Somebody may wait for it: what a pipe holds now is taken, whole lines alone."""
+    end, begin = os.pipe()
+    with os.fdopen(end, "rb") as reader, os.fdopen(begin, "wb", buffering=0) as writer:
+        lines = predict_command.lines_at_hand(reader)
+        writer.write(b"one\ntwo\nthr")
+        assert next(lines) == [b"one", b"two"]
+        writer.write(b"ee\n")
+        assert next(lines) == [b"three"]
+        writer.write(b"four")
+        writer.close()
+        assert list(lines) == [[b"four"]]
 
 
 def test_train_then_predict_with_the_bank(package: Package, data: Path, tmp_path: Path, capsys: Said) -> None:
@@ -130,6 +169,7 @@ def test_train_then_predict_with_the_bank(package: Package, data: Path, tmp_path
     assert told["steps"] == 24  # 4 epochs of 24 examples in batches of 4
     assert told["loss_last"] < told["loss_first"]
     assert told["accuracy"] > told["accuracy_before"]
+    assert (told["texts_per_step"], told["fill"]) == (4.0, pytest.approx(19 / 24, abs=1e-4))  # 7, 6 and 6 tokens a text
     federation = package.manifest.architecture.digest()
     assert Bank.read(bank / "bank.safetensors", toy.SHAPE, federation).digest().hex() == told["bank_digest"]
     scored = ["predict", "--package", package.folder, "--data", data, "--json"]
@@ -475,9 +515,24 @@ def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) 
     assert "2 of 4 slots trained, 4 texts in 2 x 16 places:" in details["tier m2_f2_s16_r2_b4"]
     assert "1 ms and 60 MiB where it was exported;" in details["tier m2_f2_s16_r2_b4"]
     assert code == (0 if told["ok"] else 1)
+    figures = {check["name"]: check["figures"] for check in told["checks"]}
+    assert figures["tier m2_f2_s16_r2_b4"] == {"fill": 1.0, "texts_per_step": 4.0}  # 8 tokens: two in a row of 16
+    assert figures["predict"] == {}
     _, out, _ = call(capsys, "doctor", "--package", package.folder)
     assert "ok    bank" in out
     assert "note  tier m4_f0_s16_r2_b4" in out
+
+
+def test_doctor_says_how_full_steps_are_with_own_texts(package: Package, data: Path, capsys: Said) -> None:
+    """24 texts of 7, 6 and 6 tokens: four a step, 25 or 26 of its 32 places."""
+    _, out, _ = call(capsys, "doctor", "--package", package.folder, "--data", data, "--json")
+    (texts,) = [check for check in json.loads(out)["checks"] if check["name"] == "texts"]
+    assert texts["figures"] == {"fill": round(19 / 24, 4), "texts_per_step": 4.0}
+    assert texts["detail"].startswith(
+        "24 examples, to be trained in m2_f2_s16_r2_b4: 4.0 texts a step, 79% of its places"
+    )
+    _, out, _ = call(capsys, "doctor", "--package", package.folder, "--data", "none.csv")
+    assert "FAIL  texts" in out
 
 
 def test_doctor_finds_what_does_not(package: Package, tmp_path: Path, capsys: Said) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from toy import WORDS, write_tokenizer
 
 from edge_runtime.data.batches import Reader, label_counts
+from edge_runtime.data.lengths import lengths_of
 from edge_runtime.data.packed import Packed
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.data.windows import open_windows
@@ -101,6 +102,17 @@ def test_a_batch_has_targets_and_no_labels(tmp_path: Path, tokenizer: Tokenizer)
     assert batch["mask"].tolist() == [[1] * 4, [1, 1, 1, 0]]
     assert batch["weights"].tolist() == [[1] * 4, [1, 1, 0, 0]]
     assert label_counts(source, np.arange(2), 0).shape == (0,)
+
+
+@pytest.mark.parametrize("length", [2, 3, 5, 50])
+def test_lengths_of_windows_are_told_without_reading_them(tmp_path: Path, tokenizer: Tokenizer, length: int) -> None:
+    """All are full but the last; what a tier of shorter rows cuts does not count."""
+    source = open_windows(_write(tmp_path, "txt", TEXTS), tokenizer, 2, length)
+    windows = source.windows(range(len(source)))
+    for tokens in (length, 2):
+        expected = [min(len(window), tokens) for window in windows]
+        assert lengths_of(source, 10**6, tokenizer, tokens).tolist() == expected
+        assert lengths_of(source, 1, tokenizer, tokens).tolist() == expected[:1]
 
 
 def test_what_cannot_be_used_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:

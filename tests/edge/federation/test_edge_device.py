@@ -137,6 +137,7 @@ def test_a_round_from_hello_to_accepted_delta(rig: Rig) -> None:
     assert delta.loss_last < delta.loss_first
     assert not rig.gateway.wants, "every block of version 0 is in the package"
     assert [event["step"] for event in rig.events("step")][-1] == 6
+    assert [(event["texts_per_step"], event["fill"]) for event in rig.events("trained")] == [(4.0, round(19 / 24, 4))]
 
 
 def test_only_changed_blocks_are_fetched_and_the_next_round_starts_from_them(rig: Rig) -> None:

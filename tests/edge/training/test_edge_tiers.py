@@ -18,7 +18,7 @@ from edge_runtime.store import Record, pack
 from edge_runtime.training import carry
 from edge_runtime.training.budget import Budget
 from edge_runtime.training.local import Recipe, train
-from edge_runtime.training.sensors import read_sensors
+from edge_runtime.training.sensors import read_sensors, short_of_memory
 from edge_runtime.training.tiers import Signal, by_name, choose, fitting
 from edge_runtime.training.trainer import Checkpoint, Task, Tools, Trainer
 from edge_runtime.training.watch import LOOK_EVERY_S, Watch, told
@@ -112,6 +112,15 @@ def test_what_a_linux_device_feels_is_read_from_its_files(tmp_path: Path) -> Non
     assert read_sensors(tmp_path) == Signal(300.0, 81.25)
     assert told(read_sensors(tmp_path)) == "room for 300 MiB, 81 °C"
     assert told(Signal()) == "memory not known"
+
+
+def test_memory_is_short_when_less_is_free_than_is_left_to_others(tmp_path: Path) -> None:
+    """64 MiB are 65,536 kB; a system that does not tell is never short."""
+    assert not short_of_memory(tmp_path)
+    (tmp_path / "proc").mkdir()
+    for free, short in ((65536, False), (65535, True)):
+        (tmp_path / "proc/meminfo").write_text(f"MemAvailable: {free} kB\n")
+        assert short_of_memory(tmp_path) is short
 
 
 # --- training moves -------------------------------------------------------------------------------------------------
