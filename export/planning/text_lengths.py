@@ -23,10 +23,10 @@ _MOST: Final = 4096
 
 @dataclass(frozen=True)
 class Fill:
-    """How full the steps of a tier are. Args: places: share of them that hold tokens; texts: in a step, mean."""
+    """How full the steps of a tier are. Args: share: of places that hold tokens; texts_per_step: mean."""
 
-    places: float
-    texts: float
+    share: float
+    texts_per_step: float
 
 
 @dataclass(frozen=True)

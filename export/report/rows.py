@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 from export.planning.row_choice import RowChoice
@@ -26,7 +25,7 @@ def rows_sentences(row_choice: RowChoice, fills: Mapping[str, Fill], sequence: i
     return [
         _about(row_choice.texts, sequence),
         *(
-            f"fill of {method}: {100 * fill.places:.0f} % of its places hold tokens, {fill.texts:.1f} texts a step"
+            f"fill of {method}: {fill.texts_per_step:.1f} texts a step, {fill.share:.0%} of its places hold tokens"
             for method, fill in fills.items()
         ),
     ]
@@ -65,4 +64,8 @@ def rows_object(row_choice: RowChoice, fills: Mapping[str, Fill], sequence: int)
             "longer": texts.longer(sequence),
             "mean_tokens": round(texts.mean(sequence), 2),
         }
-    return {"rows_by": by, "data": counts, "fill": {method: asdict(fill) for method, fill in fills.items()}}
+    steps = {
+        method: {"fill": round(fill.share, 4), "texts_per_step": round(fill.texts_per_step, 2)}
+        for method, fill in fills.items()
+    }
+    return {"rows_by": by, "data": counts, "steps": steps}

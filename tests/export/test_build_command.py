@@ -47,7 +47,7 @@ def test_build_prints_a_table_or_json(
         "texts: on 121",
         "up to 4 texts a step in 2 rows of 12 tokens",
         "data: rows of 12 tokens: 1 of 30 texts (3.3 %) is longer and is cut; 6.2 tokens a text in the mean",
-        "fill of train_m2_f1_s12_r2_b4: 100 % of its places hold tokens, 3.9 texts a step",
+        "fill of train_m2_f1_s12_r2_b4: 3.9 texts a step, 100% of its places hold tokens",
     ):
         assert word in " ".join(shown.out.split())  # lines fold where the console ends
     assert "export: count the tokens of 30 texts\n" in shown.err
@@ -57,7 +57,7 @@ def test_build_prints_a_table_or_json(
     assert figures["from_cache"] is True
     assert (figures["tier"]["trained_slots"], figures["tier"]["rows"]) == (2, 2)
     assert figures["rows"]["data"] == {"texts": 30, "longer": 1, "mean_tokens": 6.2}
-    assert figures["rows"]["fill"]["train_m2_f1_s12_r2_b4"]["texts"] == pytest.approx(30 / 7.75, abs=0.05)
+    assert figures["rows"]["steps"]["train_m2_f1_s12_r2_b4"]["texts_per_step"] == pytest.approx(30 / 7.75, abs=0.05)
     assert figures["measured"]["storage_mb"] < figures["budget"]["storage_mb"]
     assert len(figures["federation_digest"]) == 64
 

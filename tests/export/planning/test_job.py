@@ -38,8 +38,8 @@ def test_texts_choose_length_and_rows_and_say_how_full_steps_are(tiny: Path) -> 
     assert package.row_choice.texts is not None
     assert package.row_choice.texts.longer(16) == 1
     fills = [tier.fill for tier in package.tiers]
-    assert [fill.texts for fill in fills if fill] == pytest.approx([15.9, 8.0], abs=0.1)
-    assert [fill.places for fill in fills if fill] == pytest.approx([0.99, 0.99], abs=0.015)
+    assert [fill.texts_per_step for fill in fills if fill] == pytest.approx([15.9, 8.0], abs=0.1)
+    assert [fill.share for fill in fills if fill] == pytest.approx([0.99, 0.99], abs=0.015)
 
 
 def test_a_length_by_hand_is_kept_and_rows_follow_the_texts(tiny: Path) -> None:

@@ -38,7 +38,7 @@ def test_texts_that_are_cut_are_counted() -> None:
         ((16,), 16, 8, 8, Fill(1.0, 8.0)),  # each text fills its row: padding to S would do the same
         ((99,), 16, 8, 8, Fill(1.0, 8.0)),  # so does each that is cut
         ((8,), 16, 8, 4, Fill(1.0, 8.0)),  # two in a row
-        ((5,), 16, 8, 3, Fill(5 * 8 / (3 * 16), 8.0)),  # three in a row, two of nine places for a text are free
+        ((5,), 16, 8, 3, Fill(5 * 8 / (3 * 16), 8.0)),  # three in a row: three rows would take nine
         ((9,), 16, 8, 8, Fill(9 / 16, 8.0)),  # two do not fit into a row
         ((1,), 64, 16, 1, Fill(16 / 64, 16.0)),  # one row holds more than a step takes
         ((0,), 16, 8, 1, Fill(0.0, 8.0)),  # texts without a token take no place
@@ -59,8 +59,8 @@ def test_with_one_row_fewer_steps_would_take_too_few_texts(tokens: tuple[int, ..
     texts = TextLengths(tokens)
     rows = texts.fewest_rows(24, 16)
     fill = texts.fill(24, rows, 16)
-    assert texts.fill(24, rows - 1, 16).texts < 14.4 <= fill.texts <= 16
-    assert fill.places == pytest.approx(fill.texts * texts.mean(24) / (24 * rows), rel=0.01)
+    assert texts.fill(24, rows - 1, 16).texts_per_step < 14.4 <= fill.texts_per_step <= 16
+    assert fill.share == pytest.approx(fill.texts_per_step * texts.mean(24) / (24 * rows), rel=0.01)
 
 
 def test_capacity_by_hand_by_texts_and_by_default() -> None:

@@ -29,13 +29,16 @@ def test_the_fill_of_each_tier_is_told() -> None:
     """Share of places that hold tokens, and texts a step; the same as plain values."""
     row_choice = RowChoice(texts=TextLengths((9, 33)))
     assert rows_sentences(row_choice, FILLS, 32)[1:] == [
-        "fill of train_a: 91 % of its places hold tokens, 15.2 texts a step",
-        "fill of train_b: 60 % of its places hold tokens, 8.0 texts a step",
+        "fill of train_a: 15.2 texts a step, 91% of its places hold tokens",
+        "fill of train_b: 8.0 texts a step, 60% of its places hold tokens",
     ]
     assert rows_object(row_choice, FILLS, 32) == {
         "rows_by": "data",
         "data": {"texts": 2, "longer": 1, "mean_tokens": 20.5},
-        "fill": {"train_a": {"places": 0.913, "texts": 15.24}, "train_b": {"places": 0.6, "texts": 8.0}},
+        "steps": {
+            "train_a": {"fill": 0.913, "texts_per_step": 15.24},
+            "train_b": {"fill": 0.6, "texts_per_step": 8.0},
+        },
     }
 
 
@@ -51,4 +54,4 @@ def test_without_texts_nobody_promises_a_fill(row_choice: RowChoice, by: str, to
     """A default is called one, with what to do about it."""
     (sentence,) = rows_sentences(row_choice, {}, 32)
     assert sentence.startswith(told)
-    assert rows_object(row_choice, {}, 32) == {"rows_by": by, "data": None, "fill": {}}
+    assert rows_object(row_choice, {}, 32) == {"rows_by": by, "data": None, "steps": {}}
