@@ -25,8 +25,8 @@ from edge_runtime.native import build
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
-QUANTIZED: Final = {OURS: "int8"}
-"""Arms that are packages of ours, by what their frozen weights are."""
+RECOMPUTE: Final = {OURS: "none", "light": "light"}
+"""Arms that are programs of ours, by what they compute twice instead of keeping it."""
 EXPERTS: Final = 4
 TRAINED: Final = 2
 RANK: Final = 8
@@ -77,7 +77,7 @@ def measure(names: Sequence[str], options: argparse.Namespace, say: Say) -> dict
         ArmError, FederationError: when an arm cannot be made.
     """
     model = models.make(options.folder / "model")
-    programs = {name: export(kind, model, options, say) for name, kind in QUANTIZED.items()}
+    programs = {name: export(level, model, options, say) for name, level in RECOMPUTE.items() if name in names}
     arms = {name: _arm(name, programs, model, options) for name in names}
     runs, failed = interleaved(arms, options.repeats, options.threads, say)
     figures = summary(arms, runs)
@@ -85,27 +85,31 @@ def measure(names: Sequence[str], options: argparse.Namespace, say: Say) -> dict
         arm["tokens_s"] = 1e3 * options.batch * options.tokens / arm["ms_median"]
     for name, (_, about) in programs.items():
         if name in figures["arms"]:
-            kept = ("export_s", "export_peak_rss_mib", "planned_mib", "stages")
+            kept = ("export_s", "export_peak_rss_mib", "planned_mib", "workspace_mib", "kept_mib", "stages")
             figures["arms"][name] |= {key: about[key] for key in kept}
-    parameters = programs[OURS][1]["parameters"]
+    from export.source.backbone import find  # noqa: PLC0415 - only here, and heavy
+
+    parameters = find(str(model)).parameters
     work = (
         f"{parameters / 1e6:.0f} M parameters, batch {options.batch} x {options.tokens}, experts in all layers:"
         f" {EXPERTS} of rank {RANK} held, {TRAINED} trained, a shared one, AdamW"
     )
-    return {"work": work, **figures, "failed": failed, "repeats": options.repeats, "steps": options.steps}
+    counts = {"failed": failed, "repeats": options.repeats, "steps": options.steps}
+    return {"work": work, "extensions": record.extensions(), **figures, **counts}
 
 
-def export(kind: str, model: Path, options: argparse.Namespace, say: Say) -> tuple[Path, dict[str, Any]]:
+def export(level: str, model: Path, options: argparse.Namespace, say: Say) -> tuple[Path, dict[str, Any]]:
     """Make the program of an arm, unless it is there; return its folder and what its making told.
 
     Raises:
         ArmError: when there is none.
     """
-    out = options.folder / f"{kind}_b{options.batch}_s{options.tokens}"
+    out = options.folder / f"int8_{level}_b{options.batch}_s{options.tokens}"
     if not (out / "about.json").is_file():
-        say(f"exporting {kind} (minutes) ...")
+        say(f"exporting {out.name} (minutes) ...")
         sizes = {"--batch": options.batch, "--tokens": options.tokens, "--experts": EXPERTS, "--trained": TRAINED}
         words = [str(word) for pair in {**sizes, "--rank": RANK}.items() for word in pair]
+        words += ["--recompute", level]
         line = ["-m", "benchmarks.language_model.program", "--model", str(model), "--out", str(out), *words]
         done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False)
         if done.returncode != 0:
