@@ -97,6 +97,11 @@ class Trunk:
         """What the cache did so far."""
         return self._cache.use if self._cache is not None else CacheUse()
 
+    @property
+    def rows(self) -> int:
+        """Texts that are computed at once, at most."""
+        return max(capacity.rows for capacity in self._methods.values())
+
     def of_texts(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[Prefix]:
         """Return the prefixes of texts.
 

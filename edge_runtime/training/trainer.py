@@ -22,6 +22,7 @@ from edge_runtime.data.prefix_cache import PrefixCache
 from edge_runtime.data.stream import Step, TextStream
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk
+from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.program import slots as placement
 from edge_runtime.program.signature import Executor
@@ -305,8 +306,10 @@ class Trainer:
         return np.array([self._order.row(entry) for entry in range(self.fill.texts)], np.int64)
 
     def _texts_of(self, tools: Tools) -> TextStream:
-        ahead = READ_AHEAD if tools.tier.trunk_methods else 0
-        return TextStream(tools.reader(), self._order, tier_capacity(tools.tier), ahead)
+        reader = tools.reader()
+        own = isinstance(tools.source, WindowSource)  # windows are all of a length: one call of the trunk is enough
+        ahead = 0 if reader.trunk is None else reader.trunk.rows if own else READ_AHEAD
+        return TextStream(reader, self._order, tier_capacity(tools.tier), ahead)
 
     def _next_texts(self) -> Step:
         return self._stream.step(self.fill.texts, self._task.steps - self.steps)
