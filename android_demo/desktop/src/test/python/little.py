@@ -1,7 +1,8 @@
 """The little packages and texts of tests/integration, made once and kept until export or contract change.
 
-Prints one JSON object: folders of the packages by name, and of the texts by device. ``soft`` has two tiers and shared
-experts; ``all`` has what else a program may have: top-k gates, micro-batches and a trunk.
+Prints one JSON object: folders of the packages by name, and of the texts by device. ``soft`` has shared experts and
+four tiers, of which those with four rows are more than the texts need; ``all`` has what else a program may have:
+top-k gates, micro-batches and a trunk. The texts have 6 to 8 tokens, so two stand in a row of 16.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from loop_federation import command, environment  # noqa: E402 - found through t
 from loop_packages import COMMON, make_backbone, write_data  # noqa: E402
 
 PACKAGES = {
-    "soft": ("--train-slots", "2,1", "--held", "slots"),
+    "soft": ("--train-slots", "2,1", "--held", "slots", "--seq-len", "16", "--tokens", "64,32"),
     "all": (
+        *("--seq-len", "16", "--tokens", "32"),
         *("--gate", "topk", "--top-k", "2", "--train-slots", "2", "--held", "slots"),
         *("--micro-batches", "2", "--layers", "last:1"),
     ),
@@ -36,7 +38,7 @@ def key() -> str:
     """Return what the packages depend on: the sources that make them."""
     digest = hashlib.sha256(json.dumps(PACKAGES).encode())
     folders = (ROOT / "export", ROOT / "edge_runtime/wire", ROOT / "tests/integration")
-    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -52,7 +54,7 @@ def make(folder: Path) -> None:
             continue
         line = command("export.build", "--model", backbone, *COMMON, *options, "--out", folder / name)
         done = subprocess.run(
-            [*line, "--cache-dir", str(folder / "cache")], env=environment(), cwd=folder, capture_output=True,
+            [*line, "--cache-dir", str(folder.parent / "cache")], env=environment(), cwd=folder, capture_output=True,
             text=True, check=False,
         )  # fmt: skip
         if done.returncode:

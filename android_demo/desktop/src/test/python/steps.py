@@ -24,7 +24,7 @@ from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.tensors import Array
 
 STEPS = 24
-SWITCHES = {8: 1, 16: 0}
+SWITCHES = {6: 1, 12: 3, 18: 0}
 """Tier that a task with room in every tier goes on in, by step."""
 READ = 6
 

@@ -91,6 +91,13 @@ class FederationTest {
         assertEquals(listOf<Any?>(3L, 3L), mixed["accepted"])
         paused(states)
         told(states)
+        packed(states.last { it.step > 0 })
+    }
+
+    /** Of the tiers with as many slots it trained in the one with the fewest rows that hold its texts, and filled it. */
+    private fun packed(state: DeviceState) {
+        assertEquals("m2_f0_s16_r2_b4", state.tier)
+        assertTrue(state.fill.textsPerStep in 3.6..4.0 && state.fill.share in 0.6..0.9, "${state.fill}")
     }
 
     /** Each trouble stops training where it is, and is named; afterwards it goes on from there. */
