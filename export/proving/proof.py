@@ -118,25 +118,32 @@ def reference_gradients(reference: Reference, inputs: Mapping[str, Tensor]) -> t
 
 def _label_loss(reference: Reference, bank: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
     total = torch.zeros(())
-    for place, ids, mask in _alone(inputs):
-        labels = inputs[ports.LABELS][place.slot]
-        total = total - (labels * torch.log_softmax(reference.logits(bank, ids, mask)[0], -1)).sum()
+    for places, ids in _alone(inputs):
+        labels = inputs[ports.LABELS][[place.slot for place in places]]
+        logits = reference.logits(bank, ids, torch.ones(ids.shape))
+        total = total - (labels * torch.log_softmax(logits, -1)).sum()
     return total / inputs[ports.LABELS].sum()
 
 
 def _language_loss(reference: Reference, bank: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
     total = torch.zeros(())
-    for place, ids, mask in _alone(inputs):
-        logits = reference.token_logits(bank, ids, mask)[0]
-        targets, weights = (inputs[name][place.places] for name in (ports.TARGETS, ports.WEIGHTS))
-        total = total + (torch.nn.functional.cross_entropy(logits, targets, reduction="none") * weights).sum()
+    for places, ids in _alone(inputs):
+        logits = reference.token_logits(bank, ids, torch.ones(ids.shape))
+        targets, weights = (
+            torch.stack([inputs[name][place.places] for place in places]) for name in (ports.TARGETS, ports.WEIGHTS)
+        )
+        costs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        total = total + (costs * weights.flatten()).sum()
     return total / inputs[ports.WEIGHTS].sum()
 
 
-def _alone(inputs: Mapping[str, Tensor]) -> Iterator[tuple[Place, Tensor, Tensor]]:
-    """Yield each text by itself: where it stands, its ids [1, n] and mask [1, n]."""
+def _alone(inputs: Mapping[str, Tensor]) -> Iterator[tuple[list[Place], Tensor]]:
+    """Yield texts out of their rows and without padding: those of one length n, and their ids [.., n]."""
+    by_length: dict[int, list[Place]] = {}
     for place in places_of(inputs):
-        yield place, inputs[ports.IDS][place.places].unsqueeze(0), torch.ones(1, place.length)
+        by_length.setdefault(place.length, []).append(place)
+    for places in by_length.values():
+        yield places, torch.stack([inputs[ports.IDS][place.places] for place in places])
 
 
 def gradient_errors(

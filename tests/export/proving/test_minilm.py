@@ -22,11 +22,13 @@ from torch import Tensor
 
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.packing import Capacity, pack
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
 from export import cache
 from export.packaging.pipeline import build_package
 from export.planning.config import ExportConfig, read_labels
 from export.proving.onnx_program import probabilities
+from export.proving.packed_texts import Place, places_of, text_inputs
 from export.proving.proof import gradient_errors, proof_inputs, reference_gradients
 from export.proving.reference import Reference
 from export.source import backbone
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 DATA = Path(__file__).parents[3] / "benchmarks" / "demo" / "assistant.csv"
-TRAIN, HALF = (MethodShape(MethodKind.TRAIN, 4, 4, length, 16) for length in (64, 32))
+TRAIN, HALF = (MethodShape(MethodKind.TRAIN, 4, 4, 64, rows, 16) for rows in (8, 4))
+PACKED = MethodShape(MethodKind.PREDICT, 8, 0, 64, 4, 32)
+ALONE = tuple(MethodShape(MethodKind.PREDICT, 8, 0, length, 1, 1) for length in (64, 32, 16, 8))
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +93,21 @@ def real_inputs(package: Package, rows: list[dict[str, str]], tokenizer: Tokeniz
     labels = package.manifest.architecture.labels
     inputs = proof_inputs(_model(package), TRAIN, 30522)
     chosen = rows[:: len(rows) // 16][:16]
-    inputs["ids"], inputs["mask"] = _encode(tokenizer, [row["text"] for row in chosen])
+    inputs |= _packed(TRAIN, *_encode(tokenizer, [row["text"] for row in chosen]))
+    assert len(places_of(inputs)) == 16
     inputs["labels"] = torch.eye(len(labels))[[labels.index(row["label"]) for row in chosen]]
     return inputs
+
+
+def _packed(method: MethodShape, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Return the texts of a call, as many of the first ones as a device packs into its rows: all but the bank."""
+    lengths = [int(length) for length in mask.sum(1)]
+    stands = pack(lengths, Capacity(method.rows, method.sequence, method.batch))
+    places = [Place(slot, stand.row, stand.first, stand.count) for slot, stand in enumerate(stands)]
+    packed = torch.zeros(method.rows, method.sequence, dtype=torch.int64)
+    for place in places:
+        packed[place.places] = ids[place.slot, : place.length]
+    return {"ids": packed, **text_inputs(places, method)}
 
 
 def _reference(package: Package) -> Reference:
@@ -106,9 +122,9 @@ def _step(method: Any, inputs: dict[str, Tensor], package: Package) -> dict[str,
 
 
 def test_default_package_has_four_trained_and_four_frozen_slots(package: Package) -> None:
-    """The command without options makes the tier that the other parts build on, and one of half the length below it."""
+    """The command without options makes the tier that the other parts build on, and one of half the rows below it."""
     manifest = package.manifest
-    assert list(manifest.methods) == [TRAIN.name, HALF.name, "predict_s64"]
+    assert list(manifest.methods) == [method.name for method in (TRAIN, HALF, PACKED, *ALONE)]
     assert [tier.method for tier in manifest.tiers] == [TRAIN.name, HALF.name]
     assert manifest.tiers[1].measured.memory_mib < manifest.tiers[0].measured.memory_mib - 20
     assert manifest.tiers[1].predicted.step_ms < 0.7 * manifest.tiers[0].predicted.step_ms
@@ -117,13 +133,13 @@ def test_default_package_has_four_trained_and_four_frozen_slots(package: Package
     assert manifest.tiers[0].measured.memory_mib < manifest.profile["budget"]["memory_mib"]
 
 
-def test_only_the_lookup_of_words_stays_outside_of_one_delegate(package: Package) -> None:
+def test_only_lookups_stay_outside_of_one_delegate(package: Package) -> None:
     """Read from the shipped file: no q/dq node, no product and no copy is outside, and each method crosses once.
 
-    Allowed are the lookups of int8 rows and of their scales, which XNNPACK cannot do, and the cast of those rows.
+    Allowed are the lookups of int8 rows, of their scales and of positions, which XNNPACK cannot do, and the rows' cast.
     """
     for method, (outside, delegates) in outside_and_delegates(package.path("program.pte")).items():
-        assert outside == {"aten::embedding.out": 2, "aten::_to_copy.out": 1}, method
+        assert outside == {"aten::embedding.out": 3, "aten::_to_copy.out": 1}, method
         assert delegates == 1, method
 
 
@@ -150,18 +166,20 @@ def test_int8_gradients_of_real_text_are_within_15_percent(
 def test_loss_curve_over_50_steps_follows_eager(package: Package, program: Any, real_inputs: dict[str, Tensor]) -> None:
     """From the initial bank and a small head, 50 int8 steps fall as eager fp32 with torch.optim.AdamW does.
 
-    In the tier of half the length, which none of the texts fills.
+    In the tier of half the rows, which hold the texts all the same.
     """
     bank = package.bank()
     head = (0.02 * np.random.default_rng(1).standard_normal(bank.head.size)).astype(np.float32)
     start = {**real_inputs, "head": torch.from_numpy(head), "shared": torch.from_numpy(bank.shared)}
     start["trained"], start["frozen"] = (half.contiguous() for half in torch.from_numpy(bank.experts).split(4, dim=1))
     start["mean"] = torch.zeros(384)
-    ids, mask = _cut(start["ids"], start["mask"])  # what is padding in every text costs time and changes nothing
-    assert ids.shape[1] <= HALF.sequence
-    eager = list(_eager_curve(_reference(package), {**start, "ids": ids, "mask": mask}))
+    texts = [start["ids"][place.places] for place in places_of(start)]
+    ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    repacked = _packed(HALF, ids, (ids > 0).float())
+    assert len(places_of(repacked)) == 16
+    eager = list(_eager_curve(_reference(package), start))
     method = program.load_method(HALF.name)
-    state, curve = {**start, **{name: start[name][:, : HALF.sequence].contiguous() for name in ("ids", "mask")}}, []
+    state, curve = {**start, **repacked}, []
     for number in range(1, 51):
         state["hyper"] = _hyper(number)
         outputs = _step(method, state, package)
@@ -276,7 +294,7 @@ def _judge(package: Package, program: Any, rows: list[dict[str, str]], tokenizer
     wanted = np.array([names.index(row["label"]) for row in rows])
     ids, mask = _encode(tokenizer, [row["text"] for row in rows])
     assert len(ids) == 1000
-    predict = program.load_method("predict_s64")
+    predict = program.load_method(PACKED.name)
     features = _predict(predict, Bank.zeros(package.manifest.architecture.bank_shape), ids, mask)[1]
     bank = _trained_like(package, features, wanted)
     labels = _predict(predict, bank, ids, mask)[0].argmax(1)
@@ -327,13 +345,17 @@ def _trained_like(package: Package, features: np.ndarray, wanted: np.ndarray) ->
 
 
 def _predict(method: Any, bank: Bank, ids: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities [N, C] and features [N, d], text by text as a device does."""
+    """Return probabilities [N, C] and features [N, d], as many texts a call as fit, as a device does."""
     fixed = [torch.from_numpy(array.copy()) for array in (bank.experts, bank.shared, bank.head, bank.mean)]
     fixed.append(torch.ones(6, 8))
-    predicted = []
-    for place in range(len(ids)):
-        outputs = method.execute([*fixed, ids[place : place + 1], mask[place : place + 1]])
-        predicted.append((outputs[0].numpy().copy(), outputs[1].numpy().copy()))
+    predicted: list[tuple[np.ndarray, np.ndarray]] = []
+    taken = 0
+    while taken < len(ids):
+        texts = _packed(PACKED, ids[taken : taken + PACKED.batch], mask[taken : taken + PACKED.batch])
+        count = len(places_of(texts))
+        outputs = method.execute([*fixed, *(texts[name] for name in ("ids", "positions", "attend", "readout"))])
+        predicted.append((outputs[0][:count].numpy().copy(), outputs[1][:count].numpy().copy()))
+        taken += count
     return np.concatenate([one for one, _ in predicted]), np.concatenate([one for _, one in predicted])
 
 
