@@ -27,7 +27,8 @@ def test_build_prints_a_table_or_json(
 ) -> None:
     """People get memory, storage, time and bytes against the budget, and how full steps are; machines one JSON object.
 
-    Two of 29 texts with 6 tokens fill a row of 12; one has 13 and is cut.
+    Two of 29 texts with 6 tokens fill a row of 12. One has 13, is cut and fills a row: its step takes three texts, and
+    so does the step before where it would have been the fourth.
     """
     data = tmp_path / "data.csv"
     texts = ["word1 " * 6] * 29 + ["word2 " * 13]
@@ -47,7 +48,7 @@ def test_build_prints_a_table_or_json(
         "texts: on 121",
         "up to 4 texts a step in 2 rows of 12 tokens",
         "data: rows of 12 tokens: 1 of 30 texts (3.3 %) is longer and is cut; 6.2 tokens a text in the mean",
-        "fill of train_m2_f1_s12_r2_b4: 3.9 texts a step, 100% of its places hold tokens",
+        "fill of train_m2_f1_s12_r2_b4: 3.8 texts a step, 99% of its places hold tokens",
     ):
         assert word in " ".join(shown.out.split())  # lines fold where the console ends
     assert "export: count the tokens of 30 texts\n" in shown.err
@@ -57,7 +58,7 @@ def test_build_prints_a_table_or_json(
     assert figures["from_cache"] is True
     assert (figures["tier"]["trained_slots"], figures["tier"]["rows"]) == (2, 2)
     assert figures["rows"]["data"] == {"texts": 30, "longer": 1, "mean_tokens": 6.2}
-    assert figures["rows"]["steps"]["train_m2_f1_s12_r2_b4"]["texts_per_step"] == pytest.approx(30 / 7.75, abs=0.05)
+    assert figures["rows"]["steps"]["train_m2_f1_s12_r2_b4"]["texts_per_step"] == pytest.approx(3.84)
     assert figures["measured"]["storage_mb"] < figures["budget"]["storage_mb"]
     assert len(figures["federation_digest"]) == 64
 
