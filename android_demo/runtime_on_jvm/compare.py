@@ -1,7 +1,8 @@
 """A package's methods on Android's runtime and on this machine's: every output of every step, bit for bit.
 
-Axes: B texts, S tokens. Values are random and in a general position: no trained block is zero (or half of the gradients
-would be), texts have padding. Training methods are fed with what they made, so moments and values of all steps count.
+Axes: B texts at most, R rows of S places, C labels. Values are random and in a general position: no trained block is
+zero (or half of the gradients would be), a row has several texts, and places that hold no token. Training methods are
+fed with what they made, so moments and values of all steps count.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from android_demo.runtime_on_jvm.build import Runtime
 from android_demo.runtime_on_jvm.run import MODES, Arrays, Call, execute
+from edge_runtime.data.packed import Packed, method_capacity
 from edge_runtime.program.program import Program
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.manifest import Package
@@ -94,18 +96,44 @@ def distance(wanted: npt.NDArray[Any], came: npt.NDArray[Any]) -> float:
 def inputs(spec: MethodSpec, seed: int = 0) -> Arrays:
     """Return values for every input of a method."""
     generator = np.random.default_rng(seed)
-    return {tensor.name: _value(tensor, generator) for tensor in spec.inputs}
+    return {tensor.name: _value(tensor, generator) for tensor in spec.inputs} | _texts(spec, generator)
+
+
+def _texts(spec: MethodSpec, generator: np.random.Generator) -> Arrays:
+    """Return what a method takes of where its texts stand, and of the texts that stand there."""
+    shapes = {tensor.name: tensor.shape for tensor in spec.inputs}
+    if ports.POSITIONS not in shapes:
+        return {}
+    packed = _packed(spec, generator)
+    texts = [generator.integers(1, _TOKENS, stand.count).tolist() for stand in packed.stands]
+    ids, mask, labels = packed.spread(texts, np.int64), packed.mask(), shapes.get(ports.LABELS, (0, 0))
+    wanted = np.zeros(labels, np.float32)
+    if wanted.size:
+        wanted[np.arange(len(texts)), generator.integers(0, labels[1], len(texts))] = 1.0
+    everything = {
+        **packed.frame(),
+        ports.IDS: ids,
+        ports.TARGETS: ids,
+        ports.MASK: mask,
+        ports.WEIGHTS: mask,
+        ports.READOUT: packed.means(),
+        ports.LABELS: wanted,
+    }
+    return {name: array for name, array in everything.items() if name in shapes}
+
+
+def _packed(spec: MethodSpec, generator: np.random.Generator) -> Packed:
+    """Return texts of up to half a row; a trunk has each alone in its row."""
+    room = method_capacity(spec)
+    counts = generator.integers(1, room.sequence // 2 + 1, room.batch).tolist()
+    trunk = not {ports.MASK, ports.READOUT} & {tensor.name for tensor in spec.inputs}
+    return Packed.in_own_rows(counts, room) if trunk else Packed.next(counts, room)
 
 
 def _value(tensor: TensorSpec, generator: np.random.Generator) -> npt.NDArray[Any]:
     name, shape = tensor.name, tensor.shape
     if tensor.dtype == "int64":
         return generator.integers(1, _TOKENS, shape)
-    if name in (ports.MASK, ports.WEIGHTS):
-        lengths = generator.integers(2, shape[-1] + 1, (*shape[:-1], 1))
-        return np.asarray(np.arange(shape[-1]) < lengths, np.float32)
-    if name == ports.LABELS:
-        return np.eye(shape[1], dtype=np.float32)[generator.integers(0, shape[1], shape[0])]
     sums = name in _FROM_ZERO
     if name == ports.HYPER or sums or name in (ports.GATE_SCALE, ports.UPDATE_MASK, ports.SHARE):
         return np.broadcast_to(np.array(_HYPER if name == ports.HYPER else 1.0 - sums, np.float32), shape).copy()
