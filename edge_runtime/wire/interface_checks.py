@@ -74,8 +74,8 @@ def trunk_shape(spec: MethodSpec) -> MethodShape:
 
 def _places(spec: MethodSpec) -> tuple[int, int]:
     """Return S and R."""
-    rows, *_, sequence = _shapes(spec).get(ports.IDS) or (0, 0)
-    return sequence, rows
+    shape = _shapes(spec).get(ports.IDS) or (0,)
+    return shape[-1], shape[0]
 
 
 def _shapes(spec: MethodSpec) -> dict[str, tuple[int, ...]]:

@@ -300,6 +300,10 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
         "an inference that takes nothing",
         _ports("inputs", lambda p: p.clear(), method="predict_s8_r1_b1"),
     ),
+    "port_predict_flat_ids": (
+        "ids of an inference with one axis",
+        _ports("inputs", lambda p: _named(p, "ids").update(shape=[8]), method="predict_s8_r1_b1"),
+    ),
     "unknown_key": ("says more than the reader knows", _set(1, "colour")),
     "unknown_key_inside": ("the same, deeper", _arch(colour="red")),
     "missing_key": ("no labels", lambda t: t["architecture"].pop("labels")),
