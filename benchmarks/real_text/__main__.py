@@ -64,6 +64,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/real_text"), metavar="DIR", help="working folder (%(default)s)"
     )
+    parser.add_argument("--exported", action="store_true", help="use the packages that an earlier run left in --folder")
     parser.add_argument("--quick", action="store_true", help="four arms on CLINC150, once, to see whether it works")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
@@ -177,13 +178,15 @@ def _prediction(options: argparse.Namespace) -> dict[str, Any]:
 
 def of_set(name: str, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the figures of a set, and why arms failed."""
-    prepared = arms.prepare(arms.Plan(name, options.arms, options.data, options.folder / name, options.steps), say)
+    plan = arms.Plan(name, options.arms, options.data, options.folder / name, options.steps, options.exported)
+    prepared = arms.prepare(plan, say)
     runs, failed = interleaved(prepared.arms, options.repeats, options.threads, lambda line: say(f"{name}, {line}"))
     encoder, tier = encoder_sizes(), prepared.manifest.tiers[0]
     of_arms = {arm: figures.of_arm(arm, of_arm, encoder) for arm, of_arm in runs.items()}
     about = {"tokens_mean": prepared.tokens, "length": tier.seq_len, "rows": tier.rows}
     about["real"] = is_there(name, options.data)
-    return {**about, "arms": of_arms, "ratios": figures.ratios(of_arms)}, failed
+    ratios = {"ratios": figures.ratios(of_arms), "ratios_cpu": figures.ratios(of_arms, "examples_cpu_s")}
+    return {**about, "arms": of_arms, **ratios}, failed
 
 
 def encoder_sizes() -> Encoder:

@@ -34,7 +34,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return curves and times of every set, arm and seed; what does not fit into ``options.minutes`` is left out.
 
     Args:
-        options: sets, seeds, minutes, threads, data, folder.
+        options: sets, seeds, minutes, threads, data, folder, exported.
 
     Raises:
         RunError: when an export or a run fails.
@@ -46,7 +46,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("runs", total=len(names) * len(ARMS) * options.seeds)
         for name in names:
-            plan = arms.Plan(name, ARMS, options.data, options.folder / name, steps=1)
+            plan = arms.Plan(name, ARMS, options.data, options.folder / name, 1, options.exported)
             prepare(plan, options)
             for seed in range(options.seeds):
                 for arm in ARMS:

@@ -40,6 +40,7 @@ class Plan:
         data: folder of the sets.
         folder: of everything that is made for this set.
         steps: batches of 16 texts that are timed in one run.
+        exported: the packages are there.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Plan:
     data: Path
     folder: Path
     steps: int
+    exported: bool = False
 
     @property
     def packages(self) -> dict[str, Path]:
@@ -73,7 +75,7 @@ def export(plan: Plan, rows: Sequence[Row], say: Say) -> Package:
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     every = texts.write(plan.folder / "all.csv", rows)
-    for name, folder in plan.packages.items():
+    for name, folder in () if plan.exported else plan.packages.items():
         say(f"{plan.name}: exporting the package {name} (from the export cache when it was made before) ...")
         run(f"export for {plan.name}", "export.build", export_words(plan.name, name, every, folder))
     return Package.open(plan.packages["all"])

@@ -48,9 +48,9 @@ def of_arm(arm: str, runs: Sequence[Run], encoder: Encoder) -> dict[str, float |
     }
 
 
-def ratios(arms: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
-    """Return examples a second of every arm as a multiple of those that it is held against."""
-    rates = {name: figures["examples_s"] or 0.0 for name, figures in arms.items()}
+def ratios(arms: Mapping[str, Mapping[str, float | None]], rate: str = "examples_s") -> dict[str, dict[str, float]]:
+    """Return every arm's examples a second, wall or processor time, as a multiple of those that it is held against."""
+    rates = {name: figures[rate] or 0.0 for name, figures in arms.items()}
     return {
         name: {other: rate / rates[other] for other in AGAINST if other in rates and other != name}
         for name, rate in rates.items()

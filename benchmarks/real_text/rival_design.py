@@ -27,7 +27,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """
     told = {}
     for name in accuracy.names_of(options):
-        plan = arms.Plan(name, tuple(ABOUT), options.data, options.folder / name, steps=1)
+        plan = arms.Plan(name, tuple(ABOUT), options.data, options.folder / name, 1, options.exported)
         accuracy.prepare(plan, options)
         runs: dict[str, list[dict[str, Any]]] = {design: [] for design in ABOUT}
         for seed in range(options.seeds):

@@ -156,6 +156,8 @@ def test_ratios_are_examples_a_second_over_the_other_arms() -> None:
     told = figures.ratios(rates)
     assert told["packed"] == {"padded": 3.0, "eager": 4.0}
     assert told["padded"] == {"eager": pytest.approx(4 / 3)}
+    of_processor = figures.ratios({"packed": {"cpu": 90.0}, "eager": {"cpu": 30.0}}, "cpu")
+    assert of_processor == {"packed": {"eager": 3.0}, "eager": {}}
 
 
 def test_a_curve_counts_training_time_and_tests_when_due() -> None:
@@ -221,7 +223,8 @@ def test_the_table_says_what_the_machine_does_not_tell() -> None:
     of_packed = figures.of_arm("packed", [run()], LITTLE)  # type: ignore[list-item]
     of_set = {"tokens_mean": 10.0, "length": 24, "rows": 8, "real": False, "arms": {"packed": of_packed}}
     result = {
-        "sets": {"clinc150": {**of_set, "ratios": {"packed": {"eager": 4.0}}}}, "failed": {"clinc150: lora": "no peft"},
+        "sets": {"clinc150": of_set | {"ratios": {"packed": {"eager": 4.0}}, "ratios_cpu": {"packed": {}}}},
+        "failed": {"clinc150: lora": "no peft"},
         "extensions": ["avx2"], "amx": False, "tells_energy": False, "threads": 2,
     }  # fmt: skip
     from io import StringIO
@@ -281,10 +284,16 @@ def test_the_page_shows_the_newest_line_of_each_set_and_mode() -> None:
     rival = {"epochs": 4, "texts": 2000, "seeds": 3, "sets": {"clinc150": {"sorted-": design}}}
     told = page.section(
         [
-            {**about, "sets": {"clinc150": {**old, "ratios": {"packed": {}}}}},
+            {**about, "sets": {"clinc150": {**old, "ratios": {"packed": {}}, "ratios_cpu": {"packed": {}}}}},
             {
                 **about,
-                "sets": {"clinc150": {**of_set, "ratios": {"packed": {"padded": 2.5, "eager": 4.0}}}},
+                "sets": {
+                    "clinc150": {
+                        **of_set,
+                        "ratios": {"packed": {"padded": 2.5, "eager": 4.0}},
+                        "ratios_cpu": {"packed": {"eager": 3.0}},
+                    }
+                },
                 "prediction": {"short_ms": 2.0, "long_ms": 5.0},
             },
             {**about, "accuracy": learned},
@@ -293,7 +302,7 @@ def test_the_page_shows_the_newest_line_of_each_set_and_mode() -> None:
     )
     assert "8 rows" in told
     assert "9 rows" not in told
-    assert "| **ours, packed** | 400 | 200 | 40.0 | 0 | 125.0 | 100 | 80 | 2.50 | 4.00 |" in told
+    assert "| **ours, packed** | 400 | 200 | 40.0 | 0 | 125.0 | 100 | 80 | 2.50 | 4.00 |  | 3.00 |" in told
     assert "predicted in 2.00 ms, in the call of 32 tokens in 5.00 ms: 0.40 of it" in told
     assert "| clinc150, 80 % | PyTorch eager, fp32 |  | 3.0, never | 80.0 ± 1.0 | 20 |" in told
     assert "tokens | 500 | 200 | 90 | 80.0 ± 1.0 |" in told
