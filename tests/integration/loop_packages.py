@@ -30,7 +30,7 @@ FILLERS = {
 WIDTH, LAYERS, EXPERTS, RANK = 32, 2, 4, 2
 COMMON = (
     "--device", "pixel8", "--labels", ",".join(LABELS), "--experts", str(EXPERTS), "--rank", str(RANK),
-    "--shared-rank", str(RANK), "--seq-len", "8", "--batch-size", "4", "--json",
+    "--shared-rank", str(RANK), "--seq-len", "16", "--batch-size", "4", "--json",
 )  # fmt: skip
 VARIANTS = {
     "one": ("--train-slots", "1"),
