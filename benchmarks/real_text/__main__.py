@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -136,7 +137,8 @@ def measure_mode(options: argparse.Namespace) -> dict[str, Any]:
     else:
         result = measure(options)
     about = {"work": WORK, "threads": options.threads, "extensions": record.extensions()}
-    return {"failed": {}, **about, **result, "seconds": round(time.monotonic() - started)}
+    passed = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0]}
+    return {"failed": {}, **about, **result, **passed}
 
 
 def show(result: dict[str, Any], console: Console) -> None:

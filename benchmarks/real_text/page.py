@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from benchmarks.markdown import percent, source, table
 from benchmarks.real_text import ABOUT, rival_design
+from benchmarks.real_text.sets import SETS
+from benchmarks.real_text.tables import one_text
 
 Record = dict[str, Any]
 HEAD: Final = (
@@ -33,28 +35,25 @@ def _rates(lines: Sequence[Record]) -> list[str]:
     )
     parts = ["\n", f"{lines[-1]['work']}", about]
     newest = {name: line for line in lines for name in line["sets"]}
-    for name, line in newest.items():
-        parts.append(_set(name, line))
-    predicted = [line["prediction"] for line in lines if "prediction" in line][-1:]
-    for times in predicted:
-        short, long = times["short_ms"], times["long_ms"]
-        ratio = f"{short / long:.2f}"
-        parts.append(f"\nOne text of 8 tokens is predicted in {short:.2f} ms, in the call of 32 tokens in {long:.2f}")
-        parts.append(f" ms: {ratio} of it.\n")
-    return parts
+    parts += [_set(name, newest[name]) for name in SETS if name in newest]
+    predicted = [line["prediction"] for line in lines if "short_cpu_ms" in line.get("prediction", {})][-1:]
+    return [*parts, *(f"\n{one_text(times)}\n" for times in predicted)]
 
 
 def _set(name: str, line: Record) -> str:
     measured = line["sets"][name]
     drawn = "" if measured["real"] else " Lengths drawn from the recorded ones."
-    about = f"{measured['tokens_mean']:.1f} tokens a text, cut at {measured['length']}; {measured['rows']} rows.{drawn}"
+    sizes = f"{measured['tokens_mean']:.1f} tokens a text, cut at {measured['length']}; {measured['rows']} rows.{drawn}"
     rows = [
-        [ABOUT[arm] if arm != "packed" else f"**{ABOUT[arm]}**", *_figures(arm, measured)] for arm in measured["arms"]
+        [about if arm != "packed" else f"**{about}**", *_figures(arm, measured)]
+        for arm, about in ABOUT.items()
+        if arm in measured["arms"]
     ]
     extensions = ", ".join(line["extensions"])
     energy = "" if line["tells_energy"] else "; the machine does not tell energy"
-    where = f"{source(line)} ({extensions}), {line['threads']} threads{energy}"
-    return f"\n**{name}**: {about}\n\n{table(('arm', *HEAD), rows)}\n- {where}\n"
+    load = f"; load average {line['load']:.1f}" if "load" in line else ""
+    where = f"{source(line)} ({extensions}), {line['threads']} threads{load}{energy}"
+    return f"\n**{name}**: {sizes}\n\n{table(('arm', *HEAD), rows)}\n- {where}\n"
 
 
 def _figures(arm: str, measured: Record) -> list[str]:
@@ -83,7 +82,8 @@ def _accuracy(line: Record) -> str:
             f"{figures['seconds_end']:.0f}",
         ]
         for name, of_set in told["sets"].items()
-        for arm, figures in of_set["arms"].items()
+        for arm in ABOUT
+        if (figures := of_set["arms"].get(arm))
     ]
     head = ("data, accuracy", "arm", "seconds, mean", "of each seed", "accuracy at the end", "seconds in all")
     return (

@@ -31,12 +31,20 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     for name, measured in result["sets"].items():
         console.print(of_set(name, measured))
     if prediction := result.get("prediction"):
-        short, long = prediction["short_ms"], prediction["long_ms"]
-        ratio = f"{short / long:.2f} of it"
-        console.print(f"one text of 8 tokens: {short:.2f} ms; in the call of 32 tokens {long:.2f} ms ({ratio})")
+        console.print(one_text(prediction))
     for line in result["failed"].values():
         console.print(f"failed: {line}", style="red")
     console.print(machine(result))
+
+
+def one_text(times: Mapping[str, Any]) -> str:
+    """Return what the prediction of one text takes."""
+    told = ", ".join(
+        f"{times[f'short_{clock}']:.2f} {what} ms against {times[f'long_{clock}']:.2f} in the call of 32 tokens"
+        f" ({times[f'short_{clock}'] / times[f'long_{clock}']:.2f} of it)"
+        for clock, what in (("ms", "wall"), ("cpu_ms", "processor"))
+    )
+    return f"One text of 8 tokens is predicted in {told}."
 
 
 def of_set(name: str, measured: Mapping[str, Any]) -> Table:
@@ -71,4 +79,5 @@ def machine(result: Mapping[str, Any]) -> str:
     """Return what computed, and what of it the arms could not use or tell."""
     amx = "AMX, which ExecuTorch's wheel has no code for" if result["amx"] else "no AMX"
     energy = "" if result["tells_energy"] else "; the machine does not tell energy"
-    return f"{', '.join(result['extensions'])} ({amx}); {result['threads']} threads{energy}"
+    load = f"; load average {result['load']:.1f} at the end" if "load" in result else ""
+    return f"{', '.join(result['extensions'])} ({amx}); {result['threads']} threads{load}{energy}"

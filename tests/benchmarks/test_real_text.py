@@ -294,7 +294,7 @@ def test_the_page_shows_the_newest_line_of_each_set_and_mode() -> None:
                         "ratios_cpu": {"packed": {"eager": 3.0}},
                     }
                 },
-                "prediction": {"short_ms": 2.0, "long_ms": 5.0},
+                "prediction": {"short_ms": 2.0, "long_ms": 5.0, "short_cpu_ms": 1.0, "long_cpu_ms": 4.0},
             },
             {**about, "accuracy": learned},
             {**about, "sorted": rival},
@@ -303,6 +303,6 @@ def test_the_page_shows_the_newest_line_of_each_set_and_mode() -> None:
     assert "8 rows" in told
     assert "9 rows" not in told
     assert "| **ours, packed** | 400 | 200 | 40.0 | 0 | 125.0 | 100 | 80 | 2.50 | 4.00 |  | 3.00 |" in told
-    assert "predicted in 2.00 ms, in the call of 32 tokens in 5.00 ms: 0.40 of it" in told
+    assert "2.00 wall ms against 5.00 in the call of 32 tokens (0.40 of it), 1.00 processor ms against 4.00" in told
     assert "| clinc150, 80 % | PyTorch eager, fp32 |  | 3.0, never | 80.0 ± 1.0 | 20 |" in told
     assert "tokens | 500 | 200 | 90 | 80.0 ± 1.0 |" in told
