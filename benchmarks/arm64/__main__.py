@@ -85,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="count the instructions for each text of CLINC150 as well, packed and not",
     )
     parser.add_argument(
+        "--exported", action="store_true", help="for these take what an earlier run of benchmarks.real_text exported"
+    )
+    parser.add_argument(
         "--data", type=Path, default=DATA, metavar="DIR", help="folder of the data sets (default: ../shared/data)"
     )
     parser.add_argument("--prepare", action="store_true", help="only fetch and build what emulation needs")
@@ -99,7 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = Plan((), arguments.folder, 1)
         arms.prepare(plan, lambda line: print(line, file=sys.stderr))
         counts = measure(Package.open(plan.package))
-        by_text = examples.measure(CPUS, arguments.data, Path("runs/real_text")) if arguments.examples else {}
+        made = Path("runs/real_text")
+        by_text = (
+            examples.measure(CPUS, arguments.data, made, exported=arguments.exported) if arguments.examples else {}
+        )
     except (ArmError, RunError, EmulationError, tools.ToolsError, NativeBuildError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

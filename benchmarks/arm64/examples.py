@@ -19,19 +19,20 @@ _BATCHES: Final = 64
 """Of 16 texts, from which is counted how many a step takes."""
 
 
-def measure(cpus: dict[str, str], data: Path, folder: Path) -> dict[str, dict[str, Any]]:
+def measure(cpus: dict[str, str], data: Path, folder: Path, *, exported: bool = False) -> dict[str, dict[str, Any]]:
     """Return, packed and padded, texts of a step and instructions of each by processor.
 
     Args:
         cpus: QEMU's names of processors by ours.
         data: folder of the data sets; texts are drawn when the set is not there.
         folder: of what is made.
+        exported: the packages are there.
 
     Raises:
         EmulationError, ToolsError, NativeBuildError: when a program cannot be run.
         RunError: when an export fails.
     """
-    plan = arms.Plan(SET, NAMES, data, folder / SET, _BATCHES)
+    plan = arms.Plan(SET, NAMES, data, folder / SET, _BATCHES, exported)
     arms.prepare(plan, lambda line: print(line, file=sys.stderr))
     lengths = work.read(plan.folder / "train.npz").lengths.tolist()
     counts = {}
