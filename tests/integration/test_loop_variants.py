@@ -73,7 +73,7 @@ def test_number_formats_share_a_federation_and_deltas_may_be_int8(
 def test_an_exported_version_predicts_on_a_device_as_the_gateway_measures_it(
     federation: Federation, packages: Packages, data: Data
 ) -> None:
-    """`broker_server export`, then `edge_runtime predict --bank`: the accuracy is what `evaluate` says."""
+    """`broker_server export`, then `edge_runtime predict --bank`: the accuracy is what `evaluate` says, to a text."""
     gateway = federation.gateway(packages["one"], *QUICK)
     play(federation, gateway, packages["one"], packages["two"], data)
     bank = federation.folder / "bank"
@@ -85,7 +85,8 @@ def test_an_exported_version_predicts_on_a_device_as_the_gateway_measures_it(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     right = round(measured * 45)
-    assert f"{100 * right / 45:.1f}" in done.stdout + done.stderr
+    # A device rounds what enters its linears to 8 bits, the gateway does not: a close call may differ.
+    assert any(f"accuracy {100 * count / 45:.1f}%" in done.stdout for count in (right - 1, right, right + 1))
     one = call(
         "edge_runtime",
         "predict",
