@@ -131,7 +131,7 @@ def test_tables_are_never_cut(parts: Parts, width: int) -> None:
         "timing": {"median_ms": 1234.5},
     }
     console = Console(file=StringIO(), width=width)
-    print_explained("train_m2_f1_s12_b4", as_object(record, RATES), console)
+    print_explained("train_m2_f1_s12_r2_b4", as_object(record, RATES), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text
     assert width < 100 or max(len(line) for line in text.splitlines()) <= 100
