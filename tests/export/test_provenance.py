@@ -40,12 +40,12 @@ def _places(module: GraphModule, word: str) -> Counter[Place]:
 def test_layers_and_kinds_are_those_of_the_model(module: GraphModule) -> None:
     """A BERT layer has one softmax in its attention, two norms, four frozen linears before and two after the first.
 
-    The head has a softmax and a reciprocal root, too: its loss and its unit features.
+    The head has a softmax and a reciprocal root, too: its loss and its unit features; AdamW has one of its correction.
     """
     attended = {Place("attention", layer): 1 for layer in (0, 1, 2)}
     assert _places(module, "softmax") == {**attended, Place("head"): 1}
     normed = {Place("norms", layer): 2 for layer in (0, 1, 2)}
-    assert _places(module, "rsqrt") == {**normed, Place("embedding"): 1, Place("head"): 1}
+    assert _places(module, "rsqrt") == {**normed, Place("embedding"): 1, Place("head"): 1, Place("optimizer"): 1}
     linears = _places(module, "dequantize_per_channel")
     assert [linears[Place("attention", layer)] for layer in (0, 1, 2)] == [4, 4, 4]
     assert [linears[Place("feed-forward", layer)] for layer in (0, 1, 2)] == [2, 2, 2]
