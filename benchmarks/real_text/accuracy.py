@@ -89,7 +89,7 @@ def prepare(plan: arms.Plan, options: argparse.Namespace) -> None:
 def _curve(arm: str, plan: arms.Plan, seed: int, threads: int) -> Curve:
     """Run one process."""
     ours = arm in OURS
-    package = plan.packages[arms.PACKAGE_OF[arm] if ours else "all"]
+    package = plan.packages[arms.PACKAGE_OF[arm]]
     ending = "csv" if ours else "npz"
     words = ["--package", str(package), "--epochs", str(EPOCHS), "--seed", str(seed), "--threads", str(threads)]
     words += ["--train", str(plan.folder / f"train-{seed}.{ending}"), "--test", str(plan.folder / f"test.{ending}")]

@@ -18,8 +18,15 @@ from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.wire.manifest import Manifest, Package
 from export.source import backbone as backbones
 
-PACKAGE_OF: Final = {"packed": "all", "padded": PADDED, "last": "last", "cached": "last"}
-"""Package of each arm of ours, by the names of `LAYERS`, or the padded one."""
+PACKAGE_OF: Final = {
+    "packed": "all",
+    "padded": PADDED,
+    "last": "last",
+    "cached": "last",
+    "eager": "all",
+    "eager_last": "last",
+}
+"""Package of each arm of ours, by the names of `LAYERS`, or the padded one; and whose bank PyTorch's start from."""
 SORTED: Final = "sorted-"
 """Begin of the names of packages of the rival design; the tokens of a row follow."""
 _EAGER_WARM_UP: Final = 3

@@ -218,6 +218,14 @@ def test_the_padded_package_has_a_row_for_each_text() -> None:
     assert "--tokens" not in arms.export_words("ag_news", "all", Path("all.csv"), Path("out"))
 
 
+def test_arms_that_learn_start_from_a_bank_of_their_own_layers(tmp_path: Path) -> None:
+    """PyTorch's arm of the last layers has no place for the experts of the others."""
+    packages = arms.Plan("clinc150", accuracy.ARMS, tmp_path, tmp_path, 1).packages
+    layers = {arm: arms.export_words("clinc150", arms.PACKAGE_OF[arm], tmp_path, tmp_path)[-1] for arm in accuracy.ARMS}
+    assert {arms.PACKAGE_OF[arm] for arm in accuracy.ARMS} == set(packages)
+    assert layers == {"packed": "all", "last": "last:2", "cached": "last:2", "eager": "all", "eager_last": "last:2"}
+
+
 def test_the_table_says_what_the_machine_does_not_tell() -> None:
     """No joules are an empty cell, and a line says why."""
     of_packed = figures.of_arm("packed", [run()], LITTLE)  # type: ignore[list-item]
