@@ -27,15 +27,16 @@ def section(lines: Sequence[Record]) -> str:
 
 
 def _rates(lines: Sequence[Record]) -> list[str]:
-    """Return the newest tables of each set, and of one text's prediction."""
+    """Return the newest tables of each set and number of threads, and of one text's prediction."""
     about = (
         "\nPyTorch pads a batch to its longest text. All arms train the same texts in the same order, cut at the same\n"
         "length, each in its own process, in turns, medians. GFLOP/s: products of frozen weights with real tokens.\n"
         "÷: texts a second over the other arm's, by wall time and by processor time; other work moves this less.\n"
     )
     parts = ["\n", f"{lines[-1]['work']}", about]
-    newest = {name: line for line in lines for name in line["sets"]}
-    parts += [_set(name, newest[name]) for name in SETS if name in newest]
+    newest = {(name, line["threads"]): line for line in lines for name in line["sets"]}
+    order = sorted(newest, key=lambda key: (list(SETS).index(key[0]), key[1]))
+    parts += [_set(key[0], newest[key]) for key in order]
     predicted = [line["prediction"] for line in lines if "short_cpu_ms" in line.get("prediction", {})][-1:]
     return [*parts, *(f"\n{one_text(times)}\n" for times in predicted)]
 
