@@ -164,19 +164,19 @@ def scheduled(
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate(0), weight_decay=0.0)
     predict: Callable[..., Tensor] = torch.compile(model, dynamic=dynamic) if compiled else model
     update: Callable[[], Any] = torch.compile(optimizer.step) if compiled else optimizer.step
-    made = 0
+    steps = 0
 
     def step(batch: Batch) -> float:
-        nonlocal made
+        nonlocal steps
         ids, mask, labels = batch
         for group in optimizer.param_groups:
-            group["lr"] = rate(made)
+            group["lr"] = rate(steps)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = functional.cross_entropy(predict(ids, mask), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         update()
-        made += 1
+        steps += 1
         return float(loss.detach())
 
     return step

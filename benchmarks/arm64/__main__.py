@@ -102,9 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = Plan((), arguments.folder, 1)
         arms.prepare(plan, lambda line: print(line, file=sys.stderr))
         counts = measure(Package.open(plan.package))
-        made = Path("runs/real_text")
+        work = Path("runs/real_text")
         by_text = (
-            examples.measure(CPUS, arguments.data, made, exported=arguments.exported) if arguments.examples else {}
+            examples.measure(CPUS, arguments.data, work, exported=arguments.exported) if arguments.examples else {}
         )
     except (ArmError, RunError, EmulationError, tools.ToolsError, NativeBuildError) as error:
         sys.stderr.write(f"error: {error}\n")

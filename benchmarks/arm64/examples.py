@@ -10,7 +10,7 @@ from benchmarks.arm64.emulator import Call, run_arm64
 from benchmarks.real_text import arms, work
 from benchmarks.train_step import native
 from edge_runtime.data.packed import tier_capacity
-from edge_runtime.training.capacity import fill_of
+from edge_runtime.wire.fill import fill_of
 from edge_runtime.wire.manifest import Package
 
 SET: Final = "clinc150"

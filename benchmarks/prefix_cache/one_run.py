@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.prefix_cache import BATCH
-from benchmarks.quantization.one_run import recipe_of, with_class_means
+from benchmarks.quantization.one_run import accuracy_of, recipe_of, with_class_means
 from edge_runtime.data.prefix_cache import PrefixCache
-from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.program.memory import peak_rss_mib
-from edge_runtime.training.local import accuracy, stretches
+from edge_runtime.training.local import stretches
 from edge_runtime.training.trainer import Tools, Trainer
 
 WARM_UP: Final = 3
@@ -52,8 +51,7 @@ def main() -> int:
         figures |= {"cache_bytes": cache.use.bytes, "peak_rss_mib": peak_rss_mib()}
         if options.test:
             trained = bank.replace(trainer.outcome().blocks)
-            predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained)
-            figures["accuracy"] = accuracy(predictor, parts.source(options.test), lambda _count: None)
+            figures["accuracy"] = accuracy_of(parts, trained, parts.source(options.test))
     sys.stdout.write(json.dumps(figures) + "\n")
     return 0
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Final
 
 from edge_runtime.data.examples import ExampleSource
 from edge_runtime.inference.class_sums import class_sums
@@ -17,8 +18,10 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import class_mean_head
 from edge_runtime.wire.manifest import Tier
 
-RATE = 4e-3
-"""Of experts and shared experts at the first step, a tenth at the last: what `edge_runtime train` does."""
+RATE: Final = 4e-3
+"""Of experts and shared experts at the first step, as `edge_runtime train` begins."""
+FINAL: Final = 0.1
+"""Of the rate at the last step."""
 
 
 def main() -> int:
@@ -38,8 +41,7 @@ def main() -> int:
         bank = with_class_means(parts, source)
         recipe = recipe_of(tier, options.steps, options.seed)
         trained = train(tools, bank, recipe, lambda _loss: None, lambda: False)
-        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, trained.bank)
-        right = accuracy(predictor, test, lambda _count: None)
+        right = accuracy_of(parts, trained.bank, test)
     figures = {"accuracy": right, "loss_last": float(sum(trained.losses[-20:]) / 20), "step_ms": trained.step_ms}
     sys.stdout.write(json.dumps(figures) + "\n")
     return 0
@@ -51,6 +53,14 @@ def with_class_means(parts: Parts, source: ExampleSource) -> Bank:
     return parts.initial_bank().replace(class_mean_head(sums, parts.manifest.architecture.logit_scale))
 
 
+def accuracy_of(parts: Parts, bank: Bank, test: ExampleSource) -> float:
+    """Return the share of held-out texts that get their label; what prediction loaded is freed."""
+    predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
+    right = accuracy(predictor, test, lambda _count: None)
+    predictor.release()
+    return right
+
+
 def recipe_of(tier: Tier, steps: int, seed: int) -> Recipe:
     """Return how every arm trains: all slots of the tier, the head as it is."""
     return Recipe(
@@ -58,7 +68,7 @@ def recipe_of(tier: Tier, steps: int, seed: int) -> Recipe:
         learning_rate=RATE,
         shared_learning_rate=RATE,
         head_learning_rate=0.0,
-        final=0.1,
+        final=FINAL,
         weight_decay=0.0,
         experts=tuple(range(tier.trained_slots)),
         rotate_every=0,

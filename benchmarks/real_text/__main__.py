@@ -207,9 +207,9 @@ def command(options: argparse.Namespace) -> str:
     """Return the command that measures the same."""
     words = ["python -m benchmarks.real_text --record"]
     words += [f"--{mode}" for mode in ("accuracy", "sorted") if getattr(options, mode)]
-    given = {"sets": ",".join(options.sets), "arms": ",".join(options.arms)}
+    lists = {"sets": ",".join(options.sets), "arms": ",".join(options.arms)}
     for name, default in DEFAULTS.items():
-        value = given.get(name, getattr(options, name))
+        value = lists.get(name, getattr(options, name))
         words += [f"--{name} {value}"] if value != default else []
     return " ".join(words)
 

@@ -8,15 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from benchmarks.quantization.one_run import with_class_means
+from benchmarks.quantization.one_run import accuracy_of, recipe_of, with_class_means
 from benchmarks.real_text import BATCH, learning
 from edge_runtime.data.examples import ExampleSource
 from edge_runtime.data.lengths import lengths_of
 from edge_runtime.data.packed import tier_capacity
 from edge_runtime.data.prefix_cache import PrefixCache
-from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
-from edge_runtime.training.local import accuracy, steps_of_epochs, stretches
+from edge_runtime.training.local import steps_of_epochs, stretches
 from edge_runtime.training.trainer import Tools, Trainer
 
 _CACHE_MB: Final = 1000
@@ -50,8 +49,7 @@ class _Run:
         parts, tier = self._parts, self._parts.manifest.tiers[0]
         self._bank = with_class_means(parts, self.source)
         counts = lengths_of(self.source, len(self.source), parts.tokenizer, tier.seq_len).tolist()
-        recipe = learning.recipe(1, tier.trained_slots, seed)
-        recipe = learning.recipe(steps_of_epochs(epochs, counts, recipe, tier_capacity(tier)), tier.trained_slots, seed)
+        recipe = recipe_of(tier, steps_of_epochs(epochs, counts, tier_capacity(tier), seed=seed), seed)
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, self.source, tier, cache=self._cache)
         self.trainer = Trainer(tools, self._bank, next(stretches(recipe, parts.manifest.architecture, tier)))
 
@@ -65,10 +63,7 @@ class _Run:
         """Return the share of held-out texts that get their label."""
         parts = self._parts
         bank = self._bank.replace(self.trainer.outcome().blocks) if self.trainer.steps else self._bank
-        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
-        right = accuracy(predictor, self._test, lambda _count: None)
-        predictor.release()
-        return right
+        return accuracy_of(parts, bank, self._test)
 
 
 if __name__ == "__main__":

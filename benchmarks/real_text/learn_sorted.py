@@ -8,20 +8,19 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from benchmarks.quantization.one_run import with_class_means
+from benchmarks.quantization.one_run import accuracy_of, recipe_of, with_class_means
 from benchmarks.real_text import BATCH, learning, sorted_batches
 from edge_runtime.data.batches import Reader
 from edge_runtime.data.examples import ExampleSource
 from edge_runtime.data.lengths import lengths_of
 from edge_runtime.data.packed import Packed, tier_capacity
-from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.program import slots as placement
 from edge_runtime.training import carry
-from edge_runtime.training.fill import Fill
-from edge_runtime.training.local import accuracy, stretches
+from edge_runtime.training.local import stretches
 from edge_runtime.training.micro_batches import run_step
 from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.fill import Fill
 
 
 def main() -> int:
@@ -58,7 +57,7 @@ class _Run:
         self._bank = with_class_means(parts, self.source)
         lengths = lengths_of(self.source, len(self.source), parts.tokenizer, tier.seq_len).tolist()
         self._batches = sorted_batches.batches(lengths, seed)
-        recipe = learning.recipe(steps, tier.trained_slots, seed)
+        recipe = recipe_of(tier, steps, seed)
         self._task = next(stretches(recipe, parts.manifest.architecture, tier))
         self._slots = placement.place(self._task.train, parts.manifest.architecture, tier)
         self._values = carry.start(self._bank, self._slots)
@@ -94,10 +93,7 @@ class _Run:
         if self.fill.steps:
             shape, train = bank.shape, self._task.train
             bank = bank.replace(placement.blocks(train, shape, self._slots, self._values))
-        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank)
-        right = accuracy(predictor, self._test, lambda _count: None)
-        predictor.release()
-        return right
+        return accuracy_of(parts, bank, self._test)
 
 
 if __name__ == "__main__":

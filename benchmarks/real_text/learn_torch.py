@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.quantization.one_run import FINAL, RATE
 from benchmarks.real_text import BATCH, learning, work
 from benchmarks.real_text.torch_arm import set_threads
 from edge_runtime.wire.bank import Bank
@@ -81,7 +82,7 @@ class _Run:
         from benchmarks import eager  # noqa: PLC0415
 
         def rate(step: int) -> float:
-            return learning.RATE * (1 + (learning.FINAL - 1) * step / steps)
+            return RATE * (1 + (FINAL - 1) * step / steps)
 
         self._step = eager.scheduled(self._model, rate, bf16=self._way.bf16)
 

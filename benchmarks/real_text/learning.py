@@ -12,14 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from edge_runtime.program.memory import peak_rss_mib
-from edge_runtime.training.local import Recipe
-
-RATE: Final = 4e-3
-"""Of experts and shared experts at the first step, a tenth at the last, as in the other benchmarks of accuracy."""
-FINAL: Final = 0.1
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -73,21 +67,6 @@ class Curve:
 
     def _point(self) -> None:
         self.points.append((round(self.seconds, 3), self.texts, self.test()))
-
-
-def recipe(steps: int, experts: int, seed: int) -> Recipe:
-    """Return how our arms train: the first experts of each layer, the head as class means made it."""
-    return Recipe(
-        steps=steps,
-        learning_rate=RATE,
-        shared_learning_rate=RATE,
-        head_learning_rate=0.0,
-        final=FINAL,
-        weight_decay=0.0,
-        experts=tuple(range(experts)),
-        rotate_every=0,
-        seed=seed,
-    )
 
 
 def time_to(points: list[tuple[float, int, float]], target: float) -> float | None:

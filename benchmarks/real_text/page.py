@@ -9,6 +9,7 @@ from benchmarks.markdown import percent, source, table
 from benchmarks.real_text import ABOUT, rival_design
 from benchmarks.real_text.sets import SETS
 from benchmarks.real_text.tables import one_text
+from edge_runtime.wire.text import counted
 
 Record = dict[str, Any]
 HEAD: Final = (
@@ -53,8 +54,8 @@ def _set(name: str, line: Record) -> str:
     extensions = ", ".join(line["extensions"])
     energy = "" if line["tells_energy"] else "; the machine does not tell energy"
     load = f"; load average {line['load']:.1f}" if "load" in line else ""
-    where = f"{source(line)} ({extensions}), {line['threads']} threads{load}{energy}"
-    return f"\n**{name}**: {sizes}\n\n{table(('arm', *HEAD), rows)}\n- {where}\n"
+    where = f"{source(line)} ({extensions}){load}{energy}"
+    return f"\n**{name}**, {counted(line['threads'], 'thread')}: {sizes}\n\n{table(('arm', *HEAD), rows)}\n- {where}\n"
 
 
 def _figures(arm: str, measured: Record) -> list[str]:

@@ -11,7 +11,7 @@ from itertools import count, islice
 from typing import Final
 
 from benchmarks.real_text import BATCH
-from benchmarks.real_text.work import Epochs
+from benchmarks.real_text.work import epochs
 from edge_runtime.wire.order import epoch_order
 
 TIERS: Final = (16, 24, 32, 64)
@@ -27,9 +27,9 @@ def batches(lengths: Sequence[int], seed: int) -> Iterator[tuple[list[int], int]
         lengths: tokens of the N texts.
         seed: of the order of texts, and of batches in their groups.
     """
-    epochs = Epochs(len(lengths), seed)
+    texts = epochs(len(lengths), seed)
     for number in count():
-        ranked = sorted(islice(epochs, GROUP * BATCH), key=lambda text: lengths[text])
+        ranked = sorted(islice(texts, GROUP * BATCH), key=lambda text: lengths[text])
         for place in epoch_order(seed, number, GROUP).tolist():
             batch = ranked[place * BATCH : (place + 1) * BATCH]
             longest = max(lengths[text] for text in batch)

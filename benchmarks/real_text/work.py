@@ -1,10 +1,11 @@
 """One file with the texts of a run as token ids, for processes that know nothing of packages or tokenizers.
 
-Axes: N texts. Batches follow the order in which a device goes through its examples (`edge_runtime.wire.order`).
+Axes: N texts. Batches follow the order in which a device goes through its examples (`EntryOrder`).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,8 +17,8 @@ import numpy.typing as npt
 
 from benchmarks.quantization.texts import Row
 from benchmarks.real_text import BATCH
+from edge_runtime.data.examples import EntryOrder
 from edge_runtime.data.tokenizer import Tokenizer
-from edge_runtime.wire.order import epoch_order
 
 Array = npt.NDArray[Any]
 
@@ -68,30 +69,16 @@ def read(path: Path) -> Work:
         return Work(arrays["tokens"], arrays["lengths"], arrays["labels"])
 
 
-class Epochs:
-    """Texts in the order of epochs laid end to end, without end. Args: count: N; seed: of the order."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self._count, self._seed, self._taken = count, seed, 0
-        self._epoch, self._order = 0, epoch_order(seed, 0, count)
-
-    def __iter__(self) -> Iterator[int]:
-        return self
-
-    def __next__(self) -> int:
-        """Return the next text."""
-        epoch, place = divmod(self._taken, self._count)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(self._seed, epoch, self._count)
-        self._taken += 1
-        return int(self._order[place])
+def epochs(count: int, seed: int) -> Iterator[int]:
+    """Return the texts in a device's order, without end. Args: count: N; seed: of the order."""
+    return map(EntryOrder(seed, count).row, itertools.count())
 
 
 class Batches:
     """Epochs cut into batches of 16. Args: count: N; seed: of the order."""
 
     def __init__(self, count: int, seed: int) -> None:
-        self._epochs = Epochs(count, seed)
+        self._epochs = epochs(count, seed)
 
     def __next__(self) -> list[int]:
         """Return the texts of the next batch."""

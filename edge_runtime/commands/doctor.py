@@ -33,7 +33,6 @@ from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.program.program import inspect
 from edge_runtime.store import Store
 from edge_runtime.training.budget import Budget, choose_tier, cost_of, excess
-from edge_runtime.training.capacity import fill_of
 from edge_runtime.training.sensors import read_sensors
 from edge_runtime.training.tiers import short
 from edge_runtime.training.trainer import Task, Tools, Trainer
@@ -42,6 +41,7 @@ from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.fill import fill_of
 from edge_runtime.wire.manifest import Tier
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.tensors import Array

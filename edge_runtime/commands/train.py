@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from edge_runtime.commands.common import (
@@ -128,9 +128,8 @@ def main(arguments: argparse.Namespace) -> int:
         tier = watch.largest
         test = parts.examples(arguments.test, tier, columns) if arguments.test else None
         tell_skipped(source.skipped, arguments.data)
-        recipe = _recipe(arguments, parts, tier)
-        if not arguments.steps:
-            recipe = replace(recipe, steps=_steps(arguments.epochs, parts, source, tier, recipe))
+        experts = _experts(arguments, parts, tier)
+        recipe = _recipe(arguments, experts, arguments.steps or _steps(arguments, parts, source, tier))
         cache = open_prefixes(arguments, default_prefixes()) if tier.trunk_methods else None
         tools = Tools(
             parts.program,
@@ -159,14 +158,18 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _steps(epochs: float | None, parts: Parts, source: Source, tier: Tier, recipe: Recipe) -> int:
-    """Return the steps of so many passes over the data (none named: one): as the texts pack, no two steps are alike."""
+def _steps(arguments: argparse.Namespace, parts: Parts, source: Source, tier: Tier) -> int:
+    """Return the steps of --epochs passes over the data (default: one): as the texts pack, no two steps are alike."""
     with bar("counting tokens", len(source)) as advance:
         counts = lengths_of(source, len(source), parts.tokenizer, tier.seq_len, advance).tolist()
-    return steps_of_epochs(1 if epochs is None else epochs, counts, recipe, tier_capacity(tier))
+    epochs = 1 if arguments.epochs is None else arguments.epochs
+    return steps_of_epochs(
+        epochs, counts, tier_capacity(tier), seed=arguments.seed, rotate_every=arguments.rotate_every
+    )
 
 
-def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier) -> Recipe:
+def _experts(arguments: argparse.Namespace, parts: Parts, tier: Tier) -> tuple[int, ...]:
+    """Return the experts that --experts names, or as many as there are slots; with --rotate-every all."""
     architecture = parts.manifest.architecture
     try:
         indices = tuple(int(index) for index in arguments.experts.split(",")) if arguments.experts else ()
@@ -176,14 +179,18 @@ def _recipe(arguments: argparse.Namespace, parts: Parts, tier: Tier) -> Recipe:
         indices = tuple(range(architecture.experts))
     if not arguments.experts:
         indices = tuple(range(architecture.experts if arguments.rotate_every else tier.trained_slots))
+    return indices
+
+
+def _recipe(arguments: argparse.Namespace, experts: tuple[int, ...], steps: int) -> Recipe:
     return Recipe(
-        steps=arguments.steps or 1,
+        steps=steps,
         learning_rate=arguments.lr,
         shared_learning_rate=arguments.lr if arguments.shared_lr is None else arguments.shared_lr,
         head_learning_rate=arguments.head_lr,
         final=arguments.lr_final,
         weight_decay=arguments.weight_decay,
-        experts=indices,
+        experts=experts,
         rotate_every=arguments.rotate_every,
         seed=arguments.seed,
     )

@@ -152,11 +152,14 @@ class Trunk:
         Each has a row of its own and begins it, so its company changes no bit.
         """
         prefixes = [Prefix(0, b"")] * len(tokens)
-        for name, room in self._methods.items():
-            shorter = max((one.sequence for one in self._methods.values() if one.sequence < room.sequence), default=0)
-            own = [place for place, text in enumerate(tokens) if shorter < len(text) <= room.sequence]
-            for first in range(0, len(own), room.rows):
-                call = own[first : first + room.rows]
+        own: dict[str, list[int]] = {name: [] for name in self._methods}
+        for place, text in enumerate(tokens):
+            if text:  # the manifest lists the method for the shortest texts first
+                own[next(name for name, room in self._methods.items() if len(text) <= room.sequence)].append(place)
+        for name, places in own.items():
+            rows = self._methods[name].rows
+            for first in range(0, len(places), rows):
+                call = places[first : first + rows]
                 for place, prefix in zip(call, self._call(name, [tokens[place] for place in call]), strict=True):
                     prefixes[place] = prefix
         return prefixes

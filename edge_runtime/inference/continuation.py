@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from edge_runtime.data.tokenizer import Tokenizer
-from edge_runtime.inference.methods import Inference
+from edge_runtime.inference.methods import Inference, longest
 from edge_runtime.program.signature import Executor
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
@@ -60,7 +60,7 @@ class Writer:
     ) -> None:
         self._inference, self._tokenizer = Inference(program, manifest, bank, short), tokenizer
         self._end = manifest.architecture.end_token
-        self._longest = max(method.capacity.sequence for method in self._inference.methods)
+        self._longest = longest(self._inference.methods)
 
     def tokens(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt; of a long one those of its end, more than a prediction sees.

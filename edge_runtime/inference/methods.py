@@ -46,13 +46,17 @@ def methods_of(manifest: Manifest) -> tuple[Method, ...]:
     return tuple(methods)
 
 
+def longest(methods: Sequence[Method]) -> int:
+    """Return the most tokens of a text that any of these methods holds."""
+    return max(method.capacity.sequence for method in methods)
+
+
 def for_one(methods: Sequence[Method], count: int) -> Method:
     """Return the method for one text of ``count`` tokens: the fewest places that hold it, then the smallest B.
 
     A text longer than all takes the longest, and is cut.
     """
-    longest = max(method.capacity.sequence for method in methods)
-    holding = [method for method in methods if method.capacity.sequence >= min(count, longest)]
+    holding = [method for method in methods if method.capacity.sequence >= min(count, longest(methods))]
     return min(holding, key=lambda method: (method.places, method.capacity.batch))
 
 

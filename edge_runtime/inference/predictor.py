@@ -10,7 +10,7 @@ from itertools import islice
 
 from edge_runtime.data.packed import Packed
 from edge_runtime.data.tokenizer import Tokenizer
-from edge_runtime.inference.methods import Inference, for_many
+from edge_runtime.inference.methods import Inference, for_many, longest
 from edge_runtime.program.signature import Executor
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
@@ -38,7 +38,7 @@ class Predictor:
         short: Callable[[], bool] = lambda: False,
     ) -> None:
         self._inference, self._tokenizer = Inference(program, manifest, bank, short), tokenizer
-        self._longest = max(method.capacity.sequence for method in self._inference.methods)
+        self._longest = longest(self._inference.methods)
 
     def __call__(self, text: str) -> tuple[Array, Array]:
         """Return probabilities [C] and the L2-normalized feature [d] of one text."""

@@ -8,21 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edge_runtime.data.packed import Packed, tier_capacity
-from edge_runtime.training.fill import Fill
+from edge_runtime.data.packed import tier_capacity
 from edge_runtime.wire import packing
 from edge_runtime.wire.manifest import Tier
-from edge_runtime.wire.packing import Capacity
-
-
-def fill_of(counts: Sequence[int], capacity: Capacity) -> Fill:
-    """Return how full the steps are that texts of so many tokens make, in their order."""
-    fill, first = Fill(), 0
-    while first < len(counts):
-        packed = Packed.next(counts[first : first + capacity.batch], capacity)
-        fill += Fill(1, len(packed), packed.tokens, capacity.rows * capacity.sequence)
-        first += len(packed)
-    return fill
 
 
 def suiting(tiers: Sequence[Tier], counts: Callable[[], Sequence[int]]) -> tuple[Tier, ...]:

@@ -17,11 +17,11 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.inference.predictor import Predictor
 from edge_runtime.program.slots import needed_slots
 from edge_runtime.training.assessment import score
-from edge_runtime.training.fill import Fill
 from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.training.watch import Watch
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
+from edge_runtime.wire.fill import Fill
 from edge_runtime.wire.manifest import Architecture, Tier
 from edge_runtime.wire.packing import Capacity
 
@@ -106,19 +106,22 @@ def _seed(seed: int, number: int) -> int:
     return (seed + number * SEED_STRIDE) % (1 << 64)
 
 
-def steps_of_epochs(epochs: float, counts: Sequence[int], recipe: Recipe, capacity: Capacity) -> int:
+def steps_of_epochs(
+    epochs: float, counts: Sequence[int], capacity: Capacity, *, seed: int, rotate_every: int = 0
+) -> int:
     """Return the steps that take as many texts as ``epochs`` have, at least one.
 
     Args:
         epochs: passes over the data, 0.5 is half of one.
         counts: tokens of all N texts.
-        recipe: whose seed and stretches say which texts meet; its steps are not used.
         capacity: of a step.
+        seed: of the recipe; with the stretches it says which texts meet.
+        rotate_every: of the recipe.
     """
     wanted, steps, taken = max(1, round(epochs * len(counts))), 0, 0
     for number in itertools.count():
-        order, began = EntryOrder(_seed(recipe.seed, number), len(counts)), taken
-        while not recipe.rotate_every or steps < (number + 1) * recipe.rotate_every:
+        order, began = EntryOrder(_seed(seed, number), len(counts)), taken
+        while not rotate_every or steps < (number + 1) * rotate_every:
             entries = range(taken - began, taken - began + capacity.batch)
             taken += len(Packed.next([counts[order.row(entry)] for entry in entries], capacity))
             steps += 1

@@ -27,12 +27,12 @@ from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.program import slots as placement
 from edge_runtime.program.signature import Executor
 from edge_runtime.training import carry
-from edge_runtime.training.fill import Fill
 from edge_runtime.training.heterogeneity import balance_target, balance_weight, divergence
 from edge_runtime.training.micro_batches import run_step
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId
+from edge_runtime.wire.fill import Fill
 from edge_runtime.wire.manifest import Manifest, Tier
 from edge_runtime.wire.tensors import Array
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge_runtime.wire.fill import Fill
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.program_interface import MethodShape
 from export import cache
@@ -26,7 +27,6 @@ from export.planning.config import ExportConfig
 from export.planning.job import COMPILING, PackagePlan, TierPlan, plan
 from export.planning.profiles import DeviceProfile
 from export.planning.row_choice import RowChoice
-from export.planning.text_lengths import Fill
 
 Progress = Callable[[str], None]
 JOINING: Final = 2

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edge_runtime.wire.errors import BankError
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.fill import Fill
 from edge_runtime.wire.manifest import Cost
 from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION, Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape
@@ -22,7 +23,7 @@ from export.planning.inference_sizes import predict_methods, trunk_methods
 from export.planning.memory_plan import Fixed
 from export.planning.profiles import DeviceProfile, load_profile
 from export.planning.row_choice import RowChoice
-from export.planning.text_lengths import Fill, TextLengths
+from export.planning.text_lengths import TextLengths
 from export.planning.tiers import TierRequest, choose
 from export.shapes import GROUP, halves
 from export.source import backbone as backbones

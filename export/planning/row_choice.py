@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from export.planning.text_lengths import Fill, TextLengths
+from edge_runtime.wire.fill import Fill
+from export.planning.text_lengths import TextLengths
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edge_runtime.wire.fill import Fill, fill_of
 from edge_runtime.wire.order import epoch_order
-from edge_runtime.wire.packing import Capacity, holds, steps
+from edge_runtime.wire.packing import Capacity, holds
 
 SHORTEST: Final = 16
 """S at least."""
@@ -19,14 +20,6 @@ MULTIPLE: Final = 8
 """S is one of this: row tiles that kernels like."""
 _MOST: Final = 4096
 """Texts of which packing is tried: of ten times as many it says the same to a percent, and takes ten times as long."""
-
-
-@dataclass(frozen=True)
-class Fill:
-    """How full the steps of a tier are. Args: share: of places that hold tokens; texts_per_step: mean."""
-
-    share: float
-    texts_per_step: float
 
 
 @dataclass(frozen=True)
@@ -71,9 +64,7 @@ def _fewest_rows(tokens: tuple[int, ...], sequence: int, batch: int) -> int:
 
 @functools.cache
 def _fill(tokens: tuple[int, ...], sequence: int, rows: int, batch: int) -> Fill:
-    texts = _shuffled(tokens, sequence)
-    count = len(steps(texts, Capacity(rows, sequence, batch)))
-    return Fill(sum(texts) / (count * rows * sequence), len(texts) / count)
+    return fill_of(_shuffled(tokens, sequence), Capacity(rows, sequence, batch))
 
 
 def _shuffled(tokens: Sequence[int], sequence: int) -> list[int]:

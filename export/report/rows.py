@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from edge_runtime.wire.fill import Fill
 from export.planning.row_choice import RowChoice
-from export.planning.text_lengths import Fill, TextLengths
+from export.planning.text_lengths import TextLengths
 
 _SMALLEST: Final = 0.001
 """Share that is told in percent."""
@@ -64,8 +65,4 @@ def rows_object(row_choice: RowChoice, fills: Mapping[str, Fill], sequence: int)
             "longer": texts.longer(sequence),
             "mean_tokens": round(texts.mean(sequence), 2),
         }
-    steps = {
-        method: {"fill": round(fill.share, 4), "texts_per_step": round(fill.texts_per_step, 2)}
-        for method, fill in fills.items()
-    }
-    return {"rows_by": by, "data": counts, "steps": steps}
+    return {"rows_by": by, "data": counts, "steps": {method: fill.figures() for method, fill in fills.items()}}

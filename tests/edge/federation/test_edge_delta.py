@@ -8,12 +8,12 @@ import toy
 
 from edge_runtime.federation.delta import Origin, build, pack_residuals, unpack_residuals
 from edge_runtime.program.slots import Slots
-from edge_runtime.training.fill import Fill
 from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import HEAD, ExpertId
+from edge_runtime.wire.fill import Fill
 from edge_runtime.wire.tensors import Array
 
 A, B = ExpertId(1, 2), ExpertId(3, 0)

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import toy
 
-from edge_runtime.training.capacity import fill_of, suiting
-from edge_runtime.training.local import Recipe, steps_of_epochs
+from edge_runtime.training.capacity import suiting
+from edge_runtime.training.local import steps_of_epochs
 from edge_runtime.training.watch import Watch
+from edge_runtime.wire.fill import fill_of
 from edge_runtime.wire.packing import Capacity
 
 FOUR_ROWS = replace(toy.TIERS[1], method="four", rows=4)
@@ -57,22 +58,21 @@ def test_a_watch_begins_with_the_chosen_tier() -> None:
     assert Watch(ALL, FOUR_ROWS).for_texts(lambda: [99] * 40).begin(2) == FOUR_ROWS
 
 
-RECIPE = Recipe(1, 0.05, 0.0, 0.0, 1.0, 0.0, (0,), 0, 3)
+SEED = 3
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, 6), (0.5, 3), (2.0, 12), (0.0, 1), (0.55, 4)])
 def test_an_epochs_steps_are_counted_by_packing(epochs: float, steps: int) -> None:
     """24 texts, four a step; half an epoch is 12 texts, 0.55 are 13; no epoch at all is one step."""
-    assert steps_of_epochs(epochs, [7] * 24, RECIPE, Capacity(2, 16, 4)) == steps
+    assert steps_of_epochs(epochs, [7] * 24, Capacity(2, 16, 4), seed=SEED) == steps
 
 
 def test_long_texts_make_an_epoch_of_more_steps() -> None:
     """One text in a row, two rows: 24 texts are 12 steps."""
-    assert steps_of_epochs(1, [9] * 24, RECIPE, Capacity(2, 16, 4)) == 12
+    assert steps_of_epochs(1, [9] * 24, Capacity(2, 16, 4), seed=SEED) == 12
 
 
 def test_rotating_stretches_count_their_own_orders() -> None:
     """Stretches of two steps begin anew, so short and long texts meet in other ways; texts taken decide."""
-    rotating = replace(RECIPE, rotate_every=2)
-    assert steps_of_epochs(1, [7] * 24, rotating, Capacity(2, 16, 4)) == 6
-    assert steps_of_epochs(3, [9] * 5, rotating, Capacity(2, 16, 4)) == 8
+    assert steps_of_epochs(1, [7] * 24, Capacity(2, 16, 4), seed=SEED, rotate_every=2) == 6
+    assert steps_of_epochs(3, [9] * 5, Capacity(2, 16, 4), seed=SEED, rotate_every=2) == 8

@@ -15,7 +15,7 @@ from edge_runtime.data.examples import Labels
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.errors import DamagedError
 from edge_runtime.store import Record, pack
-from edge_runtime.training.local import Recipe, steps_of_epochs
+from edge_runtime.training.local import steps_of_epochs
 from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package, Tier
@@ -162,8 +162,7 @@ def test_texts_without_tokens_teach_nothing(tools: Tools, plain: Tokenizer, tier
 
 def test_ten_thousand_texts_of_one_token_are_all_trained_on(tools: Tools, plain: Tokenizer) -> None:
     """Four a step, whatever would fit: 2,500 steps are an epoch."""
-    recipe = Recipe(1, 0.05, 0.0, 0.0, 1.0, 0.0, (0,), 0, 3)
-    assert steps_of_epochs(1, [1] * 10_000, recipe, Capacity(2, 16, 4)) == 2_500
+    assert steps_of_epochs(1, [1] * 10_000, Capacity(2, 16, 4), seed=3) == 2_500
     source = Listed([toy.WORDS[row % 10] for row in range(10_000)])
     outcome = finish(Trainer(replace(tools, tokenizer=plain, source=source), toy.initial_bank(), TASK))
     assert (outcome.examples, outcome.fill.texts, outcome.fill.tokens) == (48, 48, 48)

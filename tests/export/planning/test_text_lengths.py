@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from export.planning.row_choice import HALF, RowChoice
-from export.planning.text_lengths import Fill, TextLengths
+from export.planning.text_lengths import TextLengths
 
 
 @pytest.mark.parametrize(
@@ -35,22 +35,23 @@ def test_texts_that_are_cut_are_counted() -> None:
 @pytest.mark.parametrize(
     ("tokens", "sequence", "batch", "rows", "fill"),
     [
-        ((16,), 16, 8, 8, Fill(1.0, 8.0)),  # each text fills its row: padding to S would do the same
-        ((99,), 16, 8, 8, Fill(1.0, 8.0)),  # so does each that is cut
-        ((8,), 16, 8, 4, Fill(1.0, 8.0)),  # two in a row
-        ((5,), 16, 8, 3, Fill(5 * 8 / (3 * 16), 8.0)),  # three in a row: three rows would take nine
-        ((9,), 16, 8, 8, Fill(9 / 16, 8.0)),  # two do not fit into a row
-        ((1,), 64, 16, 1, Fill(16 / 64, 16.0)),  # one row holds more than a step takes
-        ((0,), 16, 8, 1, Fill(0.0, 8.0)),  # texts without a token take no place
+        ((16,), 16, 8, 8, (1.0, 8.0)),  # each text fills its row: padding to S would do the same
+        ((99,), 16, 8, 8, (1.0, 8.0)),  # so does each that is cut
+        ((8,), 16, 8, 4, (1.0, 8.0)),  # two in a row
+        ((5,), 16, 8, 3, (5 * 8 / (3 * 16), 8.0)),  # three in a row: three rows would take nine
+        ((9,), 16, 8, 8, (9 / 16, 8.0)),  # two do not fit into a row
+        ((1,), 64, 16, 1, (16 / 64, 16.0)),  # one row holds more than a step takes
+        ((0,), 16, 8, 1, (0.0, 8.0)),  # texts without a token take no place
     ],
 )
 def test_the_fewest_rows_for_texts_of_like_lengths(
-    tokens: tuple[int, ...], sequence: int, batch: int, rows: int, fill: Fill
+    tokens: tuple[int, ...], sequence: int, batch: int, rows: int, fill: tuple[float, float]
 ) -> None:
     """Such texts need no calculator: so many go into a row, so many rows hold a step's."""
     texts = TextLengths(tokens)
     assert texts.fewest_rows(sequence, batch) == rows
-    assert texts.fill(sequence, rows, batch) == pytest.approx(fill)
+    steps = texts.fill(sequence, rows, batch)
+    assert (steps.share, steps.texts_per_step) == pytest.approx(fill)
 
 
 @pytest.mark.parametrize("tokens", [(3, 5, 8, 13, 21), (12, 4), tuple(range(1, 25)), (24, 1, 1, 1, 1)])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from edge_runtime.wire.fill import Fill
 from export.planning.row_choice import HALF, RowChoice
-from export.planning.text_lengths import Fill, TextLengths
+from export.planning.text_lengths import TextLengths
 from export.report.rows import rows_object, rows_sentences
 
-FILLS = {"train_a": Fill(0.913, 15.24), "train_b": Fill(0.6, 8.0)}
+FILLS = {"train_a": Fill(100, 1524, 913, 1000), "train_b": Fill(1, 8, 3, 5)}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from edge_runtime.wire.packing import Capacity, pack
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,14 @@ class Fill:
 
     def __str__(self) -> str:
         return f"{self.texts_per_step:.1f} texts a step, {self.share:.0%} of its places filled"
+
+
+def fill_of(counts: Sequence[int], capacity: Capacity) -> Fill:
+    """Return how full the steps are that texts of so many tokens make, in their order."""
+    fill, first = Fill(), 0
+    while first < len(counts):
+        stands = pack(counts[first : first + capacity.batch], capacity)
+        tokens = sum(stand.count for stand in stands)
+        fill += Fill(1, len(stands), tokens, capacity.rows * capacity.sequence)
+        first += len(stands)
+    return fill
