@@ -113,7 +113,7 @@ def test_profile_too_small_fails_with_the_numbers(tmp_path: Path, capsys: pytest
     code, line = _refused(["--device", str(path), "--labels", "a,b", "--out", str(tmp_path / "p")], capsys)
     assert code == 1
     assert (
-        "nothing fits; even 1 trained slot(s) with 4 texts in 2 rows of 64 tokens, recompute layers with 2 micro-b"
+        "nothing fits; even 1 trained slot(s) with 4 texts in 2 rows of 64 tokens, recompute light with 2 micro-b"
         in line
     )
     assert "needs memory 1" in line

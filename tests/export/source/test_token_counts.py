@@ -24,8 +24,8 @@ def test_a_device_counts_the_same() -> None:
     """MiniLM's tokenizer, [CLS] and [SEP] included."""
     info = backbone.find(None)
     texts = (*TEXTS, "wake me at half past six, please", "Größe und Maß", "你好")
-    mask = Tokenizer(info.folder / "tokenizer.json").encode(texts, 33)[1]
-    assert token_counts(info.folder, texts, 33) == tuple(mask.sum(1).astype(int))
+    tokens = Tokenizer(info.folder / "tokenizer.json").encode(texts, 33)
+    assert token_counts(info.folder, texts, 33) == tuple(map(len, tokens))
 
 
 def test_a_tokenizer_that_the_library_does_not_take(tmp_path: Path) -> None:
