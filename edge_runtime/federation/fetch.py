@@ -14,6 +14,8 @@ from edge_runtime.wire.experts import BankShape
 
 WANT_LIMIT: Final = 500
 """Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size."""
+RELEASE_AT: Final = 16
+"""Blobs that came and are still listened to, at most: one message to the broker ends as many."""
 
 
 class Fetcher:
@@ -31,6 +33,7 @@ class Fetcher:
         sizes = [4 * shape.size(block) for block in shape.ids()]
         self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
         self._asked: set[str] = set()
+        self._arrived: set[str] = set()  # and still listened to
         self.want_digest = b""
         """Of the last Want; a verdict that refuses it names this digest."""
 
@@ -50,18 +53,21 @@ class Fetcher:
         Returns:
             Whether it asked.
         """
-        for old in self._asked - {digest.hex() for digest in wanted}:
-            self._link.release(old)
-            self._asked.discard(old)
+        unwanted = self._asked - {digest.hex() for digest in wanted}
+        if unwanted:
+            self._asked -= unwanted
+            self._release(unwanted)
         if again:
             self._asked.clear()
         fresh = [digest for digest in wanted if digest.hex() not in self._asked][: WANT_LIMIT - len(self._asked)]
         if not fresh:
             return False
-        self._asked |= {digest.hex() for digest in fresh}
+        names = [digest.hex() for digest in fresh]
+        self._asked.update(names)
+        self._arrived.difference_update(names)
         want = messages.encode(pb.Want(device=self._device, digests=fresh))
         self.want_digest = sha256(want)
-        self._link.request([digest.hex() for digest in fresh], want)
+        self._link.request(names, want)
         return True
 
     def take(self, name: str, payload: bytes) -> bool:
@@ -78,5 +84,12 @@ class Fetcher:
             return False
         self._versions.keep(chunk.digest, body)
         self._asked.discard(name)
-        self._link.release(name)
+        self._arrived.add(name)
+        if not self._asked or len(self._arrived) >= RELEASE_AT:
+            self._release(set())
         return True
+
+    def _release(self, unwanted: set[str]) -> None:
+        """Stop listening on what came, and on ``unwanted``."""
+        self._link.release(sorted(self._arrived | unwanted))
+        self._arrived.clear()

@@ -113,8 +113,8 @@ class Link(Protocol):
         """Listen on blob topics, then ask for them."""
         ...
 
-    def release(self, blob: str) -> None:
-        """Stop listening on a blob topic."""
+    def release(self, blobs: Sequence[str]) -> None:
+        """Stop listening on blob topics."""
         ...
 
     @property

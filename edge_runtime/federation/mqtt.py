@@ -167,11 +167,11 @@ class MqttLink:
                 if mid is not None:
                     self._after[mid] = want
 
-    def release(self, blob: str) -> None:
-        """Unsubscribe from a blob."""
+    def release(self, blobs: Sequence[str]) -> None:
+        """Unsubscribe from blobs, in one message."""
         client = self._client
         if client is not None:
-            client.unsubscribe(str(topics.Address(self._federation, topics.Topic.BLOB, blob)))
+            client.unsubscribe([str(topics.Address(self._federation, topics.Topic.BLOB, blob)) for blob in blobs])
 
     def stop(self, bye: bytes) -> None:
         """Publish Bye after what is queued, close. Waits a few seconds at most; then the will says bye."""

@@ -37,6 +37,8 @@ class Versions:
         self._federation = self._architecture.digest()
         self._initial = package.bank()
         self._own = {digest: block for block, digest in self._initial.digests().items()}
+        self._lacking: dict[bytes, dict[bytes, None]] = {}
+        """What each version that was asked about lacks; kept here because every blob that comes asks again."""
         record = store.recall(CURRENT)
         head = record.head if record is not None else {}
         self.newest = self._recall(head.get("newest", ""))
@@ -70,6 +72,7 @@ class Versions:
             raise WireError(pb.MALFORMED, f"a version of {len(version.blocks)} blocks that are not this bank's")
         self._store.put_version(version.digest, payload)
         self.newest = version
+        self._lacking.clear()
         self._remember()
         return version
 
@@ -89,6 +92,7 @@ class Versions:
         kept = [self.newest, *(version for digest in others if (version := self.find(digest)) is not None)]
         blobs = {block.digest for version in kept for block in version.blocks}
         self._store.keep_only([version.digest for version in kept], blobs)
+        self._lacking.clear()
         return True
 
     def find(self, digest: bytes) -> pb.Version | None:
@@ -100,12 +104,17 @@ class Versions:
 
     def missing(self, version: pb.Version) -> list[bytes]:
         """Return the digests of the blocks that must be fetched, each once."""
-        wanted = dict.fromkeys(block.digest for block in version.blocks)
-        return [digest for digest in wanted if digest not in self._own and not self._store.has_blob(digest)]
+        if version.digest not in self._lacking:
+            others = [block.digest for block in version.blocks if block.digest not in self._own]
+            lacking = dict.fromkeys(digest for digest in others if not self._store.has_blob(digest))
+            self._lacking[version.digest] = lacking
+        return list(self._lacking[version.digest])
 
     def keep(self, digest: bytes, data: bytes) -> None:
         """Keep a block's bytes that came from the gateway."""
         self._store.put_blob(digest, data)
+        for lacking in self._lacking.values():
+            lacking.pop(digest, None)
 
     def bank(self, version: pb.Version) -> Bank | None:
         """Return the bank of a version, every block checked against its digest; None when one lacks or is damaged.
@@ -125,7 +134,8 @@ class Versions:
         if digest in self._own:
             return self._initial.block(self._own[digest])
         data = self._store.blob(digest)
-        if data is None:
+        if data is None:  # lost or damaged since it was seen
+            self._lacking.clear()
             return None
         try:
             return tensors.decode(data, self._shape.size(block))

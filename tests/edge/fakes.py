@@ -98,9 +98,9 @@ class FakeLink:
         self.listening |= set(blobs)
         self.send(Topic.WANT, [want])
 
-    def release(self, blob: str) -> None:
+    def release(self, blobs: Sequence[str]) -> None:
         """Stop listening."""
-        self.listening.discard(blob)
+        self.listening -= set(blobs)
 
     def stop(self, bye: bytes) -> None:
         """Say bye."""

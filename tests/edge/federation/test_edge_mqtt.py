@@ -115,7 +115,7 @@ def test_a_want_is_sent_after_listening(endpoint: BrokerUrl, gateway: Gateway) -
     event = wait_for(inbox, Arrived)
     assert isinstance(event, Arrived)
     assert (event.address.name, event.payload) == (CD, b"values")
-    link.release(CD)
+    link.release([CD])
     link.request([EF], b"again")  # confirmed in order, so the release came before
     assert gateway.next("want/me") == b"again"
     gateway.say(f"fl/v1/default/blob/{CD}", b"unheard")

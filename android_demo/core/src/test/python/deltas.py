@@ -13,11 +13,11 @@ import numpy as np
 
 from edge_runtime.federation import delta
 from edge_runtime.program import slots
-from edge_runtime.training.fill import Fill
 from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
+from edge_runtime.wire.fill import Fill
 from edge_runtime.wire.manifest import PACKAGE_FORMAT, Architecture, Backbone, Cost, FileEntry, Manifest, Tier
 from edge_runtime.wire.program_interface import PROGRAM_INTERFACE, MethodKind, MethodShape, ModelShape, method_spec
 from edge_runtime.wire.tensors import Array

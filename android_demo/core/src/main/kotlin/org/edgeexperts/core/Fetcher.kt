@@ -13,6 +13,9 @@ import org.edgeexperts.wire.sha256
 // Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size.
 private const val ASKED_LIMIT = 500
 
+// Blobs that came and are still listened to, at most: one message to the broker ends as many.
+private const val RELEASE_AT = 16
+
 /**
  * Blobs: which were asked for, which came, what to ask for next.
  *
@@ -30,6 +33,7 @@ internal class Fetcher(
     private val assembler = shape.ids().map { 4 * shape.size(it) }
         .let { sizes -> Assembler(limit = 2 * sizes.sumOf(Int::toLong), bodyLimit = sizes.maxOrNull()!!) }
     private val asked = LinkedHashSet<String>()
+    private val arrived = LinkedHashSet<String>() // and still listened to
 
     /** Digest of the last Want, which a verdict that refuses it names. */
     var wantDigest = ByteArray(0)
@@ -45,14 +49,16 @@ internal class Fetcher(
      * @param again ask for all of it: of a gateway that just met this device, or when answers stayed away.
      */
     fun ask(wanted: List<String>, again: Boolean = false): Boolean {
-        for (old in asked - wanted.toSet()) {
-            link.release(old)
-            asked -= old
+        val unwanted = asked - wanted.toSet()
+        if (unwanted.isNotEmpty()) {
+            asked -= unwanted
+            release(unwanted)
         }
         if (again) asked.clear()
         val fresh = wanted.filterNot(asked::contains).take(ASKED_LIMIT - asked.size)
         if (fresh.isEmpty()) return false
         asked += fresh
+        arrived -= fresh.toSet()
         val want = Want.newBuilder().setWireVersion(WIRE_VERSION).setDevice(device)
             .addAllDigests(fresh.map { fromHex(it).asField() }).build().toByteArray()
         wantDigest = sha256(want)
@@ -72,7 +78,14 @@ internal class Fetcher(
         val body = assembler.add("gateway", chunk) ?: return false
         versions.keep(digest, body)
         asked -= name
-        link.release(name)
+        arrived += name
+        if (asked.isEmpty() || arrived.size >= RELEASE_AT) release(emptySet())
         return true
+    }
+
+    // Stops listening on what came, and on the unwanted.
+    private fun release(unwanted: Set<String>) {
+        link.release(arrived + unwanted)
+        arrived.clear()
     }
 }

@@ -56,8 +56,8 @@ public interface Link {
     /** Listens on the topics of [blobs] (hex digests) and, once the broker confirmed, asks for them. */
     public fun request(blobs: List<String>, want: ByteArray)
 
-    /** Stops listening on a blob's topic. */
-    public fun release(blob: String)
+    /** Stops listening on the topics of [blobs]. */
+    public fun release(blobs: Set<String>)
 
     /** Says [bye] after what is queued, and closes. Waits a few seconds at most; then the will says it. */
     public fun stop(bye: ByteArray)

@@ -84,8 +84,8 @@ public class MqttLink(
         }
     }
 
-    override fun release(blob: String) {
-        connection?.unsubscribe(Address(federation, Topic.BLOB, blob).toString())
+    override fun release(blobs: Set<String>) {
+        connection?.unsubscribe(blobs.map { Address(federation, Topic.BLOB, it).toString() }.toTypedArray())
     }
 
     override fun stop(bye: ByteArray) {
@@ -205,7 +205,7 @@ public class MqttLink(
             client.subscribe(topics, IntArray(topics.size) { QOS }, null, listener(confirmed, failed))
         }
 
-        fun unsubscribe(topic: String) = tell { client.unsubscribe(topic) }
+        fun unsubscribe(topics: Array<String>) = tell { client.unsubscribe(topics) }
 
         private inline fun tell(what: () -> Unit) = try {
             what()

@@ -47,6 +47,9 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
     private val own = initial.digests().entries.associate { (block, digest) -> hex(digest) to block }
     private var complete: Version?
 
+    // What each version that was asked about lacks, by digest; kept here because every blob that comes asks again.
+    private val lacking = HashMap<String, LinkedHashSet<String>>()
+
     /** The last that the gateway announced. */
     @get:Synchronized
     var newest: Version?
@@ -83,6 +86,7 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
         }
         store.putVersion(version.digest.toByteArray(), payload)
         newest = version
+        lacking.clear()
         remember()
         return version
     }
@@ -102,6 +106,7 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
         val kept = listOf(candidate) + others.mapNotNull(::find)
         val blobs = kept.flatMap { version -> version.blocksList.map { it.digest.toByteArray() } }
         store.keepOnly(kept.map { it.digest.toByteArray() }, blobs)
+        lacking.clear()
         return true
     }
 
@@ -111,12 +116,18 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
         newest?.takeIf { it.digest.toByteArray().contentEquals(digest) } ?: message(digest)
 
     /** Returns the digests of the blocks that must be fetched, each once, in hex. */
-    fun missing(version: Version): List<String> = version.blocksList.map { it.digest.toByteArray() }
-        .distinctBy(::hex).filterNot { hex(it) in own || store.hasBlob(it) }.map(::hex)
+    @Synchronized
+    fun missing(version: Version): List<String> = lacking.getOrPut(hex(version.digest.toByteArray())) {
+        version.blocksList.map { it.digest.toByteArray() }.filterNot { hex(it) in own || store.hasBlob(it) }
+            .mapTo(LinkedHashSet(), ::hex)
+    }.toList()
 
     /** Keeps a block's bytes that came from the gateway. */
     @Synchronized
-    fun keep(digest: ByteArray, data: ByteArray) = store.putBlob(digest, data)
+    fun keep(digest: ByteArray, data: ByteArray) {
+        store.putBlob(digest, data)
+        lacking.values.forEach { it -= hex(digest) }
+    }
 
     /**
      * Returns the bank of a version, every block checked against its digest; null when one lacks or is damaged.
@@ -133,7 +144,11 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
 
     private fun values(block: ExpertId, digest: ByteArray): FloatArray? {
         own[hex(digest)]?.let { return initial.block(it) }
-        val data = store.blob(digest) ?: return null
+        val data = store.blob(digest)
+        if (data == null) { // lost or damaged since it was seen
+            lacking.clear()
+            return null
+        }
         try {
             return decodeValues(data, shape.size(block).toLong())
         } catch (error: WireException) { // the right digest of wrong values: no copy of it can be run

@@ -43,7 +43,7 @@ class FakeLink : Link {
         wants += want
     }
 
-    override fun release(blob: String) = Unit
+    override fun release(blobs: Set<String>) = Unit
 
     override fun stop(bye: ByteArray) = send(Topic.BYE, sequenceOf(bye))
 

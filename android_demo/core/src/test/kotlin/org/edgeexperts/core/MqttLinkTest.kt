@@ -65,7 +65,7 @@ class MqttLinkTest {
                 gateway.say("blob/$blob", byteArrayOf(7))
                 val arrived = assertIs<LinkEvent.Arrived>(device.next())
                 assertEquals(Topic.BLOB to blob, arrived.address.topic to arrived.address.name)
-                device.link.release(blob)
+                device.link.release(setOf(blob))
                 device.link.send(Topic.HELLO, sequenceOf(byteArrayOf(1)))
                 gateway.next("hello/phone") // behind the release
                 gateway.say("blob/$blob", byteArrayOf(8))
