@@ -92,7 +92,7 @@ class Limits:
 
     Args:
         norm_factor: an update this many times the usual norm is refused; 0: norms are not checked.
-        blob_window_s: how long requests for blocks are gathered before each is published once.
+        blob_window_s: how long requests for blocks are gathered before each is published once, unless all here asked.
         blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
         retry_after_s: what a device is told when the disk is full.
         body_bytes: of one body; 0: what the bank's size makes possible.

@@ -29,8 +29,12 @@ class BlockRequests:
                 self._devices.setdefault(digest, set()).add(device)
 
     def publish_due(self, now: float) -> None:
-        """Publish what was asked for, when the window is over; no block again so soon. Args: now: monotonic seconds."""
-        if not self._devices or now < self._due:
+        """Publish what was asked for, when the window is over or nobody here is left to ask; no block again so soon.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if not self._devices or (now < self._due and not self._roster.here() <= set().union(*self._devices.values())):
             return
         self._published = {blob: at for blob, at in self._published.items() if now - at < self._limits.blob_repeat_s}
         for digest in [blob for blob in self._devices if blob not in self._published]:

@@ -332,6 +332,24 @@ def test_wanted_blocks_come_once_for_all(gateway: Gateway) -> None:
     assert len([topic for topic, _, _ in gateway.out.sent if topic is Topic.BLOB]) == 2
 
 
+def test_window_ends_when_everybody_asked(gateway: Gateway) -> None:
+    """Requests are gathered for those who may still ask; a device that left is not among them."""
+    digest = decode(pb.Version, gateway.conductor.row.payload).blocks[0].digest
+
+    def blobs_after_want(device: str, now: float) -> int:
+        want = encode(pb.Want(device=device, digests=[digest]))
+        gateway.reception.take(f"fl/v1/default/want/{device}", want, now, now)
+        gateway.reception.tick(now, now)
+        return len([topic for topic, _, _ in gateway.out.sent if topic is Topic.BLOB])
+
+    assert blobs_after_want("a", 100.0) == 0
+    assert blobs_after_want("b", 100.01) == 1
+    assert blobs_after_want("a", 200.0) == 1
+    gateway.send(Topic.BYE, "b", encode(pb.Bye(device="b")))
+    gateway.reception.tick(200.01, 200.01)
+    assert blobs_after_want("a", 200.02) == 2
+
+
 def test_request_that_crossed_its_block_waits(gateway: Gateway) -> None:
     """A storm of requests for one block makes one message in two seconds, not one for each."""
     digest = decode(pb.Version, gateway.conductor.row.payload).blocks[0].digest
