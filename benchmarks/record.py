@@ -14,13 +14,18 @@ RESULTS: Final = Path(__file__).parent / "results"
 
 
 def machine() -> str:
-    """Return what computed: the processor's name and how many cores this process may use."""
+    """Return what computed: the processor, how wide its int8 products are, how many cores this process may use.
+
+    A rented machine's processor may be named by its maker only, whatever it can do.
+    """
     names = [
         line.partition(":")[2].strip()
         for line in _text(Path("/proc/cpuinfo")).splitlines()
         if line.startswith(("model name", "Model"))
     ]
-    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+    widest = next((f" ({name})" for name in _WIDTHS if name in extensions()), "")
+    processor = names[0] if names else platform.machine()
+    return f"{processor}{widest}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 
 
 EXTENSIONS: Final = (
@@ -28,6 +33,7 @@ EXTENSIONS: Final = (
     *("asimd", "asimddp", "i8mm", "bf16"),
 )
 """Vector extensions that decide how fast int8, bf16 and fp32 matrix products are, as /proc/cpuinfo names them."""
+_WIDTHS: Final = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "i8mm", "asimddp", "asimd")
 
 
 def extensions() -> list[str]:

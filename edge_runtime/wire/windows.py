@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 PIECE: Final = 16_384
 """Code points of a text that are tokenized together; a longer one counts as several texts."""
 _SPACE: Final = " \t\r\n"
-
-Ids = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 def pieces(text: str) -> Iterator[str]:
@@ -54,17 +48,3 @@ def windows(texts: Iterable[Sequence[int]], end_token: int, length: int) -> Iter
             del held[:length]
     if len(held) > 1:
         yield held
-
-
-def arrays(windows: Sequence[Sequence[int]], length: int) -> tuple[Ids, Floats, Ids, Floats]:
-    """Return ids, mask, targets and weights, each [B, S], of B windows; what is longer than S + 1 tokens is cut.
-
-    The mask is 1 at every input, the weights at every input that has a target.
-    """
-    ids, targets = np.zeros((2, len(windows), length), np.int64)
-    mask, weights = np.zeros((2, len(windows), length), np.float32)
-    for row, tokens in enumerate(windows):
-        inputs, following = tokens[:length], tokens[1 : length + 1]
-        ids[row, : len(inputs)], mask[row, : len(inputs)] = inputs, 1.0
-        targets[row, : len(following)], weights[row, : len(following)] = following, 1.0
-    return ids, mask, targets, weights

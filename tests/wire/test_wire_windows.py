@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_runtime.wire.windows import PIECE, arrays, pieces, windows
+from edge_runtime.wire.windows import PIECE, pieces, windows
 
 TEXTS = [[1, 2, 3], [], [4], [5, 6, 7, 8]]
 
@@ -29,15 +29,6 @@ def test_a_lone_token_is_no_window() -> None:
     assert list(windows([[1]], -1, 4)) == []
     assert list(windows([], 9, 4)) == []
     assert list(windows([[1, 2, 3, 4, 5]], -1, 4)) == [[1, 2, 3, 4, 5]]
-
-
-def test_arrays_pad_and_cut() -> None:
-    """Inputs and the tokens that follow them; padding has mask and weight 0, and a last token without a target too."""
-    ids, mask, targets, weights = arrays([[1, 2, 3, 4, 5], [6, 7], [8, 9, 1, 2, 3, 4]], 4)
-    assert ids.tolist() == [[1, 2, 3, 4], [6, 7, 0, 0], [8, 9, 1, 2]]
-    assert targets.tolist() == [[2, 3, 4, 5], [7, 0, 0, 0], [9, 1, 2, 3]]
-    assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]]
-    assert weights.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]]
 
 
 def test_pieces_end_behind_white_space() -> None:

@@ -5,6 +5,7 @@ The training method says the loss, so each kind of it is another program to meas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import ModelShape
-from edge_runtime.wire.windows import arrays
 from export.proving.reference import Reference
 from export.source import backbone
 
@@ -34,7 +34,6 @@ KINDS: dict[str, dict[str, object]] = {
     "above a trunk": {"layers": "last:1"},
     "above a trunk, in parts": {"layers": "last:1", "micro_batches": 2},
 }
-NAMES = ("ids", "mask", "targets", "weights")
 FIRST = ("at once", "above a trunk, in parts")
 
 
@@ -73,13 +72,24 @@ def test_perplexity_is_that_of_the_stock_model(build: Build, llama: Path, text: 
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, rounding="fp16")
         seen: list[int] = []
         measured = text_loss(tools, bank, source, seen.append)
-        windows = arrays(source.windows(range(len(source))), tier.seq_len)
+        inputs = _padded(source.windows(range(len(source))), tier.seq_len)
         adapted = parts.manifest.architecture.adapted_layers
     assert len(source) == sum(seen) == 7
-    wanted, targets = _eager(llama, adapted, bank, dict(zip(NAMES, map(torch.from_numpy, windows), strict=True)))
+    wanted, targets = _eager(llama, adapted, bank, inputs)
     assert measured.targets == targets
     assert measured.loss == pytest.approx(wanted, rel=2e-3 if "trunk" in kind else 1e-5)  # prefixes are fp16
     assert measured.perplexity == pytest.approx(np.exp(wanted), rel=1e-2)
+
+
+def _padded(windows: Sequence[Sequence[int]], length: int) -> dict[str, torch.Tensor]:
+    """Return ids, mask, targets and weights of windows, [B, S] each: weight 1 where a token follows."""
+    inputs = {name: torch.zeros(len(windows), length) for name in ("mask", "weights")}
+    inputs |= {name: torch.zeros(len(windows), length, dtype=torch.int64) for name in ("ids", "targets")}
+    for row, tokens in enumerate(windows):
+        taken, following = list(tokens[:length]), list(tokens[1 : length + 1])
+        inputs["ids"][row, : len(taken)], inputs["mask"][row, : len(taken)] = torch.tensor(taken), 1
+        inputs["targets"][row, : len(following)], inputs["weights"][row, : len(following)] = torch.tensor(following), 1
+    return inputs
 
 
 def _eager(folder: Path, adapted: tuple[int, ...], bank: Bank, inputs: dict[str, torch.Tensor]) -> tuple[float, int]:
