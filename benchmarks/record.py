@@ -46,14 +46,15 @@ def extensions() -> list[str]:
 
 
 def commit() -> str:
-    """Return the short commit of this checkout, with a plus sign when tracked files differ from it."""
+    """Return the short commit of this checkout, with a plus sign when files other than results differ from it."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         )
+        but_results = ["--", ":(top)", f":(exclude){RESULTS.name}"]
         changed = subprocess.run(
-            ["git", "diff", "--quiet", "HEAD"], cwd=here, check=False, capture_output=True
+            ["git", "diff", "--quiet", "HEAD", *but_results], cwd=here, check=False, capture_output=True
         ).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
