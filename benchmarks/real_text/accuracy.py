@@ -28,6 +28,11 @@ TEXTS: Final = 2000
 EPOCHS: Final = 4
 HELD_OUT: Final = 1000
 Curve = list[tuple[float, int, float]]
+NAMED: Final = ABOUT | {
+    "last": "ours, packed, last two layers",
+    "cached": "ours, packed, last two layers, prefixes cached",
+}
+"""What the arms are here: each runs all epochs, the first included."""
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
             each = ", ".join("never" if passed is None else f"{passed:.1f}" for passed in figures["seconds"])
             end = f"{100 * figures['end_mean']:.1f} ± {100 * figures['end_spread']:.1f}"
             whole = f"{figures['seconds_end']:.0f}"
-            table.add_row(ABOUT[arm], "" if mean is None else f"{mean:.1f}", each, whole, end)
+            table.add_row(NAMED[arm], "" if mean is None else f"{mean:.1f}", each, whole, end)
         console.print(table)
     if result["left_out"]:
         console.print(f"{result['left_out']} runs were left out: the time was over (--minutes)")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from benchmarks.markdown import percent, source, table
-from benchmarks.real_text import ABOUT, rival_design
+from benchmarks.real_text import ABOUT, accuracy, rival_design
 from benchmarks.real_text.sets import SETS
 from benchmarks.real_text.tables import one_text
 from edge_runtime.wire.text import counted
@@ -77,7 +77,7 @@ def _accuracy(line: Record) -> str:
     rows = [
         [
             f"{name}, {100 * of_set['target']:.0f} %",
-            ABOUT[arm],
+            accuracy.NAMED[arm],
             "" if figures["seconds_mean"] is None else f"{figures['seconds_mean']:.1f}",
             ", ".join("never" if passed is None else f"{passed:.1f}" for passed in figures["seconds"]),
             f"{percent(figures['end_mean'])} ± {percent(figures['end_spread'])}",
