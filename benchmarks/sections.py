@@ -144,7 +144,8 @@ def language_model(lines: Sequence[dict[str, Any]]) -> str:
                 f"{arm['ms_median'] / ours['ms_median']:.2f}",
                 *(f"{arm[key]:,.0f}" for key in ("peak_rss_mib", "file_mb")),
             ]
-            for name, arm in run["arms"].items()
+            for name in LANGUAGE_ARMS
+            if (arm := run["arms"].get(name))
         ]
         seconds, peak = f"{ours['export_s']:.0f}", f"{ours['export_peak_rss_mib']:,.0f}"
         making = f"The program was exported in {seconds} s with a peak of {peak} MiB."

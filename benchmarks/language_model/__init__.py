@@ -6,7 +6,9 @@ from typing import Final
 
 ABOUT: Final = {
     "ours": "ours, int8, native driver process",
-    "light": "the same, what is cheap computed twice",
+    "light": "ours, int8, what is cheap computed twice",
+    "int4": "ours, int4 layers and int8 head",
+    "int4-light": "ours, int4, what is cheap computed twice",
     "eager": "PyTorch eager, fp32",
 }
 """Arms."""

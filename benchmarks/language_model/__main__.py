@@ -25,8 +25,13 @@ from edge_runtime.native import build
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
-RECOMPUTE: Final = {OURS: "none", "light": "light"}
-"""Arms that are programs of ours, by what they compute twice instead of keeping it."""
+PROGRAMS: Final = {
+    OURS: ("int8", "none"),
+    "light": ("int8", "light"),
+    "int4": ("int4", "none"),
+    "int4-light": ("int4", "light"),
+}
+"""Arms that are programs of ours: how frozen weights are rounded, and what is computed twice instead of kept."""
 EXPERTS: Final = 4
 TRAINED: Final = 2
 RANK: Final = 8
@@ -77,7 +82,7 @@ def measure(names: Sequence[str], options: argparse.Namespace, say: Say) -> dict
         ArmError, FederationError: when an arm cannot be made.
     """
     model = models.make(options.folder / "model")
-    programs = {name: export(level, model, options, say) for name, level in RECOMPUTE.items() if name in names}
+    programs = {name: export(name, model, options, say) for name in PROGRAMS if name in names}
     arms = {name: _arm(name, programs, model, options) for name in names}
     runs, failed = interleaved(arms, options.repeats, options.threads, say)
     figures = summary(arms, runs)
@@ -98,18 +103,19 @@ def measure(names: Sequence[str], options: argparse.Namespace, say: Say) -> dict
     return {"work": work, "extensions": record.extensions(), **figures, **counts}
 
 
-def export(level: str, model: Path, options: argparse.Namespace, say: Say) -> tuple[Path, dict[str, Any]]:
+def export(name: str, model: Path, options: argparse.Namespace, say: Say) -> tuple[Path, dict[str, Any]]:
     """Make the program of an arm, unless it is there; return its folder and what its making told.
 
     Raises:
         ArmError: when there is none.
     """
-    out = options.folder / f"int8_{level}_b{options.batch}_s{options.tokens}"
+    quantize, level = PROGRAMS[name]
+    out = options.folder / f"{quantize}_{level}_b{options.batch}_s{options.tokens}"
     if not (out / "about.json").is_file():
         say(f"exporting {out.name} (minutes) ...")
         sizes = {"--batch": options.batch, "--tokens": options.tokens, "--experts": EXPERTS, "--trained": TRAINED}
         words = [str(word) for pair in {**sizes, "--rank": RANK}.items() for word in pair]
-        words += ["--recompute", level]
+        words += ["--quantize", quantize, "--recompute", level]
         line = ["-m", "benchmarks.language_model.program", "--model", str(model), "--out", str(out), *words]
         done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--experts", type=int, required=True)
     parser.add_argument("--trained", type=int, required=True)
     parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--quantize", choices=[one.value for one in Quantization], default=Quantization.INT8.value)
     parser.add_argument("--recompute", choices=LEVELS, default="none")
     options = parser.parse_args()
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
@@ -52,7 +53,7 @@ def main() -> int:
     sizes = {"sequence": options.tokens, "rows": rows, "batch": options.batch}
     train = MethodShape(MethodKind.TRAIN, options.trained, frozen, **sizes, recompute=options.recompute)
     stages: list[tuple[str, float]] = []
-    job = Job(info, model, (train,), Quantization.INT8)
+    job = Job(info, model, (train,), Quantization(options.quantize))
 
     def progress(stage: str) -> None:
         stages.append((stage, time.monotonic()))
