@@ -23,7 +23,8 @@ def machine() -> str:
         for line in _text(Path("/proc/cpuinfo")).splitlines()
         if line.startswith(("model name", "Model"))
     ]
-    widest = next((f" ({name})" for name in _WIDTHS if name in extensions()), "")
+    has = extensions()
+    widest = next((f" ({name})" for name in _WIDTHS if name in has), "")
     processor = names[0] if names else platform.machine()
     return f"{processor}{widest}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 

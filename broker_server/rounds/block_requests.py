@@ -17,16 +17,19 @@ class BlockRequests:
         self._limits, self._blobs, self._roster = parts.config.limits, parts.store.blobs, parts.roster
         self._publisher = parts.publisher
         self._devices: dict[bytes, set[str]] = {}  # who asked, by digest
+        self._askers: set[str] = set()  # since the window began
         self._due = 0.0
         self._published: dict[bytes, float] = {}  # when, for those of which that is not long ago
 
     def add(self, device: str, digests: Iterable[bytes], now: float) -> None:
         """Take a device's request; blocks that are not here are passed over. Args: now: monotonic seconds."""
         if not self._devices:
+            self._askers.clear()
             self._due = now + self._limits.blob_window_s
         for digest in digests:
             if self._blobs.has(digest):
                 self._devices.setdefault(digest, set()).add(device)
+                self._askers.add(device)
 
     def publish_due(self, now: float) -> None:
         """Publish what was asked for, when the window is over or nobody here is left to ask; no block again so soon.
@@ -34,7 +37,7 @@ class BlockRequests:
         Args:
             now: monotonic seconds.
         """
-        if not self._devices or (now < self._due and not self._roster.here() <= set().union(*self._devices.values())):
+        if not self._devices or (now < self._due and not self._roster.here() <= self._askers):
             return
         self._published = {blob: at for blob, at in self._published.items() if now - at < self._limits.blob_repeat_s}
         for digest in [blob for blob in self._devices if blob not in self._published]:

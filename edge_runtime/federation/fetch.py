@@ -33,7 +33,7 @@ class Fetcher:
         sizes = [4 * shape.size(block) for block in shape.ids()]
         self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
         self._asked: set[str] = set()
-        self._arrived: set[str] = set()  # and still listened to
+        self._leaving: set[str] = set()  # came, or nobody wants them any more, and still listened to
         self.want_digest = b""
         """Of the last Want; a verdict that refuses it names this digest."""
 
@@ -56,7 +56,8 @@ class Fetcher:
         unwanted = self._asked - {digest.hex() for digest in wanted}
         if unwanted:
             self._asked -= unwanted
-            self._release(unwanted)
+            self._leaving |= unwanted
+            self._release()
         if again:
             self._asked.clear()
         fresh = [digest for digest in wanted if digest.hex() not in self._asked][: WANT_LIMIT - len(self._asked)]
@@ -64,7 +65,7 @@ class Fetcher:
             return False
         names = [digest.hex() for digest in fresh]
         self._asked.update(names)
-        self._arrived.difference_update(names)
+        self._leaving.difference_update(names)
         want = messages.encode(pb.Want(device=self._device, digests=fresh))
         self.want_digest = sha256(want)
         self._link.request(names, want)
@@ -84,12 +85,11 @@ class Fetcher:
             return False
         self._versions.keep(chunk.digest, body)
         self._asked.discard(name)
-        self._arrived.add(name)
-        if not self._asked or len(self._arrived) >= RELEASE_AT:
-            self._release(set())
+        self._leaving.add(name)
+        if not self._asked or len(self._leaving) >= RELEASE_AT:
+            self._release()
         return True
 
-    def _release(self, unwanted: set[str]) -> None:
-        """Stop listening on what came, and on ``unwanted``."""
-        self._link.release(sorted(self._arrived | unwanted))
-        self._arrived.clear()
+    def _release(self) -> None:
+        self._link.release(sorted(self._leaving))
+        self._leaving.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_runtime.wire.packing import Capacity, pack
+from edge_runtime.wire.packing import Capacity, steps
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,6 @@ class Fill:
 
 def fill_of(counts: Sequence[int], capacity: Capacity) -> Fill:
     """Return how full the steps are that texts of so many tokens make, in their order."""
-    fill, first = Fill(), 0
-    while first < len(counts):
-        stands = pack(counts[first : first + capacity.batch], capacity)
-        tokens = sum(stand.count for stand in stands)
-        fill += Fill(1, len(stands), tokens, capacity.rows * capacity.sequence)
-        first += len(stands)
-    return fill
+    taken = len(steps(counts, capacity))
+    tokens = sum(min(count, capacity.sequence) for count in counts)
+    return Fill(taken, len(counts), tokens, taken * capacity.rows * capacity.sequence)

@@ -33,7 +33,7 @@ internal class Fetcher(
     private val assembler = shape.ids().map { 4 * shape.size(it) }
         .let { sizes -> Assembler(limit = 2 * sizes.sumOf(Int::toLong), bodyLimit = sizes.maxOrNull()!!) }
     private val asked = LinkedHashSet<String>()
-    private val arrived = LinkedHashSet<String>() // and still listened to
+    private val leaving = LinkedHashSet<String>() // came, or nobody wants them any more, and still listened to
 
     /** Digest of the last Want, which a verdict that refuses it names. */
     var wantDigest = ByteArray(0)
@@ -52,13 +52,14 @@ internal class Fetcher(
         val unwanted = asked - wanted.toSet()
         if (unwanted.isNotEmpty()) {
             asked -= unwanted
-            release(unwanted)
+            leaving += unwanted
+            release()
         }
         if (again) asked.clear()
         val fresh = wanted.filterNot(asked::contains).take(ASKED_LIMIT - asked.size)
         if (fresh.isEmpty()) return false
         asked += fresh
-        arrived -= fresh.toSet()
+        leaving -= fresh.toSet()
         val want = Want.newBuilder().setWireVersion(WIRE_VERSION).setDevice(device)
             .addAllDigests(fresh.map { fromHex(it).asField() }).build().toByteArray()
         wantDigest = sha256(want)
@@ -78,14 +79,13 @@ internal class Fetcher(
         val body = assembler.add("gateway", chunk) ?: return false
         versions.keep(digest, body)
         asked -= name
-        arrived += name
-        if (asked.isEmpty() || arrived.size >= RELEASE_AT) release(emptySet())
+        leaving += name
+        if (asked.isEmpty() || leaving.size >= RELEASE_AT) release()
         return true
     }
 
-    // Stops listening on what came, and on the unwanted.
-    private fun release(unwanted: Set<String>) {
-        link.release(arrived + unwanted)
-        arrived.clear()
+    private fun release() {
+        link.release(leaving.toSet())
+        leaving.clear()
     }
 }
