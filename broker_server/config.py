@@ -49,9 +49,12 @@ class RoundRules:
     Args:
         quorum: devices that must be ready before a round starts, and deltas that it needs to close.
         deadline_s: from the opening, and again after each extension.
-        join_wait_s: after the last hello, so that devices that start together share a round.
-        grace_s: how long a round waits for a device's class statistics; it then starts without that device.
+        join_wait_s: from when the quorum was ready, so that devices that start together share a round.
+        grace_s: likewise, how long the start waits for class statistics on their way; it then goes on without them.
         max_staleness: versions that a delta's base may lie behind the current one.
+        newcomer_wait_s: once all devices that answered a plan before have answered, how long the others are waited for.
+        missed_plans: in a row without an answer, after which a device rests: it has no place in a quorum and gets no
+            plan for ``deadline_s``, then for twice as long with each further one, up to an hour; 0: never.
     """
 
     quorum: int = 2
@@ -59,6 +62,8 @@ class RoundRules:
     join_wait_s: float = 2.0
     grace_s: float = 60.0
     max_staleness: int = 2
+    newcomer_wait_s: float = 30.0
+    missed_plans: int = 2
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,9 @@ class GatewayConfig:
             raise UsageError(error.detail) from error
         _need(self.round.quorum >= 1, f"quorum {self.round.quorum}, expected 1 or more")
         _need(self.round.deadline_s > 0, f"deadline {self.round.deadline_s} s, expected more than 0")
-        _need(min(self.round.join_wait_s, self.round.grace_s, self.linger_s) >= 0, "times cannot be negative")
+        waits = (self.round.join_wait_s, self.round.grace_s, self.round.newcomer_wait_s, self.linger_s)
+        _need(min(waits) >= 0, "times cannot be negative")
+        _need(self.round.missed_plans >= 0, f"missed_plans {self.round.missed_plans}, expected 0 or more")
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
         _need(0 <= self.listen.port <= 0xFFFF, f"port {self.listen.port}, expected 0 to 65535")

@@ -78,6 +78,8 @@ def _follow(devices: dict[str, dict[str, Any]], event: dict[str, Any]) -> None:
             devices[name]["bytes"] = size(event["bytes"])
     elif kind == "withdrawn" and name in devices:
         devices[name]["state"] = "other data"
+    elif kind == "rests" and name in devices:
+        devices[name]["state"] = "silent, rests"
     elif kind == "bye" and name in devices:
         devices[name]["state"] = "left"
 
@@ -181,6 +183,10 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "extended": _extended,
     "withdrawn": lambda e: (
         f"{e['device']}: has other data than the head was made from; its plan is taken back until its class sums are in"
+    ),
+    "rests": lambda e: (
+        f"{e['device']}: left {counted(e['missed'], 'plan')} in a row without an answer; "
+        f"it gets none for {e['rests_s']:.0f} s"
     ),
     "waiting": lambda e: f"waiting: {e['reason']}",
     "delta": _delta,

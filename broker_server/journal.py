@@ -17,10 +17,11 @@ class RoundLine:
     Args:
         round: its number.
         version: that it made.
-        reason: why it closed: "all in" or "deadline".
+        reason: why it closed: "all in", "expected in" or "deadline".
         seconds: it was open.
         planned, accepted, late, left: devices.
         withdrawn: devices whose plan was taken back, because they came with other data.
+        missed: devices that were here and did not answer by a deadline, or by the end.
         extensions: times it waited once more.
         experts_trained: blocks that somebody trained.
         trainers_min, trainers_max: of the bank's experts.
@@ -38,6 +39,7 @@ class RoundLine:
     late: int
     left: int
     withdrawn: int
+    missed: int
     extensions: int
     experts_trained: int
     trainers_min: int

@@ -80,10 +80,10 @@ def _add_rounds(command: argparse.ArgumentParser) -> None:
         "--deadline", type=float, metavar="S", help="seconds that a round waits for deltas (default: 300)"
     )
     rounds.add_argument(
-        "--join-wait", type=float, metavar="S", help="start once no new device has come for S seconds (default: 2)"
+        "--join-wait", type=float, metavar="S", help="start S seconds after the quorum was ready (default: 2)"
     )
     rounds.add_argument(
-        "--grace", type=float, metavar="S", help="seconds to wait for class statistics of a device (default: 60)"
+        "--grace", type=float, metavar="S", help="seconds that a start waits for class statistics (default: 60)"
     )
     rounds.add_argument(
         "--max-staleness", type=int, metavar="N", help="refuse a delta that is more than N merges late (default: 2)"

@@ -16,6 +16,7 @@ from broker_server.rules.admission import Accepted, DeltaContext, Identity, admi
 from broker_server.rules.round import State
 from broker_server.state.ledger import DeltaRow
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, ids
 
 NORM_HISTORY: Final = 256
@@ -47,7 +48,12 @@ class Acceptance:
             WireError: when it is refused, with the code for the device.
             StorageError: when the disk refuses; nothing was accepted.
         """
-        accepted = admit(delta, digest, self._context(delta, identity))
+        try:
+            accepted = admit(delta, digest, self._context(delta, identity))
+        except WireError as error:
+            if error.code == pb.STALE:
+                self._conductor.late(identity.device)
+            raise
         row = _row(delta, digest, len(body), accepted)
         verdict = pb.Verdict(kind=pb.DELTA, digest=digest, code=pb.ACCEPTED, round=delta.round)
         ledger = self._store.ledger

@@ -26,6 +26,10 @@ from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 
 RETRY_S: Final = 5.0
+LOOK_S: Final = 0.02
+"""How often the table is looked at, whoever sends messages: a look costs as much as there are devices."""
+REVOCATIONS_S: Final = 1.0
+"""How often the ledger is asked whom the operator removed: that is written by another process."""
 
 
 class Conductor:
@@ -38,7 +42,8 @@ class Conductor:
         self._announcer = Announcer(parts, session)
         self.state = State.GATHERING
         self._round = RoundStatus()
-        self._retry_at = -1.0
+        self._retry_at = self._look_at = self._revocations_at = -1.0
+        self._roster.prove(parts.store.ledger.trainers())
 
     @property
     def row(self) -> VersionRow:
@@ -89,6 +94,7 @@ class Conductor:
         hellos = {device["device"]: device["hello"] for device in ledger.devices()}
         void = {device for device in self._round.awaited if not self._merging.head_has(hellos[device])}
         self._round.void, self._round.withdrawn = void, set(void)
+        self._expect(self._round.plans, now)
         self._events.tell("resumed", round=row.round, planned=sorted(self._round.plans), accepted=sorted(answered))
 
     def announce(self) -> None:
@@ -136,9 +142,16 @@ class Conductor:
         """Take note that a device's delta of round ``number`` was accepted."""
         self.state = rules.step(self.state, Event.DELTA)
         self._announcer.outstanding.pop(device, None)
+        self._roster.answered(device)
         if number == self.round:
             self._round.answered.add(device)
             self._round.void.discard(device)
+            if device in self._round.expected:
+                self._round.expected_at = None
+
+    def late(self, device: str) -> None:
+        """Take note of a delta that came too late to count: its device is slow, not silent."""
+        self._roster.answered(device)
 
     # the table
 
@@ -148,8 +161,12 @@ class Conductor:
         Raises:
             StorageError: when the disk refuses; nothing is lost, and the next tick tries again.
         """
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        self._heed_revocations(now)
         if self.state is State.GATHERING and now >= self._retry_at:
-            present = self._roster.present(self._store.ledger.statistics_digests())
+            present = self._present(now)
             if rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM:
                 self._open(sorted(rules.ready(present)), now, wall)
         elif self.state is State.OPEN:
@@ -159,21 +176,47 @@ class Conductor:
             elif due is not None:
                 self._merge(due, now, wall)
 
+    def _heed_revocations(self, now: float) -> None:
+        """Let whom the operator removed leave: no round waits for them, and no quorum counts them."""
+        if now < self._revocations_at:
+            return
+        self._revocations_at = now + REVOCATIONS_S
+        for device in self._store.ledger.revoked_devices():
+            self._roster.leave(device)
+
     def _opened(self, now: float) -> rules.Opened:
         current = self._round
-        planned = frozenset(current.plans)
-        return rules.Opened(
-            planned,
-            frozenset(current.answered),
-            planned & (self._roster.gone() | current.void),
-            current.deadline_at,
-            now,
-            (self._ready() & current.void) - current.passed_over if current.void else frozenset(),
-        )
+        if current.expected_at is None:
+            current.expected_at = now
+        planned, answered = frozenset(current.plans), frozenset(current.answered)
+        rest = {device for device in planned if self._roster.standing(device).rests(now)}
+        left = planned & (self._roster.gone() | current.void | rest)
+        can_join = frozenset[str]()
+        if planned <= answered | left:
+            can_join = self._ready(now) - (planned - current.void) - current.passed_over
+        expected = frozenset(current.expected)
+        return rules.Opened(planned, answered, left, current.deadline_at, now, can_join, expected, current.expected_at)
 
-    def _ready(self) -> frozenset[str]:
+    def _present(self, now: float) -> dict[str, rules.Present]:
+        return self._roster.present(self._store.ledger.statistics_digests(), now)
+
+    def _ready(self, now: float) -> frozenset[str]:
         """Return who is here and may be planned for."""
-        return rules.ready(self._roster.present(self._store.ledger.statistics_digests()))
+        return rules.ready(self._present(now))
+
+    def _expect(self, devices: Iterable[str], now: float) -> None:
+        """Note whom the round waits for to its deadline."""
+        self._round.expected |= {device for device in devices if self._roster.standing(device).expected}
+        self._round.expected_at = now
+
+    def _note_missed(self, now: float) -> None:
+        """Take note of who was here to the end and did not answer."""
+        silent = set(self._round.awaited) - self._roster.gone()
+        for device, standing in sorted(self._roster.missed(silent, now, self._config.round).items()):
+            self._round.missed.add(device)
+            if standing.rests(now):
+                rests_s = round(standing.again_at - now, 1)
+                self._events.tell("rests", device=device, missed=standing.missed, rests_s=rests_s)
 
     def _open(self, devices: Sequence[str], now: float, wall: float) -> None:
         self._refresh_head(wall)
@@ -188,6 +231,7 @@ class Conductor:
             self._store.ledger.open_round(number, self.row.version, _with_digests(plans), wall)
         self.state = rules.step(self.state, Event.QUORUM)
         self._round = RoundStatus(number, plans, now, now + self._config.round.deadline_s)
+        self._expect(plans, now)
         self._announcer.withdraw(self._too_late(plans))
         self._announcer.plans(plans, self.row.version)
         self.publish_state()
@@ -201,8 +245,9 @@ class Conductor:
     def _extend(self, now: float, wall: float) -> None:
         self._refresh_head(wall)
         self.state = rules.step(self.state, Event.SHORT)
+        self._note_missed(now)
         current = self._round
-        devices = sorted(self._ready() - (set(current.plans) - current.void))
+        devices = sorted(self._ready(now) - (set(current.plans) - current.void))
         assignments = self._assignments(devices, self.round) if devices else {}
         plans = self._plans(assignments, self.round)
         with self._store.ledger.transaction():
@@ -212,12 +257,14 @@ class Conductor:
         current.deadline_at = now + self._config.round.deadline_s
         current.plans |= plans
         current.void -= set(plans)
-        current.passed_over = set(devices) & current.void
+        current.passed_over = set(devices) - set(plans)
+        self._expect(plans, now)
         self._announcer.plans(plans, self.row.version)
         self._tell_plans("extended", assignments)
 
     def _merge(self, reason: Event, now: float, wall: float) -> None:
         merged = self._merging.merge(self.round, wall)
+        self._note_missed(now)
         self.state = rules.step(self.state, reason)
         self.state = rules.step(self.state, Event.LAST if self._over() else Event.MERGED)
         self._announcer.version(self.row)

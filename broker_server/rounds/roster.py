@@ -1,12 +1,15 @@
-"""Who is here in this session of the gateway, and how many bytes went to and from each."""
+"""Who is here in this session of the gateway, what may be expected of each, how many bytes went to and from each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from broker_server.config import RoundRules
+from broker_server.rules import standing as rules
 from broker_server.rules.planner import Budget
 from broker_server.rules.round import Present
+from broker_server.rules.standing import NEWCOMER, Standing
 from edge_runtime.wire import wire_pb2 as pb
 
 
@@ -16,29 +19,36 @@ class Member:
 
     Args:
         hello: its last one.
-        hello_at: monotonic seconds.
+        arrived_at: monotonic seconds; a Hello said again changes it only after a bye or with other data.
+        ready_at: when it was first seen with its class statistics; None while they are missing.
         here: has not said bye since.
         step_ms: of its last accepted delta in this session; 0 before it.
     """
 
     hello: pb.Hello
-    hello_at: float
+    arrived_at: float
+    ready_at: float | None = None
     here: bool = True
     step_ms: float = 0.0
 
 
 class Roster:
-    """Members by name."""
+    """Members by name, and the standing of every device that a plan was made for."""
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
+        self._standings: dict[str, Standing] = {}
         self._traffic: dict[str, tuple[int, int]] = {}
 
     def greet(self, hello: pb.Hello, now: float) -> bool:
         """Note a hello; return whether the device was not here before."""
         old = self.members.get(hello.device)
-        self.members[hello.device] = Member(hello, now, step_ms=old.step_ms if old else 0.0)
-        return old is None or not old.here
+        new = old is None or not old.here
+        if old is None or new or old.hello.statistics_digest != hello.statistics_digest:
+            self.members[hello.device] = Member(hello, now, step_ms=old.step_ms if old else 0.0)
+        else:
+            old.hello = hello
+        return new
 
     def leave(self, device: str) -> bool:
         """Note a bye; return whether the device was here."""
@@ -72,13 +82,52 @@ class Roster:
         """Return who said bye."""
         return frozenset(name for name, member in self.members.items() if not member.here)
 
-    def present(self, statistics: Mapping[str, bytes]) -> dict[str, Present]:
-        """Return who is here and whether their class statistics are. Args: statistics: digests that came, by device."""
-        return {
-            name: Present(member.hello_at, complete=not wants_statistics(member.hello, statistics.get(name)))
-            for name, member in self.members.items()
-            if member.here
-        }
+    def present(self, statistics: Mapping[str, bytes], now: float) -> dict[str, Present]:
+        """Return who is here, and since when with its class statistics.
+
+        Args:
+            statistics: digests of those that came, by device.
+            now: monotonic seconds.
+        """
+        result = {}
+        for name, member in self.members.items():
+            if not member.here:
+                continue
+            if wants_statistics(member.hello, statistics.get(name)):
+                member.ready_at = None
+            elif member.ready_at is None:
+                member.ready_at = now
+            result[name] = Present(member.arrived_at, member.ready_at, self.standing(name).rests(now))
+        return result
+
+    # standings
+
+    def standing(self, device: str) -> Standing:
+        """Return what may be expected of a device."""
+        return self._standings.get(device, NEWCOMER)
+
+    def prove(self, devices: Iterable[str]) -> None:
+        """Note devices that are known to have answered a plan."""
+        for device in devices:
+            self._standings[device] = replace(self.standing(device), proven=True)
+
+    def answered(self, device: str) -> None:
+        """Note that a device answered its plan, in time or late."""
+        self._standings[device] = rules.answered(self.standing(device))
+
+    def missed(self, devices: Iterable[str], now: float, round_rules: RoundRules) -> dict[str, Standing]:
+        """Note that devices which were here left a plan without an answer; return their standings.
+
+        Args:
+            devices: their names.
+            now: monotonic seconds.
+            round_rules: settings.
+        """
+        after = {device: rules.missed(self.standing(device), now, round_rules) for device in devices}
+        self._standings |= after
+        return after
+
+    # budgets and traffic
 
     def budget(self, device: str) -> Budget:
         """Return what a member said it can do."""

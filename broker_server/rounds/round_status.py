@@ -22,7 +22,10 @@ class RoundStatus:
         extensions: times it waited once more.
         withdrawn: devices whose plan was taken back.
         void: of them, those without another plan and without a delta.
-        passed_over: of them, those that the planner had no work for.
+        passed_over: devices that the planner had no work for.
+        expected: of those planned, the ones that are waited for to the deadline.
+        expected_at: when the last of them answered, monotonic seconds; None: since the last look.
+        missed: devices that were here when a deadline passed or the round closed, and did not answer.
     """
 
     number: int = 0
@@ -34,6 +37,9 @@ class RoundStatus:
     withdrawn: set[str] = field(default_factory=set)
     void: set[str] = field(default_factory=set)
     passed_over: set[str] = field(default_factory=set)
+    expected: set[str] = field(default_factory=set)
+    expected_at: float | None = 0.0
+    missed: set[str] = field(default_factory=set)
 
     @property
     def awaited(self) -> dict[str, bytes]:
@@ -62,6 +68,7 @@ def round_line(status: RoundStatus, reason: Event, merged: Merged, left: int, no
         late=sum(row.round != status.number for row in rows),
         left=left,
         withdrawn=len(status.withdrawn),
+        missed=len(status.missed),
         extensions=status.extensions,
         experts_trained=sum(devices > 0 for devices in trainers.values()),
         trainers_min=min(trainers.values()),

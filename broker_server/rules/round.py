@@ -32,6 +32,7 @@ class Event(StrEnum):
     QUORUM = "quorum"  # enough devices are ready: plan for all that are
     DELTA = "delta"  # one was accepted
     ALL_IN = "all in"  # every planned device answered or left, and enough answered
+    EXPECTED_IN = "expected in"  # the same of those that are expected, and the others had their time
     DEADLINE = "deadline"  # passed, and enough answered
     SHORT = "short"  # passed, or nobody trains, and too few answered: wait once more, plan for newcomers
     MERGED = "merged"
@@ -43,6 +44,7 @@ NEXT: Final = {
     (State.GATHERING, Event.DELTA): State.GATHERING,  # late, from the round before; folded into the next one
     (State.OPEN, Event.DELTA): State.OPEN,
     (State.OPEN, Event.ALL_IN): State.MERGING,
+    (State.OPEN, Event.EXPECTED_IN): State.MERGING,
     (State.OPEN, Event.DEADLINE): State.MERGING,
     (State.OPEN, Event.SHORT): State.OPEN,
     (State.MERGING, Event.MERGED): State.GATHERING,
@@ -68,19 +70,21 @@ class Present:
     """A device that is here.
 
     Args:
-        hello_at: seconds on the gateway's clock.
-        complete: whether the class statistics of its present data came, or it has none to give.
+        arrived_at: seconds on the gateway's clock, when it came; saying Hello again does not change it.
+        ready_at: when it was first here with the class statistics of its present data; None while they are missing.
+        rests: it left too many plans without an answer, and is not planned for now.
     """
 
-    hello_at: float
-    complete: bool
+    arrived_at: float
+    ready_at: float | None
+    rests: bool = False
 
 
 @dataclass(frozen=True)
 class Gathering:
-    """What a start is decided on. Args: present: by device; now: seconds on the clock of ``hello_at``."""
+    """What a start is decided on. Args: present: by device; now: seconds on the clock of ``arrived_at``."""
 
-    present: dict[str, Present]
+    present: Mapping[str, Present]
     now: float
 
 
@@ -91,9 +95,12 @@ class Opened:
     Args:
         planned: devices with a plan.
         answered: of them, those whose delta was accepted.
-        left: of them, those that said bye since, or whose plan was taken back.
+        left: of them, those that said bye since, that rest, or whose plan was taken back.
         deadline_at: on the clock of ``now``.
-        ready_again: of those whose plan was taken back, the ones that another plan can be made for now.
+        can_join: devices that another plan of this round can be made for now: newcomers, and those of whose plan was
+            taken back.
+        expected: of those planned, the ones that are waited for to the deadline; none: all are.
+        expected_at: when the last of them answered, at the opening before that.
     """
 
     planned: frozenset[str]
@@ -101,30 +108,43 @@ class Opened:
     left: frozenset[str]
     deadline_at: float
     now: float
-    ready_again: frozenset[str] = frozenset()
+    can_join: frozenset[str] = frozenset()
+    expected: frozenset[str] = frozenset()
+    expected_at: float = 0.0
 
 
 def ready(present: Mapping[str, Present]) -> frozenset[str]:
     """Return the devices that may be planned for: a head without the sums of a device's labels trains it wrong."""
-    return frozenset(name for name, device in present.items() if device.complete)
+    return frozenset(name for name, one in present.items() if one.ready_at is not None and not one.rests)
 
 
 def may_start(gathering: Gathering, rules: RoundRules) -> Event | None:
-    """Return QUORUM when a round should start: enough are ready, nobody is just arriving or has grace left."""
-    if len(ready(gathering.present)) < rules.quorum:
-        return None
+    """Return QUORUM when a round should start.
+
+    Both waits count from the moment that the quorum of those ready now was complete, and nobody can move that moment by
+    arriving later: ``join_wait_s`` for whoever starts with them, ``grace_s`` for class statistics that are on their
+    way. So a round waits once, after the quorum came together, and those who are late take part in the next one.
+    """
     devices = gathering.present.values()
-    arriving = gathering.now - max(device.hello_at for device in devices) < rules.join_wait_s
-    waited_for = any(not one.complete and gathering.now - one.hello_at < rules.grace_s for one in devices)
-    return None if arriving or waited_for else Event.QUORUM
+    times = sorted(one.ready_at for one in devices if one.ready_at is not None and not one.rests)
+    if len(times) < rules.quorum:
+        return None
+    waited = gathering.now - times[rules.quorum - 1]
+    promised = any(one.ready_at is None and gathering.now - one.arrived_at < rules.grace_s for one in devices)
+    wait = max(rules.join_wait_s, rules.grace_s if promised else 0.0)
+    return None if waited < wait else Event.QUORUM
 
 
 def may_close(opened: Opened, rules: RoundRules) -> Event | None:
     """Return why an open round should go on to its next step, or None to wait."""
     enough = len(opened.answered) >= min(rules.quorum, len(opened.planned))
-    idle = opened.planned <= opened.answered | opened.left
-    if enough and idle:
+    awaited = opened.planned - opened.answered - opened.left
+    if enough and not awaited:
         return Event.ALL_IN
-    if opened.now < opened.deadline_at and not (idle and opened.ready_again):
+    others_had_time = opened.now >= opened.expected_at + rules.newcomer_wait_s
+    if enough and opened.expected and not awaited & opened.expected and others_had_time:
+        return Event.EXPECTED_IN
+    nobody_trains = not awaited and bool(opened.can_join)
+    if opened.now < opened.deadline_at and not nobody_trains:
         return None
     return Event.DEADLINE if enough else Event.SHORT

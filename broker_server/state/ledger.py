@@ -175,6 +175,10 @@ class Ledger:
         rows = self._rows("SELECT revoked FROM devices WHERE device = ?", (device,))
         return bool(rows and rows[0]["revoked"])
 
+    def revoked_devices(self) -> list[str]:
+        """Return the devices that the operator removed."""
+        return [row["device"] for row in self._rows("SELECT device FROM devices WHERE revoked = 1 ORDER BY device")]
+
     def revoke(self, device: str, *, revoked: bool) -> bool:
         """Remove a device, or take it back; return whether it is registered."""
         return self._execute("UPDATE devices SET revoked = ? WHERE device = ?", (int(revoked), device)).rowcount > 0
@@ -267,6 +271,10 @@ class Ledger:
             )
             for row in self._rows(f"SELECT * FROM deltas {where}", values)  # noqa: S608 - the clauses are ours
         ]  # fmt: skip
+
+    def trainers(self) -> list[str]:
+        """Return the devices that had a delta accepted."""
+        return [row["device"] for row in self._rows("SELECT DISTINCT device FROM deltas ORDER BY device")]
 
     def step_times(self) -> dict[str, float]:
         """Return the step time in ms of each device's last accepted delta."""

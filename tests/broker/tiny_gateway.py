@@ -88,9 +88,13 @@ class Gateway:
         """Send a device's delta; return its digest."""
         plan, payload = self.plan(device)
         body = encode(tiny.delta(plan, payload, value=value, **fields))
+        self.deliver(device, body)
+        return sha256(body)
+
+    def deliver(self, device: str, body: bytes) -> None:
+        """Send the body of a delta."""
         for chunk in split(body, pb.DELTA):
             self.send(Topic.DELTA, device, chunk)
-        return sha256(body)
 
     def verdict(self, device: str) -> pb.Verdict:
         """Return the last verdict to a device."""
