@@ -120,6 +120,7 @@ class GatewayConfig:
         federation: second word of every topic.
         broker: URL of an external broker; empty starts the embedded one.
         ca: PEM file of the authority that signed the external broker's certificate.
+        signing_key: PEM file of the Ed25519 key that signs what the gateway says; without it nothing is signed.
         rounds: of this state directory in all; 0: no end.
         keep_serving: go on serving versions after the last round.
         linger_s: after the last round, how long devices may take to fetch the final version.
@@ -134,6 +135,7 @@ class GatewayConfig:
     federation: str = "default"
     broker: str = ""
     ca: Path | None = None
+    signing_key: Path | None = None
     rounds: int = 0
     keep_serving: bool = False
     linger_s: float = 30.0

@@ -22,12 +22,14 @@ from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
+from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.rules.round import State
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import encode
+from edge_runtime.wire.signatures import SigningKey
 from edge_runtime.wire.topics import Topic
 
 TICK_S: Final = 0.1
@@ -109,9 +111,12 @@ class Service:
             target = Target(endpoint)
             self._url = str(endpoint)
         session = secrets.token_bytes(16)
+        key = SigningKey.read(config.signing_key) if config.signing_key is not None else None
+        signer = Signer(key, config.federation, self._store.ledger)
         will = pb.GatewayState(federation_digest=self._store.lineage.federation, online=False, session=session)
-        self._link = Link(target, config.federation, encode(will), self._post)
-        parts = GatewayParts(config, self._store, Roster(), self._link, self._events)
+        self._link = Link(target, config.federation, signer.signed(Topic.GATEWAY, "", encode(will)), self._post)
+        self._publisher = SigningPublisher(self._link, signer)
+        parts = GatewayParts(config, self._store, Roster(), self._publisher, self._events, signer)
         self._roster = parts.roster
         self._conductor = Conductor(parts, session)
         self._reception = Reception(parts, self._conductor)
@@ -122,6 +127,7 @@ class Service:
             version=self._conductor.row.version, rounds=config.rounds, quorum=config.round.quorum,
             backbone=architecture.backbone.name, labels=len(architecture.labels), experts=architecture.experts,
             layers=list(architecture.adapted_layers), gate=architecture.gate,
+            gateway_key=key.public.hex() if key is not None else "",
         )  # fmt: skip
         self._conductor.resume(time.monotonic())
         self._submit_missed()
@@ -245,7 +251,7 @@ class Service:
             self._evaluator.stop()
         if self._link is not None:
             if self._up:
-                self._link.publish(Topic.GATEWAY, "", [encode(self._conductor.gateway_state(online=False))])
+                self._publisher.publish(Topic.GATEWAY, "", [encode(self._conductor.gateway_state(online=False))])
                 self._reception.write_traffic(time.time())
             self._link.stop(FLUSH_S if self._up else 0.0)
             self._link = None

@@ -33,18 +33,20 @@ class Parts:
         return self.package.manifest
 
     @classmethod
-    def open(cls, folder: Path, threads: int | None = None) -> Self:
+    def open(cls, folder: Path, threads: int | None = None, maker: bytes = b"") -> Self:
         """Open a package folder.
 
         Args:
             folder: made by export.
             threads: for the program; None takes the profile's, as far as this machine has them.
+            maker: public key that must have signed the package; empty asks for no signature.
 
         Raises:
-            PackageError: when a file is missing or was changed, or its tokenizer and its program do not fit.
+            PackageError: when a file is missing or was changed, ``maker`` did not sign the package, or its tokenizer
+                and its program do not fit.
             ProgramError: when the program cannot be run here.
         """
-        package = Package.open(folder)
+        package = Package.open(folder, maker=maker)
         tokenizer = Tokenizer(package.path("tokenizer.json"))
         manifest = package.manifest
         check_ids(tokenizer, manifest)

@@ -14,6 +14,7 @@ from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.data_files import HELP, Row
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
+from edge_runtime.wire.signatures import SigningKey, SigningKeyError
 from export import cache
 from export.errors import ConfigError
 from export.packaging.pipeline import Built, build_package
@@ -23,6 +24,7 @@ from export.planning.profiles import load_profile, profile_names
 from export.report.display import display
 from export.report.report import as_json, print_table
 from export.report.tables import print_explained
+from export.sign import sign_package
 from export.source.families import FAMILIES, TASKS
 
 EXAMPLES = """examples:
@@ -164,6 +166,12 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--out", "--output_dir", type=Path, metavar="DIR", help="package folder (default packages/DEVICE)"
     )
     output.add_argument(
+        "--sign",
+        type=Path,
+        metavar="PEM",
+        help="sign the package with this Ed25519 key (export.sign makes one)",
+    )
+    output.add_argument(
         "--explain",
         action="store_true",
         help="tell where memory and time go, by layer and by kind of operation, and what is not delegated",
@@ -206,8 +214,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.device:
         usage.error(f"--device is needed; known: {', '.join(profile_names())}")
     try:
+        key = SigningKey.read(options.sign) if options.sign is not None else None  # before the work of minutes
         built = _build(_config(options))
-    except ConfigError as error:
+        if key is not None:
+            sign_package(built.package.folder, key)
+    except (ConfigError, SigningKeyError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
     except FederationError as error:

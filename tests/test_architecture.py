@@ -107,6 +107,7 @@ DRIVERS = {
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
     "sqlite3": {"broker_server/state/ledger.py"},
+    "cryptography": {"edge_runtime/wire/"},
 }
 LIGHT = {"numpy", "rich"}
 
@@ -279,8 +280,8 @@ def test_the_table_names_real_files() -> None:
 
 
 def test_the_contract_imports_little() -> None:
-    """Standard library, numpy, protobuf, safetensors: what every machine of ours has."""
-    allowed = {*sys.stdlib_module_names, "numpy", "google", "safetensors", "edge_runtime"}
+    """Standard library, numpy, protobuf, safetensors, cryptography: what every machine of ours has."""
+    allowed = {*sys.stdlib_module_names, "numpy", "google", "safetensors", "cryptography", "edge_runtime"}
     wire = [item for item in IMPORTS if item.file.startswith("edge_runtime/wire/")]
     assert len(wire) > 50
     assert [str(item) for item in wire if item.library not in allowed] == []

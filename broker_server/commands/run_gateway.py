@@ -66,6 +66,12 @@ def _add_broker(command: argparse.ArgumentParser) -> None:
         "--broker", metavar="URL", help="use this broker: mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://"
     )
     broker.add_argument("--ca", type=Path, metavar="PEM", help="authority of the broker's certificate")
+    broker.add_argument(
+        "--signing-key",
+        type=Path,
+        metavar="PEM",
+        help="Ed25519 key that signs what devices are told (default: none)",
+    )
 
 
 def _add_rounds(command: argparse.ArgumentParser) -> None:
@@ -160,6 +166,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "federation": args.federation,
         "broker": args.broker,
         "ca": args.ca,
+        "signing_key": args.signing_key,
         "rounds": args.rounds,
         "keep_serving": args.keep_serving,
         "linger_s": args.linger,

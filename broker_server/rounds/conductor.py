@@ -24,6 +24,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.topics import Topic
 
 RETRY_S: Final = 5.0
 LOOK_S: Final = 0.02
@@ -37,7 +38,7 @@ class Conductor:
 
     def __init__(self, parts: GatewayParts, session: bytes) -> None:
         self._config, self._store, self._roster, self._events = parts.config, parts.store, parts.roster, parts.events
-        self._architecture = parts.store.manifest.architecture
+        self._signer, self._architecture = parts.signer, parts.store.manifest.architecture
         self._merging = Merging(parts.store, train_head=parts.config.train.head_share > 0)
         self._announcer = Announcer(parts, session)
         self.state = State.GATHERING
@@ -300,10 +301,11 @@ class Conductor:
     def _plans(self, assignments: Mapping[str, Assignment], number: int) -> dict[str, bytes]:
         base = Base(number, self.row.version, self.row.digest, self._merging.balance)
         attempts = dict.fromkeys(self._round.void, self._round.extensions + 1) if number == self.round else {}
-        return {
+        messages = {
             device: plan_message(device, part, base, self._config, attempts.get(device, 0))
             for device, part in assignments.items()
         }
+        return {device: self._signer.signed(Topic.PLAN, device, payload) for device, payload in messages.items()}
 
     # reports
 

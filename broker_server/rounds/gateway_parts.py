@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from broker_server.config import GatewayConfig
 from broker_server.events import Events
 from broker_server.rounds.roster import Roster
+from broker_server.rounds.signer import Publisher, Signer
 from broker_server.state.store import Store
-from edge_runtime.wire.topics import Topic
-
-
-class Publisher(Protocol):
-    """A way to the devices."""
-
-    def publish(self, topic: Topic, name: str, payloads: Iterable[bytes]) -> None:
-        """Send payloads on a topic; ``name`` is the device, the blob, or empty."""
-        ...
 
 
 @dataclass(frozen=True)
 class GatewayParts:
-    """Args: config: settings; store: opened state; roster: who is here; publisher; events: told what happens."""
+    """What the parts share.
+
+    Args:
+        config: settings.
+        store: opened state.
+        roster: who is here.
+        publisher: to the devices; it signs all but plans.
+        events: told what happens.
+        signer: for plans.
+    """
 
     config: GatewayConfig
     store: Store
     roster: Roster
     publisher: Publisher
     events: Events
+    signer: Signer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -69,6 +70,13 @@ def amount(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"got {text}, expected a number of 0 or more")
     return number
+
+
+def public_key(text: str) -> bytes:
+    """Read a public key: 32 bytes in hex."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"got {text[:80]}, expected 64 lower-case hex digits")
+    return bytes.fromhex(text)
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import queue
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Final
 
 from edge_runtime.commands.common import (
     DATA_HELP,
@@ -20,14 +21,16 @@ from edge_runtime.commands.common import (
     left_out,
     open_prefixes,
     positive,
+    public_key,
     suited,
     until_signal,
 )
 from edge_runtime.data.batches import Source
 from edge_runtime.data.windows import WindowSource
-from edge_runtime.errors import StoreError
+from edge_runtime.errors import ConfigError, StoreError
 from edge_runtime.federation.config import CODECS, RunConfig, credentials, default_device, default_state
 from edge_runtime.federation.device import Device
+from edge_runtime.federation.enrolled import broker_of, check_package, read_enrolment
 from edge_runtime.federation.link import Broker, LinkEvent
 from edge_runtime.federation.membership import Identity
 from edge_runtime.federation.mqtt import MqttLink
@@ -44,11 +47,14 @@ from edge_runtime.training.watch import Watch
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
+from edge_runtime.wire.enrolment import Enrolment
+from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.text import counted
 
 _INBOX = 64  # messages that wait here; beyond, the broker waits
 
 EXAMPLES = """\
+  edge_runtime run --enrolment kitchen.enrolment.json --package packages/pixel8 --data my.csv
   edge_runtime run --package packages/pixel8 --broker mqtt://localhost:1883 --data my.csv
   edge_runtime run --package packages/pixel8 --broker mqtts://gateway.example:8883 --ca ca.pem \\
       --certificate me.pem --key me.key --device-id kitchen --data my.jsonl --rounds 20 --codec int8
@@ -66,13 +72,18 @@ def add(commands: Subcommands) -> None:
         "start the same command again. EDGE_RUNTIME_USER and EDGE_RUNTIME_PASSWORD are for the broker.",
         EXAMPLES,
     )
-    run.add_argument("--broker", required=True, metavar="URL", help="mqtt://HOST:PORT or mqtts://HOST:PORT")
+    way = run.add_mutually_exclusive_group(required=True)
+    way.add_argument(
+        "--enrolment",
+        type=Path,
+        metavar="FILE",
+        help="what broker_server enroll wrote for this device: its name, the broker, all keys",
+    )
+    way.add_argument("--broker", metavar="URL", help="mqtt://HOST:PORT or mqtts://HOST:PORT")
     run.add_argument("--data", type=Path, required=True, metavar="FILE", help=DATA_HELP)
     add_columns(run)
-    run.add_argument("--device-id", default=default_device(), metavar="ID", help="name in the federation (%(default)s)")
-    run.add_argument(
-        "--federation", default="default", metavar="NAME", help="the federation's name (default: %(default)s)"
-    )
+    run.add_argument("--device-id", metavar="ID", help=f"name in the federation ({default_device()})")
+    run.add_argument("--federation", metavar="NAME", help="the federation's name (default: default)")
     run.add_argument("--state", type=Path, metavar="DIR", help="where progress is kept (default: below ~/.local/state)")
     run.add_argument("--rounds", type=positive, default=0, metavar="N", help="stop after N rounds (default: no limit)")
     run.add_argument("--codec", choices=sorted(CODECS), help="offer only this encoding of deltas (default: both)")
@@ -84,7 +95,7 @@ def add(commands: Subcommands) -> None:
     add_threads(run)
     add_prefixes(run, "prefixes in the state directory")
     add_tier(run)
-    secure = run.add_argument_group("TLS")
+    secure = run.add_argument_group("security", "with --broker; an enrolment has all of it")
     secure.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the broker's certificate")
     secure.add_argument(
         "--certificate", type=Path, metavar="PEM", help="this device's certificate (its CN is the device id)"
@@ -92,6 +103,9 @@ def add(commands: Subcommands) -> None:
     secure.add_argument("--key", type=Path, metavar="PEM", help="its private key")
     secure.add_argument(
         "--allow-plaintext", action="store_true", help="allow mqtt:// to another machine, without encryption"
+    )
+    secure.add_argument(
+        "--gateway-key", type=public_key, metavar="HEX", help="refuse what the gateway did not sign with this key"
     )
     limits = run.add_argument_group("budget", "in place of the profile's; 0 = no limit")
     limits.add_argument("--max-memory-mib", type=amount, metavar="MIB")
@@ -104,16 +118,17 @@ def add(commands: Subcommands) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run a device; returns when it is done or was asked to stop."""
-    files = {"ca": arguments.ca, "certificate": arguments.certificate, "key": arguments.key}
-    broker = Broker.parse(arguments.broker, allow_plaintext=arguments.allow_plaintext, **files)
-    broker = broker.with_user(*credentials())
-    config = RunConfig(arguments.device_id, arguments.federation, arguments.rounds)
+    enrolment = _enrolment(arguments)
+    way = enrolment or _broker(arguments)
+    config = _config(arguments, enrolment)
     state = arguments.state or default_state(config.federation, config.device)
+    maker = bytes.fromhex(enrolment.package_key) if enrolment is not None else b""
     with (
         Report(config.device, arguments.events, as_json=arguments.json) as report,
         Store(state) as store,
-        Parts.open(arguments.package, arguments.threads) as parts,
+        Parts.open(arguments.package, arguments.threads, maker) as parts,
     ):
+        broker = way if isinstance(way, Broker) else _enrolled(way, parts.package, state)
         config = _complete(config, parts, arguments)
         watch = Watch.of(parts.manifest, config.budget, arguments.tier)
         source = parts.examples(arguments.data, watch.largest, columns_of(arguments))
@@ -149,6 +164,39 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+_ENROLLED: Final = ("device_id", "federation", "ca", "certificate", "key", "allow_plaintext", "gateway_key")
+"""Arguments in whose place an enrolment stands."""
+
+
+def _enrolment(arguments: argparse.Namespace) -> Enrolment | None:
+    if arguments.enrolment is None:
+        return None
+    also = [f"--{name.replace('_', '-')}" for name in _ENROLLED if getattr(arguments, name)]
+    if also:
+        raise ConfigError(f"{', '.join(also)} came beside --enrolment, which says it already; leave one of them out")
+    return read_enrolment(arguments.enrolment)
+
+
+def _broker(arguments: argparse.Namespace) -> Broker:
+    files = {"ca": arguments.ca, "certificate": arguments.certificate, "key": arguments.key}
+    broker = Broker.parse(arguments.broker, allow_plaintext=arguments.allow_plaintext, **files)
+    return broker.with_user(*credentials())
+
+
+def _enrolled(enrolment: Enrolment, package: Package, state: Path) -> Broker:
+    check_package(enrolment, package)
+    return broker_of(enrolment, state)
+
+
+def _config(arguments: argparse.Namespace, enrolment: Enrolment | None) -> RunConfig:
+    rounds = arguments.rounds
+    if enrolment is not None:
+        key = bytes.fromhex(enrolment.gateway_key)
+        return RunConfig(enrolment.device, enrolment.federation, rounds, gateway_key=key)
+    device, federation = arguments.device_id or default_device(), arguments.federation or "default"
+    return RunConfig(device, federation, rounds, gateway_key=arguments.gateway_key or b"")
+
+
 def _complete(config: RunConfig, parts: Parts, arguments: argparse.Namespace) -> RunConfig:
     budget = Budget.from_profile(parts.manifest.profile).override(
         memory_mib=arguments.max_memory_mib,
@@ -160,9 +208,7 @@ def _complete(config: RunConfig, parts: Parts, arguments: argparse.Namespace) ->
     runtime = inspect()
     codecs = (CODECS[arguments.codec],) if arguments.codec else config.codecs
     driver = f"{runtime.driver} executorch {runtime.executorch}"
-    return RunConfig(
-        config.device, config.federation, config.rounds, codecs, budget, arguments.checkpoint_every, driver
-    )
+    return replace(config, codecs=codecs, budget=budget, checkpoint_s=arguments.checkpoint_every, driver=driver)
 
 
 def enrol(store: Store, parts: Parts, config: RunConfig) -> None:

@@ -29,6 +29,7 @@ class RunConfig:
         budget: what it may spend.
         checkpoint_s: at most that many seconds of training are lost by a kill.
         driver: what executes programs, for Hello.
+        gateway_key: public key of the gateway, 32 bytes; empty takes what is not signed.
     """
 
     device: str
@@ -38,6 +39,7 @@ class RunConfig:
     budget: Budget = field(default_factory=Budget)
     checkpoint_s: float = 5.0
     driver: str = ""
+    gateway_key: bytes = b""
 
     def __post_init__(self) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -20,6 +21,7 @@ from edge_runtime.federation.membership import Identity, Membership
 from edge_runtime.federation.report import Report
 from edge_runtime.federation.session import Action, Event, LinkState, Session, WorkState, step
 from edge_runtime.federation.timers import FIRST_RESEND_S, Timers
+from edge_runtime.federation.trust import Trust
 from edge_runtime.federation.work import Work
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.wire import chunks, messages
@@ -69,6 +71,9 @@ class Device:
         self._fetcher = Fetcher(work.versions, link, config.device, shape)
         self._timers = Timers(("hello", "resend", "want", "statistics"), clock, chance)
         self._membership = Membership(config, work, identity, link, timers=self._timers, report=report)
+        self._trust = Trust(config.gateway_key, work.store)
+        self._forged: Counter[Topic] = Counter()
+        """Messages that are not the gateway's."""
         self._saved_at = self._told_at = 0.0
         self._spent_s = 0.0
         self._rounds_settled = 0
@@ -191,9 +196,20 @@ class Device:
         if handler is None:
             return
         try:
+            self._trust.check(event.address, event.payload)
             handler(event)
         except WireError as error:
-            self._report.emit("ignored", f"ignored a message on {topic.value}: {error}", reason=str(error))
+            self._ignored(topic, error)
+
+    def _ignored(self, topic: Topic, error: WireError) -> None:
+        text, times = f"ignored a message on {topic.value}: {error}", 1
+        if error.code == pb.BAD_SIGNATURE:
+            self._forged[topic] += 1
+            times = self._forged[topic]
+            if times & (times - 1):  # whoever can send one can send a million: told are 1, 2, 4, 8 ... of them
+                return
+            text = f"{text}; somebody else can publish at the broker" if times == 1 else ""
+        self._report.emit("ignored", text, topic=topic.value, reason=str(error), times=times)
 
     def _on_gateway(self, event: Arrived) -> None:
         follows = self._membership.take_state(event.payload, told=self.session.link is LinkState.STRANGER)

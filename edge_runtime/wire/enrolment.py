@@ -17,7 +17,7 @@ from edge_runtime.wire.strict_json import parse, plain_tree, typed
 from edge_runtime.wire.text import plain, shown
 from edge_runtime.wire.topics import check_name
 
-ENROLMENT_FORMAT: Final = 1
+ENROLMENT_FORMAT: Final = 2
 ENROLMENT_LIMIT: Final = 256 * 1024
 """Bytes of a file that is read."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -38,12 +38,14 @@ class GatewayAddress:
         port: TCP port.
         tls: speak TLS.
         allow_plaintext: without TLS, take a host that is another machine: anyone on the way can read and change all.
+        websocket: MQTT goes through a WebSocket.
     """
 
     host: str
     port: int
     tls: bool
     allow_plaintext: bool = False
+    websocket: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Enrolment:
     """One device's way into one federation.
 
     Args:
-        enrolment_format: 1.
+        enrolment_format: 2.
         device: its id.
         federation: second word of every topic.
         federation_digest: hex; a package of another federation cannot take part.
@@ -62,6 +64,8 @@ class Enrolment:
         key: PEM of its key in PKCS#8, not encrypted.
         user: name for the broker; "" is none.
         password: it goes with ``user``.
+        gateway_key: hex of the Ed25519 key that the gateway signs with; "" takes what is not signed.
+        package_key: hex of the Ed25519 key that the device's packages are signed with; "" asks for no signature.
 
     Raises:
         EnrolmentError: when two parts contradict each other, or one is not what it should be.
@@ -78,6 +82,8 @@ class Enrolment:
     key: str = field(default="", repr=False)
     user: str = ""
     password: str = field(default="", repr=False)
+    gateway_key: str = ""
+    package_key: str = ""
 
     def __post_init__(self) -> None:
         _check_format(self.enrolment_format)
@@ -88,6 +94,9 @@ class Enrolment:
             raise EnrolmentError(error.detail) from error
         digests = [self.federation_digest, *([self.package_digest] if self.package_digest else [])]
         _need(all(map(_DIGEST.fullmatch, digests)), "a digest is no SHA-256 in 64 lower-case hex digits")
+        for name in ("gateway_key", "package_key"):
+            public = getattr(self, name)
+            _need(not public or bool(_DIGEST.fullmatch(public)), f"{name} is no public key in 64 lower-case hex digits")
         self._check_gateway()
         self._check_identity()
 

@@ -19,11 +19,14 @@ from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import check
 from edge_runtime.wire.program_interface import MethodSpec
+from edge_runtime.wire.signatures import SIGNATURE_BYTES, verify_manifest
 from edge_runtime.wire.strict_json import JSON_LIMIT, parse, plain_tree, typed
 from edge_runtime.wire.text import shown
 
 PACKAGE_FORMAT: Final = 4
 MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sig"
+"""Beside manifest.json in a signed package: 64 bytes."""
 GATEWAY_FOLDER: Final = "gateway/"
 
 Part = Literal["device", "gateway", "manifest"]
@@ -238,15 +241,17 @@ class Package:
     digest: bytes
 
     @classmethod
-    def open(cls, folder: Path, *, part: Part = "device") -> Package:
+    def open(cls, folder: Path, *, part: Part = "device", maker: bytes = b"") -> Package:
         """Read the manifest and compare every file of ``part`` with its digest.
 
         Args:
             folder: the package.
             part: "device" (all but gateway/), "gateway" (what a gateway needs) or "manifest" (no file at all).
+            maker: the public key that must have signed the package; empty asks for no signature.
 
         Raises:
-            PackageError: when a file is missing, leads out of the folder, or is not what the manifest says.
+            PackageError: when a file is missing, leads out of the folder, or is not what the manifest says; when
+                ``maker`` did not sign the package.
         """
         path = folder / MANIFEST
         try:
@@ -257,6 +262,8 @@ class Package:
                 f"{folder} is no device package: cannot read {MANIFEST} ({error.strerror}); make one with export.build"
             )
             raise PackageError(msg) from error
+        if maker:
+            verify_manifest(maker, data, _signature(folder))
         package = cls(folder, Manifest.from_json(data, str(path)), sha256(data))
         for name, entry in package.manifest.files.items():
             if _wanted(name, part):
@@ -282,6 +289,15 @@ class Package:
         """
         architecture = self.manifest.architecture
         return Bank.read(self.path("bank.safetensors"), architecture.bank_shape, architecture.digest())
+
+
+def _signature(folder: Path) -> bytes:
+    try:
+        with (folder / SIGNATURE).open("rb") as file:
+            return file.read(SIGNATURE_BYTES + 1)
+    except OSError as error:
+        msg = f"package {folder} is not signed: cannot read {SIGNATURE} ({error.strerror}); export.sign signs it"
+        raise PackageError(msg) from error
 
 
 def _wanted(name: str, part: Part) -> bool:

@@ -29,6 +29,7 @@ class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STORAGE_FULL: _ClassVar[Code]
     REVOKED: _ClassVar[Code]
     UNSUPPORTED_CODEC: _ClassVar[Code]
+    BAD_SIGNATURE: _ClassVar[Code]
 
 class Codec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -62,6 +63,7 @@ BUSY: Code
 STORAGE_FULL: Code
 REVOKED: Code
 UNSUPPORTED_CODEC: Code
+BAD_SIGNATURE: Code
 FLOAT32: Codec
 INT8: Codec
 KIND_UNSPECIFIED: Kind
@@ -79,7 +81,7 @@ class ExpertRef(_message.Message):
     def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ...) -> None: ...
 
 class GatewayState(_message.Message):
-    __slots__ = ("wire_version", "federation_digest", "online", "session", "version", "round", "rounds_planned", "finished")
+    __slots__ = ("wire_version", "federation_digest", "online", "session", "version", "round", "rounds_planned", "finished", "serial", "signature")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +90,8 @@ class GatewayState(_message.Message):
     ROUND_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_PLANNED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     federation_digest: bytes
     online: bool
@@ -96,7 +100,9 @@ class GatewayState(_message.Message):
     round: int
     rounds_planned: int
     finished: bool
-    def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., online: _Optional[bool] = ..., session: _Optional[bytes] = ..., version: _Optional[int] = ..., round: _Optional[int] = ..., rounds_planned: _Optional[int] = ..., finished: _Optional[bool] = ...) -> None: ...
+    serial: int
+    signature: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., online: _Optional[bool] = ..., session: _Optional[bytes] = ..., version: _Optional[int] = ..., round: _Optional[int] = ..., rounds_planned: _Optional[int] = ..., finished: _Optional[bool] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest")
@@ -145,7 +151,7 @@ class Bye(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("wire_version", "device", "round", "base_version", "version_digest", "train", "steps", "learning_rate", "shared_learning_rate", "head_learning_rate", "weight_decay", "seed", "deadline_s", "codec", "use", "balance_pressure")
+    __slots__ = ("wire_version", "device", "round", "base_version", "version_digest", "train", "steps", "learning_rate", "shared_learning_rate", "head_learning_rate", "weight_decay", "seed", "deadline_s", "codec", "use", "balance_pressure", "serial", "signature")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +168,8 @@ class Plan(_message.Message):
     CODEC_FIELD_NUMBER: _ClassVar[int]
     USE_FIELD_NUMBER: _ClassVar[int]
     BALANCE_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     round: int
@@ -178,7 +186,9 @@ class Plan(_message.Message):
     codec: Codec
     use: _containers.RepeatedCompositeFieldContainer[LayerUse]
     balance_pressure: float
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., version_digest: _Optional[bytes] = ..., train: _Optional[_Iterable[_Union[ExpertRef, _Mapping]]] = ..., steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., shared_learning_rate: _Optional[float] = ..., head_learning_rate: _Optional[float] = ..., weight_decay: _Optional[float] = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec: _Optional[_Union[Codec, str]] = ..., use: _Optional[_Iterable[_Union[LayerUse, _Mapping]]] = ..., balance_pressure: _Optional[float] = ...) -> None: ...
+    serial: int
+    signature: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., version_digest: _Optional[bytes] = ..., train: _Optional[_Iterable[_Union[ExpertRef, _Mapping]]] = ..., steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., shared_learning_rate: _Optional[float] = ..., head_learning_rate: _Optional[float] = ..., weight_decay: _Optional[float] = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec: _Optional[_Union[Codec, str]] = ..., use: _Optional[_Iterable[_Union[LayerUse, _Mapping]]] = ..., balance_pressure: _Optional[float] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class LayerUse(_message.Message):
     __slots__ = ("layer", "use")
@@ -277,7 +287,7 @@ class Chunk(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., index: _Optional[int] = ..., count: _Optional[int] = ..., total: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("wire_version", "kind", "digest", "code", "detail", "retry_after_s", "want_statistics", "round")
+    __slots__ = ("wire_version", "kind", "digest", "code", "detail", "retry_after_s", "want_statistics", "round", "serial", "signature")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -286,6 +296,8 @@ class Verdict(_message.Message):
     RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
     WANT_STATISTICS_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     kind: Kind
     digest: bytes
@@ -294,10 +306,12 @@ class Verdict(_message.Message):
     retry_after_s: float
     want_statistics: bool
     round: int
-    def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., want_statistics: _Optional[bool] = ..., round: _Optional[int] = ...) -> None: ...
+    serial: int
+    signature: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., want_statistics: _Optional[bool] = ..., round: _Optional[int] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("wire_version", "federation_digest", "version", "parent", "digest", "round", "blocks")
+    __slots__ = ("wire_version", "federation_digest", "version", "parent", "digest", "round", "blocks", "serial", "signature")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -305,6 +319,8 @@ class Version(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     federation_digest: bytes
     version: int
@@ -312,7 +328,9 @@ class Version(_message.Message):
     digest: bytes
     round: int
     blocks: _containers.RepeatedCompositeFieldContainer[Block]
-    def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., version: _Optional[int] = ..., parent: _Optional[int] = ..., digest: _Optional[bytes] = ..., round: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ...) -> None: ...
+    serial: int
+    signature: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., version: _Optional[int] = ..., parent: _Optional[int] = ..., digest: _Optional[bytes] = ..., round: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Block(_message.Message):
     __slots__ = ("layer", "index", "digest")

@@ -13,11 +13,13 @@ from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
+from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import decode, encode
+from edge_runtime.wire.signatures import SigningKey
 from edge_runtime.wire.topics import Address, Topic
 
 
@@ -39,7 +41,7 @@ class Outbox:
 class Gateway:
     """Conductor and reception over a real store, without a broker or a clock."""
 
-    def __init__(self, folder: Path, package: Any, **fields: Any) -> None:
+    def __init__(self, folder: Path, package: Any, key: SigningKey | None = None, **fields: Any) -> None:
         values = {"rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": Train(learning_rate=0.1)} | fields
         self.config = GatewayConfig(package.folder, folder, **values)
         self.package = package
@@ -47,7 +49,9 @@ class Gateway:
         self.out, self.told = Outbox(), []
         events = Events(lambda: 0.0)
         events.watch(self.told.append)
-        parts = GatewayParts(self.config, self.store, Roster(), self.out, events)
+        signer = Signer(key, "default", self.store.ledger)
+        publisher = SigningPublisher(self.out, signer)
+        parts = GatewayParts(self.config, self.store, Roster(), publisher, events, signer)
         self.conductor = Conductor(parts, b"s" * 16)
         self.reception = Reception(parts, self.conductor)
         self.conductor.resume(0.0)

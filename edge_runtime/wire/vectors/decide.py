@@ -31,6 +31,7 @@ from edge_runtime.wire.program_interface import (
     hyper_values,
     method_spec,
 )
+from edge_runtime.wire.signatures import verify_manifest, verify_message
 from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.topics import RETAINED, parse
 from edge_runtime.wire.vectors.case import Case
@@ -75,7 +76,7 @@ def _plain(value: Any, field: Any) -> Any:  # noqa: ANN401 - as above
         return fields_of(value)
     if isinstance(value, bytes):
         return value.hex()
-    return str(value) if field.type == field.TYPE_UINT64 else value
+    return str(value) if field.type in (field.TYPE_UINT64, field.TYPE_FIXED64) else value
 
 
 def _message(kind: type[Message], data: bytes, limit: int | None = None) -> Meaning:
@@ -180,6 +181,15 @@ def _broker_url(data: bytes, *, allow_plaintext: bool = False) -> Meaning:
     return {**plain_tree(url), "shown": str(url)}
 
 
+def _signed_message(data: bytes, key: str, topic: str) -> Meaning:
+    return {"serial": str(verify_message(bytes.fromhex(key), topic, data))}
+
+
+def _signed_manifest(data: bytes, key: str, signature: str) -> Meaning:
+    verify_manifest(bytes.fromhex(key), data, bytes.fromhex(signature))
+    return {}
+
+
 def program_meaning(
     *, layers: list[int], top_k: int, vocabulary: int, kind: str, recompute: str, cut: bool, **sizes: int
 ) -> dict[str, Any]:
@@ -217,6 +227,8 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Manifest": _manifest,
     "Enrolment": _enrolment,
     "BrokerUrl": _broker_url,
+    "SignedMessage": _signed_message,
+    "SignedManifest": _signed_manifest,
     "ProgramInterface": lambda _data, **context: program_meaning(**context),
     "Hyper": lambda _data, **context: hyper_meaning(**context),
 }

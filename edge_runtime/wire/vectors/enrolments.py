@@ -15,39 +15,42 @@ _CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE--
 _KEY: Final = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"
 _OLD_KEY: Final = _KEY.replace("PRIVATE", "RSA PRIVATE")
 _TLS: Final[Tree] = {
-    "enrolment_format": 1,
+    "enrolment_format": 2,
     "device": "phone-1",
     "federation": "home",
     "federation_digest": "a" * 64,
     "package_digest": "b" * 64,
-    "gateway": {"host": "gateway.example", "port": 8883, "tls": True, "allow_plaintext": False},
+    "gateway": {"host": "gateway.example", "port": 8883, "tls": True, "allow_plaintext": False, "websocket": True},
     "ca": _CERTIFICATE,
     "certificate": _CERTIFICATE,
     "key": _KEY,
     "user": "",
     "password": "",
+    "gateway_key": "c" * 64,
+    "package_key": "d" * 64,
 }
 _LEAST: Final[Tree] = {
-    "enrolment_format": 1,
+    "enrolment_format": 2,
     "device": "phone-1",
     "federation": "home",
     "federation_digest": "a" * 64,
     "package_digest": "",
     "gateway": {"host": "127.0.0.1", "port": 1, "tls": False},
 }
-_EMPTY: Final = {"ca": "", "certificate": "", "key": "", "user": "", "password": ""}
+_EMPTY: Final = dict.fromkeys(("ca", "certificate", "key", "user", "password", "gateway_key", "package_key"), "")
 _OTHER: Final[Tree] = {
     **_LEAST,
     **_EMPTY,
-    "gateway": {"host": "192.168.0.7", "port": 65535, "tls": False, "allow_plaintext": True},
+    "gateway": {"host": "192.168.0.7", "port": 65535, "tls": False, "allow_plaintext": True, "websocket": False},
     "user": "phöne",
     "password": 'se"cret',
 }
 
 # One change each of _TLS, by the path of a key; _GONE takes it away.
 _CHANGES: Final[dict[str, tuple[str, str, object]]] = {
-    "format_2": ("another format", "enrolment_format", 2),
-    "format_text": ("a format that is no number", "enrolment_format", "1"),
+    "format_1": ("the format of before signatures", "enrolment_format", 1),
+    "format_3": ("another format", "enrolment_format", 3),
+    "format_text": ("a format that is no number", "enrolment_format", "2"),
     "format_true": ("a boolean is no number", "enrolment_format", True),
     "no_format": ("a missing key", "enrolment_format", _GONE),
     "no_device": ("a missing key", "device", _GONE),
@@ -85,6 +88,10 @@ _CHANGES: Final[dict[str, tuple[str, str, object]]] = {
     "password_alone": ("a password without a user", "password", "secret"),
     "user_long": ("a user of 201 bytes", "user", "u" * 201),
     "user_line": ("a user of two lines", "user", "a\nb"),
+    "gateway_key_short": ("a key of 63 digits", "gateway_key", "c" * 63),
+    "gateway_key_capital": ("a key in capitals", "gateway_key", "C" * 64),
+    "package_key_pem": ("a key that is PEM text", "package_key", _KEY),
+    "websocket_number": ("1 is not true", "gateway.websocket", 1),
 }
 
 
@@ -107,7 +114,7 @@ def _changed(base: Tree, path: str, value: object) -> bytes:
 
 def cases() -> Iterator[Case]:
     """Yield the cases of this module."""
-    whole = {**_LEAST, **_EMPTY, "gateway": {**_LEAST["gateway"], "allow_plaintext": False}}
+    whole = {**_LEAST, **_EMPTY, "gateway": {**_LEAST["gateway"], "allow_plaintext": False, "websocket": False}}
     for name, comment, tree, meaning in (
         ("tls", "a device with a certificate", _TLS, _TLS),
         ("least", "what may be left out is left out: this machine's broker, anybody", _LEAST, whole),

@@ -17,6 +17,7 @@ from edge_runtime.wire.vectors import (
     manifests,
     packings,
     programs,
+    signed,
     training,
     values,
 )
@@ -25,8 +26,9 @@ from edge_runtime.wire.vectors.case import CASES, Case, tree_of
 
 def all_cases() -> Iterator[Case]:
     """Yield every case."""
-    generators = (conversation, training, bodies, values, banks, manifests, programs, packings, enrolments, broker_urls)
-    return chain.from_iterable(generator.cases() for generator in generators)
+    messages = (conversation, training, bodies, values)
+    files = (banks, manifests, programs, packings, enrolments, broker_urls, signed)
+    return chain.from_iterable(generator.cases() for generator in (*messages, *files))
 
 
 def differences(folder: Path = CASES) -> list[str]:

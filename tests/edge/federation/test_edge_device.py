@@ -21,7 +21,7 @@ from edge_runtime.federation.device import Device, ExpelledError
 from edge_runtime.federation.link import LinkEvent
 from edge_runtime.federation.membership import Identity
 from edge_runtime.federation.report import Report
-from edge_runtime.federation.session import LinkState, WorkState
+from edge_runtime.federation.session import LinkState, Session, WorkState
 from edge_runtime.federation.versions import Versions
 from edge_runtime.federation.work import Work
 from edge_runtime.inference.class_sums import class_sums
@@ -34,6 +34,7 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256, version_digest
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.signatures import SigningKey
 from edge_runtime.wire.topics import Topic
 
 TRAIN = (ExpertId(1, 0), ExpertId(1, 2), ExpertId(3, 1), shared_expert(3))
@@ -619,3 +620,25 @@ def test_values_arrive_as_they_were_trained(rig: Rig) -> None:
         block = ExpertId(listed.layer, listed.index)
         change = tensors.decode(listed.values, toy.SHAPE.size(block))
         assert base.block(block) + change == pytest.approx(trained[block], abs=1e-6)
+
+
+def test_what_the_gateway_did_not_sign_changes_nothing(rig: Rig, tmp_path: Path) -> None:
+    """State, version, plan and a verdict that would end the device: none is acted on, and a flood is told shortly."""
+    key = SigningKey.create(tmp_path / "signing.pem")
+    rig.config = RunConfig("me", checkpoint_s=0.0, gateway_key=key.public)
+    rig.start()
+    rig.gateway.give_plan("me", TRAIN)
+    for _ in range(100):
+        rig.link.deliver(Topic.VERDICT, messages.encode(pb.Verdict(kind=pb.HELLO, digest=bytes(32), code=pb.REVOKED)))
+    rig.turn()
+    assert (rig.device.session, rig.link.said) == (Session(link=LinkState.LISTENING), [])
+    assert not rig.device.finished
+    assert (rig.device._versions.newest, rig.device._work.waiting) == (None, None)
+    forged = rig.events("ignored")
+    assert all("BAD_SIGNATURE" in event["reason"] for event in forged)
+    assert [event["topic"] for event in forged[:3]] == ["gateway", "version", "plan"]
+    assert [event["times"] for event in forged if event["topic"] == "verdict"] == [1, 2, 4, 8, 16, 32, 64]
+    state = messages.encode(pb.GatewayState(federation_digest=rig.gateway.federation, online=True, session=b"s" * 16))
+    rig.link.deliver(Topic.GATEWAY, key.sign_message("fl/v1/default/gateway", state, 1))
+    rig.turn()
+    assert [topic for topic, _ in rig.link.said] == [Topic.HELLO]
