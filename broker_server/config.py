@@ -101,6 +101,7 @@ class Limits:
         blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
         retry_after_s: what a device is told when the disk is full.
         body_bytes: of one body; 0: what the bank's size makes possible.
+        keep_versions: the newest versions whose blocks stay on the disk, and version 0; older ones are removed. 0: all.
     """
 
     norm_factor: float = 10.0
@@ -108,6 +109,7 @@ class Limits:
     blob_repeat_s: float = 2.0
     retry_after_s: float = 60.0
     body_bytes: int = 0
+    keep_versions: int = 50
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class GatewayConfig:
         _need(min(waits) >= 0, "times cannot be negative")
         _need(self.round.missed_plans >= 0, f"missed_plans {self.round.missed_plans}, expected 0 or more")
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
+        _need(self.limits.keep_versions >= 0, f"keep_versions {self.limits.keep_versions}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
         _need(0 <= self.listen.port <= 0xFFFF, f"port {self.listen.port}, expected 0 to 65535")
         _need(1 <= self.train.steps <= 1_000_000, f"{self.train.steps} steps, expected 1 to 1,000,000")

@@ -174,6 +174,7 @@ def _evaluated(e: dict[str, Any]) -> str:
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "listening": _listening,
+    "repaired": lambda e: f"state: {e['detail']}",
     "resumed": lambda e: f"round {e['round']} goes on: {len(e['accepted'])} of {len(e['planned'])} deltas are kept",
     "down": lambda e: str(e["reason"]),
     "hello": _hello,

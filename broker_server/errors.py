@@ -21,6 +21,10 @@ class StateError(BrokerError):
     """The state directory is in use, belongs to another federation, or is damaged."""
 
 
+class DamagedError(StateError):
+    """The ledger is no database, or not the one that was written."""
+
+
 class StorageError(BrokerError):
     """The disk is full or refuses a write; what was acknowledged before is safe."""
 

@@ -6,6 +6,7 @@ The file is for people and their tools. What the gateway itself needs is in the 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,7 +53,8 @@ class RoundLine:
     def write(self, path: Path) -> None:
         """Append this line; a disk that refuses costs the line only."""
         try:
-            with path.open("a", encoding="utf-8") as file:
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with open(handle, "a", encoding="utf-8") as file:  # noqa: PTH123 - a handle, not a path
                 file.write(json.dumps(asdict(self), separators=(",", ":")) + "\n")
         except OSError:
             return

@@ -5,6 +5,7 @@ Messages from the MQTT client and results of the evaluator come through one queu
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import secrets
 import time
@@ -13,7 +14,7 @@ from typing import Final, Self
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
 from broker_server.config import GatewayConfig
-from broker_server.errors import StorageError
+from broker_server.errors import StateError, StorageError
 from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.evaluation.worker import Evaluated, Evaluator
@@ -56,13 +57,16 @@ class Service:
         config: settings.
         events: told what happens; watchers may already listen.
         stop: ends ``run`` soon after it was asked, whoever asks.
+        accept_loss: go on without announced versions that are lost, instead of refusing to start.
 
     Raises:
         PackageError, StateError, ListenError, DataError, EvaluationError: when it cannot start; nothing is left
             running.
     """
 
-    def __init__(self, config: GatewayConfig, events: Events, stop: Stop | None = None) -> None:
+    def __init__(
+        self, config: GatewayConfig, events: Events, stop: Stop | None = None, *, accept_loss: bool = False
+    ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
         self._queue: queue.Queue[LinkEvent | Evaluated] = queue.Queue(QUEUE_LENGTH)
         self._package = Package.open(config.package, part="gateway")
@@ -73,9 +77,14 @@ class Service:
         self._rest_until = -1.0
         self._up = self._closed = False
         self._evaluated = -1
-        self._store = Store.open(config.state, self._package, time.time())
+        # Devices may still train from a version that is max_staleness merges old.
+        keep = config.limits.keep_versions and max(config.limits.keep_versions, config.round.max_staleness + 2)
+        self._store = Store.open(config.state, self._package, time.time(), keep_versions=keep, accept_loss=accept_loss)
         try:
-            self._store.ledger.put("federation", config.federation)
+            for note in self._store.notes:
+                events.tell("repaired", detail=note)
+            with contextlib.suppress(StorageError):
+                self._store.ledger.put("federation", config.federation)
             self._start()
         except BaseException:
             self.close()
@@ -191,7 +200,8 @@ class Service:
         done = {row["version"] for row in (*ledger.evaluations(), *ledger.text_evaluations()) if row["data"] == data}
         for row in self._store.ledger.versions():
             if row.version not in done:
-                self._evaluator.submit(row.version, self._store.lineage.load(row.version)[1])
+                with contextlib.suppress(StateError):  # its blocks were removed, or are damaged
+                    self._evaluator.submit(row.version, self._store.lineage.load(row.version)[1])
         self._evaluated = self._conductor.row.version
 
     def _submit(self) -> None:

@@ -106,7 +106,7 @@ DRIVERS = {
     "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "export/proving/measure.py"},
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
-    "sqlite3": {"broker_server/state/ledger.py"},
+    "sqlite3": {"broker_server/state/database.py"},
     "cryptography": {"edge_runtime/wire/"},
 }
 LIGHT = {"numpy", "rich"}

@@ -43,8 +43,8 @@ def main(args: argparse.Namespace) -> int:
         "contributors": row.contributors,
         "bank_sha256": sha256(data).hex(),
     }
-    write_durably(args.out / "bank.safetensors", data)
-    write_durably(args.out / "version.json", (json.dumps(about, indent=1) + "\n").encode())
+    write_durably(args.out / "bank.safetensors", data, private=False)
+    write_durably(args.out / "version.json", (json.dumps(about, indent=1) + "\n").encode(), private=False)
     if args.json:
         say_json(about | {"out": str(args.out)})
     else:

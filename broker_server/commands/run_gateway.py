@@ -40,6 +40,11 @@ def add(commands: Subcommands) -> None:
     )
     command.add_argument("--state", type=Path, metavar="DIR", help="state directory (default: gateway-state)")
     command.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on with the newest version that is whole when announced ones are lost, instead of refusing to start",
+    )
+    command.add_argument(
         "--federation", metavar="NAME", help="the federation's name, part of every topic (default: default)"
     )
     _add_broker(command)
@@ -143,7 +148,7 @@ def main(args: argparse.Namespace) -> int:
     stop = Stop()
     before = {number: signal.signal(number, lambda *_: stop.ask()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with Service(config, events, stop) as service:
+        with Service(config, events, stop, accept_loss=args.accept_loss) as service:
             finished = service.run()
             if not finished:
                 events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)

@@ -12,7 +12,7 @@ def version_list(text: str, existing: Sequence[int]) -> list[int]:
 
     Args:
         text: "4", "1,4", "2-5", "0,2-5", "all"; empty: the newest.
-        existing: numbers of the versions that there are, ascending and without gaps.
+        existing: numbers of the versions that there are, ascending; numbers between them may be missing.
 
     Raises:
         UsageError: for anything else, and for a version that is not there.
@@ -26,7 +26,7 @@ def version_list(text: str, existing: Sequence[int]) -> list[int]:
     missing = sorted(ends - set(existing))
     if missing:
         raise UsageError(f"no version {', '.join(map(str, missing))}; {_existing(existing)}")
-    return sorted({number for numbers in ranges for number in numbers})
+    return sorted({number for numbers in ranges for number in numbers} & set(existing))
 
 
 def _range(part: str, text: str) -> range:

@@ -230,6 +230,7 @@ class Conductor:
         plans = self._plans(assignments, number)
         with self._store.ledger.transaction():
             self._store.ledger.open_round(number, self.row.version, _with_digests(plans), wall)
+        self._store.note_round(number)
         self.state = rules.step(self.state, Event.QUORUM)
         self._round = RoundStatus(number, plans, now, now + self._config.round.deadline_s)
         self._expect(plans, now)

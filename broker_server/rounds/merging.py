@@ -9,22 +9,18 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from broker_server.rules.admission import read_contribution
 from broker_server.rules.aggregate import Contribution, Sums, close, fold
 from broker_server.rules.balance import Balance, next_balance
 from broker_server.rules.head import absent_labels, with_new_labels
-from broker_server.state.ledger import DeltaRow
+from broker_server.state.ledger import HEAD_SUMS, DeltaRow
 from broker_server.state.lineage import Origin
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.messages import decode
-
-HEAD_SUMS: Final = "head_statistics"
-"""Setting of the state directory: JSON, digest in hex of the class sums that the head was made from, by device."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +82,10 @@ class Merging:
         tree = json.dumps(balance.to_tree()) if self._topk else None
         origin = Origin(self.row.version, number, len(rows), "merge", tree)
         version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
-        with ledger.transaction():
-            ledger.append_version(version)
-            ledger.fold(rows, version.version)
-            ledger.close_round(number, version.version, wall)
+        self._store.add_version(version, rows, wall)
         self.row, self.bank, self._balance = version, bank, balance
         self._merges.append(version.version)
-        self._store.spool.sweep(())
+        self._store.tidy()
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
         return Merged(version.version, rows, {expert: sums.devices.get(expert, 0) for expert in experts})
@@ -129,10 +122,12 @@ class Merging:
         origin = Origin(self.row.version, 0, len(digests), "head")
         version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
         changed = version.digest != self.row.digest
-        with ledger.transaction():
-            if changed:
-                ledger.append_version(version)
-            ledger.put(HEAD_SUMS, json.dumps({device: digest.hex() for device, digest in digests.items()}))
+        made_from = json.dumps({device: digest.hex() for device, digest in digests.items()})
+        if changed:
+            self._store.add_version(version, (), wall, {HEAD_SUMS: made_from})
+        else:
+            with ledger.transaction():
+                ledger.put(HEAD_SUMS, made_from)
         self._head_sums = digests
         if not changed:
             return None

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from broker_server.errors import StateError, StorageError
-from broker_server.state.schema import TABLES
+from broker_server.state.database import Database
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
 
 NAME = "ledger.sqlite3"
-BUSY_MS = 5000
+HEAD_SUMS: Final = "head_statistics"
+"""Setting of the state directory: JSON, digest in hex of the class sums that the head was made from, by device."""
 VERDICTS_KEPT = 64
 """For each device: a hostile one must not fill the disk with refusals."""
 
@@ -65,66 +62,8 @@ class VersionRow:
     balance: str | None
 
 
-class Ledger:
-    """The database. Args: path: file; read_only: for the commands that read while a gateway runs.
-
-    Raises:
-        StateError: when it cannot be opened or is no ledger.
-    """
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
-        if read_only and not path.exists():
-            msg = f"no gateway state at {path.parent}: start one with broker_server run --state {path.parent}"
-            raise StateError(msg)
-        try:
-            mode = "ro" if read_only else "rwc"
-            uri = f"file:{path.resolve().as_posix()}?mode={mode}"
-            # Evaluations come from another thread only through the gateway's queue, but the object may be closed there.
-            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-            if not read_only:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(TABLES)
-        except sqlite3.Error as error:
-            msg = f"{path} cannot be opened as a gateway's ledger: {error}"
-            raise StateError(msg) from error
-
-    def close(self) -> None:
-        """Close the database; what was committed is safe without it."""
-        self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Run statements that hold together: all of them are on the disk when this ends, or none.
-
-        Raises:
-            StorageError: when the disk refuses.
-        """
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        try:
-            return self._db.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            msg = f"{self.path} refuses a write: {error}; free some space or check the permissions"
-            raise StorageError(msg) from error
-
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        try:
-            return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            msg = f"{self.path} cannot be read: {error}"
-            raise StateError(msg) from error
+class Ledger(Database):
+    """The database, by what the gateway keeps in it."""
 
     # meta
 
@@ -134,7 +73,9 @@ class Ledger:
         return str(rows[0]["value"]) if rows else None
 
     def put(self, key: str, value: str) -> None:
-        """Keep a setting."""
+        """Keep a setting; one that is kept already costs no write."""
+        if self.get(key) == value:
+            return
         self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     # devices
@@ -221,6 +162,13 @@ class Ledger:
         """Note what a round made."""
         self._execute("UPDATE rounds SET closed = ?, version = ? WHERE round = ?", (now, version, number))
 
+    def keep_round(self, row: RoundRow) -> None:
+        """Keep a round that this ledger did not know of, or its end."""
+        self._execute(
+            "INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?, ?, ?)",
+            (row.round, row.base_version, row.opened, row.closed, row.version, row.extensions),
+        )
+
     def rounds(self) -> list[RoundRow]:
         """Return all rounds, oldest first."""
         columns = "round, base_version, opened, closed, version, extensions"
@@ -249,6 +197,7 @@ class Ledger:
                 json.dumps(dict(row.norms)), blocks, now,
             ),
         )  # fmt: skip
+        self._execute("DELETE FROM lost WHERE device = ? AND round = ?", (row.device, row.round))
 
     def waiting(self) -> list[DeltaRow]:
         """Return the deltas that no version holds yet, in the order of folding."""
@@ -281,10 +230,33 @@ class Ledger:
         rows = self._rows("SELECT device, step_ms FROM deltas ORDER BY accepted, round")
         return {row["device"]: row["step_ms"] for row in rows}
 
+    def delta_digests(self) -> list[bytes]:
+        """Return the digest of every delta that was accepted."""
+        return [bytes(row["digest"]) for row in self._rows("SELECT digest FROM deltas")]
+
     def accepted_digest(self, device: str, number: int) -> bytes | None:
         """Return the digest of the delta accepted for (device, round)."""
         rows = self._rows("SELECT digest FROM deltas WHERE device = ? AND round = ?", (device, number))
         return bytes(rows[0]["digest"]) if rows else None
+
+    def merged_into(self, version: int) -> list[DeltaRow]:
+        """Return the deltas that are part of a version, in the order of folding."""
+        return self._deltas("WHERE version = ? ORDER BY device, round", (version,))
+
+    def lose(self, row: DeltaRow, now: float) -> None:
+        """Take back that a delta was accepted: its body is gone, and the same body may come again."""
+        self._execute("DELETE FROM deltas WHERE device = ? AND round = ?", (row.device, row.round))
+        self._execute("DELETE FROM verdicts WHERE device = ? AND digest = ?", (row.device, row.digest))
+        self._execute("INSERT OR REPLACE INTO lost VALUES (?, ?, ?, ?)", (row.device, row.round, row.digest, now))
+
+    def lost(self) -> list[tuple[str, int, bytes]]:
+        """Return (device, round, digest) of the deltas whose body is gone and did not come again."""
+        rows = self._rows("SELECT device, round, digest FROM lost ORDER BY device, round")
+        return [(row["device"], row["round"], bytes(row["digest"])) for row in rows]
+
+    def forget_lost(self, before_round: int) -> None:
+        """Ask no longer for the lost deltas of rounds before ``before_round``."""
+        self._execute("DELETE FROM lost WHERE round < ?", (before_round,))
 
     def fold(self, rows: Sequence[DeltaRow], version: int) -> None:
         """Note that deltas are part of a version, and who has trained what."""

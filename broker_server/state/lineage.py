@@ -84,5 +84,17 @@ class Lineage:
         if version_digest(digests) != row.digest:
             msg = f"version {row.version} was changed: its blocks have another digest than the ledger says"
             raise StateError(msg)
-        blocks = {b: np.frombuffer(self.blobs.get(digest), "<f4").astype(np.float32) for b, digest in digests.items()}
+        try:
+            bytes_of = {block: self.blobs.get(digest) for block, digest in digests.items()}
+        except StateError as error:
+            msg = (
+                f"version {row.version} is not whole: {error}; blocks of old versions are removed ([limits] "
+                f"keep_versions), of newer ones broker_server verify says what is wrong"
+            )
+            raise StateError(msg) from error
+        blocks = {block: np.frombuffer(data, "<f4").astype(np.float32) for block, data in bytes_of.items()}
         return row, Bank.from_blocks(self.shape, blocks)
+
+    def blocks(self, row: VersionRow) -> list[bytes]:
+        """Return the digests of a version's blocks, each once."""
+        return list(dict.fromkeys(block.digest for block in decode(pb.Version, row.payload).blocks))

@@ -1,8 +1,19 @@
-"""Tables of the ledger. WAL, synchronous=FULL: a commit is on the disk before a device is told of it."""
+"""Tables of the ledger. WAL, synchronous=FULL: a commit is on the disk before a device is told of it.
+
+A change of the tables gets the next number: the tables below are always the newest, and MIGRATIONS leads there.
+"""
 
 from __future__ import annotations
 
 from typing import Final
+
+SCHEMA: Final = 2
+"""Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas."""
+
+MIGRATIONS: Final[dict[int, str]] = {
+    2: "",  # a new table only, which TABLES makes; HEAD and versions/ are written at the start
+}
+"""SQL that leads to each number from the one before."""
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -60,6 +71,14 @@ CREATE TABLE IF NOT EXISTS deltas (
   PRIMARY KEY (device, round)
 ) STRICT;
 
+CREATE TABLE IF NOT EXISTS lost (   -- deltas that were accepted, and whose body the disk did not keep
+  device TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  at REAL NOT NULL,
+  PRIMARY KEY (device, digest)
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS verdicts (
   device TEXT NOT NULL,
   digest BLOB NOT NULL,             -- of the body
@@ -77,7 +96,7 @@ CREATE TABLE IF NOT EXISTS versions (
   digest BLOB NOT NULL,
   round INTEGER NOT NULL,           -- 0: the initial bank or a new head
   contributors INTEGER NOT NULL,
-  reason TEXT NOT NULL,             -- "initial", "head", "merge"
+  reason TEXT NOT NULL,             -- "initial", "head", "merge", "rollback"
   created REAL NOT NULL,
   payload BLOB NOT NULL,            -- pb.Version as published
   balance TEXT                      -- JSON; top-k only

@@ -1,34 +1,58 @@
 """The state directory: one gateway at a time, one federation for good.
 
 lock            held while a gateway runs (flock: gone with its process)
+HEAD            the newest version that may have been announced, see head.py
 ledger.sqlite3  see schema.py
+versions/       what each kept version puts into the ledger, see version_files.py
 blobs/          blocks of versions by digest
-spool/          accepted deltas that are not yet part of a version
+spool/          accepted deltas that are not yet part of a version, and those of the newest merge
 journal.jsonl   one line for each round
+
+A version is written in this order: its blocks, its file, HEAD, the ledger's transaction; only then is it announced. A
+start brings the four together again (repair.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
-from broker_server.errors import StateError
+from broker_server.errors import DamagedError, StateError, StorageError
+from broker_server.state import repair
 from broker_server.state.blobs import Blobs
-from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.database import ADVICE
+from broker_server.state.files import PRIVATE_FILE, make_folder, tighten
+from broker_server.state.head import Head
+from broker_server.state.ledger import NAME, DeltaRow, Ledger, VersionRow
 from broker_server.state.lineage import Lineage, Origin
 from broker_server.state.spool import Spool
+from broker_server.state.version_files import VersionFiles, VersionRecord
+from edge_runtime.wire import tensors
 from edge_runtime.wire.manifest import Architecture, Manifest, Package
 from edge_runtime.wire.strict_json import plain_tree
 
-SCHEMA = "1"
+KEEP_VERSIONS: Final = 50
 
 
 @dataclass(frozen=True)
 class Store:
-    """An opened state directory. Args: manifest: of the package that it was started with first."""
+    """An opened state directory.
+
+    Args:
+        folder: where it is.
+        manifest: of the package that it was started with first.
+        ledger, blobs, spool, versions: what is kept.
+        lineage: of the versions.
+        lock: held by this process; None when it is open for reading.
+        keep_versions: the newest versions whose blocks stay; 0: all.
+        accept_loss: whether the operator said to go on without what is lost.
+        notes: what a start repaired, for people.
+    """
 
     folder: Path
     manifest: Manifest
@@ -36,26 +60,50 @@ class Store:
     blobs: Blobs
     spool: Spool
     lineage: Lineage
+    versions: VersionFiles
     lock: IO[str] | None
+    keep_versions: int = KEEP_VERSIONS
+    accept_loss: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, folder: Path, package: Package, now: float) -> Store:
+    def open(
+        cls,
+        folder: Path,
+        package: Package,
+        now: float,
+        *,
+        keep_versions: int = KEEP_VERSIONS,
+        accept_loss: bool = False,
+    ) -> Store:
         """Take the directory for this process; a new one starts with the package's initial bank as version 0.
 
+        Args:
+            folder: of the state.
+            package: of the federation.
+            now: seconds since 1970.
+            keep_versions: the newest versions whose blocks stay; 0: all.
+            accept_loss: go on without announced versions that nothing holds any more, instead of refusing.
+
         Raises:
-            StateError: when another gateway holds it, or it belongs to another federation.
+            StateError: when another gateway holds it, it belongs to another federation or a newer gateway, or what
+                was announced is lost.
             StorageError: when the disk refuses.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             lock = _lock(folder)
         except OSError as error:
             msg = f"cannot use state directory {folder}: {error.strerror}; choose another with --state"
             raise StateError(msg) from error
         try:
-            ledger = Ledger(folder / NAME)
+            loose = tighten(folder)
+            more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
+            notes = [f"others had rights to {loose[0]}{more}: they are taken away"] if loose else []
+            ledger = _ledger(folder, notes, accept_loss=accept_loss)
             _same_federation(ledger, folder, package)
             store = cls._with(folder, ledger, package.manifest, lock)
+            store = replace(store, keep_versions=keep_versions, accept_loss=accept_loss, notes=notes)
             _begin(store, package, now)
         except BaseException:
             lock.close()
@@ -80,13 +128,113 @@ class Store:
     def _with(cls, folder: Path, ledger: Ledger, manifest: Manifest, lock: IO[str] | None) -> Store:
         blobs = Blobs(folder / "blobs")
         lineage = Lineage(ledger, blobs, manifest.architecture.digest(), manifest.architecture.bank_shape)
-        return cls(folder, manifest, ledger, blobs, Spool(folder / "spool"), lineage, lock)
+        spool, versions = Spool(folder / "spool"), VersionFiles(folder / "versions")
+        return cls(folder, manifest, ledger, blobs, spool, lineage, versions, lock)
+
+    def add_version(
+        self, row: VersionRow, deltas: Sequence[DeltaRow], now: float, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep a version whose blocks are on the disk; it may be announced after this.
+
+        Args:
+            row: of the version.
+            deltas: that it was merged from; of a merge, they end its round.
+            now: seconds since 1970.
+            settings: of the state directory that change with it.
+
+        Raises:
+            StorageError: when the disk refuses; the ledger is as it was, and the same call may be made again.
+        """
+        self.versions.keep(VersionRecord(row, tuple(deltas)))
+        Head(row.version, row.digest, self._last_round()).write(self.folder)
+        with self.ledger.transaction():
+            self.ledger.append_version(row)
+            self.ledger.fold(deltas, row.version)
+            if row.reason == "merge":
+                self.ledger.close_round(row.round, row.version, now)
+            for key, value in (settings or {}).items():
+                self.ledger.put(key, value)
+        self.ledger.checkpoint()
+
+    def note_round(self, number: int) -> None:
+        """Note outside of the ledger that a round's plans may go out; a disk that refuses costs the note only."""
+        newest = self.ledger.version()
+        if newest is not None:
+            with contextlib.suppress(StorageError):
+                Head(newest.version, newest.digest, number).write(self.folder)
+        self.ledger.checkpoint()
+
+    def fall_back(self, announced: int, now: float) -> VersionRow:
+        """Make the newest version that is whole the next one; numbers that were announced are not used again.
+
+        Args:
+            announced: the newest number that devices may have heard of.
+            now: seconds since 1970.
+
+        Raises:
+            StateError: when no version is whole.
+        """
+        for old in reversed(self.ledger.versions()):
+            try:
+                bank = self.lineage.load(old.version)[1]
+            except StateError:
+                continue
+            row = self.lineage.row(
+                max(announced, old.version) + 1, bank.digests(), Origin(old.version, 0, 0, "rollback", old.balance), now
+            )
+            self.add_version(row, (), now)
+            return row
+        msg = f"no version in {self.folder} is whole; broker_server restore puts a backup in its place"
+        raise StateError(msg)
+
+    def tidy(self) -> None:
+        """Remove what nothing names any more: blocks and files of old versions, deltas of older merges."""
+        rows = self.ledger.versions()
+        kept = rows if self.keep_versions == 0 else [rows[0], *rows[1:][-self.keep_versions :]]
+        self.blobs.sweep(digest for row in kept for digest in self.lineage.blocks(row))
+        self.versions.sweep(row.version for row in kept)
+        merges = [row.version for row in rows if row.reason == "merge"]
+        bodies = [*self.ledger.waiting(), *(self.ledger.merged_into(merges[-1]) if merges else ())]
+        self.spool.sweep(row.digest for row in bodies)
+
+    def _last_round(self) -> int:
+        rounds = self.ledger.rounds()
+        return rounds[-1].round if rounds else 0
 
     def close(self) -> None:
         """Let the directory go."""
         self.ledger.close()
         if self.lock is not None:
             self.lock.close()
+
+
+def _ledger(folder: Path, notes: list[str], *, accept_loss: bool) -> Ledger:
+    """Open the ledger; a damaged one is set aside when the operator accepts the loss."""
+    path = folder / NAME
+    try:
+        return _sound_ledger(path)
+    except DamagedError:
+        if not accept_loss:
+            raise
+    aside = folder / f"{NAME}.damaged-{sum(1 for _ in folder.glob(NAME + '.damaged-*')) + 1}"
+    path.replace(aside)
+    for end in ("-wal", "-shm"):
+        Path(f"{path}{end}").unlink(missing_ok=True)
+    notes.append(
+        f"the damaged ledger is set aside as {aside.name}: devices, statistics, plans and what was revoked are lost; "
+        "revoke again whom you had revoked"
+    )
+    return Ledger(path)
+
+
+def _sound_ledger(path: Path) -> Ledger:
+    ledger = Ledger(path)
+    faults = ledger.faults()
+    if faults:
+        ledger.close()
+        msg = f"{path} is damaged: {'; '.join(faults)[:200]}; {ADVICE}, broker_server run --accept-loss makes it anew"
+        raise DamagedError(msg)
+    return ledger
 
 
 def _same_federation(ledger: Ledger, folder: Path, package: Package) -> None:
@@ -120,10 +268,12 @@ def _short(value: object) -> str:
 
 
 def _begin(store: Store, package: Package, now: float) -> None:
+    initial = package.bank()
+    own = {digest: tensors.encode(initial.block(block)) for block, digest in initial.digests().items()}
+    store.blobs.sources.append(own.get)
     if store.ledger.version() is None:
         architecture = package.manifest.architecture
-        bank = package.bank()
-        digests = store.lineage.write_blocks(bank)
+        digests = store.lineage.write_blocks(initial)
         row = store.lineage.row(0, digests, Origin(None, 0, 0, "initial"), now)
         if row.digest.hex() != architecture.bank_digest:
             came, want = row.digest.hex()[:12], architecture.bank_digest[:12]
@@ -131,15 +281,16 @@ def _begin(store: Store, package: Package, now: float) -> None:
             raise StateError(msg)
         with store.ledger.transaction():
             store.ledger.put("manifest", package.manifest.to_json().decode())
-            store.ledger.put("schema", SCHEMA)
             store.ledger.append_version(row)
-    store.ledger.put("package", str(package.folder.resolve()))
-    store.ledger.leave()
-    store.spool.sweep(row.digest for row in store.ledger.waiting())
+    repair.take_up(store, now)
+    with contextlib.suppress(StorageError):  # a full disk does not keep a gateway from serving what it has
+        store.ledger.put("package", str(package.folder.resolve()))
+        store.ledger.leave()
+    store.tidy()
 
 
 def _lock(folder: Path) -> IO[str]:
-    lock = (folder / "lock").open("a+")
+    lock = open(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, PRIVATE_FILE), "r+")  # noqa: PTH123, SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -151,7 +302,8 @@ def _lock(folder: Path) -> IO[str]:
             "stop it, or choose another directory with --state"
         )
         raise StateError(msg) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    with contextlib.suppress(OSError):  # who holds it is for people only
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
     return lock

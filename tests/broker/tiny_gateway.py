@@ -14,6 +14,7 @@ from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Signer, SigningPublisher
+from broker_server.rules.round import State
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
@@ -107,3 +108,15 @@ class Gateway:
     def close(self) -> None:
         """Let the state directory go."""
         self.store.close()
+
+
+def whole_story(folder: Path, package: Any, rounds: int = 1) -> None:
+    """Play rounds of two devices to their end, taking up whatever is there already."""
+    gateway = Gateway(folder, package, rounds=rounds)
+    gateway.hello("a", "b")
+    while gateway.conductor.state is not State.FINISHED:
+        gateway.tick()
+        if gateway.conductor.state is State.OPEN:
+            for number, device in enumerate("ab"):
+                gateway.train(device, value=0.01 * (number + 1) * gateway.conductor.round)
+    gateway.close()

@@ -1,0 +1,199 @@
+"""A start brings HEAD, the ledger, the versions' files and the spool together; what it cannot, it refuses by name.
+
+Whatever was announced is put back into the ledger from the versions' files, and deltas that were accepted from the
+spool. Only what no file holds any more is lost, and then a gateway starts only when its operator says so. A number that
+was announced is never given to another version, nor that of a round to another round.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from broker_server.errors import StateError
+from broker_server.state.head import Head
+from broker_server.state.ledger import HEAD_SUMS, DeltaRow, RoundRow
+from broker_server.state.version_files import VersionRecord
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.messages import decode, ids
+
+if TYPE_CHECKING:
+    from broker_server.state.store import Store
+
+
+def take_up(store: Store, now: float) -> None:
+    """Bring the state directory's parts together; ``store.notes`` tells what was repaired. Args: now: s since 1970.
+
+    Raises:
+        StateError: when an announced version is lost and the operator did not accept that.
+        StorageError: when the disk refuses.
+    """
+    announced = _announced(store)
+    before = _newest(store)
+    lost = _put_versions_back(store, announced, now)
+    if lost:
+        _refuse_or_fall_back(store, announced, lost, now)
+    repaired = _newest(store) != before
+    repaired |= _close_unknown_round(store, announced.round, now)
+    _put_deltas_back(store, now, repaired=repaired)
+    _write_what_lacks(store)
+
+
+def _newest(store: Store) -> int:
+    row = store.ledger.version()
+    return row.version if row is not None else -1
+
+
+def _announced(store: Store) -> Head:
+    """Return what was announced: HEAD, or when that is damaged or missing, the newest that anything knows of."""
+    try:
+        head = Head.read(store.folder)
+        if head is not None:
+            return head
+    except StateError as error:
+        store.notes.append(f"{error}; it is written again")
+    row = store.ledger.version()
+    rounds = store.ledger.rounds()
+    known = Head(row.version, row.digest, rounds[-1].round if rounds else 0) if row else Head(-1, b"", 0)
+    beyond = [number for number in store.versions.numbers() if number > known.version]
+    record = _record(store, beyond[-1]) if beyond else None
+    return known if record is None else Head(beyond[-1], record.row.digest, max(known.round, record.row.round))
+
+
+def _record(store: Store, number: int) -> VersionRecord | None:
+    try:
+        record = store.versions.read(number)
+    except StateError as error:
+        store.notes.append(str(error))
+        return None
+    if record is None or decode(pb.Version, record.row.payload).federation_digest != store.lineage.federation:
+        return None
+    return record
+
+
+def _put_versions_back(store: Store, announced: Head, now: float) -> list[int]:
+    """Put the announced versions that the ledger lacks into it; return the numbers of those that are lost."""
+    known = store.ledger.version()
+    if known is not None and known.version == announced.version and known.digest != announced.digest:
+        return [known.version]  # a ledger of another history
+    lacking = range(_newest(store) + 1, announced.version + 1)
+    records = {number: _record(store, number) for number in lacking}
+    back = [number for number, record in records.items() if record is not None]
+    for number in back:
+        record = records[number]
+        if record is not None:
+            _put_back(store, record, now)
+    if back:
+        first = "was" if len(back) == 1 else "were"
+        store.notes.append(
+            f"version {announced.version} was announced, the ledger knew {lacking[0] - 1}: "
+            f"{_numbers(back)} {first} put back from {store.versions.folder}"
+        )
+    newest = store.ledger.version()
+    whole = newest is not None and (newest.version, newest.digest) == (announced.version, announced.digest)
+    return [] if whole or announced.version < _newest(store) else [n for n in lacking if n not in back] or [*lacking]
+
+
+def _put_back(store: Store, record: VersionRecord, now: float) -> None:
+    ledger, row = store.ledger, record.row
+    with ledger.transaction():
+        for delta in record.deltas:
+            if ledger.accepted_digest(delta.device, delta.round) is None:
+                _accept(store, delta, now)
+        ledger.fold(record.deltas, row.version)
+        ledger.append_version(row)
+        if row.reason == "merge":
+            before = next((known for known in ledger.rounds() if known.round == row.round), None)
+            base, opened = (before.base_version, before.opened) if before else (row.parent or 0, row.created)
+            extensions = before.extensions if before else 0
+            ledger.keep_round(RoundRow(row.round, base, opened, row.created, row.version, extensions))
+        if row.reason == "head" or ledger.get(HEAD_SUMS) is None:
+            # The head was made from what is here: devices whose class sums are lost are asked for them again.
+            known = {device: digest.hex() for device, digest in ledger.statistics_digests().items()}
+            ledger.put(HEAD_SUMS, json.dumps(known))
+
+
+def _refuse_or_fall_back(store: Store, announced: Head, lost: list[int], now: float) -> None:
+    newest = store.ledger.version()
+    known = newest.version if newest else "none"
+    what = (
+        f"version {announced.version} was announced, the ledger knows {known}: "
+        f"{_numbers(lost)} of {store.folder} {'is' if len(lost) == 1 else 'are'} lost"
+        if known != announced.version
+        else f"the ledger of {store.folder} has another version {known} than the one that was announced"
+    )
+    if not store.accept_loss:
+        msg = (
+            f"{what}; put a backup in its place with broker_server restore, or go on with the newest version that is "
+            "whole: broker_server run --accept-loss"
+        )
+        raise StateError(msg)
+    row = store.fall_back(announced.version, now)
+    store.notes.append(f"{what}; version {row.version} is version {row.parent} again, as --accept-loss says")
+
+
+def _close_unknown_round(store: Store, number: int, now: float) -> bool:
+    """Close a round whose plans went out and are lost, so that its number is not used again."""
+    rounds = store.ledger.rounds()
+    if number <= (rounds[-1].round if rounds else 0):
+        return False
+    with store.ledger.transaction():
+        for lacking in range((rounds[-1].round if rounds else 0) + 1, number + 1):
+            store.ledger.keep_round(RoundRow(lacking, _newest(store), now, now, None, 0))
+    store.notes.append(f"the plans of round {number} are lost: the next is round {number + 1}")
+    return True
+
+
+def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
+    """Accept whole bodies in the spool that the ledger does not know: each was checked before it was written.
+
+    A kill between body and row leaves one, and so does a lost write-ahead log; the device sends it again in the first
+    case and not in the second. It counts once either way: the ledger has its digest from now on.
+    """
+    for digest, body in store.spool.bodies(store.ledger.delta_digests()):
+        try:
+            delta = decode(pb.Delta, body)
+        except WireError:
+            continue
+        planned = store.ledger.plan(delta.device, delta.plan_digest) is not None
+        known = store.ledger.accepted_digest(delta.device, delta.round) is not None
+        if known or not (planned or repaired) or delta.base_version > _newest(store):
+            continue
+        blocks = ids(delta.experts)
+        row = DeltaRow(
+            delta.device, delta.round, digest, len(body), delta.examples, delta.loss_first, delta.loss_last,
+            delta.step_ms, {}, blocks,
+        )  # fmt: skip
+        with store.ledger.transaction():
+            _accept(store, row, now)
+        store.notes.append(f"a delta of {row.device} in round {row.round} was not in the ledger: it counts")
+
+
+def _accept(store: Store, row: DeltaRow, now: float) -> None:
+    store.ledger.accept(row, now)
+    verdict = pb.Verdict(kind=pb.DELTA, digest=row.digest, code=pb.ACCEPTED, round=row.round)
+    store.ledger.decide(verdict, row.device, now)
+
+
+def _write_what_lacks(store: Store) -> None:
+    """Write HEAD and the newest version's file when they are not what the ledger says."""
+    row = store.ledger.version()
+    if row is None:
+        return
+    rounds = store.ledger.rounds()
+    head = Head(row.version, row.digest, rounds[-1].round if rounds else 0)
+    try:
+        record, written = store.versions.read(row.version), Head.read(store.folder)
+    except StateError:
+        record = written = None
+    if record is None or record.row != row:
+        store.versions.keep(VersionRecord(row, tuple(store.ledger.merged_into(row.version))))
+    if written != head:
+        head.write(store.folder)
+
+
+def _numbers(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"version {numbers[0]}"
+    return f"versions {numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,96 @@
+"""Versions outside of the ledger: one sealed file each, with all that its transaction puts into the ledger.
+
+A file is on the disk before HEAD names its version, and HEAD before the ledger's commit. So whatever happens to the
+ledger, an announced version can be put back into it: its row, and the deltas that it was made from, each of which
+counts once, also after that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker_server.errors import StateError
+from broker_server.state.files import seal, unseal, write_durably
+from broker_server.state.ledger import DeltaRow, VersionRow
+from edge_runtime.wire.experts import ExpertId
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """Args: row: of the ledger; deltas: that it was merged from, in the order of folding."""
+
+    row: VersionRow
+    deltas: tuple[DeltaRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class VersionFiles:
+    """Args: folder: one file for each version, named by its number."""
+
+    folder: Path
+
+    def keep(self, record: VersionRecord) -> None:
+        """Write a version's file; one of a version that was never announced is replaced.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        row = dataclasses.asdict(record.row)
+        row |= {"digest": record.row.digest.hex(), "payload": record.row.payload.hex()}
+        tree = {"row": row, "deltas": [_plain(delta) for delta in record.deltas]}
+        write_durably(self._path(record.row.version), seal(tree))
+
+    def read(self, number: int) -> VersionRecord | None:
+        """Return a version's record; None when there is none.
+
+        Raises:
+            StateError: when its file is damaged.
+        """
+        path = self._path(number)
+        try:
+            tree = unseal(path.read_bytes(), path)
+            row = tree["row"]
+            row |= {"digest": bytes.fromhex(row["digest"]), "payload": bytes.fromhex(row["payload"])}
+            deltas = tuple(_delta(delta) for delta in tree["deltas"])
+            return VersionRecord(VersionRow(**row), deltas)
+        except FileNotFoundError:
+            return None
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            msg = f"{path} cannot be read: {error}"
+            raise StateError(msg) from error
+
+    def numbers(self) -> list[int]:
+        """Return the versions that have a file, ascending."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+
+    def sweep(self, wanted: Iterable[int]) -> None:
+        """Delete every file but those of the versions that are wanted."""
+        keep = {self._path(number).name for number in wanted}
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.name not in keep:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}"
+
+
+def _plain(delta: DeltaRow) -> dict[str, Any]:
+    return dataclasses.asdict(delta) | {
+        "digest": delta.digest.hex(),
+        "norms": dict(delta.norms),
+        "blocks": [[block.layer, block.index] for block in delta.blocks],
+    }
+
+
+def _delta(tree: dict[str, Any]) -> DeltaRow:
+    blocks = tuple(ExpertId(layer, index) for layer, index in tree["blocks"])
+    return DeltaRow(**(tree | {"digest": bytes.fromhex(tree["digest"]), "blocks": blocks}))
