@@ -212,10 +212,14 @@ class Service:
         try:
             self._reception.tick(now, wall)
             self._conductor.tick(now, wall)
+            self._tell_revoked(now)
         except StorageError as error:
             self._rest_until = now + STORAGE_RETRY_S
             self._events.tell("storage", detail=str(error))
         self._submit()
+
+    def _tell_revoked(self, now: float) -> None:
+        """Let the broker know whom another process revoked."""
         if self._mosquitto is not None and now >= self._revoked_at:
             self._revoked_at = now + REVOKED_S
             self._mosquitto.revoke(self._store.ledger.revoked_devices())

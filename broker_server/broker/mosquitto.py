@@ -115,10 +115,15 @@ class Mosquitto:
         revoked = frozenset(devices)
         if revoked == self._revoked:
             return
-        self._revoked = revoked
-        if self._process is not None:
+        before, self._revoked = self._revoked, revoked
+        if self._process is None:
+            return
+        try:
             self._write_access()
-            self.reload()
+        except StorageError:
+            self._revoked = before  # tried again
+            raise
+        self.reload()
 
     def reload(self) -> None:
         """Read access list and certificates again; connections stay."""
