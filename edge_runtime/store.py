@@ -138,7 +138,13 @@ class Store:
         if len(data) < _HEAD.size or data[:8] != _MAGIC or sha256(data[40:]) != data[8:40]:
             raise DamagedError(f"{self.folder / name} is damaged")
         size = _HEAD.unpack_from(data)[2]
-        return Record(json.loads(data[_HEAD.size : _HEAD.size + size]), data[_HEAD.size + size :])
+        try:
+            head = json.loads(data[_HEAD.size : _HEAD.size + size])
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{self.folder / name} is damaged: its head is not JSON") from error
+        if not isinstance(head, dict):
+            raise DamagedError(f"{self.folder / name} is damaged: its head is no object")
+        return Record(head, data[_HEAD.size + size :])
 
     def recall(self, name: str) -> Record | None:
         """Return the record ``name``; a damaged one is removed and counts as none: its owner makes it anew."""

@@ -180,7 +180,8 @@ def _check_federation(data: bytes, federation: bytes, source: str) -> None:
     except PackageError as error:
         msg = f"{source} is no safetensors file ({error})"
         raise BankError(msg) from error
-    told = header.get("__metadata__", {}).get(FEDERATION_KEY)
+    metadata = header.get("__metadata__")
+    told = metadata.get(FEDERATION_KEY) if isinstance(metadata, dict) else None  # safetensors reads null as none
     if told is None:
         msg = (
             f"{source} does not say which federation it is for (its metadata have no {FEDERATION_KEY}), so its labels"

@@ -17,7 +17,7 @@ from edge_runtime.wire.text import plain
 CREDENTIAL_BYTES: Final = 200
 """UTF-8 bytes of a user and of a password."""
 _NAME: Final = "[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-_ADDRESS_6: Final = "[0-9A-Fa-f:]{2,39}"
+_ADDRESS_6: Final = "(?=[0-9A-Fa-f]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{2,39}"  # a colon alone makes no address
 HOST: Final = re.compile(f"{_NAME}|{_ADDRESS_6}")
 """A name or an address, IPv6 without brackets."""
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}

@@ -63,12 +63,12 @@ def items(file: BinaryIO, encoding: Encoding, source: str, place: int, *, inside
     text = _Text(file, encoding, source, place)
     if not inside:
         text.sign("[")
-        if text.next() == "]":
-            return
-    while True:
+    if inside or text.next() != "]":
         yield text.item()
-        if text.sign(",]") == "]":
-            break
+        while text.sign(",]") == ",":
+            yield text.item()
+    else:
+        text.sign("]")
     if text.next():
         raise text.refusal("more after the list's end")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,18 @@ def test_any_change_of_a_record_is_found(tmp_path_factory: pytest.TempPathFactor
             store.read("delta")
         assert store.recall("delta") is None
         assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"{", b"[]", b"\xff", b"[" * 100_000], ids=["none", "half", "list", "byte", "deep"]
+)
+def test_a_sealed_head_that_is_no_object_is_damage(store: Store, head: bytes) -> None:
+    """A seal says that the bytes are those that were written, not that a record was."""
+    sealed = struct.pack("<I", len(head)) + head
+    (store.folder / "delta").write_bytes(b"edgest01" + sha256(sealed) + sealed)
+    with pytest.raises(DamagedError, match="damaged: its head is"):
+        store.read("delta")
+    assert store.recall("delta") is None
 
 
 def test_a_record_that_holds_no_tensors_says_so() -> None:

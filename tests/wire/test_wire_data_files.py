@@ -165,6 +165,7 @@ def test_one_column_for_both_is_refused() -> None:
         ('[{"text": "a", "label": "b"}\n', "line 2: not JSON: , or ] is missing"),
         ('[{"text": "a", "label": "b"},]', "line 1: not JSON"),
         ('[{"text": "a", "label": "b"}]\n{}', "line 2: more after the list's end"),
+        ("[]\n]", "line 2: more after the list's end"),
         ('[{"text": "a", "label": "b', "line 1: not JSON (Unterminated string starting at)"),
         ("[" * 100_000, "line 1: not JSON (nested too deeply)"),
         ('{"text": ' + "[" * 100_000, "line 1: not JSON (nested too deeply)"),

@@ -151,6 +151,8 @@ def _of_other_federations(good: dict[str, tuple[str, list[int], bytes]]) -> Iter
     for name, (metadata, comment) in bad.items():
         file = _safetensors(good, metadata=metadata)
         yield Case("Bank", f"refuse_{name}", file, "REFUSED", comment, _FILE)
+    null = _safetensors(good).replace(json.dumps(_METADATA).encode(), b"null".ljust(len(json.dumps(_METADATA))))
+    yield Case("Bank", "refuse_metadata_null", null, "REFUSED", "safetensors reads null as no metadata", _FILE)
     once = json.dumps(_METADATA)[1:-1]
     twice = _safetensors(good).replace(once.encode(), f"{once}, {once}".encode())
     twice = struct.pack("<Q", int.from_bytes(twice[:8], "little") + len(once) + 2) + twice[8:]

@@ -43,6 +43,8 @@ _REFUSED: Final = {
     "host_long": ("a host of 254 characters", f"mqtts://{'a' * 254}"),
     "bare_6": ("IPv6 without brackets", "mqtt://::1"),
     "brackets": ("a name in brackets", "mqtts://[gateway.example]"),
+    "brackets_digits": ("a number in brackets, which would be shown as another host", "mqtts://[82]"),
+    "brackets_colon": ("hex digits with one colon are no address", "mqtts://[a:7]"),
     "zone": ("an IPv6 zone", "mqtts://[fe80::1%25eth0]"),
     "port_word": ("a port that is no number", "mqtt://localhost:x"),
     "port_empty": ("a colon without a port", "mqtt://localhost:"),

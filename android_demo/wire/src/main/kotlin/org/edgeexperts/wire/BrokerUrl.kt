@@ -9,7 +9,7 @@ import java.nio.charset.CharacterCodingException
 internal const val CREDENTIAL_BYTES = 200
 
 private const val NAME = "[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-private const val ADDRESS_6 = "[0-9A-Fa-f:]{2,39}"
+private const val ADDRESS_6 = "(?=[0-9A-Fa-f]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{2,39}" // a colon alone makes no address
 
 /** A name or an address, IPv6 without brackets. */
 internal val HOST = Regex("$NAME|$ADDRESS_6")
