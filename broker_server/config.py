@@ -18,8 +18,6 @@ from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.manifest import MANIFEST
 from edge_runtime.wire.topics import check_name
 
-MOSQUITTO: Final = "mosquitto"
-"""As ``broker``: a Mosquitto that the gateway starts and watches."""
 CODECS: Final = {"auto": None, "float32": pb.FLOAT32, "int8": pb.INT8}
 PACKAGES: Final = Path("packages")
 STATE: Final = Path("gateway-state")
@@ -29,27 +27,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Listen:
-    """The listener of the embedded broker, or of a supervised Mosquitto.
+    """The embedded broker's listener.
 
     Args:
         host: address to listen on.
         port: 0 chooses a free one.
         allow_plaintext: take devices from other machines without encryption.
         connections: clients at most.
-        ca: PEM file of the authority that signs devices' certificates; with it only these are let in, over TLS.
-        certificate: PEM file of the broker's own certificate.
-        key: PEM file of its key, not encrypted.
-        websocket_port: of MQTT over WebSockets; 0: none.
     """
 
     host: str = "127.0.0.1"
     port: int = 1883
     allow_plaintext: bool = False
     connections: int = 2048
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    websocket_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,10 +120,8 @@ class GatewayConfig:
         package: device package of the federation; only its manifest, bank, tokenizer and gateway/ are read.
         state: directory that survives everything.
         federation: second word of every topic.
-        broker: URL of an external broker; "mosquitto" starts and watches one; empty starts the embedded one.
+        broker: URL of an external broker; empty starts the embedded one.
         ca: PEM file of the authority that signed the external broker's certificate.
-        certificate: PEM file of the gateway's certificate, for an external broker that demands one.
-        key: PEM file of its key, not encrypted.
         signing_key: PEM file of the Ed25519 key that signs what the gateway says; without it nothing is signed.
         rounds: of this state directory in all; 0: no end.
         keep_serving: go on serving versions after the last round.
@@ -149,8 +137,6 @@ class GatewayConfig:
     federation: str = "default"
     broker: str = ""
     ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
     signing_key: Path | None = None
     rounds: int = 0
     keep_serving: bool = False
@@ -184,26 +170,11 @@ class GatewayConfig:
             value = getattr(self.train, name)
             _need(0 <= value <= 1, f"{name} {value}, expected 0 to 1")
         _need(self.train.codec in CODECS, f"codec {self.train.codec!r}, expected one of {', '.join(CODECS)}")
-        self._check_listen()
-
-    def _check_listen(self) -> None:
-        listen = self.listen
-        files = (listen.ca, listen.certificate, listen.key)
-        _need(all(files) or not any(files), "listen.ca, listen.certificate and listen.key go together: give all three")
-        _need(0 <= listen.websocket_port <= 0xFFFF, f"websocket_port {listen.websocket_port}, expected 0 to 65535")
-        plaintext = self.broker in ("", MOSQUITTO) and not (self.broker and all(files))
-        if plaintext and not listen.allow_plaintext:
+        if not self.broker and not self.listen.allow_plaintext:
             _need(
-                is_loopback(listen.host),
-                f"{listen.host} can be reached from other machines and the {self.broker or 'embedded broker'} does "
-                "not encrypt; listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), or say "
-                "--allow-plaintext",
-            )
-        if plaintext and self.broker and listen.websocket_port:
-            _need(
-                listen.allow_plaintext,
-                "mosquitto's WebSocket port is open on every address of this machine; it needs TLS "
-                "(listen.certificate)",
+                is_loopback(self.listen.host),
+                f"{self.listen.host} can be reached from other machines and the embedded broker does not encrypt; "
+                "listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), or say --allow-plaintext",
             )
 
 

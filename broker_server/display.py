@@ -177,7 +177,6 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "repaired": lambda e: f"state: {e['detail']}",
     "resumed": lambda e: f"round {e['round']} goes on: {len(e['accepted'])} of {len(e['planned'])} deltas are kept",
     "down": lambda e: str(e["reason"]),
-    "broker": lambda e: str(e["detail"]),
     "hello": _hello,
     "bye": lambda e: f"{e['device']}: left",
     "statistics": _statistics,

@@ -1,0 +1,10 @@
+"""Every decoder that is fuzzed, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import documents, files, gateway, messages
+
+TARGETS: dict[str, Target] = {
+    target.name: target for module in (messages, documents, files, gateway) for target in module.targets()
+}
