@@ -33,4 +33,5 @@ protobuf {
 
 dependencies {
     api("com.google.protobuf:protobuf-javalite:4.36.2")
+    implementation("com.google.crypto.tink:tink-android:1.20.0") { isTransitive = false }
 }

@@ -98,7 +98,7 @@ class WindowTest {
     /** An enrolment damaged on disk is told of; the app opens all the same. */
     @Test fun aDamagedEnrolmentIsExplained() {
         val file = File(RuntimeEnvironment.getApplication().noBackupFilesDir, "enrolment.json")
-        file.writeText("{\"enrolment_format\": 1")
+        file.writeText("{\"enrolment_format\": 2")
         Phone().open().use { opened ->
             waitFor { it.problem != null }
             assertTrue("This is not an enrolment file the app can use" in opened.get().words())

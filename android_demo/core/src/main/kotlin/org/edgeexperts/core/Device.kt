@@ -44,6 +44,7 @@ internal class Device(
     private val timers = Timers(clock.seconds, clock.chance)
     private val membership =
         Membership(identity, work, link, timers, board, clock.millis) { Hindrance.METERED in against }
+    private val trust = Trust(identity.gatewayKey, work.store)
     private var savedAt = 0.0
     private var spentMs = 0.0
     private var roundsSettled = 0
@@ -177,6 +178,7 @@ internal class Device(
 
     private fun arrived(event: LinkEvent.Arrived) {
         try {
+            trust.check(event.address, event.payload)
             when (event.address.topic) {
                 Topic.GATEWAY -> onGateway(event.payload)
                 Topic.VERSION -> onVersion(event.payload)

@@ -18,6 +18,7 @@ private val CODECS = listOf(Codec.FLOAT32, Codec.INT8)
  * @property runtime the engine's name.
  * @property budget what it may spend.
  * @property sums class statistics of its examples.
+ * @property gatewayKey the gateway's public key; empty takes what is not signed.
  */
 internal class Identity(
     val device: String,
@@ -25,6 +26,7 @@ internal class Identity(
     val runtime: String,
     val budget: Budget,
     val sums: ClassSums,
+    val gatewayKey: ByteArray = ByteArray(0),
 )
 
 /**

@@ -9,6 +9,7 @@ import org.edgeexperts.wire.NamedTensor
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.unhex
 import java.io.Closeable
 import java.io.File
 import java.util.concurrent.LinkedBlockingQueue
@@ -287,7 +288,8 @@ private class OpenDevice(
             // A full inbox holds the broker back, but not for ever: nobody empties it after the end.
             while (!over.get() && !inbox.offer(event, PAUSE_MS, TimeUnit.MILLISECONDS)) continue
         }
-        val identity = Identity(enrolment.device, packageFolder.digest, engineName, budget, sums)
+        val key = unhex(enrolment.gatewayKey)
+        val identity = Identity(enrolment.device, packageFolder.digest, engineName, budget, sums, key)
         try {
             Device(identity, work, link, inbox, board, options, clock) { stopped().also { if (it) over.set(true) } }.run()
         } finally {

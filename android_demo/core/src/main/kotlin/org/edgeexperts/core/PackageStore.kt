@@ -6,8 +6,12 @@ import org.edgeexperts.wire.MANIFEST
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.PackageException
 import org.edgeexperts.wire.PackageFolder
+import org.edgeexperts.wire.SIGNATURE
+import org.edgeexperts.wire.SIGNATURE_BYTES
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.readLimited
 import org.edgeexperts.wire.sha256
+import org.edgeexperts.wire.verifyManifest
 import java.io.ByteArrayOutputStream
 import java.io.File
 import java.io.FileOutputStream
@@ -38,18 +42,22 @@ public class PackageStore(private val folder: File) {
      * Copies a package and makes it the current one.
      *
      * @param expected digest of its manifest, where the enrolment names one.
+     * @param maker public key that must have signed it, where the enrolment names one.
      * @throws PackageException when it is not what it says or what was expected.
      * @throws StoreException when the disk refuses.
      */
-    public fun install(source: PackageSource, expected: ByteArray? = null): PackageFolder {
+    public fun install(source: PackageSource, expected: ByteArray? = null, maker: ByteArray? = null): PackageFolder {
         val data = readManifest(source)
         val digest = sha256(data)
         if (expected != null && !digest.contentEquals(expected)) {
             val (came, wanted) = hex(digest).take(12) to hex(expected).take(12)
             throw PackageException("the package has the digest $came…, expected $wanted…; ask for the right package")
         }
+        val signature = readSignature(source)
+        if (maker != null) verifyManifest(maker, data, signature ?: throw PackageException("the package is not signed"))
         val place = File(folder, hex(digest))
         val opened = whole(place) ?: copy(source, data, place)
+        if (signature != null) replaceFile(File(place, SIGNATURE), signature)
         replaceFile(File(folder, CURRENT), hex(digest).toByteArray())
         return opened
     }
@@ -80,6 +88,12 @@ public class PackageStore(private val folder: File) {
             throw PackageException("this is no device package: cannot read $MANIFEST (${error.message})", error)
         }
         return data.toByteArray()
+    }
+
+    private fun readSignature(source: PackageSource): ByteArray? = try {
+        source.open(SIGNATURE).use { stream -> readLimited(stream, SIGNATURE_BYTES) }
+    } catch (_: IOException) {
+        null
     }
 
     private fun copy(source: PackageSource, manifest: ByteArray, place: File): PackageFolder {

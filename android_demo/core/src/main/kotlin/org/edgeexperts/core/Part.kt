@@ -3,8 +3,10 @@ package org.edgeexperts.core
 
 import org.edgeexperts.wire.BrokerUrl
 import org.edgeexperts.wire.Enrolment
+import org.edgeexperts.wire.PackageException
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.unhex
 import kotlin.concurrent.thread
 
 /** A thread that takes part. */
@@ -44,7 +46,7 @@ internal class Part(body: (stopped: () -> Boolean) -> Unit) : Participation {
 /**
  * Holds an enrolment against the package that is here.
  *
- * @throws ConfigException when it is for another package or federation.
+ * @throws ConfigException when it is for another package or federation, or the maker that it names did not sign this one.
  */
 internal fun checkEnrolment(enrolment: Enrolment, folder: PackageFolder) {
     val (asked, own) = enrolment.federationDigest to hex(folder.manifest.architecture.digest())
@@ -59,6 +61,12 @@ internal fun checkEnrolment(enrolment: Enrolment, folder: PackageFolder) {
         throw ConfigException(
             "the enrolment is for the package ${wanted.take(12)}…, this is ${digest.take(12)}…; install that package first",
         )
+    }
+    if (enrolment.packageKey.isEmpty()) return
+    try {
+        folder.verify(unhex(enrolment.packageKey))
+    } catch (error: PackageException) {
+        throw ConfigException(error.message.orEmpty(), error)
     }
 }
 

@@ -47,7 +47,7 @@ internal class Training(val plan: Plan, val digest: String, val bank: Bank, val 
  */
 internal class Work(
     val tools: Tools,
-    private val store: Store,
+    val store: Store,
     val versions: Versions,
     private val device: String,
     private val watch: Watch,

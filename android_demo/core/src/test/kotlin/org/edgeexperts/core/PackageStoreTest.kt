@@ -1,9 +1,11 @@
 package org.edgeexperts.core
 
+import com.google.crypto.tink.subtle.Ed25519Sign
 import org.edgeexperts.wire.Case
 import org.edgeexperts.wire.MANIFEST
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.PackageException
+import org.edgeexperts.wire.SIGNATURE
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
 import java.io.ByteArrayInputStream
@@ -74,7 +76,8 @@ class PackageStoreTest {
         )
         for ((expected, stream) in broken) {
             val source = PackageSource { name ->
-                if (name == "program.pte") stream ?: throw FileNotFoundException(name) else good.getValue(name).inputStream()
+                val bytes = if (name == "program.pte") stream else good[name]?.inputStream()
+                bytes ?: throw FileNotFoundException(name)
             }
             assertTrue(expected in assertFailsWith<PackageException> { store.install(source) }.message!!)
             assertEquals("first of program.pte", store.current()!!.path("program.pte").readText())
@@ -93,6 +96,24 @@ class PackageStoreTest {
         val error = assertFailsWith<PackageException> { store.install(source(files("first")), ByteArray(32)) }
         assertTrue("expected 000000000000" in error.message!!)
         assertNull(store.current())
+    }
+
+    /** Unsigned, and signed by somebody else; the signature is kept, so that an enrolment is held against it later. */
+    @Test
+    fun aPackageIsTakenFromItsMakerOnly() {
+        val maker = Ed25519Sign.KeyPair.newKeyPair()
+        val files = files("first")
+        assertTrue("not signed" in assertFailsWith<PackageException> { store.install(source(files), maker = maker.publicKey) }.message!!)
+        val text = "edge-experts package 1\u0000".toByteArray() + files.getValue(MANIFEST)
+        files[SIGNATURE] = Ed25519Sign(maker.privateKey).sign(text)
+        val other = Ed25519Sign.KeyPair.newKeyPair().publicKey
+        assertTrue("not signed by" in assertFailsWith<PackageException> { store.install(source(files), maker = other) }.message!!)
+        assertNull(store.current())
+        store.install(source(files), maker = maker.publicKey)
+        store.current()!!.verify(maker.publicKey)
+        assertFailsWith<PackageException> { store.current()!!.verify(other) }
+        store.install(source(files("second")))
+        assertTrue("not signed" in assertFailsWith<PackageException> { store.current()!!.verify(maker.publicKey) }.message!!)
     }
 
     /** A file that rots on the flash is noticed when the package is opened, and installing again repairs it. */

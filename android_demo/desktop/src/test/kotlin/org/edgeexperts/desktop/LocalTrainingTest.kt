@@ -163,14 +163,15 @@ class LocalTrainingTest {
     @Test
     fun anEnrolmentForOthersIsRefused() = deviceWith("cy", state("a")).use { device ->
         val own = device.packageFolder.manifest.architecture.digest().joinToString("") { "%02x".format(it) }
-        fun enrolment(federation: String, digest: String) = Enrolment.fromJson(
-            """{"enrolment_format": 1, "device": "cy", "federation": "home", "federation_digest": "$federation",
-            "package_digest": "$digest", "gateway": {"host": "localhost", "port": 1, "tls": false}}""".toByteArray(),
+        fun enrolment(federation: String, digest: String, more: String = "") = Enrolment.fromJson(
+            """{"enrolment_format": 2, "device": "cy", "federation": "home", "federation_digest": "$federation",
+            "package_digest": "$digest", "gateway": {"host": "localhost", "port": 1, "tls": false}$more}""".toByteArray(),
         )
-        fun refusal(federation: String, digest: String) =
-            assertFailsWith<ConfigException> { device.takePart(enrolment(federation, digest)) }.message!!
+        fun refusal(federation: String, digest: String, more: String = "") =
+            assertFailsWith<ConfigException> { device.takePart(enrolment(federation, digest, more)) }.message!!
         assertTrue("for the federation aaaaaaaaaaaa…" in refusal("a".repeat(64), ""))
         assertTrue("for the package bbbbbbbbbbbb…" in refusal(own, "b".repeat(64)))
+        assertTrue("is not signed" in refusal(own, "", """, "package_key": "${"c".repeat(64)}""""))
         val part = device.takePart(enrolment(own, "")) // nobody is there: it waits, and can be stopped
         assertTrue(part.running)
         part.stop()

@@ -2,7 +2,7 @@
 package org.edgeexperts.wire
 
 /** Format of enrolment files that is read here; another is refused. */
-public const val ENROLMENT_FORMAT: Long = 1
+public const val ENROLMENT_FORMAT: Long = 2
 
 /** Bytes of an enrolment file that is read. */
 public const val ENROLMENT_LIMIT: Int = 256 * 1024
@@ -19,12 +19,14 @@ private val DIGEST = Regex("[0-9a-f]{64}")
  * @property port TCP port.
  * @property tls speak TLS.
  * @property allowPlaintext without TLS, take a host that is another machine: anyone on the way can read and change all.
+ * @property websocket MQTT goes through a WebSocket.
  */
 public data class GatewayAddress(
     public val host: String,
     public val port: Int,
     public val tls: Boolean,
     public val allowPlaintext: Boolean = false,
+    public val websocket: Boolean = false,
 )
 
 /**
@@ -39,6 +41,8 @@ public data class GatewayAddress(
  * @property key PEM of its key in PKCS#8, not encrypted.
  * @property user name for the broker; "" is none.
  * @property password it goes with [user].
+ * @property gatewayKey hex of the Ed25519 key that the gateway signs with; "" takes what is not signed.
+ * @property packageKey hex of the Ed25519 key that packages must be signed with; "" asks for no signature.
  */
 public class Enrolment private constructor(
     public val device: String,
@@ -51,6 +55,8 @@ public class Enrolment private constructor(
     public val key: String,
     public val user: String,
     public val password: String,
+    public val gatewayKey: String,
+    public val packageKey: String,
 ) {
     /** Names what it is for, without secrets. */
     override fun toString(): String = "$device in $federation at ${gateway.host}:${gateway.port}"
@@ -98,13 +104,16 @@ public class Enrolment private constructor(
                 key = optionalText("key", ""),
                 user = optionalText("user", ""),
                 password = optionalText("password", ""),
+                gatewayKey = optionalText("gateway_key", ""),
+                packageKey = optionalText("package_key", ""),
             )
         }
 
         private fun JsonObject.address(): GatewayAddress {
             val port = whole("port")
             demand(port in 1..PORT_LIMIT) { "gateway.port $port, expected 1 to $PORT_LIMIT" }
-            return GatewayAddress(text("host"), port.toInt(), truth("tls"), optionalTruth("allow_plaintext", false))
+            val plaintext = optionalTruth("allow_plaintext", false)
+            return GatewayAddress(text("host"), port.toInt(), truth("tls"), plaintext, optionalTruth("websocket", false))
         }
     }
 }
@@ -123,6 +132,9 @@ private fun check(enrolment: Enrolment) {
     val digests = listOf(enrolment.federationDigest, enrolment.packageDigest)
     demand(DIGEST.matches(digests[0]) && (digests[1].isEmpty() || DIGEST.matches(digests[1]))) {
         "a digest is no SHA-256 in 64 lower-case hex digits"
+    }
+    for ((name, key) in listOf("gateway_key" to enrolment.gatewayKey, "package_key" to enrolment.packageKey)) {
+        demand(key.isEmpty() || DIGEST.matches(key)) { "$name is no public key in 64 lower-case hex digits" }
     }
     checkGateway(enrolment)
     checkIdentity(enrolment)

@@ -37,6 +37,24 @@ public class PackageFolder private constructor(
         return Bank.fromBytes(path.readBytes(), architecture.bankShape(), architecture.digest(), path.toString())
     }
 
+    /**
+     * Checks that the maker of this device's packages signed this one.
+     *
+     * @param maker its public key, 32 bytes.
+     * @throws PackageException when it did not.
+     */
+    public fun verify(maker: ByteArray) {
+        val (manifest, signature) = try {
+            listOf(MANIFEST to JSON_LIMIT, SIGNATURE to SIGNATURE_BYTES).map { (name, limit) ->
+                File(folder, name).inputStream().use { readLimited(it, limit) }
+            }
+        } catch (error: IOException) {
+            throw PackageException("package $folder is not signed: cannot read $SIGNATURE (${error.message})", error)
+        }
+        if (!sha256(manifest).contentEquals(digest)) throw PackageException("$MANIFEST in $folder was changed; open it again")
+        verifyManifest(maker, manifest, signature)
+    }
+
     public companion object {
         /**
          * Reads the manifest and compares every file of the device's part with its digest.

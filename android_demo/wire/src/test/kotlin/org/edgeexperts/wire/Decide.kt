@@ -71,6 +71,14 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
     "BrokerUrl" to Rule("allow_plaintext") { data, context ->
         brokerUrl(BrokerUrl.parse(data.toString(Charsets.UTF_8), context["allow_plaintext"] == true))
     },
+    "SignedMessage" to Rule("key", "topic") { data, context ->
+        val serial = verifyMessage(unhex(context.any("key") as String), context.any("topic") as String, data)
+        mapOf("serial" to serial.toULong().toString())
+    },
+    "SignedManifest" to Rule("key", "signature") { data, context ->
+        verifyManifest(unhex(context.any("key") as String), data, unhex(context.any("signature") as String))
+        emptyMap()
+    },
 )
 
 /** The kinds that are known here. */
@@ -211,12 +219,15 @@ private fun enrolment(data: ByteArray): Map<String, Any?> {
         "package_digest" to enrolment.packageDigest,
         "gateway" to mapOf(
             "host" to at.host, "port" to at.port.toLong(), "tls" to at.tls, "allow_plaintext" to at.allowPlaintext,
+            "websocket" to at.websocket,
         ),
         "ca" to enrolment.ca,
         "certificate" to enrolment.certificate,
         "key" to enrolment.key,
         "user" to enrolment.user,
         "password" to enrolment.password,
+        "gateway_key" to enrolment.gatewayKey,
+        "package_key" to enrolment.packageKey,
     )
 }
 

@@ -36,6 +36,8 @@ private fun GatewayState.fields() = mapOf(
     "round" to u64(round),
     "rounds_planned" to u64(roundsPlanned),
     "finished" to finished,
+    "serial" to u64(serial),
+    "signature" to hex(signature),
 )
 
 private fun Hello.fields() = mapOf(
@@ -75,6 +77,8 @@ private fun Plan.fields() = mapOf(
     "codec" to codecValue.toLong(),
     "use" to useList.map { mapOf("layer" to it.layer.u32, "use" to numbers(it.useList)) },
     "balance_pressure" to balancePressure.toDouble(),
+    "serial" to u64(serial),
+    "signature" to hex(signature),
 )
 
 private fun Delta.fields() = mapOf(
@@ -124,6 +128,8 @@ private fun Verdict.fields() = mapOf(
     "retry_after_s" to retryAfterS.toDouble(),
     "want_statistics" to wantStatistics,
     "round" to u64(round),
+    "serial" to u64(serial),
+    "signature" to hex(signature),
 )
 
 private fun Version.fields() = mapOf(
@@ -134,6 +140,8 @@ private fun Version.fields() = mapOf(
     "digest" to hex(digest),
     "round" to u64(round),
     "blocks" to blocksList.map { ref(it.layer, it.index, "digest" to hex(it.digest)) },
+    "serial" to u64(serial),
+    "signature" to hex(signature),
 )
 
 private fun Want.fields() = mapOf(

@@ -107,8 +107,8 @@ class Host(private val context: Context, private val engine: Engine?, private va
 
     private fun install(source: PackageSource) {
         states.change { copy(phase = ModelPhase.COPYING) }
-        val expected = state.enrolment?.packageDigest?.takeIf { it.isNotEmpty() }
-        val folder = packages.install(source, expected?.let(::unhex))
+        fun bytes(text: String?) = text?.takeIf { it.isNotEmpty() }?.let(::unhex)
+        val folder = packages.install(source, bytes(state.enrolment?.packageDigest), bytes(state.enrolment?.packageKey))
         use(folder)
         packages.removeOthers()
     }

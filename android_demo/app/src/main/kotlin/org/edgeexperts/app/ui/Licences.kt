@@ -15,6 +15,7 @@ val LICENCES: List<Licence> = listOf(
     Licence("LLVM libc++", "Apache-2.0", "licences/apache-2.0.txt"),
     Licence("fbjni, SoLoader", "Apache-2.0", "licences/apache-2.0.txt"),
     Licence("Kotlin", "Apache-2.0", "licences/apache-2.0.txt"),
+    Licence("Tink", "Apache-2.0", "licences/apache-2.0.txt"),
     Licence("Protocol Buffers", "BSD-3-Clause", "licences/protobuf.txt"),
     Licence("Eclipse Paho", "EDL-1.0", "licences/paho.txt"),
 )
