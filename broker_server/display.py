@@ -174,6 +174,10 @@ def _evaluated(e: dict[str, Any]) -> str:
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "listening": _listening,
+    "damaged": lambda e: f"damaged: {e['detail']}; broker_server verify says what else is",
+    "lost": lambda e: (
+        f"{e['device']}: its delta of round {e['round']} is lost, it is asked to send it again: {e['detail']}"
+    ),
     "repaired": lambda e: f"state: {e['detail']}",
     "resumed": lambda e: f"round {e['round']} goes on: {len(e['accepted'])} of {len(e['planned'])} deltas are kept",
     "down": lambda e: str(e["reason"]),

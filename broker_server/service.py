@@ -81,8 +81,6 @@ class Service:
         keep = config.limits.keep_versions and max(config.limits.keep_versions, config.round.max_staleness + 2)
         self._store = Store.open(config.state, self._package, time.time(), keep_versions=keep, accept_loss=accept_loss)
         try:
-            for note in self._store.notes:
-                events.tell("repaired", detail=note)
             with contextlib.suppress(StorageError):
                 self._store.ledger.put("federation", config.federation)
             self._start()
@@ -138,6 +136,8 @@ class Service:
             layers=list(architecture.adapted_layers), gate=architecture.gate,
             gateway_key=key.public.hex() if key is not None else "",
         )  # fmt: skip
+        for note in self._store.notes:
+            self._events.tell("repaired", detail=note)
         self._conductor.resume(time.monotonic())
         self._submit_missed()
         self._link.start()

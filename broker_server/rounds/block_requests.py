@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from broker_server.errors import StateError
 from broker_server.rounds.gateway_parts import GatewayParts
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
@@ -15,7 +16,7 @@ class BlockRequests:
 
     def __init__(self, parts: GatewayParts) -> None:
         self._limits, self._blobs, self._roster = parts.config.limits, parts.store.blobs, parts.roster
-        self._publisher = parts.publisher
+        self._publisher, self._events = parts.publisher, parts.events
         self._devices: dict[bytes, set[str]] = {}  # who asked, by digest
         self._askers: set[str] = set()  # since the window began
         self._due = 0.0
@@ -27,7 +28,7 @@ class BlockRequests:
             self._askers.clear()
             self._due = now + self._limits.blob_window_s
         for digest in digests:
-            if self._blobs.has(digest):
+            if self._blobs.offered(digest):
                 self._devices.setdefault(digest, set()).add(device)
                 self._askers.add(device)
 
@@ -42,7 +43,11 @@ class BlockRequests:
         self._published = {blob: at for blob, at in self._published.items() if now - at < self._limits.blob_repeat_s}
         for digest in [blob for blob in self._devices if blob not in self._published]:
             devices = self._devices.pop(digest)
-            chunks = list(split(self._blobs.get(digest), pb.BLOB))
+            try:
+                chunks = list(split(self._blobs.get(digest), pb.BLOB))
+            except StateError as error:  # they ask again; the others get what they asked for
+                self._events.tell("damaged", detail=str(error))
+                continue
             self._publisher.publish(Topic.BLOB, digest.hex(), chunks)
             self._published[digest] = now
             for device in devices:

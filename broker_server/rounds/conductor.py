@@ -6,11 +6,13 @@ plans, byte for byte, and the deltas that were accepted.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from broker_server.config import CODECS
+from broker_server.errors import StorageError
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merging
@@ -24,9 +26,11 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic
 
 RETRY_S: Final = 5.0
+LOST: Final = "the accepted delta was damaged on the gateway's disk: send it again"
 LOOK_S: Final = 0.02
 """How often the table is looked at, whoever sends messages: a look costs as much as there are devices."""
 REVOCATIONS_S: Final = 1.0
@@ -38,11 +42,13 @@ class Conductor:
 
     def __init__(self, parts: GatewayParts, session: bytes) -> None:
         self._config, self._store, self._roster, self._events = parts.config, parts.store, parts.roster, parts.events
+        self._publisher = parts.publisher
         self._signer, self._architecture = parts.signer, parts.store.manifest.architecture
         self._merging = Merging(parts.store, train_head=parts.config.train.head_share > 0)
         self._announcer = Announcer(parts, session)
         self.state = State.GATHERING
         self._round = RoundStatus()
+        self._looked_through = False
         self._retry_at = self._look_at = self._revocations_at = -1.0
         self._roster.prove(parts.store.ledger.trainers())
 
@@ -165,6 +171,9 @@ class Conductor:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_S
+        if not self._looked_through:
+            self._lose_damaged(wall)
+            self._looked_through = True
         self._heed_revocations(now)
         if self.state is State.GATHERING and now >= self._retry_at:
             present = self._present(now)
@@ -249,6 +258,8 @@ class Conductor:
         self.state = rules.step(self.state, Event.SHORT)
         self._note_missed(now)
         current = self._round
+        # Who was asked to send a lost delta again and did not has no body any more: another plan then.
+        current.void |= {device for device, number, _ in self._store.ledger.lost() if number == self.round}
         devices = sorted(self._ready(now) - (set(current.plans) - current.void))
         assignments = self._assignments(devices, self.round) if devices else {}
         plans = self._plans(assignments, self.round)
@@ -264,12 +275,39 @@ class Conductor:
         self._announcer.plans(plans, self.row.version)
         self._tell_plans("extended", assignments)
 
+    def ask_again(self, device: str) -> None:
+        """Ask a device for the bodies that it was told are accepted and that the disk did not keep."""
+        for name, number, digest in self._store.ledger.lost():
+            if name == device:
+                verdict = pb.Verdict(kind=pb.DELTA, digest=digest, code=pb.BUSY, round=number, detail=LOST)
+                verdict.retry_after_s = 1.0
+                self._publisher.publish(Topic.VERDICT, device, [encode(verdict)])
+
+    def _lose_damaged(self, wall: float) -> bool:
+        """Take back that deltas were accepted whose body is damaged; return whether there were any.
+
+        Each costs itself alone: its device is asked to send it again, and the round goes on waiting for it.
+        """
+        damaged = self._merging.unreadable()
+        for row, what in damaged:
+            with self._store.ledger.transaction():
+                self._store.ledger.lose(row, wall)
+            if row.round == self.round:
+                self._round.answered.discard(row.device)
+            self._events.tell("lost", device=row.device, round=row.round, detail=what)
+            self.ask_again(row.device)
+        return bool(damaged)
+
     def _merge(self, reason: Event, now: float, wall: float) -> None:
+        if self._lose_damaged(wall):
+            return  # the table is looked at again without them
         merged = self._merging.merge(self.round, wall)
         self._note_missed(now)
         self.state = rules.step(self.state, reason)
         self.state = rules.step(self.state, Event.LAST if self._over() else Event.MERGED)
         self._announcer.version(self.row)
+        with contextlib.suppress(StorageError), self._store.ledger.transaction():
+            self._store.ledger.forget_lost(self.round - self._config.round.max_staleness)
         left = len(set(self._round.plans) & self._roster.gone())
         line = round_line(self._round, reason, merged, left, now)
         line.write(self._store.folder / "journal.jsonl")

@@ -113,6 +113,7 @@ class Reception:
         self._conductor.greeted(hello)
         want = wants_statistics(hello, self._store.ledger.statistics_digests().get(device))
         self._answer(device, pb.Verdict(kind=pb.HELLO, digest=digest, code=pb.ACCEPTED, want_statistics=want))
+        self._conductor.ask_again(device)
         self._events.tell(
             "hello", device=device, profile=hello.profile, runtime=hello.runtime, trained_slots=hello.trained_slots,
             held_slots=hello.held_slots, examples=hello.examples, step_ms=round(hello.step_ms, 2), new=new,

@@ -41,6 +41,10 @@ class Blobs:
         """Return whether there is a file of a block's name; reading it proves it."""
         return self._path(digest).exists()
 
+    def offered(self, digest: bytes) -> bool:
+        """Return whether a block is here, or a source has it."""
+        return self.has(digest) or self._from_sources(digest) is not None
+
     def get(self, digest: bytes) -> bytes:
         """Return a block, from a source when its file is missing or was changed.
 

@@ -53,6 +53,11 @@ class Lineage:
         """
         return {block: self.blobs.put(tensors.encode(bank.block(block))) for block in self.shape.ids()}
 
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes of each block, in the order of a version's message."""
+        return [4 * self.shape.size(block) for block in self.shape.ids()]
+
     def row(self, number: int, digests: dict[ExpertId, bytes], origin: Origin, now: float) -> VersionRow:
         """Return the row of a new version; the caller appends it inside its transaction."""
         message = pb.Version(
@@ -96,5 +101,5 @@ class Lineage:
         return row, Bank.from_blocks(self.shape, blocks)
 
     def blocks(self, row: VersionRow) -> list[bytes]:
-        """Return the digests of a version's blocks, each once."""
-        return list(dict.fromkeys(block.digest for block in decode(pb.Version, row.payload).blocks))
+        """Return the digests of a version's blocks, in the order of its message."""
+        return [block.digest for block in decode(pb.Version, row.payload).blocks]

@@ -7,6 +7,7 @@ was announced is never given to another version, nor that of a round to another 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -189,6 +190,9 @@ def _write_what_lacks(store: Store) -> None:
         record = written = None
     if record is None or record.row != row:
         store.versions.keep(VersionRecord(row, tuple(store.ledger.merged_into(row.version))))
+    if not store.versions.has_bank(row.version):
+        with contextlib.suppress(StateError):  # of a block that is damaged: whoever loads the version says so
+            store.versions.keep_bank(row.version, [store.blobs.get(digest) for digest in store.lineage.blocks(row)])
     if written != head:
         head.write(store.folder)
 

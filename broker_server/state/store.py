@@ -24,7 +24,7 @@ from typing import IO, Final
 
 from broker_server.errors import DamagedError, StateError, StorageError
 from broker_server.state import repair
-from broker_server.state.blobs import Blobs
+from broker_server.state.blobs import Blobs, Source
 from broker_server.state.database import ADVICE
 from broker_server.state.files import PRIVATE_FILE, make_folder, tighten
 from broker_server.state.head import Head
@@ -131,6 +131,18 @@ class Store:
         spool, versions = Spool(folder / "spool"), VersionFiles(folder / "versions")
         return cls(folder, manifest, ledger, blobs, spool, lineage, versions, lock)
 
+    def copies(self) -> Source:
+        """Return what looks a block up in the copies of banks, which are read when the first is asked for."""
+        blocks: dict[bytes, bytes] | None = None
+
+        def look(digest: bytes) -> bytes | None:
+            nonlocal blocks
+            if blocks is None:
+                blocks = self.versions.blocks(self.lineage.sizes)
+            return blocks.get(digest)
+
+        return look
+
     def add_version(
         self, row: VersionRow, deltas: Sequence[DeltaRow], now: float, settings: Mapping[str, str] | None = None
     ) -> None:
@@ -145,6 +157,8 @@ class Store:
         Raises:
             StorageError: when the disk refuses; the ledger is as it was, and the same call may be made again.
         """
+        # Read again rather than handed over: a copy of what is there, not of what should be.
+        self.versions.keep_bank(row.version, (self.blobs.get(digest) for digest in self.lineage.blocks(row)))
         self.versions.keep(VersionRecord(row, tuple(deltas)))
         Head(row.version, row.digest, self._last_round()).write(self.folder)
         with self.ledger.transaction():
@@ -270,7 +284,7 @@ def _short(value: object) -> str:
 def _begin(store: Store, package: Package, now: float) -> None:
     initial = package.bank()
     own = {digest: tensors.encode(initial.block(block)) for block, digest in initial.digests().items()}
-    store.blobs.sources.append(own.get)
+    store.blobs.sources.extend((own.get, store.copies()))
     if store.ledger.version() is None:
         architecture = package.manifest.architecture
         digests = store.lineage.write_blocks(initial)

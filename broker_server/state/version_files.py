@@ -3,21 +3,27 @@
 A file is on the disk before HEAD names its version, and HEAD before the ledger's commit. So whatever happens to the
 ledger, an announced version can be put back into it: its row, and the deltas that it was made from, each of which
 counts once, also after that.
+
+The newest version has a copy of its whole bank beside it (N.bank, its blocks one after the other), from which a block
+whose own file is damaged comes back.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from broker_server.errors import StateError
 from broker_server.state.files import seal, unseal, write_durably
 from broker_server.state.ledger import DeltaRow, VersionRow
+from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
+
+_BANK: Final = ".bank"
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,30 @@ class VersionFiles:
             msg = f"{path} cannot be read: {error}"
             raise StateError(msg) from error
 
+    def keep_bank(self, number: int, blocks: Iterable[bytes]) -> None:
+        """Write the copy of a version's bank. Args: blocks: their bytes, in the order of the version's message.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        write_durably(self._path(number).with_suffix(_BANK), b"".join(blocks))
+
+    def has_bank(self, number: int) -> bool:
+        """Return whether there is a copy of a version's bank."""
+        return self._path(number).with_suffix(_BANK).exists()
+
+    def blocks(self, sizes: Sequence[int]) -> dict[bytes, bytes]:
+        """Return the blocks in all copies by digest. Args: sizes: bytes of each block, in the order of a message."""
+        blocks: dict[bytes, bytes] = {}
+        for path in sorted(self.folder.glob(f"*{_BANK}")):
+            with contextlib.suppress(OSError):
+                data, place = path.read_bytes(), 0
+                for size in sizes:
+                    block = data[place : place + size]
+                    blocks[sha256(block)] = block
+                    place += size
+        return blocks
+
     def numbers(self) -> list[int]:
         """Return the versions that have a file, ascending."""
         if not self.folder.is_dir():
@@ -71,8 +101,9 @@ class VersionFiles:
         return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
 
     def sweep(self, wanted: Iterable[int]) -> None:
-        """Delete every file but those of the versions that are wanted."""
-        keep = {self._path(number).name for number in wanted}
+        """Delete every file but those of the versions that are wanted, and every copy but that of the last of them."""
+        paths = [self._path(number) for number in wanted]
+        keep = {path.name for path in (*paths, *(path.with_suffix(_BANK) for path in paths[-1:]))}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.name not in keep:

@@ -43,10 +43,11 @@ class Gateway:
     """Conductor and reception over a real store, without a broker or a clock."""
 
     def __init__(self, folder: Path, package: Any, key: SigningKey | None = None, **fields: Any) -> None:
+        accept_loss = fields.pop("accept_loss", False)
         values = {"rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": Train(learning_rate=0.1)} | fields
         self.config = GatewayConfig(package.folder, folder, **values)
         self.package = package
-        self.store = Store.open(folder, package, 1.0)
+        self.store = Store.open(folder, package, 1.0, accept_loss=accept_loss)
         self.out, self.told = Outbox(), []
         events = Events(lambda: 0.0)
         events.watch(self.told.append)
