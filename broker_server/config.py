@@ -26,20 +26,49 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Listen:
+class ConnectionLimits:
+    """What the embedded broker puts up with from one client, one address, and all.
+
+    Args:
+        connections: devices that are connected, at most.
+        connections_per_address: of them from one IPv4 address or IPv6 /64 network.
+        newcomers: connections that have not proven or said who they are, at most; the oldest is cut for the next.
+        newcomers_per_address: of them from one address, likewise.
+        connect_s: seconds in which a connection has to say who it is, TLS included.
+        messages_per_s: of one device; one that sends faster is read more slowly, and nothing is dropped.
+        hellos_per_s: of one device, Hello and Bye together, likewise.
+    """
+
+    connections: int = 2048
+    connections_per_address: int = 256
+    newcomers: int = 512
+    newcomers_per_address: int = 64
+    connect_s: float = 10.0
+    messages_per_s: float = 200.0
+    hellos_per_s: float = 2.0
+
+
+@dataclass(frozen=True)
+class Listen(ConnectionLimits):
     """The embedded broker's listener.
 
     Args:
         host: address to listen on.
         port: 0 chooses a free one.
         allow_plaintext: take devices from other machines without encryption.
-        connections: clients at most.
+        certificate: PEM file of the gateway's certificate; with it, devices need one of ``authority``.
+        key: PEM file of its key.
+        authority: PEM file of the authority that signs devices' certificates.
+        public_host: the host by which devices reach the gateway, for their enrolments; "": ``host``.
     """
 
     host: str = "127.0.0.1"
     port: int = 1883
     allow_plaintext: bool = False
-    connections: int = 2048
+    certificate: Path | None = None
+    key: Path | None = None
+    authority: Path | None = None
+    public_host: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,11 +199,27 @@ class GatewayConfig:
             value = getattr(self.train, name)
             _need(0 <= value <= 1, f"{name} {value}, expected 0 to 1")
         _need(self.train.codec in CODECS, f"codec {self.train.codec!r}, expected one of {', '.join(CODECS)}")
-        if not self.broker and not self.listen.allow_plaintext:
+        self._check_listen()
+
+    def _check_listen(self) -> None:
+        listen = self.listen
+        files = [listen.certificate, listen.key, listen.authority]
+        _need(
+            all(files) or not any(files),
+            "listen.certificate, listen.key and listen.authority go together; one of them is missing",
+        )
+        for name in ("connections", "connections_per_address", "newcomers", "newcomers_per_address"):
+            value = getattr(listen, name)
+            _need(value >= 1, f"listen.{name} {value}, expected 1 or more")
+        for name in ("connect_s", "messages_per_s", "hellos_per_s"):
+            value = getattr(listen, name)
+            _need(value > 0, f"listen.{name} {value}, expected more than 0")
+        if not self.broker and not listen.allow_plaintext and not all(files):
             _need(
-                is_loopback(self.listen.host),
-                f"{self.listen.host} can be reached from other machines and the embedded broker does not encrypt; "
-                "listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), or say --allow-plaintext",
+                is_loopback(listen.host),
+                f"{listen.host} can be reached from other machines, and without certificates nothing is encrypted; "
+                "make them with broker_server init, listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), "
+                "or say --allow-plaintext",
             )
 
 

@@ -120,6 +120,11 @@ def _hello(e: dict[str, Any]) -> str:
     return f"{e['device']}: here, {e['profile']}, {has}" if e["new"] else ""
 
 
+def _more(e: dict[str, Any]) -> str:
+    detail = f": {e['detail']}" if e.get("detail") else ""
+    return f"{detail} ({e['times']} times)" if e["times"] > 1 else detail
+
+
 def _round(e: dict[str, Any]) -> str:
     blocks = sum(len(plan["experts"]) for plan in e["devices"].values())
     devices = f"{counted(len(e['devices']), 'device')} {'trains' if len(e['devices']) == 1 else 'train'}"
@@ -181,6 +186,8 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "repaired": lambda e: f"state: {e['detail']}",
     "resumed": lambda e: f"round {e['round']} goes on: {len(e['accepted'])} of {len(e['planned'])} deltas are kept",
     "down": lambda e: str(e["reason"]),
+    "refused": lambda e: f"{e['address']}: connection refused, {e['reason']}{_more(e)}",
+    "limit": lambda e: f"{e.get('address', 'connections')}: held to the limit, {e['reason']}{_more(e)}",
     "hello": _hello,
     "bye": lambda e: f"{e['device']}: left",
     "statistics": _statistics,

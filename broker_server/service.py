@@ -9,10 +9,12 @@ import contextlib
 import queue
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Final, Self
 
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
+from broker_server.broker.tls import TlsFiles
 from broker_server.config import GatewayConfig
 from broker_server.errors import StateError, StorageError
 from broker_server.evaluation.gain import no_better_than
@@ -50,6 +52,14 @@ class Stop:
         self.asked = True
 
 
+@dataclass(frozen=True)
+class Notice:
+    """The embedded broker turned somebody away, or held somebody to a limit. Args: fields: of the event ``kind``."""
+
+    kind: str
+    fields: dict[str, object]
+
+
 class Service:
     """A gateway from start to stop; use as a context manager.
 
@@ -68,7 +78,7 @@ class Service:
         self, config: GatewayConfig, events: Events, stop: Stop | None = None, *, accept_loss: bool = False
     ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
-        self._queue: queue.Queue[LinkEvent | Evaluated] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.Queue[LinkEvent | Evaluated | Notice] = queue.Queue(QUEUE_LENGTH)
         self._package = Package.open(config.package, part="gateway")
         self._broker: EmbeddedBroker | None = None
         self._link: Link | None = None
@@ -113,10 +123,9 @@ class Service:
             target = Target.parse(config.broker, config.ca, allow_plaintext=config.listen.allow_plaintext)
             self._url = str(target)
         else:
-            self._broker = EmbeddedBroker(config.listen.host, config.listen.port, config.listen.connections)
-            endpoint = self._broker.start()
-            target = Target(endpoint)
-            self._url = str(endpoint)
+            self._broker = self._embedded()
+            target = Target(self._broker.start())
+            self._url = str(self._broker.url)
         session = secrets.token_bytes(16)
         key = SigningKey.read(config.signing_key) if config.signing_key is not None else None
         signer = Signer(key, config.federation, self._store.ledger)
@@ -142,6 +151,19 @@ class Service:
         self._submit_missed()
         self._link.start()
 
+    def _embedded(self) -> EmbeddedBroker:
+        listen, tls = self._config.listen, None
+        if listen.certificate is not None and listen.key is not None and listen.authority is not None:
+            tls = TlsFiles(listen.certificate, listen.key, listen.authority)
+        return EmbeddedBroker(
+            listen.host, listen.port, federation=self._config.federation, limits=listen, tls=tls, tell=self._notice
+        )
+
+    def _notice(self, kind: str, fields: dict[str, object]) -> None:
+        """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(Notice(kind, fields))
+
     def run(self) -> bool:
         """Serve until the last round is done and fetched, or until stopped; return whether it finished."""
         while True:
@@ -160,7 +182,7 @@ class Service:
                 self._tell_finished(wall)
                 return True
 
-    def _post(self, event: LinkEvent | Evaluated) -> None:
+    def _post(self, event: LinkEvent | Evaluated | Notice) -> None:
         """Queue an event; a full queue makes the broker wait, unless the loop that empties it has ended."""
         while not self._closed:
             try:
@@ -169,7 +191,7 @@ class Service:
                 continue
             return
 
-    def _take(self, event: LinkEvent | Evaluated, now: float, wall: float) -> None:
+    def _take(self, event: LinkEvent | Evaluated | Notice, now: float, wall: float) -> None:
         if isinstance(event, Arrived):
             self._reception.take(event.topic, event.payload, now, wall)
         elif isinstance(event, Up):
@@ -180,6 +202,8 @@ class Service:
             if self._up or self._broker is None:
                 self._events.tell("down", reason=event.reason)
             self._up = False
+        elif isinstance(event, Notice):
+            self._events.tell(event.kind, **event.fields)
         elif isinstance(event, Evaluated):
             self._note(event, wall)
 

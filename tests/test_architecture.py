@@ -63,7 +63,7 @@ ROOMS = {
         "evaluation",
         "state",
         "rules",
-        "broker",
+        "broker+identity",
         "",
     ),
 }
@@ -97,6 +97,7 @@ DRIVERS = {
     },
     "paho": {"edge_runtime/federation/mqtt.py", "broker_server/broker/mqtt.py"},
     "amqtt": {"broker_server/broker/embedded.py"},
+    "cryptography": {"broker_server/identity/certificates.py"},
     "tokenizers": {
         "edge_runtime/data/tokenizer.py",
         "?export/proving/stock_texts.py",

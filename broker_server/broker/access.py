@@ -1,32 +1,146 @@
-"""Who may publish and hear what on the embedded broker. Pure.
+"""Who a client of the embedded broker is, and what it may publish and hear. Pure.
 
-A device publishes on its own topics and hears what a gateway says; nobody but the gateway hears what devices send, and
-nobody but the gateway may speak as one. Without TLS a device's name is not proven, so that names are not compared here.
+A device is called by its client id, FEDERATION.DEVICE. With TLS the name in its certificate (CN) must be that device;
+without TLS nothing proves the name, and it is only held to: who came as one device cannot speak as another. A device
+publishes on its own topics and hears what is for it or for all; nobody but the gateway hears what devices send.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
+from broker_server.broker.connect_packet import Connect
+from edge_runtime.wire.broker_url import is_loopback
 from edge_runtime.wire.errors import MalformedMessage
-from edge_runtime.wire.topics import FROM_DEVICE, Topic, parse
+from edge_runtime.wire.text import shown
+from edge_runtime.wire.topics import FROM_DEVICE, Topic, check_name, parse
 
-FROM_GATEWAY = (Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT, Topic.BLOB)
+FOR_ONE: Final = (Topic.PLAN, Topic.VERDICT)
+FOR_ALL: Final = (Topic.GATEWAY, Topic.VERSION, Topic.BLOB)
+IN_USE, NOT_HERE, UNAVAILABLE = 2, 5, 3
+"""Return codes of CONNACK (MQTT 3.1.1, table 3.1): identifier rejected, not authorized, server unavailable."""
 
 
-def may_publish(topic: str, *, gateway: bool, retain: bool = False) -> bool:
+class AccessError(Exception):
+    """A client is refused.
+
+    Args:
+        reason: one of a few texts.
+        detail: of this client.
+        code: of CONNACK.
+    """
+
+    def __init__(self, reason: str, detail: str = "", code: int = NOT_HERE) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail, self.code = reason, detail, code
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a client proved. Args: name: CN of its certificate; serial: of the certificate, in upper-case hex."""
+
+    name: str
+    serial: str
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """Who is refused. Args: devices: by name; certificates: by serial number, in upper-case hex."""
+
+    devices: frozenset[str] = frozenset()
+    certificates: frozenset[str] = frozenset()
+
+    def has(self, certificate: Certificate | None, device: str) -> bool:
+        """Return whether a client is one of them."""
+        if certificate is not None and (certificate.serial in self.certificates or certificate.name in self.devices):
+            return True
+        return device in self.devices
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is at the other end of a connection.
+
+    Args:
+        federation: that it belongs to.
+        device: that it is; "" for one that listens only (``edge_runtime doctor``).
+        address: where it comes from.
+        gateway: it is the gateway.
+        certificate: what proves it; None without TLS.
+    """
+
+    federation: str
+    device: str
+    address: str
+    gateway: bool = False
+    certificate: Certificate | None = None
+
+
+def identify(connect: Connect, federation: str, address: str, certificate: Certificate | None) -> Peer:
+    """Return which device a client is.
+
+    Raises:
+        AccessError: when its client id is not its own, or its will would speak as somebody else.
+    """
+    device = _device(connect.client_id, federation)
+    if certificate is not None and device and device != certificate.name:
+        raise AccessError(
+            "another device's client id",
+            f"{shown(connect.client_id)} came with the certificate of {shown(certificate.name)}",
+        )
+    peer = Peer(federation, device, address, certificate=certificate)
+    if connect.will_topic is not None and not may_publish(peer, connect.will_topic, retain=connect.will_retain):
+        raise AccessError("a will on a topic that is not its own", shown(connect.will_topic))
+    return peer
+
+
+def _device(client_id: str, federation: str) -> str:
+    device = client_id.removeprefix(f"{federation}.")
+    try:
+        if client_id and (device == client_id or not check_name(device, "device")):
+            raise AccessError(
+                "no client id of the federation", f"{shown(client_id)}, expected {federation}.DEVICE", IN_USE
+            )
+    except MalformedMessage as error:
+        raise AccessError("no client id of the federation", error.detail, IN_USE) from error
+    return device
+
+
+def may_take_over(holder: Peer, newcomer: Peer) -> bool:
+    """Return whether a client may end another connection with its client id: a device that comes back.
+
+    With TLS the certificate's name tells. Without, it is the address on a network. On this machine all have one
+    address, and the system tells at once when a process is gone: a client id is free as soon as its holder is.
+    """
+    if holder.gateway or newcomer.gateway:
+        return False
+    if holder.certificate is not None and newcomer.certificate is not None:
+        return holder.certificate.name == newcomer.certificate.name
+    same = holder.certificate is None and newcomer.certificate is None and holder.address == newcomer.address
+    return same and not is_loopback(newcomer.address)
+
+
+def may_publish(peer: Peer, topic: str, *, retain: bool = False) -> bool:
     """Return whether a message on ``topic`` is taken; devices may retain nothing."""
-    if gateway:
+    if peer.gateway:
         return True
     try:
-        return parse(topic).topic in FROM_DEVICE and not retain
+        address = parse(topic)
     except MalformedMessage:
         return False
+    own = (address.federation, address.name) == (peer.federation, peer.device)
+    return address.topic in FROM_DEVICE and own and not retain
 
 
-def may_subscribe(topic_filter: str, *, gateway: bool) -> bool:
+def may_subscribe(peer: Peer, topic_filter: str) -> bool:
     """Return whether a subscription is taken; a device names the topics it hears one by one, without wildcards."""
-    if gateway:
+    if peer.gateway:
         return True
     try:
-        return parse(topic_filter).topic in FROM_GATEWAY
+        address = parse(topic_filter)
     except MalformedMessage:
         return False
+    if address.federation != peer.federation:
+        return False
+    return address.topic in FOR_ALL or (address.topic in FOR_ONE and address.name == peer.device)

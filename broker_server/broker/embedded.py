@@ -4,12 +4,13 @@ What amqtt 0.12.1 does, found by reading and by test, and what is done about it 
 
 - It has no limit on a packet (256 MB are buffered), no time limit for CONNECT or for a silent client, so that wills of
   vanished clients never come: ``FrameReader`` sits between the socket and its parsers.
+- It ends whoever holds a client id before it asks who the newcomer is, publishes wills without asking for permission,
+  and knows no limit for one address: ``_admit`` decides on the CONNECT packet before amqtt sees it.
 - A client is sent the retained messages of *everybody's* subscriptions when it connects, and connecting while others
   subscribe breaks both (a dict changes during iteration): ``_publish_retained_messages_for_subscription``,
   ``_Snapshot``.
-- A second connection with a clean session leaves the first alive, whose will comes later: ``_delete_session``.
+- A second connection leaves the first alive, whose will comes later: ``_admit`` ends it first.
 - A message to each slow subscriber is kept for ever: ``_run_broadcast`` has a limit for each client.
-- Wills are published without asking for permission: ``_authenticate`` asks.
 
 These are private methods of a pinned version; tests/broker/broker/test_broker_embedded.py holds the behaviour.
 """
@@ -23,28 +24,58 @@ import logging
 import secrets
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from amqtt.adapters import StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BrokerConfig, ListenerConfig, ListenerType
 
-from broker_server.broker.access import may_publish, may_subscribe
-from broker_server.broker.framing import FrameReader
+from broker_server.broker.access import (
+    IN_USE,
+    UNAVAILABLE,
+    AccessError,
+    Peer,
+    Revoked,
+    identify,
+    may_publish,
+    may_subscribe,
+    may_take_over,
+)
+from broker_server.broker.listener import Arrival, Listener, bind
+from broker_server.broker.notices import Notices, Tell
+from broker_server.broker.tls import TlsFiles, server_context
+from broker_server.config import ConnectionLimits
 from broker_server.errors import ListenError
 from edge_runtime.wire.broker_url import BrokerUrl
-from edge_runtime.wire.messages import MESSAGE_LIMIT
+from edge_runtime.wire.text import shown
 
 GATEWAY_USER: Final = "gateway"
-PACKET_LIMIT: Final = MESSAGE_LIMIT + 1024
+PRIVATE_HOST: Final = "127.0.0.1"
 QUEUE_LIMIT: Final = 64 * 1024 * 1024
 """Bytes that may wait for one device; beyond it the device is slow or hostile, and is cut off."""
 GATEWAY_QUEUE_LIMIT: Final = 1024 * 1024 * 1024
 START_S: Final = 15.0
+TAKE_OVER_S: Final = 5.0
+LEAVE_S: Final = 1.0
 
 log = logging.getLogger("broker_server.broker.embedded")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What EmbeddedBroker was told, and the gateway's password."""
+
+    host: str
+    port: int
+    federation: str
+    limits: ConnectionLimits
+    tls: TlsFiles | None
+    tell: Tell
+    password: str = field(repr=False)
 
 
 class _Snapshot(dict[str, Any]):
@@ -57,71 +88,212 @@ class _Snapshot(dict[str, Any]):
         return list(super().items())
 
 
+@dataclass
+class _Connection:
+    """One client that was admitted.
+
+    Args:
+        key: its client id, or one of ours where it has none.
+        peer: who it is.
+        source: what limits of one address count it under.
+        writer: to it.
+        task: serves it.
+        session: of amqtt, once it has one.
+    """
+
+    key: str
+    peer: Peer
+    source: str
+    writer: asyncio.StreamWriter
+    task: asyncio.Task[Any]
+    session: Any = None
+
+    def cut(self) -> None:
+        """Break it off, as a network would."""
+        self.writer.transport.abort()
+
+    async def end(self, seconds: float) -> None:
+        """Make room for its owner, who is back: break it off without its will, and wait until it is gone."""
+        if self.session is not None:
+            self.session.will_flag = False
+        self.cut()
+        _, pending = await asyncio.wait({self.task}, timeout=seconds)
+        for task in pending:
+            task.cancel()
+
+
+# amqtt tells its own methods nothing of the connection that they work for; each runs in the task that serves one.
+_CURRENT: ContextVar[_Connection] = ContextVar("connection")
+
+
 class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
     """amqtt's broker with limits and permissions; see the module's text."""
 
-    def __init__(self, config: BrokerConfig, loop: asyncio.AbstractEventLoop, password: str, connections: int) -> None:
-        super().__init__(config, loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: _Settings) -> None:
+        listener = ListenerConfig(type=ListenerType.EXTERNAL)  # sockets are taken in listener.py
+        super().__init__(BrokerConfig(listeners={"default": listener}, plugins={}), loop)
         self._subscriptions = _Snapshot()
-        self._password = password
-        self._limit = connections
-        self._open = 0
+        self._settings = settings
+        self._notices = Notices(settings.tell)
+        self._revoked = Revoked()
+        self._held: dict[str, _Connection] = {}
+        self._places: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._sending: set[asyncio.Task[Any]] = set()
-        self._wildcards: dict[str, Any] = {}
+        self._listeners: list[Listener] = []
 
-    @property
-    def port(self) -> int:
-        """Return the port that was bound (another than asked for when 0 was)."""
-        port: int = self._servers["default"].instance.sockets[0].getsockname()[1]
-        return port
+    async def listen(self) -> tuple[int, int]:
+        """Start; return the port for devices and the one for the gateway (the same without TLS).
 
-    async def stream_connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
-    ) -> None:
-        """Serve one connection; whatever goes wrong ends this connection only."""
-        if self._open >= self._limit:
-            log.warning("connection refused: %d are open, which is the limit", self._open)
-            writer.close()
-            return
-        self._open += 1
+        Raises:
+            OSError, ListenError: when that cannot be.
+        """
+        settings, context = self._settings, None
+        if settings.tls is not None:
+            context = server_context(settings.tls)
+        sockets = await bind(settings.host, settings.port)
+        await self.start()
+        for sock in sockets:
+            self._listeners.append(Listener(sock, context, settings.limits, self._notices, self._admit))
+        port: int = sockets[0].getsockname()[1]
+        if context is None:
+            return port, port
+        [private] = await bind(PRIVATE_HOST, 0)
+        admit = partial(self._admit, private=True)
+        self._listeners.append(Listener(private, None, settings.limits, self._notices, admit, paced=False))
+        return port, private.getsockname()[1]
+
+    async def shutdown(self) -> None:
+        """End every connection, then amqtt's own work."""
+        for listener in self._listeners:
+            await listener.close()
+        await super().shutdown()
+
+    async def revoke(self, revoked: Revoked) -> None:
+        """Refuse these from now on, and cut off who of them is here."""
+        self._revoked = revoked
+        for held in list(self._held.values()):
+            if revoked.has(held.peer.certificate, held.peer.device):
+                held.cut()
+
+    async def _admit(self, arrival: Arrival, *, private: bool = False) -> Callable[[], Awaitable[None]] | None:
+        """Return what serves a client when it may come in and nobody else holds its id any more; else tell it so."""
         try:
-            await self._client_connected(listener_name, FrameReader(reader, PACKET_LIMIT), StreamWriterAdapter(writer))
+            peer = self._identify(arrival, private=private)
+            client_id = arrival.connect.client_id
+            await self._ended(client_id, peer)
+            holder = self._replaced(client_id, peer, arrival.source)
+        except AccessError as error:
+            self._refuse(arrival, error)
+            return None
+        task: Any = asyncio.current_task()
+        connection = _Connection(client_id or f"#{id(arrival)}", peer, arrival.source, arrival.writer, task)
+        # Noted before the next pause, so that of two newcomers the second finds the first.
+        self._held[connection.key] = connection
+        self._places[arrival.source] += not peer.gateway
+        return partial(self._serve, arrival, connection, holder)
+
+    async def _ended(self, client_id: str, newcomer: Peer) -> None:
+        """Wait a moment for a connection that is on its way out to free its client id for one that may not end it."""
+        holder = self._held.get(client_id)
+        if holder is not None and not may_take_over(holder.peer, newcomer):
+            await asyncio.wait({holder.task}, timeout=LEAVE_S)
+
+    def _replaced(self, client_id: str, newcomer: Peer, source: str) -> _Connection | None:
+        """Return the connection that a client ends by coming.
+
+        Raises:
+            AccessError: when it may not, or when there is no room.
+        """
+        holder = self._held.get(client_id)
+        if holder is None:
+            self._check_places(newcomer, source)
+        elif not may_take_over(holder.peer, newcomer):
+            raise AccessError("a client id that is in use", shown(client_id), IN_USE)
+        return holder
+
+    async def _serve(self, arrival: Arrival, connection: _Connection, holder: _Connection | None) -> None:
+        """Serve one client; whatever goes wrong ends this connection only."""
+        try:
+            if holder is not None:
+                await holder.end(TAKE_OVER_S)
+            _CURRENT.set(connection)
+            await self.external_connected(arrival.frames, StreamWriterAdapter(arrival.writer), "default")
         except Exception as error:  # noqa: BLE001 - hostile bytes find new ways to break parsers
             log.debug("connection ended by %s: %s", type(error).__name__, error)
         finally:
-            self._open -= 1
-            writer.close()
+            self._release(connection)
+            await self._drop_session(connection.session)
+
+    def _identify(self, arrival: Arrival, *, private: bool) -> Peer:
+        connect, certificate = arrival.connect, arrival.certificate
+        if certificate is None and connect.user == GATEWAY_USER:
+            if not hmac.compare_digest(connect.password, self._settings.password.encode()):
+                raise AccessError("the gateway's user name with a wrong password")
+            return Peer(self._settings.federation, "", arrival.address, gateway=True)
+        if private:
+            raise AccessError("this port is the gateway's own")
+        peer = identify(connect, self._settings.federation, arrival.address, certificate)
+        if self._revoked.has(certificate, peer.device):
+            raise AccessError(
+                "a revoked device", f"{peer.device}, certificate {certificate.serial if certificate else 'none'}"
+            )
+        return peer
+
+    def _check_places(self, peer: Peer, source: str) -> None:
+        limits = self._settings.limits
+        if peer.gateway:
+            return
+        if self._places.total() >= limits.connections:
+            raise AccessError("connections", code=UNAVAILABLE)
+        if self._places[source] >= limits.connections_per_address:
+            raise AccessError("connections_per_address", code=UNAVAILABLE)
+
+    def _refuse(self, arrival: Arrival, error: AccessError) -> None:
+        arrival.writer.write(bytes((0x20, 2, 0, error.code)))
+        kind = "limit" if error.code == UNAVAILABLE else "refused"
+        self._notices.note(kind, error.reason, self._loop.time(), address=arrival.address, detail=error.detail)
+
+    def _release(self, connection: _Connection) -> None:
+        if self._held.get(connection.key) is connection:
+            del self._held[connection.key]
+        if not connection.peer.gateway:
+            self._places[connection.source] -= 1
+            if not self._places[connection.source]:
+                del self._places[connection.source]
+
+    async def _drop_session(self, session: Any) -> None:  # noqa: ANN401
+        """Let amqtt forget a session at once: it would a second later, and then perhaps the next one of that id."""
+        if session is not None and self._sessions.get(session.client_id, (None, None))[0] is session:
+            await self._delete_session(session.client_id)
 
     def _is_gateway(self, session: Any) -> bool:  # noqa: ANN401
-        return bool(session is not None and session.attributes.get("gateway"))
+        peer = self._peer(session)
+        return peer is not None and peer.gateway
+
+    @staticmethod
+    def _peer(session: Any) -> Peer | None:  # noqa: ANN401
+        peer: Peer | None = None if session is None else session.attributes.get("peer")
+        return peer
 
     async def _authenticate(self, session: Any, _: Any) -> bool:  # noqa: ANN401
+        connection = _CURRENT.get()
         session.is_anonymous = True  # its session ends with its connection: nothing queues for who is away
-        if session.username == GATEWAY_USER:
-            session.attributes["gateway"] = hmac.compare_digest(session.password or "", self._password)
-            return bool(session.attributes["gateway"])
-        if session.will_flag:
-            return may_publish(session.will_topic or "", gateway=False, retain=bool(session.will_retain))
+        session.attributes["peer"], connection.session = connection.peer, session
         return True
 
     async def _topic_filtering(self, session: Any, topic: str, action: Action) -> bool:  # noqa: ANN401
-        gateway = self._is_gateway(session)
+        peer = self._peer(session)
+        if peer is None:
+            return False
         if action == Action.PUBLISH:
-            return may_publish(topic, gateway=gateway)
-        return may_subscribe(topic, gateway=gateway) if action == Action.SUBSCRIBE else True
+            return may_publish(peer, topic)
+        return may_subscribe(peer, topic) if action == Action.SUBSCRIBE else True
 
     async def retain_message(self, source_session: Any, topic_name: Any, data: Any, qos: Any = None) -> None:  # noqa: ANN401
         """Keep a message for later subscribers; only the gateway may."""
         if self._is_gateway(source_session):
             await super().retain_message(source_session, topic_name, data, qos)
-
-    async def _delete_session(self, client_id: str) -> None:
-        old, handler = self._sessions.get(client_id, (None, None))
-        await super()._delete_session(client_id)
-        if handler is not None and old.transitions.is_connected():
-            old.will_flag = False  # its owner is back
-            await self._stop_handler(handler)
 
     async def _client_message_loop(self, client_session: Any, handler: Any) -> None:  # noqa: ANN401
         try:
@@ -182,41 +354,67 @@ class EmbeddedBroker:
     Args:
         host: address to listen on.
         port: 0 chooses a free one.
-        connections: how many clients at most.
+        federation: whose devices may come.
+        limits: on connections and their speed.
+        tls: files for TLS with certificates of both sides; None is plain text.
+        tell: takes the events "refused" and "limit", from the broker's thread; it must not wait.
     """
 
-    def __init__(self, host: str, port: int, connections: int = 2048) -> None:
-        self._at, self._connections = BrokerUrl(host, port), connections
-        self._password = secrets.token_hex(32)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        federation: str = "default",
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
+        tls: TlsFiles | None = None,
+        tell: Tell = lambda _kind, _fields: None,
+    ) -> None:
+        self._at = BrokerUrl(host, port, tls is not None)
+        password = secrets.token_hex(32)
+        self._settings = _Settings(host, port, federation, limits, tls, tell, password)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_note)
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-broker", daemon=True)
         self._broker: _Broker | None = None
 
+    @property
+    def url(self) -> BrokerUrl:
+        """Return where devices connect; the port is known once it was started."""
+        return self._at
+
     def start(self) -> BrokerUrl:
-        """Listen; returns when clients can connect where they can, with what proves that the gateway is the gateway.
+        """Listen; returns when clients can connect where the gateway can, with what proves that it is the gateway.
+
+        With TLS the gateway has a port of its own on this machine, without certificates.
 
         Raises:
-            ListenError: when the port is in use or the address is not ours.
+            ListenError: when the port is in use, the address is not ours, or a certificate cannot be used.
         """
         # amqtt logs each connection and each hostile packet; what matters is logged by this file.
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         logging.getLogger("transitions").setLevel(logging.CRITICAL)
         self._thread.start()
         try:
-            port = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(START_S)
+            port, private = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(START_S)
         except Exception as error:
             self._broker = None
             self.stop()
-            raise ListenError(_reason(error, self._at)) from error
-        return replace(self._at, port=port, user=GATEWAY_USER, password=self._password)
+            raise error if isinstance(error, ListenError) else ListenError(_reason(error, self._at)) from error
+        self._at = replace(self._at, port=port)
+        host = self._at.host if private == port else PRIVATE_HOST
+        return BrokerUrl(host, private, user=GATEWAY_USER, password=self._settings.password)
 
-    async def _start(self) -> int:
-        listener = ListenerConfig(type=ListenerType.TCP, bind=self._at.address, max_connections=-1)
-        config = BrokerConfig(listeners={"default": listener}, plugins={})
-        self._broker = _Broker(config, self._loop, self._password, self._connections)
-        await self._broker.start()
-        return self._broker.port
+    async def _start(self) -> tuple[int, int]:
+        broker = _Broker(self._loop, self._settings)
+        ports = await broker.listen()
+        self._broker = broker
+        return ports
+
+    def revoke(self, revoked: Revoked) -> None:
+        """Refuse these and no others from now on, and cut off who of them is here; returns at once."""
+        if self._broker is not None:
+            asyncio.run_coroutine_threadsafe(self._broker.revoke(revoked), self._loop)
 
     def stop(self) -> None:
         """Close every connection and stop the thread."""

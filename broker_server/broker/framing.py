@@ -1,37 +1,63 @@
-"""MQTT frames from a stream of bytes, with the limits that amqtt 0.12 lacks: packet size, silence, half packets."""
+"""MQTT frames from a stream of bytes, with limits that amqtt 0.12 lacks: size, silence, half packets, pace."""
 
 from __future__ import annotations
 
 import asyncio
-import struct
+from collections.abc import Callable
 from typing import Final
 
-FIRST_PACKET_S: Final = 10.0
+from broker_server.broker.connect_packet import Connect, FrameError, body_start, read_connect
+from broker_server.broker.pace import Pace
+from edge_runtime.wire.topics import Topic
+
 BODY_S: Final = 60.0
-_CONNECT: Final = 1
-
-
-class FrameError(ConnectionResetError):
-    """The peer sent something that ends its connection; a ConnectionResetError, which the broker knows how to end."""
+_PUBLISH: Final = 3
+_ANNOUNCING: Final = (b"/%b/" % Topic.HELLO.encode(), b"/%b/" % Topic.BYE.encode())
+_TOPIC_BYTES: Final = 160
+"""Of the longest topic of ours: two names of 64 and what stands between them."""
 
 
 class FrameReader:
     """Reads whole packets and serves them in pieces, so that a parser can never wait in the middle of one.
 
+    Who speaks faster than its pace is read later, and so its system's buffers fill and it waits; nothing is dropped.
+
     Args:
         reader: the connection.
         limit: largest packet in bytes, header included.
+        messages: pace of all that the client publishes; None is no limit.
+        hellos: pace of its Hello and Bye, each of which costs the gateway a write to its disk; None is no limit.
+        slowed: told which of the two a client was held to.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, limit: int) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        limit: int,
+        messages: Pace | None = None,
+        hellos: Pace | None = None,
+        slowed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._reader = reader
         self._limit = limit
+        self._messages, self._hellos, self._slowed = messages, hellos, slowed
         self._frame = b""
         self._at = 0
-        self._silence_s = FIRST_PACKET_S
-        self._last = asyncio.get_running_loop().time()
-        self._first = True
+        self._silence_s = float("inf")
+        self._last = self._resume_at = self._now()
         self._dead = False
+
+    async def connect(self) -> Connect:
+        """Read the first packet, and keep it to be read again; whoever calls limits the time.
+
+        Raises:
+            FrameError: when it is no CONNECT of MQTT 3.1.1.
+            OSError, asyncio.IncompleteReadError: when the connection ends.
+        """
+        await self._next()
+        connect, self._frame = read_connect(self._frame)
+        self._silence_s = 1.5 * connect.keep_alive_s if connect.keep_alive_s else float("inf")
+        return connect
 
     async def read(self, n: int = -1) -> bytes:
         """Return exactly ``n`` bytes of the current packet (all that is left of it for -1).
@@ -61,11 +87,20 @@ class FrameReader:
         """Take note of the end of the stream (asked for by amqtt's interface)."""
         self._reader.feed_eof()
 
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
     async def _next(self) -> None:
-        # The wait for a first byte may be cancelled by the caller's own timeout; the byte then stays unread.
-        left = self._last + self._silence_s - asyncio.get_running_loop().time()
+        # Both waits may be cancelled by the caller's own timeout; nothing is lost, the byte then stays unread.
+        if (pause := self._resume_at - self._now()) > 0:
+            await asyncio.sleep(pause)
+            self._last = self._now()
+        left = self._last + self._silence_s - self._now()
         try:
-            first = await asyncio.wait_for(self._reader.readexactly(1), max(left, 0.001))
+            first = await asyncio.wait_for(
+                self._reader.readexactly(1), None if left == float("inf") else max(left, 0.001)
+            )
         except TimeoutError:
             msg = f"silent for {self._silence_s:.0f} s"
             raise FrameError(msg) from None
@@ -74,11 +109,23 @@ class FrameReader:
         except TimeoutError:
             msg = f"a packet was not finished within {BODY_S:.0f} s"
             raise FrameError(msg) from None
-        if self._first:
-            self._first = False
-            self._silence_s = _silence(frame)
         self._frame, self._at = frame, 0
-        self._last = asyncio.get_running_loop().time()
+        self._last = self._now()
+        self._count(frame)
+
+    def _count(self, frame: bytes) -> None:
+        """Count what a client published, and note until when it is not read any more."""
+        if frame[0] >> 4 != _PUBLISH or self._messages is None or self._hellos is None:
+            return
+        start = body_start(frame)
+        topic = frame[start + 2 : start + 2 + min(int.from_bytes(frame[start : start + 2], "big"), _TOPIC_BYTES)]
+        pauses = {"messages_per_s": self._messages.take(self._last)}
+        if any(word in topic for word in _ANNOUNCING):
+            pauses["hellos_per_s"] = self._hellos.take(self._last)
+        which = max(pauses, key=lambda name: pauses[name])
+        if pauses[which] > 0:
+            self._resume_at = self._last + pauses[which]
+            self._slowed(which)
 
     async def _rest(self) -> bytes:
         header, length, shift = b"", 0, 0
@@ -96,13 +143,3 @@ class FrameReader:
             msg = f"a packet of {length} bytes, limit {self._limit}"
             raise FrameError(msg)
         return header + await self._reader.readexactly(length)
-
-
-def _silence(connect: bytes) -> float:
-    """Return how long a client may be silent, by its CONNECT packet; without keep-alive: as long as it likes."""
-    start = connect.find(b"\x00\x04MQTT", 1, 16)
-    if connect[0] >> 4 != _CONNECT or start < 0 or len(connect) < start + 10:
-        msg = "the first packet is no MQTT 3.1.1 CONNECT"
-        raise FrameError(msg)
-    keep_alive: int = struct.unpack_from(">H", connect, start + 8)[0]
-    return 1.5 * keep_alive if keep_alive else float("inf")

@@ -55,7 +55,7 @@ class Device:
         self.verdicts: list[pb.Verdict] = []
         self.plans: list[pb.Plan] = []
         self.finished = False
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"device-{name}")
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"default.{name}")
         self._client.reconnect_delay_set(1, 1)
         self._client.will_set(self._topic(Topic.BYE), encode(pb.Bye(device=name)), 1)
         self._client.on_connect = self._on_connect

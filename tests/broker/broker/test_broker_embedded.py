@@ -4,102 +4,28 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
+from broker_client import WAIT_S, Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paho.mqtt.enums import CallbackAPIVersion
 
-from broker_server.broker.access import may_publish, may_subscribe
+from broker_server.broker.access import Certificate, Peer, may_publish, may_subscribe, may_take_over
 from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.pace import Pace, Waiting, source_of
+from broker_server.config import ConnectionLimits
 from broker_server.errors import ListenError
 from edge_runtime.wire.broker_url import BrokerUrl
 
-WAIT_S = 20.0
 BLOB = "fl/v1/x/blob/" + "a" * 64
-
-
-class Client:
-    """A client whose messages can be waited for."""
-
-    def __init__(self, endpoint: BrokerUrl, name: str, *, gateway: bool = False, will: str = "", port: int = 0) -> None:
-        self._got: list[tuple[str, bytes, bool]] = []
-        self._changed = threading.Condition()
-        self.granted: list[bool] = []
-        self.refused = ""
-        self.connected = False
-        self.paho = paho.Client(CallbackAPIVersion.VERSION2, name, reconnect_on_failure=False)
-        if gateway:
-            self.paho.username_pw_set(endpoint.user, endpoint.password)
-        if will:
-            self.paho.will_set(will, b"will", 1)
-        self.paho.on_connect = self._on_connect
-        self.paho.on_disconnect = lambda *_: self._note(lambda: setattr(self, "connected", False))
-        self.paho.on_message = lambda _c, _d, m: self._note(lambda: self._got.append((m.topic, m.payload, m.retain)))
-        self.paho.on_subscribe = lambda _c, _d, _m, codes, _p: self._note(
-            lambda: self.granted.extend(not code.is_failure for code in codes)
-        )
-        self.paho.connect(endpoint.host, port or endpoint.port)
-        self.paho.loop_start()
-
-    def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
-        self._note(lambda: setattr(self, "connected", not code.is_failure))
-        self._note(lambda: setattr(self, "refused", str(code) if code.is_failure else ""))
-
-    def _note(self, change: Any) -> None:
-        with self._changed:
-            change()
-            self._changed.notify_all()
-
-    def wait(self, condition: Any) -> None:
-        """Wait until a condition on this client holds."""
-        with self._changed:
-            assert self._changed.wait_for(condition, WAIT_S)
-
-    def up(self) -> Client:
-        """Wait for the connection."""
-        self.wait(lambda: self.connected)
-        return self
-
-    def subscribe(self, *topics: str) -> list[bool]:
-        """Subscribe; return which were granted."""
-        before = len(self.granted)
-        self.paho.subscribe([(topic, 1) for topic in topics])
-        self.wait(lambda: len(self.granted) == before + len(topics))
-        return self.granted[before:]
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish with QoS 1 and wait for the broker's acknowledgement."""
-        self.paho.publish(topic, payload, 1, retain).wait_for_publish(WAIT_S)
-
-    def messages(self, count: int) -> list[tuple[str, bytes, bool]]:
-        """Wait for this many messages and return all."""
-        self.wait(lambda: len(self._got) >= count)
-        return list(self._got)
-
-    def vanish(self) -> None:
-        """Break the connection without saying goodbye."""
-        sock = self.paho.socket()
-        assert sock is not None
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.paho.loop_stop()
-        sock.close()
-
-    def stop(self) -> None:
-        """Leave in order."""
-        self.paho.disconnect()
-        self.paho.loop_stop()
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[BrokerUrl]:
     """Run one broker for all tests: what one does to it must not hurt the next."""
-    broker = EmbeddedBroker("127.0.0.1", 0, connections=50)
+    broker = EmbeddedBroker("127.0.0.1", 0, federation="x")
     yield broker.start()
     broker.stop()
 
@@ -129,16 +55,18 @@ def test_retained_messages_come_to_subscribers_only(endpoint: BrokerUrl, gateway
     for number in range(300):
         gateway.publish(f"fl/v1/x/plan/r{number}", b"%d" % number, retain=True)
     other = Client(endpoint, "r1").up()
-    other.subscribe("fl/v1/x/plan/r1", "fl/v1/x/plan/r2")
+    other.subscribe("fl/v1/x/plan/r1")
     device = Client(endpoint, "r7").up()
     device.subscribe("fl/v1/x/plan/r7")
     assert device.messages(1) == [("fl/v1/x/plan/r7", b"7", True)]
     gateway.publish("fl/v1/x/plan/r7", b"", retain=True)
+    gateway.publish("fl/v1/x/version", b"v", retain=True)
     device.messages(2)
-    late = Client(endpoint, "r7b").up()
-    late.subscribe("fl/v1/x/plan/r7", "fl/v1/x/plan/r8")
-    assert late.messages(1) == [("fl/v1/x/plan/r8", b"8", True)]
-    for client in (device, other, late):
+    device.stop()
+    late = Client(endpoint, "r7").up()
+    late.subscribe("fl/v1/x/plan/r7", "fl/v1/x/version")
+    assert late.messages(1) == [("fl/v1/x/version", b"v", True)]
+    for client in (other, late):
         client.stop()
 
 
@@ -153,20 +81,54 @@ def test_will_of_a_vanished_device(endpoint: BrokerUrl, gateway: Client) -> None
 def test_silent_client_is_given_up(endpoint: BrokerUrl, gateway: Client) -> None:
     """A network that went away without a word: 1.5 keep-alives later the will comes (keep-alive of one second)."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
-        sock.sendall(_connect(b"silent", keep_alive=1, will=b"fl/v1/x/bye/silent"))
+        sock.sendall(_connect(b"x.silent", keep_alive=1, will=b"fl/v1/x/bye/silent"))
         assert sock.recv(4) == b"\x20\x02\x00\x00"
         assert gateway.messages(1)[0][0] == "fl/v1/x/bye/silent"
 
 
-def test_second_connection_replaces_the_first(endpoint: BrokerUrl, gateway: Client) -> None:
-    """The old one is closed, and its will does not tell that the device left."""
-    old = Client(endpoint, "twin", will="fl/v1/x/bye/twin").up()
-    new = Client(endpoint, "twin", will="fl/v1/x/bye/twin").up()
-    old.wait(lambda: not old.connected)
-    new.publish("fl/v1/x/hello/twin", b"new")
-    assert gateway.messages(1) == [("fl/v1/x/hello/twin", b"new", False)]
-    old.paho.loop_stop()
-    new.stop()
+def test_name_is_held_by_one_connection_while_it_lives(endpoint: BrokerUrl, gateway: Client) -> None:
+    """Nothing proves a name without TLS: who came first keeps it, and when it is gone its owner gets in at once."""
+    first = Client(endpoint, "twin", will="fl/v1/x/bye/twin").up()
+    second = Client(endpoint, "twin")
+    second.wait(lambda: second.refused)
+    assert (second.refused, first.connected) == ("Client identifier not valid", True)
+    second.paho.loop_stop()
+    first.vanish()
+    back = Client(endpoint, "twin").up()
+    back.publish("fl/v1/x/hello/twin", b"back")
+    assert gateway.messages(2) == [("fl/v1/x/bye/twin", b"will", False), ("fl/v1/x/hello/twin", b"back", False)]
+    back.stop()
+
+
+def test_device_cannot_speak_as_another(endpoint: BrokerUrl, gateway: Client) -> None:
+    """Neither a delta, nor a Bye, nor by its will; nor does it hear another's plan."""
+    foe = Client(endpoint, "foe").up()
+    for kind in ("hello", "bye", "delta", "statistics", "want"):
+        foe.publish(f"fl/v1/x/{kind}/victim", b"as another")
+    assert foe.subscribe("fl/v1/x/plan/victim", "fl/v1/x/verdict/victim", "fl/v1/y/plan/foe") == [False] * 3
+    foe.publish("fl/v1/x/hello/foe", b"as itself")
+    assert gateway.messages(1) == [("fl/v1/x/hello/foe", b"as itself", False)]
+    foe.stop()
+
+
+@pytest.mark.parametrize("client_id", [b"a", b"y.a", b"x", b"x.", b"x.a/b", b"x.#"])
+def test_client_id_of_no_device_is_refused(endpoint: BrokerUrl, client_id: bytes) -> None:
+    """Expected is FEDERATION.DEVICE; 2 is MQTT's "identifier rejected"."""
+    with socket.create_connection((endpoint.host, endpoint.port)) as sock:
+        sock.sendall(_connect(client_id))
+        assert sock.recv(5) == b"\x20\x02\x00\x02"
+
+
+def test_client_without_an_id_listens_only(endpoint: BrokerUrl, gateway: Client) -> None:
+    """It is how ``edge_runtime doctor`` asks whether a gateway is there."""
+    gateway.publish("fl/v1/x/gateway", b"here", retain=True)
+    doctor = Client(endpoint, "").up()
+    assert doctor.subscribe("fl/v1/x/gateway", "fl/v1/x/plan/a") == [True, False]
+    assert doctor.messages(1) == [("fl/v1/x/gateway", b"here", True)]
+    doctor.publish("fl/v1/x/hello/", b"nobody")
+    _still_works(endpoint, gateway)
+    assert [payload for _, payload, _ in gateway.messages(1)] == [b"still here"]
+    doctor.stop()
 
 
 def test_device_cannot_speak_as_the_gateway(endpoint: BrokerUrl, gateway: Client) -> None:
@@ -175,15 +137,15 @@ def test_device_cannot_speak_as_the_gateway(endpoint: BrokerUrl, gateway: Client
     victim.subscribe("fl/v1/x/plan/victim")
     foe = Client(endpoint, "foe").up()
     foe.publish("fl/v1/x/plan/victim", b"evil", retain=True)
+    foe.publish("fl/v1/x/plan/foe", b"evil", retain=True)
     foe.publish("fl/v1/x/hello/foe", b"retained?", retain=True)
     gateway.messages(1)
     gateway.publish("fl/v1/x/plan/victim", b"good")
     assert victim.messages(1) == [("fl/v1/x/plan/victim", b"good", False)]
-    late = Client(endpoint, "late").up()
-    late.subscribe("fl/v1/x/plan/victim")
-    gateway.publish("fl/v1/x/plan/victim", b"next")
-    assert late.messages(1) == [("fl/v1/x/plan/victim", b"next", False)]
-    for client in (victim, foe, late):
+    foe.subscribe("fl/v1/x/plan/foe")
+    gateway.publish("fl/v1/x/plan/foe", b"next")
+    assert foe.messages(1) == [("fl/v1/x/plan/foe", b"next", False)]
+    for client in (victim, foe):
         client.stop()
 
 
@@ -195,7 +157,7 @@ def test_device_cannot_hear_others_deltas(endpoint: BrokerUrl) -> None:
     foe.stop()
 
 
-@pytest.mark.parametrize("will", ["fl/v1/x/plan/a", "fl/v1/x/gateway", "other"])
+@pytest.mark.parametrize("will", ["fl/v1/x/plan/a", "fl/v1/x/gateway", "fl/v1/x/bye/a", "other"])
 def test_will_that_speaks_as_the_gateway_is_refused(endpoint: BrokerUrl, will: str) -> None:
     """At the connection, since wills are not asked about again."""
     foe = Client(endpoint, "willful", will=will)
@@ -229,16 +191,16 @@ HOSTILE = {
     "endless length": b"\x10\xff\xff\xff\xff\xff\xff",
     "publish first": b"\x30\x05\x00\x01ahi",
     "cut connect": b"\x10\x0c\x00\x04MQTT\x04\x02",
-    "reserved packet": _connect(b"h1") + b"\xf0\x00",
-    "huge publish": _connect(b"h2") + b"\x32\xff\xff\xff\x7f\x00\x01a" + bytes(100),
-    "bad utf-8": _connect(b"h3") + b"\x30\x05\x00\x02\xff\xfehi",
-    "string longer than packet": _connect(b"h4") + b"\x30\x04\xff\xffab",
-    "qos 3": _connect(b"h5") + b"\x36\x07\x00\x01a\x00\x01hi",
-    "two connects": _connect(b"h6") + _connect(b"h6"),
-    "wildcard publish": _connect(b"h7") + b"\x30\x05\x00\x01#hi",
-    "empty topic": _connect(b"h8") + b"\x30\x04\x00\x00hi",
-    "subscribe to nothing": _connect(b"h9") + b"\x82\x02\x00\x01",
-    "long ping": _connect(b"h10") + b"\xc0\x05hello",
+    "reserved packet": _connect(b"x.h1") + b"\xf0\x00",
+    "huge publish": _connect(b"x.h2") + b"\x32\xff\xff\xff\x7f\x00\x01a" + bytes(100),
+    "bad utf-8": _connect(b"x.h3") + b"\x30\x05\x00\x02\xff\xfehi",
+    "string longer than packet": _connect(b"x.h4") + b"\x30\x04\xff\xffab",
+    "qos 3": _connect(b"x.h5") + b"\x36\x07\x00\x01a\x00\x01hi",
+    "two connects": _connect(b"x.h6") + _connect(b"x.h6"),
+    "wildcard publish": _connect(b"x.h7") + b"\x30\x05\x00\x01#hi",
+    "empty topic": _connect(b"x.h8") + b"\x30\x04\x00\x00hi",
+    "subscribe to nothing": _connect(b"x.h9") + b"\x82\x02\x00\x01",
+    "long ping": _connect(b"x.h10") + b"\xc0\x05hello",
 }
 
 
@@ -260,7 +222,7 @@ def test_random_packets_hurt_nobody_else(data: bytes) -> None:
     """After a proper CONNECT, anything; the connection ends and others do not notice."""
     broker = _shared()
     with socket.create_connection((broker.host, broker.port)) as sock:
-        sock.sendall(_connect(b"fuzz") + data)
+        sock.sendall(_connect(b"x.fuzz") + data)
         sock.shutdown(socket.SHUT_WR)
         sock.settimeout(WAIT_S)
         try:
@@ -278,7 +240,7 @@ _SHARED: list[BrokerUrl] = []
 def _shared() -> BrokerUrl:
     """Return a broker for the examples of one test, which cannot have a fixture each."""
     if not _SHARED:
-        _SHARED.append(EmbeddedBroker("127.0.0.1", 0).start())
+        _SHARED.append(EmbeddedBroker("127.0.0.1", 0, federation="x").start())
     return _SHARED[0]
 
 
@@ -293,21 +255,35 @@ def _still_works(endpoint: BrokerUrl, gateway: Client) -> None:
 def test_half_a_packet_does_not_keep_the_broker_busy(endpoint: BrokerUrl, gateway: Client) -> None:
     """A client that stops in the middle of a packet waits alone."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
-        sock.sendall(_connect(b"half") + b"\x30\x80\x08\x00\x01a")
+        sock.sendall(_connect(b"x.half") + b"\x30\x80\x08\x00\x01a")
         _still_works(endpoint, gateway)
 
 
 def test_connections_are_limited() -> None:
-    """The third of two is closed at once; when one goes, there is room again."""
-    broker = EmbeddedBroker("127.0.0.1", 0, connections=2)
+    """The third of two is told that there is no room; when one goes, there is again."""
+    broker = EmbeddedBroker("127.0.0.1", 0, federation="x", limits=ConnectionLimits(connections=2))
     endpoint = broker.start()
     first, second = Client(endpoint, "one").up(), Client(endpoint, "two").up()
-    with socket.create_connection((endpoint.host, endpoint.port)) as sock:
-        sock.settimeout(WAIT_S)
-        assert sock.recv(10) == b""
-    first.stop()
+    third = Client(endpoint, "three")
+    third.wait(lambda: third.refused)
+    assert third.refused == "Server unavailable"
+    third.paho.loop_stop()
+    first.vanish()
+    _until(lambda: Client(endpoint, "four"))
     second.stop()
     broker.stop()
+
+
+def _until(connect: Callable[[], Client]) -> None:
+    """Connect again and again until the broker has room; the system tells it of a client that vanished."""
+    for _ in range(200):
+        client = connect()
+        client.wait(lambda: client.connected or client.refused)  # noqa: B023 - called at once
+        if client.connected:
+            client.stop()
+            return
+        client.paho.loop_stop()
+    pytest.fail("no room")
 
 
 def test_port_in_use_is_told() -> None:
@@ -340,9 +316,14 @@ def test_port_is_free_again_after_stop() -> None:
     [
         ("fl/v1/x/hello/a", True, False),
         ("fl/v1/x/delta/a", True, False),
+        ("fl/v1/x/delta/b", False, False),
+        ("fl/v1/y/delta/a", False, False),
         ("fl/v1/x/plan/a", False, True),
+        ("fl/v1/x/plan/b", False, False),
         ("fl/v1/x/verdict/a", False, True),
+        ("fl/v1/x/verdict/b", False, False),
         ("fl/v1/x/gateway", False, True),
+        ("fl/v1/y/gateway", False, False),
         ("fl/v1/x/plan/+", False, False),
         ("#", False, False),
         ("other", False, False),
@@ -350,9 +331,65 @@ def test_port_is_free_again_after_stop() -> None:
     ],
 )
 def test_permissions(topic: str, *, publish: bool, subscribe: bool) -> None:
-    """A device publishes its own kinds of topic and hears the gateway's; the gateway may everything."""
-    assert may_publish(topic, gateway=False) == publish
-    assert may_subscribe(topic, gateway=False) == subscribe
-    assert not may_publish(topic, gateway=False, retain=True)
-    assert may_publish(topic, gateway=True, retain=True)
-    assert may_subscribe(topic, gateway=True)
+    """A device speaks as itself and hears what is for it or for all; the gateway may everything."""
+    device, gateway = Peer("x", "a", "127.0.0.1"), Peer("x", "", "127.0.0.1", gateway=True)
+    assert may_publish(device, topic) == publish
+    assert may_subscribe(device, topic) == subscribe
+    assert not may_publish(device, topic, retain=True)
+    assert may_publish(gateway, topic, retain=True)
+    assert may_subscribe(gateway, topic)
+
+
+PHONE, OTHER = Certificate("a", "01"), Certificate("b", "02")
+
+
+@pytest.mark.parametrize(
+    ("holder", "newcomer", "allowed"),
+    [
+        (("10.0.0.1", PHONE), ("10.9.9.9", PHONE), True),
+        (("10.0.0.1", PHONE), ("10.0.0.1", OTHER), False),
+        (("10.0.0.1", PHONE), ("10.0.0.1", None), False),
+        (("10.0.0.1", None), ("10.0.0.1", None), True),
+        (("10.0.0.1", None), ("10.0.0.2", None), False),
+        (("127.0.0.1", None), ("127.0.0.1", None), False),
+    ],
+)
+def test_who_may_end_whom(
+    holder: tuple[str, Certificate | None], newcomer: tuple[str, Certificate | None], *, allowed: bool
+) -> None:
+    """The same certificate from anywhere; without one the same address, but for this machine's own."""
+    old, new = (Peer("x", "a", address, certificate=certificate) for address, certificate in (holder, newcomer))
+    assert may_take_over(old, new) == allowed
+    assert not may_take_over(replace(old, gateway=True), new)
+
+
+def test_who_has_to_go_for_a_newcomer() -> None:
+    """The oldest that said nothing, of the own address or of the fullest; one that spoke only when all did."""
+    waiting: Waiting[str] = Waiting(most=5, most_of_one=3)
+    assert [waiting.enter(name, "foe") for name in ("f1", "f2", "f3")] == [None] * 3
+    waiting.spoke("f1", "foe")
+    assert waiting.enter("f4", "foe") == "f2"
+    assert [waiting.enter(name, "home") for name in ("h1", "h2")] == [None, None]
+    assert waiting.enter("h3", "home") == "f3"  # foe and home have three each; the first of them to come goes
+    waiting.spoke("f4", "foe")
+    waiting.leave("h2", "home")
+    waiting.leave("h2", "home")
+    assert waiting.enter("f5", "foe") is None
+    waiting.spoke("f5", "foe")
+    assert waiting.enter("f6", "foe") == "f6"  # the newcomer itself: all others are speaking already
+
+
+def test_pace_saves_up_ten_seconds() -> None:
+    """At 2 a second, 20 at once are free, the 21st costs half a second, and ten seconds later all is forgotten."""
+    pace = Pace(2.0)
+    assert [pace.take(100.0) for _ in range(22)] == [0.0] * 20 + [0.5, 1.0]
+    assert pace.take(101.0) == 0.5
+    assert [pace.take(200.0) for _ in range(20)] == [0.0] * 20
+
+
+def test_what_counts_as_one_address() -> None:
+    """An IPv6 host can choose among 2^64 addresses of its network; IPv4 may come in the clothes of IPv6."""
+    assert source_of("192.0.2.7") == source_of("::ffff:192.0.2.7") == "192.0.2.7"
+    assert source_of("2001:db8::1") == source_of("2001:db8::ffff:1%eth0") == "2001:db8::/64"
+    assert source_of("2001:db8:0:1::1") != source_of("2001:db8::1")
+    assert source_of("::1") == "::1"

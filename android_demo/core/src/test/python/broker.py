@@ -55,7 +55,7 @@ def listen_tls(certificate: str, key: str, authority: str, port: int) -> int:
 def main() -> None:
     """Print one line, then wait."""
     asked = int(sys.argv[1])
-    broker = EmbeddedBroker(HOST, asked)
+    broker = EmbeddedBroker(HOST, asked, federation="home")
     address = broker.start()
     tls = listen_tls(*sys.argv[2:5], address.port) if len(sys.argv) > 2 else 0
     print(address.port, address.user, address.password, tls, flush=True)
