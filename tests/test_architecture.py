@@ -97,7 +97,6 @@ DRIVERS = {
     },
     "paho": {"edge_runtime/federation/mqtt.py", "broker_server/broker/mqtt.py"},
     "amqtt": {"broker_server/broker/embedded.py"},
-    "cryptography": {"broker_server/identity/certificates.py"},
     "tokenizers": {
         "edge_runtime/data/tokenizer.py",
         "?export/proving/stock_texts.py",
@@ -108,7 +107,7 @@ DRIVERS = {
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
     "sqlite3": {"broker_server/state/database.py"},
-    "cryptography": {"edge_runtime/wire/"},
+    "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }
 LIGHT = {"numpy", "rich"}
 
