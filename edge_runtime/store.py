@@ -5,7 +5,7 @@
     blobs/HEX       block values, named by their digest: checked on every read, fetched again when damaged
     versions/HEX    Version messages as received, by version digest
     current         digest of the newest complete version
-    plan, checkpoint, delta, done, feedback, statistics: sealed records (below)
+    plan, checkpoint, delta, sent, done, feedback, statistics: sealed records (below)
 
 A sealed record is a magic, the SHA-256 of the rest, the length of a JSON head, the head, a body. It is written beside,
 flushed to the disk, then renamed over the old one, so that a kill or a power cut leaves the old one or the new one.
@@ -153,6 +153,18 @@ class Store:
         except DamagedError:
             self.remove(name)
             return None
+
+    def rename(self, name: str, new: str) -> None:
+        """Give the record ``name`` another name, in place of the one that had it.
+
+        Raises:
+            StoreError: when the disk refuses.
+        """
+        try:
+            (self.folder / name).replace(self.folder / new)
+            _flush_folder(self.folder)
+        except OSError as error:
+            raise StoreError(f"cannot rename {self.folder / name}: {error.strerror}; free some space") from error
 
     def remove(self, name: str) -> None:
         """Remove a record, if there is one."""

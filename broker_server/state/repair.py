@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
-from broker_server.state.head import Head
+from broker_server.state.announced import Announced
 from broker_server.state.ledger import HEAD_SUMS, DeltaRow, RoundRow
 from broker_server.state.version_files import VersionRecord
 from edge_runtime.wire import wire_pb2 as pb
@@ -46,20 +46,20 @@ def _newest(store: Store) -> int:
     return row.version if row is not None else -1
 
 
-def _announced(store: Store) -> Head:
+def _announced(store: Store) -> Announced:
     """Return what was announced: HEAD, or when that is damaged or missing, the newest that anything knows of."""
     try:
-        head = Head.read(store.folder)
+        head = Announced.read(store.folder)
         if head is not None:
             return head
     except StateError as error:
         store.notes.append(f"{error}; it is written again")
     row = store.ledger.version()
     rounds = store.ledger.rounds()
-    known = Head(row.version, row.digest, rounds[-1].round if rounds else 0) if row else Head(-1, b"", 0)
+    known = Announced(row.version, row.digest, rounds[-1].round if rounds else 0) if row else Announced(-1, b"", 0)
     beyond = [number for number in store.versions.numbers() if number > known.version]
     record = _record(store, beyond[-1]) if beyond else None
-    return known if record is None else Head(beyond[-1], record.row.digest, max(known.round, record.row.round))
+    return known if record is None else Announced(beyond[-1], record.row.digest, max(known.round, record.row.round))
 
 
 def _record(store: Store, number: int) -> VersionRecord | None:
@@ -73,7 +73,7 @@ def _record(store: Store, number: int) -> VersionRecord | None:
     return record
 
 
-def _put_versions_back(store: Store, announced: Head, now: float) -> list[int]:
+def _put_versions_back(store: Store, announced: Announced, now: float) -> list[int]:
     """Put the announced versions that the ledger lacks into it; return the numbers of those that are lost."""
     known = store.ledger.version()
     if known is not None and known.version == announced.version and known.digest != announced.digest:
@@ -115,7 +115,7 @@ def _put_back(store: Store, record: VersionRecord, now: float) -> None:
             ledger.put(HEAD_SUMS, json.dumps(known))
 
 
-def _refuse_or_fall_back(store: Store, announced: Head, lost: list[int], now: float) -> None:
+def _refuse_or_fall_back(store: Store, announced: Announced, lost: list[int], now: float) -> None:
     newest = store.ledger.version()
     known = newest.version if newest else "none"
     what = (
@@ -183,9 +183,9 @@ def _write_what_lacks(store: Store) -> None:
     if row is None:
         return
     rounds = store.ledger.rounds()
-    head = Head(row.version, row.digest, rounds[-1].round if rounds else 0)
+    head = Announced(row.version, row.digest, rounds[-1].round if rounds else 0)
     try:
-        record, written = store.versions.read(row.version), Head.read(store.folder)
+        record, written = store.versions.read(row.version), Announced.read(store.folder)
     except StateError:
         record = written = None
     if record is None or record.row != row:

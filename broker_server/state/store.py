@@ -1,7 +1,7 @@
 """The state directory: one gateway at a time, one federation for good.
 
 lock            held while a gateway runs (flock: gone with its process)
-HEAD            the newest version that may have been announced, see head.py
+HEAD            the newest version that may have been announced, see announced.py
 ledger.sqlite3  see schema.py
 versions/       what each kept version puts into the ledger, see version_files.py
 blobs/          blocks of versions by digest
@@ -24,10 +24,10 @@ from typing import IO, Final
 
 from broker_server.errors import DamagedError, StateError, StorageError
 from broker_server.state import repair
+from broker_server.state.announced import Announced
 from broker_server.state.blobs import Blobs, Source
 from broker_server.state.database import ADVICE
 from broker_server.state.files import PRIVATE_FILE, make_folder, tighten
-from broker_server.state.head import Head
 from broker_server.state.ledger import NAME, DeltaRow, Ledger, VersionRow
 from broker_server.state.lineage import Lineage, Origin
 from broker_server.state.spool import Spool
@@ -160,7 +160,7 @@ class Store:
         # Read again rather than handed over: a copy of what is there, not of what should be.
         self.versions.keep_bank(row.version, (self.blobs.get(digest) for digest in self.lineage.blocks(row)))
         self.versions.keep(VersionRecord(row, tuple(deltas)))
-        Head(row.version, row.digest, self._last_round()).write(self.folder)
+        Announced(row.version, row.digest, self._last_round()).write(self.folder)
         with self.ledger.transaction():
             self.ledger.append_version(row)
             self.ledger.fold(deltas, row.version)
@@ -175,7 +175,7 @@ class Store:
         newest = self.ledger.version()
         if newest is not None:
             with contextlib.suppress(StorageError):
-                Head(newest.version, newest.digest, number).write(self.folder)
+                Announced(newest.version, newest.digest, number).write(self.folder)
         self.ledger.checkpoint()
 
     def fall_back(self, announced: int, now: float) -> VersionRow:

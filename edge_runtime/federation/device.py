@@ -220,6 +220,7 @@ class Device:
         if not event.payload:
             return
         version = self._versions.announce(event.payload)
+        self._work.let_go(version.round)
         self._report.emit(
             "version_announced",
             version=version.version,
@@ -263,11 +264,12 @@ class Device:
 
     def _on_verdict(self, event: Arrived) -> None:
         verdict = messages.decode(pb.Verdict, event.payload)
-        member, pending = self._membership, self._work.pending
+        member, pending, kept = self._membership, self._work.pending, self._work.sent
         sent: dict[tuple[int, bytes], Callable[[pb.Verdict], None]] = {
             (pb.HELLO, self._fetcher.want_digest): lambda _: None,  # the timer asks again
             (pb.HELLO, member.hello_digest): self._on_hello_verdict,
             (pb.STATISTICS, member.statistics_digest): member.take_statistics_verdict,
+            (pb.DELTA, kept.digest if kept is not None else b""): self._on_sent_verdict,
             (pb.DELTA, pending.digest if pending is not None else b""): self._on_delta_verdict,
         }
         handle = sent.get((verdict.kind, verdict.digest))
@@ -298,6 +300,15 @@ class Device:
         self._rounds_settled += 1
         self._apply(Event.SETTLED)
         self._take_next()
+
+    def _on_sent_verdict(self, verdict: pb.Verdict) -> None:
+        """The gateway accepted this delta, and speaks of it again: its disk lost it, or it takes no more of it."""
+        body = self._work.sent_body() if verdict.retry_after_s > 0 else None
+        if body is not None:
+            self._report.emit("delta", f"round {verdict.round}: sending an accepted delta again", bytes=len(body))
+            self._link.send(Topic.DELTA, chunks.split(body, pb.DELTA))
+        elif verdict.code != pb.ACCEPTED:
+            self._work.let_go()
 
     def _take_next(self) -> None:
         """After one plan, the newest that came meanwhile."""

@@ -4,7 +4,8 @@ Order of writes on disk, each atomic:
     begin    plan
     step     checkpoint (every few seconds)
     finish   residuals (named by the delta's digest), delta; then plan and checkpoint go
-    settle   feedback (when accepted), done; then residuals and delta go
+    settle   feedback (when accepted), done; an accepted delta is renamed to sent, another one goes; residuals go
+    version  of that round or a later one: sent goes
 A kill between any two leaves a state from which ``resume`` goes on to the same bytes: training is deterministic, and a
 residual counts only with the delta that it belongs to.
 """
@@ -42,6 +43,14 @@ class PendingDelta:
     plan_digest: bytes
 
 
+@dataclass(frozen=True)
+class SentDelta:
+    """An accepted delta, kept until a version of its round is announced. Args: digest: over its body."""
+
+    digest: bytes
+    round: int
+
+
 @dataclass
 class Training:
     """The plan that is being trained."""
@@ -73,6 +82,7 @@ class Work:
     waiting_digest: bytes = b""
     training: Training | None = None
     pending: PendingDelta | None = None
+    sent: SentDelta | None = None
     _waiting_bytes: bytes = b""
     _done: list[str] = field(default_factory=list)
 
@@ -84,6 +94,8 @@ class Work:
         """Read what an earlier process left, and return the work that it was at."""
         done = self.store.recall("done")
         self._done = list(done.head["plans"]) if done else []
+        sent = self.store.recall("sent")
+        self.sent = SentDelta(sha256(sent.body), int(sent.head["round"])) if sent is not None else None
         left = self.store.recall("delta")
         if left is not None:
             plan_digest = bytes.fromhex(left.head["plan"])
@@ -235,9 +247,25 @@ class Work:
         if accepted:
             self._merge_residuals(self.pending.digest)
         self._finished(self.pending.plan_digest)
-        self.store.remove("delta")
+        if accepted:
+            # The gateway's disk may lose what it accepted, and then it asks for the same bytes again.
+            self.store.rename("delta", "sent")
+            self.sent = SentDelta(self.pending.digest, self.pending.round)
+        else:
+            self.store.remove("delta")
         self.store.remove("residuals")
         self.pending = None
+
+    def sent_body(self) -> bytes | None:
+        """Return the body of the accepted delta that is kept; None when there is none, or it is damaged."""
+        record = self.store.recall("sent") if self.sent is not None else None
+        return record.body if record is not None else None
+
+    def let_go(self, round_number: int | None = None) -> None:
+        """Drop the accepted delta that is kept: a version of round ``round_number`` is announced, or it is refused."""
+        if self.sent is not None and (round_number is None or round_number >= self.sent.round):
+            self.sent = None
+            self.store.remove("sent")
 
     def _merge_residuals(self, digest: bytes) -> None:
         fresh = self.store.recall("residuals")

@@ -54,7 +54,11 @@ class Gateway:
         signer = Signer(key, "default", self.store.ledger)
         publisher = SigningPublisher(self.out, signer)
         parts = GatewayParts(self.config, self.store, Roster(), publisher, events, signer)
-        self.conductor = Conductor(parts, b"s" * 16)
+        try:
+            self.conductor = Conductor(parts, b"s" * 16)
+        except BaseException:
+            self.close()
+            raise
         self.reception = Reception(parts, self.conductor)
         self.conductor.resume(0.0)
         self.now = 1.0

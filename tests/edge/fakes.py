@@ -137,7 +137,7 @@ class ScriptedGateway:
         self.bank, self.federation = bank, federation
         self.decide = verdict or (lambda _: pb.Verdict(code=pb.ACCEPTED))
         self.session = b"s" * 16
-        self.number = 0
+        self.number = self.round = 0
         self.want_statistics = True
         self.finished = False
         self.online = True
@@ -172,7 +172,13 @@ class ScriptedGateway:
         """Return the retained Version."""
         blocks = [pb.Block(layer=b.layer, index=b.index, digest=d) for b, d in sorted(self.bank.digests().items())]
         return messages.encode(
-            pb.Version(federation_digest=self.federation, version=self.number, digest=self.bank.digest(), blocks=blocks)
+            pb.Version(
+                federation_digest=self.federation,
+                version=self.number,
+                digest=self.bank.digest(),
+                round=self.round,
+                blocks=blocks,
+            )
         )
 
     def joined(self, link: FakeLink) -> None:
@@ -184,9 +190,9 @@ class ScriptedGateway:
         if self.plan:
             self._say(Topic.PLAN, self.plan)
 
-    def announce(self, bank: Bank) -> None:
-        """Publish a new version."""
-        self.bank, self.number = bank, self.number + 1
+    def announce(self, bank: Bank, round_number: int = 0) -> None:
+        """Publish a new version. Args: round_number: that made it; 0: a new head."""
+        self.bank, self.number, self.round = bank, self.number + 1, round_number
         self._say(Topic.VERSION, self.version())
 
     def publish_state(self) -> None:
@@ -207,6 +213,13 @@ class ScriptedGateway:
         self.plan = messages.encode(plan)
         self._say(Topic.PLAN, self.plan)
         return self.plan
+
+    def lose(self, body: bytes) -> None:
+        """Lose an accepted delta, as a disk does, and ask for it."""
+        self._judged.clear()
+        self.deltas.clear()
+        verdict = pb.Verdict(kind=pb.DELTA, digest=sha256(body), code=pb.BUSY, retry_after_s=1)
+        self._say(Topic.VERDICT, messages.encode(verdict))
 
     def withdraw_plan(self) -> None:
         """Take the plan back."""

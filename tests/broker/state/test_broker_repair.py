@@ -14,7 +14,7 @@ from tiny_gateway import Gateway, whole_story
 
 from broker_server.errors import DamagedError, StateError
 from broker_server.rules.round import State
-from broker_server.state.head import Head
+from broker_server.state.announced import Announced
 from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
@@ -145,11 +145,11 @@ def test_head_is_written_again(state: Path, package: Any, damage: str) -> None:
         data = (state / "HEAD").read_bytes()
         (state / "HEAD").write_bytes(data.replace(b'"version": 3', b'"version": 7'))
         with pytest.raises(StateError, match="damaged"):
-            Head.read(state)
+            Announced.read(state)
     else:
         (state / "HEAD").unlink()
     store = Store.open(state, package, 9.0)
-    head = Head.read(state)
+    head = Announced.read(state)
     assert head is not None
     assert (head.version, head.round) == (3, 3)
     store.close()

@@ -290,6 +290,30 @@ def test_a_busy_gateway_is_tried_again_when_it_says(rig: Rig) -> None:
     assert len(rig.gateway.deltas) == 1
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_accepted_delta_is_sent_again_when_the_gateway_lost_it(rig: Rig, *, killed: bool) -> None:
+    """Until a version of its round is announced: the same bytes as often as it is asked for; then it is gone."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    rig.gateway.give_plan("me", TRAIN)
+    rig.run(lambda: len(rig.gateway.deltas) == 1 and rig.device.session.work is WorkState.IDLE)
+    body = rig.gateway.deltas[0].body
+    if killed:
+        rig.kill()
+        rig.start()
+        rig.run(lambda: rig.device.session.member)
+    rig.gateway.lose(body)
+    rig.run(lambda: bool(rig.gateway.deltas))
+    assert rig.gateway.deltas[0].body == body
+
+    rig.gateway.announce(rig.gateway.bank.replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)}), 1)
+    rig.turn()
+    assert rig.store.read("sent") is None
+    rig.gateway.lose(body)
+    rig.turn()
+    assert rig.gateway.deltas == []
+
+
 @pytest.mark.parametrize("code", [pb.STALE, pb.DUPLICATE, pb.UNKNOWN_PLAN, pb.NORM_TOO_LARGE])
 def test_a_final_refusal_drops_the_delta_and_the_next_plan_is_taken(rig: Rig, code: pb.Code) -> None:
     """The user is told the code; the plan is not trained again although it stays retained."""

@@ -198,7 +198,7 @@ internal class Device(
 
     private fun onVersion(payload: ByteArray) {
         if (payload.isEmpty()) return
-        versions.announce(payload)
+        work.letGo(versions.announce(payload).round)
         fetch()
     }
 
@@ -241,6 +241,7 @@ internal class Device(
             verdict.kind == Kind.HELLO && digest.contentEquals(fetcher.wantDigest) -> { _ -> } // the timer asks again
             membership.onStatistics(verdict) -> membership::takeStatisticsVerdict
             verdict.kind == Kind.DELTA && digest.contentEquals(work.pending?.digest) -> ::onDeltaVerdict
+            verdict.kind == Kind.DELTA && digest.contentEquals(work.sent?.digest) -> ::onSentVerdict
             else -> return // about something that was decided already, or sent before a restart
         }
         val follows = membership.takeVerdict(verdict)
@@ -261,6 +262,16 @@ internal class Device(
         roundsSettled++
         apply(Event.SETTLED)
         takeNext()
+    }
+
+    /** The gateway accepted this delta, and speaks of it again: its disk lost it, or it takes no more of it. */
+    private fun onSentVerdict(verdict: Verdict) {
+        val body = if (verdict.retryAfterS > 0) work.sentBody() else null
+        if (body != null) {
+            link.send(Topic.DELTA, split(body, Kind.DELTA))
+        } else if (verdict.code != Code.ACCEPTED) {
+            work.letGo()
+        }
     }
 
     /** After one plan, the newest that came meanwhile. */

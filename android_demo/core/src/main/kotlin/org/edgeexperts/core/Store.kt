@@ -133,6 +133,18 @@ public class Store(private val folder: File) : Closeable {
         null
     }
 
+    /**
+     * Gives the record [name] the name [other], in place of the one that had it.
+     *
+     * @throws StoreException when the disk refuses.
+     */
+    public fun rename(name: String, other: String) {
+        if (!File(folder, name).renameTo(File(folder, other))) {
+            throw StoreException("cannot rename ${File(folder, name)}; free some space")
+        }
+        flushFolder(folder)
+    }
+
     /** Removes a record, if there is one. */
     public fun remove(name: String) {
         File(folder, name).delete()

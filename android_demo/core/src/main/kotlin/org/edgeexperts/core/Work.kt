@@ -5,7 +5,8 @@
  *     begin    plan
  *     step     checkpoint (every few seconds)
  *     finish   residuals (named by the delta's digest), delta; then plan and checkpoint go
- *     settle   feedback (when accepted), done; then residuals and delta go
+ *     settle   feedback (when accepted), done; an accepted delta is renamed to sent, another one goes; residuals go
+ *     version  of that round or a later one: sent goes
  * A kill between any two leaves a state from which [Work.resume] goes on to the same bytes: training is deterministic,
  * and a residual counts only with the delta that it belongs to.
  */
@@ -23,7 +24,7 @@ import org.edgeexperts.wire.sha256
 private const val REMEMBERED = 32
 
 /** Records of the plan at hand; another device's are of no use to this one. */
-internal val WORK_RECORDS = listOf("plan", "checkpoint", "delta", "residuals", "feedback", "done")
+internal val WORK_RECORDS = listOf("plan", "checkpoint", "delta", "sent", "residuals", "feedback", "done")
 
 /**
  * A delta that waits for its verdict.
@@ -32,6 +33,9 @@ internal val WORK_RECORDS = listOf("plan", "checkpoint", "delta", "residuals", "
  * @property round and [planDigest] (hex): what it belongs to.
  */
 internal class PendingDelta(val digest: ByteArray, val body: ByteArray, val round: Long, val planDigest: String)
+
+/** An accepted delta, kept until a version of its round is announced; [digest] is over its body. */
+internal class SentDelta(val digest: ByteArray, val round: Long)
 
 /** A plan with the digest (hex) of its bytes; [fresh] is these bytes, or null where it was read from the disk. */
 internal class Planned(val plan: Plan, val digest: String, val fresh: ByteArray?)
@@ -58,6 +62,8 @@ internal class Work(
         private set
     var pending: PendingDelta? = null
         private set
+    var sent: SentDelta? = null
+        private set
     private var done = emptyList<String>()
 
     /** The tier that is offered for plans. */
@@ -66,6 +72,7 @@ internal class Work(
     /** Reads what an earlier process left, and returns the work that it was at. */
     fun resume(): WorkState {
         done = (store.recall("done")?.head?.get("plans") as? List<*>).orEmpty().filterIsInstance<String>()
+        sent = store.recall("sent")?.let { SentDelta(sha256(it.body), it.head["round"] as Long) }
         store.recall("delta")?.let { left ->
             pending = PendingDelta(sha256(left.body), left.body, left.head["round"] as Long, left.head["plan"] as String)
             dropTraining()
@@ -204,9 +211,26 @@ internal class Work(
         val left = pending ?: return
         if (accepted) mergeResiduals(hex(left.digest))
         finished(left.planDigest)
-        store.remove("delta")
+        if (accepted) {
+            // The gateway's disk may lose what it accepted, and then it asks for the same bytes again.
+            store.rename("delta", "sent")
+            sent = SentDelta(left.digest, left.round)
+        } else {
+            store.remove("delta")
+        }
         store.remove("residuals")
         pending = null
+    }
+
+    /** The body of the accepted delta that is kept; null when there is none, or it is damaged. */
+    fun sentBody(): ByteArray? = sent?.let { store.recall("sent")?.body }
+
+    /** Drops the accepted delta that is kept: a version of [round] is announced, or (null) it is refused. */
+    fun letGo(round: Long? = null) {
+        val kept = sent ?: return
+        if (round != null && round < kept.round) return
+        sent = null
+        store.remove("sent")
     }
 
     private fun mergeResiduals(digest: String) {

@@ -140,12 +140,12 @@ internal class DeviceRig(private val folder: File, private val options: PartOpti
         verdict(Kind.HELLO, link.said.last { it.first == Topic.HELLO }.second.single(), statistics = statistics)
 
     /** Announces a bank as a version; returns the version's digest. */
-    fun version(bank: Bank, number: Long = 1): ByteArray {
+    fun version(bank: Bank, number: Long = 1, round: Long = 0): ByteArray {
         val blocks = bank.digests().toSortedMap().map { (id, digest) ->
             Block.newBuilder().setLayer(id.layer).setIndex(id.index).setDigest(digest.asField()).build()
         }
         val message = Version.newBuilder().setWireVersion(WIRE_VERSION).setFederationDigest(federation.asField())
-            .setVersion(number).setDigest(bank.digest().asField()).addAllBlocks(blocks).build()
+            .setVersion(number).setRound(round).setDigest(bank.digest().asField()).addAllBlocks(blocks).build()
         hear(Topic.VERSION, message.toByteArray())
         return bank.digest()
     }

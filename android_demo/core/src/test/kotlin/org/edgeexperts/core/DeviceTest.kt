@@ -137,6 +137,23 @@ class DeviceTest {
         assertEquals(2, rig.deltas().size)
     }
 
+    /** BUSY after ACCEPTED: the gateway's disk lost it. The same bytes go out again, until a version of their round is here. */
+    @Test
+    fun anAcceptedDeltaIsSentAgainUntilAVersionOfItsRound() {
+        val (rig, version) = member()
+        rig.plan(version, steps = 1)
+        rig.turn(2)
+        val body = rig.link.bodies(Topic.DELTA).single()
+        rig.verdict(Kind.DELTA, body)
+        rig.killAndStart()
+        rig.join()
+        rig.verdict(Kind.DELTA, body, Code.BUSY, retry = 1f)
+        assertEquals(listOf(hex(body)), rig.link.bodies(Topic.DELTA).map(::hex))
+        rig.version(toyBank(), number = 2, round = 1)
+        rig.verdict(Kind.DELTA, body, Code.BUSY, retry = 1f)
+        assertEquals(1, rig.link.bodies(Topic.DELTA).size)
+    }
+
     /** A final refusal drops the delta, is shown, and the plan that came meanwhile is taken. */
     @Test
     fun aFinalRefusalDropsTheDelta() {

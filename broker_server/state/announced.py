@@ -18,7 +18,7 @@ NAME: Final = "HEAD"
 
 
 @dataclass(frozen=True)
-class Head:
+class Announced:
     """Args: version: its number; digest: of its blocks; round: the last one whose plans may have gone out."""
 
     version: int
@@ -35,7 +35,7 @@ class Head:
         write_durably(folder / NAME, seal(tree))
 
     @classmethod
-    def read(cls, folder: Path) -> Head | None:
+    def read(cls, folder: Path) -> Announced | None:
         """Return what a state directory's HEAD says; None when there is none.
 
         Raises:
