@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench arm64 arm64-tools results proto vectors kotlin-test android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench arm64 arm64-tools results proto vectors kotlin-test broker-tools android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -121,6 +121,11 @@ android-check: setup android-tools ## verify that APK: signature, manifest, alig
 
 android-runtime-test: setup-dev ## exported programs on Android's own ExecuTorch, on this machine's Java
 	$(BIN)/python -m pytest tests/export/proving/test_android_runtime.py
+
+# The package starts a broker of its own; nobody asked for that one, so it does not start.
+broker-tools: ## install Mosquitto, for broker_server run --broker mosquitto and its tests
+	@$(call install_tools,/usr/sbin/mosquitto=mosquitto)
+	@if [ -d /run/systemd/system ] && [ "$$(id -u)" = 0 ]; then systemctl disable --quiet --now mosquitto || true; fi
 
 ANDROID_TOOLS := aapt2=aapt apksigner=apksigner mvn=maven npm=npm java=openjdk-17-jdk-headless javac=openjdk-17-jdk-headless keytool=openjdk-17-jdk-headless
 android-tools:

@@ -18,6 +18,8 @@ from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.manifest import MANIFEST
 from edge_runtime.wire.topics import check_name
 
+MOSQUITTO: Final = "mosquitto"
+"""As ``broker``: a Mosquitto that the gateway starts and watches."""
 CODECS: Final = {"auto": None, "float32": pb.FLOAT32, "int8": pb.INT8}
 PACKAGES: Final = Path("packages")
 STATE: Final = Path("gateway-state")
@@ -50,16 +52,17 @@ class ConnectionLimits:
 
 @dataclass(frozen=True)
 class Listen(ConnectionLimits):
-    """The embedded broker's listener.
+    """The listener of the embedded broker, or of a supervised Mosquitto.
 
     Args:
         host: address to listen on.
         port: 0 chooses a free one.
         allow_plaintext: take devices from other machines without encryption.
         certificate: PEM file of the gateway's certificate; with it, devices need one of ``authority``.
-        key: PEM file of its key.
+        key: PEM file of its key, not encrypted.
         authority: PEM file of the authority that signs devices' certificates.
         public_host: the host by which devices reach the gateway, for their enrolments; "": ``host``.
+        websocket_port: of MQTT over WebSockets; 0: none.
     """
 
     host: str = "127.0.0.1"
@@ -69,6 +72,7 @@ class Listen(ConnectionLimits):
     key: Path | None = None
     authority: Path | None = None
     public_host: str = ""
+    websocket_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,10 @@ class GatewayConfig:
         package: device package of the federation; only its manifest, bank, tokenizer and gateway/ are read.
         state: directory that survives everything.
         federation: second word of every topic.
-        broker: URL of an external broker; empty starts the embedded one.
+        broker: URL of an external broker; "mosquitto" starts and watches one; empty starts the embedded one.
         ca: PEM file of the authority that signed the external broker's certificate.
+        certificate: PEM file of the gateway's certificate, for an external broker that demands one.
+        key: PEM file of its key, not encrypted.
         signing_key: PEM file of the Ed25519 key that signs what the gateway says; without it nothing is signed.
         rounds: of this state directory in all; 0: no end.
         keep_serving: go on serving versions after the last round.
@@ -166,6 +172,8 @@ class GatewayConfig:
     federation: str = "default"
     broker: str = ""
     ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
     signing_key: Path | None = None
     rounds: int = 0
     keep_serving: bool = False
@@ -214,12 +222,20 @@ class GatewayConfig:
         for name in ("connect_s", "messages_per_s", "hellos_per_s"):
             value = getattr(listen, name)
             _need(value > 0, f"listen.{name} {value}, expected more than 0")
-        if not self.broker and not listen.allow_plaintext and not all(files):
+        _need(0 <= listen.websocket_port <= 0xFFFF, f"websocket_port {listen.websocket_port}, expected 0 to 65535")
+        plaintext = self.broker in ("", MOSQUITTO) and not all(files)
+        if plaintext and not listen.allow_plaintext:
             _need(
                 is_loopback(listen.host),
                 f"{listen.host} can be reached from other machines, and without certificates nothing is encrypted; "
                 "make them with broker_server init, listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), "
                 "or say --allow-plaintext",
+            )
+        if plaintext and self.broker and listen.websocket_port:
+            _need(
+                listen.allow_plaintext,
+                "mosquitto's WebSocket port is open on every address of this machine; it needs TLS "
+                "(listen.certificate)",
             )
 
 

@@ -188,6 +188,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "down": lambda e: str(e["reason"]),
     "refused": lambda e: f"{e['address']}: connection refused, {e['reason']}{_more(e)}",
     "limit": lambda e: f"{e.get('address', 'connections')}: held to the limit, {e['reason']}{_more(e)}",
+    "broker": lambda e: str(e["detail"]),
     "hello": _hello,
     "bye": lambda e: f"{e['device']}: left",
     "statistics": _statistics,

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.mosquitto import Mosquitto, Said
+from broker_server.broker.mosquitto_config import Listener, Tls
 from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
 from broker_server.broker.tls import TlsFiles
-from broker_server.config import GatewayConfig
+from broker_server.config import MOSQUITTO, GatewayConfig
 from broker_server.errors import StateError, StorageError
 from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import TextFigures
@@ -29,6 +31,7 @@ from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.rules.round import State
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import encode
@@ -39,6 +42,8 @@ TICK_S: Final = 0.1
 QUEUE_LENGTH: Final = 4096
 STORAGE_RETRY_S: Final = 5.0
 FLUSH_S: Final = 10.0
+REVOKED_S: Final = 2.0
+"""How often another process's revocations are looked for, which the broker has to know."""
 
 
 class Stop:
@@ -78,13 +83,14 @@ class Service:
         self, config: GatewayConfig, events: Events, stop: Stop | None = None, *, accept_loss: bool = False
     ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
-        self._queue: queue.Queue[LinkEvent | Evaluated | Notice] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.Queue[LinkEvent | Evaluated | Notice | Said] = queue.Queue(QUEUE_LENGTH)
         self._package = Package.open(config.package, part="gateway")
         self._broker: EmbeddedBroker | None = None
+        self._mosquitto: Mosquitto | None = None
         self._link: Link | None = None
         self._evaluator: Evaluator | None = None
         self._finished_at: float | None = None
-        self._rest_until = -1.0
+        self._rest_until = self._revoked_at = -1.0
         self._up = self._closed = False
         self._evaluated = -1
         # Devices may still train from a version that is max_staleness merges old.
@@ -119,13 +125,7 @@ class Service:
         if config.evaluate is not None:
             columns = Columns(config.text_column, config.label_column)
             self._evaluator = Evaluator(self._package, config.evaluate, self._post, columns)
-        if config.broker:
-            target = Target.parse(config.broker, config.ca, allow_plaintext=config.listen.allow_plaintext)
-            self._url = str(target)
-        else:
-            self._broker = self._embedded()
-            target = Target(self._broker.start())
-            self._url = str(self._broker.url)
+        target = self._target()
         session = secrets.token_bytes(16)
         key = SigningKey.read(config.signing_key) if config.signing_key is not None else None
         signer = Signer(key, config.federation, self._store.ledger)
@@ -151,10 +151,28 @@ class Service:
         self._submit_missed()
         self._link.start()
 
+    def _target(self) -> Target:
+        """Return the broker to connect to, started if it is ours; ``url`` is then known."""
+        config, listen = self._config, self._config.listen
+        if config.broker == MOSQUITTO:
+            target = self._start_mosquitto()
+        elif config.broker:
+            files = {"ca": config.ca, "certificate": config.certificate, "key": config.key}
+            target = Target.parse(config.broker, allow_plaintext=listen.allow_plaintext, **files)
+        else:
+            self._broker = self._embedded()
+            target = Target(self._broker.start())
+        self._url = str(target if self._broker is None else self._broker.url)
+        return target
+
+    def _tls(self) -> TlsFiles | None:
+        listen = self._config.listen
+        if listen.certificate is None or listen.key is None or listen.authority is None:
+            return None
+        return TlsFiles(listen.certificate, listen.key, listen.authority)
+
     def _embedded(self) -> EmbeddedBroker:
-        listen, tls = self._config.listen, None
-        if listen.certificate is not None and listen.key is not None and listen.authority is not None:
-            tls = TlsFiles(listen.certificate, listen.key, listen.authority)
+        listen, tls = self._config.listen, self._tls()
         return EmbeddedBroker(
             listen.host, listen.port, federation=self._config.federation, limits=listen, tls=tls, tell=self._notice
         )
@@ -163,6 +181,16 @@ class Service:
         """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(Notice(kind, fields))
+
+    def _start_mosquitto(self) -> Target:
+        config, listen, files = self._config, self._config.listen, self._tls()
+        tls = Tls(files.authority, files.certificate, files.key) if files is not None else None
+        listener = Listener(listen.host, listen.port, listen.websocket_port, listen.connections, tls)
+        self._mosquitto = Mosquitto(listener, config.federation, config.state, self._post)
+        self._mosquitto.revoke(self._store.ledger.revoked_devices())
+        self._mosquitto.start()
+        url = BrokerUrl(listen.host, self._mosquitto.port, tls is not None)
+        return Target(url, socket=self._mosquitto.socket)
 
     def run(self) -> bool:
         """Serve until the last round is done and fetched, or until stopped; return whether it finished."""
@@ -182,7 +210,7 @@ class Service:
                 self._tell_finished(wall)
                 return True
 
-    def _post(self, event: LinkEvent | Evaluated | Notice) -> None:
+    def _post(self, event: LinkEvent | Evaluated | Notice | Said) -> None:
         """Queue an event; a full queue makes the broker wait, unless the loop that empties it has ended."""
         while not self._closed:
             try:
@@ -191,7 +219,7 @@ class Service:
                 continue
             return
 
-    def _take(self, event: LinkEvent | Evaluated | Notice, now: float, wall: float) -> None:
+    def _take(self, event: LinkEvent | Evaluated | Notice | Said, now: float, wall: float) -> None:
         if isinstance(event, Arrived):
             self._reception.take(event.topic, event.payload, now, wall)
         elif isinstance(event, Up):
@@ -204,6 +232,8 @@ class Service:
             self._up = False
         elif isinstance(event, Notice):
             self._events.tell(event.kind, **event.fields)
+        elif isinstance(event, Said):
+            self._events.tell("broker", detail=event.text)
         elif isinstance(event, Evaluated):
             self._note(event, wall)
 
@@ -211,10 +241,17 @@ class Service:
         try:
             self._reception.tick(now, wall)
             self._conductor.tick(now, wall)
+            self._tell_revoked(now)
         except StorageError as error:
             self._rest_until = now + STORAGE_RETRY_S
             self._events.tell("storage", detail=str(error))
         self._submit()
+
+    def _tell_revoked(self, now: float) -> None:
+        """Let the broker know whom another process revoked."""
+        if self._mosquitto is not None and now >= self._revoked_at:
+            self._revoked_at = now + REVOKED_S
+            self._mosquitto.revoke(self._store.ledger.revoked_devices())
 
     def _submit_missed(self) -> None:
         """Have versions measured that a gateway before this one did not come to."""
@@ -292,4 +329,7 @@ class Service:
         if self._broker is not None:
             self._broker.stop()
             self._broker = None
+        if self._mosquitto is not None:
+            self._mosquitto.stop()
+            self._mosquitto = None
         self._store.close()

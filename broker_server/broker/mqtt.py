@@ -7,43 +7,90 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final, Self
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from broker_server.errors import ListenError, UsageError
 from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
+from edge_runtime.wire.tls_failure import tls_failure
 from edge_runtime.wire.topics import QOS, RETAINED, Address, Topic, gateway_subscriptions
 
 KEEPALIVE_S: Final = 30
 WINDOW: Final = 100
 RETRY_FIRST_S, RETRY_LAST_S = 1, 60
+AGAIN: Final = "; trying again with growing pauses"
+STOP_S: Final = 0.5
 
 
 @dataclass(frozen=True)
 class Target:
-    """A broker to connect to. Args: url: with credentials; ca: PEM file of its authority, None for the system's."""
+    """A broker to connect to.
+
+    Args:
+        url: with credentials.
+        ca: PEM file of its authority, None for the system's.
+        certificate: PEM file of the gateway's certificate, for a broker that demands one.
+        key: PEM file of its key.
+        socket: socket file of a broker on this machine; the URL then only says where devices connect.
+    """
 
     url: BrokerUrl
     ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    socket: Path | None = None
 
     @classmethod
-    def parse(cls, url: str, ca: Path | None = None, *, allow_plaintext: bool = False) -> Self:
+    def parse(cls, url: str, *, allow_plaintext: bool = False, **files: Path | None) -> Self:
         """Read a broker's URL; edge_runtime/wire/SPEC.md, "Broker URLs".
 
+        Args:
+            url: of the broker.
+            allow_plaintext: take a URL without TLS to another machine.
+            files: ca, certificate, key.
+
         Raises:
-            UsageError: when it is none, leads in plain text to another machine without leave, or ``ca`` is not there.
+            UsageError: when it is none, leads in plain text to another machine without leave, or files do not fit.
         """
         try:
-            target = cls(BrokerUrl.parse(url, allow_plaintext=allow_plaintext), ca)
+            target = cls(BrokerUrl.parse(url, allow_plaintext=allow_plaintext), **files)
         except BrokerUrlError as error:
             raise UsageError(str(error)) from error
-        if ca is not None and not ca.is_file():
-            msg = f"no certificate file {ca}: give the PEM file of the authority that signed the broker's certificate"
-            raise UsageError(msg)
+        given = {name: path for name, path in files.items() if path is not None}
+        if given and not target.url.tls:
+            raise UsageError(f"{', '.join(f'--{name}' for name in given)} came with {target}, which does not use TLS")
+        if (target.certificate is None) != (target.key is None):
+            raise UsageError("--certificate and --key go together; one of them is missing")
+        if target.url.tls:
+            target.context()  # files that cannot be used are told now
         return target
+
+    def context(self) -> ssl.SSLContext:
+        """Return what TLS needs.
+
+        Raises:
+            UsageError: when a file is missing or is not what it should be.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(
+                f"cannot use certificate file {self.ca} ({error.strerror or error}): give the PEM file of the "
+                "authority that signed the broker's certificate"
+            ) from error
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key, password="")  # an encrypted key is not asked for
+            except OSError as error:
+                raise UsageError(
+                    f"cannot use certificate {self.certificate} with key {self.key} ({error.strerror or error}): give "
+                    "PEM files that belong together, the key not encrypted"
+                ) from error
+        return context
 
     def __str__(self) -> str:
         """Return the URL without credentials."""
@@ -73,6 +120,43 @@ class Arrived:
 LinkEvent = Up | Down | Arrived
 
 
+class _Phase(Enum):
+    """How far a connection came."""
+
+    UNANSWERED = auto()
+    REFUSED = auto()
+    ANSWERED = auto()
+
+
+class _Client(paho.Client):
+    """A client for a target, which keeps why it could not connect. Args: name: its client id."""
+
+    def __init__(self, name: str, target: Target) -> None:
+        transport: Any = "unix" if target.socket is not None else "tcp"
+        super().__init__(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv311, transport=transport)
+        self._target = target
+        self.failure: OSError | None = None
+        if target.url.user:
+            self.username_pw_set(target.url.user, target.url.password)
+        if target.url.tls and target.socket is None:
+            self.tls_set_context(target.context())
+
+    def begin(self) -> None:
+        """Connect in the background."""
+        at = self._target
+        host = at.url.host if at.socket is None else str(at.socket)
+        self.connect_async(host, at.url.port, KEEPALIVE_S)
+        self.loop_start()
+
+    def reconnect(self) -> MQTTErrorCode:
+        """Try once."""
+        try:
+            return super().reconnect()
+        except OSError as error:
+            self.failure = error
+            raise
+
+
 class Link:
     """Publishes and receives; reconnects by itself with backoff.
 
@@ -88,26 +172,21 @@ class Link:
         self._stopping = False
         self._flushed = threading.Condition()
         self._under_way = 0
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, f"gateway.{federation}.{secrets.token_hex(4)}", protocol=paho.MQTTv311
-        )
+        self._phase, self._failure = _Phase.UNANSWERED, ""
+        client = _Client(f"gateway.{federation}.{secrets.token_hex(4)}", target)
         client.max_inflight_messages_set(WINDOW)
         client.reconnect_delay_set(RETRY_FIRST_S, RETRY_LAST_S)
-        if target.url.user:
-            client.username_pw_set(target.url.user, target.url.password)
-        if target.url.tls:
-            client.tls_set(ca_certs=str(target.ca) if target.ca else None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
         client.will_set(self._topic(Topic.GATEWAY), will, QOS, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail, client.on_subscribe = self._on_connect_fail, self._on_subscribe
         client.on_message, client.on_publish = self._on_message, self._on_publish
+        client.on_log = self._on_log
         self._client = client
 
     def start(self) -> None:
         """Begin to connect; Up or Down follow."""
         try:
-            self._client.connect_async(self._target.url.host, self._target.url.port, KEEPALIVE_S)
-            self._client.loop_start()
+            self._client.begin()
         except (OSError, ValueError) as error:
             msg = f"cannot use broker {self._target}: {error}"
             raise ListenError(msg) from error
@@ -129,15 +208,19 @@ class Link:
         self.flush(seconds)
         self._stopping = True
         self._client.disconnect()
-        self._client.loop_stop()
+        leaving = threading.Thread(target=self._client.loop_stop, daemon=True)  # may be in the middle of connecting
+        leaving.start()
+        leaving.join(STOP_S)
 
     def _topic(self, topic: Topic, name: str = "") -> str:
         return str(Address(self._federation, topic, name))
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:  # noqa: ANN401
         if code.is_failure:
-            self._post(Down(f"broker {self._target} refuses the gateway: {code}"))
+            self._phase = _Phase.REFUSED
+            self._post(Down(f"broker {self._target} refuses the gateway: {code}; check its name and rights there"))
             return
+        self._phase = _Phase.ANSWERED
         client.subscribe([(topic, QOS) for topic in gateway_subscriptions(self._federation)])
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: Any, _more: Any) -> None:  # noqa: ANN401
@@ -146,14 +229,38 @@ class Link:
             return
         self._post(Up())
 
-    def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:  # noqa: ANN401
-        if not self._stopping:
-            self._post(Down(f"lost broker {self._target}: {code}; connecting again"))
+    def _on_log(self, _client: paho.Client, _data: Any, _level: int, text: str) -> None:  # noqa: ANN401
+        """Keep what ended a connection over TLS: an alert that comes after the handshake is told here only."""
+        self._failure = self._tls_failure(text) or self._failure
 
-    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:  # noqa: ANN401
-        self._post(Down(f"broker {self._target} does not answer; trying again with growing pauses"))
+    def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:  # noqa: ANN401
+        phase, self._phase = self._phase, _Phase.UNANSWERED
+        failure, self._failure = self._failure, ""
+        if self._stopping or phase is _Phase.REFUSED:
+            return
+        if phase is _Phase.ANSWERED:
+            self._post(Down(f"lost broker {self._target}: {failure or code}; connecting again"))
+        else:
+            self._post(Down(f"broker {self._target}: {failure or self._unanswered()}{AGAIN}"))
+
+    def _unanswered(self) -> str:
+        if not self._target.url.tls:
+            return "it ended the connection without an answer; if its port expects TLS, use mqtts://"
+        return "it ended the connection without an answer, as some brokers do that do not accept a certificate"
+
+    def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:  # noqa: ANN401
+        error = client.failure if isinstance(client, _Client) else None
+        reason = self._tls_failure(error) if error is not None else ""
+        detail = getattr(error, "strerror", None) or str(error or "")
+        self._post(Down(f"broker {self._target} {f': {reason}' if reason else f'does not answer ({detail})'}{AGAIN}"))
+
+    def _tls_failure(self, error: BaseException | str) -> str:
+        certificate = self._target.certificate is not None
+        return tls_failure(error, self._target.url.host, certificate=certificate) if self._target.url.tls else ""
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:  # noqa: ANN401
+        if message.retain:
+            return  # devices retain nothing: somebody's old or forged words
         self._post(Arrived(message.topic, message.payload))
 
     def _on_publish(self, _client: paho.Client, _data: Any, _mid: int, _code: Any, _more: Any) -> None:  # noqa: ANN401

@@ -68,9 +68,15 @@ def _add_broker(command: argparse.ArgumentParser) -> None:
         "change what is sent",
     )  # fmt: skip
     broker.add_argument(
-        "--broker", metavar="URL", help="use this broker: mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://"
+        "--broker", metavar="URL",
+        help="use this broker: mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://; mosquitto: start and watch one in place "
+        "of the embedded broker (docs/brokers.md)",
+    )  # fmt: skip
+    broker.add_argument("--ca", type=Path, metavar="PEM", help="authority of that broker's certificate")
+    broker.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="the gateway's certificate, for a broker that demands one"
     )
-    broker.add_argument("--ca", type=Path, metavar="PEM", help="authority of the broker's certificate")
+    broker.add_argument("--key", type=Path, metavar="PEM", help="its private key, not encrypted")
     broker.add_argument(
         "--signing-key",
         type=Path,
@@ -171,6 +177,8 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "federation": args.federation,
         "broker": args.broker,
         "ca": args.ca,
+        "certificate": args.certificate,
+        "key": args.key,
         "signing_key": args.signing_key,
         "rounds": args.rounds,
         "keep_serving": args.keep_serving,

@@ -127,5 +127,15 @@ def test_bad_urls(url: str) -> None:
 
 def test_missing_authority(tmp_path: Path) -> None:
     """A certificate file that is not there."""
-    with pytest.raises(UsageError, match="no certificate file"):
-        Target.parse("mqtts://broker.example", tmp_path / "ca.pem")
+    with pytest.raises(UsageError, match=r"cannot use certificate file .*ca.pem \(No such file"):
+        Target.parse("mqtts://broker.example", ca=tmp_path / "ca.pem")
+
+
+def test_certificates_of_a_client_go_together_and_need_tls(tmp_path: Path) -> None:
+    """A half, or files with a URL that would not use them, are refused."""
+    with pytest.raises(UsageError, match="--certificate and --key go together"):
+        Target.parse("mqtts://broker.example", certificate=tmp_path / "gw.pem")
+    with pytest.raises(UsageError, match=r"--ca came with mqtt://localhost:1883, which does not use TLS"):
+        Target.parse("mqtt://localhost", ca=tmp_path / "ca.pem")
+    with pytest.raises(UsageError, match=r"cannot use certificate .*gw.pem with key .*gw.key"):
+        Target.parse("mqtts://broker.example", certificate=tmp_path / "gw.pem", key=tmp_path / "gw.key")

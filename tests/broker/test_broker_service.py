@@ -16,11 +16,12 @@ import tiny
 from scripted import Device
 
 from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.mosquitto import installed
 from broker_server.config import GatewayConfig, Limits, Listen, RoundRules, Train
 from broker_server.errors import ListenError, StateError
 from broker_server.events import Events
 from broker_server.service import Service, Stop
-from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.ledger import NAME, Ledger, VersionRow
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import DataError, PackageError
@@ -186,6 +187,42 @@ def test_external_broker(tmp_path: Path, package: Any) -> None:
     broker.stop()
 
 
+@pytest.mark.skipif(installed() is None, reason="mosquitto is not installed; make broker-tools installs it")
+def test_a_supervised_mosquitto_is_killed_in_each_round(tmp_path: Path, package: Any, whole: bytes) -> None:
+    """Kill -9 of the broker costs nothing: the versions are those of an unharmed run; it ends with the gateway."""
+    running = Running(config(tmp_path, broker="mosquitto", rounds=2))
+    pids = set()
+
+    def kill(event: dict[str, Any]) -> None:
+        if event["event"] == "round":
+            pids.add(mosquitto_of(running))
+            os.kill(mosquitto_of(running), signal.SIGKILL)
+
+    running.service._events.watch(kill)
+    play(running, package)
+    running.wait()
+    assert len(pids) == 2
+    assert running.service.conductor.row.digest == whole
+    assert [row.contributors for row in merges(tmp_path)] == [3, 3]
+    assert sum("killed by SIGKILL" in event["detail"] for event in running.events("broker")) == 2
+
+
+def mosquitto_of(running: Running) -> int:
+    """Return the process of a gateway's Mosquitto."""
+    supervisor = running.service._mosquitto
+    assert supervisor is not None
+    assert supervisor._process is not None
+    return supervisor._process.pid
+
+
+def merges(tmp_path: Path) -> list[VersionRow]:
+    """Return the versions that rounds made."""
+    store = Store.open_read_only(tmp_path / "state")
+    rows = [row for row in store.ledger.versions() if row.reason == "merge"]
+    store.close()
+    return rows
+
+
 @pytest.mark.usefixtures("package")
 def test_broker_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     """It says so and keeps trying; when the broker comes, so do the rounds."""
@@ -292,8 +329,8 @@ def test_killed_gateway_goes_on(tmp_path: Path, package: Any, whole: bytes) -> N
     assert len(first_round) == 1
     second.wait_for("finished")
     assert second.process.wait(30) == 0
+    assert [row.contributors for row in merges(tmp_path)] == [3, 3]
     store = Store.open_read_only(tmp_path / "state")
-    assert [row.contributors for row in store.ledger.versions() if row.reason == "merge"] == [3, 3]
     assert store.ledger.version().digest == whole  # type: ignore[union-attr]
     store.close()
 
