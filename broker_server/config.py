@@ -130,6 +130,10 @@ class Limits:
 
     Args:
         norm_factor: an update this many times the usual norm is refused; 0: norms are not checked.
+        norm_clip: an update's blocks are cut to this many times the round's median norm of their kind; 0: never.
+        weight_multiple: a device's examples count for at most this many times the round's median; 0: any number.
+        weight_share: ... and for at most this share of the round's total, or twice an equal part where that is more; 1:
+            any. Class sums are capped likewise, in all and label by label.
         blob_window_s: how long requests for blocks are gathered before each is published once, unless all here asked.
         blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
         retry_after_s: what a device is told when the disk is full.
@@ -138,6 +142,9 @@ class Limits:
     """
 
     norm_factor: float = 10.0
+    norm_clip: float = 2.0
+    weight_multiple: float = 10.0
+    weight_share: float = 0.25
     blob_window_s: float = 0.25
     blob_repeat_s: float = 2.0
     retry_after_s: float = 60.0
@@ -200,6 +207,10 @@ class GatewayConfig:
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
         _need(self.limits.keep_versions >= 0, f"keep_versions {self.limits.keep_versions}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
+        _need(0 < self.limits.weight_share <= 1, f"weight_share {self.limits.weight_share}, expected over 0 to 1")
+        for name in ("norm_factor", "norm_clip", "weight_multiple"):
+            value = getattr(self.limits, name)
+            _need(value == 0 or value >= 1, f"{name} {value}, expected 1 or more, or 0 for no limit")
         _need(0 <= self.listen.port <= 0xFFFF, f"port {self.listen.port}, expected 0 to 65535")
         _need(1 <= self.train.steps <= 1_000_000, f"{self.train.steps} steps, expected 1 to 1,000,000")
         _need(0 < self.train.learning_rate <= 10, f"learning rate {self.train.learning_rate}, expected up to 10")

@@ -201,6 +201,10 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"{e['device']}: left {counted(e['missed'], 'plan')} in a row without an answer; "
         f"it gets none for {e['rests_s']:.0f} s"
     ),
+    "limited": lambda e: (
+        f"{e['device']}: {e['limit']} {e['came']:g} counts as {e['counted']:g}, because others have far less"
+    ),
+    "left_out": lambda e: f"{e['device']}: removed before the merge; its delta of round {e['round']} is left out",
     "waiting": lambda e: f"waiting: {e['reason']}",
     "delta": _delta,
     "version": _version,

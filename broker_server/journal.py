@@ -23,6 +23,8 @@ class RoundLine:
         planned, accepted, late, left: devices.
         withdrawn: devices whose plan was taken back, because they came with other data.
         missed: devices that were here and did not answer by a deadline, or by the end.
+        limited: devices whose claims were capped, or whose update was cut.
+        left_out: accepted deltas whose device the operator removed before the merge.
         extensions: times it waited once more.
         experts_trained: blocks that somebody trained.
         trainers_min, trainers_max: of the bank's experts.
@@ -41,6 +43,8 @@ class RoundLine:
     left: int
     withdrawn: int
     missed: int
+    limited: int
+    left_out: int
     extensions: int
     experts_trained: int
     trainers_min: int

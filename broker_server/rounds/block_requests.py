@@ -35,6 +35,8 @@ class BlockRequests:
     def publish_due(self, now: float) -> None:
         """Publish what was asked for, when the window is over or nobody here is left to ask; no block again so soon.
 
+        A block that cannot be read costs whoever asked for it another try, and is told of.
+
         Args:
             now: monotonic seconds.
         """
@@ -46,7 +48,7 @@ class BlockRequests:
             try:
                 chunks = list(split(self._blobs.get(digest), pb.BLOB))
             except StateError as error:  # they ask again; the others get what they asked for
-                self._events.tell("damaged", detail=str(error))
+                self._events.tell("damaged", blob=digest.hex(), detail=str(error))
                 continue
             self._publisher.publish(Topic.BLOB, digest.hex(), chunks)
             self._published[digest] = now

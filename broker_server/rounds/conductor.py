@@ -21,6 +21,7 @@ from broker_server.rules import round as rules
 from broker_server.rules.planner import Assignment, Coverage, RoundRequest, plan_round
 from broker_server.rules.plans import Base, plan_message
 from broker_server.rules.round import Event, State
+from broker_server.rules.weights import Caps
 from broker_server.state.ledger import RoundRow, VersionRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -33,8 +34,6 @@ RETRY_S: Final = 5.0
 LOST: Final = "the accepted delta was damaged on the gateway's disk: send it again"
 LOOK_S: Final = 0.02
 """How often the table is looked at, whoever sends messages: a look costs as much as there are devices."""
-REVOCATIONS_S: Final = 1.0
-"""How often the ledger is asked whom the operator removed: that is written by another process."""
 
 
 class Conductor:
@@ -44,12 +43,14 @@ class Conductor:
         self._config, self._store, self._roster, self._events = parts.config, parts.store, parts.roster, parts.events
         self._publisher = parts.publisher
         self._signer, self._architecture = parts.signer, parts.store.manifest.architecture
-        self._merging = Merging(parts.store, train_head=parts.config.train.head_share > 0)
+        limits = parts.config.limits
+        caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip)
+        self._merging = Merging(parts.store, train_head=parts.config.train.head_share > 0, caps=caps)
         self._announcer = Announcer(parts, session)
         self.state = State.GATHERING
         self._round = RoundStatus()
         self._looked_through = False
-        self._retry_at = self._look_at = self._revocations_at = -1.0
+        self._retry_at = self._look_at = -1.0
         self._roster.prove(parts.store.ledger.trainers())
 
     @property
@@ -174,7 +175,7 @@ class Conductor:
         if not self._looked_through:
             self._lose_damaged(wall)
             self._looked_through = True
-        self._heed_revocations(now)
+        self._heed_revocations()
         if self.state is State.GATHERING and now >= self._retry_at:
             present = self._present(now)
             if rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM:
@@ -186,13 +187,14 @@ class Conductor:
             elif due is not None:
                 self._merge(due, now, wall)
 
-    def _heed_revocations(self, now: float) -> None:
-        """Let whom the operator removed leave: no round waits for them, and no quorum counts them."""
-        if now < self._revocations_at:
-            return
-        self._revocations_at = now + REVOCATIONS_S
+    def _heed_revocations(self) -> None:
+        """Let whom the operator removed leave: no round waits for them, no quorum counts them or their deltas.
+
+        The ledger is asked each time, because another process writes it.
+        """
         for device in self._store.ledger.revoked_devices():
             self._roster.leave(device)
+            self._round.answered.discard(device)
 
     def _opened(self, now: float) -> rules.Opened:
         current = self._round
@@ -309,6 +311,11 @@ class Conductor:
         with contextlib.suppress(StorageError), self._store.ledger.transaction():
             self._store.ledger.forget_lost(self.round - self._config.round.max_staleness)
         left = len(set(self._round.plans) & self._roster.gone())
+        for one in merged.limited:
+            came, counted = round(one.came, 4), round(one.counted, 4)
+            self._events.tell("limited", device=one.device, limit=one.limit, came=came, counted=counted)
+        for row in merged.revoked:
+            self._events.tell("left_out", device=row.device, round=row.round)
         line = round_line(self._round, reason, merged, left, now)
         line.write(self._store.folder / "journal.jsonl")
         self._events.tell("version", **dataclasses.asdict(line) | {"closed": line.reason, "reason": "merge"})

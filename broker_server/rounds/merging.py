@@ -10,12 +10,17 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 
 from broker_server.errors import StateError
 from broker_server.rules.admission import read_contribution
 from broker_server.rules.aggregate import Contribution, Sums, close, fold
 from broker_server.rules.balance import Balance, next_balance
+from broker_server.rules.capping import Limited, cap, cut
 from broker_server.rules.head import absent_labels, with_new_labels
+from broker_server.rules.weights import Caps, capped_sums, norm_limits
 from broker_server.state.ledger import HEAD_SUMS, DeltaRow, VersionRow
 from broker_server.state.lineage import Origin
 from broker_server.state.store import Store
@@ -23,17 +28,31 @@ from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
-from edge_runtime.wire.experts import HEAD, ExpertId
+from edge_runtime.wire.experts import HEAD, MEAN, ExpertId
 from edge_runtime.wire.messages import decode, ids
+from edge_runtime.wire.tensors import Array
+
+CAPS: Final = "caps"
+"""Setting of the state directory: JSON, what one device might weigh, as [first version, multiple, share, norm]."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """A version that was merged. Args: rows: its deltas; trainers: how many devices trained each expert of the bank."""
+    """A version that was merged.
+
+    Args:
+        version: its number.
+        rows: its deltas.
+        trainers: how many devices trained each expert of the bank.
+        limited: who reached a limit, and which.
+        revoked: deltas that were left out, because the operator removed their device after they were accepted.
+    """
 
     version: int
     rows: Sequence[DeltaRow]
     trainers: Mapping[ExpertId, int]
+    limited: Sequence[Limited] = ()
+    revoked: Sequence[DeltaRow] = ()
 
 
 class Merging:
@@ -42,12 +61,13 @@ class Merging:
     Args:
         store: opened state.
         train_head: whether devices train the head; class means are then its start only.
+        caps: what one device may weigh.
 
     ``row`` and ``bank`` are the newest version.
     """
 
-    def __init__(self, store: Store, *, train_head: bool) -> None:
-        self._store, self._train_head = store, train_head
+    def __init__(self, store: Store, *, train_head: bool, caps: Caps) -> None:
+        self._store, self._train_head, self._caps = store, train_head, caps
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
         self._merges = [row.version for row in store.ledger.versions() if row.reason == "merge"]
@@ -61,6 +81,18 @@ class Merging:
             Balance.from_tree(json.loads(trees[-1])) if trees else Balance.start(self._architecture.bank_shape)
         )
         self._head_sums = _digests(store.ledger.get(HEAD_SUMS))
+
+    def _caps_of(self, version: int) -> Caps:
+        """Return what one device might weigh when a version was made; before there were caps, anything."""
+        told = [entry for entry in _caps_told(self._store) if entry[0] <= version]
+        return Caps(*told[-1][1:]) if told else Caps(0.0, 1.0, 0.0)
+
+    def _noted_caps(self, version: int) -> dict[str, str]:
+        """Return the setting that says what counted for a version, so that it can be made again whatever changes."""
+        if self._caps_of(version) == self._caps:
+            return {}
+        told = [entry for entry in _caps_told(self._store) if entry[0] < version]
+        return {CAPS: json.dumps([*told, [version, *dataclasses.astuple(self._caps)]])}
 
     def _newest(self) -> tuple[VersionRow, Bank]:
         """Load the newest version; one with a damaged block is made again from its parent.
@@ -104,21 +136,19 @@ class Merging:
         if row.reason == "merge":
             banks = [self._merged_again(base, row)]
         else:
-            banks = self._heads_again(base) if row.reason == "head" else [base]
+            banks = self._heads_again(base, self._caps_of(row.version)) if row.reason == "head" else [base]
         return next((bank for bank in banks if bank.digest() == row.digest), None)
 
     def _merged_again(self, base: Bank, row: VersionRow) -> Bank:
         before = [version for version in self._merges if version < row.version]
-        sums = Sums()
-        for update in self._contributions(self._store.ledger.merged_into(row.version), before):
-            fold(sums, update, self._architecture.bank_shape, topk=self._topk)
-        return close(base, sums)
+        rows = self._store.ledger.merged_into(row.version)
+        return close(base, self._folded(rows, self._caps_of(row.version), before)[0])
 
-    def _heads_again(self, base: Bank) -> list[Bank]:
+    def _heads_again(self, base: Bank, caps: Caps) -> list[Bank]:
         """Return what a new head on ``base`` can be: all of it made from class sums, or the rows of new labels only."""
         if not self._store.ledger.statistics_digests():
             return []
-        blocks = class_mean_head(self._class_sums(), self._architecture.logit_scale)
+        blocks = class_mean_head(self._class_sums(caps), self._architecture.logit_scale)
         labels, scale = self._architecture.bank_shape.labels, self._architecture.logit_scale
         rows = {HEAD: with_new_labels(base.head, blocks[HEAD], labels, scale)}
         return [base.replace(blocks), base.replace(rows)]
@@ -148,24 +178,48 @@ class Merging:
             StorageError: when the disk refuses; nothing is changed.
         """
         ledger = self._store.ledger
-        rows = ledger.waiting()
-        sums, light = Sums(), []
-        for update in self._contributions(rows):
-            fold(sums, update, self._architecture.bank_shape, topk=self._topk)
-            light.append(dataclasses.replace(update, deltas={}))
+        waiting, removed = ledger.waiting(), set(ledger.revoked_devices())
+        rows = [row for row in waiting if row.device not in removed]
+        revoked = [row for row in waiting if row.device in removed]
+        sums, capped, limited = self._folded(rows, self._caps, self._merges)
         bank, balance = close(self.bank, sums), self._balance
         if self._topk:
-            balance = next_balance(balance, light, top_k=self._architecture.top_k)
+            balance = next_balance(balance, capped, top_k=self._architecture.top_k)
         tree = json.dumps(balance.to_tree()) if self._topk else None
         origin = Origin(self.row.version, number, len(rows), "merge", tree)
         version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
-        self._store.add_version(version, rows, wall)
+        with ledger.transaction():
+            ledger.leave_out(revoked, wall)
+        self._store.add_version(version, rows, wall, self._noted_caps(version.version))
         self.row, self.bank, self._balance = version, bank, balance
         self._merges.append(version.version)
         self._store.tidy()
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
-        return Merged(version.version, rows, {expert: sums.devices.get(expert, 0) for expert in experts})
+        trainers = {expert: sums.devices.get(expert, 0) for expert in experts}
+        return Merged(version.version, rows, trainers, limited, revoked)
+
+    def _folded(
+        self, rows: Sequence[DeltaRow], caps: Caps, merges: Sequence[int]
+    ) -> tuple[Sums, list[Contribution], list[Limited]]:
+        """Fold deltas, one in memory at a time; what devices claim is read before, since a cap depends on all claims.
+
+        Args:
+            rows: of the deltas.
+            caps: what one device may weigh.
+            merges: versions that were merges when they are folded.
+
+        Returns:
+            The sums, the contributions without their deltas as they counted, and who reached a limit.
+        """
+        claims = [dataclasses.replace(update, deltas={}) for update in self._contributions(rows, merges)]
+        capped, limited = cap(claims, caps, self._architecture.top_k if self._topk else 0)
+        norms, sums = norm_limits([row.norms for row in rows], caps), Sums()
+        for update, counted in zip(self._contributions(rows, merges), capped, strict=True):
+            whole, shortened = cut(dataclasses.replace(counted, deltas=update.deltas), norms)
+            fold(sums, whole, self._architecture.bank_shape, topk=self._topk)
+            limited += shortened
+        return sums, capped, limited
 
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
         """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""
@@ -177,9 +231,8 @@ class Merging:
                 damaged.append((row, str(error)))
         return damaged
 
-    def _contributions(self, rows: Sequence[DeltaRow], merges: Sequence[int] | None = None) -> Iterator[Contribution]:
-        """Read deltas. Args: merges: versions that were merges when they were folded; None: as of now."""
-        merges = self._merges if merges is None else merges
+    def _contributions(self, rows: Sequence[DeltaRow], merges: Sequence[int]) -> Iterator[Contribution]:
+        """Read deltas. Args: merges: versions that were merges when they are folded."""
         for row in rows:
             delta = decode(pb.Delta, self._store.spool.read(row.digest))
             age = sum(version > delta.base_version for version in merges)
@@ -203,7 +256,8 @@ class Merging:
         digests = ledger.statistics_digests()
         if digests == self._head_sums:
             return None
-        blocks = class_mean_head(self._class_sums(), scale)
+        # Without any sums left (their devices were revoked) it is that of version 0 again, which favours no label.
+        blocks = class_mean_head(self._class_sums(self._caps), scale) if digests else self._blank_head()
         if self._train_head and ledger.get(HEAD_SUMS) is not None:
             blocks = {HEAD: with_new_labels(self.bank.head, blocks[HEAD], labels, scale)}
         bank = self.bank.replace(blocks)
@@ -214,7 +268,7 @@ class Merging:
         changed = version.digest != self.row.digest
         made_from = json.dumps({device: digest.hex() for device, digest in digests.items()})
         if changed:
-            self._store.add_version(version, (), wall, {HEAD_SUMS: made_from})
+            self._store.add_version(version, (), wall, {HEAD_SUMS: made_from} | self._noted_caps(version.version))
         else:
             with ledger.transaction():
                 ledger.put(HEAD_SUMS, made_from)
@@ -224,9 +278,20 @@ class Merging:
         self.row, self.bank = version, bank
         return labels_lost
 
-    def _class_sums(self) -> ClassSums:
+    def _blank_head(self) -> dict[ExpertId, Array]:
+        return {HEAD: np.zeros_like(self.bank.head), MEAN: np.zeros_like(self.bank.mean)}
+
+    def _class_sums(self, caps: Caps) -> ClassSums:
         statistics = self._store.ledger.statistics()
-        return ClassSums.total(ClassSums.from_bytes(counts, sums) for _, counts, sums in statistics)
+        return ClassSums.total(
+            capped_sums([ClassSums.from_bytes(counts, sums) for _, counts, sums in statistics], caps)
+        )
+
+
+def _caps_told(store: Store) -> list[list[float]]:
+    """Read CAPS, oldest first."""
+    told: list[list[float]] = json.loads(store.ledger.get(CAPS) or "[]")
+    return told
 
 
 def _digests(setting: str | None) -> dict[str, bytes]:

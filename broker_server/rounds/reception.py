@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from broker_server.errors import StorageError
+from broker_server.errors import StateError, StorageError
 from broker_server.rounds.acceptance import Acceptance
 from broker_server.rounds.block_requests import BlockRequests
 from broker_server.rounds.conductor import Conductor
@@ -53,7 +53,7 @@ class Reception:
         )
 
     def take(self, topic: str, payload: bytes, now: float, wall: float) -> None:
-        """Take one message; nothing that arrives raises."""
+        """Take one message; nothing that arrives raises, whatever the disk says."""
         try:
             address = parse(topic)
         except WireError as error:
@@ -62,6 +62,14 @@ class Reception:
         device = address.name
         if self._roster.joined(device):
             self._roster.count(device, up=len(payload))
+        try:
+            self._dispatch(address, payload, now, wall)
+        except (StorageError, StateError) as error:
+            # The state is as it was before the message, and a device sends again what got no answer.
+            self._events.tell("storage", device=device, topic=address.topic.value, detail=str(error))
+
+    def _dispatch(self, address: Address, payload: bytes, now: float, wall: float) -> None:
+        device = address.name
         if address.topic is Topic.HELLO:
             self._hello(device, payload, now, wall)
         elif address.topic is Topic.BYE:
@@ -81,9 +89,14 @@ class Reception:
     def write_traffic(self, wall: float) -> None:
         """Add the bytes counted so far to the ledger."""
         taken = self._roster.take_traffic()
-        if taken:
+        if not taken:
+            return
+        try:
             with self._store.ledger.transaction():
                 self._store.ledger.count_bytes(taken, wall)
+        except StorageError:
+            for device, (up, down) in taken.items():  # counted with what comes next
+                self._roster.count(device, up, down)
 
     # hello, bye, want
 
@@ -131,8 +144,8 @@ class Reception:
         except WireError:
             return  # who did not join cannot leave
         if self._roster.leave(device):
-            self._store.ledger.leave(device)
             self._events.tell("bye", device=device)
+            self._store.ledger.leave(device)
 
     def _want(self, device: str, payload: bytes, now: float) -> None:
         try:
@@ -193,7 +206,8 @@ class Reception:
     def _statistics(self, device: str, digest: bytes, body: bytes, wall: float) -> None:
         statistics = decode(pb.ClassStatistics, body)
         lineage = self._store.lineage
-        check_statistics(statistics, self._identity(device), lineage.federation, lineage.shape)
+        examples = self._roster.examples(device)
+        check_statistics(statistics, self._identity(device), lineage.federation, lineage.shape, examples)
         with self._store.ledger.transaction():
             self._store.ledger.keep_statistics(statistics, digest, wall)
         self._answer(device, pb.Verdict(kind=pb.STATISTICS, digest=digest, code=pb.ACCEPTED))

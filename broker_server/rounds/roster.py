@@ -74,6 +74,11 @@ class Roster:
         """Return whether a device said hello since the gateway started."""
         return device in self.members
 
+    def examples(self, device: str) -> int:
+        """Return how many examples a member's last Hello told of; 0 for a device that said none."""
+        member = self.members.get(device)
+        return member.hello.examples if member is not None else 0
+
     def here(self) -> frozenset[str]:
         """Return who is here."""
         return frozenset(name for name, member in self.members.items() if member.here)

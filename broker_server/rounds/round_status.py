@@ -69,6 +69,8 @@ def round_line(status: RoundStatus, reason: Event, merged: Merged, left: int, no
         left=left,
         withdrawn=len(status.withdrawn),
         missed=len(status.missed),
+        limited=len({one.device for one in merged.limited}),
+        left_out=len(merged.revoked),
         extensions=status.extensions,
         experts_trained=sum(devices > 0 for devices in trainers.values()),
         trainers_min=min(trainers.values()),

@@ -24,6 +24,8 @@ ADAM_STEP = 3.2
 """Adam moves a value by at most lr * (1 - b1) / sqrt(1 - b2) = 3.17 lr a step (Kingma and Ba, 1412.6980, 2.1)."""
 WEIGHT_LIMIT = 100.0
 NORM_SAMPLES = 20
+COUNT_ROUNDING = 1e-6
+"""Counts are float32: of many examples the last few are lost in rounding."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,17 @@ def check_hello(hello: pb.Hello, identity: Identity, federation: bytes, descript
         raise WireError(pb.WRONG_FEDERATION, detail)
 
 
-def check_statistics(statistics: pb.ClassStatistics, identity: Identity, federation: bytes, shape: BankShape) -> None:
+def check_statistics(
+    statistics: pb.ClassStatistics, identity: Identity, federation: bytes, shape: BankShape, examples: int
+) -> None:
     """Refuse class statistics.
+
+    Args:
+        statistics: the message.
+        identity: of the topic's device.
+        federation: digest of this gateway's federation.
+        shape: of the bank.
+        examples: that the device's last Hello told of; statistics of more are refused.
 
     Raises:
         WireError: as check_sender, WRONG_FEDERATION, WRONG_SIZE, NOT_FINITE, NO_EXAMPLES or MALFORMED.
@@ -125,6 +136,9 @@ def check_statistics(statistics: pb.ClassStatistics, identity: Identity, federat
         raise WireError(pb.MALFORMED, "a label has fewer than 0 examples")
     if counts.sum() <= 0:
         raise WireError(pb.NO_EXAMPLES, "class statistics of 0 examples")
+    total = float(counts.sum(dtype=np.float64))
+    if total > examples * (1 + COUNT_ROUNDING) + 0.5:
+        raise WireError(pb.MALFORMED, f"class statistics of {total:.6g} examples, the Hello tells of {examples}")
     # A feature has length 1, so a sum of n of them has at most n.
     lengths = np.linalg.norm(sums.astype(np.float64), axis=1)
     if (lengths > counts * 1.001 + 1e-3).any():

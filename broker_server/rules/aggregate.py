@@ -31,7 +31,7 @@ class Contribution:
     Args:
         device: its name; the order of folding.
         round: of its plan; second in the order.
-        examples: n, weight in the mean.
+        examples: n, weight in the mean; a fraction once it was capped.
         staleness: versions between its base and the version it is added to.
         deltas: trained - base, float32 [P] for each block.
         use: (tokens routed, tokens seen) for each expert; top-k only.
@@ -40,7 +40,7 @@ class Contribution:
 
     device: str
     round: int
-    examples: int
+    examples: float
     staleness: int
     deltas: Mapping[ExpertId, Array]
     use: Mapping[ExpertId, tuple[float, float]] = field(default_factory=dict)

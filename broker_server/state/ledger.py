@@ -14,13 +14,16 @@ from edge_runtime.wire.experts import ExpertId
 NAME = "ledger.sqlite3"
 HEAD_SUMS: Final = "head_statistics"
 """Setting of the state directory: JSON, digest in hex of the class sums that the head was made from, by device."""
+LEFT_OUT: Final = -1
+"""Version of an accepted delta whose device was revoked before the merge: it is part of none."""
+COUNTING: Final = "WHERE device NOT IN (SELECT device FROM devices WHERE revoked = 1)"
 VERDICTS_KEPT = 64
 """For each device: a hostile one must not fill the disk with refusals."""
 
 
 @dataclass(frozen=True)
 class DeltaRow:
-    """An accepted delta. Args: version: that it is part of; None while it waits in the spool."""
+    """An accepted delta. Args: version: that it is part of; None while it waits in the spool; LEFT_OUT: of none."""
 
     device: str
     round: int
@@ -124,6 +127,19 @@ class Ledger(Database):
         """Remove a device, or take it back; return whether it is registered."""
         return self._execute("UPDATE devices SET revoked = ? WHERE device = ?", (int(revoked), device)).rowcount > 0
 
+    def hit(self, device: str, limit: str, now: float) -> None:
+        """Count that a device reached a limit; of names that are not registered one row is kept for all."""
+        self._execute(
+            "INSERT INTO limit_hits VALUES (COALESCE((SELECT device FROM devices WHERE device = ?), ''), ?, 1, ?) "
+            "ON CONFLICT (device, limit_name) DO UPDATE SET times = times + 1, last = excluded.last",
+            (device, limit, now),
+        )
+
+    def hits(self) -> list[tuple[str, str, int]]:
+        """Return (device, limit, times); the device is empty for names that are not registered."""
+        rows = self._rows("SELECT device, limit_name, times FROM limit_hits ORDER BY device, limit_name")
+        return [(row["device"], row["limit_name"], row["times"]) for row in rows]
+
     # statistics
 
     def keep_statistics(self, statistics: pb.ClassStatistics, digest: bytes, now: float) -> None:
@@ -134,12 +150,13 @@ class Ledger(Database):
         )
 
     def statistics_digests(self) -> dict[str, bytes]:
-        """Return the digest of each device's statistics."""
-        return {row["device"]: row["digest"] for row in self._rows("SELECT device, digest FROM statistics")}
+        """Return the digest of each device's statistics; those of revoked devices count no more."""
+        rows = self._rows(f"SELECT device, digest FROM statistics {COUNTING}")  # noqa: S608 - the clause is ours
+        return {row["device"]: row["digest"] for row in rows}
 
     def statistics(self) -> list[tuple[str, bytes, bytes]]:
-        """Return (device, counts, sums), by device."""
-        rows = self._rows("SELECT device, counts, sums FROM statistics ORDER BY device")
+        """Return (device, counts, sums), by device; those of revoked devices count no more."""
+        rows = self._rows(f"SELECT device, counts, sums FROM statistics {COUNTING} ORDER BY device")  # noqa: S608
         return [(row["device"], row["counts"], row["sums"]) for row in rows]
 
     # rounds and plans
@@ -269,6 +286,18 @@ class Ledger(Database):
                     "INSERT INTO trained VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
                     (row.device, block.layer, block.index),
                 )
+
+    def leave_out(self, rows: Sequence[DeltaRow], now: float) -> None:
+        """Note that deltas are part of no version, in their rows and in their verdicts, since a device was revoked."""
+        for row in rows:
+            self._execute(
+                "UPDATE deltas SET version = ? WHERE device = ? AND round = ?", (LEFT_OUT, row.device, row.round)
+            )
+            self._execute(
+                "UPDATE verdicts SET code = ?, detail = ?, at = ? WHERE device = ? AND digest = ?",
+                (pb.REVOKED, "accepted, and left out of the merge: the operator removed this device before it", now,
+                 row.device, row.digest),
+            )  # fmt: skip
 
     def trained(self) -> dict[tuple[str, ExpertId], int]:
         """Return how often each device's training of each block became part of a version."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA: Final = 2
-"""Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas."""
+SCHEMA: Final = 3
+"""Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas; 3: with limits hit."""
 
 MIGRATIONS: Final[dict[int, str]] = {
+    3: "",  # likewise
     2: "",  # a new table only, which TABLES makes; HEAD and versions/ are written at the start
 }
 """SQL that leads to each number from the one before."""
@@ -27,6 +28,16 @@ CREATE TABLE IF NOT EXISTS devices (
   revoked INTEGER NOT NULL DEFAULT 0,
   bytes_up INTEGER NOT NULL DEFAULT 0,
   bytes_down INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX IF NOT EXISTS revoked_devices ON devices (device) WHERE revoked = 1;
+
+CREATE TABLE IF NOT EXISTS limit_hits (
+  device TEXT NOT NULL,             -- '': names that are registered nowhere
+  limit_name TEXT NOT NULL,
+  times INTEGER NOT NULL,
+  last REAL NOT NULL,               -- seconds since 1970
+  PRIMARY KEY (device, limit_name)
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS statistics (
@@ -67,7 +78,7 @@ CREATE TABLE IF NOT EXISTS deltas (
   norms TEXT NOT NULL,              -- JSON, by kind of block
   blocks TEXT NOT NULL,             -- JSON, [[layer, index], ...]
   accepted REAL NOT NULL,
-  version INTEGER,                  -- that it is part of; NULL: in the spool
+  version INTEGER,                  -- that it is part of; NULL: in the spool; -1: none, its device was revoked
   PRIMARY KEY (device, round)
 ) STRICT;
 

@@ -152,4 +152,4 @@ def test_event_stream_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_journal_that_cannot_be_written_costs_the_line_only(tmp_path: Path) -> None:
     """The round is in the ledger."""
-    RoundLine(1, 1, "all in", 1.0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1.0, 0.5).write(tmp_path)
+    RoundLine(1, 1, "all in", 1.0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1.0, 0.5).write(tmp_path)

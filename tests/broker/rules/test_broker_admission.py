@@ -251,9 +251,9 @@ def test_statistics_are_taken_or_refused(tmp_path: Path) -> None:
         changed.CopyFrom(good)
         for name, value in fields.items():
             setattr(changed, name, value)
-        return code_of(lambda: check_statistics(changed, me, federation, tiny.SHAPE))
+        return code_of(lambda: check_statistics(changed, me, federation, tiny.SHAPE, 2))
 
-    check_statistics(good, me, federation, tiny.SHAPE)
+    check_statistics(good, me, federation, tiny.SHAPE, 2)
     assert code(device="b") == "MALFORMED"
     assert code(federation_digest=b"o" * 32) == "WRONG_FEDERATION"
     assert code(width=5) == "WRONG_SIZE"
@@ -261,5 +261,24 @@ def test_statistics_are_taken_or_refused(tmp_path: Path) -> None:
     assert code(counts=np.array([2, -1, 1], "<f4").tobytes()) == "MALFORMED"
     assert code(counts=np.array([np.nan, 1, 1], "<f4").tobytes()) == "NOT_FINITE"
     assert code(sums=np.full(12, 3, "<f4").tobytes()) == "MALFORMED"
+    assert code(counts=np.array([1e30, 1, 1], "<f4").tobytes()) == "MALFORMED"
     unknown = Identity("a", joined=False)
-    assert code_of(lambda: check_statistics(good, unknown, federation, tiny.SHAPE)) == "UNKNOWN_DEVICE"
+    assert code_of(lambda: check_statistics(good, unknown, federation, tiny.SHAPE, 2)) == "UNKNOWN_DEVICE"
+
+
+@pytest.mark.parametrize(("hello_examples", "code"), [(2, None), (3, None), (1, "MALFORMED"), (0, "MALFORMED")])
+def test_statistics_have_no_more_examples_than_the_hello_told(
+    tmp_path: Path, hello_examples: int, code: str | None
+) -> None:
+    """Two texts: a Hello of two, or of one more that has no label of the package, allows them."""
+    package = tiny.make_package(tmp_path)
+    federation = package.manifest.architecture.digest()
+    statistics = tiny.statistics(package, "a", ["rose", "leaf sky"], [0, 1])
+
+    def check() -> None:
+        check_statistics(statistics, Identity("a", joined=True), federation, tiny.SHAPE, hello_examples)
+
+    if code is None:
+        check()
+    else:
+        assert code_of(check) == code
