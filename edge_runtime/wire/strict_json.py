@@ -11,6 +11,7 @@ import json
 import math
 import typing
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final, NoReturn
 
 from edge_runtime.wire.errors import PackageError
@@ -83,13 +84,20 @@ def typed(tree: Any, kind: Any, where: str) -> Any:  # noqa: ANN401 - one return
 
 def _typed_dataclass(tree: Any, kind: Any, where: str) -> Any:  # noqa: ANN401 - any dataclass
     _expect(isinstance(tree, dict), where, "an object", tree)
-    hints = typing.get_type_hints(kind)
-    required = {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
+    hints, required = _keys(kind)
     missing, unknown = sorted(required - set(tree)), sorted(set(tree) - set(hints))
     if missing or unknown:
         msg = f"{where}: missing keys {shown(missing, 200)}, unknown keys {shown(unknown, 200)}"
         raise PackageError(msg)
     return kind(**{name: typed(item, hints[name], f"{where}.{name}") for name, item in tree.items()})
+
+
+@cache  # a manifest has hundreds of tensors, and reading the hints of one takes longer than all else
+def _keys(kind: type[Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the types of a dataclass's fields by name, and the names of those that may not be left out."""
+    fields = dataclasses.fields(kind)
+    required = frozenset(f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING)
+    return typing.get_type_hints(kind), required
 
 
 def _expect(condition: bool, where: str, expected: str, value: Any) -> None:  # noqa: ANN401 - an assertion
