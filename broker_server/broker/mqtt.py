@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from broker_server.errors import ListenError, UsageError
 from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
-from edge_runtime.wire.tls_failure import tls_failure
+from edge_runtime.wire.tls_failure import ask_why, tls_failure
 from edge_runtime.wire.topics import QOS, RETAINED, Address, Topic, gateway_subscriptions
 
 KEEPALIVE_S: Final = 30
@@ -132,7 +132,8 @@ class _Client(paho.Client):
     """A client for a target, which keeps why it could not connect. Args: name: its client id."""
 
     def __init__(self, name: str, target: Target) -> None:
-        transport: Any = "unix" if target.socket is not None else "tcp"
+        transport: Any = "websockets" if target.url.websocket else "tcp"  # its path is /mqtt, as SPEC.md has it
+        transport = "unix" if target.socket is not None else transport
         super().__init__(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv311, transport=transport)
         self._target = target
         self.failure: OSError | None = None
@@ -244,9 +245,12 @@ class Link:
             self._post(Down(f"broker {self._target}: {failure or self._unanswered()}{AGAIN}"))
 
     def _unanswered(self) -> str:
-        if not self._target.url.tls:
-            return "it ended the connection without an answer; if its port expects TLS, use mqtts://"
-        return "it ended the connection without an answer, as some brokers do that do not accept a certificate"
+        target = self._target
+        if not target.url.tls:
+            return "it ended the connection without an answer; if its port expects TLS, use mqtts:// or wss://"
+        shown = target.certificate is not None
+        reason = ask_why(target.context(), target.url.host, target.url.port, certificate=shown)
+        return reason or "it ended the connection without an answer, as some do that do not accept a certificate"
 
     def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:  # noqa: ANN401
         error = client.failure if isinstance(client, _Client) else None

@@ -59,7 +59,7 @@ def broker_of(enrolment: Enrolment, state: Path) -> Broker:
         StoreError: when the disk refuses.
     """
     at = enrolment.gateway
-    url = BrokerUrl(at.host, at.port, at.tls, enrolment.user, enrolment.password)
+    url = BrokerUrl(at.host, at.port, at.tls, enrolment.user, enrolment.password, at.websocket)
     texts = {"ca": enrolment.ca, "certificate": enrolment.certificate, "key": enrolment.key}
     return Broker(url, **{name: _file(state / FOLDER / f"{name}.pem", text) for name, text in texts.items()})
 

@@ -45,7 +45,7 @@ class Broker:
         except BrokerUrlError as error:
             raise ConfigError(str(error)) from error
         if not broker.url.tls and any(files.values()):
-            raise ConfigError("certificates need mqtts://, the broker's URL says mqtt://")
+            raise ConfigError("certificates need mqtts:// or wss://, the broker's URL says neither")
         return broker
 
     def with_user(self, user: str, password: str) -> Broker:

@@ -8,9 +8,11 @@ way at once; the rest stays an iterator, so that a slow link costs no memory. By
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import random
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -25,6 +27,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Traffic, Up, backoff
 from edge_runtime.wire import topics
 from edge_runtime.wire.errors import MalformedMessage
+from edge_runtime.wire.tls_failure import ask_why, tls_failure
 
 WINDOW: Final = 8
 KEEPALIVE_S: Final = 60
@@ -139,7 +142,7 @@ class MqttLink:
         self._outbox: Outbox | None = None
         self._after: dict[int, bytes] = {}
         self._stopping, self._gone = threading.Event(), threading.Event()
-        self._reason = ""
+        self._reason, self._refused = "", False
         self._thread = threading.Thread(target=self._supervise, name="broker", daemon=True)
 
     def start(self) -> None:
@@ -210,7 +213,7 @@ class MqttLink:
     def _connection(self) -> bool:
         """Hold one connection until it ends; return whether the broker took it."""
         self._gone.clear()
-        self._reason = "the broker closed the connection"
+        self._reason, self._refused = "", False
         attempt = _Attempt()
         client = self._new_client(attempt)
         try:
@@ -221,7 +224,7 @@ class MqttLink:
             if attempt.connected:
                 self._gone.wait()
         except (OSError, ValueError) as error:
-            self._reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            self._reason = _reason(self._broker, error)
         with self._lock:
             outbox, self._client, self._outbox = self._outbox, None, None
             self._after.clear()
@@ -229,6 +232,7 @@ class MqttLink:
             outbox.close()
         _cut(client)
         client.loop_stop()
+        self._reason = self._reason or _unanswered(self._broker)
         return attempt.connected
 
     def _new_client(self, attempt: _Attempt) -> paho.Client:
@@ -236,25 +240,26 @@ class MqttLink:
         client.will_set(self._topic(topics.Topic.BYE), self._will, qos=topics.QOS)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message, client.on_publish = self._on_message, self._on_publish
-        client.on_subscribe = self._on_subscribe
+        client.on_subscribe, client.on_log = self._on_subscribe, self._on_log
         return client
 
     # --- callbacks of the client, in its thread --------------------------------------------------------------
 
     def _on_connect(self, client: paho.Client, attempt: _Attempt, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
         if code.is_failure:
-            self._reason = f"the broker refused: {code}"
+            self._reason = f"the broker refused: {code}; {self._rights()}"
             attempt.over.set()
             return
         client.subscribe([(name, topics.QOS) for name in topics.device_subscriptions(self._federation, self._device)])
         with self._lock:
             self._client, self._outbox = client, Outbox(client, self.traffic)
+        self._reason = "the broker closed the connection"
         self._post(Up())
         attempt.connected = True
         attempt.over.set()
 
     def _on_disconnect(self, _c: paho.Client, attempt: _Attempt, _f: object, code: Any, _p: object) -> None:  # noqa: ANN401
-        if code.is_failure and not self._reason.startswith("the broker refused"):
+        if attempt.connected and code.is_failure and not self._refused:
             self._reason = f"the connection ended ({code})"
         attempt.over.set()
         self._gone.set()
@@ -272,7 +277,21 @@ class MqttLink:
         if outbox is not None:
             outbox.acknowledged()
 
-    def _on_subscribe(self, client: paho.Client, _u: object, mid: int, _codes: object, _p: object) -> None:
+    def _on_log(self, _client: paho.Client, attempt: _Attempt, _level: int, text: str) -> None:
+        """Keep an alert that comes after the handshake: what the broker says of this device's certificate."""
+        failure = _tls_failure(self._broker, text)
+        if failure and not attempt.connected:
+            self._reason = failure
+
+    def _rights(self) -> str:
+        return f"the name in this device's certificate, or its user there, has to be {self._device}"
+
+    def _on_subscribe(self, client: paho.Client, _u: object, mid: int, codes: Sequence[Any], _p: object) -> None:
+        if any(code.is_failure for code in codes):
+            self._refused = True
+            self._reason = f"the broker lets this device hear nothing: {self._rights()}"
+            self._gone.set()
+            return
         with self._lock:
             want = self._after.pop(mid, None) if client is self._client else None
         if want is not None:
@@ -283,8 +302,63 @@ def _cut(client: paho.Client) -> None:
     """Close a client's socket without a word, if it is open: its thread would wait for what is not acknowledged."""
     with contextlib.suppress(OSError):
         opened = client.socket()
-        if isinstance(opened, socket.socket):  # an SSLSocket is one too
-            opened.shutdown(socket.SHUT_RDWR)
+        if opened is not None:  # a socket, or a WebSocket around one
+            with socket.socket(fileno=os.dup(opened.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
+
+def _tls_failure(broker: Broker, error: BaseException | str) -> str:
+    certificate = broker.certificate is not None
+    return tls_failure(error, broker.url.host, certificate=certificate) if broker.url.tls else ""
+
+
+def _reason(broker: Broker, error: Exception) -> str:
+    return _tls_failure(broker, error) or getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _unanswered(broker: Broker) -> str:
+    """Return what a connection means that ends before it was answered."""
+    at = broker.url
+    if at.tls:
+        reason = ask_why(_context(broker), at.host, at.port, certificate=broker.certificate is not None)
+        return reason or "the broker ended the connection without an answer, as some do that refuse a certificate"
+    return "the broker ended the connection without an answer; if its port expects TLS, use mqtts:// or wss://"
+
+
+class _Probe:
+    """One connection that asks for the gateway's state. Args: broker; topic: of the state."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self._broker, self._topic = broker, topic
+        self.answers: queue.SimpleQueue[bytes | str | None] = queue.SimpleQueue()
+        """Its payload; a text where something failed; None once the broker took the subscription."""
+        client = _client(broker, "")
+        client.on_connect, client.on_subscribe, client.on_message = (
+            self._on_connect,
+            self._on_subscribe,
+            self._on_message,
+        )
+        client.on_log, client.on_disconnect = self._on_log, self._on_disconnect
+        self.client = client
+
+    def _on_connect(self, client: paho.Client, _u: object, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
+        if code.is_failure:
+            self.answers.put(f"the broker refused: {code}")
+        else:
+            client.subscribe(self._topic, topics.QOS)
+
+    def _on_subscribe(self, *_: object) -> None:
+        self.answers.put(None)
+
+    def _on_message(self, _client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
+        self.answers.put(bytes(message.payload))
+
+    def _on_log(self, _client: paho.Client, _u: object, _level: int, text: str) -> None:
+        if failure := _tls_failure(self._broker, text):
+            self.answers.put(failure)
+
+    def _on_disconnect(self, *_: object) -> None:
+        self.answers.put(_unanswered(self._broker))  # nobody reads it where an answer came before
 
 
 def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
@@ -293,30 +367,18 @@ def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
     Raises:
         OSError: when the broker cannot be reached, refuses, or does not answer in ``seconds``.
     """
-    answers: queue.SimpleQueue[bytes | str | None] = queue.SimpleQueue()
-    topic = str(topics.Address(federation, topics.Topic.GATEWAY))
-
-    def on_connect(client: paho.Client, _u: object, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
-        if code.is_failure:
-            answers.put(f"the broker refused: {code}")
-        else:
-            client.subscribe(topic, topics.QOS)
-
-    def on_subscribe(*_: object) -> None:
-        answers.put(None)
-
-    def on_message(_client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
-        answers.put(bytes(message.payload))
-
-    client = _client(broker, "")
-    client.on_connect, client.on_message, client.on_subscribe = on_connect, on_message, on_subscribe
+    asked = _Probe(broker, str(topics.Address(federation, topics.Topic.GATEWAY)))
+    client = asked.client
     client.connect_timeout = seconds
-    client.connect(broker.url.host, broker.url.port, KEEPALIVE_S)
+    try:
+        client.connect(broker.url.host, broker.url.port, KEEPALIVE_S)
+    except OSError as error:
+        raise OSError(_reason(broker, error)) from error
     client.loop_start()
     try:
-        answer = answers.get(timeout=seconds)
+        answer = asked.answers.get(timeout=seconds)
         if answer is None:  # subscribed: a retained message follows at once, if there is one
-            answer = answers.get(timeout=1.0)
+            answer = asked.answers.get(timeout=1.0)
     except queue.Empty:
         if client.is_connected():
             return None
@@ -335,6 +397,7 @@ def _client(broker: Broker, name: str, userdata: object = None) -> paho.Client:
         CallbackAPIVersion.VERSION2,
         client_id=name,
         userdata=userdata,
+        transport="websockets" if broker.url.websocket else "tcp",  # its path is /mqtt, as SPEC.md has it
         protocol=paho.MQTTv311,
         reconnect_on_failure=False,
     )
@@ -342,11 +405,15 @@ def _client(broker: Broker, name: str, userdata: object = None) -> paho.Client:
     if broker.url.user:
         client.username_pw_set(broker.url.user, broker.url.password)
     if broker.url.tls:
-        ca, certificate, key = (
-            None if path is None else str(path) for path in (broker.ca, broker.certificate, broker.key)
-        )
-        try:
-            client.tls_set(ca, certificate, key)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise ConfigError(f"cannot use the certificates: {error}") from error
+        client.tls_set_context(_context(broker))
     return client
+
+
+def _context(broker: Broker) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=broker.ca)
+        if broker.certificate is not None:
+            context.load_cert_chain(broker.certificate, broker.key, password="")  # an encrypted key is not asked for
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"cannot use the certificates: {error}") from error
+    return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from typing import Final
 
@@ -55,3 +56,27 @@ def tls_failure(error: BaseException | str, host: str, *, certificate: bool) -> 
         refused = f"the broker refuses the certificate that was shown: it {_SHOWN.get(name, 'is not good there')}"
         return refused if certificate else _DEMANDS
     return f"TLS with the broker failed: {name.lower().replace('_', ' ')}"
+
+
+def ask_why(context: ssl.SSLContext, host: str, port: int, *, certificate: bool, wait_s: float = 2.0) -> str:
+    """Connect once more and only listen, to hear why a broker ended a connection; "" where it does not end this one.
+
+    With TLS 1.3 the broker judges a certificate after the handshake. What a client has sent by then makes the system
+    reset the connection, and the broker's alert may be lost with it.
+
+    Args:
+        context: of the client.
+        host: to connect to.
+        port: to connect to.
+        certificate: whether this side shows one.
+        wait_s: for a connection, and for an alert.
+    """
+    try:
+        with (
+            socket.create_connection((host, port), wait_s) as connection,
+            context.wrap_socket(connection, server_hostname=host) as secure,
+        ):
+            secure.recv(1)
+    except OSError as error:
+        return tls_failure(error, host, certificate=certificate)
+    return ""

@@ -33,7 +33,7 @@ def test_nothing_that_is_typed_ends_in_a_traceback(text: str) -> None:
 
 
 @pytest.mark.parametrize("mark", ["@", ":", "/", "?", "#", "[", "]", " ", "%", "\n", ":1/", "//", "@:"])
-@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "http"])
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "wss", "http"])
 def test_no_refusal_shows_a_secret(scheme: str, mark: str) -> None:
     """Whatever mark tears a password apart, neither half of it is in the error, nor in the text of what is read."""
     for host in ("gateway.example", "localhost:0", "localhost:x", "a b", ""):

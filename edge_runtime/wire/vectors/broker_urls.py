@@ -25,6 +25,10 @@ _ACCEPTED: Final[dict[str, tuple[str, str, str, int, bool, str, str, str]]] = {
         "mqtts://m%65:%3A%2f%3F%23%5B%25:+;@[::2]:8884",
         "::2", 8884, True, "me", ":/?#[%:+;", ":8884",
     ),
+    "websocket": ("through a WebSocket, the usual port", "ws://localhost", "localhost", 80, False, "", "", ":80"),
+    "websocket_tls": ("the same over TLS", "WSS://me:x@A.Example", "a.example", 443, True, "me", "x", ":443"),
+    "websocket_path": ("the only path that there is", "wss://[::7]:8443/mqtt", "::7", 8443, True, "", "", ":8443"),
+    "websocket_slash": ("one slash at the end", "ws://127.0.0.1:9001/", "127.0.0.1", 9001, False, "", "", ":9001"),
     "letters": ("UTF-8, written out and as it is", "mqtts://m%C3%A9:ü@a", "a", 8883, True, "mé", "ü", ":8883"),
     "bytes_200": ("200 bytes", f"mqtts://{'%75' * 200}@a", "a", 8883, True, "u" * 200, "", ":8883"),
 }  # fmt: skip
@@ -52,6 +56,11 @@ _REFUSED: Final = {
     "port_65536": ("a port beyond the last", "mqtt://localhost:65536"),
     "port_digits": ("digits of another script", "mqtt://localhost:\uff11\uff18\uff18\uff13"),
     "path": ("a path", "mqtt://localhost/topic"),
+    "path_mqtt": ("a WebSocket's path without one", "mqtts://gateway.example/mqtt"),
+    "websocket_other_path": ("another path", "wss://gateway.example/ws"),
+    "websocket_path_slash": ("a slash behind the path", "wss://gateway.example/mqtt/"),
+    "websocket_path_capitals": ("a path in capitals", "wss://gateway.example/MQTT"),
+    "websocket_plaintext": ("a WebSocket in plain text to another machine", "ws://192.168.0.7"),
     "slashes": ("two slashes at the end", "mqtt://localhost//"),
     "query": ("a query", "mqtt://localhost?tls=false"),
     "fragment": ("a fragment", "mqtt://localhost#a"),
@@ -76,10 +85,12 @@ _REFUSED: Final = {
 def cases() -> Iterator[Case]:
     """Yield the cases of this module."""
     for name, (comment, url, host, port, tls, user, password, end) in _ACCEPTED.items():
-        shown = f"{'mqtts' if tls else 'mqtt'}://{f'[{host}]' if ':' in host else host}{end}"
+        scheme = url.split(":")[0].lower()
+        shown = f"{scheme}://{f'[{host}]' if ':' in host else host}{end}"
         meaning = {"host": host, "port": port, "tls": tls, "user": user, "password": password, "shown": shown}
+        meaning["websocket"] = scheme in ("ws", "wss")
         yield Case("BrokerUrl", f"accept_{name}", url.encode(), "ACCEPT", comment, meaning=meaning)
-    meaning = {"host": "192.168.0.7", "port": 1883, "tls": False, "user": "", "password": ""}
+    meaning = {"host": "192.168.0.7", "port": 1883, "tls": False, "user": "", "password": "", "websocket": False}
     yield Case(
         "BrokerUrl", "accept_plaintext", b"mqtt://192.168.0.7", "ACCEPT", "plain text over a network that is trusted",
         {"allow_plaintext": True}, {**meaning, "shown": "mqtt://192.168.0.7:1883"},

@@ -295,7 +295,7 @@ def test_bad_urls_are_refused(url: str, expected: str) -> None:
 
 def test_certificates_need_tls(tmp_path: Path) -> None:
     """They would be ignored otherwise; and files that are none are told."""
-    with pytest.raises(ConfigError, match="certificates need mqtts://"):
+    with pytest.raises(ConfigError, match="certificates need mqtts:// or wss://"):
         Broker.parse("mqtt://localhost", ca=tmp_path / "ca.pem")
     broken = Broker(BrokerUrl("localhost", 8883, tls=True), ca=tmp_path / "none.pem")
     with pytest.raises(ConfigError, match="cannot use the certificates"):

@@ -41,7 +41,7 @@ public class Broker(public val url: BrokerUrl, public val identity: TlsIdentity 
                 throw ConfigException(error.message.orEmpty(), error)
             }
             if (!read.tls && identity != null) {
-                throw ConfigException("certificates need mqtts://, the broker's URL says mqtt://")
+                throw ConfigException("certificates need mqtts:// or wss://, the broker's URL says neither")
             }
             return Broker(read, identity ?: TlsIdentity())
         }

@@ -133,7 +133,11 @@ public class MqttLink(
         var reason = "the broker closed the connection"
         val outbox = Outbox(::publish)
 
-        private fun url() = "${if (broker.url.tls) "ssl" else "tcp"}://${broker.url.address}"
+        /** What the client calls a broker's URL; a WebSocket's path is its own default, /mqtt. */
+        private fun url(): String = with(broker.url) {
+            val scheme = if (websocket) (if (tls) "wss" else "ws") else if (tls) "ssl" else "tcp"
+            "$scheme://$address" + if (websocket) "/mqtt" else ""
+        }
 
         /** Holds the connection until it ends; returns whether it was made. */
         fun hold(): Boolean {

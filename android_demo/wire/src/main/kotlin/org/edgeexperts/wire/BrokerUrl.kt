@@ -16,8 +16,12 @@ internal val HOST = Regex("$NAME|$ADDRESS_6")
 
 private const val PORT_LIMIT = 0xFFFF
 private const val HEX = 16
-private val PORTS = mapOf("mqtt" to 1883, "mqtts" to 8883)
-private val URL = Regex("([A-Za-z]+)://(?:([^ @/?#\\[\\]]*)@)?(?:($NAME)|\\[($ADDRESS_6)])(?::([0-9]{1,5}))?/?")
+private val PORTS = mapOf("mqtt" to 1883, "mqtts" to 8883, "ws" to 80, "wss" to 443)
+private val TLS = setOf("mqtts", "wss")
+private val WEBSOCKET = setOf("ws", "wss")
+private const val WEBSOCKET_PATH = "/mqtt"
+private val URL =
+    Regex("([A-Za-z]+)://(?:([^ @/?#\\[\\]]*)@)?(?:($NAME)|\\[($ADDRESS_6)])(?::([0-9]{1,5}))?($WEBSOCKET_PATH|/)?")
 private val ESCAPE = Regex("%([0-9A-Fa-f]{2})")
 private const val OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 private val LOOPBACK = Regex("localhost|::1|127(?:\\.$OCTET){3}")
@@ -33,9 +37,10 @@ public fun isLoopback(host: String): Boolean = LOOPBACK.matches(host)
  *
  * @property host a name or an address, IPv6 without brackets.
  * @property port TCP port.
- * @property tls speak TLS (mqtts).
+ * @property tls speak TLS (mqtts, wss).
  * @property user name for the broker; "" is none.
  * @property password it goes with [user].
+ * @property websocket MQTT goes through a WebSocket (ws, wss), for networks that let nothing else pass.
  */
 public class BrokerUrl(
     public val host: String,
@@ -43,28 +48,34 @@ public class BrokerUrl(
     public val tls: Boolean = false,
     public val user: String = "",
     public val password: String = "",
+    public val websocket: Boolean = false,
 ) {
     /** `HOST:PORT`, an IPv6 host in brackets. */
     public val address: String get() = if (':' in host) "[$host]:$port" else "$host:$port"
 
+    /** The scheme for the same with TLS. */
+    internal val secureScheme: String get() = if (websocket) "wss" else "mqtts"
+
     /** Returns the URL without credentials. */
-    override fun toString(): String = "${if (tls) "mqtts" else "mqtt"}://$address"
+    override fun toString(): String = "${if (tls) secureScheme else secureScheme.removeSuffix("s")}://$address"
 
     public companion object {
         /**
-         * Reads `mqtt://[USER[:PASSWORD]@]HOST[:PORT]` or `mqtts://...`.
+         * Reads `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, `mqtts://...`, or `ws://...` and `wss://...`.
          *
-         * @param allowPlaintext take mqtt:// to another machine, where anyone on the way can read and change what is
-         *   sent.
+         * @param allowPlaintext take one without TLS to another machine, where anyone on the way can read and change
+         *   what is sent.
          * @throws BrokerUrlException for anything else.
          */
         public fun parse(text: String, allowPlaintext: Boolean = false): BrokerUrl {
             val parts = URL.matchEntire(text)?.groupValues
             val scheme = parts?.get(1)?.lowercase()
-            if (parts == null || scheme !in PORTS) {
+            val websocket = scheme in WEBSOCKET
+            if (parts == null || scheme !in PORTS || (parts[6] == WEBSOCKET_PATH && !websocket)) {
                 throw BrokerUrlException(
-                    "the broker's URL cannot be read; expected mqtt://HOST:PORT or mqtts://HOST:PORT, before the host " +
-                        "perhaps USER@ or USER:PASSWORD@ with %40 for @, %3A for :, %2F for / and %25 for %",
+                    "the broker's URL cannot be read; expected mqtt://HOST:PORT or mqtts://HOST:PORT (wss://HOST:PORT " +
+                        "through a WebSocket), before the host perhaps USER@ or USER:PASSWORD@ with %40 for @, %3A for " +
+                        ":, %2F for / and %25 for %",
                 )
             }
             val port = parts[5].ifEmpty { PORTS.getValue(scheme!!).toString() }.toInt()
@@ -78,11 +89,12 @@ public class BrokerUrl(
                     "the broker's URL has a password and no user; expected USER:PASSWORD@ before the host",
                 )
             }
-            val url = BrokerUrl(parts[3].ifEmpty { parts[4] }.lowercase(), port, scheme == "mqtts", user, password)
+            val host = parts[3].ifEmpty { parts[4] }.lowercase()
+            val url = BrokerUrl(host, port, scheme in TLS, user, password, websocket)
             if (!url.tls && !allowPlaintext && !isLoopback(url.host)) {
                 throw BrokerUrlException(
-                    "broker ${url.host} is another machine and mqtt:// is not encrypted; use mqtts://, or allow plain " +
-                        "text on a network that you trust",
+                    "broker ${url.host} is another machine and $scheme:// is not encrypted; use " +
+                        "${url.secureScheme}://, or allow plain text on a network that you trust",
                 )
             }
             return url

@@ -237,5 +237,6 @@ private fun brokerUrl(url: BrokerUrl): Map<String, Any?> = mapOf(
     "tls" to url.tls,
     "user" to url.user,
     "password" to url.password,
+    "websocket" to url.websocket,
     "shown" to url.toString(),
 )

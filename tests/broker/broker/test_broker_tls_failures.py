@@ -1,0 +1,288 @@
+"""TLS between gateway, device and brokers, over real sockets: what fails is told as such, on both sides alike."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from authority import Authority
+
+from broker_server.broker import mosquitto
+from broker_server.broker.mosquitto_config import access
+from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
+from edge_runtime.federation.link import Arrived as DeviceArrived
+from edge_runtime.federation.link import Broker
+from edge_runtime.federation.link import Down as DeviceDown
+from edge_runtime.federation.link import Up as DeviceUp
+from edge_runtime.federation.mqtt import MqttLink, probe
+from edge_runtime.wire.topics import Topic
+
+WAIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a client trusts and what it shows."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def files(self) -> dict[str, Path | None]:
+        """Return the options."""
+        return {"ca": self.ca, "certificate": self.certificate, "key": self.key}
+
+
+class Server:
+    """A TLS server that reads a little after the handshake, and hangs up. Args: context: None speaks no TLS."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    if self._context is None:
+                        connection.recv(1000)
+                        connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                        continue
+                    with self._context.wrap_socket(connection, server_side=True) as secure:
+                        secure.recv(1000)
+                except OSError:
+                    continue
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.close()
+
+
+def context(authority: Authority, *, demand: bool = False, **fields: Any) -> ssl.SSLContext:
+    """Return a server's side. Args: demand: a certificate of its authority; fields: of its own."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(*authority.sign("broker", **fields))
+    if demand:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(authority.ca)
+    return made
+
+
+def gateway_says(url: str, identity: Identity) -> str:
+    """Return why a gateway has no connection."""
+    events: queue.Queue[LinkEvent] = queue.Queue()
+    link = Link(Target.parse(url, **identity.files()), "x", b"", events.put)
+    link.start()
+    event = events.get(timeout=WAIT_S)
+    link.stop(0.0)
+    assert isinstance(event, Down), event
+    return event.reason
+
+
+def device_says(url: str, identity: Identity) -> str:
+    """Return why a device has no connection."""
+    events: queue.Queue[Any] = queue.Queue()
+    link = MqttLink(Broker.parse(url, **identity.files()), "x", "me", b"", events.put)
+    link.start()
+    event = events.get(timeout=WAIT_S)
+    link.stop(b"")
+    assert isinstance(event, DeviceDown), event
+    return event.reason
+
+
+def doctor_says(url: str, identity: Identity) -> str:
+    """Return why ``edge_runtime doctor`` finds no gateway."""
+    with pytest.raises(OSError, match=r".") as failure:
+        probe(Broker.parse(url, **identity.files()), "x", WAIT_S)
+    return str(failure.value)
+
+
+SIDES = [gateway_says, device_says, doctor_says]
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority that clients trust."""
+    return Authority(tmp_path_factory.mktemp("ours"))
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another one."""
+    return Authority(tmp_path_factory.mktemp("theirs"))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[ssl.SSLContext | None], str]]:
+    """Start servers; gives the URL."""
+    servers = []
+
+    def start(made: ssl.SSLContext | None) -> str:
+        servers.append(Server(made))
+        return f"mqtts://localhost:{servers[-1].port}"
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize("says", SIDES)
+def test_a_brokers_certificate_that_is_not_good(serve: Any, ours: Authority, theirs: Authority, says: Any) -> None:
+    """Signed by another authority, expired, not yet valid, for another name: each told, with what to do."""
+    trusts = Identity(ours.ca)
+    assert "not signed by the authority that is trusted here" in says(serve(context(theirs)), trusts)
+    assert "not signed by the authority that is trusted here" in says(serve(context(ours)), Identity())
+    assert "has expired: make it a new one" in says(serve(context(ours, age_days=40)), trusts)
+    assert "is not valid yet; if its dates are right, this machine's clock is wrong" in says(
+        serve(context(ours, age_days=-3)), trusts
+    )
+    assert "the broker's certificate is not for localhost" in says(serve(context(ours, host="broker.example")), trusts)
+    assert "the broker's certificate is not for 127.0.0.1" in says(
+        serve(context(ours, host="broker.example")).replace("localhost", "127.0.0.1"), trusts
+    )
+
+
+@pytest.mark.parametrize("says", SIDES)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_certificate_that_the_broker_refuses(
+    serve: Any, ours: Authority, theirs: Authority, says: Any, version: ssl.TLSVersion
+) -> None:
+    """None where one is demanded, another authority's, an expired one; with TLS 1.3 that comes after the handshake."""
+    demanding = context(ours, demand=True)
+    demanding.maximum_version = version
+    url = serve(demanding)
+    assert "demands a certificate: give --certificate and --key" in says(url, Identity(ours.ca))
+    stranger = says(url, Identity(ours.ca, *theirs.sign("me")))
+    assert "refuses the certificate that was shown: it was signed by an authority that the broker does not" in stranger
+    old = says(url, Identity(ours.ca, *ours.sign("me", age_days=40)))
+    assert "refuses the certificate that was shown: it has expired" in old
+
+
+@pytest.mark.parametrize("says", SIDES)
+def test_a_port_without_tls_and_the_reverse(serve: Any, ours: Authority, says: Any) -> None:
+    """Each is told as what it is."""
+    assert "speaks no TLS on this port" in says(serve(None), Identity(ours.ca))
+    plain = serve(context(ours)).replace("mqtts:", "mqtt:")
+    assert "if its port expects TLS, use mqtts:// or wss://" in says(plain, Identity())
+
+
+@dataclass(frozen=True)
+class External:
+    """A Mosquitto that somebody else runs. Args: port, websocket_port: over TLS; authority: of every certificate."""
+
+    port: int
+    websocket_port: int
+    authority: Authority
+
+    def identity(self, name: str) -> Identity:
+        """Return what a client of this name shows."""
+        return Identity(self.authority.ca, *self.authority.sign(name))
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory: pytest.TempPathFactory, ours: Authority) -> Iterator[External]:
+    """Mosquitto with mutual TLS, a WebSocket port, and the rights of docs/brokers.md."""
+    program = mosquitto.installed()
+    if program is None:
+        pytest.skip("mosquitto is not installed; make broker-tools installs it")
+    folder = tmp_path_factory.mktemp("external")
+    port, websocket_port = free_ports(2)
+    (folder / "acl").write_text("user gateway\ntopic readwrite fl/v1/x/#\n\n" + access("x"))
+    certificate, key = ours.sign("broker")
+    listener = (
+        f"cafile {ours.ca}\ncertfile {certificate}\nkeyfile {key}\nrequire_certificate true\nacl_file {folder}/acl\n"
+        "use_identity_as_username true\n"
+    )
+    head = "per_listener_settings true\nuser root\nlog_dest stderr\n"
+    (folder / "mosquitto.conf").write_text(
+        f"{head}listener {port} 127.0.0.1\n{listener}listener {websocket_port}\nprotocol websockets\n{listener}"
+    )
+    command = [program, "-c", str(folder / "mosquitto.conf")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        lines = iter(process.stderr or ())
+        assert any(" running" in line for line in lines)
+        threading.Thread(target=lambda: list(lines), daemon=True).start()
+        yield External(port, websocket_port, ours)
+        process.terminate()
+
+
+@pytest.mark.parametrize("scheme", ["mqtts", "wss"])
+def test_a_gateway_and_a_device_meet_at_a_broker_that_demands_certificates(external: External, scheme: str) -> None:
+    """Over TLS and over WebSockets: the device hears the gateway's state, a delta and Bye arrive under its name."""
+    port = external.port if scheme == "mqtts" else external.websocket_port
+    url = f"{scheme}://localhost:{port}"
+    events: queue.Queue[LinkEvent] = queue.Queue()
+    gateway = Link(Target.parse(url, **external.identity("gateway").files()), "x", b"away", events.put)
+    gateway.start()
+    assert events.get(timeout=WAIT_S) == Up()
+    gateway.publish(Topic.GATEWAY, "", [b"here"])
+    assert gateway.flush(WAIT_S)
+    heard: queue.Queue[Any] = queue.Queue()
+    device = MqttLink(Broker.parse(url, **external.identity("me").files()), "x", "me", b"bye", heard.put)
+    device.start()
+    assert heard.get(timeout=WAIT_S) == DeviceUp()
+    state = heard.get(timeout=WAIT_S)
+    assert isinstance(state, DeviceArrived)
+    assert state.payload == b"here"
+    pieces = [bytes([number]) * 3000 for number in range(20)]  # of more, Mosquitto sends 43 kB/s to a WebSocket
+    device.send(Topic.DELTA, pieces)
+    assert [events.get(timeout=WAIT_S) for _ in pieces] == [Arrived("fl/v1/x/delta/me", piece) for piece in pieces]
+    device.stop(b"left")
+    assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/bye/me", b"left")
+    gateway.stop()
+
+
+@pytest.mark.parametrize("says", SIDES)
+def test_without_a_certificate_the_real_broker_is_told_alike(external: External, says: Any) -> None:
+    """Mosquitto's own alert."""
+    url = f"mqtts://localhost:{external.port}"
+    assert "demands a certificate: give --certificate and --key" in says(url, Identity(external.authority.ca))
+
+
+def test_what_a_device_retained_is_not_taken_from_it_again(external: External) -> None:
+    """A broker that lets devices retain gives their old words to every gateway that subscribes; none counts."""
+    url = f"mqtts://localhost:{external.port}"
+    events: queue.Queue[LinkEvent] = queue.Queue()
+    first = Link(Target.parse(url, **external.identity("gateway").files()), "x", b"", events.put)
+    first.start()
+    assert events.get(timeout=WAIT_S) == Up()
+    heard: queue.Queue[Any] = queue.Queue()
+    device = MqttLink(Broker.parse(url, **external.identity("old").files()), "x", "old", b"bye", heard.put)
+    device.start()
+    assert heard.get(timeout=WAIT_S) == DeviceUp()
+    client = device._client
+    assert client is not None
+    client.publish("fl/v1/x/hello/old", b"forged", 1, retain=True).wait_for_publish(WAIT_S)
+    assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/hello/old", b"forged")  # live: whoever sends, sends
+    first.stop()
+    events = queue.Queue()
+    second = Link(Target.parse(url, **external.identity("gateway").files()), "x", b"", events.put)
+    second.start()
+    assert events.get(timeout=WAIT_S) == Up()
+    device.send(Topic.HELLO, [b"true"])
+    assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/hello/old", b"true")
+    device.stop(b"left")
+    second.stop()
