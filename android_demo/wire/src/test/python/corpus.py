@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,19 @@ sys.path.append(str(Path(__file__).parents[5]))
 from tests.fuzz import corpus
 
 
+def kept(kind: str) -> Iterator[corpus.Input]:
+    """Yield the committed inputs of a kind, and with FUZZ_STATE=runs/fuzz all that `make fuzz` found there."""
+    yield from corpus.read(kind)
+    if folder := os.environ.get("FUZZ_STATE"):
+        yield from (corpus.Input(path.read_bytes()) for path in sorted((Path(folder) / "corpus" / kind).iterdir()))
+
+
 def inputs() -> Iterator[tuple[str, str, bytes, dict[str, Any]]]:
     """Yield kind, name, bytes and context; the first byte of a URL's input says whether plain MQTT is allowed."""
     for kind in (*MESSAGES, "Topic", "Manifest", "Enrolment"):
-        for one in corpus.read(kind):
+        for one in kept(kind):
             yield kind, one.name, one.data, {}
-    for one in corpus.read("BrokerUrl"):
+    for one in kept("BrokerUrl"):
         yield "BrokerUrl", one.name, one.data[1:], {"allow_plaintext": bool(one.data[:1] and one.data[0] & 1)}
 
 
