@@ -134,9 +134,9 @@ def check_statistics(
     sums = decode(statistics.sums, shape.labels * shape.width).reshape(shape.labels, shape.width)
     if (counts < 0).any():
         raise WireError(pb.MALFORMED, "a label has fewer than 0 examples")
-    if counts.sum() <= 0:
-        raise WireError(pb.NO_EXAMPLES, "class statistics of 0 examples")
     total = float(counts.sum(dtype=np.float64))
+    if total <= 0:
+        raise WireError(pb.NO_EXAMPLES, "class statistics of 0 examples")
     if total > examples * (1 + COUNT_ROUNDING) + 0.5:
         raise WireError(pb.MALFORMED, f"class statistics of {total:.6g} examples, the Hello tells of {examples}")
     # A feature has length 1, so a sum of n of them has at most n.

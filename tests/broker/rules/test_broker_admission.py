@@ -253,6 +253,7 @@ def test_statistics_are_taken_or_refused(tmp_path: Path) -> None:
             setattr(changed, name, value)
         return code_of(lambda: check_statistics(changed, me, federation, tiny.SHAPE, 2))
 
+    assert code(counts=np.full(3, 3e38, "<f4").tobytes()) == "MALFORMED"  # a sum beyond float32
     check_statistics(good, me, federation, tiny.SHAPE, 2)
     assert code(device="b") == "MALFORMED"
     assert code(federation_digest=b"o" * 32) == "WRONG_FEDERATION"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from typing import Final
 
 import numpy as np
 
+from broker_server.broker.access import AccessError, Certificate, identify
+from broker_server.broker.connect_packet import body_start
 from broker_server.broker.framing import FrameReader
+from broker_server.broker.pace import Pace
 from broker_server.rules.admission import (
     DeltaContext,
     Identity,
@@ -23,6 +28,8 @@ from broker_server.rules.admission import (
     read_contribution,
 )
 from broker_server.rules.aggregate import merge
+from broker_server.rules.capping import cap
+from broker_server.rules.weights import Caps, capped_sums
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
@@ -66,8 +73,12 @@ def _admit(data: bytes) -> None:
     need(all(math.isfinite(norm) for norm in accepted.norms.values()), "a norm that is not finite was taken")
     need(set(accepted.norms) == {kind_of(block) for block in accepted.contribution.deltas}, "norms of other kinds")
     need(read_contribution(delta, SHAPE, 1).examples == accepted.contribution.examples, "the spool tells another")
-    for topk in (False, True):
-        merged = merge(Bank.zeros(SHAPE), [accepted.contribution], topk=topk)
+    honest = [replace(accepted.contribution, device=name, examples=10) for name in "bcd"]
+    for top_k in (0, 2):
+        capped, _ = cap([accepted.contribution, *honest], Caps(), top_k)
+        total = sum(one.examples for one in capped)
+        need(capped[0].examples <= 0.5 * total + 1e-9, f"one device of four has {capped[0].examples} of {total}")
+        merged = merge(Bank.zeros(SHAPE), capped, topk=bool(top_k))
         need(all(np.isfinite(merged.block(block)).all() for block in SHAPE.ids()), "a merged bank is not finite")
 
 
@@ -96,19 +107,24 @@ def _statistics(data: bytes) -> str:
 
 def _take_statistics(data: bytes) -> None:
     statistics = decode(pb.ClassStatistics, data)
-    check_statistics(statistics, Identity("a", joined=True), FEDERATION, SHAPE)
+    check_statistics(statistics, Identity("a", joined=True), FEDERATION, SHAPE, 2**32 - 1)
     sums = ClassSums.from_bytes(statistics.counts, statistics.sums)
-    for total in (sums, ClassSums.total([sums, sums])):
+    need(sums.counts.shape == (3,) and sums.sums.shape == (3, 4), "sums of another shape")
+    honest = ClassSums(np.full(3, 5, np.float32), np.eye(3, 4, dtype=np.float32))
+    parts = capped_sums([sums, honest, honest, honest], Caps())
+    share = parts[0].counts / np.sum([part.counts for part in parts], axis=0)
+    need(bool((share <= 0.5 + 1e-9).all()), f"one device of four has {share} of the labels")
+    for total in (sums, ClassSums.total([sums, sums]), ClassSums.total(parts)):
         blocks = class_mean_head(total, 20.0)
         need(all(np.isfinite(block).all() for block in blocks.values()), "a head that is not finite")
-    need(sums.counts.shape == (3,) and sums.sums.shape == (3, 4), "sums of another shape")
 
 
 def _seeds_of_statistics() -> Iterator[bytes]:
     counts = np.array([4, 6, 0], np.float32)
     sums = np.outer(counts, np.full(4, 0.4)).astype(np.float32)
     yield ClassSums(counts, sums).message("a", FEDERATION)
-    yield ClassSums(counts * 1e30, sums * 1e30).message("a", FEDERATION)
+    for factor in (1e8, 1e30, 5e37):
+        yield ClassSums(counts * np.float32(factor), sums * np.float32(factor)).message("a", FEDERATION)
     yield from seeds_of("ClassStatistics")
 
 
@@ -136,7 +152,9 @@ def _seeds_of_hellos() -> Iterator[bytes]:
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 def _frames(data: bytes) -> str:
@@ -144,12 +162,23 @@ def _frames(data: bytes) -> str:
 
 
 async def _read_frames(data: bytes) -> str:
-    """Read packets as the broker does: a byte, its length, the rest; every piece comes from the stream, in order."""
+    """Read packets as the broker does: CONNECT, then of each a byte, its length, the rest; all that came, in order."""
     stream = asyncio.StreamReader()
     stream.feed_data(data)
     stream.feed_eof()
-    reader, read = FrameReader(stream, _PACKET), b""
+    reader, read = FrameReader(stream, _PACKET, Pace(1e9), Pace(1e9)), b""
     try:
+        connect = await reader.connect()
+    except (ConnectionResetError, asyncio.IncompleteReadError) as error:
+        return type(error).__name__
+    try:
+        with contextlib.suppress(AccessError):
+            peer = identify(connect, "home", "10.0.0.1", Certificate("a", "01"))
+            need(peer.device in ("", "a"), f"the certificate of a was taken for {peer.device!r}")
+        first = await reader.read()
+        flags = body_start(first) + 7  # the one byte that is changed: no session outlives its connection
+        data = data[:flags] + first[flags : flags + 1] + data[flags + 1 :]
+        read += first
         while True:
             read += await reader.read(1)
             need(len(reader._frame) <= _PACKET + 5, f"a packet of {len(reader._frame)} bytes is kept")
@@ -165,11 +194,13 @@ async def _read_frames(data: bytes) -> str:
 
 def _seeds_of_frames() -> Iterator[bytes]:
     for keep_alive in (0, 60, 0xFFFF):
-        connect = b"\x00\x04MQTT\x04\x02" + struct.pack(">H", keep_alive) + b"\x00\x01a"
+        connect = b"\x00\x04MQTT\x04\x02" + struct.pack(">H", keep_alive) + b"\x00\x06home.a"
         start = b"\x10" + bytes([len(connect)]) + connect
         yield start
         yield start + b"\xc0\x00" + b"\x32\x0a\x00\x03a/b\x00\x01xyz" + b"\xe0\x00"
         yield start + b"\x30\x80\x08" + bytes(1024)
+    will = b"\x00\x04MQTT\x04\xc6\x00\x3c\x00\x06home.a\x00\x10fl/v1/home/bye/a\x00\x01x\x00\x02me\x00\x02pw"
+    yield b"\x10" + bytes([len(will)]) + will + b"\x82\x05\x00\x01\x00\x00\x00"
     yield b"\x10\xff\xff\xff\x7f"
     yield b"\x10\x80\x80\x80\x80\x01"
 
