@@ -12,6 +12,7 @@ import org.edgeexperts.app.host.AppState
 import org.edgeexperts.app.host.Host
 import org.edgeexperts.app.host.Problem
 import org.edgeexperts.app.host.Settings
+import org.edgeexperts.app.host.problemOf
 import org.edgeexperts.app.job.Schedule
 import org.edgeexperts.app.ui.AboutScreen
 import org.edgeexperts.app.ui.ClassifyScreen
@@ -26,6 +27,8 @@ import org.edgeexperts.app.ui.getAnswer
 import org.edgeexperts.app.ui.putAnswer
 import org.edgeexperts.app.ui.visible
 import org.edgeexperts.app.widget.NavBar
+import org.edgeexperts.wire.Enrolment
+import org.edgeexperts.wire.EnrolmentException
 
 /** The app's one window: five destinations, and what leads out of them. */
 class MainActivity : Activity(), Pickers, TrainingScreen.Actions, SettingsScreen.Actions {
@@ -71,6 +74,7 @@ class MainActivity : Activity(), Pickers, TrainingScreen.Actions, SettingsScreen
         if (intent.action != Intent.ACTION_SEND) return
         val shared = intent.getCharSequenceExtra(Intent.EXTRA_TEXT)?.toString()
         if (shared.isNullOrBlank()) return
+        if ("enrolment_format" in shared) return askToJoin(shared.toByteArray())
         go(0)
         (screens[0] as ClassifyScreen).take(shared)
     }
@@ -142,15 +146,29 @@ class MainActivity : Activity(), Pickers, TrainingScreen.Actions, SettingsScreen
     override fun ask(title: Int, options: List<String>, selected: Int, chosen: (Int) -> Unit) =
         dialogs.chooseOne(title, options, selected, chosen)
 
-    override fun forget() =
-        dialogs.confirm(R.string.settings_forget_title, R.string.settings_forget_text, R.string.forget, host::forget)
+    override fun forget() = dialogs.confirm(
+        R.string.settings_forget_title, getText(R.string.settings_forget_text), R.string.forget, host::forget,
+    )
 
-    override fun erase() =
-        dialogs.confirm(R.string.settings_erase_title, R.string.settings_erase_text, R.string.delete, host::erase)
+    override fun erase() = dialogs.confirm(
+        R.string.settings_erase_title, getText(R.string.settings_erase_text), R.string.delete, host::erase,
+    )
 
     private fun askToLeave() = dialogs.confirm(
-        R.string.federation_leave_title, R.string.federation_leave_text, R.string.federation_leave, host::leave,
+        R.string.federation_leave_title, getText(R.string.federation_leave_text), R.string.federation_leave, host::leave,
     )
+
+    /** An enrolment that another app shares, the phone's scanner for one: any app can, so the user decides. */
+    private fun askToJoin(data: ByteArray) {
+        val enrolment = try {
+            Enrolment.fromJson(data)
+        } catch (error: EnrolmentException) {
+            return host.report(problemOf(error))
+        }
+        go(2)
+        val text = enrolment.run { getString(R.string.federation_join_text, federation, device, gateway.host) }
+        dialogs.confirm(R.string.federation_join_title, text, R.string.federation_join) { host.enrol(data) }
+    }
 
     private fun askToNotify() {
         if (Build.VERSION.SDK_INT < Build.VERSION_CODES.TIRAMISU) return

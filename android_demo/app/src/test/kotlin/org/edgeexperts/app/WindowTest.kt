@@ -1,5 +1,6 @@
 package org.edgeexperts.app
 
+import android.app.AlertDialog
 import android.content.Intent
 import android.net.Uri
 import android.os.Bundle
@@ -13,6 +14,7 @@ import org.edgeexperts.app.ui.getAnswer
 import org.edgeexperts.app.ui.putAnswer
 import org.edgeexperts.app.widget.NavBar
 import org.edgeexperts.core.Heat
+import org.edgeexperts.wire.Case
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -67,6 +69,27 @@ class WindowTest {
         Robolectric.buildActivity(MainActivity::class.java, shared).setup().use { opened ->
             idle()
             assertEquals("is there traffic?", "${opened.get().findViewById<EditText>(R.id.text).text}")
+        }
+    }
+
+    /** A scanned code comes as a shared text: nobody joins unasked, a press joins; what is damaged is explained. */
+    @Test fun aSharedEnrolmentIsAskedAbout() {
+        fun share(text: String) = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, text)
+        val text = Case.bytes("Enrolment", "accept_tls").decodeToString()
+        Robolectric.buildActivity(MainActivity::class.java, share(text)).setup().use {
+            idle()
+            assertEquals(null, host.state.enrolment)
+            val dialog = ShadowDialog.getLatestDialog() as AlertDialog
+            val message = "${dialog.findViewById<TextView>(android.R.id.message).text}"
+            assertTrue("federation home, as phone-1, at the gateway gateway.example" in message, message)
+            dialog.getButton(AlertDialog.BUTTON_POSITIVE).performClick()
+            idle()
+            waitFor { it.enrolment != null }
+            assertEquals("phone-1", host.state.enrolment?.device)
+        }
+        Robolectric.buildActivity(MainActivity::class.java, share(text.dropLast(9))).setup().use { opened ->
+            waitFor { it.problem != null }
+            assertTrue("This is not an enrolment file the app can use" in opened.get().words())
         }
     }
 

@@ -315,8 +315,12 @@ class Host(private val context: Context, private val engine: Engine?, private va
     // --- federation --------------------------------------------------------------------------------------------------
 
     /** Joins the federation that a file names. */
-    fun enrol(uri: Uri) = later {
-        val data = readLimited(context.contentResolver, uri, ENROLMENT_LIMIT)
+    fun enrol(uri: Uri) = later { join(readLimited(context.contentResolver, uri, ENROLMENT_LIMIT)) }
+
+    /** Joins the federation that a file's bytes name, as a code that was scanned has them. */
+    fun enrol(data: ByteArray) = later { join(data) }
+
+    private fun join(data: ByteArray) {
         val enrolment = Enrolment.fromJson(data)
         replaceFile(enrolmentFile, data)
         over = null

@@ -54,7 +54,7 @@ class Dialogs(private val activity: Activity) {
     }
 
     /** Asks before something that cannot be taken back. */
-    fun confirm(title: Int, text: Int, action: Int, confirmed: () -> Unit) {
+    fun confirm(title: Int, text: CharSequence, action: Int, confirmed: () -> Unit) {
         show(
             builder(title).setMessage(text).setNegativeButton(R.string.cancel, null)
                 .setPositiveButton(action) { _, _ -> confirmed() }.create(),
