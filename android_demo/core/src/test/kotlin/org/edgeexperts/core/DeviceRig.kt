@@ -53,7 +53,11 @@ class FakeLink : Link {
 }
 
 /** A device that a test turns by hand, second by second, and kills and starts again over the same folder. */
-internal class DeviceRig(private val folder: File, private val options: PartOptions = PartOptions(checkpointSeconds = 0.0)) {
+internal class DeviceRig(
+    private val folder: File,
+    private val options: PartOptions = PartOptions(checkpointSeconds = 0.0),
+    private val gatewayKey: ByteArray = ByteArray(0),
+) {
     private val toy = writeToy(File(folder, "package"))
     private val federation = toy.manifest.architecture.digest()
     private val inbox = LinkedBlockingQueue<LinkEvent>()
@@ -75,7 +79,8 @@ internal class DeviceRig(private val folder: File, private val options: PartOpti
         val work = Work(tools, store, Versions(store, toy), "me", Watch(tiers, tiers[0], ::Signal, ::now))
         val sums = checkNotNull(classSums(named, toy.manifest, tokenizer, tools.source))
         val clock = Clock(0.0, { now }, { 0 }, { 0.0 })
-        return Device(Identity("me", toy.digest, "toy", budget, sums), work, link, inbox, board, options, clock) { false }
+        val identity = Identity("me", toy.digest, "toy", budget, sums, gatewayKey)
+        return Device(identity, work, link, inbox, board, options, clock) { false }
     }
 
     /** Ends the process without a farewell, and starts another, with these examples more. */

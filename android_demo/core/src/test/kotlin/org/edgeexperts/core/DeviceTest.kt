@@ -45,6 +45,20 @@ class DeviceTest {
         return rig to rig.version(toyBank())
     }
 
+    /** State, version, plan and a verdict that would end the device: nobody signed them, none is acted on. */
+    @Test
+    fun whatTheGatewayDidNotSignChangesNothing() {
+        val rig = DeviceRig(File(folder, "forged"), gatewayKey = ByteArray(32) { 7 }).also { rigs += it }
+        rig.up()
+        rig.gateway()
+        rig.plan(rig.version(toyBank()))
+        rig.verdict(Kind.HELLO, ByteArray(0), Code.REVOKED)
+        assertEquals(emptyList(), rig.link.said)
+        assertEquals(Session(link = LinkState.LISTENING), rig.device.session)
+        assertTrue(!rig.device.finished() && rig.link.asked.isEmpty())
+        assertTrue("ignored a message on verdict: BAD_SIGNATURE" in rig.board.state.notice)
+    }
+
     /** Hello says what it is; the one changed block is fetched; three steps; the delta is trained - base, by hand. */
     @Test
     fun aRoundFromHelloToAcceptedDelta() {
