@@ -7,14 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 
-from broker_server.commands import enroll, evaluate, export, run_gateway, show
+from broker_server.commands import enroll, evaluate, export, init, revoke, run_gateway, show
 from broker_server.errors import UsageError
 from edge_runtime.wire.errors import FederationError
 
 EXAMPLES = """examples:
   broker_server run --package packages/pixel8              serve devices on this machine
   broker_server run --package packages/pixel8 --rounds 20  ... and end after round 20
-  broker_server enroll phone --gateway mqtts://HOST        the file with which a device joins
+  broker_server init                                       keys, certificates and settings for other machines
+  broker_server enroll phone                               the file with which a device joins, and its QR code
   broker_server status                                     what is going on, while it runs or after
   broker_server export --version 20 --out merged           a bank for: edge_runtime predict --bank merged
   broker_server evaluate --data heldout.csv --version all  accuracy of every version
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (run_gateway, enroll, show, export, evaluate):
+    for module in (init, run_gateway, enroll, revoke, show, export, evaluate):
         module.add(commands)
     return parser
 

@@ -23,6 +23,8 @@ MOSQUITTO: Final = "mosquitto"
 CODECS: Final = {"auto": None, "float32": pb.FLOAT32, "int8": pb.INT8}
 PACKAGES: Final = Path("packages")
 STATE: Final = Path("gateway-state")
+CONFIG: Final = Path("gateway.toml")
+"""What ``broker_server init`` writes; read from the working folder when no other is named."""
 
 T = TypeVar("T")
 
@@ -58,9 +60,10 @@ class Listen(ConnectionLimits):
         host: address to listen on.
         port: 0 chooses a free one.
         allow_plaintext: take devices from other machines without encryption.
-        certificate: PEM file of the gateway's certificate; with it, devices need one of ``authority``.
+        ca: PEM file of the authority that signs devices' certificates; with it only these are let in, over TLS.
+        certificate: PEM file of the gateway's certificate; it goes with ``ca``.
         key: PEM file of its key, not encrypted.
-        authority: PEM file of the authority that signs devices' certificates.
+        revoked: file of the certificates that are refused, by serial number, one a line; a change is heeded at once.
         public_host: the host by which devices reach the gateway, for their enrolments; "": ``host``.
         websocket_port: of MQTT over WebSockets; 0: none.
     """
@@ -68,9 +71,10 @@ class Listen(ConnectionLimits):
     host: str = "127.0.0.1"
     port: int = 1883
     allow_plaintext: bool = False
+    ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
-    authority: Path | None = None
+    revoked: Path | None = None
     public_host: str = ""
     websocket_port: int = 0
 
@@ -222,10 +226,10 @@ class GatewayConfig:
 
     def _check_listen(self) -> None:
         listen = self.listen
-        files = [listen.certificate, listen.key, listen.authority]
+        files = [listen.ca, listen.certificate, listen.key]
         _need(
             all(files) or not any(files),
-            "listen.certificate, listen.key and listen.authority go together; one of them is missing",
+            "listen.ca, listen.certificate and listen.key go together: give all three",
         )
         for name in ("connections", "connections_per_address", "newcomers", "newcomers_per_address"):
             value = getattr(listen, name)
@@ -255,13 +259,19 @@ def only_package(_state: Path) -> Path:
     return default_package(PACKAGES)
 
 
+def here(chosen: Path | None) -> Path | None:
+    """Return the chosen configuration file, else the one of this folder, if there is one."""
+    return CONFIG if chosen is None and CONFIG.is_file() else chosen
+
+
 def load(
     file: Path | None, overrides: dict[str, Any], package_of: Callable[[Path], Path] = only_package
 ) -> GatewayConfig:
     """Read a TOML file and put the command line over it.
 
     Args:
-        file: with the keys of GatewayConfig; its tables are [listen], [round], [train] and [limits].
+        file: with the keys of GatewayConfig; its tables are [listen], [round], [train] and [limits]. Relative paths in
+            it begin in its folder, and "" is no path.
         overrides: values by dotted key ("round.quorum"); None leaves the file's value.
         package_of: chooses the package for a state directory when neither names one.
 
@@ -271,7 +281,7 @@ def load(
     tree: dict[str, Any] = {}
     if file is not None:
         try:
-            tree = tomllib.loads(file.read_text(encoding="utf-8"))
+            tree = _placed(GatewayConfig, tomllib.loads(file.read_text(encoding="utf-8")), file.parent)
         except OSError as error:
             msg = f"cannot read configuration {file}: {error.strerror}"
             raise UsageError(msg) from error
@@ -306,6 +316,21 @@ def default_package(folder: Path) -> Path:
     else:
         msg = f"no package below {folder}/: make one with python -m export.build --device pixel8, or give --package"
     raise UsageError(msg)
+
+
+def _placed(kind: Any, tree: dict[str, Any], folder: Path) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    """Return a table whose paths begin in ``folder``; an empty one is left out. What is wrong is refused later."""
+    hints = typing.get_type_hints(kind)
+    placed: dict[str, Any] = {}
+    for name, value in tree.items():
+        hint = hints.get(name)
+        if isinstance(value, dict) and dataclasses.is_dataclass(hint):
+            placed[name] = _placed(hint, value, folder)
+        elif isinstance(value, str) and Path in (hint, *typing.get_args(hint)):
+            placed |= {name: folder / value} if value else {}
+        else:
+            placed[name] = value
+    return placed
 
 
 def _need(condition: bool, message: str) -> None:

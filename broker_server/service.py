@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, Self
 
+from broker_server.broker.access import Revoked
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mosquitto import Mosquitto, Said
 from broker_server.broker.mosquitto_config import Listener, Tls
@@ -23,6 +24,7 @@ from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.events import Events
+from broker_server.identity.key_files import read_revoked
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
@@ -167,15 +169,23 @@ class Service:
 
     def _tls(self) -> TlsFiles | None:
         listen = self._config.listen
-        if listen.certificate is None or listen.key is None or listen.authority is None:
+        if listen.ca is None or listen.certificate is None or listen.key is None:
             return None
-        return TlsFiles(listen.certificate, listen.key, listen.authority)
+        return TlsFiles(listen.certificate, listen.key, listen.ca)
 
     def _embedded(self) -> EmbeddedBroker:
         listen, tls = self._config.listen, self._tls()
-        return EmbeddedBroker(
+        broker = EmbeddedBroker(
             listen.host, listen.port, federation=self._config.federation, limits=listen, tls=tls, tell=self._notice
         )
+        broker.revoke(self._revocations())
+        return broker
+
+    def _revocations(self) -> Revoked:
+        """Return who is refused: devices by the ledger, certificates by their file."""
+        file = self._config.listen.revoked
+        certificates = read_revoked(file) if file is not None else frozenset[str]()
+        return Revoked(frozenset(self._store.ledger.revoked_devices()), certificates)
 
     def _notice(self, kind: str, fields: dict[str, object]) -> None:
         """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""
@@ -249,9 +259,13 @@ class Service:
 
     def _tell_revoked(self, now: float) -> None:
         """Let the broker know whom another process revoked."""
-        if self._mosquitto is not None and now >= self._revoked_at:
-            self._revoked_at = now + REVOKED_S
+        if now < self._revoked_at:
+            return
+        self._revoked_at = now + REVOKED_S
+        if self._mosquitto is not None:
             self._mosquitto.revoke(self._store.ledger.revoked_devices())
+        if self._broker is not None:
+            self._broker.revoke(self._revocations())
 
     def _submit_missed(self) -> None:
         """Have versions measured that a gateway before this one did not come to."""

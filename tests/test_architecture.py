@@ -106,6 +106,7 @@ DRIVERS = {
     "safetensors": {"edge_runtime/wire/bank.py", "edge_runtime/store.py", "export/proving/measure.py"},
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
+    "segno": {"broker_server/identity/qr.py"},
     "sqlite3": {"broker_server/state/database.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }

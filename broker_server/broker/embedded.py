@@ -377,6 +377,7 @@ class EmbeddedBroker:
         self._loop.set_exception_handler(_note)
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-broker", daemon=True)
         self._broker: _Broker | None = None
+        self._revoked = Revoked()
 
     @property
     def url(self) -> BrokerUrl:
@@ -407,13 +408,15 @@ class EmbeddedBroker:
 
     async def _start(self) -> tuple[int, int]:
         broker = _Broker(self._loop, self._settings)
+        await broker.revoke(self._revoked)
         ports = await broker.listen()
         self._broker = broker
         return ports
 
     def revoke(self, revoked: Revoked) -> None:
         """Refuse these and no others from now on, and cut off who of them is here; returns at once."""
-        if self._broker is not None:
+        before, self._revoked = self._revoked, revoked
+        if self._broker is not None and revoked != before:
             asyncio.run_coroutine_threadsafe(self._broker.revoke(revoked), self._loop)
 
     def stop(self) -> None:

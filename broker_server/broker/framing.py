@@ -68,6 +68,8 @@ class FrameReader:
         if self._dead:
             msg = "the connection was given up"
             raise FrameError(msg)
+        if n == 0:  # an empty field at the end of a packet; not a reason to wait for the next
+            return b""
         if self._at == len(self._frame):
             try:
                 await self._next()

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from broker_server.commands import Subcommands, add_columns, parser
 from broker_server.commands.package_folder import package_folder
-from broker_server.config import CODECS, load
+from broker_server.config import CODECS, here, load
 from broker_server.display import Lines, LiveTable
 from broker_server.events import Events, JsonLines
 from broker_server.service import Service, Stop
@@ -31,7 +31,12 @@ def add(commands: Subcommands) -> None:
     """Add the subcommand."""
     command = parser(commands, "run", "serve rounds, with an embedded MQTT broker unless --broker is given", EXAMPLES)
     command.set_defaults(main=main)
-    command.add_argument("--config", type=Path, metavar="TOML", help="settings file; options given here override it")
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="TOML",
+        help="settings file; options given here override it (default: gateway.toml, if this folder has one)",
+    )
     command.add_argument(
         "--package",
         type=Path,
@@ -140,7 +145,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it."""
-    config = load(args.config, _overrides(args), lambda state: package_folder(None, state))
+    config = load(here(args.config), _overrides(args), lambda state: package_folder(None, state))
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s"
     )

@@ -36,7 +36,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_file_and_command_line(tmp_path: Path) -> None:
     """The command line goes before the file, the file before defaults; whole numbers are numbers."""
     config = load(write(tmp_path, FULL), {"round.quorum": 2, "rounds": None, "train.steps": 5})
-    assert config.package == Path("packages/pixel8")
+    assert config.package == tmp_path / "packages/pixel8"
     assert (config.rounds, config.round.quorum, config.round.deadline_s) == (20, 2, 90.0)
     assert (config.listen.port, config.listen.host, config.train.steps) == (1884, "127.0.0.1", 5)
     assert config.keep_serving

@@ -57,17 +57,19 @@ def test_a_file_for_a_certificate_has_everything(package: Package, capsys: pytes
     path = Path(told["out"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text()) == {
-        "enrolment_format": 1,
+        "enrolment_format": 2,
         "device": "phone",
         "federation": "home",
         "federation_digest": package.manifest.architecture.digest().hex(),
         "package_digest": package.digest.hex(),
-        "gateway": {"host": "gateway.example", "port": 8883, "tls": True, "allow_plaintext": False},
+        "gateway": {"host": "gateway.example", "port": 8883, "tls": True, "allow_plaintext": False, "websocket": False},
         "ca": CERTIFICATE,
         "certificate": CERTIFICATE,
         "key": KEY,
         "user": "",
         "password": "",
+        "gateway_key": "",
+        "package_key": "",
     }
 
 
@@ -90,7 +92,10 @@ def test_without_secrets_the_line_for_people_warns_of_none(
     """This machine's broker needs neither TLS nor leave for plain text."""
     assert run(["enroll", "phone", "--package", str(package.folder), "--gateway", "mqtt://localhost:1883"]) == 0
     line = capsys.readouterr().out
-    assert line == "phone.enrolment.json: phone joins default at mqtt://localhost:1883\n"
+    assert line == (
+        "phone.enrolment.json: phone joins default at mqtt://localhost:1883\n"
+        "phone.enrolment.png: the same as a QR code\n"
+    )
 
 
 @pytest.mark.usefixtures("package")
@@ -122,10 +127,10 @@ def test_no_error_shows_a_secret() -> None:
     """Neither a key nor a password of a wrong type, nor one that is too long."""
     for name, value in {"key": ["gehe1m"], "password": {"gehe1m": 1}}.items():
         with pytest.raises(EnrolmentError) as caught:
-            Enrolment.from_json(json.dumps({"enrolment_format": 1, name: value}).encode())
+            Enrolment.from_json(json.dumps({"enrolment_format": 2, name: value}).encode())
         assert "gehe1m" not in str(caught.value)
     address = {"host": "localhost", "port": 1, "tls": False}
     tree = {"device": "a", "federation": "b", "federation_digest": "a" * 64, "package_digest": "", "gateway": address}
-    long = {"enrolment_format": 1, **tree, "user": "me", "password": "gehe1m" * 50}
+    long = {"enrolment_format": 2, **tree, "user": "me", "password": "gehe1m" * 50}
     with pytest.raises(EnrolmentError, match="password is over 200 bytes"):
         Enrolment.from_json(json.dumps(long).encode())

@@ -78,6 +78,16 @@ def test_will_of_a_vanished_device(endpoint: BrokerUrl, gateway: Client) -> None
     assert gateway.messages(1) == [("fl/v1/x/bye/w2", b"will", False)]
 
 
+def test_empty_will_comes_as_well(endpoint: BrokerUrl, gateway: Client) -> None:
+    """A field of no bytes at the end of CONNECT is no reason to wait for more of it."""
+    will = struct.pack(">H", 13) + b"fl/v1/x/bye/e" + struct.pack(">H", 0)
+    packet = b"\x00\x04MQTT\x04\x0e\x00\x3c" + struct.pack(">H", 3) + b"x.e" + will
+    with socket.create_connection((endpoint.host, endpoint.port)) as sock:
+        sock.sendall(b"\x10" + bytes([len(packet)]) + packet)
+        assert sock.recv(4) == b"\x20\x02\x00\x00"
+    assert gateway.messages(1) == [("fl/v1/x/bye/e", b"", False)]
+
+
 def test_silent_client_is_given_up(endpoint: BrokerUrl, gateway: Client) -> None:
     """A network that went away without a word: 1.5 keep-alives later the will comes (keep-alive of one second)."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
