@@ -100,7 +100,10 @@ class Conductor:
             row.round, ledger.plans(row.round), now, deadline_at, answered, extensions=row.extensions
         )
         hellos = {device["device"]: device["hello"] for device in ledger.devices()}
-        void = {device for device in self._round.awaited if not self._merging.head_has(hellos[device])}
+        # Of one whose Hello is lost nothing else is known: its plan holds until it says otherwise.
+        void = {
+            device for device in self._round.awaited if device in hellos and not self._merging.head_has(hellos[device])
+        }
         self._round.void, self._round.withdrawn = void, set(void)
         self._expect(self._round.plans, now)
         self._events.tell("resumed", round=row.round, planned=sorted(self._round.plans), accepted=sorted(answered))
@@ -241,7 +244,7 @@ class Conductor:
         plans = self._plans(assignments, number)
         with self._store.ledger.transaction():
             self._store.ledger.open_round(number, self.row.version, _with_digests(plans), wall)
-        self._store.note_round(number)
+        self._store.note_round()
         self.state = rules.step(self.state, Event.QUORUM)
         self._round = RoundStatus(number, plans, now, now + self._config.round.deadline_s)
         self._expect(plans, now)
@@ -268,6 +271,7 @@ class Conductor:
         with self._store.ledger.transaction():
             self._store.ledger.add_plans(self.round, _with_digests(plans))
             self._store.ledger.extend_round(self.round)
+        self._store.note_round()
         current.extensions += 1
         current.deadline_at = now + self._config.round.deadline_s
         current.plans |= plans

@@ -173,7 +173,7 @@ def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
         if block not in planned:
             raise WireError(pb.NOT_PLANNED, f"block {block} is not in the plan of round {plan.round}")
     contribution = read_contribution(delta, context.shape, context.age)
-    norms = _norms(contribution.deltas)
+    norms = norms_of(contribution.deltas)
     _check_norms(norms, contribution.deltas, plan, context)
     return Accepted(contribution, norms)
 
@@ -228,7 +228,8 @@ def kind_of(block: ExpertId) -> str:
     return "head" if block == HEAD else "shared" if block.shared else "expert"
 
 
-def _norms(deltas: Mapping[ExpertId, Array]) -> dict[str, float]:
+def norms_of(deltas: Mapping[ExpertId, Array]) -> dict[str, float]:
+    """Return the largest norm of an update by kind of block."""
     norms: dict[str, float] = {}
     for block, values in deltas.items():
         kind = kind_of(block)

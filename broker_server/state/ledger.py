@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker_server.state.database import Database
+from broker_server.errors import DamagedError
+from broker_server.state.database import ADVICE, Database
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.messages import decode
 
 NAME = "ledger.sqlite3"
 HEAD_SUMS: Final = "head_statistics"
@@ -111,7 +114,7 @@ class Ledger(Database):
         """Return every device with its hello, by name."""
         rows = [dict(row) for row in self._rows("SELECT * FROM devices ORDER BY device")]
         for row in rows:
-            row["hello"] = pb.Hello.FromString(row["hello"])
+            row["hello"] = _hello(row["device"], row["hello"])
         return rows
 
     def revoked(self, device: str) -> bool:
@@ -229,14 +232,26 @@ class Ledger(Database):
         return self._deltas("ORDER BY accepted DESC, device LIMIT ?", (count,))[::-1]
 
     def _deltas(self, where: str, values: Sequence[Any] = ()) -> list[DeltaRow]:
-        return [
-            DeltaRow(
-                row["device"], row["round"], row["digest"], row["bytes"], row["examples"], row["loss_first"],
-                row["loss_last"], row["step_ms"], json.loads(row["norms"]),
-                tuple(ExpertId(layer, index) for layer, index in json.loads(row["blocks"])), row["version"],
-            )
-            for row in self._rows(f"SELECT * FROM deltas {where}", values)  # noqa: S608 - the clauses are ours
-        ]  # fmt: skip
+        rows = self._rows(f"SELECT * FROM deltas {where}", values)  # noqa: S608 - the clauses are ours
+        try:
+            return [
+                DeltaRow(
+                    row["device"], row["round"], row["digest"], row["bytes"], row["examples"], row["loss_first"],
+                    row["loss_last"], row["step_ms"], json.loads(row["norms"]),
+                    tuple(ExpertId(layer, index) for layer, index in json.loads(row["blocks"])), row["version"],
+                )
+                for row in rows
+            ]  # fmt: skip
+        except (ValueError, TypeError) as error:
+            raise DamagedError(f"{self.path} is damaged: a delta's row cannot be read ({error}); {ADVICE}") from error
+
+    def forget_delta(self, device: str, number: int) -> None:
+        """Remove the row of a delta, which its body is about to make again."""
+        self._execute("DELETE FROM deltas WHERE device = ? AND round = ?", (device, number))
+
+    def waiting_digests(self) -> list[bytes]:
+        """Return the digests of the deltas that no version holds yet."""
+        return [bytes(row["digest"]) for row in self._rows("SELECT digest FROM deltas WHERE version IS NULL")]
 
     def trainers(self) -> list[str]:
         """Return the devices that had a delta accepted."""
@@ -327,9 +342,9 @@ class Ledger(Database):
     # versions
 
     def append_version(self, row: VersionRow) -> None:
-        """Keep a version."""
+        """Keep a version, in place of a damaged row if need be."""
         self._execute(
-            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.version, row.parent, row.digest, row.round, row.contributors, row.reason, row.created,
                 row.payload, row.balance,
@@ -368,3 +383,11 @@ class Ledger(Database):
         """Return the accuracy on a data file by version, of those that were measured on it."""
         rows = self._rows("SELECT version, accuracy FROM evaluations WHERE data = ?", (data,))
         return {row["version"]: row["accuracy"] for row in rows}
+
+
+def _hello(device: str, payload: bytes) -> pb.Hello:
+    """Read a Hello; a damaged one says no more than who it was, until the device says it again."""
+    try:
+        return decode(pb.Hello, payload)
+    except WireError:
+        return pb.Hello(device=device)

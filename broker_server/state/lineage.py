@@ -13,6 +13,7 @@ from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import version_digest
+from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.messages import decode, encode, ids
 
@@ -84,7 +85,11 @@ class Lineage:
             existing = [str(version.version) for version in self.ledger.versions()]
             msg = f"no version {number}; there are: {', '.join(existing) or 'none yet'}"
             raise StateError(msg)
-        message = decode(pb.Version, row.payload)
+        try:
+            message = decode(pb.Version, row.payload)
+        except WireError as error:
+            msg = f"version {row.version} was changed: its message cannot be read ({error})"
+            raise StateError(msg) from error
         digests = {block: entry.digest for block, entry in zip(ids(message.blocks), message.blocks, strict=True)}
         if version_digest(digests) != row.digest:
             msg = f"version {row.version} was changed: its blocks have another digest than the ledger says"

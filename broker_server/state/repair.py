@@ -12,10 +12,13 @@ import json
 from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
+from broker_server.rules.admission import norms_of, read_contribution
 from broker_server.state.announced import Announced
 from broker_server.state.ledger import HEAD_SUMS, DeltaRow, RoundRow
+from broker_server.state.open_round import OpenRound
 from broker_server.state.version_files import VersionRecord
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, ids
 
@@ -30,15 +33,35 @@ def take_up(store: Store, now: float) -> None:
         StateError: when an announced version is lost and the operator did not accept that.
         StorageError: when the disk refuses.
     """
+    _mend_rows(store)
     announced = _announced(store)
     before = _newest(store)
     lost = _put_versions_back(store, announced, now)
     if lost:
         _refuse_or_fall_back(store, announced, lost, now)
     repaired = _newest(store) != before
-    repaired |= _close_unknown_round(store, announced.round, now)
+    repaired |= _put_round_back(store) or _close_unknown_round(store, announced.round, now)
     _put_deltas_back(store, now, repaired=repaired)
     _write_what_lacks(store)
+
+
+def _mend_rows(store: Store) -> None:
+    """Compare what the sealed files say with the ledger's rows, whose bits nothing guards; the files are right."""
+    damaged = []
+    for number in store.versions.numbers():
+        row, record = store.ledger.version(number), _record(store, number)
+        if row is not None and record is not None and row != record.row:
+            with store.ledger.transaction():
+                store.ledger.append_version(record.row)
+            damaged.append(f"version {number}")
+    last = OpenRound.read(store.folder)
+    plans = store.ledger.plans(last.round) if last is not None else {}
+    if last is not None and plans and plans != last.plans and set(plans) <= set(last.plans):
+        with store.ledger.transaction():
+            store.ledger.add_plans(last.round, {name: (sha256(plan), plan) for name, plan in last.plans.items()})
+        damaged.append(f"the plans of round {last.round}")
+    if damaged:
+        store.notes.append(f"damaged in the ledger and written again: {', '.join(damaged)}")
 
 
 def _newest(store: Store) -> int:
@@ -134,6 +157,20 @@ def _refuse_or_fall_back(store: Store, announced: Announced, lost: list[int], no
     store.notes.append(f"{what}; version {row.version} is version {row.parent} again, as --accept-loss says")
 
 
+def _put_round_back(store: Store) -> bool:
+    """Put the last round and its plans into a ledger that does not know them; return whether that was so."""
+    last, rounds = OpenRound.read(store.folder), store.ledger.rounds()
+    if last is None or last.round <= (rounds[-1].round if rounds else 0):
+        return False
+    if store.ledger.version(last.base_version) is None:
+        return False
+    with store.ledger.transaction():
+        store.ledger.keep_round(RoundRow(last.round, last.base_version, last.opened, None, None, last.extensions))
+        store.ledger.add_plans(last.round, {name: (sha256(plan), plan) for name, plan in last.plans.items()})
+    store.notes.append(f"round {last.round} was not in the ledger: it goes on with its {len(last.plans)} plans")
+    return True
+
+
 def _close_unknown_round(store: Store, number: int, now: float) -> bool:
     """Close a round whose plans went out and are lost, so that its number is not used again."""
     rounds = store.ledger.rounds()
@@ -161,10 +198,10 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
         known = store.ledger.accepted_digest(delta.device, delta.round) is not None
         if known or not (planned or repaired) or delta.base_version > _newest(store):
             continue
-        blocks = ids(delta.experts)
+        norms = norms_of(read_contribution(delta, store.lineage.shape, 0).deltas)
         row = DeltaRow(
             delta.device, delta.round, digest, len(body), delta.examples, delta.loss_first, delta.loss_last,
-            delta.step_ms, {}, blocks,
+            delta.step_ms, norms, ids(delta.experts),
         )  # fmt: skip
         with store.ledger.transaction():
             _accept(store, row, now)

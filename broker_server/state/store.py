@@ -2,6 +2,7 @@
 
 lock            held while a gateway runs (flock: gone with its process)
 HEAD            the newest version that may have been announced, see announced.py
+ROUND           the last round that was opened and its plans, see open_round.py
 ledger.sqlite3  see schema.py
 versions/       what each kept version puts into the ledger, see version_files.py
 blobs/          blocks of versions by digest
@@ -30,10 +31,14 @@ from broker_server.state.database import ADVICE
 from broker_server.state.files import PRIVATE_FILE, make_folder, tighten
 from broker_server.state.ledger import NAME, DeltaRow, Ledger, VersionRow
 from broker_server.state.lineage import Lineage, Origin
+from broker_server.state.open_round import OpenRound
 from broker_server.state.spool import Spool
 from broker_server.state.version_files import VersionFiles, VersionRecord
 from edge_runtime.wire import tensors
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import PackageError, WireError
 from edge_runtime.wire.manifest import Architecture, Manifest, Package
+from edge_runtime.wire.messages import decode
 from edge_runtime.wire.strict_json import plain_tree
 
 KEEP_VERSIONS: Final = 50
@@ -101,7 +106,7 @@ class Store:
             more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
             notes = [f"others had rights to {loose[0]}{more}: they are taken away"] if loose else []
             ledger = _ledger(folder, notes, accept_loss=accept_loss)
-            _same_federation(ledger, folder, package)
+            _same_federation(ledger, folder, package, notes)
             store = cls._with(folder, ledger, package.manifest, lock)
             store = replace(store, keep_versions=keep_versions, accept_loss=accept_loss, notes=notes)
             _begin(store, package, now)
@@ -170,12 +175,16 @@ class Store:
                 self.ledger.put(key, value)
         self.ledger.checkpoint()
 
-    def note_round(self, number: int) -> None:
-        """Note outside of the ledger that a round's plans may go out; a disk that refuses costs the note only."""
-        newest = self.ledger.version()
-        if newest is not None:
-            with contextlib.suppress(StorageError):
-                Announced(newest.version, newest.digest, number).write(self.folder)
+    def note_round(self) -> None:
+        """Note outside of the ledger that the last round's plans may go out; a full disk costs the note only."""
+        newest, rounds = self.ledger.version(), self.ledger.rounds()
+        if newest is None or not rounds:
+            return
+        row = rounds[-1]
+        plans = self.ledger.plans(row.round)
+        with contextlib.suppress(StorageError):
+            OpenRound(row.round, row.base_version, row.opened, row.extensions, plans).write(self.folder)
+            Announced(newest.version, newest.digest, row.round).write(self.folder)
         self.ledger.checkpoint()
 
     def fall_back(self, announced: int, now: float) -> VersionRow:
@@ -251,12 +260,29 @@ def _sound_ledger(path: Path) -> Ledger:
     return ledger
 
 
-def _same_federation(ledger: Ledger, folder: Path, package: Package) -> None:
+def _written_again(ledger: Ledger, package: Package, notes: list[str]) -> Architecture:
+    """Put the package's manifest in place of a damaged one, when the versions are of its federation."""
+    row, architecture = ledger.version(), package.manifest.architecture
+    try:
+        if row is None or decode(pb.Version, row.payload).federation_digest != architecture.digest():
+            raise DamagedError(f"{ledger.path} is damaged: its manifest cannot be read; {ADVICE}")
+    except WireError as error:
+        raise DamagedError(f"{ledger.path} is damaged: neither manifest nor version can be read; {ADVICE}") from error
+    with ledger.transaction():
+        ledger.put("manifest", package.manifest.to_json().decode())
+    notes.append("damaged in the ledger and written again: the manifest")
+    return architecture
+
+
+def _same_federation(ledger: Ledger, folder: Path, package: Package, notes: list[str]) -> None:
     before = ledger.get("manifest")
     if before is None:
         return
-    old = Manifest.from_json(before.encode(), str(ledger.path)).architecture
     new = package.manifest.architecture
+    try:
+        old = Manifest.from_json(before.encode(), str(ledger.path)).architecture
+    except PackageError:
+        old = _written_again(ledger, package, notes)
     if old.digest() != new.digest():
         msg = (
             f"package {package.folder} is of another federation than state directory {folder}: "

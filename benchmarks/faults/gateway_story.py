@@ -1,0 +1,106 @@
+"""A gateway's life in one process: rounds of three devices, by the real state, rounds and rules, without a broker.
+
+The devices keep what a device keeps: a delta until it is accepted, and an accepted one until a version of its round is
+there, for a gateway that asks for it again. They outlive the process: what was accepted is told to whoever started it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.faults.children import Say
+from benchmarks.faults.suite import part
+from broker_server.config import RoundRules
+from broker_server.errors import StateError, StorageError
+from broker_server.rules.round import State
+from edge_runtime.wire import wire_pb2 as pb
+
+DEVICES: Final = {"ada": (["rose", "leaf"], [0, 1]), "bo": (["sky"], [2]), "cy": (["rose", "stone"], [0, 1])}
+ROUNDS: Final = 2
+TURNS: Final = 200
+Accepted = tuple[str, int]
+
+
+def package(folder: Path) -> Any:  # noqa: ANN401 - a Package
+    """Write the package of the federation."""
+    return part("tiny", "broker").make_package(folder)
+
+
+def play(folder: Path, opened: Any, accepted: Iterable[Accepted], say: Say) -> int:  # noqa: ANN401 - a Package
+    """Play what is left of the story.
+
+    Args:
+        folder: state directory.
+        opened: package.
+        accepted: (device, round) of what devices were told is accepted; they send it when they are asked only.
+        say: told of each acceptance as soon as a device would be, and of the end.
+
+    Returns:
+        0 when all rounds are done, 1 when the gateway refused to start or ended with an error of its own.
+    """
+    began = time.monotonic()
+    rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6)
+    try:
+        gateway = part("tiny_gateway", "broker").Gateway(folder, opened, rounds=ROUNDS, round=rules)
+    except (StateError, StorageError) as error:
+        say(refused=str(error), storage=isinstance(error, StorageError))
+        return 1
+    say(ready_ms=1000 * (time.monotonic() - began), notes=gateway.store.notes)
+    known = set(accepted)
+    for _ in range(TURNS):
+        if gateway.conductor.state is State.FINISHED:
+            say(**outcome(gateway.store))
+            gateway.close()
+            return 0
+        try:
+            turn(gateway, known, say)
+        except StorageError:
+            continue  # as the service does: the next look tries again
+        except StateError as error:
+            say(refused=str(error), storage=False)
+            return 1
+    say(stuck=True)
+    return 1
+
+
+def turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 - the tests' gateway
+    """Let every device do what it can, then look at the clock."""
+    for device, (texts, labels) in DEVICES.items():
+        if device not in gateway.conductor._roster.here():  # noqa: SLF001
+            body = gateway.hello_with(device, texts, labels)
+            if gateway.verdict(device).want_statistics:
+                gateway.statistics(device, body)
+    gateway.tick()
+    if gateway.conductor.state is not State.OPEN:
+        return
+    plans = gateway.store.ledger.plans(gateway.conductor.round)
+    for place, device in enumerate(DEVICES):
+        key = (device, gateway.conductor.round)
+        if device in plans and (key not in known or asked(gateway, device)):
+            digest = gateway.train(device, value=0.01 * (place + 1) * gateway.conductor.round)
+            verdict = gateway.verdict(device)
+            if verdict.digest == digest and verdict.code == pb.ACCEPTED:
+                say(accepted=key)
+                known.add(key)
+
+
+def asked(gateway: Any, device: str) -> bool:  # noqa: ANN401
+    """Return whether the gateway asks a device for a delta that it accepted before."""
+    verdict = gateway.verdict(device)
+    return bool(verdict.kind == pb.DELTA and verdict.code == pb.BUSY and verdict.retry_after_s > 0)
+
+
+def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
+    """Return what a finished state directory says: digests, and which deltas are in which version how often."""
+    ledger = store.ledger
+    row, bank = store.lineage.load()
+    folded = [
+        (delta.device, delta.round) for version in ledger.versions() for delta in ledger.merged_into(version.version)
+    ]
+    times: dict[str, int] = {}
+    for (device, _), count in ledger.trained().items():
+        times[device] = times.get(device, 0) + count
+    return {"digest": bank.digest().hex(), "version": row.version, "folded": folded, "trained": times}
