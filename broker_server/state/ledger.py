@@ -245,14 +245,6 @@ class Ledger(Database):
         except (ValueError, TypeError) as error:
             raise DamagedError(f"{self.path} is damaged: a delta's row cannot be read ({error}); {ADVICE}") from error
 
-    def forget_delta(self, device: str, number: int) -> None:
-        """Remove the row of a delta, which its body is about to make again."""
-        self._execute("DELETE FROM deltas WHERE device = ? AND round = ?", (device, number))
-
-    def waiting_digests(self) -> list[bytes]:
-        """Return the digests of the deltas that no version holds yet."""
-        return [bytes(row["digest"]) for row in self._rows("SELECT digest FROM deltas WHERE version IS NULL")]
-
     def trainers(self) -> list[str]:
         """Return the devices that had a delta accepted."""
         return [row["device"] for row in self._rows("SELECT DISTINCT device FROM deltas ORDER BY device")]
@@ -342,14 +334,19 @@ class Ledger(Database):
     # versions
 
     def append_version(self, row: VersionRow) -> None:
-        """Keep a version, in place of a damaged row if need be."""
+        """Keep a version."""
         self._execute(
-            "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.version, row.parent, row.digest, row.round, row.contributors, row.reason, row.created,
                 row.payload, row.balance,
             ),
         )  # fmt: skip
+
+    def mend_version(self, row: VersionRow) -> None:
+        """Put a version's row in place of a damaged one."""
+        self._execute("DELETE FROM versions WHERE version = ?", (row.version,))
+        self.append_version(row)
 
     def versions(self) -> list[VersionRow]:
         """Return all versions, oldest first."""

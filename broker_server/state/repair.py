@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
 from broker_server.rules.admission import norms_of, read_contribution
 from broker_server.state.announced import Announced
-from broker_server.state.ledger import HEAD_SUMS, DeltaRow, RoundRow
+from broker_server.state.ledger import HEAD_SUMS, DeltaRow, Ledger, RoundRow
 from broker_server.state.open_round import OpenRound
 from broker_server.state.version_files import VersionRecord
 from edge_runtime.wire import wire_pb2 as pb
@@ -36,7 +37,7 @@ def take_up(store: Store, now: float) -> None:
     _mend_rows(store)
     announced = _announced(store)
     before = _newest(store)
-    lost = _put_versions_back(store, announced, now)
+    lost = _put_versions_back(store, announced)
     if lost:
         _refuse_or_fall_back(store, announced, lost, now)
     repaired = _newest(store) != before
@@ -46,22 +47,48 @@ def take_up(store: Store, now: float) -> None:
 
 
 def _mend_rows(store: Store) -> None:
-    """Compare what the sealed files say with the ledger's rows, whose bits nothing guards; the files are right."""
-    damaged = []
+    """Compare what the sealed files say with the ledger, whose bits nothing guards; the files are right.
+
+    A kill while SQLite moves its log into the database, and a log that is damaged then, leave half of a transaction.
+    """
+    newest, damaged = _newest(store), list[str]()
     for number in store.versions.numbers():
-        row, record = store.ledger.version(number), _record(store, number)
-        if row is not None and record is not None and row != record.row:
-            with store.ledger.transaction():
-                store.ledger.append_version(record.row)
+        record = _record(store, number) if number <= newest else None
+        if record is not None and not _is_in(store.ledger, record):
+            _put_in(store, record)
             damaged.append(f"version {number}")
-    last = OpenRound.read(store.folder)
-    plans = store.ledger.plans(last.round) if last is not None else {}
-    if last is not None and plans and plans != last.plans and set(plans) <= set(last.plans):
-        with store.ledger.transaction():
-            store.ledger.add_plans(last.round, {name: (sha256(plan), plan) for name, plan in last.plans.items()})
-        damaged.append(f"the plans of round {last.round}")
+    last, rounds = OpenRound.read(store.folder), store.ledger.rounds()
+    if last is not None and rounds and rounds[-1].closed is None and _same_round(rounds[-1], last):
+        plans = store.ledger.plans(last.round)
+        if plans != last.plans and set(plans) <= set(last.plans):
+            with store.ledger.transaction():
+                store.ledger.add_plans(last.round, _with_digests(last.plans))
+            damaged.append(f"the plans of round {last.round}")
     if damaged:
         store.notes.append(f"damaged in the ledger and written again: {', '.join(damaged)}")
+
+
+def _same_round(row: RoundRow, last: OpenRound) -> bool:
+    return (row.round, row.extensions) == (last.round, last.extensions)
+
+
+def _with_digests(plans: Mapping[str, bytes]) -> dict[str, tuple[bytes, bytes]]:
+    return {device: (sha256(payload), payload) for device, payload in plans.items()}
+
+
+def _is_in(ledger: Ledger, record: VersionRecord) -> bool:
+    """Return whether the ledger has all of a version: its row, its deltas as part of it, and its round as closed."""
+    row = record.row
+    closed = any(known.round == row.round and known.version == row.version for known in ledger.rounds())
+    return (
+        ledger.version(row.version) == row
+        and {(delta.device, delta.round) for delta in ledger.merged_into(row.version)} >= _keys(record)
+        and (row.reason != "merge" or closed)
+    )
+
+
+def _keys(record: VersionRecord) -> set[tuple[str, int]]:
+    return {(delta.device, delta.round) for delta in record.deltas}
 
 
 def _newest(store: Store) -> int:
@@ -96,7 +123,7 @@ def _record(store: Store, number: int) -> VersionRecord | None:
     return record
 
 
-def _put_versions_back(store: Store, announced: Announced, now: float) -> list[int]:
+def _put_versions_back(store: Store, announced: Announced) -> list[int]:
     """Put the announced versions that the ledger lacks into it; return the numbers of those that are lost."""
     known = store.ledger.version()
     if known is not None and known.version == announced.version and known.digest != announced.digest:
@@ -104,10 +131,11 @@ def _put_versions_back(store: Store, announced: Announced, now: float) -> list[i
     lacking = range(_newest(store) + 1, announced.version + 1)
     records = {number: _record(store, number) for number in lacking}
     back = [number for number, record in records.items() if record is not None]
-    for number in back:
-        record = records[number]
+    for record in records.values():
         if record is not None:
-            _put_back(store, record, now)
+            _put_in(store, record)
+    if any(record is not None and record.row.reason == "head" for record in records.values()):
+        _note_head_sums(store.ledger)
     if back:
         first = "was" if len(back) == 1 else "were"
         store.notes.append(
@@ -119,23 +147,30 @@ def _put_versions_back(store: Store, announced: Announced, now: float) -> list[i
     return [] if whole or announced.version < _newest(store) else [n for n in lacking if n not in back] or [*lacking]
 
 
-def _put_back(store: Store, record: VersionRecord, now: float) -> None:
+def _put_in(store: Store, record: VersionRecord) -> None:
+    """Put all of a version into the ledger that is not in it."""
     ledger, row = store.ledger, record.row
     with ledger.transaction():
-        for delta in record.deltas:
+        merged = {(delta.device, delta.round) for delta in ledger.merged_into(row.version)}
+        missing = [delta for delta in record.deltas if (delta.device, delta.round) not in merged]
+        for delta in missing:
             if ledger.accepted_digest(delta.device, delta.round) is None:
-                _accept(store, delta, now)
-        ledger.fold(record.deltas, row.version)
-        ledger.append_version(row)
+                _accept(store, delta, row.created)
+        ledger.fold(missing, row.version)
+        if ledger.version(row.version) != row:
+            ledger.mend_version(row)
         if row.reason == "merge":
             before = next((known for known in ledger.rounds() if known.round == row.round), None)
             base, opened = (before.base_version, before.opened) if before else (row.parent or 0, row.created)
             extensions = before.extensions if before else 0
             ledger.keep_round(RoundRow(row.round, base, opened, row.created, row.version, extensions))
-        if row.reason == "head" or ledger.get(HEAD_SUMS) is None:
-            # The head was made from what is here: devices whose class sums are lost are asked for them again.
-            known = {device: digest.hex() for device, digest in ledger.statistics_digests().items()}
-            ledger.put(HEAD_SUMS, json.dumps(known))
+
+
+def _note_head_sums(ledger: Ledger) -> None:
+    """Note that the head was made from what is here: devices whose class sums are lost are asked for them again."""
+    known = {device: digest.hex() for device, digest in ledger.statistics_digests().items()}
+    with ledger.transaction():
+        ledger.put(HEAD_SUMS, json.dumps(known))
 
 
 def _refuse_or_fall_back(store: Store, announced: Announced, lost: list[int], now: float) -> None:
@@ -166,7 +201,7 @@ def _put_round_back(store: Store) -> bool:
         return False
     with store.ledger.transaction():
         store.ledger.keep_round(RoundRow(last.round, last.base_version, last.opened, None, None, last.extensions))
-        store.ledger.add_plans(last.round, {name: (sha256(plan), plan) for name, plan in last.plans.items()})
+        store.ledger.add_plans(last.round, _with_digests(last.plans))
     store.notes.append(f"round {last.round} was not in the ledger: it goes on with its {len(last.plans)} plans")
     return True
 

@@ -211,3 +211,37 @@ def test_old_blocks_and_deltas_are_removed(package: Any, tmp_path: Path) -> None
     }
     with pytest.raises(StateError, match=r"version 2 is not whole: .*keep_versions"):
         store.lineage.load(2)
+
+
+@pytest.mark.parametrize("damage", ["no ledger", "no plans", "delta not folded"])
+def test_what_the_ledger_lost_of_a_round_comes_from_the_files(package: Any, tmp_path: Path, damage: str) -> None:
+    """Killed in a round, and the ledger is gone or half of a transaction is: the same plans, each delta once."""
+    whole_story(tmp_path / "whole", package, 2)
+    gateway = Gateway(tmp_path / "state", package, rounds=2)
+    gateway.hello("a", "b")
+    gateway.tick()
+    for number, device in enumerate("ab"):
+        gateway.train(device, value=0.01 * (number + 1))
+    gateway.tick()
+    gateway.tick()
+    gateway.train("a", value=0.02)
+    plan = gateway.plan("b")[1]
+    gateway.close()
+    if damage == "no ledger":
+        (tmp_path / "state" / NAME).unlink()
+    else:
+        database = sqlite3.connect(tmp_path / "state" / NAME)
+        torn = "DELETE FROM plans" if damage == "no plans" else "UPDATE deltas SET version = NULL WHERE version = 1"
+        database.execute(torn)
+        database.commit()
+        database.close()
+
+    again = Gateway(tmp_path / "state", package, rounds=2)
+    assert again.conductor.state is State.OPEN
+    assert again.store.notes
+    again.hello("a", "b")
+    assert again.plan("b")[1] == plan
+    again.train("b", value=0.04)
+    again.tick()
+    again.close()
+    assert versions(tmp_path / "state") == versions(tmp_path / "whole")
