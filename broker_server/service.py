@@ -176,7 +176,13 @@ class Service:
     def _embedded(self) -> EmbeddedBroker:
         listen, tls = self._config.listen, self._tls()
         broker = EmbeddedBroker(
-            listen.host, listen.port, federation=self._config.federation, limits=listen, tls=tls, tell=self._notice
+            listen.host,
+            listen.port,
+            websocket_port=listen.websocket_port,
+            federation=self._config.federation,
+            limits=listen,
+            tls=tls,
+            tell=self._notice,
         )
         broker.revoke(self._revocations())
         return broker

@@ -71,6 +71,7 @@ class _Settings:
 
     host: str
     port: int
+    websocket_port: int
     federation: str
     limits: ConnectionLimits
     tls: TlsFiles | None
@@ -152,9 +153,18 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
         if settings.tls is not None:
             context = server_context(settings.tls)
         sockets = await bind(settings.host, settings.port)
+        try:
+            websockets = await bind(settings.host, settings.websocket_port) if settings.websocket_port else []
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise ListenError(_reason(error, BrokerUrl(settings.host, settings.websocket_port))) from error
         await self.start()
         for sock in sockets:
             self._listeners.append(Listener(sock, context, settings.limits, self._notices, self._admit))
+        for sock in websockets:
+            listener = Listener(sock, context, settings.limits, self._notices, self._admit, websocket=True)
+            self._listeners.append(listener)
         port: int = sockets[0].getsockname()[1]
         if context is None:
             return port, port
@@ -354,6 +364,7 @@ class EmbeddedBroker:
     Args:
         host: address to listen on.
         port: 0 chooses a free one.
+        websocket_port: of MQTT through a WebSocket; 0 is none.
         federation: whose devices may come.
         limits: on connections and their speed.
         tls: files for TLS with certificates of both sides; None is plain text.
@@ -365,6 +376,7 @@ class EmbeddedBroker:
         host: str,
         port: int,
         *,
+        websocket_port: int = 0,
         federation: str = "default",
         limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
         tls: TlsFiles | None = None,
@@ -372,7 +384,7 @@ class EmbeddedBroker:
     ) -> None:
         self._at = BrokerUrl(host, port, tls is not None)
         password = secrets.token_hex(32)
-        self._settings = _Settings(host, port, federation, limits, tls, tell, password)
+        self._settings = _Settings(host, port, websocket_port, federation, limits, tls, tell, password)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_note)
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-broker", daemon=True)

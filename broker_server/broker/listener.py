@@ -21,6 +21,7 @@ from broker_server.broker.connect_packet import Connect, FrameError
 from broker_server.broker.framing import FrameReader
 from broker_server.broker.notices import Notices
 from broker_server.broker.pace import Pace, Waiting, source_of
+from broker_server.broker.websocket import WebSocketWriter, upgrade
 from broker_server.config import ConnectionLimits
 from edge_runtime.wire.messages import MESSAGE_LIMIT
 
@@ -62,6 +63,7 @@ class Listener:
         notices: told of who is turned away.
         admit: decides about who arrived; returns what serves it until its connection ends, None when it is refused.
         paced: whether limits of speed hold; not for the gateway's own connection.
+        websocket: whether MQTT comes through a WebSocket.
     """
 
     def __init__(
@@ -73,9 +75,10 @@ class Listener:
         admit: Callable[[Arrival], Awaitable[Callable[[], Awaitable[None]] | None]],
         *,
         paced: bool = True,
+        websocket: bool = False,
     ) -> None:
         self._sock, self._context, self._limits, self._notices, self._admit = sock, context, limits, notices, admit
-        self._paced = paced
+        self._paced, self._websocket = paced, websocket
         self._waiting: Waiting[asyncio.Task[None]] = Waiting(limits.newcomers, limits.newcomers_per_address)
         self._tasks: set[asyncio.Task[None]] = set()
         self._untaken: set[socket.socket] = set()
@@ -158,8 +161,10 @@ class Listener:
             "ssl": self._context, "ssl_handshake_timeout": self._limits.connect_s, "ssl_shutdown_timeout": _SHUTDOWN_S
         }  # fmt: skip
         transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, sock, **secured)
-        writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+        writer = WebSocketWriter(transport, protocol, reader, self._loop)
         try:
+            if self._websocket:
+                reader = await upgrade(reader, writer, PACKET_LIMIT)
             certificate = None if self._context is None else _certificate(transport)
             frames = self._frames(reader, address)
             return Arrival(await frames.connect(), frames, writer, address, source, certificate)

@@ -187,7 +187,7 @@ def _enrolment(args: argparse.Namespace, federation: str, package: Package, way:
         "federation": federation,
         "federation_digest": package.manifest.architecture.digest().hex(),
         "package_digest": "" if args.any_package else package.digest.hex(),
-        "gateway": GatewayAddress(url.host, url.port, url.tls, not (url.tls or is_loopback(url.host))),
+        "gateway": GatewayAddress(url.host, url.port, url.tls, not (url.tls or is_loopback(url.host)), url.websocket),
         "ca": way.ca,
         "user": url.user,
         "password": text_of(args.password_file).removesuffix("\n") or url.password,

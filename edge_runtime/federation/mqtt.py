@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Traffic, Up, backoff
@@ -182,8 +182,8 @@ class MqttLink:
         client, outbox = self._client, self._outbox
         if client is not None and outbox is not None:
             outbox.put(self._topic(topics.Topic.BYE), [bye])
-            if outbox.wait_empty(_LEAVE_S):
-                client.disconnect()
+            if outbox.wait_empty(_LEAVE_S) and client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._gone.wait(_LEAVE_S)  # until that was sent: a socket that breaks before leaves the will
         self._gone.set()
         if self._thread.is_alive():
             self._thread.join(_LEAVE_S)

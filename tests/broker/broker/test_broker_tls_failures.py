@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 from authority import Authority
+from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_server.broker import mosquitto
 from broker_server.broker.mosquitto_config import access
@@ -269,20 +271,20 @@ def test_what_a_device_retained_is_not_taken_from_it_again(external: External) -
     first = Link(Target.parse(url, **external.identity("gateway").files()), "x", b"", events.put)
     first.start()
     assert events.get(timeout=WAIT_S) == Up()
-    heard: queue.Queue[Any] = queue.Queue()
-    device = MqttLink(Broker.parse(url, **external.identity("old").files()), "x", "old", b"bye", heard.put)
-    device.start()
-    assert heard.get(timeout=WAIT_S) == DeviceUp()
-    client = device._client
-    assert client is not None
-    client.publish("fl/v1/x/hello/old", b"forged", 1, retain=True).wait_for_publish(WAIT_S)
+    identity = external.identity("old")
+    device = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+    device.tls_set(str(identity.ca), str(identity.certificate), str(identity.key))
+    device.connect("localhost", external.port)
+    device.loop_start()
+    device.publish("fl/v1/x/hello/old", b"forged", 1, retain=True).wait_for_publish(WAIT_S)
     assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/hello/old", b"forged")  # live: whoever sends, sends
     first.stop()
     events = queue.Queue()
     second = Link(Target.parse(url, **external.identity("gateway").files()), "x", b"", events.put)
     second.start()
     assert events.get(timeout=WAIT_S) == Up()
-    device.send(Topic.HELLO, [b"true"])
+    device.publish("fl/v1/x/hello/old", b"true", 1)
     assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/hello/old", b"true")
-    device.stop(b"left")
+    device.disconnect()
+    device.loop_stop()
     second.stop()
