@@ -97,6 +97,7 @@ DRIVERS = {
     },
     "paho": {"edge_runtime/federation/mqtt.py", "broker_server/broker/mqtt.py"},
     "amqtt": {"broker_server/broker/embedded.py"},
+    "websockets": {"broker_server/broker/websocket.py"},
     "tokenizers": {
         "edge_runtime/data/tokenizer.py",
         "?export/proving/stock_texts.py",
