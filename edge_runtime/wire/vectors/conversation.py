@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.vectors.build import DEVICE, DIGEST, FEDERATION, INF, NAN, PACKAGE, SESSION, MessageCases
@@ -90,6 +90,29 @@ def cases() -> Iterator[Case]:
     yield _BYE.bytes("endless_number", "a varint without an end", endless, "MALFORMED")
     groups = b"\x08\x01\x12\x03abc" + b"\x1b\x1c" * 50_000
     yield _BYE.bytes("many_fields", "100,002 fields of one byte: refused before they are parsed", groups, "TOO_LARGE")
+    yield from _varints(b"\x08\x01\x12\x03abc", meaning)
+
+
+def _varints(good: bytes, meaning: dict[str, Any]) -> Iterator[Case]:
+    """Yield numbers that are written longer than they need to be, in fields of tomorrow; some libraries take more."""
+    end = b"\x80" * 10 + b"\x00"
+    fit = {
+        "tag_bytes_5": ("a tag of five bytes", b"\xa8\x88\x80\x80\x00\x05"),
+        "value_bytes_10": ("a value of ten bytes, with more than 64 bits", b"\x28" + b"\xff" * 9 + b"\x7f"),
+        "length_bytes_5": ("a length of five bytes", b"\x2a\x81\x80\x80\x80\x00a"),
+    }
+    too_long = {
+        "tag_bytes_6": ("a tag of six bytes", b"\xa8\x88\x80\x80\x80\x00\x05"),
+        "tag_bits_33": ("a tag beyond 32 bits", b"\xa8\x88\x80\x80\x10\x05"),
+        "value_bytes_11": ("a value of eleven bytes", b"\x28" + end),
+        "length_bytes_6": ("a length of six bytes", b"\x2a\x81\x80\x80\x80\x80\x00a"),
+    }
+    for name, (comment, field) in fit.items():
+        yield _BYE.bytes(name, comment, good + field, "ACCEPT", meaning)
+    for name, (comment, field) in too_long.items():
+        yield _BYE.bytes(name, comment, good + field, "MALFORMED")
+    hello = _HELLO.message().SerializeToString() + b"\x82\x01\x0b" + end
+    yield _HELLO.bytes("value_bytes_11", "a codec of eleven bytes, in a packed list", hello, "MALFORMED")
 
 
 def _gateway() -> Iterator[Case]:

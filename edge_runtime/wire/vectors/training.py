@@ -76,6 +76,9 @@ def cases() -> Iterator[Case]:
 
 def _plans() -> Iterator[Case]:
     use = [pb.LayerUse(layer=0, use=[0.5, 1.0]), pb.LayerUse(layer=5, use=[0.0, 0.125])]
+    layer_9 = b"\x7a\x0c\x08\x89" + b"\x80" * 9 + b"\x00"
+    inside = _PLAN.message().SerializeToString() + layer_9
+    yield _PLAN.bytes("value_bytes_11", "a layer of eleven bytes, in a nested message", inside, "MALFORMED")
     yield _PLAN.accept("topk", "with server statistics", use=use, balance_pressure=0.5)
     yield _PLAN.accept("trained_head", "a head that is trained", head_learning_rate=0.5)
     yield _PLAN.accept("most_steps", "the limit", steps=1_000_000)

@@ -1,4 +1,8 @@
-"""Prints what Python decides of every input of the fuzzers' corpus whose rule Kotlin has, too: a JSON list of cases."""
+"""Prints what Python decides of the fuzzers' corpus, and of mutants of it, where Kotlin has the rule, too: a JSON list.
+
+FUZZ_MUTANTS=1000 makes so many mutants of each kind, FUZZ_SEED=7 makes others, FUZZ_STATE=runs/fuzz adds what
+`make fuzz` found.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from edge_runtime.wire.vectors.case import Case
@@ -14,32 +20,52 @@ from edge_runtime.wire.vectors.decide import MESSAGES, decide
 
 sys.path.append(str(Path(__file__).parents[5]))
 from tests.fuzz import corpus
+from tests.fuzz.targets import TARGETS
 
 
-def kept(kind: str) -> Iterator[corpus.Input]:
-    """Yield the committed inputs of a kind, and with FUZZ_STATE=runs/fuzz all that `make fuzz` found there."""
-    yield from corpus.read(kind)
+def raw(data: bytes, limit: int, random: Random) -> bytes:
+    """Change bytes that stand side by side: others, none, the same twice, or those of elsewhere."""
+    at, size = random.randrange(len(data) + 1), random.choice((0, 1, 1, 1, 2, 4, 8))
+    elsewhere = random.randrange(len(data) + 1)
+    new = random.choice((random.randbytes(size), b"", data[at : at + size] * 2, data[elsewhere : elsewhere + size]))
+    return (data[:at] + new + data[at + size :])[:limit]
+
+
+def inputs_of(kind: str) -> Iterator[bytes]:
+    """Yield the inputs of a kind, and mutants of them."""
+    kept = [one.data for one in corpus.read(kind)]
     if folder := os.environ.get("FUZZ_STATE"):
-        yield from (corpus.Input(path.read_bytes()) for path in sorted((Path(folder) / "corpus" / kind).iterdir()))
+        kept += [path.read_bytes() for path in sorted((Path(folder) / "corpus" / kind).iterdir())]
+    yield from kept
+    random, target = Random(f"{os.environ.get('FUZZ_SEED', '1')} {kind}"), TARGETS[kind]  # noqa: S311
+    by_chance = partial(raw, random=random)
+    seeds = [data for data in (*kept, *target.seeds()) if len(data) <= target.longest]
+    for _ in range(int(os.environ.get("FUZZ_MUTANTS", "100"))):
+        data = random.choice(seeds)
+        if target.mutate is None:
+            yield by_chance(data, target.longest)
+        else:
+            yield target.mutate(data, random, by_chance, target.longest)
 
 
-def inputs() -> Iterator[tuple[str, str, bytes, dict[str, Any]]]:
-    """Yield kind, name, bytes and context; the first byte of a URL's input says whether plain MQTT is allowed."""
+def inputs() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+    """Yield kind, bytes and context; the first byte of a URL's input says whether plain MQTT is allowed."""
     for kind in (*MESSAGES, "Topic", "Manifest", "Enrolment"):
-        for one in kept(kind):
-            yield kind, one.name, one.data, {}
-    for one in kept("BrokerUrl"):
-        yield "BrokerUrl", one.name, one.data[1:], {"allow_plaintext": bool(one.data[:1] and one.data[0] & 1)}
+        for data in inputs_of(kind):
+            yield kind, data, {}
+    for data in inputs_of("BrokerUrl"):
+        yield "BrokerUrl", data[1:], {"allow_plaintext": bool(data[:1] and data[0] & 1)}
 
 
 def main() -> None:
     """Decide all, but a text that is no UTF-8: a topic and a URL are texts, which each language decodes by itself."""
     listed = []
-    for kind, name, data, context in inputs():
+    for kind, data, context in inputs():
         try:
-            expect, meaning = decide(Case(kind, name, data, "", "", context))
+            expect, meaning = decide(Case(kind, "", data, "", "", context))
         except UnicodeDecodeError:
             continue
+        name = corpus.Input(data).name
         listed.append(
             {"kind": kind, "name": name, "hex": data.hex(), "context": context, "expect": expect, "meaning": meaning}
         )

@@ -20,6 +20,7 @@ public class MessageKind<M : MessageLite> private constructor(
     private val parser: Parser<M>,
     private val version: (M) -> Int,
     private val check: (M) -> Unit,
+    private val nested: Nested = Nested(),
 ) {
     /**
      * Reads and checks a message.
@@ -34,6 +35,7 @@ public class MessageKind<M : MessageLite> private constructor(
         if (!fieldsWithin(data, FIELDS_LIMIT)) {
             throw WireException(Code.TOO_LARGE, "$name of over $FIELDS_LIMIT fields")
         }
+        if (!varintsFit(data, nested)) throw malformed("${data.size} bytes are no $name: a number is too long")
         val message = try {
             parser.parseFrom(data)
         } catch (error: InvalidProtocolBufferException) {
@@ -55,14 +57,20 @@ public class MessageKind<M : MessageLite> private constructor(
         public val GATEWAY_STATE: MessageKind<GatewayState> = MessageKind(
             "GatewayState", MESSAGE_LIMIT, GatewayState.parser(), GatewayState::getWireVersion, ::checkGatewayState,
         )
-        public val HELLO: MessageKind<Hello> =
-            MessageKind("Hello", MESSAGE_LIMIT, Hello.parser(), Hello::getWireVersion, ::checkHello)
+        public val HELLO: MessageKind<Hello> = MessageKind(
+            "Hello", MESSAGE_LIMIT, Hello.parser(), Hello::getWireVersion, ::checkHello,
+            Nested(packed = setOf(Hello.CODECS_FIELD_NUMBER)),
+        )
         public val BYE: MessageKind<Bye> =
             MessageKind("Bye", MESSAGE_LIMIT, Bye.parser(), Bye::getWireVersion, ::checkBye)
-        public val PLAN: MessageKind<Plan> =
-            MessageKind("Plan", MESSAGE_LIMIT, Plan.parser(), Plan::getWireVersion, ::checkPlan)
-        public val DELTA: MessageKind<Delta> =
-            MessageKind("Delta", BODY_LIMIT, Delta.parser(), Delta::getWireVersion, ::checkDelta)
+        public val PLAN: MessageKind<Plan> = MessageKind(
+            "Plan", MESSAGE_LIMIT, Plan.parser(), Plan::getWireVersion, ::checkPlan,
+            Nested(setOf(Plan.TRAIN_FIELD_NUMBER, Plan.USE_FIELD_NUMBER)),
+        )
+        public val DELTA: MessageKind<Delta> = MessageKind(
+            "Delta", BODY_LIMIT, Delta.parser(), Delta::getWireVersion, ::checkDelta,
+            Nested(setOf(Delta.EXPERTS_FIELD_NUMBER, Delta.USE_FIELD_NUMBER)),
+        )
         public val CLASS_STATISTICS: MessageKind<ClassStatistics> = MessageKind(
             "ClassStatistics", BODY_LIMIT, ClassStatistics.parser(), ClassStatistics::getWireVersion,
             ::checkClassStatistics,
@@ -71,8 +79,10 @@ public class MessageKind<M : MessageLite> private constructor(
             MessageKind("Chunk", MESSAGE_LIMIT, Chunk.parser(), Chunk::getWireVersion, ::checkChunk)
         public val VERDICT: MessageKind<Verdict> =
             MessageKind("Verdict", MESSAGE_LIMIT, Verdict.parser(), Verdict::getWireVersion, ::checkVerdict)
-        public val VERSION: MessageKind<Version> =
-            MessageKind("Version", MESSAGE_LIMIT, Version.parser(), Version::getWireVersion, ::checkVersion)
+        public val VERSION: MessageKind<Version> = MessageKind(
+            "Version", MESSAGE_LIMIT, Version.parser(), Version::getWireVersion, ::checkVersion,
+            Nested(setOf(Version.BLOCKS_FIELD_NUMBER)),
+        )
         public val WANT: MessageKind<Want> =
             MessageKind("Want", MESSAGE_LIMIT, Want.parser(), Want::getWireVersion, ::checkWant)
 
