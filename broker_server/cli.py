@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from broker_server.commands import enroll, evaluate, export, init, revoke, run_gateway, show
+from broker_server.commands import enroll, evaluate, export, init, revoke, run_gateway, show, verify
 from broker_server.errors import UsageError
 from edge_runtime.wire.errors import FederationError
 
@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   broker_server enroll phone                               the file with which a device joins, and its QR code
   broker_server status                                     what is going on, while it runs or after
   broker_server export --version 20 --out merged           a bank for: edge_runtime predict --bank merged
+  broker_server backup backups/monday                      a copy of the state, also while it runs; verify, restore
   broker_server evaluate --data heldout.csv --version all  accuracy of every version
 """
 
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (init, run_gateway, enroll, revoke, show, export, evaluate):
+    for module in (init, run_gateway, enroll, revoke, show, export, evaluate, verify):
         module.add(commands)
     return parser
 

@@ -123,11 +123,17 @@ class Store:
             StateError: when there is no state.
         """
         ledger = Ledger(folder / NAME, read_only=True)
-        manifest = ledger.get("manifest")
-        if manifest is None:
-            msg = f"{folder} holds no federation yet: start a gateway with broker_server run"
-            raise StateError(msg)
-        return cls._with(folder, ledger, Manifest.from_json(manifest.encode(), str(ledger.path)), None)
+        return cls._with(folder, ledger, _manifest(ledger, folder), None)
+
+    @classmethod
+    def open_to_restore(cls, folder: Path) -> Store:
+        """Open a copy that no gateway has yet, for writing.
+
+        Raises:
+            StateError: when it is no state.
+        """
+        ledger = Ledger(folder / NAME)
+        return cls._with(folder, ledger, _manifest(ledger, folder), None)
 
     @classmethod
     def _with(cls, folder: Path, ledger: Ledger, manifest: Manifest, lock: IO[str] | None) -> Store:
@@ -229,6 +235,18 @@ class Store:
         self.ledger.close()
         if self.lock is not None:
             self.lock.close()
+
+
+def _manifest(ledger: Ledger, folder: Path) -> Manifest:
+    manifest = ledger.get("manifest")
+    if manifest is None:
+        msg = f"{folder} holds no federation yet: start a gateway with broker_server run"
+        raise StateError(msg)
+    try:
+        return Manifest.from_json(manifest.encode(), str(ledger.path))
+    except PackageError as error:
+        msg = f"{ledger.path} is damaged: its manifest cannot be read; a start of the gateway writes it again"
+        raise DamagedError(msg) from error
 
 
 def _ledger(folder: Path, notes: list[str], *, accept_loss: bool) -> Ledger:

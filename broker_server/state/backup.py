@@ -1,0 +1,172 @@
+"""Backups: a consistent copy of a state directory while its gateway runs, and one put in a directory's place."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker_server.errors import StateError, StorageError
+from broker_server.state.announced import Announced
+from broker_server.state.files import make_folder, sync_folder, tighten, write_durably
+from broker_server.state.inspection import inspect, is_empty
+from broker_server.state.ledger import NAME, RoundRow
+from broker_server.state.open_round import OpenRound
+from broker_server.state.store import Store
+
+TRIES: Final = 3
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Args: version: that a gateway goes on with; from_version: of the backup; aside: where the old state is."""
+
+    version: int
+    from_version: int
+    aside: Path | None
+
+
+def back_up(state: Path, destination: Path) -> int:
+    """Copy a state directory, also while a gateway runs; return the newest version in the copy.
+
+    The ledger is copied first, by SQLite, and then what it names; files are only added, so what it names is there,
+    unless old ones were removed meanwhile: then once more.
+
+    Raises:
+        StateError: when ``destination`` is there already, or the state is damaged.
+        StorageError: when the disk refuses.
+    """
+    if not is_empty(destination):
+        raise StateError(f"{destination} is there already; name a folder that is not")
+    store = Store.open_read_only(state)
+    part = destination.with_name(f".{destination.name}.{os.getpid()}.part")
+    for left in reversed(range(TRIES)):
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            make_folder(part)
+            version = _copy(store, part)
+            break
+        except OSError as error:
+            raise StorageError(f"cannot write {part}: {error.strerror}; free some space") from error
+        except StateError:
+            if left == 0:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+    _put(part, destination)
+    return version
+
+
+def _copy(store: Store, part: Path) -> int:
+    store.ledger.copy_to(part / NAME)
+    copy = Store.open_read_only(part)
+    rows = {row.version: row for row in copy.ledger.versions()}
+    newest, rounds = rows[max(rows)], copy.ledger.rounds()
+    for number in [number for number in store.versions.numbers() if number in rows]:
+        record = store.versions.read(number)
+        if record is not None:
+            copy.versions.keep(record)
+        for digest in copy.lineage.blocks(rows[number]):
+            copy.blobs.put(store.blobs.get(digest))
+    copy.versions.keep_bank(newest.version, [copy.blobs.get(digest) for digest in copy.lineage.blocks(newest)])
+    merges = [row.version for row in rows.values() if row.reason == "merge"]
+    for row in (*copy.ledger.waiting(), *(copy.ledger.merged_into(merges[-1]) if merges else ())):
+        copy.spool.keep(row.digest, store.spool.read(row.digest))
+    last = rounds[-1] if rounds else None
+    if last is not None:
+        plans = copy.ledger.plans(last.round)
+        OpenRound(last.round, last.base_version, last.opened, last.extensions, plans).write(part)
+    Announced(newest.version, newest.digest, last.round if last else 0).write(part)
+    journal = store.folder / "journal.jsonl"
+    if journal.is_file():
+        write_durably(part / journal.name, journal.read_bytes())
+    copy.close()
+    return newest.version
+
+
+def restore(backup: Path, state: Path, now: float, *, announced: int = -1, set_aside: bool = False) -> Restored:
+    """Put a backup in a state directory's place, after it was checked.
+
+    Args:
+        backup: what ``back_up`` made, or a whole copy of a state directory.
+        state: not there, empty, or to be set aside; no gateway may run in it.
+        now: seconds since 1970.
+        announced: the newest version that devices may have heard of, when ``state`` does not say.
+        set_aside: move what is at ``state`` to a new name beside it.
+
+    Raises:
+        StateError: when the backup is damaged, a gateway runs, or something is in the way; nothing was changed.
+        StorageError: when the disk refuses; the old state is where it was, or set aside.
+    """
+    findings = list(inspect(Store.open_read_only(backup)))
+    if findings:
+        raise StateError(f"{backup} is damaged itself: {findings[0].file}: {findings[0].detail}; choose another backup")
+    if not is_empty(state) and not set_aside:
+        raise StateError(f"{state} is not empty: --set-aside moves it to a new name, nothing is overwritten")
+    old, known_round = _announced(state)
+    part = state.with_name(f".{state.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    back_up(backup, part)
+    versions = _go_on(part, max(announced, old), known_round, now)
+    aside = None
+    if not is_empty(state):
+        aside = _set_aside(state)
+    elif state.exists():
+        state.rmdir()
+    _put(part, state)
+    return Restored(*versions, aside)
+
+
+def _announced(state: Path) -> tuple[int, int]:
+    """Return (version, round) that the old state's HEAD says were announced; -1 and 0 when it says nothing."""
+    try:
+        head = Announced.read(state)
+    except StateError:
+        head = None
+    return (head.version, head.round) if head is not None else (-1, 0)
+
+
+def _go_on(part: Path, announced: int, known_round: int, now: float) -> tuple[int, int]:
+    """Give the restored bank a number that was never announced; return that and its number in the backup."""
+    store = Store.open_to_restore(part)
+    try:
+        row = store.ledger.version()
+        if row is None:
+            raise StateError(f"{part} holds no version")
+        rounds = store.ledger.rounds()
+        last = rounds[-1].round if rounds else 0
+        with store.ledger.transaction():
+            for number in range(last + 1, known_round + 1):
+                store.ledger.keep_round(RoundRow(number, row.version, now, now, None, 0))
+        if announced <= row.version:
+            return row.version, row.version
+        return store.fall_back(announced, now).version, row.version
+    finally:
+        store.close()
+
+
+def _set_aside(state: Path) -> Path:
+    with (state / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(f"a gateway runs in {state}; stop it first") from None
+        number = 1
+        while (aside := state.with_name(f"{state.name}.aside-{number}")).exists():
+            number += 1
+        state.rename(aside)
+    return aside
+
+
+def _put(part: Path, destination: Path) -> None:
+    """Give a finished folder its name."""
+    try:
+        tighten(part)
+        if destination.exists():
+            destination.rmdir()
+        part.rename(destination)
+        sync_folder(destination.parent)
+    except OSError as error:
+        raise StorageError(f"cannot move {part} to {destination}: {error.strerror}") from error

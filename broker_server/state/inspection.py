@@ -1,0 +1,119 @@
+"""What is wrong in a state directory: read only, also while a gateway runs, also of a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker_server.errors import StateError
+from broker_server.state.announced import Announced
+from broker_server.state.ledger import VersionRow
+from broker_server.state.open_round import NAME as ROUND
+from broker_server.state.open_round import OpenRound
+from broker_server.state.store import Store
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import version_digest
+from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.messages import decode, ids
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong. Args: file: below the state directory; detail: what; repair: what becomes of it."""
+
+    file: str
+    detail: str
+    repair: str
+
+
+AT_START = "the next start repairs it"
+ASKED = "its device is asked to send it again"
+RESTORE = "broker_server restore puts a backup in its place"
+
+
+def inspect(store: Store) -> Iterator[Finding]:
+    """Yield what is wrong: the database, HEAD and ROUND, each kept version with its blocks, each delta in the spool.
+
+    Raises:
+        StateError: when the ledger cannot be read at all.
+    """
+    for fault in store.ledger.faults():
+        yield Finding("ledger.sqlite3", " ".join(fault.split()), RESTORE)
+    yield from _head(store)
+    if (store.folder / ROUND).exists() and OpenRound.read(store.folder) is None:
+        yield Finding(ROUND, "it is damaged", "the next round writes it again")
+    rows = {row.version: row for row in store.ledger.versions()}
+    for number in sorted({*store.versions.numbers(), *([max(rows)] if rows else [])}):
+        if number in rows:
+            yield from _version(store, rows[number])
+    yield from _spool(store, rows)
+
+
+def _head(store: Store) -> Iterator[Finding]:
+    newest = store.ledger.version()
+    known = newest.version if newest else -1
+    try:
+        head = Announced.read(store.folder)
+    except StateError as error:
+        yield Finding("HEAD", str(error), AT_START)
+        return
+    if head is None:
+        yield Finding("HEAD", "it is missing", AT_START)
+        return
+    lacking = [number for number in range(known + 1, head.version + 1) if not _whole_file(store, number)]
+    if lacking:
+        detail = f"version {head.version} was announced, the ledger knows {known}, and no file has {lacking[0]}"
+        yield Finding("ledger.sqlite3", detail, f"{RESTORE}, or broker_server run --accept-loss goes on without it")
+    elif newest is not None and head.version == known and head.digest != newest.digest:
+        detail = f"its version {known} is not the one that was announced"
+        yield Finding("ledger.sqlite3", detail, f"{RESTORE}, or broker_server run --accept-loss goes on")
+
+
+def _whole_file(store: Store, number: int) -> bool:
+    try:
+        return store.versions.read(number) is not None
+    except StateError:
+        return False
+
+
+def _version(store: Store, row: VersionRow) -> Iterator[Finding]:
+    file = f"versions/{row.version:08d}"
+    try:
+        record = store.versions.read(row.version)
+        if record is None:
+            yield Finding(file, "it is missing", AT_START)
+        elif record.row != row:
+            yield Finding("ledger.sqlite3", f"the row of version {row.version} is not what {file} says", AT_START)
+    except StateError as error:
+        yield Finding(file, str(error), AT_START)
+    try:
+        blocks = decode(pb.Version, row.payload).blocks
+    except WireError as error:
+        yield Finding("ledger.sqlite3", f"the message of version {row.version} cannot be read: {error}", AT_START)
+        return
+    digests = dict(zip(ids(blocks), (block.digest for block in blocks), strict=True))
+    if version_digest(digests) != row.digest:
+        yield Finding("ledger.sqlite3", f"the blocks of version {row.version} do not have its digest", AT_START)
+    for digest in dict.fromkeys(digests.values()):
+        if store.blobs.read(digest) is None:
+            name = f"blobs/{digest.hex()[:2]}/{digest.hex()[2:]}"
+            what = "is changed" if store.blobs.has(digest) else "is missing"
+            yield Finding(name, f"a block of version {row.version} {what}", "a start makes it again where it can")
+
+
+def _spool(store: Store, rows: dict[int, VersionRow]) -> Iterator[Finding]:
+    merges = [row.version for row in rows.values() if row.reason == "merge"]
+    waiting = [(row, ASKED) for row in store.ledger.waiting()]
+    merged = store.ledger.merged_into(merges[-1]) if merges else []
+    for row, repair in (*waiting, *((row, "it is part of a version already") for row in merged)):
+        try:
+            store.spool.read(row.digest)
+        except StateError as error:
+            detail = f"the delta of {row.device} in round {row.round}: {error}"
+            yield Finding(f"spool/{row.digest.hex()}.delta", detail, repair)
+
+
+def is_empty(folder: Path) -> bool:
+    """Return whether there is nothing in a folder, or no folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
