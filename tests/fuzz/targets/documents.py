@@ -101,11 +101,14 @@ def _depth(tree: Any) -> int:
 
 
 def _bank(data: bytes) -> str:
-    """Read a bank: by its first byte the bytes are the file, or its header, which then gets its size and values."""
-    whole = data[1:]
+    return decided(partial(_read_bank, file_of(data)), BankError)
+
+
+def file_of(data: bytes) -> bytes:
+    """Return the file: by its first byte an input is one, or the header of one, which then gets its size and values."""
     if data[:1] and data[0] & 1:
-        whole = struct.pack("<Q", len(whole)) + whole + bytes(_VALUES)
-    return decided(partial(_read_bank, whole), BankError)
+        return struct.pack("<Q", len(data) - 1) + data[1:] + bytes(_VALUES)
+    return data[1:]
 
 
 def _read_bank(data: bytes) -> None:

@@ -112,11 +112,16 @@ def _seeds_of_chunks() -> Iterator[bytes]:
 
 
 def _values(data: bytes) -> str:
-    """Decode as a codec and a count say, each a byte at the beginning (the count two)."""
     if len(data) < 3:
         return "SHORT"
+    codec, count = values_of(data)
+    return decided(partial(_read_values, data[3:], count, codec), WireError)
+
+
+def values_of(data: bytes) -> tuple[int, int]:
+    """Return the codec (0 to 2, the last of which is unknown) and the count that an input's first three bytes say."""
     codec, count = struct.unpack_from("<BH", data)
-    return decided(partial(_read_values, data[3:], count % 1024, codec % 3), WireError)
+    return codec % 3, count % 1024
 
 
 def _read_values(data: bytes, count: int, codec: int) -> None:

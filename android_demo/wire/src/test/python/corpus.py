@@ -15,12 +15,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.vectors.case import Case
 from edge_runtime.wire.vectors.decide import MESSAGES, decide
 
 sys.path.append(str(Path(__file__).parents[5]))
 from tests.fuzz import corpus
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, documents
+from tests.fuzz.targets.messages import values_of
 
 
 def raw(data: bytes, limit: int, random: Random) -> bytes:
@@ -49,12 +51,26 @@ def inputs_of(kind: str) -> Iterator[bytes]:
 
 
 def inputs() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """Yield kind, bytes and context; the first byte of a URL's input says whether plain MQTT is allowed."""
-    for kind in (*MESSAGES, "Topic", "Manifest", "Enrolment"):
+    """Yield kind, bytes and context; what an input says in its first bytes (tests/fuzz/targets) is the context."""
+    for kind in (*MESSAGES, "Topic", "Manifest", "Enrolment", "strict_json"):
         for data in inputs_of(kind):
             yield kind, data, {}
     for data in inputs_of("BrokerUrl"):
         yield "BrokerUrl", data[1:], {"allow_plaintext": bool(data[:1] and data[0] & 1)}
+    for data in inputs_of("Values"):
+        if len(data) >= 3:
+            codec, count = values_of(data)
+            yield "Values", data[3:], {"codec": codec, "count": count}
+    for data in inputs_of("Bank"):
+        sizes = plain_tree(documents.SHAPE)
+        yield "Bank", documents.file_of(data), sizes | {"federation_digest": documents.FEDERATION.hex()}
+
+
+def decision(kind: str, data: bytes, context: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """Return what Python decides; of JSON in general only whether it is strict."""
+    if kind == "strict_json":
+        return TARGETS[kind].check(data), None
+    return decide(Case(kind, "", data, "", "", context))
 
 
 def main() -> None:
@@ -62,7 +78,7 @@ def main() -> None:
     listed = []
     for kind, data, context in inputs():
         try:
-            expect, meaning = decide(Case(kind, "", data, "", "", context))
+            expect, meaning = decision(kind, data, context)
         except UnicodeDecodeError:
             continue
         name = corpus.Input(data).name

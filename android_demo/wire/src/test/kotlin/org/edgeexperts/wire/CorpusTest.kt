@@ -13,13 +13,23 @@ class CorpusTest {
     fun everyInputOfTheFuzzersIsDecidedAlike() {
         val inputs = decidedByPython()
         val wrong = inputs.mapNotNull { case ->
-            val decision = decide(case)
+            val decision = decision(case)
             val alike = decision.verdict == case.expect && same(decision.meaning, case.meaning)
             if (alike) null else "${case.name}: Python decides ${case.expect} ${case.meaning}, here $decision".take(600)
         }
         assertEquals(emptyList(), wrong)
         assertTrue(inputs.size > 400, "${inputs.size} inputs")
         assertTrue(inputs.count { it.expect == "ACCEPT" } > 50)
+    }
+
+    private fun decision(case: Case): Decision {
+        if (case.kind != "strict_json") return decide(case)
+        return try {
+            parseJson(case.data, case.name)
+            Decision("ACCEPT", null)
+        } catch (_: PackageException) {
+            Decision("REFUSED", null)
+        }
     }
 
     private fun decidedByPython(): List<Case> {
