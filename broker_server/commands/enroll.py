@@ -26,7 +26,7 @@ from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.topics import check_name
 
 ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with
-EXAMPLES = """  broker_server enroll kitchen-phone                        where broker_server init was run
+EXAMPLES = """  broker_server enroll kitchen-phone hall-box               where broker_server init was run
   broker_server enroll kitchen-phone --gateway mqtts://gateway.example --ca ca.pem \\
       --certificate kitchen-phone.pem --key kitchen-phone.key --package packages/pixel8
   broker_server enroll kitchen-phone --gateway mqtts://phone@broker.example:8883 --password-file secret.txt
@@ -41,7 +41,9 @@ def add(commands: Subcommands) -> None:
         "Write the file with which a device joins, and a QR code of it for a phone. With a gateway.toml of "
         "broker_server init, the device gets a certificate of that authority, and nothing else has to be said."
     )
-    command.add_argument("device", metavar="DEVICE", help="its name in the federation; with TLS its certificate's CN")
+    command.add_argument(
+        "devices", nargs="+", metavar="DEVICE", help="its name in the federation; with TLS its certificate's CN"
+    )
     add_settings(command)
     command.add_argument(
         "--gateway", metavar="URL",
@@ -77,34 +79,54 @@ def add(commands: Subcommands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it."""
-    try:
-        check_name(args.device, "device")
-    except MalformedMessage as error:
-        raise UsageError(error.detail) from error
+    if len(args.devices) > 1 and (args.out or args.certificate or args.key):
+        raise UsageError("--out, --certificate and --key are of one device; leave them out, or name one device")
     config = settings_of(args, lambda state: package_folder(args.package, state))
     state = state_of(args, config)
-    out = args.out or Path(f"{args.device}.enrolment.json")
-    picture = out.with_suffix(".png")
-    _refuse_what_is_there(args.device, state, [out] if args.no_qr else [out, picture])
+    for device in args.devices:
+        _check(device, state, _files(args, device))
     folder = args.package or (config.package if config is not None else package_folder(None, state))
     named = config.federation if config is not None else recorded_setting(state, "federation")
+    federation = args.federation or named or "default"
     way = way_of(args, config)
-    identity, issued = _identity(args, way)
-    parts = _enrolment(args, args.federation or named or "default", Package.open(folder, part="manifest"), way)
+    parts = _enrolment(args, federation, Package.open(folder, part="manifest"), way)
+    told = [_enroll(args, device, parts, way) for device in dict.fromkeys(args.devices)]
+    if args.json:
+        say_json([about for about, _ in told] if len(told) > 1 else told[0][0])
+        return 0
+    for about, code in told:
+        _tell(about, code, wanted=not args.no_qr)
+    return 0
+
+
+def _files(args: argparse.Namespace, device: str) -> list[Path]:
+    """Return what is written for a device: the enrolment, and its QR code."""
+    out = args.out or Path(f"{device}.enrolment.json")
+    return [out] if args.no_qr else [out, out.with_suffix(".png")]
+
+
+def _enroll(
+    args: argparse.Namespace, device: str, parts: dict[str, Any], way: Way
+) -> tuple[dict[str, Any], QrCode | None]:
+    """Write what a device joins with; return what there is to tell of it, and its QR code."""
+    identity, issued = _identity(args, device, way)
     try:
-        enrolment = Enrolment(ENROLMENT_FORMAT, certificate=identity.certificate, key=identity.key, **parts)
+        enrolment = Enrolment(
+            ENROLMENT_FORMAT, device=device, certificate=identity.certificate, key=identity.key, **parts
+        )
     except EnrolmentError as error:
         raise UsageError(str(error)) from error
     data = enrolment.to_json()
     Enrolment.from_json(data)  # what a device would refuse is not handed over
     earlier = _note(way, issued)
+    out, *pictures = _files(args, device)
     write_new(out, data)
-    code = None if args.no_qr else _qr_code(enrolment)
+    code = _qr_code(enrolment) if pictures else None
     if code is not None:
-        write_new(picture, code.png())
+        write_new(pictures[0], code.png())
     about = {
         "out": str(out),
-        "qr": str(picture) if code is not None else "",
+        "qr": str(pictures[0]) if code is not None else "",
         "device": enrolment.device,
         "federation": enrolment.federation,
         "federation_digest": enrolment.federation_digest,
@@ -117,11 +139,7 @@ def main(args: argparse.Namespace) -> int:
         "certificate_ends": issued.ends if issued is not None else "",
         "earlier_certificates": earlier,
     }
-    if args.json:
-        say_json(about)
-    else:
-        _tell(about, code, wanted=not args.no_qr)
-    return 0
+    return about, code
 
 
 def _tell(about: dict[str, Any], code: QrCode | None, *, wanted: bool) -> None:
@@ -145,8 +163,16 @@ def _tell(about: dict[str, Any], code: QrCode | None, *, wanted: bool) -> None:
         say(f"(a terminal of {code.columns} columns would show it here)")
 
 
-def _refuse_what_is_there(device: str, state: Path, files: list[Path]) -> None:
-    """Refuse before a certificate is signed what would be refused after."""
+def _check(device: str, state: Path, files: list[Path]) -> None:
+    """Refuse before a certificate is signed what would be refused after.
+
+    Raises:
+        UsageError: for a name that cannot be one, a revoked device, or a file that is there.
+    """
+    try:
+        check_name(device, "device")
+    except MalformedMessage as error:
+        raise UsageError(error.detail) from error
     for path in files:
         if path.exists():
             raise UsageError(f"{path} is there already, and nothing is overwritten; choose another file with --out")
@@ -161,12 +187,12 @@ def _refuse_what_is_there(device: str, state: Path, files: list[Path]) -> None:
         raise UsageError(f"{device} is revoked; take it back first with broker_server devices --restore {device}")
 
 
-def _identity(args: argparse.Namespace, way: Way) -> tuple[Identity, Issued | None]:
+def _identity(args: argparse.Namespace, device: str, way: Way) -> tuple[Identity, Issued | None]:
     """Return the device's certificate and key: those of the options, or new ones of our authority; else empty ones."""
     if args.certificate is not None or args.key is not None or way.authority is None:
         return Identity(text_of(args.certificate), text_of(args.key)), None
-    identity = new_device(read_pair(way.authority, "the authority"), args.device, utc_now())
-    return identity, Issued(identity.serial, args.device, identity.ends)
+    identity = new_device(read_pair(way.authority, "the authority"), device, utc_now())
+    return identity, Issued(identity.serial, device, identity.ends)
 
 
 def _note(way: Way, issued: Issued | None) -> list[str]:
@@ -183,7 +209,6 @@ def _enrolment(args: argparse.Namespace, federation: str, package: Package, way:
     """Return what an enrolment is made of, but for the device's certificate."""
     url = way.url
     return {
-        "device": args.device,
         "federation": federation,
         "federation_digest": package.manifest.architecture.digest().hex(),
         "package_digest": "" if args.any_package else package.digest.hex(),

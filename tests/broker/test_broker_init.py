@@ -172,6 +172,19 @@ def picture_of(code: QrCode) -> Any:
 
 
 @pytest.mark.usefixtures("box")
+def test_several_devices_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each has its own certificate; nothing is signed when one of them cannot be enrolled."""
+    answer(capsys, *made_on(".", port="8883"))
+    told = answer(capsys, "enroll", "kitchen", "hall")
+    assert [about["out"] for about in told] == ["kitchen.enrolment.json", "hall.enrolment.json"]
+    assert len({about["certificate"] for about in told}) == 2
+    assert "hall.enrolment.json is there already" in complaint(capsys, "enroll", "attic", "hall")
+    assert "are of one device" in complaint(capsys, "enroll", "attic", "cellar", "--out", "x.json")
+    assert len(Path("identity/certificates.jsonl").read_text().splitlines()) == 2
+    assert not Path("attic.enrolment.json").exists()
+
+
+@pytest.mark.usefixtures("box")
 def test_enrolment_too_long_for_a_qr_code_is_written_without(capsys: pytest.CaptureFixture[str]) -> None:
     """A large authority of somebody else's: the file is what counts."""
     Path("ca.pem").write_text("-----BEGIN CERTIFICATE-----\n" + "A" * 3000 + "\n-----END CERTIFICATE-----\n")
