@@ -13,6 +13,7 @@ flushed to the disk, then renamed over the old one, so that a kill or a power cu
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -75,6 +76,7 @@ class Store:
         try:
             for part in ("", "blobs", "versions"):
                 (folder / part).mkdir(parents=True, exist_ok=True)
+                (folder / part).chmod(0o700)  # deltas and statistics say something of a person's texts
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(f"cannot use the state directory {folder}: {error.strerror}; choose another") from error
@@ -88,8 +90,9 @@ class Store:
             raise StateInUseError(
                 f"process {holder} already works in the state directory {folder}; stop it or choose another --state"
             ) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # who holds it is for people only
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self._sweep()
 
     def __enter__(self) -> Self:
@@ -109,7 +112,7 @@ class Store:
     def _sweep(self) -> None:
         for part in (self.folder, self.folder / "blobs", self.folder / "versions"):
             for left in part.glob(".*.new"):
-                left.unlink(missing_ok=True)
+                _discard(left)
 
     # --- sealed records --------------------------------------------------------------------------------------
 
@@ -167,9 +170,16 @@ class Store:
             raise StoreError(f"cannot rename {self.folder / name}: {error.strerror}; free some space") from error
 
     def remove(self, name: str) -> None:
-        """Remove a record, if there is one."""
-        (self.folder / name).unlink(missing_ok=True)
-        _flush_folder(self.folder)
+        """Remove a record, if there is one.
+
+        Raises:
+            StoreError: when the disk refuses.
+        """
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+            _flush_folder(self.folder)
+        except OSError as error:
+            raise StoreError(f"cannot remove {self.folder / name}: {error.strerror}; check the disk") from error
 
     # --- blobs and versions ----------------------------------------------------------------------------------
 
@@ -194,7 +204,7 @@ class Store:
             return None
         if sha256(data) == digest:
             return data
-        path.unlink(missing_ok=True)
+        _discard(path)
         return None
 
     def has_blob(self, digest: bytes) -> bool:
@@ -214,7 +224,7 @@ class Store:
             return None
         if sha256(data[32:]) == data[:32]:
             return data[32:]
-        path.unlink(missing_ok=True)
+        _discard(path)
         return None
 
     def keep_only(self, versions: Iterable[bytes], blobs: Iterable[bytes]) -> None:
@@ -223,12 +233,14 @@ class Store:
             names = {digest.hex() for digest in wanted}
             for path in (self.folder / part).iterdir():
                 if path.name not in names:
-                    path.unlink(missing_ok=True)
+                    _discard(path)
 
     def _replace(self, path: Path, data: bytes, *, flush: bool = True) -> None:
         beside = path.with_name(f".{path.name}.new")
         try:
-            with beside.open("wb") as file:
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(handle, "wb") as file:  # noqa: PTH123 - a handle, not a path
+                os.fchmod(handle, 0o600)
                 file.write(data)
                 if flush:
                     file.flush()
@@ -237,8 +249,14 @@ class Store:
             if flush:
                 _flush_folder(path.parent)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            _discard(beside)
             raise StoreError(f"cannot write {path}: {error.strerror}; free some space") from error
+
+
+def _discard(path: Path) -> None:
+    """Remove a file that nobody needs; on a disk that refuses it stays."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _flush_folder(folder: Path) -> None:

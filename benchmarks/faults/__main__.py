@@ -20,6 +20,7 @@ from typing import Final
 
 from benchmarks import record
 from benchmarks.faults import shim
+from benchmarks.faults.device_walk import device_at_rest, device_walk
 from benchmarks.faults.gateway_walk import gateway_at_rest, gateway_walk
 from benchmarks.faults.tally import Injection, Tally
 
@@ -39,9 +40,19 @@ def _rest(folder: Path, chance: random.Random, count: float) -> Injections:
     return gateway_at_rest(folder, chance, int(count))
 
 
+def _device(folder: Path, chance: random.Random, count: float) -> Injections:
+    return device_walk(folder, chance, count)
+
+
+def _device_rest(folder: Path, chance: random.Random, count: float) -> Injections:
+    return device_at_rest(folder, chance, int(count))
+
+
 PARTS: Final[dict[str, tuple[str, str, float, Callable[[Path, random.Random, float], Injections]]]] = {
     "walk": ("the gateway's commit points", "forked, real calls, no sockets", 1.0, _walk),
     "rest": ("the gateway's files, damaged at rest", "forked, real calls, no sockets", 400, _rest),
+    "device": ("the device's commit points", "forked, real calls, no sockets", 0.2, _device),
+    "device-rest": ("the device's files, damaged at rest", "forked, real calls, no sockets", 200, _device_rest),
 }
 """By name: what it does, what runs, its default count, and the work."""
 

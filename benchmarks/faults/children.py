@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,11 +47,13 @@ def _work(work: Callable[[Say], int], writing: int) -> int:
         os.write(writing, (json.dumps(fields) + "\n").encode())
 
     signal.alarm(LIMIT_S)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     try:
         return work(say)
     except BaseException:  # noqa: BLE001 - the parent must learn of it, whatever it was
         say(crash=traceback.format_exc()[-1500:])
-        sys.stderr.flush()
         return CRASHED
 
 

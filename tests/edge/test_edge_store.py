@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import subprocess
@@ -152,3 +153,35 @@ def test_a_full_disk_is_told_and_leaves_the_old_record(store: Store, monkeypatch
     assert record is not None
     assert record.head == {"n": 1}
     assert sorted(path.name for path in store.folder.iterdir()) == ["blobs", "lock", "plan", "versions"]
+
+
+def test_a_disk_that_refuses_everything_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the half that was written can be removed: the error is about the write, and what was there stays."""
+    store = Store(tmp_path / "state")
+    store.write("done", Record({"plans": []}))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StoreError, match="cannot write .*Read-only file system"):
+        store.write("done", Record({"plans": ["x"]}))
+    with pytest.raises(StoreError, match="cannot remove .*done: Read-only file system"):
+        store.remove("done")
+    store.keep_only([], [])
+    assert store.read("done") == Record({"plans": []})
+
+
+def test_what_a_device_keeps_is_for_its_owner_only(tmp_path: Path) -> None:
+    """Folders 0700 and files 0600, whatever the umask."""
+    before = os.umask(0)
+    try:
+        store = Store(tmp_path / "state")
+        store.write("done", Record())
+        store.put_blob(sha256(b"x"), b"x")
+    finally:
+        os.umask(before)
+    files = {path.stat().st_mode & 0o777 for path in (tmp_path / "state").rglob("*") if path.is_file()}
+    folders = {path.stat().st_mode & 0o777 for path in (tmp_path / "state").rglob("*") if path.is_dir()}
+    assert (files, folders, (tmp_path / "state").stat().st_mode & 0o777) == ({0o600}, {0o700}, 0o700)
