@@ -165,9 +165,9 @@ def test_a_disk_that_refuses_everything_is_told_as_such(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "fsync", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(StoreError, match="cannot write .*Read-only file system"):
+    with pytest.raises(StoreError, match=r"cannot write .*Read-only file system"):
         store.write("done", Record({"plans": ["x"]}))
-    with pytest.raises(StoreError, match="cannot remove .*done: Read-only file system"):
+    with pytest.raises(StoreError, match=r"cannot remove .*done: Read-only file system"):
         store.remove("done")
     store.keep_only([], [])
     assert store.read("done") == Record({"plans": []})
