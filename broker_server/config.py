@@ -138,6 +138,9 @@ class Limits:
         weight_multiple: a device's examples count for at most this many times the round's median; 0: any number.
         weight_share: ... and for at most this share of the round's total, or twice an equal part where that is more; 1:
             any. Class sums are capped likewise, in all and label by label.
+        hellos_per_minute: of one device; for more it is told BUSY, and then nothing. 0: any number.
+        new_names_per_hour: names that never said Hello before, where no certificates prove them; 0: any number.
+        idle_names: names that never had a delta accepted and are not here, of which those seen last are remembered.
         blob_window_s: how long requests for blocks are gathered before each is published once, unless all here asked.
         blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
         retry_after_s: what a device is told when the disk is full.
@@ -146,9 +149,12 @@ class Limits:
     """
 
     norm_factor: float = 10.0
-    norm_clip: float = 2.0
+    norm_clip: float = 1.5
     weight_multiple: float = 10.0
     weight_share: float = 0.25
+    hellos_per_minute: int = 30
+    new_names_per_hour: int = 300
+    idle_names: int = 5000
     blob_window_s: float = 0.25
     blob_repeat_s: float = 2.0
     retry_after_s: float = 60.0
@@ -211,6 +217,8 @@ class GatewayConfig:
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
         _need(self.limits.keep_versions >= 0, f"keep_versions {self.limits.keep_versions}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
+        for name in ("hellos_per_minute", "new_names_per_hour", "idle_names"):
+            _need(getattr(self.limits, name) >= 0, f"{name} {getattr(self.limits, name)}, expected 0 or more")
         _need(0 < self.limits.weight_share <= 1, f"weight_share {self.limits.weight_share}, expected over 0 to 1")
         for name in ("norm_factor", "norm_clip", "weight_multiple"):
             value = getattr(self.limits, name)
@@ -223,6 +231,11 @@ class GatewayConfig:
             _need(0 <= value <= 1, f"{name} {value}, expected 0 to 1")
         _need(self.train.codec in CODECS, f"codec {self.train.codec!r}, expected one of {', '.join(CODECS)}")
         self._check_listen()
+
+    @property
+    def certified(self) -> bool:
+        """Whether every device proves its name with a certificate of the operator's authority."""
+        return self.listen.certificate is not None and self.broker in ("", MOSQUITTO)
 
     def _check_listen(self) -> None:
         listen = self.listen

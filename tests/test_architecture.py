@@ -95,7 +95,11 @@ DRIVERS = {
         "?benchmarks/train_step/",
         "broker_server/evaluation/onnx_model.py",
     },
-    "paho": {"edge_runtime/federation/mqtt.py", "broker_server/broker/mqtt.py"},
+    "paho": {
+        "edge_runtime/federation/mqtt.py",
+        "broker_server/broker/mqtt.py",
+        "benchmarks/attacks/strangers.py",
+    },
     "amqtt": {"broker_server/broker/embedded.py"},
     "websockets": {"broker_server/broker/websocket.py"},
     "tokenizers": {

@@ -48,11 +48,19 @@ class Processes:
     folder: Path
     children: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, arguments: Sequence[str], threads: int = 1) -> Child:
-        """Start ``python -m ARGUMENTS`` with its output in files."""
+    def start(self, name: str, arguments: Sequence[str], threads: int = 1, folder: Path | None = None) -> Child:
+        """Start ``python -m ARGUMENTS`` with its output in files.
+
+        Args:
+            name: of the child, and of its files.
+            arguments: a module and its arguments.
+            threads: of its numeric libraries.
+            folder: another checkout whose modules it runs; None: this one's.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         log, output = self.folder / f"{name}.log", self.folder / f"{name}.out"
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        environment |= {"PYTHONPATH": str(folder)} if folder is not None else {}
         with log.open("wb") as errors, output.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
@@ -60,6 +68,7 @@ class Processes:
                 stdout=out,
                 stderr=errors,
                 env=environment,
+                cwd=folder,
                 start_new_session=True,
             )
         child = Child(name, process, log, output)

@@ -12,7 +12,7 @@ from typing import Final
 
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
-from broker_server.rules.admission import Accepted, DeltaContext, Identity, admit, typical
+from broker_server.rules.admission import Accepted, DeltaContext, Identity, admit, most_examples, typical
 from broker_server.rules.round import State
 from broker_server.state.ledger import DeltaRow
 from edge_runtime.wire import wire_pb2 as pb
@@ -28,6 +28,7 @@ class Acceptance:
     def __init__(self, parts: GatewayParts, conductor: Conductor) -> None:
         self._config, self._store, self._roster = parts.config, parts.store, parts.roster
         self._conductor = conductor
+        self._batch_size = max(tier.batch_size for tier in parts.store.manifest.tiers)
         self._norms: dict[str, list[float]] = {}
         for row in parts.store.ledger.recent_deltas(NORM_HISTORY):
             self._sample(row)
@@ -48,11 +49,14 @@ class Acceptance:
             WireError: when it is refused, with the code for the device.
             StorageError: when the disk refuses; nothing was accepted.
         """
+        context = self._context(delta, identity)
         try:
-            accepted = admit(delta, digest, self._context(delta, identity))
+            accepted = admit(delta, digest, context)
         except WireError as error:
             if error.code == pb.STALE:
                 self._conductor.late(identity.device)
+            elif context.plan is not None and error.code != pb.DUPLICATE:
+                self._conductor.refused(identity.device, context.plan.round)
             raise
         row = _row(delta, digest, len(body), accepted)
         verdict = pb.Verdict(kind=pb.DELTA, digest=digest, code=pb.ACCEPTED, round=delta.round)
@@ -81,8 +85,13 @@ class Acceptance:
             self._store.lineage.shape,
             typical(self._norms),
             self._config.limits.norm_factor,
+            self._most_examples(identity.device, plan.steps) if plan is not None else 0,
             closed=self._conductor.state is State.FINISHED,
         )
+
+    def _most_examples(self, device: str, steps: int) -> int:
+        told = self._roster.batch_sizes()
+        return most_examples(steps, told.get(device, self._batch_size), self._batch_size, told.values())
 
     def _sample(self, row: DeltaRow) -> None:
         for kind, norm in row.norms.items():
@@ -93,6 +102,6 @@ class Acceptance:
 
 def _row(delta: pb.Delta, digest: bytes, size: int, accepted: Accepted) -> DeltaRow:
     return DeltaRow(
-        delta.device, delta.round, digest, size, delta.examples, delta.loss_first, delta.loss_last, delta.step_ms,
-        accepted.norms, ids(delta.experts),
+        delta.device, delta.round, digest, size, int(accepted.contribution.examples), delta.loss_first,
+        delta.loss_last, delta.step_ms, accepted.norms, ids(delta.experts),
     )  # fmt: skip

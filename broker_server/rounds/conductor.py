@@ -160,6 +160,11 @@ class Conductor:
             if device in self._round.expected:
                 self._round.expected_at = None
 
+    def refused(self, device: str, number: int) -> None:
+        """Take note that a device's delta of round ``number`` was refused: it has dropped it, and makes no other."""
+        if number == self.round:
+            self._round.refused.add(device)
+
     def late(self, device: str) -> None:
         """Take note of a delta that came too late to count: its device is slow, not silent."""
         self._roster.answered(device)
@@ -205,7 +210,7 @@ class Conductor:
             current.expected_at = now
         planned, answered = frozenset(current.plans), frozenset(current.answered)
         rest = {device for device in planned if self._roster.standing(device).rests(now)}
-        left = planned & (self._roster.gone() | current.void | rest)
+        left = planned & (self._roster.gone() | current.void | current.refused | rest)
         can_join = frozenset[str]()
         if planned <= answered | left:
             can_join = self._ready(now) - (planned - current.void) - current.passed_over
@@ -232,6 +237,7 @@ class Conductor:
             if standing.rests(now):
                 rests_s = round(standing.again_at - now, 1)
                 self._events.tell("rests", device=device, missed=standing.missed, rests_s=rests_s)
+                self._roster.hit(device, "missed_plans")
 
     def _open(self, devices: Sequence[str], now: float, wall: float) -> None:
         self._refresh_head(wall)
@@ -318,6 +324,7 @@ class Conductor:
         for one in merged.limited:
             came, counted = round(one.came, 4), round(one.counted, 4)
             self._events.tell("limited", device=one.device, limit=one.limit, came=came, counted=counted)
+            self._roster.hit(one.device, one.limit)
         for row in merged.revoked:
             self._events.tell("left_out", device=row.device, round=row.round)
         line = round_line(self._round, reason, merged, left, now)

@@ -236,7 +236,7 @@ class Merging:
         for row in rows:
             delta = decode(pb.Delta, self._store.spool.read(row.digest))
             age = sum(version > delta.base_version for version in merges)
-            yield read_contribution(delta, self._architecture.bank_shape, age)
+            yield read_contribution(delta, self._architecture.bank_shape, age, row.examples)
 
     def head_has(self, hello: pb.Hello) -> bool:
         """Return whether the head was made with the sums of the data that a device has now."""

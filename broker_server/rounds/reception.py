@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 
 from broker_server.errors import StateError, StorageError
@@ -9,6 +10,7 @@ from broker_server.rounds.acceptance import Acceptance
 from broker_server.rounds.block_requests import BlockRequests
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.greetings import Greetings
 from broker_server.rounds.roster import wants_statistics
 from broker_server.rules.admission import Identity, check_hello, check_sender, check_statistics
 from edge_runtime.wire import wire_pb2 as pb
@@ -43,7 +45,7 @@ class Reception:
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
         self._bodies = Assembler(PARTIAL_LIMIT, body_limit, 2 * body_limit)
         self._answered: OrderedDict[tuple[str, bytes], float] = OrderedDict()
-        self._blocks = BlockRequests(parts)
+        self._blocks, self._greetings = BlockRequests(parts), Greetings(parts)
         self._traffic_at = 0.0
         arch = store.manifest.architecture
         purpose = f"{len(arch.labels)} labels" if arch.labels else arch.task
@@ -73,7 +75,7 @@ class Reception:
         if address.topic is Topic.HELLO:
             self._hello(device, payload, now, wall)
         elif address.topic is Topic.BYE:
-            self._bye(device, payload)
+            self._bye(device, payload, now, wall)
         elif address.topic is Topic.WANT:
             self._want(device, payload, now)
         elif address.topic in _KINDS:
@@ -81,22 +83,20 @@ class Reception:
 
     def tick(self, now: float, wall: float) -> None:
         """Publish the blocks that were asked for; write down the traffic now and then."""
+        self._greetings.flush_due(now, wall)
         self._blocks.publish_due(now)
         if now - self._traffic_at >= TRAFFIC_S:
             self.write_traffic(wall)
             self._traffic_at = now
 
     def write_traffic(self, wall: float) -> None:
-        """Add the bytes counted so far to the ledger."""
-        taken = self._roster.take_traffic()
-        if not taken:
+        """Add the bytes and the limits reached since the last time to the ledger; a full disk costs the counts."""
+        traffic, hits = self._roster.take_traffic(), self._roster.take_hits()
+        if not (traffic or hits):
             return
-        try:
-            with self._store.ledger.transaction():
-                self._store.ledger.count_bytes(taken, wall)
-        except StorageError:
-            for device, (up, down) in taken.items():  # counted with what comes next
-                self._roster.count(device, up, down)
+        with contextlib.suppress(StorageError), self._store.ledger.transaction():
+            self._store.ledger.count_bytes(traffic, wall)
+            self._store.ledger.count_hits(hits, wall)
 
     # hello, bye, want
 
@@ -109,13 +109,16 @@ class Reception:
     def _hello(self, device: str, payload: bytes, now: float, wall: float) -> None:
         digest = sha256(payload)
         try:
+            self._greetings.check_rate(device, now)
             hello = decode(pb.Hello, payload)
             check_hello(hello, self._identity(device), self._store.lineage.federation, self._description)
             self._check_room(device)
-            with self._store.ledger.transaction():
-                self._store.ledger.greet(hello, wall)
+            self._greetings.check_new(device, now)
+            if not self._roster.told(hello):
+                self._greetings.hello(hello, now, wall)
         except WireError as error:
-            self._refuse(device, pb.HELLO, digest, error)
+            if self._may_refuse(device, error, now):
+                self._refuse(device, pb.HELLO, digest, error)
             return
         except StorageError as error:
             self._refuse(device, pb.HELLO, digest, WireError(pb.STORAGE_FULL, str(error)))
@@ -124,7 +127,7 @@ class Reception:
         new = self._roster.greet(hello, now)
         self._roster.count(device, up=len(payload))
         self._conductor.greeted(hello)
-        want = wants_statistics(hello, self._store.ledger.statistics_digests().get(device))
+        want = wants_statistics(hello, self._store.ledger.statistics_digest(device))
         self._answer(device, pb.Verdict(kind=pb.HELLO, digest=digest, code=pb.ACCEPTED, want_statistics=want))
         self._conductor.ask_again(device)
         self._events.tell(
@@ -137,7 +140,13 @@ class Reception:
         if len(self._roster.members) >= DEVICES_LIMIT and not self._roster.joined(device):
             raise WireError(pb.BUSY, f"{DEVICES_LIMIT} devices are here, which is the limit")
 
-    def _bye(self, device: str, payload: bytes) -> None:
+    def _may_refuse(self, device: str, error: WireError, now: float) -> bool:
+        """Return whether a Hello that is refused is answered: a flood gets few answers."""
+        if error.code != pb.BUSY:
+            return True
+        return self._once(device, b"", now) and (self._roster.joined(device) or self._greetings.may_answer(now))
+
+    def _bye(self, device: str, payload: bytes, now: float, wall: float) -> None:
         try:
             bye = decode(pb.Bye, payload)
             check_sender(self._identity(device), bye.device)
@@ -145,7 +154,7 @@ class Reception:
             return  # who did not join cannot leave
         if self._roster.leave(device):
             self._events.tell("bye", device=device)
-            self._store.ledger.leave(device)
+            self._greetings.bye(device, now, wall)
 
     def _want(self, device: str, payload: bytes, now: float) -> None:
         try:

@@ -39,6 +39,9 @@ class Roster:
         self.members: dict[str, Member] = {}
         self._standings: dict[str, Standing] = {}
         self._traffic: dict[str, tuple[int, int]] = {}
+        self._hits: dict[tuple[str, str], int] = {}
+        self.unwritten: set[str] = set()
+        """Names whose first Hello is on its way to the ledger."""
 
     def greet(self, hello: pb.Hello, now: float) -> bool:
         """Note a hello; return whether the device was not here before."""
@@ -49,6 +52,11 @@ class Roster:
         else:
             old.hello = hello
         return new
+
+    def told(self, hello: pb.Hello) -> bool:
+        """Return whether a device that is here said just this before."""
+        member = self.members.get(hello.device)
+        return member is not None and member.here and member.hello == hello
 
     def leave(self, device: str) -> bool:
         """Note a bye; return whether the device was here."""
@@ -70,6 +78,12 @@ class Roster:
         if member is not None:
             member.step_ms = step_ms
 
+    def forget(self, devices: Iterable[str]) -> None:
+        """Forget devices that are not here and never answered a plan."""
+        for device in devices:
+            self.members.pop(device, None)
+            self._standings.pop(device, None)
+
     def joined(self, device: str) -> bool:
         """Return whether a device said hello since the gateway started."""
         return device in self.members
@@ -78,6 +92,10 @@ class Roster:
         """Return how many examples a member's last Hello told of; 0 for a device that said none."""
         member = self.members.get(device)
         return member.hello.examples if member is not None else 0
+
+    def batch_sizes(self) -> dict[str, int]:
+        """Return what members told of the texts that a step takes at most."""
+        return {name: member.hello.batch_size for name, member in self.members.items()}
 
     def here(self) -> frozenset[str]:
         """Return who is here."""
@@ -148,14 +166,25 @@ class Roster:
             codecs=tuple(hello.codecs),
         )
 
+    def hit(self, device: str, limit: str) -> None:
+        """Count that a device, or some name that is not known (""), reached a limit."""
+        self._hits[device, limit] = self._hits.get((device, limit), 0) + 1
+
+    def take_hits(self) -> dict[tuple[str, str], int]:
+        """Return how often limits were reached since the last call, by (device, limit)."""
+        taken, self._hits = self._hits, {}
+        return taken
+
     def count(self, device: str, up: int = 0, down: int = 0) -> None:
         """Add payload bytes."""
         before = self._traffic.get(device, (0, 0))
         self._traffic[device] = (before[0] + up, before[1] + down)
 
     def take_traffic(self) -> dict[str, tuple[int, int]]:
-        """Return the bytes counted since the last call, by device: (up, down)."""
-        taken, self._traffic = self._traffic, {}
+        """Return the bytes counted since the last call, by device: (up, down); of those that the ledger knows."""
+        kept = {device: bytes_ for device, bytes_ in self._traffic.items() if device in self.unwritten}
+        taken = {device: bytes_ for device, bytes_ in self._traffic.items() if device not in kept}
+        self._traffic = kept
         return taken
 
 

@@ -23,6 +23,7 @@ class RoundStatus:
         withdrawn: devices whose plan was taken back.
         void: of them, those without another plan and without a delta.
         passed_over: devices that the planner had no work for.
+        refused: devices whose delta was refused for good.
         expected: of those planned, the ones that are waited for to the deadline.
         expected_at: when the last of them answered, monotonic seconds; None: since the last look.
         missed: devices that were here when a deadline passed or the round closed, and did not answer.
@@ -37,6 +38,7 @@ class RoundStatus:
     withdrawn: set[str] = field(default_factory=set)
     void: set[str] = field(default_factory=set)
     passed_over: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     expected: set[str] = field(default_factory=set)
     expected_at: float | None = 0.0
     missed: set[str] = field(default_factory=set)

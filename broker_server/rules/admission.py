@@ -7,7 +7,7 @@ code travels to the device. Order: who, then when, then what, so that a device l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -50,6 +50,7 @@ class DeltaContext:
         shape: of the bank.
         typical_norms: running median norms by kind of block ("expert", "shared", "head"); kinds with few samples lack.
         norm_factor: how many times the typical norm is too large; 0: not checked.
+        most_examples: that a delta can have been trained on; a claim of more counts as so many.
         closed: the federation has finished.
     """
 
@@ -61,6 +62,7 @@ class DeltaContext:
     shape: BankShape
     typical_norms: Mapping[str, float]
     norm_factor: float = 10.0
+    most_examples: float = math.inf
     closed: bool = False
 
 
@@ -172,20 +174,26 @@ def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
     for block in ids(delta.experts):
         if block not in planned:
             raise WireError(pb.NOT_PLANNED, f"block {block} is not in the plan of round {plan.round}")
-    contribution = read_contribution(delta, context.shape, context.age)
+    contribution = read_contribution(delta, context.shape, context.age, min(delta.examples, context.most_examples))
     norms = norms_of(contribution.deltas)
     _check_norms(norms, contribution.deltas, plan, context)
     return Accepted(contribution, norms)
 
 
-def read_contribution(delta: pb.Delta, shape: BankShape, age: int) -> Contribution:
+def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: float) -> Contribution:
     """Decode what a delta says; also for one that was accepted before and waits in the spool.
+
+    Args:
+        delta: as ``messages.decode`` returned it.
+        shape: of the bank.
+        age: merges since its base version.
+        examples: that it counts for.
 
     Raises:
         WireError: WRONG_SIZE, NOT_FINITE, UNSUPPORTED_CODEC or MALFORMED.
     """
-    use, labels = _use(delta, shape), _labels(delta, shape)
-    return Contribution(delta.device, delta.round, delta.examples, age, _blocks(delta, shape), use, labels)
+    use, labels = _use(delta, shape), _labels(delta, shape, examples)
+    return Contribution(delta.device, delta.round, examples, age, _blocks(delta, shape), use, labels)
 
 
 def _blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, Array]:
@@ -212,7 +220,7 @@ def _use(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, tuple[float, float
     return use
 
 
-def _labels(delta: pb.Delta, shape: BankShape) -> tuple[float, ...]:
+def _labels(delta: pb.Delta, shape: BankShape, examples: float) -> tuple[float, ...]:
     counts = tuple(delta.label_counts)
     if counts and len(counts) != shape.labels:
         raise WireError(pb.WRONG_SIZE, f"{len(counts)} label counts, expected {shape.labels}")
@@ -220,7 +228,19 @@ def _labels(delta: pb.Delta, shape: BankShape) -> tuple[float, ...]:
         raise WireError(pb.MALFORMED, "a trained head came without label counts, the weights of its rows")
     # What a device says of itself is capped: its rows together weigh no more than its examples.
     total = sum(counts)
-    return tuple(count * min(1.0, delta.examples / total) for count in counts) if total else counts
+    return tuple(count * min(1.0, examples / total) for count in counts) if total else counts
+
+
+def most_examples(steps: int, batch_size: int, own: int, members: Collection[int]) -> int:
+    """Return how many different examples a plan can have been trained on: as many texts as its steps take at most.
+
+    Args:
+        steps: of the plan.
+        batch_size: texts of a step, as the device's Hello told.
+        own: of the gateway's package.
+        members: of all devices here; more than their median, or ``own``, is not believed.
+    """
+    return steps * min(batch_size, max(own, int(median(members)) if members else own))
 
 
 def kind_of(block: ExpertId) -> str:

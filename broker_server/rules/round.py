@@ -95,7 +95,7 @@ class Opened:
     Args:
         planned: devices with a plan.
         answered: of them, those whose delta was accepted.
-        left: of them, those that said bye since, that rest, or whose plan was taken back.
+        left: of them, those that said bye since or rest, whose plan was taken back, or whose delta was refused.
         deadline_at: on the clock of ``now``.
         can_join: devices that another plan of this round can be made for now: newcomers, and those of whose plan was
             taken back.

@@ -33,7 +33,7 @@ class Caps:
 
     multiple: float = 10.0
     share: float = 0.25
-    norm: float = 2.0
+    norm: float = 1.5
 
 
 def capped(weights: npt.ArrayLike, caps: Caps) -> Wide:

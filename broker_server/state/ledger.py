@@ -130,13 +130,38 @@ class Ledger(Database):
         """Remove a device, or take it back; return whether it is registered."""
         return self._execute("UPDATE devices SET revoked = ? WHERE device = ?", (int(revoked), device)).rowcount > 0
 
-    def hit(self, device: str, limit: str, now: float) -> None:
-        """Count that a device reached a limit; of names that are not registered one row is kept for all."""
-        self._execute(
-            "INSERT INTO limit_hits VALUES (COALESCE((SELECT device FROM devices WHERE device = ?), ''), ?, 1, ?) "
-            "ON CONFLICT (device, limit_name) DO UPDATE SET times = times + 1, last = excluded.last",
-            (device, limit, now),
+    def registered(self, device: str) -> bool:
+        """Return whether a device said Hello before."""
+        return bool(self._rows("SELECT 1 FROM devices WHERE device = ?", (device,)))
+
+    def forget_idle(self, keep: int) -> list[str]:
+        """Forget names that never had a delta accepted and are not here; return them.
+
+        Args:
+            keep: so many stay, those with class sums first, then those seen last.
+        """
+        idle = (
+            "FROM devices AS one WHERE present = 0 AND revoked = 0 "
+            "AND NOT EXISTS (SELECT 1 FROM deltas WHERE deltas.device = one.device)"
         )
+        if self._rows(f"SELECT COUNT(*) AS number {idle}")[0]["number"] <= keep:
+            return []
+        order = "ORDER BY EXISTS (SELECT 1 FROM statistics WHERE statistics.device = one.device) DESC, last_seen DESC"
+        rows = self._rows(f"SELECT device {idle} {order} LIMIT -1 OFFSET ?", (keep,))
+        names = [str(row["device"]) for row in rows]
+        for name in names:
+            for table in ("devices", "statistics", "verdicts", "limit_hits"):
+                self._execute(f"DELETE FROM {table} WHERE device = ?", (name,))  # noqa: S608
+        return names
+
+    def count_hits(self, hits: Mapping[tuple[str, str], int], now: float) -> None:
+        """Add how often limits were reached, by (device, limit); names that are not registered share one row."""
+        for (device, limit), times in hits.items():
+            self._execute(
+                "INSERT INTO limit_hits VALUES (COALESCE((SELECT device FROM devices WHERE device = ?), ''), ?, ?, ?) "
+                "ON CONFLICT (device, limit_name) DO UPDATE SET times = times + excluded.times, last = excluded.last",
+                (device, limit, times, now),
+            )
 
     def hits(self) -> list[tuple[str, str, int]]:
         """Return (device, limit, times); the device is empty for names that are not registered."""
@@ -156,6 +181,11 @@ class Ledger(Database):
         """Return the digest of each device's statistics; those of revoked devices count no more."""
         rows = self._rows(f"SELECT device, digest FROM statistics {COUNTING}")  # noqa: S608 - the clause is ours
         return {row["device"]: row["digest"] for row in rows}
+
+    def statistics_digest(self, device: str) -> bytes | None:
+        """Return the digest of one device's statistics."""
+        rows = self._rows("SELECT digest FROM statistics WHERE device = ?", (device,))
+        return bytes(rows[0]["digest"]) if rows else None
 
     def statistics(self) -> list[tuple[str, bytes, bytes]]:
         """Return (device, counts, sums), by device; those of revoked devices count no more."""

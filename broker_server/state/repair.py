@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
-from broker_server.rules.admission import norms_of, read_contribution
+from broker_server.rules.admission import most_examples, norms_of, read_contribution
 from broker_server.state.announced import Announced
 from broker_server.state.ledger import HEAD_SUMS, DeltaRow, Ledger, RoundRow
 from broker_server.state.open_round import OpenRound
@@ -229,13 +229,17 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
             delta = decode(pb.Delta, body)
         except WireError:
             continue
-        planned = store.ledger.plan(delta.device, delta.plan_digest) is not None
+        plan = store.ledger.plan(delta.device, delta.plan_digest)
+        planned = plan is not None
         known = store.ledger.accepted_digest(delta.device, delta.round) is not None
         if known or not (planned or repaired) or delta.base_version > _newest(store):
             continue
-        norms = norms_of(read_contribution(delta, store.lineage.shape, 0).deltas)
+        steps = decode(pb.Plan, plan).steps if plan is not None else delta.steps
+        own = max(tier.batch_size for tier in store.manifest.tiers)
+        examples = min(delta.examples, most_examples(steps, own, own, ()))
+        norms = norms_of(read_contribution(delta, store.lineage.shape, 0, examples).deltas)
         row = DeltaRow(
-            delta.device, delta.round, digest, len(body), delta.examples, delta.loss_first, delta.loss_last,
+            delta.device, delta.round, digest, len(body), examples, delta.loss_first, delta.loss_last,
             delta.step_ms, norms, ids(delta.experts),
         )  # fmt: skip
         with store.ledger.transaction():

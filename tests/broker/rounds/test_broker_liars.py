@@ -52,21 +52,21 @@ def moved(gateway: Gateway, before: Any) -> float:
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        # Twelve devices, one of 2^32 - 1 examples that says -0.01 where eleven of 70 say +0.01.
+        # Eleven devices of 2 examples say +0.01, one of 2^32 - 1 says -0.01. Its ten steps of 2 texts have room for 20.
+        (Limits(weight_multiple=0, weight_share=1), (11 * 2 - 20) * 0.01 / 42),
         (Limits(), 0.75 * 0.01 - 0.25 * 0.01),
-        (Limits(weight_multiple=0, weight_share=1), -0.01),
-        (Limits(weight_multiple=2, weight_share=1), (11 * 0.01 - 2 * 0.01) / 13),
+        (Limits(weight_multiple=2, weight_share=1), (11 * 2 - 4) * 0.01 / 26),
     ],
 )
 def test_a_claim_of_examples_is_capped(tmp_path: Path, package: Any, limits: Limits, expected: float) -> None:
-    """A quarter of the mean is the liar's, whatever it claims; without caps nearly all of it."""
+    """A quarter of the mean is the liar's, whatever it claims; without caps what its plan has room for."""
     rules = RoundRules(quorum=12, join_wait_s=0)
     gateway = Gateway(tmp_path / "state", package, round=rules, limits=limits)
     names = [f"d{number:02d}" for number in range(11)]
     opened(gateway, *names, "liar")
     before = gateway.conductor.bank
     for name in names:
-        gateway.train(name, examples=70)
+        gateway.train(name, examples=2)
     gateway.train("liar", value=-0.01, examples=2**32 - 1)
     gateway.tick()
     assert moved(gateway, before) == pytest.approx(expected, abs=1e-6)
@@ -77,7 +77,7 @@ def test_a_claim_of_examples_is_capped(tmp_path: Path, package: Any, limits: Lim
 
 
 def test_an_update_is_cut_to_the_rounds_usual_norm(tmp_path: Path, package: Any) -> None:
-    """Three say +0.01, one -0.1, ten times as far: it is cut to twice the median and moves -0.02."""
+    """Three say +0.01, one -0.1, ten times as far: it is cut to 1.5 times the median and moves -0.015."""
     gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=4, join_wait_s=0))
     opened(gateway, "a", "b", "c", "liar")
     before = gateway.conductor.bank
@@ -85,7 +85,7 @@ def test_an_update_is_cut_to_the_rounds_usual_norm(tmp_path: Path, package: Any)
         gateway.train(name)
     gateway.train("liar", value=-0.1)
     gateway.tick()
-    assert moved(gateway, before) == pytest.approx((3 * 0.01 - 0.02) / 4, abs=1e-6)
+    assert moved(gateway, before) == pytest.approx((3 * 0.01 - 0.015) / 4, abs=1e-6)
     cuts = told(gateway, "limited", device="liar")
     assert sorted(cut["limit"] for cut in cuts) == ["norm of expert", "norm of shared"]
 
@@ -98,7 +98,7 @@ def test_late_deltas_are_capped_like_those_in_time(tmp_path: Path, package: Any)
     opened(gateway, *names, "liar")
     late = encode(tiny.delta(*gateway.plan("liar"), value=-0.01, examples=2**32 - 1))
     for name in names:
-        gateway.train(name, examples=70)
+        gateway.train(name, examples=2)
     gateway.now += 10
     gateway.tick()
     gateway.tick()
@@ -106,7 +106,7 @@ def test_late_deltas_are_capped_like_those_in_time(tmp_path: Path, package: Any)
     gateway.deliver("liar", late)
     assert gateway.verdict("liar").code == pb.ACCEPTED
     for name in names:
-        gateway.train(name, examples=70)
+        gateway.train(name, examples=2)
     gateway.now += 10
     gateway.tick()
     assert gateway.conductor.row.contributors == 12
@@ -186,14 +186,14 @@ def test_class_sums_of_more_examples_than_the_hello_told_are_refused(tmp_path: P
 
 
 def test_a_trained_heads_rows_are_capped(tmp_path: Path, package: Any) -> None:
-    """Eleven of 10 examples of red say +0.001, a liar of 2^32 - 1 reds says -0.001: a quarter of red's row is its."""
+    """Eleven of 2 examples of red say +0.001, a liar of 2^32 - 1 reds says -0.001: a quarter of red's row is its."""
     rules, train = RoundRules(quorum=12, join_wait_s=0), Train(learning_rate=0.1, head_share=0.1)
     gateway = Gateway(tmp_path / "state", package, round=rules, train=train)
     names = [f"d{number:02d}" for number in range(11)]
     opened(gateway, *names, "liar")
     before = gateway.conductor.bank.head.astype(np.float64)
     for name in names:
-        gateway.train(name, value=0.001, label_counts=[10.0, 0.0, 0.0])
+        gateway.train(name, value=0.001, examples=2, label_counts=[2.0, 0.0, 0.0])
     gateway.train("liar", value=-0.001, examples=2**32 - 1, label_counts=[2.0**32 - 1, 0.0, 0.0])
     gateway.tick()
     change = gateway.conductor.bank.head - before
@@ -229,10 +229,11 @@ def test_a_capped_version_is_made_again_whatever_the_settings_are_now(tmp_path: 
     """What counted for it stands in the ledger: a damaged block is made again bit for bit under other limits."""
     gateway = Gateway(tmp_path / "state", package, round=RoundRules(quorum=3, join_wait_s=0), rounds=1)
     opened(gateway, "a", "b", "liar")
-    gateway.train("a")
-    gateway.train("b")
+    gateway.train("a", examples=1)
+    gateway.train("b", examples=1)
     gateway.train("liar", value=-0.01, examples=2**32 - 1)
     gateway.tick()
+    assert told(gateway, "limited", device="liar", limit="examples")
     before = gateway.conductor.bank.digest()
     digest = sha256(gateway.conductor.bank.block(SHARED).tobytes()).hex()
     gateway.close()

@@ -65,10 +65,10 @@ def test_whole_round(gateway: Gateway) -> None:
     """Plans for both, deltas from both, one version whose values are the mean; then the next round."""
     before = gateway.conductor.bank
     plans = {device: gateway.plan(device)[0] for device in "ab"}
-    gateway.train("a", value=0.01, examples=30)
+    gateway.train("a", value=0.01, examples=18)
     gateway.tick()
     assert gateway.conductor.row.version == 0
-    gateway.train("b", value=0.05, examples=10)
+    gateway.train("b", value=0.05, examples=6)
     gateway.tick()
     version = decode(pb.Version, gateway.out.last(Topic.VERSION))
     assert (version.version, version.parent, version.round) == (1, 0, 1)

@@ -18,6 +18,7 @@ from broker_server.rules.admission import (
     check_hello,
     check_statistics,
     kind_of,
+    most_examples,
     read_contribution,
     typical,
 )
@@ -208,7 +209,7 @@ def test_use_of_what_the_bank_lacks_or_twice_is_malformed() -> None:
     assert refused(delta(use=[unknown]), context()) == "MALFORMED"
     one = pb.ExpertUse(layer=0, index=0, routed=1, seen=2)
     assert refused(delta(use=[one, one]), context()) == "MALFORMED"
-    assert read_contribution(delta(use=[one]), tiny.SHAPE, 0).use == {ExpertId(0, 0): (1.0, 2.0)}
+    assert read_contribution(delta(use=[one]), tiny.SHAPE, 0, 10).use == {ExpertId(0, 0): (1.0, 2.0)}
 
 
 def test_median_norms_need_samples() -> None:
@@ -283,3 +284,19 @@ def test_statistics_have_no_more_examples_than_the_hello_told(
         check()
     else:
         assert code_of(check) == code
+
+
+def test_a_plan_has_room_for_so_many_examples() -> None:
+    """Ten steps of 16 texts are 160; a device that says 64 where others say 16 is not believed, a smaller one is."""
+    assert most_examples(10, 16, 16, [16, 16, 16]) == 160
+    assert most_examples(10, 64, 16, [16, 16, 64]) == 160
+    assert most_examples(10, 8, 16, [8, 16, 16]) == 80
+    assert most_examples(10, 32, 16, [32, 32, 16]) == 320
+    assert most_examples(10, 32, 16, []) == 160
+
+
+def test_more_examples_than_the_plan_has_room_for_count_as_so_many() -> None:
+    """Of 2^32 - 1 with a room of 5 the mean sees 5, and the head's rows of 4 and 6 see 2 and 3."""
+    contribution = admit(delta(examples=2**32 - 1), b"d" * 32, context(most_examples=5)).contribution
+    assert contribution.examples == 5
+    assert contribution.label_counts == (2.0, 3.0, 0.0)

@@ -72,7 +72,8 @@ def _admit(data: bytes) -> None:
     need(set(accepted.contribution.deltas) <= set(_BLOCKS), "a block that is not planned was taken")
     need(all(math.isfinite(norm) for norm in accepted.norms.values()), "a norm that is not finite was taken")
     need(set(accepted.norms) == {kind_of(block) for block in accepted.contribution.deltas}, "norms of other kinds")
-    need(read_contribution(delta, SHAPE, 1).examples == accepted.contribution.examples, "the spool tells another")
+    again = read_contribution(delta, SHAPE, 1, delta.examples)
+    need(again.examples == accepted.contribution.examples, "the spool tells another")
     honest = [replace(accepted.contribution, device=name, examples=10) for name in "bcd"]
     for top_k in (0, 2):
         capped, _ = cap([accepted.contribution, *honest], Caps(), top_k)
