@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -298,7 +299,7 @@ def load(
         except OSError as error:
             msg = f"cannot read configuration {file}: {error.strerror}"
             raise UsageError(msg) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
             msg = f"configuration {file} is not TOML: {error}"
             raise UsageError(msg) from error
     for key, value in overrides.items():
@@ -373,6 +374,9 @@ def _value(value: Any, kind: Any, where: str) -> Any:  # noqa: ANN401
         return Path(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        msg = f"{where} is {value}, expected a number; 0 stands for no limit where there is one"
+        raise UsageError(msg)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         msg = f"{where} is {value!r}, expected {kind.__name__}"
         raise UsageError(msg)

@@ -65,7 +65,7 @@ def lookup(folder: Path, key: str) -> tuple[Path, dict[str, Any]] | None:
     try:
         record = json.loads((entry / RECORD).read_text())
         whole = all(file_sha256(entry / name) == digest for name, digest in record["files"].items())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
     return (entry, record) if whole else None
 

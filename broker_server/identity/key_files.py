@@ -120,7 +120,7 @@ def issued_to(folder: Path, device: str) -> list[Issued]:
     for line in lines:
         try:
             row = Issued(**json.loads(line))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
         if row.device == device:
             rows.append(row)

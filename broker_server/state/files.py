@@ -108,7 +108,7 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(data)
         digest = tree.pop(_SEAL)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         msg = f"{path} is damaged: it is no sealed JSON object"
         raise StateError(msg) from error
     if digest != sha256(_canonical(tree)).hex():

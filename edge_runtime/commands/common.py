@@ -194,7 +194,7 @@ def _check_version(path: Path, bank: Bank, federation: bytes) -> None:
     try:
         told = json.loads(path.read_bytes())
         wanted = {name: str(told[name]) for name in ("digest", "federation_digest")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BankError(
             f"{path} is not what broker_server export writes ({error}); export the version again"
         ) from error

@@ -103,7 +103,7 @@ def load_profile(device: str) -> DeviceProfile:
         )
     try:
         tree = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # what is no UTF-8 or no TOML is a ValueError
         raise ConfigError(f"device profile {path} cannot be read: {error}") from error
     sections: dict[str, Any] = {
         name: _section(kind, tree.pop(name, None), name, path)

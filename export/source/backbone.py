@@ -136,7 +136,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         refuse_pointer(folder / "config.json")
         config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnsupportedModelError(f"{folder} has no readable config.json ({error})") from error
     if not isinstance(config, dict):
         raise UnsupportedModelError(f"{folder / 'config.json'} is no JSON object")

@@ -138,7 +138,7 @@ def _shards(folder: Path) -> tuple[Path, ...]:
     refuse_pointer(folder / INDEX)
     try:
         names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UnsupportedModelError(f"{folder / INDEX} is no index of weights ({error})") from error
     absent = [name for name in names if not (folder / name).is_file()]
     if absent or not names:
@@ -181,6 +181,7 @@ def _read_header(path: Path) -> list[Tensor]:
         struct.error,
         MemoryError,
         OverflowError,
+        RecursionError,
     ) as error:
         raise UnsupportedModelError(f"{path} is no readable safetensors file ({error})") from error
 

@@ -94,7 +94,7 @@ def _json(path: Path, absent: Any) -> Any:  # noqa: ANN401 - what a file holds
         return absent
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnsupportedModelError(f"{path} cannot be read ({error}); copy the model again") from error
     if type(tree) is not type(absent):
         expected = "a list" if isinstance(absent, list) else "an object"

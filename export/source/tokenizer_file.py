@@ -41,7 +41,7 @@ def read_tokenizer(folder: Path) -> Tree:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(tree["model"]["vocab"], (dict, list)):
             raise TypeError("its vocabulary is none")  # noqa: TRY301
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsupportedModelError(f"{path} is no tokenizer ({error}); copy the model again") from error
     whole: Tree = tree
     return whole

@@ -57,6 +57,9 @@ def test_command_line_alone() -> None:
         ("[round]\nquorom = 3", "unknown keys quorom; known: quorum"),
         ("package = 3", "package is 3, expected Path"),
         ("rounds =", "is not TOML"),
+        ("linger_s = inf", "linger_s is inf, expected a number"),
+        ("[round]\ngrace_s = nan", "grace_s is nan, expected a number"),
+        ("rounds = " + "[" * 5000, "is not TOML"),
     ],
 )
 def test_bad_file(tmp_path: Path, text: str, error: str) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +23,7 @@ from edge_runtime.wire.json_list import distinct, items
 from edge_runtime.wire.text_lines import encoding_of
 from edge_runtime.wire.typed_text import take_special_tokens_as_text
 from tests.fuzz.json_mutator import mutator
+from tests.fuzz.scratch import scratch
 from tests.fuzz.target import Target, decided, need
 
 ENDINGS: Final = (".csv", ".jsonl", ".txt", ".tsv", ".json")
@@ -106,11 +105,7 @@ def _seeds_of_lists() -> Iterator[bytes]:
 
 @cache
 def _store() -> Store:
-    shared = Path("/dev/shm")  # noqa: S108 - memory, where there is some: a disk would be written to all the time
-    folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
-    store = Store(Path(folder.name))
-    store.kept = folder  # type: ignore[attr-defined]  # goes with the store
-    return store
+    return Store(scratch() / "store")
 
 
 def _record(data: bytes) -> str:
