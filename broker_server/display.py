@@ -158,6 +158,8 @@ def _version(e: dict[str, Any]) -> str:
         labels = counted(e["labels_lost"], "label")
         lost = f"; {labels} that it knew {have} no example any more" if e["labels_lost"] else ""
         return f"version {e['version']}: head from the class means of {counted(e['devices'], 'device')}{lost}"
+    if e["reason"] == "rollback":
+        return f"version {e['version']}: the bank of version {e['parent']} again, as the operator asked"
     short = f", {counted(e['extensions'], 'extension')}" if e["extensions"] else ""
     short += f", {counted(e['withdrawn'], 'plan')} taken back" if e["withdrawn"] else ""
     return (

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from broker_server.config import CODECS
-from broker_server.errors import StorageError
+from broker_server.errors import StateError, StorageError
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merging
@@ -22,7 +22,7 @@ from broker_server.rules.planner import Assignment, Coverage, RoundRequest, plan
 from broker_server.rules.plans import Base, plan_message
 from broker_server.rules.round import Event, State
 from broker_server.rules.weights import Caps
-from broker_server.state.ledger import RoundRow, VersionRow
+from broker_server.state.ledger import ROLLBACK, RoundRow, VersionRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
@@ -184,6 +184,8 @@ class Conductor:
             self._lose_damaged(wall)
             self._looked_through = True
         self._heed_revocations()
+        if self.state in (State.GATHERING, State.FINISHED):
+            self._roll_back(wall)
         if self.state is State.GATHERING and now >= self._retry_at:
             present = self._present(now)
             if rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM:
@@ -203,6 +205,22 @@ class Conductor:
         for device in self._store.ledger.revoked_devices():
             self._roster.leave(device)
             self._round.answered.discard(device)
+
+    def _roll_back(self, wall: float) -> None:
+        """Go back to an earlier version when the operator asked for it; between rounds, since plans name their base."""
+        asked = self._store.ledger.get(ROLLBACK)
+        if not asked:
+            return
+        try:
+            self._merging.roll_back(int(asked), wall)
+        except StateError as error:
+            with self._store.ledger.transaction():
+                self._store.ledger.put(ROLLBACK, "")
+            self._events.tell("damaged", detail=str(error))
+            return
+        self._announcer.version(self.row)
+        self.publish_state()
+        self._events.tell("version", reason="rollback", version=self.row.version, parent=self.row.parent)
 
     def _opened(self, now: float) -> rules.Opened:
         current = self._round

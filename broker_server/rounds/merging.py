@@ -21,7 +21,7 @@ from broker_server.rules.balance import Balance, next_balance
 from broker_server.rules.capping import Limited, cap, cut
 from broker_server.rules.head import absent_labels, with_new_labels
 from broker_server.rules.weights import Caps, capped_sums, norm_limits
-from broker_server.state.ledger import HEAD_SUMS, DeltaRow, VersionRow
+from broker_server.state.ledger import HEAD_SUMS, ROLLBACK, DeltaRow, VersionRow
 from broker_server.state.lineage import Origin
 from broker_server.state.store import Store
 from edge_runtime.wire import tensors
@@ -32,6 +32,8 @@ from edge_runtime.wire.experts import HEAD, MEAN, ExpertId
 from edge_runtime.wire.messages import decode, ids
 from edge_runtime.wire.tensors import Array
 
+STEPS: Final = ("merge", "rollback")
+"""Reasons of versions from which on a delta that was trained before is stale."""
 CAPS: Final = "caps"
 """Setting of the state directory: JSON, what one device might weigh, as [first version, multiple, share, norm]."""
 
@@ -70,7 +72,7 @@ class Merging:
         self._store, self._train_head, self._caps = store, train_head, caps
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
-        self._merges = [row.version for row in store.ledger.versions() if row.reason == "merge"]
+        self._merges = [row.version for row in store.ledger.versions() if row.reason in STEPS]
         self.row, self.bank = self._newest()
         self._listed: VersionRow | None = None
         self._blocks: dict[bytes, ExpertId] = {}  # of the version that is listed, by digest
@@ -237,6 +239,36 @@ class Merging:
             delta = decode(pb.Delta, self._store.spool.read(row.digest))
             age = sum(version > delta.base_version for version in merges)
             yield read_contribution(delta, self._architecture.bank_shape, age, row.examples)
+
+    def roll_back(self, number: int, wall: float) -> None:
+        """Make the bank of an earlier version the next version; a head from class sums is made anew after it.
+
+        Args:
+            number: of the earlier version.
+            wall: seconds since 1970.
+
+        Raises:
+            StateError: when it is not there any more, or not whole.
+            StorageError: when the disk refuses; nothing is changed.
+        """
+        old, bank = self._store.lineage.load(number)
+        balance = self._balance_of(old)
+        tree = json.dumps(balance.to_tree()) if self._topk else None
+        origin = Origin(old.version, 0, 0, "rollback", tree)
+        version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
+        # With other sums than any: those of a device that was revoked since must leave the head.
+        self._store.add_version(version, (), wall, {ROLLBACK: "", HEAD_SUMS: "{}"})
+        self.row, self.bank, self._balance, self._head_sums = version, bank, balance, {}
+        self._merges.append(version.version)
+
+    def _balance_of(self, row: VersionRow) -> Balance:
+        """Return the statistics as of a version: its own, or those of the nearest version before it."""
+        at: VersionRow | None = row
+        while at is not None and at.balance is None:
+            at = self._store.ledger.version(at.parent) if at.parent is not None else None
+        if at is None or at.balance is None:
+            return Balance.start(self._architecture.bank_shape)
+        return Balance.from_tree(json.loads(at.balance))
 
     def head_has(self, hello: pb.Hello) -> bool:
         """Return whether the head was made with the sums of the data that a device has now."""

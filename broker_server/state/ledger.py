@@ -17,6 +17,8 @@ from edge_runtime.wire.messages import decode
 NAME = "ledger.sqlite3"
 HEAD_SUMS: Final = "head_statistics"
 """Setting of the state directory: JSON, digest in hex of the class sums that the head was made from, by device."""
+ROLLBACK: Final = "rollback"
+"""Setting of the state directory: the version whose bank the operator wants as the next one; empty: none."""
 LEFT_OUT: Final = -1
 """Version of an accepted delta whose device was revoked before the merge: it is part of none."""
 COUNTING: Final = "WHERE device NOT IN (SELECT device FROM devices WHERE revoked = 1)"

@@ -26,7 +26,7 @@ class Origin:
         parent: the version it was made from; None for the initial bank.
         round: that made it; 0 for the initial bank and for a new head.
         contributors: deltas or devices that went into it.
-        reason: "initial", "head" or "merge".
+        reason: "initial", "head", "merge" or "rollback".
         balance: JSON of the top-k statistics after it.
     """
 
