@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def show_status(args: argparse.Namespace) -> int:
         "devices_here": sum(row["present"] for row in devices) if running else 0,
         "bytes_up": sum(row["bytes_up"] for row in devices),
         "bytes_down": sum(row["bytes_down"] for row in devices),
+        "limits": _hits(store.ledger.hits()),
     }
     if args.json:
         say_json(tree)
@@ -89,6 +91,8 @@ def show_status(args: argparse.Namespace) -> int:
     )
     say(f"devices    {tree['devices_here']} here, {tree['devices']} registered")
     say(f"bytes      {size(tree['bytes_up'])} up, {size(tree['bytes_down'])} down")
+    if tree["limits"]:
+        say(f"limits     {_times(tree['limits'])}")
     return 0
 
 
@@ -101,7 +105,7 @@ def show_devices(args: argparse.Namespace) -> int:
     for (device, _), times in store.ledger.trained().items():
         trained[device] = trained.get(device, 0) + times
     statistics, step_times = store.ledger.statistics_digests(), store.ledger.step_times()
-    running = _held(args.state / "lock")
+    running, hits = _held(args.state / "lock"), store.ledger.hits()
     rows = [
         {
             "device": row["device"],
@@ -119,6 +123,7 @@ def show_devices(args: argparse.Namespace) -> int:
             "bytes_up": row["bytes_up"],
             "bytes_down": row["bytes_down"],
             "last_seen": _time(row["last_seen"]),
+            "limits": _hits(hit for hit in hits if hit[0] == row["device"]),
         }
         for row in store.ledger.devices()
     ]
@@ -127,12 +132,13 @@ def show_devices(args: argparse.Namespace) -> int:
         return 0
     keys = ["device", "state", "profile", "trained_slots", "examples", "step_ms", "blocks_trained", "last_seen"]
     _table(
-        [*keys, "up", "down"],
+        [*keys, "up", "down", "limits reached"],
         [
             [
                 *("" if key == "step_ms" and not row[key] else row[key] for key in keys),  # 0: not measured yet
                 size(row["bytes_up"]),
                 size(row["bytes_down"]),
+                _times(row["limits"]),
             ]
             for row in rows
         ],
@@ -176,6 +182,18 @@ def show_versions(args: argparse.Namespace) -> int:
         ],
     )
     return 0
+
+
+def _hits(hits: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+    """Return how often each limit was reached."""
+    result: dict[str, int] = {}
+    for _, limit, times in hits:
+        result[limit] = result.get(limit, 0) + times
+    return result
+
+
+def _times(limits: dict[str, int]) -> str:
+    return ", ".join(f"{limit} {times} x" for limit, times in limits.items())
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:

@@ -244,7 +244,8 @@ class Conductor:
 
     def _expect(self, devices: Iterable[str], now: float) -> None:
         """Note whom the round waits for to its deadline."""
-        self._round.expected |= {device for device in devices if self._roster.standing(device).expected}
+        certified = self._config.certified
+        self._round.expected |= {one for one in devices if self._roster.standing(one).expected(certified=certified)}
         self._round.expected_at = now
 
     def _note_missed(self, now: float) -> None:

@@ -20,7 +20,7 @@ class Standing:
     """One device's.
 
     Args:
-        proven: it answered a plan once, or holds a certificate of this federation's authority.
+        proven: it answered a plan once.
         missed: plans in a row that it left without an answer.
         misses: such plans in all.
         owed: plans that it has to answer before a round waits for it to the deadline again.
@@ -33,10 +33,13 @@ class Standing:
     owed: int = 0
     again_at: float = 0.0
 
-    @property
-    def expected(self) -> bool:
-        """Whether a round waits for it to its deadline."""
-        return self.proven and not self.owed
+    def expected(self, *, certified: bool) -> bool:
+        """Return whether a round waits for it to its deadline.
+
+        Args:
+            certified: its name is proven by a certificate, which is as good as an answer.
+        """
+        return (self.proven or certified) and not self.owed
 
     def rests(self, now: float) -> bool:
         """Return whether it is left out for now: no plan, no place in the quorum."""

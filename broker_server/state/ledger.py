@@ -167,6 +167,8 @@ class Ledger(Database):
 
     def hits(self) -> list[tuple[str, str, int]]:
         """Return (device, limit, times); the device is empty for names that are not registered."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'limit_hits'"):
+            return []  # an older gateway's, which is only read here
         rows = self._rows("SELECT device, limit_name, times FROM limit_hits ORDER BY device, limit_name")
         return [(row["device"], row["limit_name"], row["times"]) for row in rows]
 

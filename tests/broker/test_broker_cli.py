@@ -13,6 +13,7 @@ import tiny
 from tiny_gateway import Gateway
 
 from broker_server.cli import run
+from broker_server.config import Limits
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -339,3 +340,17 @@ def test_run_that_has_nothing_left_to_do(finished: Path, tmp_path: Path, capsys:
     assert [event["event"] for event in events] == ["listening", "up", "finished"]
     lines = output(capsys, *common, "--json").splitlines()
     assert json.loads(lines[-1])["event"] == "finished"
+
+
+def test_limits_that_were_reached_are_shown(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By device, and in all: two names beyond those of an hour belong to nobody, and a's Hellos to a."""
+    limits = Limits(hellos_per_minute=1, new_names_per_hour=1)
+    gateway = Gateway(played, tiny.make_package(tmp_path / "again"), limits=limits)
+    gateway.hello("a", "a", "a", "new", "more", "most")
+    gateway.reception.write_traffic(gateway.now)
+    gateway.close()
+    assert answer(capsys, "status", "--state", played)["limits"] == {"new_names_per_hour": 2, "hellos_per_minute": 2}
+    assert "limits     new_names_per_hour 2 x, hellos_per_minute 2 x" in output(capsys, "status", "--state", played)
+    rows = {row["device"]: row["limits"] for row in answer(capsys, "devices", "--state", played)}
+    assert rows == {"a": {"hellos_per_minute": 2}, "b": {}, "new": {}}
+    assert output(capsys, "devices", "--state", played).splitlines()[1].endswith("\thellos_per_minute 2 x")

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import RoundRules
+from broker_server.config import Listen, RoundRules
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
@@ -182,3 +182,14 @@ def test_a_removed_device_is_not_waited_for(gateway: Gateway) -> None:
     assert a_round(gateway, "a", "b") <= 4
     until(gateway, State.OPEN, 10)
     assert set(gateway.store.ledger.plans(2)) == {"a", "b"}
+
+
+def test_a_newcomer_with_a_certificate_is_waited_for(tmp_path: Path) -> None:
+    """It is no stranger: the round waits for its first delta to the deadline, as for the others."""
+    package = tiny.make_package(tmp_path / "package")
+    files = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key", "ca")}
+    gateway = Gateway(tmp_path / "state", package, rounds=0, round=RULES, listen=Listen(**files))
+    gateway.hello("a", "b")
+    a_round(gateway, "a", "b")
+    gateway.hello("new")
+    assert 98 <= a_round(gateway, "a", "b") <= 101

@@ -36,9 +36,10 @@ def test_an_answer_ends_the_rest() -> None:
 
 def test_only_who_answered_is_expected() -> None:
     """A certificate is as good as an answer until a plan is missed."""
-    assert not NEWCOMER.expected
-    assert answered(NEWCOMER).expected
-    assert Standing(proven=True).expected
+    assert not NEWCOMER.expected(certified=False)
+    assert answered(NEWCOMER).expected(certified=False)
+    assert NEWCOMER.expected(certified=True)
+    assert not after_misses(1).expected(certified=True)
 
 
 def test_answering_every_other_plan_makes_no_round_wait_for_long() -> None:
@@ -48,7 +49,7 @@ def test_answering_every_other_plan_makes_no_round_wait_for_long() -> None:
         if number % 2:
             standing = answered(standing)
         else:
-            expected.append(standing.expected)
+            expected.append(standing.expected(certified=False))
             standing = missed(standing, 0.0, RULES)
     assert expected[0]
     assert sum(expected) <= 3
@@ -56,7 +57,7 @@ def test_answering_every_other_plan_makes_no_round_wait_for_long() -> None:
 
 def test_one_miss_costs_an_honest_phone_one_answer() -> None:
     """It is waited for again after its next delta."""
-    assert answered(missed(answered(NEWCOMER), 0.0, RULES)).expected
+    assert answered(missed(answered(NEWCOMER), 0.0, RULES)).expected(certified=False)
 
 
 def test_rests_can_be_switched_off() -> None:
