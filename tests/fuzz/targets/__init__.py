@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import documents, files, gateway, messages, state
+from tests.fuzz.targets import documents, files, gateway, messages, mqtt, state
 
 TARGETS: dict[str, Target] = {
-    target.name: target for module in (messages, documents, files, gateway, state) for target in module.targets()
+    target.name: target for module in (messages, documents, files, gateway, mqtt, state) for target in module.targets()
 }

@@ -1,12 +1,8 @@
-"""What a gateway takes from devices: MQTT frames, Hello, deltas, class statistics."""
+"""What a gateway takes from devices: Hello, deltas, class statistics."""
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-import contextlib
 import math
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -14,10 +10,6 @@ from typing import Final
 
 import numpy as np
 
-from broker_server.broker.access import AccessError, Certificate, identify
-from broker_server.broker.connect_packet import body_start
-from broker_server.broker.framing import FrameReader
-from broker_server.broker.pace import Pace
 from broker_server.rules.admission import (
     DeltaContext,
     Identity,
@@ -45,7 +37,6 @@ from tests.fuzz.vectors import seeds_of
 SHAPE: Final = BankShape((0, 1), 4, 1, 1, 4, 3)
 FEDERATION: Final = b"f" * 32
 _BLOCKS: Final = (ExpertId(0, 1), shared_expert(1), HEAD)
-_PACKET: Final = 1024
 
 
 @cache
@@ -148,69 +139,10 @@ def _seeds_of_hellos() -> Iterator[bytes]:
     yield from seeds_of("Hello")
 
 
-# --- MQTT frames --------------------------------------------------------------------------------------------------
-
-
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    atexit.register(loop.close)
-    return loop
-
-
-def _frames(data: bytes) -> str:
-    return _loop().run_until_complete(_read_frames(data))
-
-
-async def _read_frames(data: bytes) -> str:
-    """Read packets as the broker does: CONNECT, then of each a byte, its length, the rest; all that came, in order."""
-    stream = asyncio.StreamReader()
-    stream.feed_data(data)
-    stream.feed_eof()
-    reader, read = FrameReader(stream, _PACKET, Pace(1e9), Pace(1e9)), b""
-    try:
-        connect = await reader.connect()
-    except (ConnectionResetError, asyncio.IncompleteReadError) as error:
-        return type(error).__name__
-    try:
-        with contextlib.suppress(AccessError):
-            peer = identify(connect, "home", "10.0.0.1", Certificate("a", "01"))
-            need(peer.device in ("", "a"), f"the certificate of a was taken for {peer.device!r}")
-        first = await reader.read()
-        flags = body_start(first) + 7  # the one byte that is changed: no session outlives its connection
-        data = data[:flags] + first[flags : flags + 1] + data[flags + 1 :]
-        read += first
-        while True:
-            read += await reader.read(1)
-            need(len(reader._frame) <= _PACKET + 5, f"a packet of {len(reader._frame)} bytes is kept")
-            read += await reader.read(min(2, len(reader._frame) - 1))
-            read += await reader.read()
-    except (ConnectionResetError, asyncio.IncompleteReadError) as error:
-        need(data.startswith(read), "other bytes came than were sent")
-        with contextlib.suppress(ConnectionResetError, asyncio.IncompleteReadError):
-            await reader.read(1)
-            need(condition=False, what="a connection that was given up is read on")
-        return type(error).__name__
-
-
-def _seeds_of_frames() -> Iterator[bytes]:
-    for keep_alive in (0, 60, 0xFFFF):
-        connect = b"\x00\x04MQTT\x04\x02" + struct.pack(">H", keep_alive) + b"\x00\x06home.a"
-        start = b"\x10" + bytes([len(connect)]) + connect
-        yield start
-        yield start + b"\xc0\x00" + b"\x32\x0a\x00\x03a/b\x00\x01xyz" + b"\xe0\x00"
-        yield start + b"\x30\x80\x08" + bytes(1024)
-    will = b"\x00\x04MQTT\x04\xc6\x00\x3c\x00\x06home.a\x00\x10fl/v1/home/bye/a\x00\x01x\x00\x02me\x00\x02pw"
-    yield b"\x10" + bytes([len(will)]) + will + b"\x82\x05\x00\x01\x00\x00\x00"
-    yield b"\x10\xff\xff\xff\x7f"
-    yield b"\x10\x80\x80\x80\x80\x01"
-
-
 def targets() -> list[Target]:
     """Return the targets of this module."""
     return [
         Target("admission", _admission, _seeds_of_deltas, mutator_of(pb.Delta)),
         Target("statistics", _statistics, _seeds_of_statistics, mutator_of(pb.ClassStatistics)),
         Target("hello", _hello, _seeds_of_hellos, mutator_of(pb.Hello)),
-        Target("mqtt_frames", _frames, _seeds_of_frames, longest=3000),
     ]
