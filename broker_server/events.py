@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,7 @@ class Events:
 
 
 class JsonLines:
-    """Writes events to a file, one a line, each flushed at once.
+    """Writes events to a file, one a line, each flushed at once; only its owner may read it.
 
     Raises:
         StorageError: when the file cannot be opened.
@@ -47,7 +48,8 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[str] | None = path.open("a", encoding="utf-8")
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file: IO[str] | None = os.fdopen(handle, "a", encoding="utf-8")
         except OSError as error:
             msg = f"cannot write events to {path}: {error.strerror}"
             raise StorageError(msg) from error

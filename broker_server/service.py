@@ -247,6 +247,8 @@ class Service:
                 self._events.tell("down", reason=event.reason)
             self._up = False
         elif isinstance(event, Notice):
+            reason, times = str(event.fields["reason"]), int(str(event.fields["times"]))
+            self._roster.hit("", reason if event.kind == "limit" else f"refused: {reason}", times)
             self._events.tell(event.kind, **event.fields)
         elif isinstance(event, Said):
             self._events.tell("broker", detail=event.text)

@@ -166,9 +166,9 @@ class Roster:
             codecs=tuple(hello.codecs),
         )
 
-    def hit(self, device: str, limit: str) -> None:
+    def hit(self, device: str, limit: str, times: int = 1) -> None:
         """Count that a device, or some name that is not known (""), reached a limit."""
-        self._hits[device, limit] = self._hits.get((device, limit), 0) + 1
+        self._hits[device, limit] = self._hits.get((device, limit), 0) + times
 
     def take_hits(self) -> dict[tuple[str, str], int]:
         """Return how often limits were reached since the last call, by (device, limit)."""

@@ -264,6 +264,24 @@ def test_idle_connections_keep_no_device_out(tmp_path: Path) -> None:
     town.broker.stop()
 
 
+def test_one_address_does_not_take_every_place(tmp_path: Path) -> None:
+    """Two devices of an address are in, a third is told that there is no room; one that comes back has its place."""
+    town = Town(tmp_path, ConnectionLimits(connections_per_address=2))
+    identity = new_device(town.authority, "one", utc_now())
+    first, second = town.device("one", identity=identity).up(), town.device("two").up()
+    third = town.device("three")
+    third.wait(lambda: third.refused)
+    assert third.refused == "Server unavailable"
+    assert town.refusal("limit")["reason"] == "connections_per_address"
+    back = town.device("one", identity=identity).up()
+    first.wait(lambda: first.lost)
+    for client in (first, third):
+        client.paho.loop_stop()
+    for client in (second, back):
+        client.stop()
+    town.broker.stop()
+
+
 def test_flood_of_hellos_is_read_slowly_and_none_is_lost(tmp_path: Path) -> None:
     """50 a second with 500 saved up: of 600 in a row the last hundred take two seconds, and another is not delayed."""
     town = Town(tmp_path, ConnectionLimits(hellos_per_s=50.0))
