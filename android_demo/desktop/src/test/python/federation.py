@@ -1,9 +1,9 @@
 """A real gateway with an embedded broker, and Python devices: ``federation.py FOLDER PACKAGE STEPS NAME=DATA...``.
 
 Everybody is enrolled: TLS with certificates of both sides, and everything that the gateway says is signed. Three
-devices make a round. Prints the path of an enrolment file for ``cy`` as soon as the gateway listens, unless ``cy`` is one
-of the devices named here; once all have ended, one JSON object: the digests of all versions, and each device's events of
-verdicts.
+devices make a round. Prints the path of an enrolment file for ``cy`` as soon as the gateway listens, unless ``cy`` is
+one of the devices named here; once all have ended, one JSON object: the digests of all versions, and each device's
+events of verdicts.
 """
 
 from __future__ import annotations
