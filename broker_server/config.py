@@ -7,7 +7,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -276,6 +276,22 @@ def only_package(_state: Path) -> Path:
 def here(chosen: Path | None) -> Path | None:
     """Return the chosen configuration file, else the one of this folder, if there is one."""
     return CONFIG if chosen is None and CONFIG.is_file() else chosen
+
+
+def differences(old: GatewayConfig, new: GatewayConfig, of: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the dotted keys whose values differ: those in ``of``, and the others."""
+    before, after = _flat(old), _flat(new)
+    changed = [key for key in before if before[key] != after[key]]
+    return [key for key in changed if key in of], [key for key in changed if key not in of]
+
+
+def _flat(config: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    values: dict[str, Any] = {}
+    for field_ in dataclasses.fields(config):
+        value = getattr(config, field_.name)
+        name = f"{path}{field_.name}"
+        values |= _flat(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return values
 
 
 def load(

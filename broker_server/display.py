@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -11,6 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_runtime.wire.text import counted
+
+
+@contextmanager
+def while_terminal_lasts() -> Iterator[None]:
+    """Go on in silence when the terminal was closed (which also sends SIGHUP); any other failure is one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 class Lines:
@@ -23,7 +35,8 @@ class Lines:
         """Take an event."""
         line = describe(event)
         if line:
-            print(line, file=self._out, flush=True)
+            with while_terminal_lasts():
+                print(line, file=self._out, flush=True)
 
     def close(self) -> None:
         """Nothing to put away."""
@@ -50,7 +63,8 @@ class LiveTable:
 
     def close(self) -> None:
         """Leave the last picture standing."""
-        self._live.stop()
+        with while_terminal_lasts():
+            self._live.stop()
 
     def _render(self) -> Group:
         table = Table("device", "profile", "state", "experts", "examples", "loss", "ms/step", "delta", expand=False)
@@ -111,6 +125,14 @@ def _listening(e: dict[str, Any]) -> str:
         f"{kind} {e['url']}, federation {e['federation']} ({e['backbone']}, {e['labels']} labels, "
         f"{e['experts']} experts x {len(e['layers'])} layers); version {e['version']}, quorum {e['quorum']}{end}"
     )
+
+
+def _reload(e: dict[str, Any]) -> str:
+    if e.get("failure"):
+        return f"settings were not read again, nothing was changed: {e['failure']}"
+    changed = f"; changed: {', '.join(e['changed'])}" if e["changed"] else ""
+    later = f"; not before the next start: {', '.join(e['later'])}" if e["later"] else ""
+    return f"certificates, revocations and limits were read again{changed}{later}"
 
 
 def _hello(e: dict[str, Any]) -> str:
@@ -191,6 +213,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "refused": lambda e: f"{e['address']}: connection refused, {e['reason']}{_more(e)}",
     "limit": lambda e: f"{e.get('address', 'connections')}: held to the limit, {e['reason']}{_more(e)}",
     "broker": lambda e: str(e["detail"]),
+    "reload": _reload,
     "hello": _hello,
     "bye": lambda e: f"{e['device']}: left",
     "statistics": _statistics,

@@ -9,22 +9,19 @@ import contextlib
 import queue
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Final, Self
 
-from broker_server.broker.access import Revoked
-from broker_server.broker.embedded import EmbeddedBroker
-from broker_server.broker.mosquitto import Mosquitto, Said
-from broker_server.broker.mosquitto_config import Listener, Tls
-from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
-from broker_server.broker.tls import TlsFiles
-from broker_server.config import MOSQUITTO, GatewayConfig
+from broker_server.broker.gateway_broker import GatewayBroker, Notice
+from broker_server.broker.mosquitto import Said
+from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Up
+from broker_server.config import ConnectionLimits, GatewayConfig, differences
 from broker_server.errors import StateError, StorageError
 from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.events import Events
-from broker_server.identity.key_files import read_revoked
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
@@ -33,8 +30,8 @@ from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.rules.round import State
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.csv_header import Columns
+from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.signatures import SigningKey
@@ -43,28 +40,33 @@ from edge_runtime.wire.topics import Topic
 TICK_S: Final = 0.1
 QUEUE_LENGTH: Final = 4096
 STORAGE_RETRY_S: Final = 5.0
-FLUSH_S: Final = 10.0
+FLUSH_S: Final = 0.5
+"""How long a goodbye may take; where it does not get through, the broker says it (the will)."""
+ALIVE_S: Final = 5.0
+"""How often it is noted that the gateway is alive."""
+RELOADED: Final = (
+    *(f"listen.{field.name}" for field in fields(ConnectionLimits)),
+    *("listen.ca", "listen.certificate", "listen.key", "listen.revoked", "ca", "certificate", "key"),
+)
+"""Settings that can change while a gateway runs."""
 REVOKED_S: Final = 2.0
 """How often another process's revocations are looked for, which the broker has to know."""
 
 
 class Stop:
-    """A request to end; a plain flag, because a signal handler must take no lock."""
+    """Requests to a gateway; plain flags, because a signal handler must take no lock."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.reload = False
 
     def ask(self) -> None:
         """Request the end."""
         self.asked = True
 
-
-@dataclass(frozen=True)
-class Notice:
-    """The embedded broker turned somebody away, or held somebody to a limit. Args: fields: of the event ``kind``."""
-
-    kind: str
-    fields: dict[str, object]
+    def ask_reload(self) -> None:
+        """Request that settings and files are read again."""
+        self.reload = True
 
 
 class Service:
@@ -73,7 +75,8 @@ class Service:
     Args:
         config: settings.
         events: told what happens; watchers may already listen.
-        stop: ends ``run`` soon after it was asked, whoever asks.
+        stop: ends ``run`` soon after it was asked, whoever asks; or has it read its settings again.
+        read: returns the settings as they are now.
         accept_loss: go on without announced versions that are lost, instead of refusing to start.
 
     Raises:
@@ -82,17 +85,23 @@ class Service:
     """
 
     def __init__(
-        self, config: GatewayConfig, events: Events, stop: Stop | None = None, *, accept_loss: bool = False
+        self,
+        config: GatewayConfig,
+        events: Events,
+        stop: Stop | None = None,
+        *,
+        accept_loss: bool = False,
+        read: Callable[[], GatewayConfig] | None = None,
     ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
+        self._read = read or (lambda: config)
         self._queue: queue.Queue[LinkEvent | Evaluated | Notice | Said] = queue.Queue(QUEUE_LENGTH)
         self._package = Package.open(config.package, part="gateway")
-        self._broker: EmbeddedBroker | None = None
-        self._mosquitto: Mosquitto | None = None
+        self._broker: GatewayBroker | None = None
         self._link: Link | None = None
         self._evaluator: Evaluator | None = None
         self._finished_at: float | None = None
-        self._rest_until = self._revoked_at = -1.0
+        self._rest_until = self._revoked_at = self._alive_at = -1.0
         self._up = self._closed = False
         self._evaluated = -1
         # Devices may still train from a version that is max_staleness merges old.
@@ -127,7 +136,9 @@ class Service:
         if config.evaluate is not None:
             columns = Columns(config.text_column, config.label_column)
             self._evaluator = Evaluator(self._package, config.evaluate, self._post, columns)
-        target = self._target()
+        self._broker = broker = GatewayBroker(config, self._store.ledger.revoked_devices, self._notice, self._post)
+        target = broker.start()
+        self._url = broker.url
         session = secrets.token_bytes(16)
         key = SigningKey.read(config.signing_key) if config.signing_key is not None else None
         signer = Signer(key, config.federation, self._store.ledger)
@@ -140,7 +151,7 @@ class Service:
         self._reception = Reception(parts, self._conductor)
         architecture = self._package.manifest.architecture
         self._events.tell(
-            "listening", url=self._url, federation=config.federation, embedded=self._broker is not None,
+            "listening", url=self._url, federation=config.federation, embedded=broker.embedded,
             federation_digest=architecture.digest().hex(), package=str(config.package), state=str(config.state),
             version=self._conductor.row.version, rounds=config.rounds, quorum=config.round.quorum,
             backbone=architecture.backbone.name, labels=len(architecture.labels), experts=architecture.experts,
@@ -153,60 +164,10 @@ class Service:
         self._submit_missed()
         self._link.start()
 
-    def _target(self) -> Target:
-        """Return the broker to connect to, started if it is ours; ``url`` is then known."""
-        config, listen = self._config, self._config.listen
-        if config.broker == MOSQUITTO:
-            target = self._start_mosquitto()
-        elif config.broker:
-            files = {"ca": config.ca, "certificate": config.certificate, "key": config.key}
-            target = Target.parse(config.broker, allow_plaintext=listen.allow_plaintext, **files)
-        else:
-            self._broker = self._embedded()
-            target = Target(self._broker.start())
-        self._url = str(target if self._broker is None else self._broker.url)
-        return target
-
-    def _tls(self) -> TlsFiles | None:
-        listen = self._config.listen
-        if listen.ca is None or listen.certificate is None or listen.key is None:
-            return None
-        return TlsFiles(listen.certificate, listen.key, listen.ca)
-
-    def _embedded(self) -> EmbeddedBroker:
-        listen, tls = self._config.listen, self._tls()
-        broker = EmbeddedBroker(
-            listen.host,
-            listen.port,
-            websocket_port=listen.websocket_port,
-            federation=self._config.federation,
-            limits=listen,
-            tls=tls,
-            tell=self._notice,
-        )
-        broker.revoke(self._revocations())
-        return broker
-
-    def _revocations(self) -> Revoked:
-        """Return who is refused: devices by the ledger, certificates by their file."""
-        file = self._config.listen.revoked
-        certificates = read_revoked(file) if file is not None else frozenset[str]()
-        return Revoked(frozenset(self._store.ledger.revoked_devices()), certificates)
-
-    def _notice(self, kind: str, fields: dict[str, object]) -> None:
+    def _notice(self, notice: Notice) -> None:
         """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""
         with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(Notice(kind, fields))
-
-    def _start_mosquitto(self) -> Target:
-        config, listen, files = self._config, self._config.listen, self._tls()
-        tls = Tls(files.authority, files.certificate, files.key) if files is not None else None
-        listener = Listener(listen.host, listen.port, listen.websocket_port, listen.connections, tls)
-        self._mosquitto = Mosquitto(listener, config.federation, config.state, self._post)
-        self._mosquitto.revoke(self._store.ledger.revoked_devices())
-        self._mosquitto.start()
-        url = BrokerUrl(listen.host, self._mosquitto.port, tls is not None)
-        return Target(url, socket=self._mosquitto.socket)
+            self._queue.put_nowait(notice)
 
     def run(self) -> bool:
         """Serve until the last round is done and fetched, or until stopped; return whether it finished."""
@@ -217,6 +178,9 @@ class Service:
                 event = None
             if self._stop.asked:
                 return False
+            if self._stop.reload:
+                self._stop.reload = False
+                self._reload()
             now, wall = time.monotonic(), time.time()
             if event is not None:
                 self._take(event, now, wall)
@@ -225,6 +189,21 @@ class Service:
             if self._over(now):
                 self._tell_finished(wall)
                 return True
+
+    def _reload(self) -> None:
+        """Read settings and files again, and tell what came of it; what cannot be used changes nothing."""
+        try:
+            config = self._read()
+            applied, later = differences(self._config, config, RELOADED)
+            if self._broker is not None and self._link is not None:
+                target = self._broker.elsewhere(config)
+                self._broker.reload(config)
+                if target is not None:
+                    self._link.reload(target)
+        except FederationError as error:
+            self._events.tell("reload", failure=str(error))
+            return
+        self._events.tell("reload", changed=applied, later=later)
 
     def _post(self, event: LinkEvent | Evaluated | Notice | Said) -> None:
         """Queue an event; a full queue makes the broker wait, unless the loop that empties it has ended."""
@@ -243,7 +222,7 @@ class Service:
             self._conductor.announce()
             self._events.tell("up", url=self._url)
         elif isinstance(event, Down):
-            if self._up or self._broker is None:
+            if self._up or not self._embedded:
                 self._events.tell("down", reason=event.reason)
             self._up = False
         elif isinstance(event, Notice):
@@ -255,7 +234,14 @@ class Service:
         elif isinstance(event, Evaluated):
             self._note(event, wall)
 
+    @property
+    def _embedded(self) -> bool:
+        return self._broker is not None and self._broker.embedded
+
     def _tick(self, now: float, wall: float) -> None:
+        if now >= self._alive_at:
+            self._alive_at = now + ALIVE_S
+            self._store.tell_alive()
         try:
             self._reception.tick(now, wall)
             self._conductor.tick(now, wall)
@@ -270,10 +256,8 @@ class Service:
         if now < self._revoked_at:
             return
         self._revoked_at = now + REVOKED_S
-        if self._mosquitto is not None:
-            self._mosquitto.revoke(self._store.ledger.revoked_devices())
         if self._broker is not None:
-            self._broker.revoke(self._revocations())
+            self._broker.revoke()
 
     def _submit_missed(self) -> None:
         """Have versions measured that a gateway before this one did not come to."""
@@ -351,7 +335,4 @@ class Service:
         if self._broker is not None:
             self._broker.stop()
             self._broker = None
-        if self._mosquitto is not None:
-            self._mosquitto.stop()
-            self._mosquitto = None
         self._store.close()

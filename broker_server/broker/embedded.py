@@ -22,6 +22,7 @@ import errno
 import hmac
 import logging
 import secrets
+import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -59,6 +60,7 @@ QUEUE_LIMIT: Final = 64 * 1024 * 1024
 """Bytes that may wait for one device; beyond it the device is slow or hostile, and is cut off."""
 GATEWAY_QUEUE_LIMIT: Final = 1024 * 1024 * 1024
 START_S: Final = 15.0
+STOP_S: Final = 0.5
 TAKE_OVER_S: Final = 5.0
 LEAVE_S: Final = 1.0
 
@@ -178,6 +180,12 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
         for listener in self._listeners:
             await listener.close()
         await super().shutdown()
+
+    async def reload(self, limits: ConnectionLimits, context: ssl.SSLContext | None) -> None:
+        """Take other limits and certificates."""
+        self._settings = replace(self._settings, limits=limits)
+        for listener in self._listeners:
+            listener.reload(limits, context)
 
     async def revoke(self, revoked: Revoked) -> None:
         """Refuse these from now on, and cut off who of them is here."""
@@ -431,17 +439,27 @@ class EmbeddedBroker:
         if self._broker is not None and revoked != before:
             asyncio.run_coroutine_threadsafe(self._broker.revoke(revoked), self._loop)
 
+    def reload(self, limits: ConnectionLimits, tls: TlsFiles | None) -> None:
+        """Take other limits and certificates, for who comes from now on; TLS can be neither added nor taken away.
+
+        Raises:
+            ListenError: when a certificate cannot be used; nothing was changed.
+        """
+        context = server_context(tls) if tls is not None else None
+        if self._broker is not None:
+            asyncio.run_coroutine_threadsafe(self._broker.reload(limits, context), self._loop)
+
     def stop(self) -> None:
-        """Close every connection and stop the thread."""
+        """Close every connection and stop the thread; what takes longer than ``STOP_S`` ends with the process."""
         if self._broker is not None:
             try:
-                asyncio.run_coroutine_threadsafe(self._broker.shutdown(), self._loop).result(START_S)
+                asyncio.run_coroutine_threadsafe(self._broker.shutdown(), self._loop).result(STOP_S)
             except Exception as error:  # noqa: BLE001 - the process ends anyway
                 log.debug("shutdown: %s", error)
             self._broker = None
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(START_S)
+            self._thread.join(STOP_S)
 
 
 def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

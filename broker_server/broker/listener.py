@@ -85,6 +85,13 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._accepting = asyncio.create_task(self._accept())
 
+    def reload(self, limits: ConnectionLimits, context: ssl.SSLContext | None) -> None:
+        """Take other limits, and other certificates where there are some; who is connected stays as it is."""
+        self._limits = limits
+        self._waiting.limit(limits.newcomers, limits.newcomers_per_address)
+        if self._context is not None:
+            self._context = context
+
     async def close(self) -> None:
         """Stop listening and end every connection."""
         self._accepting.cancel()

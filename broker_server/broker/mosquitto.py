@@ -24,11 +24,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from broker_server.broker.mosquitto_config import ACCESS, SOCKET, Listener, access, configuration
+from broker_server.broker.mosquitto_config import ACCESS, REVOKED, SOCKET, Listener, access, configuration
 from broker_server.errors import ListenError, StorageError
 
 PROGRAM: Final = "mosquitto"
 FOLDER: Final = "mosquitto"
+CONFIGURATION: Final = "mosquitto.conf"
 START_S: Final = 10.0
 STOP_S: Final = 1.0
 FREE_S: Final = 3.0
@@ -66,10 +67,20 @@ class Mosquitto:
         federation: whose topics.
         state: the gateway's state directory; the broker's files are in a folder of it.
         say: told when it died and when it is there again; called from another thread.
+        sign: makes the list of refused certificates (PEM) from their serial numbers, for ``listener.tls.revocations``.
     """
 
-    def __init__(self, listener: Listener, federation: str, state: Path, say: Callable[[Said], None]) -> None:
-        self._federation, self._say = federation, say
+    def __init__(
+        self,
+        listener: Listener,
+        federation: str,
+        state: Path,
+        say: Callable[[Said], None],
+        sign: Callable[[frozenset[str]], bytes] | None = None,
+    ) -> None:
+        self._federation, self._say, self._sign = federation, say, sign
+        self._certificates: frozenset[str] = frozenset()
+        self._restart = False
         self._folder = state.resolve() / FOLDER
         self._listener = listener if listener.port else replace(listener, port=_free_port(listener.host))
         self._revoked: frozenset[str] = frozenset()
@@ -100,8 +111,8 @@ class Mosquitto:
         program = _program()
         for port in filter(None, (self._listener.port, self._listener.websocket_port)):
             _await_free(self._listener.host, port)
-        self._write(program)
-        self._command = [program, "-c", "mosquitto.conf"]
+        self._write()
+        self._command = [program, "-c", CONFIGURATION]
         self._opened = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         self._thread.start()
         if not self._first.wait(START_S):
@@ -110,26 +121,56 @@ class Mosquitto:
             self.stop()
             raise ListenError(f"mosquitto does not start: {self._failure}; its configuration is in {self._folder}")
 
-    def revoke(self, devices: Iterable[str]) -> None:
-        """Drop these devices, and no others, from now on; who is connected hears and says nothing more."""
-        revoked = frozenset(devices)
-        if revoked == self._revoked:
-            return
-        before, self._revoked = self._revoked, revoked
-        if self._process is None:
+    def revoke(self, devices: Iterable[str], certificates: Iterable[str] = ()) -> None:
+        """Refuse these, and no others, from now on.
+
+        A device that is connected says and hears nothing more. Certificates are looked at when a connection is made,
+        so that new ones there end all connections; those that may come back at once.
+
+        Args:
+            devices: by name.
+            certificates: by serial number, in hex.
+
+        Raises:
+            StorageError: when that cannot be written; it is then to be tried again.
+        """
+        before = self._revoked, self._certificates
+        self._revoked, self._certificates = frozenset(devices), frozenset(certificates)
+        if self._process is None or before == (self._revoked, self._certificates):
             return
         try:
             self._write_access()
         except StorageError:
-            self._revoked = before  # tried again
+            self._revoked, self._certificates = before
             raise
-        self.reload()
+        if self._sign is None or before[1] == self._certificates:
+            self.reload()
+        else:
+            self._restart = True
+            self._process.kill()
 
     def reload(self) -> None:
         """Read access list and certificates again; connections stay."""
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGHUP)
+
+    def reconfigure(self, listener: Listener) -> None:
+        """Read the certificates again, and take other limits, for which it is started anew.
+
+        Raises:
+            StorageError: when the configuration cannot be written.
+        """
+        listener = replace(listener, port=self._listener.port)
+        process = self._process
+        # Its WebSockets read certificates at the start only.
+        if process is None or (listener == self._listener and not listener.websocket_port):
+            self.reload()
+            return
+        self._listener = listener
+        self._put(CONFIGURATION, configuration(listener, _user()).encode())
+        self._restart = True
+        process.kill()
 
     def stop(self) -> None:
         """End it."""
@@ -147,24 +188,28 @@ class Mosquitto:
             os.close(self._opened)
             self._opened = -1
 
-    def _write(self, program: str) -> None:
-        user = pwd.getpwuid(os.geteuid()).pw_name
+    def _write(self) -> None:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.chmod(0o700)
-            (self._folder / "mosquitto.conf").write_text(configuration(self._listener, user), encoding="utf-8")
         except OSError as error:
-            raise StorageError(f"cannot write the configuration of {program}: {error}") from error
+            raise StorageError(f"cannot make {self._folder} for mosquitto: {error.strerror}") from error
+        self._put(CONFIGURATION, configuration(self._listener, _user()).encode())
         self._write_access()
 
     def _write_access(self) -> None:
         text = access(self._federation, self._revoked, proven=self._listener.tls is not None)
-        beside = self._folder / f"{ACCESS}.new"
+        self._put(ACCESS, text.encode())
+        if self._sign is not None:
+            self._put(REVOKED, self._sign(self._certificates))
+
+    def _put(self, name: str, data: bytes) -> None:
+        beside = self._folder / f"{name}.new"
         try:
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(self._folder / ACCESS)
+            beside.write_bytes(data)
+            beside.replace(self._folder / name)
         except OSError as error:
-            raise StorageError(f"cannot write the access list of mosquitto: {error}") from error
+            raise StorageError(f"cannot write {name} for mosquitto: {error.strerror}; free some space") from error
 
     def _supervise(self) -> None:
         tries = 0
@@ -177,6 +222,9 @@ class Mosquitto:
                 self._failure = last
                 self._first.set()
                 return
+            if self._restart:
+                self._restart = False
+                continue
             tries = 0 if time.monotonic() - began >= STEADY_S else tries + 1
             wait = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(tries, 30))
             self._say(Said(f"mosquitto ended ({last}); starting it again in {wait:.1f} s"))
@@ -225,6 +273,10 @@ def _program() -> str:
             "systemctl disable --now mosquitto; or leave out --broker mosquitto"
         )
     return program
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _ending(code: int) -> str:

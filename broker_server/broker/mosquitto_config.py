@@ -24,6 +24,7 @@ from edge_runtime.wire.topics import FROM_DEVICE, ROOT, Topic
 
 SOCKET: Final = "gateway.socket"
 ACCESS: Final = "access.acl"
+REVOKED: Final = "revoked.pem"
 PACKET_LIMIT: Final = MESSAGE_LIMIT + 1024
 QUEUED_BYTES: Final = 1 << 30
 """What may wait for one client; only the gateway has so much traffic."""
@@ -37,11 +38,19 @@ _LEFT_TO_REVOKED: Final = (Topic.HELLO, Topic.VERDICT, Topic.GATEWAY)
 
 @dataclass(frozen=True)
 class Tls:
-    """What the listeners prove and demand: PEM files. Args: ca: of the authority that signs devices' certificates."""
+    """What the listeners prove and demand: PEM files.
+
+    Args:
+        ca: of the authority that signs devices' certificates.
+        certificate: of the broker.
+        key: its key.
+        revocations: whether there is a list of refused certificates, REVOKED.
+    """
 
     ca: Path
     certificate: Path
     key: Path
+    revocations: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,7 @@ def _devices(listener: Listener, port: int) -> list[str]:
         f"cafile {listener.tls.ca}",
         f"certfile {listener.tls.certificate}",
         f"keyfile {listener.tls.key}",
+        *([f"crlfile {REVOKED}"] if listener.tls.revocations else []),
         "tls_version tlsv1.2",
         "require_certificate true",
         "use_identity_as_username true",

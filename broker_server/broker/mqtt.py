@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable
@@ -75,8 +78,19 @@ class Target:
         Raises:
             UsageError: when a file is missing or is not what it should be.
         """
+        context = ssl.create_default_context() if self.ca is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.load(context)
+        return context
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Read the files into a context.
+
+        Raises:
+            UsageError: when one is missing or is not what it should be.
+        """
         try:
-            context = ssl.create_default_context(cafile=self.ca)
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
         except OSError as error:  # ssl.SSLError is one
             raise UsageError(
                 f"cannot use certificate file {self.ca} ({error.strerror or error}): give the PEM file of the "
@@ -90,7 +104,6 @@ class Target:
                     f"cannot use certificate {self.certificate} with key {self.key} ({error.strerror or error}): give "
                     "PEM files that belong together, the key not encrypted"
                 ) from error
-        return context
 
     def __str__(self) -> str:
         """Return the URL without credentials."""
@@ -139,8 +152,9 @@ class _Client(paho.Client):
         self.failure: OSError | None = None
         if target.url.user:
             self.username_pw_set(target.url.user, target.url.password)
-        if target.url.tls and target.socket is None:
-            self.tls_set_context(target.context())
+        self._context = target.context() if target.url.tls and target.socket is None else None
+        if self._context is not None:
+            self.tls_set_context(self._context)
 
     def begin(self) -> None:
         """Connect in the background."""
@@ -148,6 +162,16 @@ class _Client(paho.Client):
         host = at.url.host if at.socket is None else str(at.socket)
         self.connect_async(host, at.url.port, KEEPALIVE_S)
         self.loop_start()
+
+    def reload(self, target: Target) -> None:
+        """Use other certificates from the next connection on.
+
+        Raises:
+            UsageError: when they cannot be used; nothing was changed.
+        """
+        if self._context is not None:
+            target.context()  # of its own: a failure half way must leave the one in use alone
+            target.load(self._context)
 
     def reconnect(self) -> MQTTErrorCode:
         """Try once."""
@@ -199,19 +223,38 @@ class Link:
                 self._under_way += 1
             self._client.publish(self._topic(topic, name), payload, QOS, retain=topic in RETAINED)
 
+    def reload(self, target: Target) -> None:
+        """Use the certificates of ``target`` from the next connection on.
+
+        Raises:
+            UsageError: when they cannot be used; nothing was changed.
+        """
+        self._client.reload(target)
+
     def flush(self, seconds: float) -> bool:
         """Wait until the broker has acknowledged everything; return whether it did."""
         with self._flushed:
             return self._flushed.wait_for(lambda: self._under_way <= 0, seconds)
 
     def stop(self, seconds: float = 5.0) -> None:
-        """Send what waits, then leave in order (the will is not published)."""
-        self.flush(seconds)
+        """Send what waits, then leave in order; where that takes too long, break off, and the will speaks."""
+        sent = self.flush(seconds)
         self._stopping = True
-        self._client.disconnect()
+        if sent:
+            self._client.disconnect()
+        else:
+            self._cut()
         leaving = threading.Thread(target=self._client.loop_stop, daemon=True)  # may be in the middle of connecting
         leaving.start()
         leaving.join(STOP_S)
+
+    def _cut(self) -> None:
+        """Break the connection, if there is one, as a network would."""
+        with contextlib.suppress(OSError):
+            opened = self._client.socket()
+            if opened is not None:  # a socket, or a WebSocket around one
+                with socket.socket(fileno=os.dup(opened.fileno())) as same:
+                    same.shutdown(socket.SHUT_RDWR)
 
     def _topic(self, topic: Topic, name: str = "") -> str:
         return str(Address(self._federation, topic, name))

@@ -40,6 +40,10 @@ class Waiting(Generic[T]):
         self._sources: dict[str, dict[T, bool]] = {}  # whether one spoke, in the order of their coming
         self._count = 0
 
+    def limit(self, most: int, most_of_one: int) -> None:
+        """Have other limits for who comes from now on."""
+        self._most, self._most_of_one = most, most_of_one
+
     def enter(self, who: T, source: str) -> T | None:
         """Note a newcomer; return who has to go for it, of its own source or of the source with the most.
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
 from broker_server.commands import Subcommands, add_columns, parser
 from broker_server.commands.package_folder import package_folder
-from broker_server.config import CODECS, here, load
-from broker_server.display import Lines, LiveTable
+from broker_server.config import CODECS, GatewayConfig, here, load
+from broker_server.display import Lines, LiveTable, while_terminal_lasts
 from broker_server.events import Events, JsonLines
 from broker_server.service import Service, Stop
 from edge_runtime.wire.data_files import HELP
@@ -25,6 +27,9 @@ EXAMPLES = """  broker_server run                                    the only pa
   broker_server run --broker mqtts://gw:secret@broker.example:8883 --ca ca.pem
   broker_server run --config gateway.toml --evaluate heldout.csv --events runs/events.jsonl
 """
+POLL_S: Final = 0.1
+GIVE_UP_S: Final = 1.7
+"""How long an orderly end may take once it was asked for."""
 
 
 def add(commands: Subcommands) -> None:
@@ -145,7 +150,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it."""
-    config = load(here(args.config), _overrides(args), lambda state: package_folder(None, state))
+    config = _settings(args)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s"
     )
@@ -158,21 +163,41 @@ def main(args: argparse.Namespace) -> int:
     events.watch(_print_json if args.json else display)
     stop = Stop()
     before = {number: signal.signal(number, lambda *_: stop.ask()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: stop.ask_reload())
+    ended = threading.Event()
+    threading.Thread(target=_end_in_time, args=(stop, ended), name="end-in-time", daemon=True).start()
     try:
-        with Service(config, events, stop, accept_loss=args.accept_loss) as service:
+        with Service(config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args)) as service:
             finished = service.run()
             if not finished:
                 events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)
     finally:
+        ended.set()
         display.close()
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
 
 
+def _settings(args: argparse.Namespace) -> GatewayConfig:
+    return load(here(args.config), _overrides(args), lambda state: package_folder(None, state))
+
+
+def _end_in_time(stop: Stop, ended: threading.Event) -> None:
+    """End the process when what it is busy with takes too long: whatever it was, the next start goes on from there."""
+    while not stop.asked:
+        if ended.wait(POLL_S):
+            return
+    if not ended.wait(GIVE_UP_S):
+        sys.stderr.write("broker_server: ended in the middle of its work; the next start goes on from there\n")
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def _print_json(event: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    with while_terminal_lasts():
+        sys.stdout.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +30,8 @@ DEVICES = """  broker_server devices
 VERSIONS = """  broker_server versions
   broker_server versions --json
 """
+SILENT_S: Final = 60.0
+"""A gateway notes every few seconds that it is alive; one that holds its state and does not is stuck."""
 
 
 def add(commands: Subcommands) -> None:
@@ -50,16 +53,18 @@ def add(commands: Subcommands) -> None:
 
 
 def show_status(args: argparse.Namespace) -> int:
-    """Print the state of the federation."""
+    """Print the state of the federation; 1 when no gateway is at work on it."""
     store = Store.open_read_only(args.state)
     rounds, version = store.ledger.rounds(), store.ledger.version()
     last = rounds[-1] if rounds else None
     answered = [row.device for row in store.ledger.deltas(last.round)] if last else []
     planned = sorted(store.ledger.plans(last.round)) if last else []
-    running = _held(args.state / "lock")
+    running, alive = _held(args.state / "lock"), _alive(args.state / "lock")
+    works = running and time.time() - alive < SILENT_S
     devices = store.ledger.devices()
     tree: dict[str, Any] = {
         "running": running,
+        "alive": _time(alive),
         "state": str(args.state),
         "federation_digest": store.lineage.federation.hex(),
         "backbone": store.manifest.architecture.backbone.name,
@@ -77,8 +82,9 @@ def show_status(args: argparse.Namespace) -> int:
     }
     if args.json:
         say_json(tree)
-        return 0
-    say(f"gateway    {'running' if running else 'not running'}, state {args.state}")
+        return 0 if works else 1
+    gateway = "running" if works else f"{'stuck' if running else 'not running'} since {_time(alive)}"
+    say(f"gateway    {gateway}, state {args.state}")
     say(f"federation {tree['backbone']}, digest {tree['federation_digest'][:12]}")
     say(f"version    {tree['version']}")
     phase = "open" if tree["round_open"] else "closed"
@@ -93,7 +99,7 @@ def show_status(args: argparse.Namespace) -> int:
     say(f"bytes      {size(tree['bytes_up'])} up, {size(tree['bytes_down'])} down")
     if tree["limits"]:
         say(f"limits     {_times(tree['limits'])}")
-    return 0
+    return 0 if works else 1
 
 
 def show_devices(args: argparse.Namespace) -> int:
@@ -244,6 +250,14 @@ def _held(lock: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _alive(lock: Path) -> float:
+    """Return when a gateway last noted that it is alive, in seconds since 1970."""
+    try:
+        return lock.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _time(seconds: float) -> str:

@@ -8,6 +8,7 @@ and a device's certificate makes no server.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -85,6 +86,22 @@ def new_device(authority: Identity, device: str, now: datetime) -> Identity:
     return _leaf(authority, device, timedelta(days=DEVICE_DAYS), now, [purpose])
 
 
+def new_revocation_list(authority: Identity, serials: Iterable[str], now: datetime) -> bytes:
+    """Return a list (CRL, PEM) of the certificates that are refused, which holds as long as the authority itself.
+
+    Args:
+        authority: that signed them.
+        serials: in hex.
+        now: when they are refused.
+    """
+    signer = authority.parsed
+    draft = x509.CertificateRevocationListBuilder(signer.subject, now - _EARLIER, signer.not_valid_after_utc)
+    for serial in sorted(serials):
+        revoked = x509.RevokedCertificateBuilder(int(serial, 16), now)
+        draft = draft.add_revoked_certificate(revoked.build())
+    return draft.sign(_signing_key(authority), hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
 def hosts_of(certificate: str) -> list[str]:
     """Return the names and addresses that a gateway's certificate (PEM) is for."""
     parsed = x509.load_pem_x509_certificate(certificate.encode())
@@ -128,9 +145,13 @@ def _leaf(
     issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key)
     for extension in (*extensions, issuer):
         draft = draft.add_extension(extension, critical=False)
-    signing = load_pem_private_key(authority.key.encode(), password=None)
-    assert isinstance(signing, ec.EllipticCurvePrivateKey)  # noqa: S101 - check_pair saw to it
-    return _signed(draft, signing, key)
+    return _signed(draft, _signing_key(authority), key)
+
+
+def _signing_key(authority: Identity) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(authority.key.encode(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - check_pair saw to it
+    return key
 
 
 def _draft(

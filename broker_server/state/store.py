@@ -230,8 +230,15 @@ class Store:
         rounds = self.ledger.rounds()
         return rounds[-1].round if rounds else 0
 
+    def tell_alive(self) -> None:
+        """Note for ``broker_server status`` that the gateway is alive: the time of the lock's file."""
+        if self.lock is not None and not self.lock.closed:
+            with contextlib.suppress(OSError):
+                os.utime(self.lock.fileno())
+
     def close(self) -> None:
         """Let the directory go."""
+        self.tell_alive()
         self.ledger.close()
         if self.lock is not None:
             self.lock.close()

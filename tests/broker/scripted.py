@@ -85,6 +85,7 @@ class Device:
         return str(Address("default", topic, name or self.name))
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
+        self._session = b""  # a new connection greets again, and sends again what has no verdict
         client.subscribe([(topic, 1) for topic in device_subscriptions("default", self.name)])
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:

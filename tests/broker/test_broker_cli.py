@@ -48,17 +48,17 @@ def played(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def output(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """Run a command that works; return what it printed."""
-    code = run([str(argument) for argument in arguments])
+def output(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> str:
+    """Run a command that ends with this code and complains of nothing; return what it printed."""
+    ended = run([str(argument) for argument in arguments])
     captured = capsys.readouterr()
-    assert (code, captured.err) == (0, "")
+    assert (ended, captured.err) == (code, "")
     return captured.out
 
 
-def answer(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> Any:
     """Run a command with --json; return the value it printed on its one line."""
-    text = output(capsys, *arguments, "--json")
+    text = output(capsys, *arguments, "--json", code=code)
     assert text.count("\n") == 1
     return json.loads(text)
 
@@ -95,11 +95,11 @@ def test_no_command_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_status(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the round stands, for people and for machines."""
-    tree = answer(capsys, "status", "--state", played)
+    tree = answer(capsys, "status", "--state", played, code=1)
     assert (tree["version"], tree["round"], tree["round_open"], tree["running"]) == (2, 2, True, False)
     assert (tree["planned"], tree["answered"]) == (["a", "b"], ["a"])
     assert tree["bytes_up"] > 0
-    text = output(capsys, "status", "--state", played)
+    text = output(capsys, "status", "--state", played, code=1)
     assert "round      2 open, 1 of 2 deltas; waits for b" in text
     assert "not running" in text
 

@@ -209,10 +209,11 @@ def test_a_supervised_mosquitto_is_killed_in_each_round(tmp_path: Path, package:
 
 def mosquitto_of(running: Running) -> int:
     """Return the process of a gateway's Mosquitto."""
-    supervisor = running.service._mosquitto
-    assert supervisor is not None
-    assert supervisor._process is not None
-    return supervisor._process.pid
+    broker = running.service._broker
+    assert broker is not None
+    assert broker._mosquitto is not None
+    assert broker._mosquitto._process is not None
+    return broker._mosquitto._process.pid
 
 
 def merges(tmp_path: Path) -> list[VersionRow]:
