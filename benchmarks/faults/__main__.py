@@ -22,6 +22,7 @@ from benchmarks import record
 from benchmarks.faults import shim
 from benchmarks.faults.device_walk import device_at_rest, device_walk
 from benchmarks.faults.gateway_walk import gateway_at_rest, gateway_walk
+from benchmarks.faults.live import live
 from benchmarks.faults.tally import Injection, Tally
 
 EXAMPLES: Final = """examples:
@@ -48,10 +49,15 @@ def _device_rest(folder: Path, chance: random.Random, count: float) -> Injection
     return device_at_rest(folder, chance, int(count))
 
 
+def _live(folder: Path, chance: random.Random, count: float) -> Injections:
+    return live(folder, chance, int(count))
+
+
 PARTS: Final[dict[str, tuple[str, str, float, Callable[[Path, random.Random, float], Injections]]]] = {
     "walk": ("the gateway's commit points", "forked, real calls, no sockets", 1.0, _walk),
     "rest": ("the gateway's files, damaged at rest", "forked, real calls, no sockets", 400, _rest),
     "device": ("the device's commit points", "forked, real calls, no sockets", 0.2, _device),
+    "live": ("whole runs of the real commands", "real processes and sockets", 44, _live),
     "device-rest": ("the device's files, damaged at rest", "forked, real calls, no sockets", 200, _device_rest),
 }
 """By name: what it does, what runs, its default count, and the work."""

@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,24 +30,66 @@ class Ended:
 Say = Callable[..., None]
 
 
-def run(work: Callable[[Say], int]) -> Ended:
-    """Fork a process that does ``work``, which may say things and returns the exit code; wait for its end."""
+@dataclass(frozen=True)
+class Child:
+    """A process that runs. Args: pid: of it; pipe: what it says."""
+
+    pid: int
+    pipe: int
+
+    def wait(self) -> Ended:
+        """Wait until it ends."""
+        told = tuple(_lines(self.pipe))
+        _, status = os.waitpid(self.pid, 0)
+        return Ended(os.waitstatus_to_exitcode(status), told)
+
+    def ended(self) -> int | None:
+        """Return the exit code, or minus the signal, of one that ended; what it said is dropped. None while it runs."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid == 0:
+            return None
+        os.close(self.pipe)
+        return os.waitstatus_to_exitcode(status)
+
+    def kill(self) -> None:
+        """End it now."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.pipe)
+
+
+def start(work: Callable[[Say], int], limit_s: int = LIMIT_S) -> Child:
+    """Fork a process that does ``work``, which may say things and returns the exit code; it ends after ``limit_s``."""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
+    pid = os.fork()
+    if pid == 0:
         os.close(reading)
-        os._exit(_work(work, writing))
+        os._exit(_work(work, writing, limit_s))
     os.close(writing)
-    told = tuple(_lines(reading))
-    _, status = os.waitpid(child, 0)
-    return Ended(os.waitstatus_to_exitcode(status), told)
+    return Child(pid, reading)
 
 
-def _work(work: Callable[[Say], int], writing: int) -> int:
+def run(work: Callable[[Say], int]) -> Ended:
+    """Fork a process that does ``work`` and wait for its end."""
+    return start(work).wait()
+
+
+def run_many(works: Iterable[Callable[[Say], int]], parallel: int, limit_s: int) -> Iterator[Ended]:
+    """Do works in processes, ``parallel`` at once; yield how they ended, in their order."""
+    running: deque[Child] = deque()
+    for work in works:
+        running.append(start(work, limit_s))
+        if len(running) >= parallel:
+            yield running.popleft().wait()
+    while running:
+        yield running.popleft().wait()
+
+
+def _work(work: Callable[[Say], int], writing: int, limit_s: int) -> int:
     def say(**fields: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         os.write(writing, (json.dumps(fields) + "\n").encode())
 
-    signal.alarm(LIMIT_S)
+    signal.alarm(limit_s)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
