@@ -88,7 +88,7 @@ arm64-tools: setup
 	@$(call install_tools,$(ARM64_TOOLS))
 	$(BIN)/python -m benchmarks.arm64 --prepare
 
-results: setup ## write docs/results.md from benchmarks/results/*.jsonl
+results: setup ## write docs/results.md and docs/reliability.md from benchmarks/results/*.jsonl
 	$(BIN)/python -m benchmarks.results
 
 proto: setup-dev ## generate edge_runtime/wire/wire_pb2.py from wire.proto

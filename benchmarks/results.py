@@ -1,4 +1,6 @@
-"""Write docs/results.md, and README's table, from benchmarks/results/*.jsonl: ``python -m benchmarks.results``.
+"""Write docs/results.md, docs/reliability.md and README's table: ``python -m benchmarks.results``.
+
+All of it comes from benchmarks/results/*.jsonl.
 
 For each benchmark and data set the newest line counts; its date, machine and commit stand beside it.
 """
@@ -11,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import record
+from benchmarks import record, reliability
 from benchmarks.markdown import source
 from benchmarks.sections import SECTIONS, step_table
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
+RELIABILITY: Final = PAGE.with_name("reliability.md")
 README: Final = Path(__file__).parent.parent / "README.md"
 MARKERS: Final = ("<!-- train_step: written by make results -->", "<!-- /train_step -->")
 HEADER: Final = """# Results
@@ -55,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
     arguments = parser.parse_args(argv)
-    written = {PAGE: page(), README: readme(README.read_text(encoding="utf-8"), record.read("train_step"))}
+    written = {
+        PAGE: page(),
+        RELIABILITY: reliability.page(),
+        README: readme(README.read_text(encoding="utf-8"), record.read("train_step")),
+    }
     if arguments.check:
         stale = [path.name for path, text in written.items() if not path.is_file() or path.read_text("utf-8") != text]
         if stale:

@@ -1,7 +1,7 @@
-"""The real commands over real sockets: ``broker_server run`` with its broker, two devices with their links and timers.
+"""The real parts over real sockets: ``broker_server run`` with its broker, two devices with their links and timers.
 
-The devices' program is the test suite's, of numpy; everything else is what people run. Processes are forked from one that
-has all imports, and started again by whoever watches, as a service manager does.
+The devices' program is the test suite's, of numpy; everything else is what people run. Processes are forked from one
+that has all imports, and started again by whoever watches, as a service manager does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,12 +89,12 @@ class Live:
     def _run(self, harm: Harm, folder: Path, say: Say) -> int:
         folder.mkdir()
         port = _free_port()
-        gateway = _Kept(lambda nth: self._gateway(folder, port, harm, nth))
+        gateway = _Kept(partial(self._gateway, folder, port, harm))
         gateway.look()
         way, bad = port, None
         if harm.network:
             way, bad = _bad_network(port, harm, folder)
-        devices = {name: _Kept(lambda nth, name=name: self._device(folder, name, way, harm, nth)) for name in NAMES}
+        devices = {name: _Kept(partial(self._device, folder, name, way, harm)) for name in NAMES}
         began, down_at, back_ms = time.monotonic(), 0.0, None
         try:
             while not gateway.done and time.monotonic() - began < RUN_S - 10:
@@ -119,7 +120,7 @@ class Live:
     def _gateway(self, folder: Path, port: int, harm: Harm, nth: int) -> Child:
         words = [
             "run", "--package", str(self._package.folder), "--state", str(folder / "state"), "--port", str(port),
-            "--rounds", str(ROUNDS), "--quorum", str(len(NAMES)), "--deadline", "120", "--join-wait", "0.2",
+            "--rounds", str(ROUNDS), "--quorum", str(len(NAMES)), "--deadline", "10", "--join-wait", "0.2",
             "--linger", "3", "--json",
         ]  # fmt: skip
 
@@ -145,7 +146,8 @@ class _Kept:
     """A process that is started again when it ends with anything but 0. Args: make: starts the nth."""
 
     def __init__(self, make: Callable[[int], Child]) -> None:
-        self._make, self._child = make, None if make is None else make(0)
+        self._make = make
+        self._child: Child | None = make(0)
         self.starts, self.done = 1, False
         self._again_at = 0.0
 
@@ -188,7 +190,11 @@ def _bad_network(port: int, harm: Harm, folder: Path) -> tuple[int, Child]:
     """Start a proxy; return its port. It writes one byte into the file ``hits`` at each harm."""
     every = 40 if harm.network == "partition" else 12
     hits = (folder / "hits").open("ab", buffering=0)
-    between = proxy.Proxy(port, harm.network, every, random.Random(harm.seed), lambda: bool(hits.write(b".")))  # noqa: S311
+
+    def note() -> None:
+        hits.write(b".")
+
+    between = proxy.Proxy(port, harm.network, every, random.Random(harm.seed), note)  # noqa: S311
 
     def work(_: Say) -> int:
         between.serve()
@@ -242,7 +248,7 @@ def live(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str,
 
 
 def _injections(harm: Harm, ended: Ended, undisturbed: dict[str, Any]) -> Iterator[Injection]:
-    last = ended.told[-1] if ended.told else {"crash": f"code {ended.code}"}
+    last: dict[str, Any] = ended.told[-1] if ended.told else {"crash": f"code {ended.code}"}
     if "digest" not in last:
         yield Injection(identical=False, wrong=str(last)[:300])
         return

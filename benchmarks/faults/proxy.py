@@ -1,8 +1,8 @@
 """A bad network between devices and broker: it knows where MQTT packets end, and does one kind of harm to them.
 
-Below TCP nothing can be lost or changed unnoticed, so messages are: a PUBLISH is swallowed and acknowledged (as a broker
-does whose queue is full), comes twice, late, or with a flipped bit; connections stall, are cut in the middle of a packet,
-or all of them at once for a while. MQTT 3.1.1, sections 2.2 and 3.3.
+Below TCP nothing can be lost or changed unnoticed, so messages are: a PUBLISH is swallowed and acknowledged (as a
+broker does whose queue is full), comes twice, late, or with a flipped bit; connections stall, are cut in the middle of
+a packet, or all of them at once for a while. MQTT 3.1.1, sections 2.2 and 3.3.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic
 
 RETRY_S: Final = 5.0
+SAY_AGAIN_S: Final = 60.0
 LOST: Final = "the accepted delta was damaged on the gateway's disk: send it again"
 LOOK_S: Final = 0.02
 """How often the table is looked at, whoever sends messages: a look costs as much as there are devices."""
@@ -49,7 +50,7 @@ class Conductor:
         self._announcer = Announcer(parts, session)
         self.state = State.GATHERING
         self._round = RoundStatus()
-        self._looked_through = False
+        self._looked_through, self._say_again_at = False, -1.0
         self._retry_at = self._look_at = -1.0
         self._roster.prove(parts.store.ledger.trainers())
 
@@ -184,6 +185,8 @@ class Conductor:
             self._lose_damaged(wall)
             self._looked_through = True
         self._heed_revocations()
+        if now >= self._say_again_at:
+            self._say_again(now)
         if self.state in (State.GATHERING, State.FINISHED):
             self._roll_back(wall)
         if self.state is State.GATHERING and now >= self._retry_at:
@@ -196,6 +199,16 @@ class Conductor:
                 self._extend(now, wall)
             elif due is not None:
                 self._merge(due, now, wall)
+
+    def _say_again(self, now: float) -> None:
+        """Say once more what devices wait for: a broker whose queue is full drops even what it retains, in silence."""
+        first, self._say_again_at = self._say_again_at < 0, now + SAY_AGAIN_S
+        if first:
+            return
+        self.publish_state()
+        if self.state is State.OPEN:
+            for device, payload in sorted(self._round.awaited.items()):
+                self._publisher.publish(Topic.PLAN, device, [payload])
 
     def _heed_revocations(self) -> None:
         """Let whom the operator removed leave: no round waits for them, no quorum counts them or their deltas.
@@ -298,6 +311,7 @@ class Conductor:
             self._store.ledger.extend_round(self.round)
         self._store.note_round()
         current.extensions += 1
+        self._announcer.version(self.row)  # whoever did not answer may not have heard of it
         current.deadline_at = now + self._config.round.deadline_s
         current.plans |= plans
         current.void -= set(plans)

@@ -368,7 +368,7 @@ def _lock(folder: Path) -> IO[str]:
         )
         raise StateError(msg) from None
     with contextlib.suppress(OSError):  # who holds it is for people only
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        # Past Python's buffer, which would try again when the file is closed.
+        os.ftruncate(lock.fileno(), 0)
+        os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
     return lock

@@ -10,6 +10,7 @@ import tiny
 from tiny_gateway import Gateway, whole_story
 
 from broker_server.errors import StateError
+from broker_server.rounds.conductor import SAY_AGAIN_S
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
@@ -164,4 +165,23 @@ def test_a_block_that_cannot_be_made_again_is_refused_by_name(tmp_path: Path, pa
     assert (gateway.conductor.row.version, gateway.conductor.row.parent) == (2, 0)
     assert gateway.conductor.bank.digest() == first.digest
     assert gateway.store.notes[-1] == "version 1 is lost; version 2 is version 0"
+    gateway.close()
+
+
+def test_what_a_lossy_broker_dropped_is_said_again(tmp_path: Path, package: Any) -> None:
+    """A minute later: the gateway's state to all, its plan to who has not answered, and nothing to who has."""
+    gateway = Gateway(tmp_path / "state", package, rounds=1)
+    gateway.hello("a", "b")
+    gateway.tick()
+    plan = gateway.plan("b")[1]
+    gateway.train("a")
+    gateway.out.sent.clear()
+    gateway.now += SAY_AGAIN_S
+    gateway.tick()
+    said = [(topic, name, payload) for topic, name, payload in gateway.out.sent if topic is not Topic.VERDICT]
+    assert [(topic, name) for topic, name, _ in said] == [(Topic.GATEWAY, ""), (Topic.PLAN, "b")]
+    assert said[1][2] == plan
+    gateway.out.sent.clear()
+    gateway.tick()
+    assert gateway.out.sent == []
     gateway.close()
