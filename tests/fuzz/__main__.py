@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import time
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns: 0 nothing was found, 1 there is a finding, 2 (by argparse) bad usage."""
+    """Run the command. Returns: 0 nothing was found, 1 there is a finding, 2 bad usage, or no atheris here."""
     options = parser().parse_args(arguments)
     targets = [TARGETS[name] for name in options.target or TARGETS]
     if options.list:
@@ -63,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser().error("--replay and --mended need one --target")
         return _one(targets[0], options)
     state = State(options.state)
+    if importlib.util.find_spec("atheris") is None and not options.corpus:
+        print("error: atheris is not installed; run: pip install '.[fuzz]' (Linux on x86-64)", file=sys.stderr)
+        return 2
     if options.corpus:
         return _write_corpus(targets, state, as_json=options.json)
     return _fuzz(targets, state, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ def programs(run_folder: Path) -> Path:
     """Return the little programs; skipped without a compiler that has AddressSanitizer."""
     pytest.importorskip("torch")
     pytest.importorskip("executorch")
-    if shutil.which("g++") is None:
-        pytest.skip("no g++")
+    asked = ["g++", "-print-file-name=libasan.so"]
+    if shutil.which("g++") is None or not Path(subprocess.check_output(asked, text=True).strip()).is_absolute():
+        pytest.skip("no g++ with AddressSanitizer")
     return lowered(run_folder)
 
 

@@ -24,7 +24,7 @@ from tests.fuzz.proto_mutator import mutator_of
 from tests.fuzz.target import Target, decided, need
 from tests.fuzz.vectors import seeds_of
 
-_TOPIC: Final = "fl/v1/home/gateway"
+TOPIC: Final = "fl/v1/home/gateway"
 _ROOM: Final = 8192
 """Bytes that the assembler under test keeps: little, so that it has to make room."""
 
@@ -75,7 +75,7 @@ def _targets_of_messages() -> Iterator[Target]:
         yield Target(name, partial(_message, kind), partial(seeds_of, name), mutator_of(kind))
 
 
-def _payloads(data: bytes) -> Iterator[tuple[str, bytes]]:
+def payloads_of(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield who sends which payload: a byte for the sender, two for the size, the payload."""
     position = 0
     while position + 3 <= len(data):
@@ -87,7 +87,7 @@ def _payloads(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _chunks(data: bytes) -> str:
     assembler = Assembler(limit=_ROOM, body_limit=4096)
     outcome = "ACCEPT"
-    for sender, payload in _payloads(data):
+    for sender, payload in payloads_of(data):
         try:
             chunk = messages.decode(pb.Chunk, payload)
             body = assembler.add(sender, chunk)
@@ -166,29 +166,35 @@ def _read_topic(text: str) -> None:
 def _signed(data: bytes) -> str:
     """Verify bytes as they are, or sign them, as the first byte says; then come the serial and a place to spoil."""
     if len(data) < 11 or data[0] & 1:
-        return decided(lambda: verify_message(_key().public, _TOPIC, data[11:]), WireError)
+        return decided(lambda: verify_message(key().public, TOPIC, data[11:]), WireError)
     serial, place = struct.unpack_from("<QH", data, 1)
-    payload = _key().sign_message(_TOPIC, data[11:], serial)
-    need(verify_message(_key().public, _TOPIC, payload) == serial, "another serial was verified than was signed")
+    payload = signed_of(data)
+    need(verify_message(key().public, TOPIC, payload) == serial, "another serial was verified than was signed")
     with suppress(WireError):
         need(messages.decode(pb.GatewayState, payload).serial == serial, "the message has another serial")
     place %= len(payload)
     for spoiled in (payload[:place] + bytes([payload[place] ^ 1]) + payload[place + 1 :], payload[:place]):
-        need(decided(partial(verify_message, _key().public, _TOPIC, spoiled), WireError) == "BAD_SIGNATURE", "spoiled")
-    for topic in (f"{_TOPIC}x", "fl/v1/other/gateway"):
-        need(decided(partial(verify_message, _key().public, topic, payload), WireError) == "BAD_SIGNATURE", "moved")
+        need(decided(partial(verify_message, key().public, TOPIC, spoiled), WireError) == "BAD_SIGNATURE", "spoiled")
+    for topic in (f"{TOPIC}x", "fl/v1/other/gateway"):
+        need(decided(partial(verify_message, key().public, topic, payload), WireError) == "BAD_SIGNATURE", "moved")
     return "ACCEPT"
 
 
+def signed_of(data: bytes) -> bytes:
+    """Return the payload that an input of eleven bytes or more stands for: as it is, or signed."""
+    return data[11:] if data[0] & 1 else key().sign_message(TOPIC, data[11:], struct.unpack_from("<Q", data, 1)[0])
+
+
 @cache
-def _key() -> SigningKey:
+def key() -> SigningKey:
+    """Return the gateway's key."""
     return SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 
 
 def _seeds_of_signed() -> Iterator[bytes]:
     for data in seeds_of("GatewayState"):
         yield bytes(11) + data
-        yield b"\1" + bytes(10) + _key().sign_message(_TOPIC, data, 7)
+        yield b"\1" + bytes(10) + key().sign_message(TOPIC, data, 7)
     yield from (b"\1" + bytes(10) + data for data in seeds_of("SignedMessage"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -21,8 +22,7 @@ from edge_runtime.wire.vectors.decide import MESSAGES, decide
 
 sys.path.append(str(Path(__file__).parents[5]))
 from tests.fuzz import corpus
-from tests.fuzz.targets import TARGETS, documents
-from tests.fuzz.targets.messages import values_of
+from tests.fuzz.targets import TARGETS, documents, messages
 
 
 def raw(data: bytes, limit: int, random: Random) -> bytes:
@@ -59,8 +59,17 @@ def inputs() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
         yield "BrokerUrl", data[1:], {"allow_plaintext": bool(data[:1] and data[0] & 1)}
     for data in inputs_of("Values"):
         if len(data) >= 3:
-            codec, count = values_of(data)
+            codec, count = messages.values_of(data)
             yield "Values", data[3:], {"codec": codec, "count": count}
+    for data in inputs_of("SignedMessage"):
+        if len(data) >= 11:
+            yield (
+                "SignedMessage",
+                messages.signed_of(data),
+                {"key": messages.key().public.hex(), "topic": messages.TOPIC},
+            )
+    for data in inputs_of("Chunks"):
+        yield "Chunks", b"".join(struct.pack("<I", len(one)) + one for _, one in messages.payloads_of(data)), {}
     for data in inputs_of("Bank"):
         sizes = plain_tree(documents.SHAPE)
         yield "Bank", documents.file_of(data), sizes | {"federation_digest": documents.FEDERATION.hex()}
