@@ -94,7 +94,7 @@ class Service:
         read: Callable[[], GatewayConfig] | None = None,
     ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
-        self._read = read or (lambda: config)
+        self._read, self._applied = read or (lambda: config), config
         self._queue: queue.Queue[LinkEvent | Evaluated | Notice | Said] = queue.Queue(QUEUE_LENGTH)
         self._package = Package.open(config.package, part="gateway")
         self._broker: GatewayBroker | None = None
@@ -194,7 +194,8 @@ class Service:
         """Read settings and files again, and tell what came of it; what cannot be used changes nothing."""
         try:
             config = self._read()
-            applied, later = differences(self._config, config, RELOADED)
+            applied, _ = differences(self._applied, config, RELOADED)
+            _, later = differences(self._config, config, RELOADED)
             if self._broker is not None and self._link is not None:
                 target = self._broker.elsewhere(config)
                 self._broker.reload(config)
@@ -203,6 +204,7 @@ class Service:
         except FederationError as error:
             self._events.tell("reload", failure=str(error))
             return
+        self._applied = config
         self._events.tell("reload", changed=applied, later=later)
 
     def _post(self, event: LinkEvent | Evaluated | Notice | Said) -> None:

@@ -29,6 +29,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.topics import Topic
 
+GATEWAY_S: Final = 10.0  # a broker sends what it retained at once
 LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
 _STEP_EVENTS_S: Final = 0.2
 
@@ -69,7 +70,7 @@ class Device:
         self._inbox, self._report, self._clock, self._chance = inbox, report, clock, chance
         shape = work.tools.manifest.architecture.bank_shape
         self._fetcher = Fetcher(work.versions, link, config.device, shape)
-        self._timers = Timers(("hello", "resend", "want", "statistics"), clock, chance)
+        self._timers = Timers(("hello", "resend", "want", "statistics", "gateway"), clock, chance)
         self._membership = Membership(config, work, identity, link, timers=self._timers, report=report)
         self._trust = Trust(config.gateway_key, work.store)
         self._forged: Counter[Topic] = Counter()
@@ -154,7 +155,9 @@ class Device:
     # --- timers -----------------------------------------------------------------------------------------------
 
     def _due(self, name: str) -> None:
-        if self._link.busy:  # what was sent last is still on its way: a slow link is not helped by more
+        if name == "gateway":
+            self._membership.tell_no_gateway()
+        elif self._link.busy:  # what was sent last is still on its way: a slow link is not helped by more
             self._timers.again(name, FIRST_RESEND_S)
         elif name == "hello" and self.session.link is LinkState.GREETING:
             self._apply(Event.HELLO_DUE)
@@ -171,6 +174,7 @@ class Device:
         if isinstance(event, Up):
             self._membership.forget_greeting()
             self._report.emit("connected", "connected to the broker")
+            self._timers.again("gateway", GATEWAY_S)
             self._apply(Event.LINK_UP)
         elif isinstance(event, Down):
             self._lost(event)
@@ -212,6 +216,7 @@ class Device:
         self._report.emit("ignored", text, topic=topic.value, reason=str(error), times=times)
 
     def _on_gateway(self, event: Arrived) -> None:
+        self._timers.stop("gateway")
         follows = self._membership.take_state(event.payload, told=self.session.link is LinkState.STRANGER)
         if follows is not None:
             self._apply(follows)

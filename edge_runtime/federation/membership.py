@@ -24,6 +24,8 @@ from edge_runtime.wire.topics import Topic
 _FINAL_CODES: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
 """Refusals of the device itself, whatever it sent."""
 _DETAIL_CHARACTERS: Final = 300
+UNANSWERED: Final = (3, 10, 30, 100)
+"""Numbers of Hellos without an answer at which that is told."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Membership:
         sums = identity.sums
         self._statistics = sums.message(config.device, self._federation) if sums is not None else b""
         self._greeted = self.hello_digest = b""
+        self._unanswered = 0
         self.statistics_digest = sha256(self._statistics) if self._statistics else b""
         self.gateway: pb.GatewayState | None = None
         """The state of a gateway that is online and serves this federation."""
@@ -72,6 +75,7 @@ class Membership:
     def forget_greeting(self) -> None:
         """Greet the next state that comes, whatever its session: the connection is new, or the gateway forgot."""
         self._greeted = b""
+        self._unanswered = 0
 
     def take_state(self, payload: bytes, *, told: bool) -> Event | None:
         """Take the gateway's state.
@@ -99,6 +103,7 @@ class Membership:
         if state.session == self._greeted:
             return None
         self._greeted = state.session
+        self._unanswered = 0
         return Event.GATEWAY
 
     def _tell_foreign(self, federation: bytes) -> None:
@@ -117,8 +122,28 @@ class Membership:
         body = messages.encode(hello)
         self.hello_digest = sha256(body)
         self._report.emit("hello", trained_slots=hello.trained_slots, examples=hello.examples)
+        if self._unanswered in UNANSWERED:
+            self._tell_unanswered()
+        self._unanswered += 1
         self._link.send(Topic.HELLO, [body])
         self._timers.again("hello")
+
+    def _tell_unanswered(self) -> None:
+        """Tell what may be wrong: MQTT 3.1.1 does not say when a broker drops what a device publishes."""
+        text = (
+            f"no answer to {self._unanswered} Hellos: the gateway is busy, or the broker drops what this device says; "
+            f"the name in its certificate (or its user at the broker) has to be its name here, {self._config.device}, "
+            "and that name must have the rights of a device there"
+        )
+        self._report.emit("unanswered", text, hellos=self._unanswered)
+
+    def tell_no_gateway(self) -> None:
+        """Tell what may be wrong when the broker has nothing of a gateway, not even that it was there."""
+        text = (
+            f"the broker has nothing of a gateway of federation {self._config.federation}: it has not been started "
+            "yet, the federation has another name, or this device may not hear it there"
+        )
+        self._report.emit("no_gateway", text)
 
     def _hello(self) -> pb.Hello:
         tools, budget = self._work.tools, self._config.budget
@@ -173,6 +198,7 @@ class Membership:
         Returns:
             WELCOME when it was accepted; else None, and the Hello is said again later.
         """
+        self._unanswered = 0
         if verdict.code != pb.ACCEPTED:
             self._timers.again("hello", verdict.retry_after_s)
             return None

@@ -9,7 +9,9 @@ start) and its own fields:
     connected
     disconnected       reason, again_s
     gateway_gone
+    no_gateway         (the broker has nothing of a gateway of this federation)
     hello              trained_slots, examples
+    unanswered         hellos (without an answer so far)
     joined             want_statistics
     statistics         bytes
     version_announced  version, round, missing (blocks)

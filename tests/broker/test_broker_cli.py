@@ -349,8 +349,10 @@ def test_limits_that_were_reached_are_shown(played: Path, tmp_path: Path, capsys
     gateway.hello("a", "a", "a", "new", "more", "most")
     gateway.reception.write_traffic(gateway.now)
     gateway.close()
-    assert answer(capsys, "status", "--state", played)["limits"] == {"new_names_per_hour": 2, "hellos_per_minute": 2}
-    assert "limits     new_names_per_hour 2 x, hellos_per_minute 2 x" in output(capsys, "status", "--state", played)
+    reached = answer(capsys, "status", "--state", played, code=1)["limits"]
+    assert reached == {"new_names_per_hour": 2, "hellos_per_minute": 2}
+    text = output(capsys, "status", "--state", played, code=1)
+    assert "limits     new_names_per_hour 2 x, hellos_per_minute 2 x" in text
     rows = {row["device"]: row["limits"] for row in answer(capsys, "devices", "--state", played)}
     assert rows == {"a": {"hellos_per_minute": 2}, "b": {}, "new": {}}
     assert output(capsys, "devices", "--state", played).splitlines()[1].endswith("\thellos_per_minute 2 x")

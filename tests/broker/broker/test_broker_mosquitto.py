@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ from broker_server.broker import mosquitto
 from broker_server.broker.mosquitto import Mosquitto, Said
 from broker_server.broker.mosquitto_config import Listener, Tls, access, configuration
 from broker_server.errors import ListenError
+from broker_server.identity.certificates import (
+    Identity,
+    new_authority,
+    new_device,
+    new_gateway,
+    new_revocation_list,
+    utc_now,
+)
+from broker_server.identity.key_files import keep_pair
+from edge_runtime.federation.link import Broker, Down, Up
+from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.wire.broker_url import BrokerUrl
 
 WAIT_S = 20.0
 installed = pytest.mark.skipif(
@@ -79,7 +92,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-class Broker:
+class Supervised:
     """A Mosquitto over TLS, and the gateway's client on it."""
 
     def __init__(self, folder: Path, authority: Authority) -> None:
@@ -111,9 +124,9 @@ class Broker:
 
 
 @pytest.fixture
-def broker(tmp_path: Path, authority: Authority) -> Iterator[Broker]:
+def broker(tmp_path: Path, authority: Authority) -> Iterator[Supervised]:
     """A broker over TLS."""
-    running = Broker(tmp_path, authority)
+    running = Supervised(tmp_path, authority)
     yield running
     running.gateway.close()
     running.supervisor.stop()
@@ -162,7 +175,7 @@ def test_the_configuration_asks_for_certificates_or_stays_without_names() -> Non
 
 
 @installed
-def test_a_device_speaks_as_itself_and_hears_what_is_for_it(broker: Broker) -> None:
+def test_a_device_speaks_as_itself_and_hears_what_is_for_it(broker: Supervised) -> None:
     """Of a Hello for another, a subscription to everything, a forged Version, and what the broker says of itself."""
     device = broker.device("a")
     device.listen("fl/v1/x/#")
@@ -184,7 +197,7 @@ def test_a_device_speaks_as_itself_and_hears_what_is_for_it(broker: Broker) -> N
 
 
 @installed
-def test_nobody_takes_over_anothers_connection(broker: Broker) -> None:
+def test_nobody_takes_over_anothers_connection(broker: Supervised) -> None:
     """Another certificate with the same client id ends nobody; the same certificate is the device that came back."""
     device = broker.device("a", client="x.a")
     device.listen("fl/v1/x/plan/a")
@@ -200,7 +213,7 @@ def test_nobody_takes_over_anothers_connection(broker: Broker) -> None:
 
 @installed
 @pytest.mark.parametrize("kind", ["none", "stranger"])
-def test_a_stranger_is_not_let_in(broker: Broker, tmp_path: Path, kind: str) -> None:
+def test_a_stranger_is_not_let_in(broker: Supervised, tmp_path: Path, kind: str) -> None:
     """Neither without a certificate nor with one that another authority signed; nor in plain text."""
     signed = Authority(tmp_path / "other").sign("a") if kind == "stranger" else (None, None)
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311, reconnect_on_failure=False)
@@ -216,7 +229,7 @@ def test_a_stranger_is_not_let_in(broker: Broker, tmp_path: Path, kind: str) -> 
 
 
 @installed
-def test_a_revoked_device_is_dropped_while_it_is_connected(broker: Broker) -> None:
+def test_a_revoked_device_is_dropped_while_it_is_connected(broker: Supervised) -> None:
     """It hears no plan and sends no delta any more; it may ask, and hear that it is revoked. Restored, all is back."""
     device = broker.device("a")
     device.listen("fl/v1/x/#")
@@ -236,7 +249,39 @@ def test_a_revoked_device_is_dropped_while_it_is_connected(broker: Broker) -> No
 
 
 @installed
-def test_a_mosquitto_that_is_killed_is_there_again(broker: Broker) -> None:
+def test_a_revoked_certificate_is_cut_off_and_told_so(tmp_path: Path) -> None:
+    """Of two devices one loses its certificate: its connection ends, and the broker says why; the other comes back."""
+    authority = new_authority("test", utc_now())
+    paths = {}
+    for name, identity in {
+        "ca": authority, "gateway": new_gateway(authority, ["localhost"], utc_now()),
+        "lost": new_device(authority, "lost", utc_now()), "kept": new_device(authority, "kept", utc_now()),
+    }.items():  # fmt: skip
+        keep_pair(tmp_path, name, identity)
+        paths[name] = (tmp_path / "ca.pem", tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
+    tls = Tls(*paths["gateway"], revocations=True)
+    sign = partial(new_revocation_list, authority, now=utc_now())
+    supervisor = Mosquitto(Listener("127.0.0.1", 0, tls=tls), "x", tmp_path, lambda _: None, sign)
+    supervisor.start()
+    url = BrokerUrl("localhost", supervisor.port, tls=True)
+    told: dict[str, queue.Queue[Any]] = {name: queue.Queue() for name in ("lost", "kept")}
+    links = {name: MqttLink(Broker(url, *paths[name]), "x", name, b"", inbox.put) for name, inbox in told.items()}
+    for name, link in links.items():
+        link.start()
+        assert told[name].get(timeout=WAIT_S) == Up()
+    supervisor.revoke((), [Identity(paths["lost"][1].read_text(), "").serial])
+    assert isinstance(told["lost"].get(timeout=WAIT_S), Down)
+    reason = told["lost"].get(timeout=WAIT_S).reason
+    assert "the broker refuses the certificate that was shown: it was revoked" in reason
+    assert isinstance(told["kept"].get(timeout=WAIT_S), Down)
+    assert told["kept"].get(timeout=WAIT_S) == Up()
+    for link in links.values():
+        link.stop(b"")
+    supervisor.stop()
+
+
+@installed
+def test_a_mosquitto_that_is_killed_is_there_again(broker: Supervised) -> None:
     """On the same port and socket; it is said why it ended and that it runs again."""
     os.kill(broker.pid(), signal.SIGKILL)
     assert "killed by SIGKILL" in broker.said.get(timeout=WAIT_S).text

@@ -392,6 +392,34 @@ def test_a_restarted_gateway_is_greeted_again(rig: Rig) -> None:
     assert rig.gateway.hellos[1].gateway_session == b"t" * 16
 
 
+def test_a_device_that_nobody_answers_says_what_may_be_wrong(rig: Rig) -> None:
+    """A broker that drops what it says (MQTT 3.1.1 hides that): told with the 4th Hello, not with each."""
+    rig.start()
+    rig.link.gateway = None  # the state came; nothing that is said arrives
+    rig.run(lambda: len([topic for topic, _ in rig.link.said if topic is Topic.HELLO]) == 8, tick_s=5.0)
+    (told,) = rig.events("unanswered")
+    assert told["hellos"] == 3
+    rig.link.gateway = rig.gateway
+    rig.run(lambda: rig.device.session.member)
+    assert len(rig.events("unanswered")) == 1
+
+
+def test_a_broker_without_a_gateway_is_told_once(rig: Rig) -> None:
+    """Ten seconds after the connection nothing came of any gateway; where one is, nothing is told."""
+    gateway, rig.gateway = rig.gateway, None
+    rig.start()
+    rig.turn()
+    assert rig.events("no_gateway") == []
+    rig.run(lambda: rig.clock.now > 40)
+    assert len(rig.events("no_gateway")) == 1
+    rig.gateway = rig.link.gateway = gateway
+    rig.link.disconnect()
+    rig.link.connect()
+    rig.run(lambda: rig.device.session.member)
+    rig.run(lambda: rig.clock.now > 100)
+    assert len(rig.events("no_gateway")) == 1
+
+
 def test_a_gateway_that_goes_away_is_waited_for(rig: Rig) -> None:
     """Its will says offline: nothing is sent; when it is back, hello."""
     rig.start()
