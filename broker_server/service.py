@@ -223,6 +223,8 @@ class Service:
             self._up = True
             self._conductor.announce()
             self._events.tell("up", url=self._url)
+            if self._broker is not None:
+                self._broker.check()
         elif isinstance(event, Down):
             if self._up or not self._embedded:
                 self._events.tell("down", reason=event.reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from broker_server.broker.access import Revoked
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mosquitto import Mosquitto, Said
 from broker_server.broker.mosquitto_config import Listener, Tls
-from broker_server.broker.mqtt import Target
+from broker_server.broker.mqtt import Target, lets_strangers_hear
 from broker_server.broker.tls import TlsFiles
 from broker_server.config import MOSQUITTO, GatewayConfig
 from broker_server.errors import UsageError
@@ -46,6 +47,7 @@ class GatewayBroker:
         self._config, self._revoked_devices, self._notice, self._say = config, revoked_devices, notice, say
         self._embedded: EmbeddedBroker | None = None
         self._mosquitto: Mosquitto | None = None
+        self._checked = False
         self.url = ""
         """Where devices connect, once it was started."""
 
@@ -123,6 +125,20 @@ class GatewayBroker:
         """
         ours = self._embedded is not None or self._mosquitto is not None
         return None if ours else _elsewhere(self._config, config)
+
+    def check(self) -> None:
+        """Find out in the background whether a broker elsewhere lets strangers hear; that is then said, once."""
+        if not self._checked and self._embedded is None and self._mosquitto is None:
+            self._checked = True
+            threading.Thread(target=self._check, name="stranger", daemon=True).start()
+
+    def _check(self) -> None:
+        if lets_strangers_hear(_elsewhere(self._config, self._config), self._config.federation):
+            text = (
+                f"broker {self.url} lets strangers in: without name or certificate one hears what is said there, and "
+                "can perhaps speak as a device or as the gateway; docs/brokers.md has the rights that it should give"
+            )
+            self._say(Said(text))
 
     def stop(self) -> None:
         """End it, if it is ours."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import secrets
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final, Self
@@ -20,13 +21,14 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from broker_server.errors import ListenError, UsageError
 from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
 from edge_runtime.wire.tls_failure import ask_why, tls_failure
-from edge_runtime.wire.topics import QOS, RETAINED, Address, Topic, gateway_subscriptions
+from edge_runtime.wire.topics import QOS, RETAINED, ROOT, Address, Topic, gateway_subscriptions
 
 KEEPALIVE_S: Final = 30
 WINDOW: Final = 100
 RETRY_FIRST_S, RETRY_LAST_S = 1, 60
 AGAIN: Final = "; trying again with growing pauses"
 STOP_S: Final = 0.5
+STRANGER_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -314,3 +316,32 @@ class Link:
         with self._flushed:
             self._under_way -= 1
             self._flushed.notify_all()
+
+
+def lets_strangers_hear(target: Target, federation: str, wait_s: float = STRANGER_S) -> bool:
+    """Return whether a client without a name or a certificate hears the gateway's state, which the broker retained.
+
+    Args:
+        target: the broker.
+        federation: whose topics.
+        wait_s: for an answer; a broker that gives none lets nobody hear.
+    """
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    stranger = replace(target, url=replace(target.url, user="", password=""), certificate=None, key=None)
+    client = _Client(f"{federation}.stranger-{secrets.token_hex(4)}", stranger)
+
+    def ask(*_: object) -> None:
+        client.subscribe(f"{ROOT}/{federation}/#", QOS)
+
+    client.on_connect = ask
+    client.on_message = lambda *_: answers.put(item=True)
+    client.on_disconnect = lambda *_: answers.put(item=False)
+    client.on_connect_fail = lambda *_: answers.put(item=False)
+    client.begin()
+    try:
+        return answers.get(timeout=wait_s)
+    except queue.Empty:
+        return False
+    finally:
+        client.disconnect()
+        threading.Thread(target=client.loop_stop, daemon=True).start()  # may be in the middle of connecting again

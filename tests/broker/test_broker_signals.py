@@ -117,6 +117,7 @@ def test_a_gateway_ends_in_two_seconds_when_its_broker_hangs(tmp_path: Path, pac
     program = mosquitto.installed() or ""
     with subprocess.Popen([program, "-c", tmp_path / "hangs.conf"], stderr=subprocess.DEVNULL) as broker:
         gateway = Gateway(tmp_path, PLAIN, broker=f'"mqtt://127.0.0.1:{port}"')
+        assert "lets strangers in" in gateway.wait_for("broker")["detail"]
         device = Client(BrokerUrl("127.0.0.1", port), "a").up()
         broker.send_signal(signal.SIGSTOP)
         assert gateway.ends() < END_S

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_server.broker import mosquitto
 from broker_server.broker.mosquitto_config import access
-from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up
+from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up, lets_strangers_hear
 from edge_runtime.federation.link import Arrived as DeviceArrived
 from edge_runtime.federation.link import Broker
 from edge_runtime.federation.link import Down as DeviceDown
@@ -262,6 +262,26 @@ def test_without_a_certificate_the_real_broker_is_told_alike(external: External,
     """Mosquitto's own alert."""
     url = f"mqtts://localhost:{external.port}"
     assert "demands a certificate: give --certificate and --key" in says(url, Identity(external.authority.ca))
+
+
+def test_a_broker_that_lets_strangers_hear_is_found_out(external: External, tmp_path: Path) -> None:
+    """One without rights gives a stranger the retained state; the one that demands certificates gives nothing."""
+    [port] = free_ports(1)
+    (tmp_path / "open.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    program = mosquitto.installed() or ""
+    with subprocess.Popen([program, "-c", tmp_path / "open.conf"], stderr=subprocess.PIPE, text=True) as process:
+        assert any(" running" in line for line in process.stderr or ())
+        target = Target.parse(f"mqtt://127.0.0.1:{port}")
+        link = Link(target, "x", b"away", lambda _: None)
+        link.start()
+        link.publish(Topic.GATEWAY, "", [b"here"])
+        assert link.flush(WAIT_S)
+        assert lets_strangers_hear(target, "x")
+        assert not lets_strangers_hear(target, "another", wait_s=0.3)
+        link.stop()
+        process.terminate()
+    target = Target.parse(f"mqtts://localhost:{external.port}", **external.identity("gateway").files())
+    assert not lets_strangers_hear(target, "x")
 
 
 def test_what_a_device_retained_is_not_taken_from_it_again(external: External) -> None:
