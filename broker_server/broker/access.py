@@ -83,6 +83,8 @@ def identify(connect: Connect, federation: str, address: str, certificate: Certi
     Raises:
         AccessError: when its client id is not its own, or its will would speak as somebody else.
     """
+    if connect.user or connect.password:
+        raise AccessError("a user or a password, which this broker has only for the gateway", shown(connect.user))
     device = _device(connect.client_id, federation)
     if certificate is not None and device and device != certificate.name:
         raise AccessError(

@@ -39,6 +39,7 @@ from broker_server.broker.access import (
     IN_USE,
     UNAVAILABLE,
     AccessError,
+    Certificate,
     Peer,
     Revoked,
     identify,
@@ -46,6 +47,7 @@ from broker_server.broker.access import (
     may_subscribe,
     may_take_over,
 )
+from broker_server.broker.file_limit import within_files
 from broker_server.broker.listener import Arrival, Listener, bind
 from broker_server.broker.notices import Notices, Tell
 from broker_server.broker.tls import TlsFiles, server_context
@@ -59,6 +61,10 @@ PRIVATE_HOST: Final = "127.0.0.1"
 QUEUE_LIMIT: Final = 64 * 1024 * 1024
 """Bytes that may wait for one device; beyond it the device is slow or hostile, and is cut off."""
 GATEWAY_QUEUE_LIMIT: Final = 1024 * 1024 * 1024
+SUBSCRIPTIONS: Final = 8192
+"""Topics that one device may hear at once: more than a bank has blocks."""
+REFUSED: Final = 0x80
+"""Code of SUBACK (MQTT 3.1.1, section 3.9)."""
 START_S: Final = 15.0
 STOP_S: Final = 0.5
 TAKE_OVER_S: Final = 5.0
@@ -136,13 +142,14 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
         listener = ListenerConfig(type=ListenerType.EXTERNAL)  # sockets are taken in listener.py
         super().__init__(BrokerConfig(listeners={"default": listener}, plugins={}), loop)
         self._subscriptions = _Snapshot()
-        self._settings = settings
+        self._settings = replace(settings, limits=within_files(settings.limits))
         self._notices = Notices(settings.tell)
         self._revoked = Revoked()
         self._held: dict[str, _Connection] = {}
         self._places: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._sending: set[asyncio.Task[Any]] = set()
+        self._wildcards: set[str] = set()
         self._listeners: list[Listener] = []
 
     async def listen(self) -> tuple[int, int]:
@@ -200,6 +207,7 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
             peer = self._identify(arrival, private=private)
             client_id = arrival.connect.client_id
             await self._ended(client_id, peer)
+            self._check_revoked(peer, arrival.certificate)
             holder = self._replaced(client_id, peer, arrival.source)
         except AccessError as error:
             self._refuse(arrival, error)
@@ -251,12 +259,12 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
             return Peer(self._settings.federation, "", arrival.address, gateway=True)
         if private:
             raise AccessError("this port is the gateway's own")
-        peer = identify(connect, self._settings.federation, arrival.address, certificate)
+        return identify(connect, self._settings.federation, arrival.address, certificate)
+
+    def _check_revoked(self, peer: Peer, certificate: Certificate | None) -> None:
         if self._revoked.has(certificate, peer.device):
-            raise AccessError(
-                "a revoked device", f"{peer.device}, certificate {certificate.serial if certificate else 'none'}"
-            )
-        return peer
+            serial = certificate.serial if certificate is not None else "none"
+            raise AccessError("a revoked device", f"{peer.device}, certificate {serial}")
 
     def _check_places(self, peer: Peer, source: str) -> None:
         limits = self._settings.limits
@@ -308,6 +316,29 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
             return may_publish(peer, topic)
         return may_subscribe(peer, topic) if action == Action.SUBSCRIBE else True
 
+    async def add_subscription(self, subscription: tuple[str, int], session: Any) -> int:  # noqa: ANN401
+        """Subscribe a client to a topic; return MQTT's code. A device has so many at most as the largest bank needs."""
+        topic = subscription[0]
+        own = session.attributes.setdefault("topics", set())
+        if topic not in own and len(own) >= SUBSCRIPTIONS and not self._is_gateway(session):
+            self._notices.note("limit", "subscriptions", self._loop.time(), device=self._device_of(session))
+            return REFUSED
+        code: int = await super().add_subscription(subscription, session)
+        if code != REFUSED:
+            own.add(topic)
+            if "+" in topic or "#" in topic:
+                self._wildcards.add(topic)
+        return code
+
+    def _del_subscription(self, a_filter: str, session: Any) -> int:  # noqa: ANN401
+        session.attributes.get("topics", set()).discard(a_filter)
+        deleted: int = super()._del_subscription(a_filter, session)
+        return deleted
+
+    def _device_of(self, session: Any) -> str:  # noqa: ANN401
+        peer = self._peer(session)
+        return "" if peer is None else peer.device
+
     async def retain_message(self, source_session: Any, topic_name: Any, data: Any, qos: Any = None) -> None:  # noqa: ANN401
         """Keep a message for later subscribers; only the gateway may."""
         if self._is_gateway(source_session):
@@ -322,7 +353,10 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
             client_session.transitions.disconnect()
 
     async def _publish_retained_messages_for_subscription(self, subscription: tuple[str, int], session: Any) -> None:  # noqa: ANN401
-        listeners = self._subscriptions.get(subscription[0], [])
+        topic = subscription[0]
+        if topic not in self._wildcards and topic not in self._retained_messages:
+            return  # without a look at what is retained for all others
+        listeners = self._subscriptions.get(topic, [])
         if any(listener is session for listener, _ in listeners):
             await super()._publish_retained_messages_for_subscription(subscription, session)
 
@@ -331,9 +365,8 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
         message = await self._broadcast_queue.get()
         topic, data = message["topic"], message["data"]
         listeners = list(self._subscriptions.get(topic, []))
-        for wanted in self._subscriptions:
-            if "+" in wanted or "#" in wanted:
-                listeners += self._subscriptions[wanted] if self._matches(topic, wanted) else []
+        for wanted in self._wildcards:  # the gateway's; looking through those of all devices would cost each message
+            listeners += self._subscriptions.get(wanted, []) if self._matches(topic, wanted) else []
         for session, qos in listeners:
             if session.transitions.is_connected():
                 self._send(session, topic, data, message.get("qos", qos))

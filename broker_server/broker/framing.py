@@ -12,6 +12,8 @@ from edge_runtime.wire.topics import Topic
 
 BODY_S: Final = 60.0
 _PUBLISH: Final = 3
+_COUNTED: Final = (_PUBLISH, 8, 10, 12)
+"""PUBLISH, SUBSCRIBE, UNSUBSCRIBE and PINGREQ; the others answer what a client was sent."""
 _ANNOUNCING: Final = (b"/%b/" % Topic.HELLO.encode(), b"/%b/" % Topic.BYE.encode())
 _TOPIC_BYTES: Final = 160
 """Of the longest topic of ours: two names of 64 and what stands between them."""
@@ -25,7 +27,7 @@ class FrameReader:
     Args:
         reader: the connection.
         limit: largest packet in bytes, header included.
-        messages: pace of all that the client publishes; None is no limit.
+        messages: pace of all that the client asks for; None is no limit.
         hellos: pace of its Hello and Bye, each of which costs the gateway a write to its disk; None is no limit.
         slowed: told which of the two a client was held to.
     """
@@ -116,13 +118,14 @@ class FrameReader:
         self._count(frame)
 
     def _count(self, frame: bytes) -> None:
-        """Count what a client published, and note until when it is not read any more."""
-        if frame[0] >> 4 != _PUBLISH or self._messages is None or self._hellos is None:
+        """Count what a client asks for, and note until when it is not read any more."""
+        kind = frame[0] >> 4
+        if kind not in _COUNTED or self._messages is None or self._hellos is None:
             return
         start = body_start(frame)
         topic = frame[start + 2 : start + 2 + min(int.from_bytes(frame[start : start + 2], "big"), _TOPIC_BYTES)]
         pauses = {"messages_per_s": self._messages.take(self._last)}
-        if any(word in topic for word in _ANNOUNCING):
+        if kind == _PUBLISH and any(word in topic for word in _ANNOUNCING):
             pauses["hellos_per_s"] = self._hellos.take(self._last)
         which = max(pauses, key=lambda name: pauses[name])
         if pauses[which] > 0:

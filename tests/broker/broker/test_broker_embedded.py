@@ -12,8 +12,10 @@ from broker_client import WAIT_S, Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker_server.broker import embedded
 from broker_server.broker.access import Certificate, Peer, may_publish, may_subscribe, may_take_over
 from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.file_limit import fit
 from broker_server.broker.pace import Pace, Waiting, source_of
 from broker_server.config import ConnectionLimits
 from broker_server.errors import ListenError
@@ -181,6 +183,37 @@ def test_wrong_password_is_refused(endpoint: BrokerUrl) -> None:
     foe = Client(replace(endpoint, password="guess"), "impostor", gateway=True)  # noqa: S106
     foe.wait(lambda: foe.refused)
     foe.paho.loop_stop()
+
+
+def test_password_opens_nothing(endpoint: BrokerUrl) -> None:
+    """The broker has no users but the gateway, so that nobody believes that any password is one."""
+    foe = Client(replace(endpoint, user="phone"), "phone", gateway=True)
+    foe.wait(lambda: foe.refused)
+    assert foe.refused == "Not authorized"
+    foe.paho.loop_stop()
+
+
+def test_device_hears_no_more_topics_than_a_bank_has_blocks(
+    endpoint: BrokerUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here eight at once; what it lets go of makes room again."""
+    monkeypatch.setattr(embedded, "SUBSCRIPTIONS", 8)
+    device = Client(endpoint, "eager").up()
+    blobs = [f"fl/v1/x/blob/{number:064x}" for number in range(9)]
+    assert device.subscribe(*blobs) == [True] * 8 + [False]
+    device.paho.unsubscribe(blobs[0])
+    assert device.subscribe(blobs[0], blobs[8]) == [True, False]
+    device.stop()
+
+
+def test_limits_leave_files_for_the_gateway() -> None:
+    """Of 1,024 open files 200 are the gateway's, a quarter of the rest newcomers'; nothing falls if there is room."""
+    limits = ConnectionLimits(connections=2048, newcomers=512)
+    assert fit(limits, 2760) == limits
+    fitting = fit(limits, 1024)
+    assert (fitting.newcomers, fitting.connections) == (206, 618)
+    few = fit(limits, 100)
+    assert (few.newcomers, few.connections) == (1, 1)
 
 
 def _connect(name: bytes, keep_alive: int = 60, will: bytes = b"") -> bytes:
