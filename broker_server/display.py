@@ -210,6 +210,11 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "repaired": lambda e: f"state: {e['detail']}",
     "resumed": lambda e: f"round {e['round']} goes on: {len(e['accepted'])} of {len(e['planned'])} deltas are kept",
     "down": lambda e: str(e["reason"]),
+    "certificate": lambda e: (
+        f"the gateway's certificate {e['file']} "
+        + (f"ends in {counted(e['days'], 'day')}" if e["days"] >= 0 else "has ended: no device can connect")
+        + "; broker_server init --renew makes the next"
+    ),
     "refused": lambda e: f"{e['address']}: connection refused, {e['reason']}{_more(e)}",
     "limit": lambda e: f"{e.get('address', 'connections')}: held to the limit, {e['reason']}{_more(e)}",
     "broker": lambda e: str(e["detail"]),

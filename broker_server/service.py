@@ -22,6 +22,7 @@ from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.events import Events
+from broker_server.identity.certificates import days_left, utc_now
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
@@ -40,6 +41,8 @@ from edge_runtime.wire.topics import Topic
 TICK_S: Final = 0.1
 QUEUE_LENGTH: Final = 4096
 STORAGE_RETRY_S: Final = 5.0
+DAY_S: Final = 86_400.0
+RENEW_DAYS: Final = 30
 FLUSH_S: Final = 0.5
 """How long a goodbye may take; where it does not get through, the broker says it (the will)."""
 ALIVE_S: Final = 5.0
@@ -101,7 +104,7 @@ class Service:
         self._link: Link | None = None
         self._evaluator: Evaluator | None = None
         self._finished_at: float | None = None
-        self._rest_until = self._revoked_at = self._alive_at = -1.0
+        self._rest_until = self._revoked_at = self._alive_at = self._certificate_at = -1.0
         self._up = self._closed = False
         self._evaluated = -1
         # Devices may still train from a version that is max_staleness merges old.
@@ -164,6 +167,17 @@ class Service:
         self._submit_missed()
         self._link.start()
 
+    def _look_at_certificate(self, now: float) -> None:
+        """Tell once a day that the gateway's certificate is about to end, or has: no device connects then."""
+        file = self._applied.listen.certificate
+        if file is None or now < self._certificate_at:
+            return
+        self._certificate_at = now + DAY_S
+        with contextlib.suppress(OSError, ValueError):  # told by whoever uses it
+            days = days_left(file.read_text(encoding="ascii"), utc_now())
+            if days < RENEW_DAYS:
+                self._events.tell("certificate", file=str(file), days=days)
+
     def _notice(self, notice: Notice) -> None:
         """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""
         with contextlib.suppress(queue.Full):
@@ -204,7 +218,7 @@ class Service:
         except FederationError as error:
             self._events.tell("reload", failure=str(error))
             return
-        self._applied = config
+        self._applied, self._certificate_at = config, -1.0
         self._events.tell("reload", changed=applied, later=later)
 
     def _post(self, event: LinkEvent | Evaluated | Notice | Said) -> None:
@@ -246,6 +260,7 @@ class Service:
         if now >= self._alive_at:
             self._alive_at = now + ALIVE_S
             self._store.tell_alive()
+        self._look_at_certificate(now)
         try:
             self._reception.tick(now, wall)
             self._conductor.tick(now, wall)

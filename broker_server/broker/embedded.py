@@ -190,7 +190,7 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
 
     async def reload(self, limits: ConnectionLimits, context: ssl.SSLContext | None) -> None:
         """Take other limits and certificates."""
-        self._settings = replace(self._settings, limits=limits)
+        self._settings = replace(self._settings, limits=within_files(limits))
         for listener in self._listeners:
             listener.reload(limits, context)
 

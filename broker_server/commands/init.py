@@ -84,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.renew:
         say(f"{about['certificate']}: for {', '.join(about['hosts'])}, until {about['gateway_ends']}")
-        say("start the gateway again to use it; devices need nothing new")
+        say("a running gateway takes it after SIGHUP, or when it is started again; devices need nothing new")
         return 0
     say(f"{about['config']}: every setting; federation {args.federation}, port {args.port}")
     say(f"{about['identity']}: authority until {about['authority_ends']}; whoever has authority.key can let devices in")

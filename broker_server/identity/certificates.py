@@ -15,7 +15,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -109,9 +109,9 @@ def hosts_of(certificate: str) -> list[str]:
     return [str(name.value) for name in names]
 
 
-def new_signing_key() -> str:
-    """Return a new Ed25519 key as PEM in PKCS#8."""
-    return _pem(ed25519.Ed25519PrivateKey.generate())
+def days_left(certificate: str, now: datetime) -> int:
+    """Return the whole days until a certificate (PEM) ends; below 0 when it has ended."""
+    return (x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc - now).days
 
 
 def check_pair(identity: Identity, what: str) -> None:
@@ -182,7 +182,7 @@ def _signed(
     return Identity(certificate.public_bytes(Encoding.PEM).decode(), _pem(key))
 
 
-def _pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> str:
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 

@@ -7,6 +7,7 @@ import queue
 import re
 import ssl
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +24,9 @@ from test_broker_service import Running
 from broker_server.cli import run
 from broker_server.config import GatewayConfig, Listen, load
 from broker_server.config_text import config_text
-from broker_server.identity.certificates import Identity, new_authority, new_device, utc_now
-from broker_server.identity.key_files import read_revoked
+from broker_server.display import describe
+from broker_server.identity.certificates import Identity, new_authority, new_device, new_gateway, utc_now
+from broker_server.identity.key_files import read_pair, read_revoked
 from broker_server.identity.qr import QrCode
 from edge_runtime.federation.enrolled import broker_of
 from edge_runtime.federation.link import Down, LinkEvent, Up
@@ -298,4 +300,25 @@ def test_another_authoritys_device_is_told_of(box: Path, running: Running, capsy
     reason = "certificate not accepted: unable to get local issuer certificate"
     assert reason in [event["reason"] for event in running.events("refused")]
     running.stop()
-    assert answer(capsys, "status")["limits"][f"refused: {reason}"] >= 1
+    assert run(["status", "--json"]) == 1  # the gateway has ended
+    assert json.loads(capsys.readouterr().out)["limits"][f"refused: {reason}"] >= 1
+
+
+def test_certificate_that_is_about_to_end_is_told_of(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 730 days 711 have gone, 18 whole ones are left, and the running gateway says what to do."""
+    answer(capsys, *made_on("."))
+    authority = read_pair(box / "identity/authority.pem", "the authority")
+    old = new_gateway(authority, ["127.0.0.1"], utc_now() - timedelta(days=711))
+    (box / "identity/gateway.pem").write_text(old.certificate)
+    (box / "identity/gateway.key").write_text(old.key)
+    running = Running(load(box / "gateway.toml", {}))
+    pause = threading.Event()
+    for _ in range(600):
+        if running.events("certificate"):
+            break
+        pause.wait(0.05)
+    [event] = running.events("certificate")
+    running.stop()
+    assert event["days"] == 18
+    assert "gateway.pem ends in 18 days; broker_server init --renew makes the next" in describe(event)
+    assert "has ended: no device can connect" in describe(event | {"days": -1})
