@@ -23,8 +23,6 @@ from tests.fuzz.target import Target
 CORPUS: Final = Path(__file__).parent / "corpus"
 _ROOT: Final = str(Path(__file__).parents[2])
 _OURS: Final = (f"{_ROOT}/edge_runtime/", f"{_ROOT}/broker_server/")
-FILE_BYTES: Final = 250_000
-"""Bytes of all inputs of a target that are kept, findings beside them."""
 
 _TIMES: Final = 4
 """Inputs that take a step, as far as there are so many."""
@@ -69,18 +67,17 @@ def findings(name: str) -> list[str]:
     return sorted({one.finding for one in read(name) if one.finding})
 
 
-def smallest(target: Target, inputs: Iterable[bytes], limit: int = FILE_BYTES) -> list[bytes]:
+def smallest(target: Target, inputs: Iterable[bytes]) -> list[bytes]:
     """Return inputs that together take every step through our code that all of them take, most steps in several ways.
 
     Args:
         target: whose inputs they are.
         inputs: the shorter are taken first.
-        limit: bytes of all that are returned.
     """
     kept, steps, size = [], Counter[tuple[str, int, int]](), 0
     for data in sorted(set(inputs), key=lambda one: (len(one), one)):
         way = way_of(target.check, data)
-        if any(steps[step] < _TIMES for step in way) and size + len(data) <= limit:
+        if any(steps[step] < _TIMES for step in way) and size + len(data) <= target.kept:
             kept.append(data)
             steps.update(way)
             size += len(data)

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     name, *options = arguments
     logging.disable()
     warnings.simplefilter("error")  # as in the tests: what warns there is a finding here
+    for kind in (DeprecationWarning, FutureWarning, UserWarning):
+        warnings.simplefilter("ignore", kind)
     with atheris.instrument_imports(include=["edge_runtime", "broker_server"], enable_loader_override=False):
         target: Target = importlib.import_module("tests.fuzz.targets").TARGETS[name]
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))

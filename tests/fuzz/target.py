@@ -35,6 +35,7 @@ class Target:
         longest: bytes of an input.
         fixed: bytes that a decoder may take beside those that grow with the input.
         factor: bytes that it may take for each byte of input.
+        kept: bytes of its inputs in the committed corpus, findings beside them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Target:
     longest: int = 4096
     fixed: int = 2 << 20
     factor: int = 400
+    kept: int = 250_000
 
 
 def need(condition: bool, what: str) -> None:
