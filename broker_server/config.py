@@ -137,14 +137,14 @@ class Limits:
         norm_factor: an update this many times the usual norm is refused; 0: norms are not checked.
         norm_clip: an update's blocks are cut to this many times the round's median norm of their kind; 0: never.
         weight_multiple: a device's examples count for at most this many times the round's median; 0: any number.
-        weight_share: ... and for at most this share of the round's total, or twice an equal part where that is more; 1:
-            any. Class sums are capped likewise, in all and label by label.
+        weight_share: and for at most this share of all examples of the round, or twice an equal part if that is more;
+            1: any share. Class sums are capped likewise, in all and label by label.
         hellos_per_minute: of one device; for more it is told BUSY, and then nothing. 0: any number.
         new_names_per_hour: names that never said Hello before, where no certificates prove them; 0: any number.
         idle_names: names that never had a delta accepted and are not here, of which those seen last are remembered.
         blob_window_s: how long requests for blocks are gathered before each is published once, unless all here asked.
         blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
-        retry_after_s: what a device is told when the disk is full.
+        retry_after_s: what a device is told when the disk is full, or when it is BUSY.
         body_bytes: of one body; 0: what the bank's size makes possible.
         keep_versions: the newest versions whose blocks stay on the disk, and version 0; older ones are removed. 0: all.
     """

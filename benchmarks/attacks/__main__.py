@@ -21,6 +21,7 @@ from benchmarks.demo import settings as demo
 from benchmarks.demo import stages
 from benchmarks.demo.processes import Processes
 from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.manifest import Package
 
 COMMAND: Final = "python -m benchmarks.attacks"
 NAMES: Final = ", ".join(attack.name for attack in ATTACKS)
@@ -52,6 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--before", type=Path, metavar="DIR", help="checkout whose gateway is the undefended one (default: this one, "
         "with the limits that a configuration can switch off)",
     )  # fmt: skip
+    parser.add_argument("--packages", type=Path, metavar="DIR", help="made by an earlier run (default: export them)")
     parser.add_argument(
         "--limits", default="", metavar="KEY=X,...", help="keys of [limits] of the defended gateway (default: its own)"
     )
@@ -85,7 +87,10 @@ def prepare(options: argparse.Namespace, console: Console) -> Ground:
     settings.out.mkdir(parents=True)
     with Processes(settings.out / "logs") as processes:
         data = stages.prepare(settings)
-        packages = stages.export_packages(settings, data, processes, console)
+        if options.packages is not None:
+            packages = {name: Package.open(options.packages / name) for name in demo.PROFILES}
+        else:
+            packages = stages.export_packages(settings, data, processes, console)
     limits = [pair.replace("=", " = ") for pair in options.limits.split(",") if pair]
     return Ground(settings, data, packages, options.before, limits)
 
@@ -114,7 +119,7 @@ def measure(options: argparse.Namespace, ground: Ground, console: Console) -> li
 
 
 def _shown(figure: float, unit: str) -> str:
-    return f"{100 * figure:.1f} %" if unit == ACCURACY else f"{figure:.1f}"
+    return f"{100 * figure:.1f} %" if unit == ACCURACY else f"{figure:.2f}"
 
 
 def _commit(checkout: Path | None) -> str:

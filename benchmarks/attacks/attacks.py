@@ -6,14 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.attacks.federation import Ground, Run, Setup, rounds_per_minute, running
-from benchmarks.attacks.strangers import Crowd, Target, hello_stream, nobody, promises, silent
+from benchmarks.attacks.federation import PATIENT, Ground, Run, Setup, rounds_per_minute, running
+from benchmarks.attacks.strangers import (
+    Crowd,
+    Target,
+    flood,
+    hello_stream,
+    nobody,
+    poison,
+    promises,
+    seconds_to_join,
+    silent,
+)
 
-ACCURACY, ROUNDS = "accuracy", "rounds a minute"
+ACCURACY, ROUNDS, SECONDS = "accuracy", "rounds a minute", "seconds to join"
 TRUSTING: Final = ("norm_factor = 0.0", "norm_clip = 0.0", "weight_multiple = 0.0", "weight_share = 1.0")
 """Keys of [limits] with which a gateway believes every device."""
 ROUND: Final = ("quorum = 2", "deadline_s = 30.0", "grace_s = 10.0", "join_wait_s = 2.0")
@@ -30,7 +41,7 @@ class Attack:
     Args:
         name: of it.
         what: it does, for people.
-        unit: ACCURACY or ROUNDS.
+        unit: ACCURACY, ROUNDS or SECONDS.
         measure: (ground, defended, seconds) -> figure.
     """
 
@@ -42,6 +53,9 @@ class Attack:
 
 def undisturbed(ground: Ground, unit: str, seconds: float) -> float:
     """Return what the federation reaches when everybody is honest and defended."""
+    if unit == SECONDS:
+        with running(ground, Setup("undisturbed-join", HONEST)) as run:
+            return seconds_to_join(run.target)
     if unit == ACCURACY:
         config = {"limits": ground.limits}
         return _accuracy(ground, Setup("undisturbed", len(ground.devices), ground.settings.rounds, config=config))
@@ -74,7 +88,7 @@ def _revoked(ground: Ground, defended: bool, _: float) -> float:
     """
     name = f"revoked-{'defended' if defended else 'undefended'}"
     liar, held = ground.devices[-1], ground.devices[0]
-    quorum = [f"quorum = {len(ground.devices) - 1}", "join_wait_s = 10.0"]
+    quorum = [f"quorum = {len(ground.devices) - 1}", *PATIENT]
     config: dict[str, Sequence[str]] = {"round": quorum, "limits": TRUSTING}
     with running(ground, Setup(name, len(ground.devices), ground.settings.rounds, {liar: "examples"}, config)) as run:
         run.join(*run.names)
@@ -91,6 +105,32 @@ def _revoked(ground: Ground, defended: bool, _: float) -> float:
 def _revoke(run: Run, device: str) -> None:
     command = [sys.executable, "-m", "broker_server", "devices", "--state", str(run.state), "--revoke", device]
     subprocess.run(command, check=True, capture_output=True)
+
+
+def _poisoned(ground: Ground, defended: bool, _: float) -> float:
+    """Let a hundred names without certificates send noise: over TLS, or where nothing proves a name."""
+    old = not defended and ground.before is not None
+    honest, rounds = len(ground.devices), ground.settings.rounds
+    config = {"round": [f"quorum = {honest}", *PATIENT]}
+    name = f"poison-{'defended' if defended else 'undefended'}"
+    with running(ground, Setup(name, honest, rounds, config=config, before=old, secure=defended)) as run:
+        with poison(run.target, 100):
+            run.join(*run.names)
+            run.finish()
+        return run.accuracy()
+
+
+def _flooded(ground: Ground, defended: bool, _: float) -> float:
+    old = not defended and ground.before is not None
+    config = {"listen": ["hellos_per_s = 1000.0", "messages_per_s = 1000.0"]}
+    lax = {**config, "limits": ["hellos_per_minute = 0"]}
+    setup = Setup(
+        f"flood-{'defended' if defended else 'undefended'}", HONEST, before=old,
+        config={} if old else config if defended else lax,
+    )  # fmt: skip
+    with running(ground, setup) as run, flood(run.target):
+        time.sleep(10.0)
+        return seconds_to_join(run.target)
 
 
 def _strangers(name: str, crowd: Callable[[Target], Crowd]) -> Callable[[Ground, bool, float], float]:
@@ -110,9 +150,11 @@ ATTACKS: Final[Sequence[Attack]] = (
     Attack("flip", "one device sends its updates turned round, eight times as long", ACCURACY, _lies("flip")),
     Attack("flip-short", "one device sends its updates turned round", ACCURACY, _lies("flip-short")),
     Attack("revoked", "a liar's delta is accepted, the liar is revoked before the merge", ACCURACY, _revoked),
+    Attack("poison", "100 names without certificates answer plans with noise", ACCURACY, _poisoned),
     Attack("hello-stream", "one name says Hello every second", ROUNDS, _strangers("hello-stream", hello_stream)),
     Attack("promises", "a new name promises class sums every 7 s", ROUNDS, _strangers("promises", promises)),
     Attack("sybil", "one name takes plans and never answers", ROUNDS, _strangers("sybil", lambda to: silent(to, 1))),
+    Attack("flood", "20 names say Hello 100 times a second each", SECONDS, _flooded),
     Attack("sybils", "300 names take plans and never answer", ROUNDS, _strangers("sybils", lambda to: silent(to, 300))),
 )  # fmt: skip
 BY_NAME: Final[Mapping[str, Attack]] = {attack.name: attack for attack in ATTACKS}

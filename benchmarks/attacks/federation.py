@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +23,8 @@ from edge_runtime.wire.manifest import Package
 FEDERATION: Final = "attacked"
 LIAR: Final = "benchmarks.attacks.liar"
 PATIENCE_S: Final = 600.0
+PATIENT: Final = ("join_wait_s = 10.0", "deadline_s = 30.0")
+"""Lines of [round]: all devices start together, and a refused liar costs an undefended round half a minute."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Setup:
         lies: lie by device.
         config: lines of gateway.toml by table; lines of "" stand before the tables.
         before: whether the gateway is that of ``Ground.before``.
+        secure: over TLS, with a certificate for each device.
     """
 
     name: str
@@ -64,6 +71,7 @@ class Setup:
     lies: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Sequence[str]] = field(default_factory=dict)
     before: bool = False
+    secure: bool = False
 
 
 class Run:
@@ -84,6 +92,13 @@ class Run:
         self.children: dict[str, Child] = {}
         self.url = str(self.wait("listening")["url"])
 
+    def _own(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "broker_server", *arguments], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ChildError(done.stderr.strip() or f"broker_server {arguments[0]} failed")
+
     def _config(self) -> Path:
         settings, setup = self._ground.settings, self._setup
         package = self._ground.packages[PROFILES[-1]].folder.resolve()
@@ -92,11 +107,20 @@ class Run:
             "": [f'package = "{package}"', f'state = "{self.state}"', f'federation = "{FEDERATION}"',
                  f"rounds = {setup.rounds}", f'events = "{self._folder / "events.jsonl"}"'],
             "listen": ['host = "127.0.0.1"', "port = 0"],
-            "round": [] if "round" in setup.config else [f"quorum = {honest}", "join_wait_s = 10.0"],
+            "round": [] if "round" in setup.config else [f"quorum = {honest}", *PATIENT],
             "train": [f"steps = {settings.steps}", f"learning_rate = {settings.rate}"],
         }  # fmt: skip
         for table, lines in setup.config.items():
             tables.setdefault(table, []).extend(lines)
+        if setup.secure:
+            self._own("init", str(self._folder / "secure"), "--host", "127.0.0.1", "--federation", FEDERATION,
+                      "--package", str(package))  # fmt: skip
+            folder = self._folder / "secure"
+            made = tomllib.loads((folder / "gateway.toml").read_text(encoding="utf-8"))
+            tables[""].append(f'signing_key = "{folder / made["signing_key"]}"')
+            files = ("ca", "certificate", "key", "revoked")
+            tables["listen"] = ['host = "127.0.0.1"', f"port = {_free_port()}"]
+            tables["listen"] += [f'{name} = "{folder / made["listen"][name]}"' for name in files]
         path = self._folder / "gateway.toml"
         text = [line for name, lines in tables.items() for line in ([f"[{name}]"] if name else []) + lines]
         path.write_text("\n".join(text) + "\n", encoding="utf-8")
@@ -105,19 +129,28 @@ class Run:
     @property
     def target(self) -> Target:
         """What strangers attack."""
-        return Target(self.url, FEDERATION, self._ground.packages[PROFILES[-1]])
+        ca = self._folder / "secure" / "identity" / "authority.pem" if self._setup.secure else None
+        return Target(self.url, FEDERATION, self._ground.packages[PROFILES[-1]], ca)
 
     def join(self, *names: str) -> None:
         """Start devices; those that have a lie lie."""
         profiles = stages.assign(self._ground.data, self._ground.packages)
         for name in names:
             package = self._ground.packages[profiles[name]].folder
-            arguments = ["run", "--package", str(package), "--broker", self.url]
-            arguments += ["--data", str(self._ground.data.file(name)), "--device-id", name]
-            arguments += ["--federation", FEDERATION, "--threads", "1", "--state", str(self._folder / name), "--json"]
+            arguments = ["run", "--package", str(package), "--data", str(self._ground.data.file(name))]
+            arguments += ["--threads", "1", "--state", str(self._folder / name), "--json", *self._way(name)]
             lie = self._setup.lies.get(name)
             module = [LIAR, lie] if lie else ["edge_runtime"]
             self.children[name] = self._processes.start(f"{self._setup.name}-{name}", [*module, *arguments])
+
+    def _way(self, name: str) -> list[str]:
+        """Return the arguments that lead a device to the gateway."""
+        if not self._setup.secure:
+            return ["--broker", self.url, "--device-id", name, "--federation", FEDERATION]
+        file = self._folder / f"{name}.enrolment.json"
+        self._own("enroll", name, "--config", str(self._folder / "gateway.toml"), "--any-package", "--no-qr",
+                  "--out", str(file))  # fmt: skip
+        return ["--enrolment", str(file)]
 
     def wait(self, kind: str, until: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
         """Return the next event of the gateway of a kind, and with what is asked for.
@@ -175,6 +208,12 @@ class Run:
             raise ChildError(child.why())
         rows = json.loads(child.output.read_text(encoding="utf-8"))
         return float(rows[-1]["accuracy"])
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 @contextmanager

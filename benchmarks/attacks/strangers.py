@@ -6,17 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.chunks import split
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.manifest import Package
-from edge_runtime.wire.messages import encode
-from edge_runtime.wire.topics import Address, Topic
+from edge_runtime.wire.messages import decode, encode, ids
+from edge_runtime.wire.topics import Address, Topic, parse
 
 ADDRESSES: Final = 100
 """On loopback a stranger chooses its address: so no limit for one address stands in its way."""
@@ -24,11 +28,19 @@ ADDRESSES: Final = 100
 
 @dataclass(frozen=True)
 class Target:
-    """The gateway that is attacked. Args: url: of its broker; federation: its name; package: of the federation."""
+    """The gateway that is attacked.
+
+    Args:
+        url: of its broker.
+        federation: its name.
+        package: of the federation.
+        ca: authority of its certificate; None: it serves without TLS.
+    """
 
     url: str
     federation: str
     package: Package
+    ca: Path | None = None
 
 
 class Stranger:
@@ -39,22 +51,50 @@ class Stranger:
         name: that it claims.
         number: chooses its address.
         promises: say in the Hello that class sums will come.
+        poisons: answer plans with noise.
     """
 
-    def __init__(self, target: Target, name: str, number: int = 0, *, promises: bool = False) -> None:
+    def __init__(
+        self, target: Target, name: str, number: int = 0, *, promises: bool = False, poisons: bool = False
+    ) -> None:
+        self._target, self._name, self._poisons = target, name, poisons
+        self._verdict = threading.Event()
         self._topic = str(Address(target.federation, Topic.HELLO, name))
         self._hello = _hello(target.package, name, promises=promises)
         self._client = paho.Client(CallbackAPIVersion.VERSION2, f"{target.federation}.{name}")
-        self._client.on_connect = lambda *_: self.greet()
+        self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_message
+        if target.ca is not None:
+            self._client.tls_set(str(target.ca))
         parts = urlsplit(target.url)
         self._client.connect_async(
             str(parts.hostname), int(parts.port or 0), bind_address=f"127.0.0.{2 + number % ADDRESSES}"
         )
         self._client.loop_start()
 
+    def _on_connect(self, client: paho.Client, *_: object) -> None:
+        heard = [Topic.VERDICT, *([Topic.PLAN] if self._poisons else [])]
+        client.subscribe([(self._address(topic), 1) for topic in heard])
+        self.greet()
+
+    def _on_message(self, client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
+        if parse(message.topic).topic is Topic.VERDICT:
+            self._verdict.set()
+        elif message.payload:
+            body = _noise(self._target.package, self._name, message.payload)
+            for chunk in split(body, pb.DELTA):
+                client.publish(self._address(Topic.DELTA), chunk, 1)
+
+    def _address(self, topic: Topic) -> str:
+        return str(Address(self._target.federation, topic, self._name))
+
     def greet(self) -> None:
         """Say Hello."""
         self._client.publish(self._topic, self._hello, 1)
+
+    def answered(self, seconds: float) -> bool:
+        """Wait for an answer; return whether it came."""
+        return self._verdict.wait(seconds)
 
     def leave(self) -> None:
         """Go without a word."""
@@ -62,11 +102,28 @@ class Stranger:
         self._client.loop_stop()
 
 
+def _noise(package: Package, name: str, plan_bytes: bytes) -> bytes:
+    """Return a delta of noise as long as a plan of steps allows: Adam moves no value further in one."""
+    plan, shape = decode(pb.Plan, plan_bytes), package.manifest.architecture.bank_shape
+    random = np.random.default_rng(plan.seed)
+    experts = []
+    for block in ids(plan.train):
+        size = shape.size(block)
+        values = (random.choice([-1.0, 1.0], size) * plan.learning_rate * plan.steps).astype(np.float32)
+        experts.append(pb.ExpertDelta(layer=block.layer, index=block.index, values=tensors.encode(values, pb.FLOAT32)))
+    return encode(
+        pb.Delta(
+            device=name, plan_digest=sha256(plan_bytes), round=plan.round, base_version=plan.base_version, examples=100,
+            experts=experts, loss_first=1.0, loss_last=0.5, step_ms=20.0, steps=plan.steps,
+        )
+    )  # fmt: skip
+
+
 def _hello(package: Package, name: str, *, promises: bool) -> bytes:
     return encode(
         pb.Hello(
             device=name, federation_digest=package.manifest.architecture.digest(), package_digest=package.digest,
-            gateway_session=b"s" * 16, profile="pixel8", runtime="none", trained_slots=1, held_slots=1, batch_size=1,
+            gateway_session=b"s" * 16, profile="pixel8", runtime="none", trained_slots=8, held_slots=8, batch_size=16,
             examples=100, codecs=[pb.FLOAT32], statistics_digest=sha256(name.encode()) if promises else b"",
         )
     )  # fmt: skip
@@ -124,6 +181,31 @@ def promises(target: Target) -> Crowd:
         return Stranger(target, f"promise-{number}", number, promises=True)
 
     return Crowd(lambda: [one(0, ())], one, 7.0)
+
+
+def flood(target: Target) -> Crowd:
+    """Twenty names that say Hello as often as they can."""
+
+    def all_again(_: int, there: Sequence[Stranger]) -> None:
+        for stranger in there:
+            for _ in range(5):
+                stranger.greet()
+
+    return Crowd(lambda: [Stranger(target, f"flood-{number}", number) for number in range(20)], all_again, 0.05)
+
+
+def poison(target: Target, count: int) -> Crowd:
+    """So many names that answer their plans with noise."""
+    return Crowd(lambda: [Stranger(target, f"sybil-{number}", number, poisons=True) for number in range(count)])
+
+
+def seconds_to_join(target: Target, patience_s: float = 60.0) -> float:
+    """Return how long a newcomer waits for the answer to its Hello, ``patience_s`` at most."""
+    began = time.monotonic()
+    newcomer = Stranger(target, "newcomer", 77)
+    newcomer.answered(patience_s)
+    newcomer.leave()
+    return time.monotonic() - began
 
 
 def silent(target: Target, count: int) -> Crowd:

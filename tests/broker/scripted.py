@@ -31,13 +31,23 @@ class Device:
         slots: trained in each layer.
         texts: (text, label) pairs for its class statistics.
         limit: how many rounds it delivers in; it keeps silent in later ones.
+        examples: that it claims in its deltas.
         hello: fields of its Hello that are unlike others'.
     """
 
     def __init__(
-        self, url: str, package: Package, name: str, *, slots: int = 2, texts: Any = (), limit: int = 99, **hello: Any
+        self,
+        url: str,
+        package: Package,
+        name: str,
+        *,
+        slots: int = 2,
+        texts: Any = (),
+        limit: int = 99,
+        examples: int = 10,
+        **hello: Any,
     ) -> None:
-        self._package, self.name, self._limit = package, name, limit
+        self._package, self.name, self._limit, self._examples = package, name, limit, examples
         self._statistics = b""
         if texts:
             words, labels = [text for text, _ in texts], [label for _, label in texts]
@@ -139,7 +149,8 @@ class Device:
             self.send(Topic.WANT, [encode(pb.Want(device=self.name, digests=missing))])
             return
         self._done.add(sha256(self._plan))
-        body = encode(tiny.delta(plan, self._plan, experts=self._trained(plan), codec=plan.codec))
+        delta = tiny.delta(plan, self._plan, experts=self._trained(plan), codec=plan.codec, examples=self._examples)
+        body = encode(delta)
         self._pending[sha256(body)] = body
         self.send(Topic.DELTA, split(body, pb.DELTA, payload=300))
 
