@@ -112,7 +112,7 @@ class Live:
                 bad.kill()
         hits = len((folder / "hits").read_bytes()) if (folder / "hits").exists() else 0
         starts = {"gateway": gateway.starts, **{name: kept.starts for name, kept in devices.items()}}
-        said = outcome(GatewayStore.open_read_only(folder / "state")) if gateway.done else {"stuck": True}
+        said = outcome(GatewayStore.open_read_only(folder / "state")) if gateway.done else _last_words(folder)
         say(hits=hits, starts=starts, back_ms=back_ms, seconds=time.monotonic() - began, **said)
         shutil.rmtree(folder, ignore_errors=True)
         return 0
@@ -121,7 +121,7 @@ class Live:
         words = [
             "run", "--package", str(self._package.folder), "--state", str(folder / "state"), "--port", str(port),
             "--rounds", str(ROUNDS), "--quorum", str(len(NAMES)), "--deadline", "10", "--join-wait", "0.2",
-            "--linger", "3", "--json",
+            "--linger", "3", "--events", str(folder / "events.jsonl"),
         ]  # fmt: skip
 
         def work(_: Say) -> int:
@@ -175,7 +175,7 @@ def _device(package: Any, data: Path, folder: Path, name: str, port: int) -> Non
     toy = part("toy", "edge")
     source, tokenizer = open_source(data, toy.LABELS), Tokenizer(package.path("tokenizer.json"))
     program, config = toy.ToyProgram(), RunConfig(name, checkpoint_s=0.05)
-    with Store(folder) as store, Report(name, None) as report:
+    with Store(folder) as store, Report(name, folder.with_name(f"{name}-events.jsonl")) as report:
         tools = Tools(program, package.manifest, tokenizer, source, toy.TIERS[1], time.monotonic)
         sums = class_sums(program, package.manifest, tokenizer, source, lambda _: None)
         inbox: queue.Queue[LinkEvent] = queue.Queue()
@@ -201,6 +201,12 @@ def _bad_network(port: int, harm: Harm, folder: Path) -> tuple[int, Child]:
         return 0
 
     return between.port, start(work, RUN_S)
+
+
+def _last_words(folder: Path) -> dict[str, Any]:
+    """Return what gateway and devices told last, of a run that did not end."""
+    files = sorted(folder.glob("*events.jsonl"))
+    return {"stuck": {path.name: path.read_text().splitlines()[-6:] for path in files}}
 
 
 def _free_port() -> int:

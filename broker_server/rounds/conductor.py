@@ -207,8 +207,11 @@ class Conductor:
             return
         self.publish_state()
         if self.state is State.OPEN:
-            for device, payload in sorted(self._round.awaited.items()):
-                self._publisher.publish(Topic.PLAN, device, [payload])
+            self._say_plans_again()
+
+    def _say_plans_again(self) -> None:
+        for device, payload in sorted(self._round.awaited.items()):
+            self._publisher.publish(Topic.PLAN, device, [payload])
 
     def _heed_revocations(self) -> None:
         """Let whom the operator removed leave: no round waits for them, no quorum counts them or their deltas.
@@ -311,7 +314,8 @@ class Conductor:
             self._store.ledger.extend_round(self.round)
         self._store.note_round()
         current.extensions += 1
-        self._announcer.version(self.row)  # whoever did not answer may not have heard of it
+        self._announcer.version(self.row)  # whoever did not answer may not have heard of it, nor of its plan
+        self._say_plans_again()
         current.deadline_at = now + self._config.round.deadline_s
         current.plans |= plans
         current.void -= set(plans)
