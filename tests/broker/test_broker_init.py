@@ -305,10 +305,10 @@ def test_another_authoritys_device_is_told_of(box: Path, running: Running, capsy
 
 
 def test_certificate_that_is_about_to_end_is_told_of(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of 730 days 711 have gone, 18 whole ones are left, and the running gateway says what to do."""
+    """Of 730 days 711 and an hour have gone, 18 whole ones are left, and the running gateway says what to do."""
     answer(capsys, *made_on("."))
     authority = read_pair(box / "identity/authority.pem", "the authority")
-    old = new_gateway(authority, ["127.0.0.1"], utc_now() - timedelta(days=711))
+    old = new_gateway(authority, ["127.0.0.1"], utc_now() - timedelta(days=711, hours=1))
     (box / "identity/gateway.pem").write_text(old.certificate)
     (box / "identity/gateway.key").write_text(old.key)
     running = Running(load(box / "gateway.toml", {}))
