@@ -79,14 +79,17 @@ def run(target: Target, state: State, seconds: float) -> Slice:
     ]
     command = [sys.executable, "-m", "tests.fuzz.engine", target.name, *options]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, errors="replace", check=False)
-    said = done.stdout + done.stderr
-    executed, artifact = _EXECUTED.search(said), _ARTIFACT.search(said)
-    finding = artifact[1] if artifact else ""
+    count, finding = told(done.stdout + done.stderr)
     if done.returncode:
         finding = finding or str(state.findings / f"{target.name}-ended")
-        Path(f"{finding}.txt").write_text(said[-20_000:])
-    count = int(executed[1]) if executed else 0
+        Path(f"{finding}.txt").write_text(done.stdout + done.stderr[-20_000:])
     return Slice(target.name, count, round(time.monotonic() - began, 1), sum(1 for _ in folder.iterdir()), finding)
+
+
+def told(text: str) -> tuple[int, str]:
+    """Return how many inputs libFuzzer says it ran, and the file of the one that ended it, or ""."""
+    executed, artifact = _EXECUTED.search(text), _ARTIFACT.search(text)
+    return int(executed[1]) if executed else 0, artifact[1] if artifact else ""
 
 
 def _sow(target: Target, folder: Path) -> None:
