@@ -37,8 +37,8 @@ class ConnectionLimits:
     Args:
         connections: devices that are connected, at most.
         connections_per_address: of them from one IPv4 address or IPv6 /64 network.
-        newcomers: connections that have not proven or said who they are, at most; the oldest is cut for the next.
-        newcomers_per_address: of them from one address, likewise.
+        handshakes: connections that have not said who they are, at most; the oldest silent one goes for the next.
+        handshakes_per_address: of them from one address, likewise.
         connect_s: seconds in which a connection has to say who it is, TLS included.
         messages_per_s: of one device; one that sends faster is read more slowly, and nothing is dropped.
         hellos_per_s: of one device, Hello and Bye together, likewise.
@@ -46,8 +46,8 @@ class ConnectionLimits:
 
     connections: int = 2048
     connections_per_address: int = 256
-    newcomers: int = 512
-    newcomers_per_address: int = 64
+    handshakes: int = 512
+    handshakes_per_address: int = 64
     connect_s: float = 10.0
     messages_per_s: float = 200.0
     hellos_per_s: float = 2.0
@@ -245,7 +245,7 @@ class GatewayConfig:
             all(files) or not any(files),
             "listen.ca, listen.certificate and listen.key go together: give all three",
         )
-        for name in ("connections", "connections_per_address", "newcomers", "newcomers_per_address"):
+        for name in ("connections", "connections_per_address", "handshakes", "handshakes_per_address"):
             value = getattr(listen, name)
             _need(value >= 1, f"listen.{name} {value}, expected 1 or more")
         for name in ("connect_s", "messages_per_s", "hellos_per_s"):

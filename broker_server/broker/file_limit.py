@@ -18,7 +18,7 @@ log = logging.getLogger("broker_server.broker")
 def within_files(limits: ConnectionLimits) -> ConnectionLimits:
     """Raise the system's limit of open files as far as it goes, and return the limits that fit into it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.connections + limits.newcomers + OWN_FILES
+    wanted = limits.connections + limits.handshakes + OWN_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -34,7 +34,7 @@ def within_files(limits: ConnectionLimits) -> ConnectionLimits:
 def fit(limits: ConnectionLimits, files: int) -> ConnectionLimits:
     """Return the limits, lowered so that no more than ``files`` are open; at least one of each is left."""
     left = max(2, files - OWN_FILES)
-    newcomers = min(limits.newcomers, max(1, left // 4)) if limits.connections + limits.newcomers > left else None
-    if newcomers is None:
+    handshakes = min(limits.handshakes, max(1, left // 4)) if limits.connections + limits.handshakes > left else None
+    if handshakes is None:
         return limits
-    return replace(limits, newcomers=newcomers, connections=max(1, min(limits.connections, left - newcomers)))
+    return replace(limits, handshakes=handshakes, connections=max(1, min(limits.connections, left - handshakes)))

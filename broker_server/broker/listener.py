@@ -79,7 +79,7 @@ class Listener:
     ) -> None:
         self._sock, self._context, self._limits, self._notices, self._admit = sock, context, limits, notices, admit
         self._paced, self._websocket = paced, websocket
-        self._waiting: Waiting[asyncio.Task[None]] = Waiting(limits.newcomers, limits.newcomers_per_address)
+        self._waiting: Waiting[asyncio.Task[None]] = Waiting(limits.handshakes, limits.handshakes_per_address)
         self._tasks: set[asyncio.Task[None]] = set()
         self._untaken: set[socket.socket] = set()
         self._loop = asyncio.get_running_loop()
@@ -88,7 +88,7 @@ class Listener:
     def reload(self, limits: ConnectionLimits, context: ssl.SSLContext | None) -> None:
         """Take other limits, and other certificates where there are some; who is connected stays as it is."""
         self._limits = limits
-        self._waiting.limit(limits.newcomers, limits.newcomers_per_address)
+        self._waiting.limit(limits.handshakes, limits.handshakes_per_address)
         if self._context is not None:
             self._context = context
 
@@ -116,7 +116,7 @@ class Listener:
             task.add_done_callback(partial(self._forget, sock))
             if (oldest := self._waiting.enter(task, source)) is not None:
                 oldest.cancel()
-                self._note("limit", "newcomers", address=address)
+                self._note("limit", "handshakes", address=address)
 
     async def _take(self, sock: socket.socket, address: str, source: str) -> None:
         """Bring one client to its CONNECT, then hand it over; whatever goes wrong ends this connection only."""

@@ -207,13 +207,13 @@ def test_device_hears_no_more_topics_than_a_bank_has_blocks(
 
 
 def test_limits_leave_files_for_the_gateway() -> None:
-    """Of 1,024 open files 200 are the gateway's, a quarter of the rest newcomers'; nothing falls if there is room."""
-    limits = ConnectionLimits(connections=2048, newcomers=512)
+    """Of 1,024 open files 200 are the gateway's, a quarter of the rest for handshakes; with room, nothing falls."""
+    limits = ConnectionLimits(connections=2048, handshakes=512)
     assert fit(limits, 2760) == limits
     fitting = fit(limits, 1024)
-    assert (fitting.newcomers, fitting.connections) == (206, 618)
+    assert (fitting.handshakes, fitting.connections) == (206, 618)
     few = fit(limits, 100)
-    assert (few.newcomers, few.connections) == (1, 1)
+    assert (few.handshakes, few.connections) == (1, 1)
 
 
 def _connect(name: bytes, keep_alive: int = 60, will: bytes = b"") -> bytes:

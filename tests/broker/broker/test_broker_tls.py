@@ -258,7 +258,7 @@ def test_idle_connections_keep_no_device_out(tmp_path: Path) -> None:
         assert gateway.messages(1)[0][1] == b"in"
         assert idle.stdout.readline() == "all cut\n"
         assert device.connected
-    assert {town.refusal("limit")["reason"] for _ in range(2)} == {"newcomers", "connect_s"}
+    assert {town.refusal("limit")["reason"] for _ in range(2)} == {"handshakes", "connect_s"}
     device.stop()
     gateway.stop()
     town.broker.stop()
