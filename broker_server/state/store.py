@@ -8,6 +8,7 @@ versions/       what each kept version puts into the ledger, see version_files.p
 blobs/          blocks of versions by digest
 spool/          accepted deltas that are not yet part of a version, and those of the newest merge
 journal.jsonl   one line for each round
+reserve         space that a start on a full disk gives back, so that SQLite has room for its log
 
 A version is written in this order: its blocks, its file, HEAD, the ledger's transaction; only then is it announced. A
 start brings the four together again (repair.py).
@@ -28,7 +29,7 @@ from broker_server.state import repair
 from broker_server.state.announced import Announced
 from broker_server.state.blobs import Blobs, Source
 from broker_server.state.database import ADVICE
-from broker_server.state.files import PRIVATE_FILE, make_folder, tighten
+from broker_server.state.files import PRIVATE_FILE, make_folder, tighten, write_durably
 from broker_server.state.ledger import NAME, DeltaRow, Ledger, VersionRow
 from broker_server.state.lineage import Lineage, Origin
 from broker_server.state.open_round import OpenRound
@@ -42,6 +43,8 @@ from edge_runtime.wire.messages import decode
 from edge_runtime.wire.strict_json import plain_tree
 
 KEEP_VERSIONS: Final = 50
+RESERVE: Final = 256 * 1024
+"""Bytes: of the ledger's shared memory (32 KiB) and a log of some pages, with room to spare."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ def _ledger(folder: Path, notes: list[str], *, accept_loss: bool) -> Ledger:
     """Open the ledger; a damaged one is set aside when the operator accepts the loss."""
     path = folder / NAME
     try:
-        return _sound_ledger(path)
+        return _with_room(folder)
     except DamagedError:
         if not accept_loss:
             raise
@@ -273,6 +276,35 @@ def _ledger(folder: Path, notes: list[str], *, accept_loss: bool) -> Ledger:
         "revoke again whom you had revoked"
     )
     return Ledger(path)
+
+
+def _with_room(folder: Path) -> Ledger:
+    """Open the ledger, on a full disk in the room that was reserved for that.
+
+    Raises:
+        StateError, StorageError: when it cannot be opened.
+    """
+    reserve = folder / "reserve"
+    try:
+        ledger = _sound_ledger(folder / NAME)
+    except StateError as error:
+        if isinstance(error, DamagedError) or not _is_full(folder):
+            raise
+        reserve.unlink(missing_ok=True)
+        try:
+            return _sound_ledger(folder / NAME)
+        except StateError as again:
+            msg = f"the disk of {folder} is full: not even the ledger can be opened; free some space"
+            raise StorageError(msg) from again
+    if not reserve.exists():
+        with contextlib.suppress(StorageError):
+            write_durably(reserve, bytes(RESERVE))
+    return ledger
+
+
+def _is_full(folder: Path) -> bool:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < RESERVE
 
 
 def _sound_ledger(path: Path) -> Ledger:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +188,40 @@ def test_what_a_lossy_broker_dropped_is_said_again(tmp_path: Path, package: Any)
     gateway.tick()
     assert gateway.out.sent == []
     gateway.close()
+
+
+@pytest.fixture
+def little_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 2 MiB; mounting one takes root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a file system cannot be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_gateway_starts_on_a_full_disk(little_disk: Path, package: Any) -> None:
+    """It serves what it has, takes goodbyes, and tells devices that its storage is full."""
+    gateway = Gateway(little_disk / "state", package)
+    gateway.hello("a", "b")
+    gateway.tick()
+    gateway.close()
+    with (little_disk / "rest").open("wb", buffering=0) as rest, contextlib.suppress(OSError):
+        while True:
+            rest.write(bytes(4096))
+    again = Gateway(little_disk / "state", package)
+    with (little_disk / "rest").open("ab", buffering=0) as rest, contextlib.suppress(OSError):
+        while True:
+            rest.write(bytes(4096))
+    again.hello("a", "b")
+    assert again.verdict("a").code == pb.STORAGE_FULL
+    again.send(Topic.BYE, "b", encode(pb.Bye(device="b")))
+    (little_disk / "rest").unlink()
+    again.hello("a")
+    again.train("a")
+    assert again.verdict("a").code == pb.ACCEPTED
+    again.close()
