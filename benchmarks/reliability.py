@@ -13,6 +13,34 @@ HEADER: Final = """# Reliability
 Written by `make results` from `benchmarks/results/*.jsonl`; do not edit. Each figure was printed by the command
 beside it. What each part trusts, and what a stolen one can do, is in [security.md](security.md).
 """
+KEPT: Final = (
+    ("`HEAD`", "the newest version that may have been announced", "written again, as the others say"),
+    (
+        "`ledger.sqlite3`, its `-wal`",
+        "devices, plans, deltas, verdicts, versions",
+        "what `versions/`, `ROUND` and `spool/` hold is put back; a damaged page stops the start by name (`restore`, or "
+        + "`broker_server run --accept-loss` makes it anew)",
+    ),
+    ("`versions/N`", "what version N puts into the ledger", "written again"),
+    ("`versions/N.bank`", "a copy of the newest bank", "written again with the next version"),
+    (
+        "`blobs/`",
+        "blocks by digest",
+        "from the package, the copy, memory, or the parent and the deltas of the newest merge",
+    ),
+    (
+        "`spool/`",
+        "accepted deltas: those that wait, and those of the newest merge",
+        "it costs itself: its device is asked for it again, or trains again",
+    ),
+    ("`ROUND`", "the open round's plans", "written again with the next round"),
+)
+STATE: Final = """
+`broker_server verify` says what is damaged in a state directory or a copy, also while its gateway runs, and makes the
+newest merge again from its deltas. `broker_server backup DEST` copies a running gateway's state;
+`broker_server restore SRC` checks a copy before it changes anything, and gives an older bank a number that was never
+announced.
+"""
 FAULTS: Final = """
 ## Faults
 
@@ -51,7 +79,9 @@ Coverage-guided, one decoder a target; the committed corpus is decoded by the te
 
 def page() -> str:
     """Return the page."""
-    parts = [HEADER]
+    head = ("file in the state directory", "holds", "when it is damaged or gone")
+    kept = "\n## What a gateway keeps, and what becomes of damage\n\n" + table(head, KEPT).replace("--:", "---")
+    parts = [HEADER, kept, STATE]
     for name, section in (("faults", faults), ("attacks", attacks), ("fuzz", fuzzing)):
         lines = record.read(name)
         if lines:
