@@ -18,8 +18,7 @@ KEPT: Final = (
     (
         "`ledger.sqlite3`, its `-wal`",
         "devices, plans, deltas, verdicts, versions",
-        "what `versions/`, `ROUND` and `spool/` hold is put back; a damaged page stops the start by name (`restore`, or "
-        + "`broker_server run --accept-loss` makes it anew)",
+        "put back from `versions/`, `ROUND`, `spool/`; a damaged page stops a start: `restore` or `run --accept-loss`",
     ),
     ("`versions/N`", "what version N puts into the ledger", "written again"),
     ("`versions/N.bank`", "a copy of the newest bank", "written again with the next version"),
