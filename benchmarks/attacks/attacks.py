@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.attacks.federation import PATIENT, Ground, Run, Setup, rounds_per_minute, running
+from benchmarks.attacks.federation import PATIENT, Ground, Setup, rounds_per_minute, running
 from benchmarks.attacks.strangers import (
     Crowd,
     Target,
@@ -82,29 +80,27 @@ def _lies(lie: str) -> Callable[[Ground, bool, float], float]:
 
 
 def _revoked(ground: Ground, defended: bool, _: float) -> float:
-    """Revoke a liar whose first delta was accepted and is not merged yet; without a defence it stays.
+    """Revoke a liar whose first delta was accepted and is not merged yet.
 
+    Undefended its delta counts: an older gateway folds it all the same; without one to compare with, nobody revokes it.
     One honest device is held until then, so that the round cannot close before.
     """
-    name = f"revoked-{'defended' if defended else 'undefended'}"
+    old = not defended and ground.before is not None
     liar, held = ground.devices[-1], ground.devices[0]
-    quorum = [f"quorum = {len(ground.devices) - 1}", *PATIENT]
-    config: dict[str, Sequence[str]] = {"round": quorum, "limits": TRUSTING}
-    with running(ground, Setup(name, len(ground.devices), ground.settings.rounds, {liar: "examples"}, config)) as run:
+    config: dict[str, Sequence[str]] = {"round": [f"quorum = {len(ground.devices) - 1}", *PATIENT]}
+    config |= {} if old else {"limits": TRUSTING}
+    name = f"revoked-{'defended' if defended else 'undefended'}"
+    setup = Setup(name, len(ground.devices), ground.settings.rounds, {liar: "examples"}, config, before=old)
+    with running(ground, setup) as run:
         run.join(*run.names)
         run.wait("round")
         os.kill(run.children[held].process.pid, signal.SIGSTOP)
         run.wait("delta", lambda event: event["device"] == liar and event["code"] == "ACCEPTED")
-        if defended:
-            _revoke(run, liar)
+        if defended or old:
+            run.own("devices", "--state", str(run.state), "--revoke", liar)
         os.kill(run.children[held].process.pid, signal.SIGCONT)
         run.finish(but=liar)
         return run.accuracy()
-
-
-def _revoke(run: Run, device: str) -> None:
-    command = [sys.executable, "-m", "broker_server", "devices", "--state", str(run.state), "--revoke", device]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 def _poisoned(ground: Ground, defended: bool, _: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -92,9 +93,19 @@ class Run:
         self.children: dict[str, Child] = {}
         self.url = str(self.wait("listening")["url"])
 
-    def _own(self, *arguments: str) -> None:
+    def own(self, *arguments: str) -> None:
+        """Run a command of the gateway's.
+
+        Raises:
+            ChildError: when it fails.
+        """
         done = subprocess.run(
-            [sys.executable, "-m", "broker_server", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "broker_server", *arguments],
+            cwd=self._checkout,
+            env=os.environ | ({"PYTHONPATH": str(self._checkout)} if self._checkout is not None else {}),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise ChildError(done.stderr.strip() or f"broker_server {arguments[0]} failed")
@@ -113,7 +124,7 @@ class Run:
         for table, lines in setup.config.items():
             tables.setdefault(table, []).extend(lines)
         if setup.secure:
-            self._own("init", str(self._folder / "secure"), "--host", "127.0.0.1", "--federation", FEDERATION,
+            self.own("init", str(self._folder / "secure"), "--host", "127.0.0.1", "--federation", FEDERATION,
                       "--package", str(package))  # fmt: skip
             folder = self._folder / "secure"
             made = tomllib.loads((folder / "gateway.toml").read_text(encoding="utf-8"))
@@ -148,7 +159,7 @@ class Run:
         if not self._setup.secure:
             return ["--broker", self.url, "--device-id", name, "--federation", FEDERATION]
         file = self._folder / f"{name}.enrolment.json"
-        self._own("enroll", name, "--config", str(self._folder / "gateway.toml"), "--any-package", "--no-qr",
+        self.own("enroll", name, "--config", str(self._folder / "gateway.toml"), "--any-package", "--no-qr",
                   "--out", str(file))  # fmt: skip
         return ["--enrolment", str(file)]
 
