@@ -103,12 +103,11 @@ class Stranger:
 
 
 def _noise(package: Package, name: str, plan_bytes: bytes) -> bytes:
-    """Return a delta of noise as long as a plan of steps allows: Adam moves no value further in one."""
+    """Return a delta of noise as long as a plan's steps allow; all names send the same noise, which does not cancel."""
     plan, shape = decode(pb.Plan, plan_bytes), package.manifest.architecture.bank_shape
-    random = np.random.default_rng(plan.seed)
     experts = []
     for block in ids(plan.train):
-        size = shape.size(block)
+        size, random = shape.size(block), np.random.default_rng([block.layer, block.index])
         values = (random.choice([-1.0, 1.0], size) * plan.learning_rate * plan.steps).astype(np.float32)
         experts.append(pb.ExpertDelta(layer=block.layer, index=block.index, values=tensors.encode(values, pb.FLOAT32)))
     return encode(
