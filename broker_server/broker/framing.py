@@ -11,6 +11,8 @@ from broker_server.broker.pace import Pace
 from edge_runtime.wire.topics import Topic
 
 BODY_S: Final = 60.0
+CONNECT_LIMIT: Final = 16_384
+"""Bytes of the first packet: names, a will and credentials, from somebody who is not known yet."""
 _PUBLISH: Final = 3
 _COUNTED: Final = (_PUBLISH, 8, 10, 12)
 """PUBLISH, SUBSCRIBE, UNSUBSCRIBE and PINGREQ; the others answer what a client was sent."""
@@ -56,7 +58,9 @@ class FrameReader:
             FrameError: when it is no CONNECT of MQTT 3.1.1.
             OSError, asyncio.IncompleteReadError: when the connection ends.
         """
+        limit, self._limit = self._limit, min(self._limit, CONNECT_LIMIT)
         await self._next()
+        self._limit = limit
         connect, self._frame = read_connect(self._frame)
         self._silence_s = 1.5 * connect.keep_alive_s if connect.keep_alive_s else float("inf")
         return connect

@@ -231,6 +231,7 @@ HOSTILE = {
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
     "zeros": bytes(64),
     "huge length": b"\x10\xff\xff\xff\x7f" + bytes(100),
+    "large connect": b"\x10\xff\xff\x01\x00\x04MQTT\x04" + bytes(32_767),
     "endless length": b"\x10\xff\xff\xff\xff\xff\xff",
     "publish first": b"\x30\x05\x00\x01ahi",
     "cut connect": b"\x10\x0c\x00\x04MQTT\x04\x02",
