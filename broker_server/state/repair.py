@@ -157,6 +157,9 @@ def _put_in(store: Store, record: VersionRecord) -> None:
             if ledger.accepted_digest(delta.device, delta.round) is None:
                 _accept(store, delta, row.created)
         ledger.fold(missing, row.version)
+        if ledger.version(row.version) is None:
+            for key, value in record.settings.items():
+                ledger.put(key, value)
         if ledger.version(row.version) != row:
             ledger.mend_version(row)
         if row.reason == "merge":

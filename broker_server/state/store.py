@@ -173,7 +173,7 @@ class Store:
         """
         # Read again rather than handed over: a copy of what is there, not of what should be.
         self.versions.keep_bank(row.version, (self.blobs.get(digest) for digest in self.lineage.blocks(row)))
-        self.versions.keep(VersionRecord(row, tuple(deltas)))
+        self.versions.keep(VersionRecord(row, tuple(deltas), settings or {}))
         Announced(row.version, row.digest, self._last_round()).write(self.folder)
         with self.ledger.transaction():
             self.ledger.append_version(row)

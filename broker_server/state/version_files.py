@@ -1,8 +1,8 @@
 """Versions outside of the ledger: one sealed file each, with all that its transaction puts into the ledger.
 
 A file is on the disk before HEAD names its version, and HEAD before the ledger's commit. So whatever happens to the
-ledger, an announced version can be put back into it: its row, and the deltas that it was made from, each of which
-counts once, also after that.
+ledger, an announced version can be put back into it: its row, the deltas that it was made from, each of which counts
+once, also after that, and settings that changed with it.
 
 The newest version has a copy of its whole bank beside it (N.bank, its blocks one after the other), from which a block
 whose own file is damaged comes back.
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +28,11 @@ _BANK: Final = ".bank"
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """Args: row: of the ledger; deltas: that it was merged from, in the order of folding."""
+    """Args: row: of the ledger; deltas: that it was merged from, in the order of folding; settings: that go with it."""
 
     row: VersionRow
     deltas: tuple[DeltaRow, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class VersionFiles:
         """
         row = dataclasses.asdict(record.row)
         row |= {"digest": record.row.digest.hex(), "payload": record.row.payload.hex()}
-        tree = {"row": row, "deltas": [_plain(delta) for delta in record.deltas]}
+        tree = {"row": row, "deltas": [_plain(delta) for delta in record.deltas], "settings": dict(record.settings)}
         write_durably(self._path(record.row.version), seal(tree))
 
     def read(self, number: int) -> VersionRecord | None:
@@ -63,7 +64,7 @@ class VersionFiles:
             row = tree["row"]
             row |= {"digest": bytes.fromhex(row["digest"]), "payload": bytes.fromhex(row["payload"])}
             deltas = tuple(_delta(delta) for delta in tree["deltas"])
-            return VersionRecord(VersionRow(**row), deltas)
+            return VersionRecord(VersionRow(**row), deltas, tree.get("settings", {}))
         except FileNotFoundError:
             return None
         except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
