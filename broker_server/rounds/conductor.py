@@ -248,7 +248,8 @@ class Conductor:
         can_join = frozenset[str]()
         if planned <= answered | left:
             can_join = self._ready(now) - (planned - current.void) - current.passed_over
-        expected = frozenset(current.expected)
+        # While nobody has answered a plan before, all are waited for, but none for a second deadline.
+        expected = frozenset(current.expected or (planned - current.missed if current.missed else ()))
         return rules.Opened(planned, answered, left, current.deadline_at, now, can_join, expected, current.expected_at)
 
     def _present(self, now: float) -> dict[str, rules.Present]:

@@ -127,6 +127,19 @@ def test_silent_name_has_no_place_in_a_quorum(gateway: Gateway) -> None:
     assert gateway.conductor.state is State.GATHERING
 
 
+def test_silent_names_that_came_first_hold_up_one_deadline(gateway: Gateway) -> None:
+    """The first round is theirs alone: it is extended for who trains, and closes ten seconds after their answers."""
+    gateway.hello(*(f"s{number}" for number in range(20)))
+    until(gateway, State.OPEN, 30)
+    gateway.hello("a", "b")
+    gateway.now += 100
+    gateway.tick()
+    assert set(told(gateway, "extended")[0]["devices"]) == {"a", "b"}
+    gateway.train("a")
+    gateway.train("b")
+    assert until(gateway, State.GATHERING, 100) <= 14
+
+
 def test_a_phone_that_slept_is_planned_for_again(gateway: Gateway) -> None:
     """It missed two plans, rests for a deadline, answers the next plan and is waited for as before."""
     gateway.hello("a", "b", "phone")
