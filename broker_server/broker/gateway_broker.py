@@ -164,7 +164,8 @@ def _listener(config: GatewayConfig) -> Listener:
     listen, files = config.listen, _tls(config)
     tls = None
     if files is not None:
-        tls = Tls(files.authority, files.certificate, files.key, _signer(config) is not None)
+        ca, certificate, key = (path.resolve() for path in (files.authority, files.certificate, files.key))
+        tls = Tls(ca, certificate, key, _signer(config) is not None)
     return Listener(listen.host, listen.port, listen.websocket_port, listen.connections, tls)
 
 

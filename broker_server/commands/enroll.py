@@ -47,8 +47,8 @@ def add(commands: Subcommands) -> None:
     add_settings(command)
     command.add_argument(
         "--gateway", metavar="URL",
-        help="the broker as the device reaches it: mqtts://[USER@]HOST[:PORT], or mqtt:// on this machine (default: as "
-        "the settings say)",
+        help="the broker as the device reaches it: mqtts://[USER@]HOST[:PORT], wss://..., or mqtt:// on "
+        "this machine (default: as the settings say)",
     )  # fmt: skip
     command.add_argument(
         "--package",

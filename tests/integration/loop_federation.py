@@ -50,10 +50,10 @@ def call(
     )  # fmt: skip
 
 
-def answer(module: str, *arguments: object, folder: Path) -> Any:
-    """Run a command with ``--json`` that must work, and return its answer."""
+def answer(module: str, *arguments: object, folder: Path, code: int = 0) -> Any:
+    """Run a command with ``--json`` that must end with ``code`` and complain of nothing; return its answer."""
     done = call(module, *arguments, "--json", folder=folder)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     assert not done.stderr, done.stderr
     return json.loads(done.stdout)
 
@@ -217,9 +217,9 @@ class Federation:
             "--state", self.folder / name, "--threads", "1", "--json", *options,
         )  # fmt: skip
 
-    def ask(self, what: str, *options: object) -> Any:
+    def ask(self, what: str, *options: object, code: int = 0) -> Any:
         """Ask ``broker_server`` about this federation's state."""
-        return answer("broker_server", what, "--state", self.state, *options, folder=self.folder)
+        return answer("broker_server", what, "--state", self.state, *options, folder=self.folder, code=code)
 
     def digests(self) -> list[str]:
         """Return the digests of all versions, oldest first."""
