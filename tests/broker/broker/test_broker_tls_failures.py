@@ -18,8 +18,10 @@ from authority import Authority
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_server.broker import mosquitto
+from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mosquitto_config import access
 from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up, lets_strangers_hear
+from broker_server.broker.tls import TlsFiles
 from edge_runtime.federation.link import Arrived as DeviceArrived
 from edge_runtime.federation.link import Broker
 from edge_runtime.federation.link import Down as DeviceDown
@@ -254,6 +256,36 @@ def test_a_gateway_and_a_device_meet_at_a_broker_that_demands_certificates(exter
     assert [events.get(timeout=WAIT_S) for _ in pieces] == [Arrived("fl/v1/x/delta/me", piece) for piece in pieces]
     device.stop(b"left")
     assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/bye/me", b"left")
+    gateway.stop()
+
+
+def test_a_device_with_anothers_certificate_is_told_which_name_it_needs(ours: Authority) -> None:
+    """The embedded broker refuses it at once; Mosquitto drops what it says, which the device finds out by silence."""
+    broker = EmbeddedBroker("127.0.0.1", 0, federation="x", tls=TlsFiles(*ours.sign("gateway"), ours.ca))
+    broker.start()
+    identity = Identity(ours.ca, *ours.sign("other"))
+    reason = device_says(f"mqtts://localhost:{broker.url.port}", identity)
+    broker.stop()
+    assert reason == (
+        "the broker refused: Not authorized; the name in this device's certificate, or its user there, has to be me"
+    )
+
+
+def test_mosquitto_drops_what_a_device_with_anothers_certificate_says(external: External) -> None:
+    """It connects, and its Hello reaches nobody; the right one's does."""
+    url = f"mqtts://localhost:{external.port}"
+    events: queue.Queue[LinkEvent] = queue.Queue()
+    gateway = Link(Target.parse(url, **external.identity("gateway").files()), "x", b"", events.put)
+    gateway.start()
+    assert events.get(timeout=WAIT_S) == Up()
+    for certificate in ("other", "me"):
+        heard: queue.Queue[Any] = queue.Queue()
+        device = MqttLink(Broker.parse(url, **external.identity(certificate).files()), "x", "me", b"", heard.put)
+        device.start()
+        assert heard.get(timeout=WAIT_S) == DeviceUp()
+        device.send(Topic.HELLO, [certificate.encode()])
+        device.stop(b"")
+    assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/hello/me", b"me")
     gateway.stop()
 
 

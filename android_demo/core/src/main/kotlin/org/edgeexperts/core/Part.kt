@@ -75,5 +75,6 @@ internal fun brokerOf(enrolment: Enrolment): Broker {
     val at = enrolment.gateway
     fun part(text: String) = text.ifEmpty { null }
     val tls = TlsIdentity(part(enrolment.ca), part(enrolment.certificate), part(enrolment.key))
-    return Broker(BrokerUrl(at.host, at.port, at.tls, enrolment.user, enrolment.password), tls)
+    val url = BrokerUrl(at.host, at.port, at.tls, enrolment.user, enrolment.password, at.websocket)
+    return Broker(url, tls)
 }

@@ -20,6 +20,7 @@ class LocalBroker(port: Int = 0, vararg tls: String) : AutoCloseable {
     private val process = startPython("broker.py", port.toString(), *tls)
     val port: Int
     val tlsPort: Int
+    val websocketPort: Int
     private val user: String
     private val password: String
 
@@ -29,6 +30,7 @@ class LocalBroker(port: Int = 0, vararg tls: String) : AutoCloseable {
         user = words[1]
         password = words[2]
         tlsPort = words[3].toInt()
+        websocketPort = words[4].toInt()
     }
 
     /** Returns the other side, through the same broker. */

@@ -52,6 +52,21 @@ class MqttLinkTest {
         }
     }
 
+    /** Through a WebSocket the largest messages pass both ways, in order. */
+    @Test
+    fun aDeviceTakesPartThroughAWebSocket() = LocalBroker().use { broker ->
+        broker.gateway().use { gateway ->
+            Listening(Broker(BrokerUrl("127.0.0.1", broker.websocketPort, websocket = true))).use { device ->
+                device.link.start()
+                assertIs<LinkEvent.Up>(device.next())
+                device.link.send(Topic.DELTA, (0 until 20).asSequence().map { ByteArray(131_072) { _ -> it.toByte() } })
+                assertEquals((0 until 20).toList(), (0 until 20).map { gateway.next("delta/phone")[131_071].toInt() })
+                gateway.say("plan/phone", ByteArray(131_072) { 7 })
+                assertContentEquals(ByteArray(131_072) { 7 }, assertIs<LinkEvent.Arrived>(device.next()).payload)
+            }
+        }
+    }
+
     /** The Want is published when the blob's topic is listened to, so that the answer cannot be missed. */
     @Test
     fun blobsAreListenedToBeforeTheyAreAskedFor() = LocalBroker().use { broker ->

@@ -42,6 +42,24 @@ class TlsTest {
         }
     }
 
+    /** A WebSocket over TLS asks for the same certificates. */
+    @Test
+    fun aWebSocketOverTlsIsTheSame() = broker("here").use { broker ->
+        broker.gateway().use { gateway ->
+            val url = "wss://127.0.0.1:${broker.websocketPort}"
+            Listening(Broker.parse(url, identity(ours, "elliptic")), "elliptic").use {
+                it.link.start()
+                assertIs<LinkEvent.Up>(it.next())
+                it.link.send(Topic.HELLO, sequenceOf(byteArrayOf(4)))
+                assertContentEquals(byteArrayOf(4), gateway.next("hello/elliptic"))
+            }
+            Listening(Broker.parse(url, identity(theirs, "stranger"))).use {
+                it.link.start()
+                assertTrue(it.next() is LinkEvent.Down)
+            }
+        }
+    }
+
     private fun refusal(broker: LocalBroker, identity: TlsIdentity): String =
         Listening(at(broker, identity)).use { device ->
             device.link.start()
