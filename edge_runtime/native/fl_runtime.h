@@ -20,8 +20,10 @@
  * resident only as far as they were touched. So methods must be pure functions, as all methods of a package are:
  * a program with mutable state of its own loses it when another of its methods runs.
  *
- * Trust: a truncated or damaged file is refused, not followed. What a delegate's own blob says of its tensors is
- * checked by the delegate alone, and not all of it: compare a package's digests before opening what is in it.
+ * Trust: a truncated or damaged file is opened and described safely, or refused. Loading or executing one may end the
+ * process: what a delegate's own blob says of its tensors is checked by the delegate alone, and not all of it, and
+ * ExecuTorch's verifier passes over fields that may be absent (tests/fuzz/README.md). So compare a package's digests
+ * before opening what is in it.
  *
  * After fork(): a child may go on using a handle that its parent opened; its methods are loaded anew.
  */
