@@ -1,7 +1,7 @@
 """The real parts over real sockets: ``broker_server run`` with its broker, two devices with their links and timers.
 
-The devices' program is the test suite's, of numpy; everything else is what people run. Processes are forked from one
-that has all imports, and started again by whoever watches, as a service manager does.
+The devices' program is the test suite's, of numpy; everything else is what people run, signatures included. Processes
+are forked from one that has all imports, and started again by whoever watches, as a service manager does.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from edge_runtime.store import Store
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.signatures import SigningKey
 
 NAMES: Final = ("ada", "bo")
 ROUNDS: Final = 2
@@ -78,6 +79,8 @@ class Live:
         self._package = toy.write_package(folder / "package")
         for place, name in enumerate(NAMES):
             toy.write_data(folder / f"{name}.csv", 12 + 6 * place)
+        self._key_file = folder / "signing.pem"
+        self._key = SigningKey.create(self._key_file).public
         self._count = 0
 
     def work(self, harm: Harm) -> Callable[[Say], int]:
@@ -121,7 +124,7 @@ class Live:
         words = [
             "run", "--package", str(self._package.folder), "--state", str(folder / "state"), "--port", str(port),
             "--rounds", str(ROUNDS), "--quorum", str(len(NAMES)), "--deadline", "10", "--join-wait", "0.2",
-            "--linger", "3", "--events", str(folder / "events.jsonl"),
+            "--linger", "3", "--signing-key", str(self._key_file), "--events", str(folder / "events.jsonl"),
         ]  # fmt: skip
 
         def work(_: Say) -> int:
@@ -136,7 +139,8 @@ class Live:
         def work(_: Say) -> int:
             faults = harm.device if name == NAMES[0] else ()
             shim.arm(folder / name, faults[nth] if nth < len(faults) else None)
-            _device(self._package, self._folder / f"{name}.csv", folder / name, name, port)
+            config = RunConfig(name, checkpoint_s=0.05, gateway_key=self._key)
+            _device(self._package, self._folder / f"{name}.csv", folder / name, config, port)
             return 0
 
         return start(work, RUN_S)
@@ -171,10 +175,10 @@ class _Kept:
             self._child.kill()
 
 
-def _device(package: Any, data: Path, folder: Path, name: str, port: int) -> None:  # noqa: ANN401 - a Package
-    toy = part("toy", "edge")
+def _device(package: Any, data: Path, folder: Path, config: RunConfig, port: int) -> None:  # noqa: ANN401 - a Package
+    toy, name = part("toy", "edge"), config.device
     source, tokenizer = open_source(data, toy.LABELS), Tokenizer(package.path("tokenizer.json"))
-    program, config = toy.ToyProgram(), RunConfig(name, checkpoint_s=0.05)
+    program = toy.ToyProgram()
     with Store(folder) as store, Report(name, folder.with_name(f"{name}-events.jsonl")) as report:
         tools = Tools(program, package.manifest, tokenizer, source, toy.TIERS[1], time.monotonic)
         sums = class_sums(program, package.manifest, tokenizer, source, lambda _: None)
