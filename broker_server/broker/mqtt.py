@@ -154,9 +154,10 @@ class _Client(paho.Client):
         self.failure: OSError | None = None
         if target.url.user:
             self.username_pw_set(target.url.user, target.url.password)
-        self._context = target.context() if target.url.tls and target.socket is None else None
-        if self._context is not None:
-            self.tls_set_context(self._context)
+        self.context = target.context() if target.url.tls and target.socket is None else None
+        """What TLS needs; None without."""
+        if self.context is not None:
+            self.tls_set_context(self.context)
 
     def begin(self) -> None:
         """Connect in the background."""
@@ -171,9 +172,9 @@ class _Client(paho.Client):
         Raises:
             UsageError: when they cannot be used; nothing was changed.
         """
-        if self._context is not None:
+        if self.context is not None:
             target.context()  # of its own: a failure half way must leave the one in use alone
-            target.load(self._context)
+            target.load(self.context)
 
     def reconnect(self) -> MQTTErrorCode:
         """Try once."""
@@ -200,7 +201,7 @@ class Link:
         self._flushed = threading.Condition()
         self._under_way = 0
         self._phase, self._failure = _Phase.UNANSWERED, ""
-        client = _Client(f"gateway.{federation}.{secrets.token_hex(4)}", target)
+        self._client = client = _Client(f"gateway.{federation}.{secrets.token_hex(4)}", target)
         client.max_inflight_messages_set(WINDOW)
         client.reconnect_delay_set(RETRY_FIRST_S, RETRY_LAST_S)
         client.will_set(self._topic(Topic.GATEWAY), will, QOS, retain=True)
@@ -208,7 +209,6 @@ class Link:
         client.on_connect_fail, client.on_subscribe = self._on_connect_fail, self._on_subscribe
         client.on_message, client.on_publish = self._on_message, self._on_publish
         client.on_log = self._on_log
-        self._client = client
 
     def start(self) -> None:
         """Begin to connect; Up or Down follow."""
@@ -290,22 +290,23 @@ class Link:
             self._post(Down(f"broker {self._target}: {failure or self._unanswered()}{AGAIN}"))
 
     def _unanswered(self) -> str:
-        target = self._target
-        if not target.url.tls:
+        at, context = self._target.url, self._client.context
+        if context is None:
             return "it ended the connection without an answer; if its port expects TLS, use mqtts:// or wss://"
-        shown = target.certificate is not None
-        reason = ask_why(target.context(), target.url.host, target.url.port, certificate=shown)
+        reason = ask_why(context, at.host, at.port, certificate=self._target.certificate is not None)
         return reason or "it ended the connection without an answer, as some do that do not accept a certificate"
 
-    def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:  # noqa: ANN401
-        error = client.failure if isinstance(client, _Client) else None
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:  # noqa: ANN401
+        error = self._client.failure
         reason = self._tls_failure(error) if error is not None else ""
         detail = getattr(error, "strerror", None) or str(error or "")
-        self._post(Down(f"broker {self._target} {f': {reason}' if reason else f'does not answer ({detail})'}{AGAIN}"))
+        told = f": {reason}" if reason else f" does not answer ({detail})"
+        self._post(Down(f"broker {self._target}{told}{AGAIN}"))
 
     def _tls_failure(self, error: BaseException | str) -> str:
-        certificate = self._target.certificate is not None
-        return tls_failure(error, self._target.url.host, certificate=certificate) if self._target.url.tls else ""
+        if self._client.context is None:
+            return ""
+        return tls_failure(error, self._target.url.host, certificate=self._target.certificate is not None)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:  # noqa: ANN401
         if message.retain:

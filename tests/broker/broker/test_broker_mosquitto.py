@@ -197,6 +197,28 @@ def test_a_device_speaks_as_itself_and_hears_what_is_for_it(broker: Supervised) 
 
 
 @installed
+def test_what_waits_for_a_busy_gateway_is_not_dropped(broker: Supervised) -> None:
+    """3000 messages while it reads nothing: every one comes. Mosquitto's default keeps 1000 and acknowledges all."""
+    busy = threading.Event()
+    arrived: queue.Queue[bytes] = queue.Queue()
+
+    def take(_client: object, _data: object, message: paho.MQTTMessage) -> None:
+        busy.wait(WAIT_S)
+        arrived.put(message.payload)
+
+    broker.gateway.paho.on_message = take
+    device = broker.device("a")
+    assert device.up.wait(WAIT_S)
+    sent = [device.paho.publish("fl/v1/x/delta/a", b"%d" % number + bytes(4000), 1) for number in range(3000)]
+    for one in sent:
+        one.wait_for_publish(WAIT_S)
+    busy.set()
+    numbers = [int(arrived.get(timeout=WAIT_S).rstrip(b"\0")) for _ in sent]
+    assert numbers == list(range(3000))
+    device.close()
+
+
+@installed
 def test_nobody_takes_over_anothers_connection(broker: Supervised) -> None:
     """Another certificate with the same client id ends nobody; the same certificate is the device that came back."""
     device = broker.device("a", client="x.a")
