@@ -303,7 +303,6 @@ class Conductor:
     def _extend(self, now: float, wall: float) -> None:
         self._refresh_head(wall)
         self.state = rules.step(self.state, Event.SHORT)
-        self._note_missed(now)
         current = self._round
         # Who was asked to send a lost delta again and did not has no body any more: another plan then.
         current.void |= {device for device, number, _ in self._store.ledger.lost() if number == self.round}
@@ -314,6 +313,7 @@ class Conductor:
             self._store.ledger.add_plans(self.round, _with_digests(plans))
             self._store.ledger.extend_round(self.round)
         self._store.note_round()
+        self._note_missed(now)
         current.extensions += 1
         self._announcer.version(self.row)  # whoever did not answer may not have heard of it, nor of its plan
         self._say_plans_again()

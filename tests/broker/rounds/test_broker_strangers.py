@@ -10,6 +10,7 @@ import tiny
 from tiny_gateway import Gateway
 
 from broker_server.config import Listen, RoundRules
+from broker_server.errors import StorageError
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
@@ -138,6 +139,21 @@ def test_silent_names_that_came_first_hold_up_one_deadline(gateway: Gateway) -> 
     gateway.train("a")
     gateway.train("b")
     assert until(gateway, State.GATHERING, 100) <= 14
+
+
+def test_a_full_disk_at_a_deadline_counts_no_misses(gateway: Gateway) -> None:
+    """The extension is tried again and again until the disk takes it: the devices missed one deadline all the same."""
+    gateway.hello("a", "b")
+    until(gateway, State.OPEN, 10)
+    gateway.now += 100
+    database = gateway.store.ledger._db
+    database.execute("PRAGMA query_only = ON")
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            gateway.tick()
+    database.execute("PRAGMA query_only = OFF")
+    gateway.tick()
+    assert gateway.reception._roster.standing("a").missed == 1
 
 
 def test_a_phone_that_slept_is_planned_for_again(gateway: Gateway) -> None:
