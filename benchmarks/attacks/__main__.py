@@ -112,10 +112,17 @@ def measure(options: argparse.Namespace, ground: Ground, console: Console) -> li
         for label, defended in (("undefended", False), ("defended", True)):
             figures[label] = attack.measure(ground, defended, options.seconds)
             console.print(f"{attack.name}, {label}: {attack.unit} {_shown(figures[label], attack.unit)}")
-        results.append(
-            {"attack": name, "what": attack.what, "undisturbed": peace[attack.unit], **figures, "unit": attack.unit}
-        )
+        about = {"attack": name, "what": attack.what, "undisturbed": peace[attack.unit], **figures, "unit": attack.unit}
+        if options.record:  # at once: what comes after may fail
+            record.append("attacks", COMMAND, about | how(options))
+        results.append(about)
     return results
+
+
+def how(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what all figures of a run depend on."""
+    keys = ("devices", "rounds", "seconds", "limits")
+    return {key: getattr(options, key) for key in keys} | {"undefended_commit": _commit(options.before)}
 
 
 def _shown(figure: float, unit: str) -> str:
@@ -155,12 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("attacks: interrupted; every process was stopped\n")
         return 130
     report(results, console)
-    how = {"devices": options.devices, "rounds": options.rounds, "seconds": options.seconds}
-    how |= {"undefended_commit": _commit(options.before), "limits": options.limits}
-    if options.record:
-        for one in results:
-            record.append("attacks", COMMAND, one | how)
-    sys.stdout.write(json.dumps({"attacks": results, **how}) + "\n")
+    sys.stdout.write(json.dumps({"attacks": results, **how(options)}) + "\n")
     return 0
 
 
