@@ -12,7 +12,7 @@ from broker_client import WAIT_S, Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_server.broker import embedded
+from broker_server.broker import limited
 from broker_server.broker.access import Certificate, Peer, may_publish, may_subscribe, may_take_over
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.file_limit import fit
@@ -197,7 +197,7 @@ def test_device_hears_no_more_topics_than_a_bank_has_blocks(
     endpoint: BrokerUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here eight at once; what it lets go of makes room again."""
-    monkeypatch.setattr(embedded, "SUBSCRIPTIONS", 8)
+    monkeypatch.setattr(limited, "SUBSCRIPTIONS", 8)
     device = Client(endpoint, "eager").up()
     blobs = [f"fl/v1/x/blob/{number:064x}" for number in range(9)]
     assert device.subscribe(*blobs) == [True] * 8 + [False]
