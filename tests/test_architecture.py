@@ -181,9 +181,9 @@ def imports_of(path: Path, source: str | None = None) -> Iterator[Import]:
 
 
 def _parsed(source: str) -> ast.Module:
-    """Parse, with nothing in between: a finalizer that formats a traceback parses as well, and Python 3.11 gives up then.
+    """Parse, with nothing in between: a finalizer that formats a traceback parses as well, which Python 3.11 forbids.
 
-    That ended as "SystemError: AST constructor recursion depth mismatch", in runs after tests of brokers.
+    It ended as "SystemError: AST constructor recursion depth mismatch", in runs after tests of brokers.
     """
     gc.disable()
     try:
