@@ -25,10 +25,11 @@ from edge_runtime.wire.data_files import HELP
 EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
   broker_server run --package packages/pixel8 --rounds 20 --quorum 6
   broker_server run --broker mqtts://gw:secret@broker.example:8883 --ca ca.pem
+  broker_server run --broker mosquitto                 certificates and ports as gateway.toml says
   broker_server run --config gateway.toml --evaluate heldout.csv --events runs/events.jsonl
 """
 POLL_S: Final = 0.1
-GIVE_UP_S: Final = 1.7
+GIVE_UP_S: Final = 1.3
 """How long an orderly end may take once it was asked for."""
 
 

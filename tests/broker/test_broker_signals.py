@@ -27,7 +27,8 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.chunks import split
 
-END_S = 2.0
+# Two seconds, of a machine that has nothing else to do than this suite.
+END_S = 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2)
 PLAIN = {"port": "0", "host": '"127.0.0.1"'}
 
 
