@@ -18,6 +18,7 @@ from typing import Final
 
 from broker_server.errors import StorageError, UsageError
 from broker_server.identity.certificates import Identity, check_pair, serial_text
+from edge_runtime.wire.private_files import write_private
 
 AUTHORITY: Final = "authority"
 GATEWAY: Final = "gateway"
@@ -47,19 +48,13 @@ def write_new(path: Path, data: bytes) -> None:
         StorageError: when the disk refuses; nothing is left behind.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_private(path, data)
     except FileExistsError as error:
         raise UsageError(f"{path} is there already, and nothing is overwritten; remove it or choose another") from error
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; choose another folder") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror}; free some space") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
+        ) from error
 
 
 def append(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from edge_runtime.federation.link import Broker
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.enrolment import ENROLMENT_LIMIT, Enrolment
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.private_files import write_private
 
 FOLDER: Final = "tls"
 """In the state directory: the enrolment's PEM texts as files, which is how OpenSSL takes them."""
@@ -70,8 +70,7 @@ def _file(path: Path, text: str) -> Path | None:
         if not text:
             return None
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        write_private(path, text.encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; free some space or choose another --state") from error
     return path

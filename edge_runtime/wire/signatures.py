@@ -7,7 +7,6 @@ same; and the bytes before the signature are never encoded again to be checked.
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError, PackageError, WireError
+from edge_runtime.wire.private_files import write_private
 from edge_runtime.wire.topics import Topic
 
 SIGNED: Final = frozenset({Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT})
@@ -70,18 +70,10 @@ class SigningKey:
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write_private(path, pem)
         except FileExistsError as error:
             raise SigningKeyError(f"{path} is there already; a key that is in use is never replaced") from error
         except OSError as error:
-            raise SigningKeyError(f"cannot write the signing key {path}: {error.strerror}") from error
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            path.unlink(missing_ok=True)
             raise SigningKeyError(f"cannot write the signing key {path}: {error.strerror}") from error
         return cls(key)
 
