@@ -157,8 +157,7 @@ def _read_topic(text: str) -> None:
     address = topics.parse(text)
     need(str(address) == text, "a topic is another one once it was read and written")
     need(not set(text) & set("#+\0\n ") and text.isascii(), "a topic has a wildcard, or what is not plain")
-    with suppress(AttributeError):
-        need(address.name != "" or address.topic in (topics.Topic.GATEWAY, topics.Topic.VERSION), "no name")
+    need(bool(address.name) or address.topic in (topics.Topic.GATEWAY, topics.Topic.VERSION), "a topic lacks its name")
     if address.topic is topics.Topic.PLAN:
         need(text in topics.device_subscriptions(address.federation, address.name), "a device does not hear its plan")
 
