@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     about = "; ".join(f"{name}: {about}" for name, (about, *_) in PARTS.items())
     command.add_argument("--only", choices=PARTS, action="append", help=f"parts to do (default: all); {about}")
     command.add_argument("--count", type=float, metavar="N", help="faults of a part; of a walk: share of its points")
+    command.add_argument("--seconds", type=float, metavar="S", help="begin no fault of a part after so long")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is chosen by chance")
     command.add_argument(
         "--json", action="store_true", help="print one JSON line for each kind of fault, and no progress"
@@ -109,6 +110,8 @@ def _part(name: str, arguments: argparse.Namespace, scratch: Path) -> list[dict[
         tallies.setdefault((where, fault), Tally(where, fault, process)).injections.append(injection)
         if injection.wrong and not arguments.json:
             sys.stderr.write(f"{where}, {fault}: {injection.wrong}\n")
+        if arguments.seconds and time.monotonic() - began > arguments.seconds:
+            break
         if time.monotonic() - told > 5 and not arguments.json:
             told = time.monotonic()
             done = sum(len(tally.injections) for tally in tallies.values())

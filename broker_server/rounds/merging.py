@@ -286,7 +286,7 @@ class Merging:
         ledger, labels = self._store.ledger, self._architecture.bank_shape.labels
         scale = self._architecture.logit_scale
         digests = ledger.statistics_digests()
-        if digests == self._head_sums:
+        if digests == self._head_sums or self._lost_sums(digests):
             return None
         # Without any sums left (their devices were revoked) it is that of version 0 again, which favours no label.
         blocks = class_mean_head(self._class_sums(self._caps), scale) if digests else self._blank_head()
@@ -309,6 +309,15 @@ class Merging:
             return None
         self.row, self.bank = version, bank
         return labels_lost
+
+    def _lost_sums(self, digests: Mapping[str, bytes]) -> bool:
+        """Return whether nothing is new but that sums are gone: with a ledger, since nobody was revoked.
+
+        Their devices are asked for them again, and then the head is what it was.
+        """
+        gone = set(self._head_sums) - set(digests)
+        new = any(self._head_sums.get(device) != digest for device, digest in digests.items())
+        return bool(gone) and not new and not gone & set(self._store.ledger.revoked_devices())
 
     def _blank_head(self) -> dict[ExpertId, Array]:
         return {HEAD: np.zeros_like(self.bank.head), MEAN: np.zeros_like(self.bank.mean)}

@@ -340,6 +340,16 @@ class Ledger(Database):
                  row.device, row.digest),
             )  # fmt: skip
 
+    def count_trained(self) -> None:
+        """Count anew who has trained what, from the deltas that are part of versions."""
+        times: dict[tuple[str, ExpertId], int] = {}
+        for row in self._deltas("WHERE version >= 0"):
+            for block in row.blocks:
+                times[row.device, block] = times.get((row.device, block), 0) + 1
+        self._execute("DELETE FROM trained")
+        for (device, block), count in times.items():
+            self._execute("INSERT INTO trained VALUES (?, ?, ?, ?)", (device, block.layer, block.index, count))
+
     def trained(self) -> dict[tuple[str, ExpertId], int]:
         """Return how often each device's training of each block became part of a version."""
         rows = self._rows("SELECT device, layer, idx, times FROM trained")

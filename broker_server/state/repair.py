@@ -8,14 +8,13 @@ was announced is never given to another version, nor that of a round to another 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
 from broker_server.rules.admission import most_examples, norms_of, read_contribution
 from broker_server.state.announced import Announced
-from broker_server.state.ledger import HEAD_SUMS, DeltaRow, Ledger, RoundRow
+from broker_server.state.ledger import DeltaRow, Ledger, RoundRow
 from broker_server.state.open_round import OpenRound
 from broker_server.state.version_files import VersionRecord
 from edge_runtime.wire import wire_pb2 as pb
@@ -65,6 +64,8 @@ def _mend_rows(store: Store) -> None:
                 store.ledger.add_plans(last.round, _with_digests(last.plans))
             damaged.append(f"the plans of round {last.round}")
     if damaged:
+        with store.ledger.transaction():
+            store.ledger.count_trained()
         store.notes.append(f"damaged in the ledger and written again: {', '.join(damaged)}")
 
 
@@ -134,8 +135,6 @@ def _put_versions_back(store: Store, announced: Announced) -> list[int]:
     for record in records.values():
         if record is not None:
             _put_in(store, record)
-    if any(record is not None and record.row.reason == "head" for record in records.values()):
-        _note_head_sums(store.ledger)
     if back:
         first = "was" if len(back) == 1 else "were"
         store.notes.append(
@@ -167,13 +166,6 @@ def _put_in(store: Store, record: VersionRecord) -> None:
             base, opened = (before.base_version, before.opened) if before else (row.parent or 0, row.created)
             extensions = before.extensions if before else 0
             ledger.keep_round(RoundRow(row.round, base, opened, row.created, row.version, extensions))
-
-
-def _note_head_sums(ledger: Ledger) -> None:
-    """Note that the head was made from what is here: devices whose class sums are lost are asked for them again."""
-    known = {device: digest.hex() for device, digest in ledger.statistics_digests().items()}
-    with ledger.transaction():
-        ledger.put(HEAD_SUMS, json.dumps(known))
 
 
 def _refuse_or_fall_back(store: Store, announced: Announced, lost: list[int], now: float) -> None:

@@ -245,3 +245,36 @@ def test_what_the_ledger_lost_of_a_round_comes_from_the_files(package: Any, tmp_
     again.tick()
     again.close()
     assert versions(tmp_path / "state") == versions(tmp_path / "whole")
+
+
+def test_class_sums_that_went_with_the_ledger_are_asked_for_and_the_head_stays(package: Any, tmp_path: Path) -> None:
+    """No plan is taken back and no head is made without them; the version has the bytes of an undisturbed run."""
+    texts = {"a": (["rose", "leaf"], [0, 1]), "b": (["sky"], [2])}
+
+    def begun(folder: Path) -> Gateway:
+        gateway = Gateway(folder, package, rounds=1)
+        for device, (words, labels) in texts.items():
+            gateway.statistics(device, gateway.hello_with(device, words, labels))
+        gateway.tick()
+        return gateway
+
+    whole = begun(tmp_path / "whole")
+    for device in texts:
+        whole.train(device)
+    whole.tick()
+    whole.close()
+    begun(tmp_path / "state").close()
+    (tmp_path / "state" / NAME).unlink()
+
+    again = Gateway(tmp_path / "state", package, rounds=1)
+    plans = again.store.ledger.plans(1)
+    assert sorted(plans) == ["a", "b"]
+    for device, (words, labels) in texts.items():
+        body = again.hello_with(device, words, labels)
+        assert again.verdict(device).want_statistics
+        again.statistics(device, body)
+        again.train(device)
+    again.tick()
+    assert again.store.ledger.plans(1) == plans
+    again.close()
+    assert versions(tmp_path / "state") == versions(tmp_path / "whole")
