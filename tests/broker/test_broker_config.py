@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker_server.broker.mqtt import Target
-from broker_server.config import GatewayConfig, Listen, RoundRules, Train, load
+from broker_server.config import GatewayConfig, Listen, RoundRules, Train, differences, load
 from broker_server.errors import UsageError
 from edge_runtime.wire.broker_url import BrokerUrl
 
@@ -142,3 +142,27 @@ def test_certificates_of_a_client_go_together_and_need_tls(tmp_path: Path) -> No
         Target.parse("mqtt://localhost", ca=tmp_path / "ca.pem")
     with pytest.raises(UsageError, match=r"cannot use certificate .*gw.pem with key .*gw.key"):
         Target.parse("mqtts://broker.example", certificate=tmp_path / "gw.pem", key=tmp_path / "gw.key")
+
+
+def test_a_mosquitto_listens_for_websockets_over_tls_only(tmp_path: Path) -> None:
+    """It cannot keep that port to this machine; with certificates, or with leave, it may."""
+    files = {name: tmp_path / name for name in ("ca", "certificate", "key")}
+    with pytest.raises(UsageError, match="WebSocket port is open on every address"):
+        GatewayConfig(Path("p"), broker="mosquitto", listen=Listen(websocket_port=9001))
+    assert GatewayConfig(Path("p"), broker="mosquitto", listen=Listen(websocket_port=9001, **files))
+    assert GatewayConfig(Path("p"), broker="mosquitto", listen=Listen(websocket_port=9001, allow_plaintext=True))
+    assert GatewayConfig(Path("p"), listen=Listen(websocket_port=9001))
+    with pytest.raises(UsageError, match="websocket_port 65536, expected 0 to 65535"):
+        GatewayConfig(Path("p"), listen=Listen(websocket_port=65_536))
+    with pytest.raises(UsageError, match="without certificates nothing is encrypted"):
+        GatewayConfig(Path("p"), broker="mosquitto", listen=Listen(host="0.0.0.0"))  # noqa: S104 - on purpose
+
+
+def test_what_changed_between_settings_is_named_by_key() -> None:
+    """Keys of tables have the table's name in front; those that can change now come first."""
+    old = GatewayConfig(Path("p"))
+    new = GatewayConfig(Path("p"), rounds=3, listen=Listen(connections=7, port=1))
+    assert differences(old, new, ["listen.connections", "listen.key"]) == (
+        ["listen.connections"], ["rounds", "listen.port"]
+    )  # fmt: skip
+    assert differences(new, new, ["rounds"]) == ([], [])
