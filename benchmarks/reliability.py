@@ -65,7 +65,9 @@ next delta rounds anew.
 ATTACKS: Final = """
 ## Attacks
 
-Accuracy or another measure of the same run undisturbed, attacked without the defence, and attacked with it.
+Accuracy on held-out text, or another measure, of the same run undisturbed, attacked without the defence, and attacked
+with it: `python -m benchmarks.attacks`. Rounds a minute include the first one, in which nobody has proven anything yet
+and silent names hold it up to its deadline of half a minute.
 
 """
 FUZZING: Final = """
@@ -110,8 +112,15 @@ def attacks(lines: Sequence[dict[str, Any]]) -> str:
     newest = {line["attack"]: line for line in lines}.values()
     head = ("attack", "measure", "undisturbed", "undefended", "defended")
     keys = ("undisturbed", "undefended", "defended")
-    rows = [[line["attack"], line["unit"], *(_figure(line[key]) for key in keys)] for line in newest]
+    rows = [
+        [line.get("what", line["attack"]), line["unit"], *(_measured(line[key], line["unit"]) for key in keys)]
+        for line in newest
+    ]
     return ATTACKS + table(head, rows) + "\n" + "".join(sorted({f"- {source(line)}\n" for line in newest}))
+
+
+def _measured(value: float | str | None, unit: str) -> str:
+    return f"{100 * value:.1f} %" if unit == "accuracy" and isinstance(value, float) else _figure(value)
 
 
 def _figure(value: float | str | None) -> str:
