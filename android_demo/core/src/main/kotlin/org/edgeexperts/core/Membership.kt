@@ -17,6 +17,9 @@ import org.edgeexperts.wire.split
 
 private const val DETAIL_SHOWN = 300
 
+/** Numbers of Hellos without an answer at which that is told. */
+private val UNANSWERED = setOf(3, 10, 30, 100)
+
 /** Refusals of the device itself, whatever it sent. */
 private val FINAL_CODES = setOf(Code.WRONG_FEDERATION, Code.REVOKED, Code.UNSUPPORTED_WIRE)
 
@@ -44,6 +47,7 @@ internal class Membership(
     private val statisticsDigest = sha256(statistics)
     private var greeted = ByteArray(0)
     private var helloDigest = ByteArray(0)
+    private var unanswered = 0
 
     /** The state of a gateway that is online and serves this federation. */
     var gateway: GatewayState? = null
@@ -58,6 +62,7 @@ internal class Membership(
     /** Greets the next state that comes, whatever its session: the connection is new, or the gateway forgot. */
     fun forgetGreeting() {
         greeted = ByteArray(0)
+        unanswered = 0
     }
 
     /**
@@ -73,7 +78,10 @@ internal class Membership(
             !state.online -> Event.GATEWAY_GONE.also { forgetGreeting() }
             gateway == null -> Event.FOREIGN.also { tellForeign(state.federationDigest.toByteArray()) }
             session.contentEquals(greeted) -> null
-            else -> Event.GATEWAY.also { greeted = session }
+            else -> Event.GATEWAY.also {
+                greeted = session
+                unanswered = 0
+            }
         }
     }
 
@@ -91,9 +99,18 @@ internal class Membership(
     fun sendHello() {
         val body = helloOf(identity, work, statisticsDigest, gateway)
         helloDigest = sha256(body)
+        if (unanswered in UNANSWERED) tellUnanswered()
+        unanswered++
         link.send(Topic.HELLO, sequenceOf(body))
         timers.again(Due.HELLO)
     }
+
+    /** Tells what may be wrong: MQTT 3.1.1 does not say when a broker drops what a device publishes. */
+    private fun tellUnanswered() = board.notice(
+        "no answer to $unanswered Hellos: the gateway is busy, or the broker drops what this device says; the name in its " +
+            "certificate (or its user at the broker) has to be its name here, ${identity.device}, and that name must have " +
+            "the rights of a device there",
+    )
 
     /** Sends the class sums, until their verdict comes. */
     fun sendStatistics() {
@@ -134,6 +151,8 @@ internal class Membership(
 
     /** Takes the verdict on the Hello; returns WELCOME when it was accepted, else null, and Hello is said again later. */
     fun takeHelloVerdict(verdict: Verdict): Event? {
+        if (unanswered > UNANSWERED.first()) board.notice("")
+        unanswered = 0
         if (verdict.code != Code.ACCEPTED) {
             timers.again(Due.HELLO, verdict.retryAfterS.toDouble())
             return null

@@ -225,6 +225,18 @@ class DeviceTest {
         assertEquals(2, rig.link.asked.size)
     }
 
+    /** A broker that drops what it says (MQTT 3.1.1 hides that) is told with the fourth Hello, until a verdict comes. */
+    @Test
+    fun aDeviceThatNobodyAnswersSaysWhatMayBeWrong() {
+        val rig = rig()
+        rig.up()
+        rig.gateway()
+        rig.turn(4, seconds = 400.0)
+        assertTrue("no answer to 3 Hellos: the gateway is busy" in rig.board.state.notice, rig.board.state.notice)
+        rig.welcome()
+        assertEquals("", rig.board.state.notice)
+    }
+
     /** Another federation is told, and nothing is said to it. */
     @Test
     fun anotherFederationMeetsSilence() {
