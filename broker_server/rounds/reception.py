@@ -24,6 +24,8 @@ from edge_runtime.wire.topics import Address, Topic, parse
 PARTIAL_LIMIT = 256 * 1024 * 1024
 DEVICES_LIMIT = 20_000
 REPEAT_S = 2.0
+CHANGED_RETRY_S = 3.0
+"""When a body is to come again whose bytes were changed on the way: that is no verdict on what the device has."""
 TRAFFIC_S = 5.0
 _KINDS = {Topic.DELTA: pb.DELTA, Topic.STATISTICS: pb.STATISTICS}
 _PASSING = frozenset({pb.UNKNOWN_DEVICE, pb.REVOKED, pb.BUSY, pb.STORAGE_FULL})
@@ -251,6 +253,8 @@ class Reception:
         verdict.round = self._conductor.round
         if error.code in (pb.BUSY, pb.STORAGE_FULL):
             verdict.retry_after_s = self._config.limits.retry_after_s
+        elif error.code == pb.DIGEST_MISMATCH:
+            verdict.retry_after_s = CHANGED_RETRY_S
         if kind == pb.DELTA and size and error.code not in _PASSING:
             self._keep_verdict(verdict, device, wall)
         self._answer(device, verdict)

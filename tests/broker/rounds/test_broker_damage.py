@@ -16,6 +16,7 @@ from broker_server.errors import StateError
 from broker_server.rounds.conductor import SAY_AGAIN_S
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.chunks import split
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic
@@ -225,3 +226,19 @@ def test_a_gateway_starts_on_a_full_disk(little_disk: Path, package: Any) -> Non
     again.train("a")
     assert again.verdict("a").code == pb.ACCEPTED
     again.close()
+
+
+def test_a_body_that_was_changed_on_the_way_is_to_come_again(tmp_path: Path, package: Any) -> None:
+    """Its verdict is not final, and the same delta, sent whole, is accepted."""
+    gateway = Gateway(tmp_path / "state", package, rounds=1)
+    gateway.hello("a", "b")
+    gateway.tick()
+    plan, payload = gateway.plan("a")
+    body = encode(tiny.delta(plan, payload))
+    chunk = next(iter(split(body, pb.DELTA)))
+    gateway.send(Topic.DELTA, "a", chunk.replace(body[-40:], bytes(40)))
+    refused = gateway.verdict("a")
+    assert (refused.code, refused.digest, refused.retry_after_s) == (pb.DIGEST_MISMATCH, sha256(body), 3.0)
+    gateway.send(Topic.DELTA, "a", chunk)
+    assert gateway.verdict("a").code == pb.ACCEPTED
+    gateway.close()
