@@ -261,11 +261,18 @@ class Device:
         wanted = self._fetcher.wanted(others)
         if not wanted:
             self._timers.stop("want")
-        if self._versions.adopt_newest(others):
+        if self._adopt(others):
             number = self._versions.newest.version if self._versions.newest else 0
             self._report.emit("version", f"version {number} is here", version=number)
         if self.session.member and self._fetcher.ask(wanted, again=again):
             self._timers.again("want")
+
+    def _adopt(self, others: list[bytes]) -> bool:
+        try:
+            return self._versions.adopt_newest(others)
+        except BankError as error:
+            self._report.emit("ignored", f"{error}; the version before stays", topic="version", reason=str(error))
+            return False
 
     def _on_verdict(self, event: Arrived) -> None:
         verdict = messages.decode(pb.Verdict, event.payload)

@@ -43,6 +43,8 @@ class Versions:
         head = record.head if record is not None else {}
         self.newest = self._recall(head.get("newest", ""))
         self._complete = self._recall(head.get("complete", ""))
+        self._useless: pb.Version | None = None
+        """All of it is here, and it is no bank."""
 
     def _recall(self, digest: str) -> pb.Version | None:
         message = self._store.version(bytes.fromhex(digest)) if digest else None
@@ -84,8 +86,13 @@ class Versions:
 
         Returns:
             Whether the newest became complete now.
+
+        Raises:
+            BankError: once, when all of it is here and it is no bank; the version before stays.
         """
-        if self.newest is None or self.newest == self._complete or self.missing(self.newest):
+        if self.newest is None or self.newest in (self._complete, self._useless) or self.missing(self.newest):
+            return False
+        if not self._usable(self.newest):
             return False
         self._complete = self.newest
         self._remember()
@@ -94,6 +101,14 @@ class Versions:
         self._store.keep_only([version.digest for version in kept], blobs)
         self._lacking.clear()
         return True
+
+    def _usable(self, version: pb.Version) -> bool:
+        """Return whether every block can be read, one at a time; what was here before is let go only then."""
+        try:
+            return all(self._block(block, digest) is not None for block, digest in _digests(version).items())
+        except BankError:
+            self._useless = version
+            raise
 
     def find(self, digest: bytes) -> pb.Version | None:
         """Return the version with this digest, if its message is here."""

@@ -16,6 +16,9 @@ from edge_runtime.store import Store
 from edge_runtime.wire import chunks, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import sha256, version_digest
+from edge_runtime.wire.errors import BankError
+from edge_runtime.wire.experts import ExpertId
 
 
 class Broker(FakeLink):
@@ -122,6 +125,31 @@ def test_what_came_is_let_go_with_what_nobody_wants_any_more(rig: Rig) -> None:
     assert rig.fetcher.ask(rig.fetcher.wanted([]))
     assert rig.link.listening == set(new)
     assert rig.link.released == [sorted(old)]
+
+
+@pytest.mark.parametrize(("nan", "why"), [(False, "4 bytes of values"), (True, "values are NaN or infinite")])
+def test_a_version_that_is_no_bank_leaves_the_one_before(rig: Rig, nan: bool, why: str) -> None:
+    """Its blocks have the digests that it names, one has another size or no numbers: told once, nothing is let go."""
+    size = rig.bank.shape.size(rig.bank.shape.ids()[0])
+    values = np.full(size if nan else 1, np.nan if nan else 0, "<f4").tobytes()
+    for name, blob in rig.announce(1.0).items():
+        rig.fetcher.ask(rig.fetcher.wanted([]))
+        rig.take(name, blob)
+    assert rig.versions.adopt_newest([])
+    good = rig.versions.newest
+    assert good is not None
+    bad = pb.Version()
+    bad.CopyFrom(good)
+    bad.version, bad.blocks[0].digest = 9, sha256(values)
+    bad.digest = version_digest({ExpertId(one.layer, one.index): one.digest for one in bad.blocks})
+    rig.versions.announce(messages.encode(bad))
+    rig.versions.keep(sha256(values), values)
+    with pytest.raises(BankError, match=f"cannot be used: .*{why}"):
+        rig.versions.adopt_newest([])
+    assert not rig.versions.adopt_newest([])
+    bank, number = rig.versions.latest_bank()
+    assert number == good.version
+    assert bank.digest() == good.digest
 
 
 def test_missing_blocks_are_looked_up_once_for_a_version(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,11 +226,18 @@ internal class Device(
         val others = work.wantedVersions
         val wanted = fetcher.wanted(others)
         if (wanted.isEmpty()) timers.stop(Due.WANT)
-        if (versions.adoptNewest(others)) {
+        if (adopt(others)) {
             board.change { copy(version = versions.latest().first, personal = false) }
         }
         if (!session.member) return
         if (metered && wanted.isNotEmpty()) timers.later(Due.WANT) else if (fetcher.ask(wanted, again)) timers.again(Due.WANT)
+    }
+
+    private fun adopt(others: List<ByteArray>): Boolean = try {
+        versions.adoptNewest(others)
+    } catch (error: BankException) {
+        board.notice("${error.message}; the version before stays")
+        false
     }
 
     private fun onVerdict(payload: ByteArray) {

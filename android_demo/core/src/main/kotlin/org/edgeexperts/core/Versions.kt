@@ -47,6 +47,9 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
     private val own = initial.digests().entries.associate { (block, digest) -> hex(digest) to block }
     private var complete: Version?
 
+    // All of it is here, and it is no bank.
+    private var useless: Version? = null
+
     // What each version that was asked about lacks, by digest; kept here because every blob that comes asks again.
     private val lacking = HashMap<String, LinkedHashSet<String>>()
 
@@ -96,11 +99,15 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
      *
      * @param others digests of versions to keep as well.
      * @return whether the newest became complete now.
+     * @throws BankException once, when all of it is here and it is no bank; the version before stays.
      */
     @Synchronized
     fun adoptNewest(others: List<ByteArray>): Boolean {
         val candidate = newest
-        if (candidate == null || candidate == complete || missing(candidate).isNotEmpty()) return false
+        if (candidate == null || candidate == complete || candidate == useless || missing(candidate).isNotEmpty()) {
+            return false
+        }
+        if (!usable(candidate)) return false
         complete = candidate
         remember()
         val kept = listOf(candidate) + others.mapNotNull(::find)
@@ -108,6 +115,14 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
         store.keepOnly(kept.map { it.digest.toByteArray() }, blobs)
         lacking.clear()
         return true
+    }
+
+    /** Returns whether every block can be read, one at a time; what was here before is let go only then. */
+    private fun usable(version: Version): Boolean = try {
+        version.blocksList.all { values(it.id(), it.digest.toByteArray()) != null }
+    } catch (error: BankException) {
+        useless = version
+        throw error
     }
 
     /** Returns the version with this digest, if its message is here. */

@@ -19,6 +19,7 @@ import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.refs
 import org.edgeexperts.wire.sha256
 import org.edgeexperts.wire.split
+import org.edgeexperts.wire.versionDigest
 import java.io.File
 import java.util.concurrent.LinkedBlockingQueue
 
@@ -145,18 +146,24 @@ internal class DeviceRig(
         verdict(Kind.HELLO, link.said.last { it.first == Topic.HELLO }.second.single(), statistics = statistics)
 
     /** Announces a bank as a version; returns the version's digest. */
-    fun version(bank: Bank, number: Long = 1, round: Long = 0): ByteArray {
-        val blocks = bank.digests().toSortedMap().map { (id, digest) ->
+    fun version(bank: Bank, number: Long = 1, round: Long = 0): ByteArray = version(bank.digests(), number, round)
+
+    /** Announces a version of these blocks; returns its digest. */
+    fun version(digests: Map<ExpertId, ByteArray>, number: Long, round: Long = 0): ByteArray {
+        val blocks = digests.toSortedMap().map { (id, digest) ->
             Block.newBuilder().setLayer(id.layer).setIndex(id.index).setDigest(digest.asField()).build()
         }
         val message = Version.newBuilder().setWireVersion(WIRE_VERSION).setFederationDigest(federation.asField())
-            .setVersion(number).setRound(round).setDigest(bank.digest().asField()).addAllBlocks(blocks).build()
+            .setVersion(number).setRound(round).setDigest(versionDigest(digests).asField()).addAllBlocks(blocks).build()
         hear(Topic.VERSION, message.toByteArray())
-        return bank.digest()
+        return versionDigest(digests)
     }
 
     fun blob(values: FloatArray) {
-        val body = encodeValues(values)
+        blob(encodeValues(values))
+    }
+
+    fun blob(body: ByteArray) {
         split(body, Kind.BLOB).forEach { hear(Topic.BLOB, it, hex(sha256(body))) }
     }
 

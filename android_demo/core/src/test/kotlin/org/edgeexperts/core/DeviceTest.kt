@@ -59,6 +59,19 @@ class DeviceTest {
         assertTrue("ignored a message on verdict: BAD_SIGNATURE" in rig.board.state.notice)
     }
 
+    /** Its blocks have the digests that it names, and one has the wrong size: told, and the version before stays. */
+    @Test
+    fun aVersionThatIsNoBankLeavesTheOneBefore() {
+        val (rig, _) = member()
+        assertEquals(1, rig.board.state.version)
+        val junk = ByteArray(4)
+        val digests = toyBank().digests()
+        rig.version(digests + (digests.keys.min() to sha256(junk)), number = 9)
+        rig.blob(junk)
+        assertTrue("cannot be used: 4 bytes of values" in rig.board.state.notice, rig.board.state.notice)
+        assertEquals(1, rig.board.state.version)
+    }
+
     /** Hello says what it is; the one changed block is fetched; three steps; the delta is trained - base, by hand. */
     @Test
     fun aRoundFromHelloToAcceptedDelta() {
