@@ -88,7 +88,8 @@ def show_status(args: argparse.Namespace) -> int:
     say(f"federation {tree['backbone']}, digest {tree['federation_digest'][:12]}")
     say(f"version    {tree['version']}")
     phase = "open" if tree["round_open"] else "closed"
-    waits = [name for name in planned if name not in answered] if tree["round_open"] else []
+    over = {*answered, *store.ledger.revoked_devices()}
+    waits = [name for name in planned if name not in over] if tree["round_open"] else []
     missing = f"; waits for {', '.join(waits[:8])}{' …' if len(waits) > 8 else ''}" if waits else ""
     say(
         f"round      {tree['round']} {phase}, {len(answered)} of {len(planned)} deltas{missing}"

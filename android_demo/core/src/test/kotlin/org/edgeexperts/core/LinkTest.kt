@@ -1,5 +1,7 @@
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.Case
+import org.edgeexperts.wire.Enrolment
 import kotlin.test.Test
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
@@ -21,6 +23,18 @@ class LinkTest {
         assertEquals(listOf("2001:db8::7", 8883, "me", "p@ss+1"), broker.url.run { listOf(host, port, user, password) })
         assertEquals("x", broker.identity.ca)
         assertEquals("mqtts://[2001:db8::7]:8883", broker.toString())
+    }
+
+    /** An enrolment says all of it: the way, the authority, who this is. */
+    @Test
+    fun anEnrolmentNamesItsBroker() {
+        val enrolment = Enrolment.fromJson(Case.bytes("Enrolment", "accept_tls"))
+        val broker = brokerOf(enrolment)
+        assertEquals("wss://gateway.example:8883", broker.toString())
+        assertEquals(listOf(enrolment.ca, enrolment.certificate, enrolment.key), broker.identity.run { listOf(ca, certificate, key) })
+        val plain = brokerOf(Enrolment.fromJson(Case.bytes("Enrolment", "accept_plaintext")))
+        assertEquals(listOf("phöne", "se\"cret"), plain.url.run { listOf(user, password) })
+        assertEquals("mqtt://192.168.0.7:65535", plain.toString())
     }
 
     /** What is refused is an error of the configuration, as a certificate without encryption is. */
