@@ -102,6 +102,8 @@ def test_status(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "status", "--state", played, code=1)
     assert "round      2 open, 1 of 2 deltas; waits for b" in text
     assert "not running" in text
+    output(capsys, "devices", "--state", played, "--revoke", "b")
+    assert "waits for" not in output(capsys, "status", "--state", played, code=1)
 
 
 def test_status_while_a_gateway_runs(played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
