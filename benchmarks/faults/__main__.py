@@ -21,7 +21,7 @@ from typing import Final
 from benchmarks import record
 from benchmarks.faults import shim
 from benchmarks.faults.device_walk import device_at_rest, device_walk
-from benchmarks.faults.gateway_walk import gateway_at_rest, gateway_walk
+from benchmarks.faults.gateway_walk import gateway_at_rest, gateway_pairs, gateway_walk
 from benchmarks.faults.live import live
 from benchmarks.faults.tally import Injection, Tally
 
@@ -35,6 +35,10 @@ Injections = Iterator[tuple[str, str, Injection]]
 
 def _walk(folder: Path, chance: random.Random, count: float) -> Injections:
     return gateway_walk(folder, chance, count)
+
+
+def _pairs(folder: Path, chance: random.Random, count: float) -> Injections:
+    return gateway_pairs(folder, chance, int(count))
 
 
 def _rest(folder: Path, chance: random.Random, count: float) -> Injections:
@@ -55,6 +59,7 @@ def _live(folder: Path, chance: random.Random, count: float) -> Injections:
 
 PARTS: Final[dict[str, tuple[str, str, float, Callable[[Path, random.Random, float], Injections]]]] = {
     "walk": ("the gateway's commit points", "forked, real calls, no sockets", 1.0, _walk),
+    "pairs": ("the gateway's commit points, two in a row", "forked, real calls, no sockets", 400, _pairs),
     "rest": ("the gateway's files, damaged at rest", "forked, real calls, no sockets", 400, _rest),
     "device": ("the device's commit points", "forked, real calls, no sockets", 0.2, _device),
     "live": ("whole runs of the real commands", "real processes and sockets", 44, _live),

@@ -94,13 +94,18 @@ def _different(ended: Ended) -> str:
 
 
 def gateway_walk(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
-    """Yield (place, fault, what came of it). Args: share: of the walk's points, 1 for all; more adds second faults."""
+    """Yield (place, fault, what came of it). Args: share: of the walk's points, 1 for all."""
     walk = GatewayWalk(folder)
     for name in shim.KINDS:
         for point in range(walk.points):
             if chance.random() < share:
                 yield "gateway, every commit point", name, walk.strike([shim.fault(name, point)])
-    for _ in range(int(walk.points * max(0.0, share - 1))):
+
+
+def gateway_pairs(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str, Injection]]:
+    """Yield (place, fault, what came of it) of ``count`` faults that are followed by another at the next start."""
+    walk = GatewayWalk(folder)
+    for _ in range(count):
         names = [chance.choice(list(shim.KINDS)) for _ in range(2)]
         faults = [shim.fault(name, chance.randrange(walk.points)) for name in names]
         yield "gateway, one fault and another at the next start", "two at random", walk.strike(faults)
