@@ -77,12 +77,16 @@ def run(work: Callable[[Say], int]) -> Ended:
 def run_many(works: Iterable[Callable[[Say], int]], parallel: int, limit_s: int) -> Iterator[Ended]:
     """Do works in processes, ``parallel`` at once; yield how they ended, in their order."""
     running: deque[Child] = deque()
-    for work in works:
-        running.append(start(work, limit_s))
-        if len(running) >= parallel:
+    try:
+        for work in works:
+            running.append(start(work, limit_s))
+            if len(running) >= parallel:
+                yield running.popleft().wait()
+        while running:
             yield running.popleft().wait()
-    while running:
-        yield running.popleft().wait()
+    finally:  # whoever asked wants no more; what these started ends by its own limit
+        for child in running:
+            child.kill()
 
 
 def _work(work: Callable[[Say], int], writing: int, limit_s: int) -> int:
