@@ -59,8 +59,8 @@ them, and each is struck.
 REST: Final = """
 Damage at rest: a bit is flipped, a file is truncated, 4 KB are garbage, or a file is gone, in each kind of file as
 often as in another: ledger, its log, blocks, deltas, versions, HEAD, ROUND, records of a device. What is not
-identical without being lost: a device's record of what int8 dropped (`feedback`) cannot be had from anywhere; its
-next delta rounds anew.
+identical without being lost is on devices: a record of what int8 dropped (`feedback`, `residuals`, rarely `delta`)
+cannot be had from anywhere, and the next delta rounds anew.
 """
 ATTACKS: Final = """
 ## Attacks
