@@ -33,7 +33,7 @@ def play(running: Running, devices: list[Device]) -> None:
 
 def test_rounds_go_on_beside_a_silent_name_and_a_flood_of_hellos(tmp_path: Path, package: Any) -> None:
     """Two devices train; one name takes plans and never answers, one says Hello without end; a newcomer joins."""
-    rules = RoundRules(quorum=2, join_wait_s=0.1, deadline_s=2.0, newcomer_wait_s=0.2)
+    rules = RoundRules(quorum=2, join_wait_s=0.1, deadline_s=4.0, newcomer_wait_s=0.2)
     running = Running(config(tmp_path, round=rules, rounds=4, linger_s=1.0, limits=Limits(blob_window_s=0.05)))
     silent = Device(running.url, package, "silent", limit=0)
     silent.wait(lambda one: one.verdicts)
@@ -51,7 +51,7 @@ def test_rounds_go_on_beside_a_silent_name_and_a_flood_of_hellos(tmp_path: Path,
         device.leave()
     merges = [event for event in running.events("version") if event["reason"] == "merge"]
     assert [event["accepted"] for event in merges] == [2, 2, 2, 2]
-    assert max(event["seconds"] for event in merges[1:]) < 2.0
+    assert "deadline" not in {event["closed"] for event in merges[1:]}
     assert "silent" in {event["device"] for event in running.events("rests")}
 
 
