@@ -127,11 +127,11 @@ class Run:
             self.own("init", str(self._folder / "secure"), "--host", "127.0.0.1", "--federation", FEDERATION,
                       "--package", str(package))  # fmt: skip
             folder = self._folder / "secure"
-            made = tomllib.loads((folder / "gateway.toml").read_text(encoding="utf-8"))
-            tables[""].append(f'signing_key = "{folder / made["signing_key"]}"')
+            written = tomllib.loads((folder / "gateway.toml").read_text(encoding="utf-8"))
+            tables[""].append(f'signing_key = "{folder / written["signing_key"]}"')
             files = ("ca", "certificate", "key", "revoked")
             tables["listen"] = ['host = "127.0.0.1"', f"port = {_free_port()}"]
-            tables["listen"] += [f'{name} = "{folder / made["listen"][name]}"' for name in files]
+            tables["listen"] += [f'{name} = "{folder / written["listen"][name]}"' for name in files]
         path = self._folder / "gateway.toml"
         text = [line for name, lines in tables.items() for line in ([f"[{name}]"] if name else []) + lines]
         path.write_text("\n".join(text) + "\n", encoding="utf-8")
@@ -222,9 +222,9 @@ class Run:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -215,10 +215,10 @@ async def bind(host: str, port: int) -> list[socket.socket]:
         OSError: when the port is in use, or no address is this machine's.
     """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     failure: OSError | None = None
-    for family, _, _, _, address in dict.fromkeys(found):
+    for family, _, _, _, address in dict.fromkeys(infos):
         try:
             sock = socket.create_server((address[0], port), family=family, backlog=BACKLOG)
         except OSError as error:

@@ -65,9 +65,9 @@ class Target:
             target = cls(BrokerUrl.parse(url, allow_plaintext=allow_plaintext), **files)
         except BrokerUrlError as error:
             raise UsageError(str(error)) from error
-        given = {name: path for name, path in files.items() if path is not None}
-        if given and not target.url.tls:
-            raise UsageError(f"{', '.join(f'--{name}' for name in given)} came with {target}, which does not use TLS")
+        named = {name: path for name, path in files.items() if path is not None}
+        if named and not target.url.tls:
+            raise UsageError(f"{', '.join(f'--{name}' for name in named)} came with {target}, which does not use TLS")
         if (target.certificate is None) != (target.key is None):
             raise UsageError("--certificate and --key go together; one of them is missing")
         if target.url.tls:

@@ -51,12 +51,12 @@ def main_verify(args: argparse.Namespace) -> int:
     if findings:  # a gateway that runs may have removed or written something meanwhile: what stays wrong counts
         still = set(inspect(store))
         findings = [one for one in findings if one in still]
-    again = "not tried: something is damaged" if findings else _made_again(store)
+    again = "not tried: something is damaged" if findings else _rederived(store)
     if again.startswith("differs"):
         findings.append(Finding("ledger.sqlite3", again, RESTORE))
     row = store.ledger.version()
     number = row.version if row else None
-    tree = {"version": number, "made_again": again, "wrong": [dataclasses.asdict(one) for one in findings]}
+    tree = {"version": number, "rederived": again, "wrong": [dataclasses.asdict(one) for one in findings]}
     if args.json:
         say_json(tree)
     else:
@@ -67,14 +67,14 @@ def main_verify(args: argparse.Namespace) -> int:
     return 1 if findings else 0
 
 
-def _made_again(store: Store) -> str:
+def _rederived(store: Store) -> str:
     """Make the newest merge again from its parent and its deltas; return what came of it, in words."""
     merges = [row for row in store.ledger.versions() if row.reason == "merge"]
     if not merges:
         return "nothing was merged yet"
     try:
         merging = Merging(store, train_head=False, caps=Caps(0.0, 1.0, 0.0))
-        bank = merging.made_again(merges[-1])
+        bank = merging.rederived(merges[-1])
     except StateError as error:
         return f"not possible: {error}"
     if bank is None:

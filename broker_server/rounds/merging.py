@@ -111,7 +111,7 @@ class Merging:
                 raise
             what = str(error).partition(";")[0]
             with contextlib.suppress(StateError):
-                bank = self.made_again(row)
+                bank = self.rederived(row)
                 if bank is not None:
                     store.lineage.write_blocks(bank)
                     store.notes.append(f"{what}; made again from version {row.parent}")
@@ -126,7 +126,7 @@ class Merging:
             store.notes.append(f"version {row.version} is lost; version {fallen.version} is version {fallen.parent}")
             return store.lineage.load()
 
-    def made_again(self, row: VersionRow) -> Bank | None:
+    def rederived(self, row: VersionRow) -> Bank | None:
         """Return the bank of a version from its parent and what it was made from; None when something of it is gone.
 
         Raises:

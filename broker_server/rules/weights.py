@@ -17,6 +17,8 @@ from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.experts import ExpertId
 
 Wide = npt.NDArray[np.float64]
+ROUNDING = 1.0001
+"""Tokens routed and seen are sums of float32; an honest device's keep every bit (as in ``wire/checks``)."""
 FEW_DEVICES = 2
 """With so few there is no majority that could say what is usual."""
 
@@ -154,7 +156,10 @@ def bounded_use(
     for block, (tokens, seen) in use.items():
         routed[block.layer] = routed.get(block.layer, 0.0) + tokens
         possible[block.layer] = max(possible.get(block.layer, 0.0), top_k * seen)
-    left = {layer: min(1.0, possible[layer] / tokens) if tokens else 1.0 for layer, tokens in routed.items()}
+    left = {
+        layer: possible[layer] / tokens if tokens > ROUNDING * possible[layer] else 1.0
+        for layer, tokens in routed.items()
+    }
     return {block: (tokens * factor * left[block.layer], seen * factor) for block, (tokens, seen) in use.items()}
 
 

@@ -138,8 +138,9 @@ def _put_versions_back(store: Store, announced: Announced) -> list[int]:
     if back:
         first = "was" if len(back) == 1 else "were"
         store.notes.append(
-            f"version {announced.version} was announced, the ledger knew {lacking[0] - 1}: "
-            f"{_numbers(back)} {first} put back from {store.versions.folder}"
+            f"version {announced.version} was announced, the ledger knew {known.version if known else 'none'}: "
+            f"{_numbers(back)} {first} put back from {store.versions.folder}; devices that were revoked since are not "
+            "known any more: revoke them again"
         )
     newest = store.ledger.version()
     whole = newest is not None and (newest.version, newest.digest) == (announced.version, announced.digest)

@@ -44,20 +44,44 @@ def _read(data: bytes, codec: int) -> npt.NDArray[np.float32]:
 def merged_by_hand(base: Bank, deltas: list[pb.Delta], *, topk: bool = False) -> Bank:
     """Return base + sum(a * delta) / sum(a), block by block, in float64; a block without a delta as it is.
 
+    Long updates are cut first; nobody claims enough here to be capped.
+
     Soft gates: a = n, the examples. Top-k: for experts a = n * sqrt(N / T) * N / (N + 64), N tokens routed to the
     expert of T seen (no token, no weight); and each delta's router rows first lose their mean over the layer's experts.
     """
     after = dict(base)
+    updates = cut([values(delta) for delta in deltas])
     for block in base:
         parts = []
-        for delta in deltas:
-            sent = without_common_shift(values(delta)) if topk else values(delta)
+        for delta, update in zip(deltas, updates, strict=True):
+            sent = without_common_shift(update) if topk else update
             if block in sent:
                 parts.append((_weight(delta, block, topk=topk), sent[block].astype(np.float64)))
         if sum(weight for weight, _ in parts) > 0:
             mean = sum(weight * part for weight, part in parts) / sum(weight for weight, _ in parts)
             after[block] = (base[block].astype(np.float64) + mean).astype(np.float32)
     return after
+
+
+def cut(updates: list[Bank]) -> list[Bank]:
+    """Cut blocks to 1.5 times the median, over devices, of a device's largest norm of their kind; from 3 devices on."""
+    limits = {}
+    for shared in (False, True):
+        norms = [
+            [_norm(block) for (_, index), block in update.items() if (index == SHARED) == shared] for update in updates
+        ]
+        largest = [max(of_one) for of_one in norms if of_one]
+        limits[shared] = 1.5 * float(np.median(largest)) if len(largest) > 2 else np.inf
+    return [{name: _cut(block, limits[name[1] == SHARED]) for name, block in update.items()} for update in updates]
+
+
+def _norm(block: npt.NDArray[np.float32]) -> float:
+    return float(np.linalg.norm(block.astype(np.float64)))
+
+
+def _cut(block: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.float32]:
+    norm = _norm(block)
+    return (block * (limit / norm)).astype(np.float32) if norm > limit else block
 
 
 def _weight(delta: pb.Delta, block: tuple[int, int], *, topk: bool) -> float:

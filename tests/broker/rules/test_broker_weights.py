@@ -123,3 +123,9 @@ def test_tokens_make_at_most_k_choices_each() -> None:
     use = {a: (30.0, 10.0), b: (10.0, 10.0), c: (5.0, 10.0)}
     assert bounded_use(use, 2, 1.0) == {a: (15.0, 10.0), b: (5.0, 10.0), c: (5.0, 10.0)}
     assert bounded_use(use, 2, 0.5)[c] == (2.5, 5.0)
+
+
+def test_honest_tokens_keep_every_bit() -> None:
+    """Sums of float32 come out a little over k T; that is rounding, and no claim."""
+    use = {ExpertId(0, 0): (12.0005, 10.0), ExpertId(0, 1): (8.0005, 10.0)}
+    assert bounded_use(use, 2, 1.0) == use

@@ -50,7 +50,7 @@ def test_a_sound_state_is_said_to_be_so(state: Path, capsys: pytest.CaptureFixtu
     before = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
     code, told = verified(state, capsys)
     assert (code, told["version"], told["wrong"]) == (0, 2, [])
-    assert told["made_again"] == "the same bytes (version 2)"
+    assert told["rederived"] == "the same bytes (version 2)"
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -103,7 +103,7 @@ def test_version_that_its_deltas_do_not_make_is_found(state: Path, capsys: pytes
     assert replace(forged, digest=row.digest, payload=row.payload) == row
     code, told = verified(state, capsys)
     assert code == 1
-    assert told["made_again"] == "differs: version 2 is not what its 2 deltas make"
+    assert told["rederived"] == "differs: version 2 is not what its 2 deltas make"
 
 
 def test_a_backup_of_a_running_gateway_goes_on_where_it_was(
