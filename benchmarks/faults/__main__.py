@@ -33,37 +33,31 @@ EXAMPLES: Final = """examples:
 Injections = Iterator[tuple[str, str, Injection]]
 
 
-def _walk(folder: Path, chance: random.Random, count: float) -> Injections:
-    return gateway_walk(folder, chance, count)
+Part = Callable[[Path, random.Random, float], Injections]
 
 
-def _pairs(folder: Path, chance: random.Random, count: float) -> Injections:
-    return gateway_pairs(folder, chance, int(count))
+def _times(inject: Callable[[Path, random.Random, int], Injections]) -> Part:
+    """Return a part whose count is a number of times, not a share."""
+    return lambda folder, chance, count: inject(folder, chance, int(count))
 
 
-def _rest(folder: Path, chance: random.Random, count: float) -> Injections:
-    return gateway_at_rest(folder, chance, int(count))
-
-
-def _device(folder: Path, chance: random.Random, count: float) -> Injections:
-    return device_walk(folder, chance, count)
-
-
-def _device_rest(folder: Path, chance: random.Random, count: float) -> Injections:
-    return device_at_rest(folder, chance, int(count))
-
-
-def _live(folder: Path, chance: random.Random, count: float) -> Injections:
-    return live(folder, chance, int(count))
-
-
-PARTS: Final[dict[str, tuple[str, str, float, Callable[[Path, random.Random, float], Injections]]]] = {
-    "walk": ("the gateway's commit points", "forked, real calls, no sockets", 1.0, _walk),
-    "pairs": ("the gateway's commit points, two in a row", "forked, real calls, no sockets", 400, _pairs),
-    "rest": ("the gateway's files, damaged at rest", "forked, real calls, no sockets", 400, _rest),
-    "device": ("the device's commit points", "forked, real calls, no sockets", 0.2, _device),
-    "live": ("whole runs of the real commands", "real processes and sockets", 44, _live),
-    "device-rest": ("the device's files, damaged at rest", "forked, real calls, no sockets", 200, _device_rest),
+PARTS: Final[dict[str, tuple[str, str, float, Part]]] = {
+    "walk": ("the gateway's commit points", "forked, real calls, no sockets", 1.0, gateway_walk),
+    "pairs": (
+        "the gateway's commit points, two in a row",
+        "forked, real calls, no sockets",
+        400,
+        _times(gateway_pairs),
+    ),
+    "rest": ("the gateway's files, damaged at rest", "forked, real calls, no sockets", 400, _times(gateway_at_rest)),
+    "device": ("the device's commit points", "forked, real calls, no sockets", 0.2, device_walk),
+    "live": ("whole runs of the real commands", "real processes and sockets", 44, _times(live)),
+    "device-rest": (
+        "the device's files, damaged at rest",
+        "forked, real calls, no sockets",
+        200,
+        _times(device_at_rest),
+    ),
 }
 """By name: what it does, what runs, its default count, and the work."""
 

@@ -74,10 +74,10 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """Set one up."""
-    made = Site(tmp_path, tiny.make_package(tmp_path / "package"))
-    yield made
-    made.process.kill()
-    made.process.communicate()
+    site = Site(tmp_path, tiny.make_package(tmp_path / "package"))
+    yield site
+    site.process.kill()
+    site.process.communicate()
 
 
 def next_verdict(heard: queue.Queue[Any]) -> pb.Verdict:

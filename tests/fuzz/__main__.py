@@ -103,9 +103,9 @@ def _say(one: Slice, total: int, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(one.tree()), flush=True)
         return
-    found = f"  FINDING {one.finding}" if one.finding else ""
+    finding = f"  FINDING {one.finding}" if one.finding else ""
     line = f"{one.target:16} {one.inputs:>10,} inputs in {one.seconds:5.1f} s, corpus {one.corpus:>5}"
-    print(f"{line}; {total:,} in all{found}", flush=True)
+    print(f"{line}; {total:,} in all{finding}", flush=True)
 
 
 def _record(slices: list[Slice], seconds: float) -> None:
@@ -124,10 +124,10 @@ def _record(slices: list[Slice], seconds: float) -> None:
 def _write_corpus(targets: list[Target], state: State, *, as_json: bool) -> int:
     for target in targets:
         before = corpus.read(target.name)
-        found = [one for one in before if one.finding]
+        findings = [one for one in before if one.finding]
         inputs = {*(one.data for one in before), *target.seeds(), *state.inputs(target.name)}
         kept = corpus.smallest(target, [data for data in inputs if len(data) <= target.longest])
-        listed = {one.data: one for one in (*map(corpus.Input, kept), *found)}
+        listed = {one.data: one for one in (*map(corpus.Input, kept), *findings)}
         corpus.write(target.name, listed.values())
         size = sum(map(len, listed))
         tree = {"target": target.name, "inputs": len(listed), "bytes": size, "of": len(inputs)}

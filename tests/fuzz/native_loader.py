@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help="add the inputs to benchmarks/results/fuzz.jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a stage")
     options = parser.parse_args(arguments)
-    found = False
+    findings = 0
     for stage in options.stage or STAGES:
         with tempfile.TemporaryDirectory() as scratch:
             began = time.monotonic()
@@ -134,11 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds = time.monotonic() - began
             for path in outcome.findings:
                 _keep(Path(path), options.findings)
-        found = found or bool(outcome.findings)
+        findings += len(outcome.findings)
         _say(outcome, as_json=options.json)
         if options.record:
             _record(outcome, seconds, options.seconds)
-    return int(found)
+    return int(findings > 0)
 
 
 def _keep(report: Path, folder: Path) -> None:

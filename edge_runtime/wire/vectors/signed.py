@@ -44,7 +44,7 @@ def _messages() -> Iterator[Case]:
         ("signature", "a bit of the signature", _changed(signed, -1), {}),
         ("other_key", "signed by somebody else", _OTHER.sign_message(_TOPIC, payload, _SERIAL), {}),
         ("other_device", "for another device", signed, {"topic": _TOPIC[:-1] + "2"}),
-        ("other_federation", "for another federation", signed, {"topic": "fl/v1/work/verdict/phone-1"}),
+        ("other_federation", "for another federation", signed, {"topic": "fl/v1/school/verdict/phone-1"}),
         ("manifest", "the signature of a package", payload + signed[-77:-64] + _KEY.sign_manifest(payload), {}),
     ):
         yield Case("SignedMessage", f"refuse_{name}", data, "BAD_SIGNATURE", comment, {**context, **change})

@@ -78,12 +78,12 @@ class Server:
 
 def context(authority: Authority, *, demand: bool = False, **fields: Any) -> ssl.SSLContext:
     """Return a server's side. Args: demand: a certificate of its authority; fields: of its own."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(*authority.sign("broker", **fields))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.sign("broker", **fields))
     if demand:
-        made.verify_mode = ssl.CERT_REQUIRED
-        made.load_verify_locations(authority.ca)
-    return made
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority.ca)
+    return context
 
 
 def gateway_says(url: str, identity: Identity) -> str:
@@ -135,8 +135,8 @@ def serve() -> Iterator[Callable[[ssl.SSLContext | None], str]]:
     """Start servers; gives the URL."""
     servers = []
 
-    def start(made: ssl.SSLContext | None) -> str:
-        servers.append(Server(made))
+    def start(context: ssl.SSLContext | None) -> str:
+        servers.append(Server(context))
         return f"mqtts://localhost:{servers[-1].port}"
 
     yield start

@@ -11,7 +11,6 @@ import io
 import shutil
 import struct
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256, version_digest
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.topics import Topic
+from tests.fuzz.play import Play, play_through
 from tests.fuzz.scratch import scratch
 from tests.fuzz.target import Target, need
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _EDGE: Final = Path(__file__).parents[2] / "edge"
 sys.path += [str(_EDGE), str(_EDGE / "federation")]
 
-_ACTS_LIMIT: Final = 24
 _TOPICS: Final = (Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT, Topic.BLOB)
 _BLOCKS: Final = (
     ExpertId(1, 0),
@@ -47,7 +46,7 @@ _BLOCKS: Final = (
 
 
 @cache
-def _made() -> Any:
+def _package() -> Any:
     import toy
 
     package = toy.write_package(scratch() / "toy")
@@ -55,7 +54,7 @@ def _made() -> Any:
     return package
 
 
-class Play:
+class DevicePlay(Play):
     """One device and what its gateway did. Args: data: the acts that are left."""
 
     def __init__(self, folder: Path, data: bytes) -> None:
@@ -63,27 +62,13 @@ class Play:
         from fakes import ScriptedGateway
         from test_edge_device import Rig
 
-        package = _made()
+        super().__init__(data)
+        package = _package()
         shutil.copy(scratch() / "texts.csv", folder / "data.csv")
         gateway = ScriptedGateway(toy.initial_bank(), package.manifest.architecture.digest())
         self.rig: Rig = Rig(package, folder, gateway)
         self.rig.start()
-        self._data, self._at, self._round = data, 0, 0
-
-    def byte(self) -> int:
-        """Return the next byte; 0 at the end."""
-        self._at += 1
-        return self._data[self._at - 1] if self._at <= len(self._data) else 0
-
-    def rest(self, size: int) -> bytes:
-        """Return the next ``size`` bytes."""
-        self._at += size
-        return self._data[self._at - size : self._at]
-
-    @property
-    def left(self) -> bool:
-        """Whether there are acts left."""
-        return self._at < len(self._data)
+        self._round = 0
 
     def act(self) -> None:
         """Do the next thing, and let the device turn a few times."""
@@ -208,27 +193,20 @@ class Play:
         bank, _ = self.rig.device._versions.latest_bank()
         need(all(np.isfinite(bank.block(block)).all() for block in bank.shape.ids()), "the bank is not finite")
 
+    def outcome(self) -> str:
+        """Return where it stands."""
+        return f"{self.rig.device.session.link.name} {self.rig.device.session.work.name}"
+
+    def close(self) -> None:
+        """Give files back."""
+        self.rig.close()
+
 
 def _quiet_play(data: bytes) -> str:
     # A rate of 10 lets values grow beyond float32: numpy warns in the toy program, where a real one does not.
     quiet = contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO())
     with quiet[0], quiet[1], np.errstate(over="ignore", invalid="ignore"):
-        return _play(data)
-
-
-def _play(data: bytes) -> str:
-    folder = Path(tempfile.mkdtemp(dir=scratch()))
-    play = Play(folder, data)
-    try:
-        acts = 0
-        while play.left and acts < _ACTS_LIMIT:
-            play.act()
-            play.check()
-            acts += 1
-        return f"{play.rig.device.session.link.name} {play.rig.device.session.work.name}"
-    finally:
-        play.rig.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        return play_through(DevicePlay, data)
 
 
 def _seeds() -> Iterator[bytes]:

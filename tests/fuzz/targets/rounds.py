@@ -6,12 +6,10 @@ finite, and what a gateway had accepted is there when it is started anew.
 
 from __future__ import annotations
 
-import shutil
 import struct
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +19,7 @@ from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
 from edge_runtime.wire.topics import FROM_DEVICE, Topic
+from tests.fuzz.play import Play, play_through
 from tests.fuzz.scratch import scratch
 from tests.fuzz.target import Target, need
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 sys.path.append(str(Path(__file__).parents[2] / "broker"))
 
 _DEVICES: Final = ("a", "b", "c", "d")
-_ACTS_LIMIT: Final = 24
 _PAYLOADS: Final = (pb.DELTA, pb.STATISTICS)
 
 
@@ -41,11 +39,12 @@ def _package() -> Any:
     return tiny.make_package(scratch() / "package")
 
 
-class Play:
+class GatewayPlay(Play):
     """One gateway and what was done to it. Args: data: the acts that are left."""
 
     def __init__(self, folder: Path, data: bytes) -> None:
-        self._folder, self._data, self._at = folder, data, 0
+        super().__init__(data)
+        self._folder = folder
         self.gateway = self._started()
         self._bodies: list[tuple[Topic, str, bytes]] = []
         self._checked = -1
@@ -54,16 +53,6 @@ class Play:
         from tiny_gateway import Gateway
 
         return Gateway(self._folder, _package(), rounds=3)
-
-    def byte(self) -> int:
-        """Return the next byte; 0 at the end."""
-        self._at += 1
-        return self._data[self._at - 1] if self._at <= len(self._data) else 0
-
-    def rest(self, size: int) -> bytes:
-        """Return the next ``size`` bytes."""
-        self._at += size
-        return self._data[self._at - size : self._at]
 
     def act(self) -> None:
         """Do the next thing."""
@@ -79,11 +68,6 @@ class Play:
     def number(self) -> int:
         """Return the newest version."""
         return self.gateway.store.ledger.versions()[-1].version
-
-    @property
-    def left(self) -> bool:
-        """Whether there are acts left."""
-        return self._at < len(self._data)
 
     def _hello(self, who: str) -> None:
         self.gateway.hello(who)
@@ -185,20 +169,13 @@ class Play:
         rows = [(row.device, row.round) for row in store.ledger.waiting()]
         need(len(rows) == len(set(rows)), "two deltas of one device wait for one round")
 
+    def outcome(self) -> str:
+        """Return where it stands."""
+        return f"{self.gateway.conductor.state.name} {self.number}"
 
-def _play(data: bytes) -> str:
-    folder = Path(tempfile.mkdtemp(dir=scratch()))
-    play = Play(folder, data)
-    try:
-        acts = 0
-        while play.left and acts < _ACTS_LIMIT:
-            play.act()
-            play.check()
-            acts += 1
-        return f"{play.gateway.conductor.state.name} {play.number}"
-    finally:
-        play.gateway.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    def close(self) -> None:
+        """Give files back."""
+        self.gateway.close()
 
 
 def _seeds() -> Iterator[bytes]:
@@ -219,4 +196,4 @@ def _seeds() -> Iterator[bytes]:
 
 def targets() -> list[Target]:
     """Return the targets of this module."""
-    return [Target("gateway", _play, _seeds, longest=300, fixed=32 << 20, kept=1500)]
+    return [Target("gateway", partial(play_through, GatewayPlay), _seeds, longest=300, fixed=32 << 20, kept=1500)]
