@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A run in the background (`make test &`) ignores Ctrl-C, and so would every program that its tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if sys.version_info < (3, 11, 8):
+    # CPython issue 106905: a collection while source is parsed may run a finalizer whose warning is formatted, which
+    # parses, too; the outer parse then ends in "AST constructor recursion depth mismatch".
+    _parse = ast.parse
+
+    def _parse_without_collection(*args: Any, **keywords: Any) -> ast.AST:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return _parse(*args, **keywords)
+        finally:
+            if collects:
+                gc.enable()
+
+    ast.parse = _parse_without_collection  # type: ignore[assignment]
 
 TOGETHER = ("tests/integration/",)
 """Folders whose packages and undisturbed run are made once: one worker has all of it."""
