@@ -25,7 +25,6 @@ from broker_server.rules.weights import Caps
 from broker_server.state.ledger import ROLLBACK, RoundRow, VersionRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic
@@ -285,7 +284,7 @@ class Conductor:
             return
         plans = self._plans(assignments, number)
         with self._store.ledger.transaction():
-            self._store.ledger.open_round(number, self.row.version, _with_digests(plans), wall)
+            self._store.ledger.open_round(number, self.row.version, plans, wall)
         self._store.note_round()
         self.state = rules.step(self.state, Event.QUORUM)
         self._round = RoundStatus(number, plans, now, now + self._config.round.deadline_s)
@@ -310,7 +309,7 @@ class Conductor:
         assignments = self._assignments(devices, self.round) if devices else {}
         plans = self._plans(assignments, self.round)
         with self._store.ledger.transaction():
-            self._store.ledger.add_plans(self.round, _with_digests(plans))
+            self._store.ledger.add_plans(self.round, plans)
             self._store.ledger.extend_round(self.round)
         self._store.note_round()
         self._note_missed(now)
@@ -418,7 +417,3 @@ class Conductor:
             kind, round=self.round, version=self.row.version, quorum=self._config.round.quorum,
             answered=len(self._round.answered), deadline_s=self._config.round.deadline_s, devices=devices,
         )  # fmt: skip
-
-
-def _with_digests(plans: Mapping[str, bytes]) -> dict[str, tuple[bytes, bytes]]:
-    return {device: (sha256(payload), payload) for device, payload in plans.items()}

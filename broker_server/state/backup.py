@@ -12,7 +12,7 @@ from typing import Final
 from broker_server.errors import StateError, StorageError
 from broker_server.state.announced import Announced
 from broker_server.state.files import make_folder, sync_folder, tighten, write_durably
-from broker_server.state.inspection import inspect, is_empty
+from broker_server.state.inspection import inspect
 from broker_server.state.ledger import NAME, RoundRow
 from broker_server.state.open_round import OpenRound
 from broker_server.state.store import Store
@@ -39,7 +39,7 @@ def back_up(state: Path, destination: Path) -> int:
         StateError: when ``destination`` is there already, or the state is damaged.
         StorageError: when the disk refuses.
     """
-    if not is_empty(destination):
+    if not _is_empty(destination):
         raise StateError(f"{destination} is there already; name a folder that is not")
     store = Store.open_read_only(state)
     part = destination.with_name(f".{destination.name}.{os.getpid()}.part")
@@ -63,18 +63,16 @@ def _copy(store: Store, part: Path) -> int:
     store.ledger.copy_to(part / NAME)
     copy = Store.open_read_only(part)
     rows = {row.version: row for row in copy.ledger.versions()}
-    newest, rounds = rows[max(rows)], copy.ledger.rounds()
+    newest, last = rows[max(rows)], copy.ledger.last_round()
     for number in [number for number in store.versions.numbers() if number in rows]:
         record = store.versions.read(number)
         if record is not None:
             copy.versions.keep(record)
         for digest in copy.lineage.blocks(rows[number]):
             copy.blobs.put(store.blobs.get(digest))
-    copy.versions.keep_bank(newest.version, [copy.blobs.get(digest) for digest in copy.lineage.blocks(newest)])
-    merges = [row.version for row in rows.values() if row.reason == "merge"]
-    for row in (*copy.ledger.waiting(), *(copy.ledger.merged_into(merges[-1]) if merges else ())):
+    copy.keep_bank(newest)
+    for row in copy.ledger.spooled():
         copy.spool.keep(row.digest, store.spool.read(row.digest))
-    last = rounds[-1] if rounds else None
     if last is not None:
         plans = copy.ledger.plans(last.round)
         OpenRound(last.round, last.base_version, last.opened, last.extensions, plans).write(part)
@@ -103,7 +101,7 @@ def restore(backup: Path, state: Path, now: float, *, announced: int = -1, set_a
     findings = list(inspect(Store.open_read_only(backup)))
     if findings:
         raise StateError(f"{backup} is damaged itself: {findings[0].file}: {findings[0].detail}; choose another backup")
-    if not is_empty(state) and not set_aside:
+    if not _is_empty(state) and not set_aside:
         raise StateError(f"{state} is not empty: --set-aside moves it to a new name, nothing is overwritten")
     old, known_round = _announced(state)
     part = state.with_name(f".{state.name}.{os.getpid()}.part")
@@ -111,7 +109,7 @@ def restore(backup: Path, state: Path, now: float, *, announced: int = -1, set_a
     back_up(backup, part)
     versions = _go_on(part, max(announced, old), known_round, now)
     aside = None
-    if not is_empty(state):
+    if not _is_empty(state):
         aside = _set_aside(state)
     elif state.exists():
         state.rmdir()
@@ -135,10 +133,9 @@ def _go_on(part: Path, announced: int, known_round: int, now: float) -> tuple[in
         row = store.ledger.version()
         if row is None:
             raise StateError(f"{part} holds no version")
-        rounds = store.ledger.rounds()
-        last = rounds[-1].round if rounds else 0
+        last = store.ledger.last_round()
         with store.ledger.transaction():
-            for number in range(last + 1, known_round + 1):
+            for number in range((last.round if last else 0) + 1, known_round + 1):
                 store.ledger.keep_round(RoundRow(number, row.version, now, now, None, 0))
         if announced <= row.version:
             return row.version, row.version
@@ -170,3 +167,8 @@ def _put(part: Path, destination: Path) -> None:
         sync_folder(destination.parent)
     except OSError as error:
         raise StorageError(f"cannot move {part} to {destination}: {error.strerror}") from error
+
+
+def _is_empty(folder: Path) -> bool:
+    """Return whether there is nothing in a folder, or no folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))

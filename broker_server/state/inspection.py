@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from broker_server.errors import StateError
 from broker_server.state.announced import Announced
@@ -15,7 +14,7 @@ from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import version_digest
 from edge_runtime.wire.errors import WireError
-from edge_runtime.wire.messages import decode, ids
+from edge_runtime.wire.messages import block_digests, decode
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def inspect(store: Store) -> Iterator[Finding]:
     for number in sorted({*store.versions.numbers(), *([max(rows)] if rows else [])}):
         if number in rows:
             yield from _version(store, rows[number])
-    yield from _spool(store, rows)
+    yield from _spool(store)
 
 
 def _head(store: Store) -> Iterator[Finding]:
@@ -88,11 +87,10 @@ def _version(store: Store, row: VersionRow) -> Iterator[Finding]:
     except StateError as error:
         yield Finding(file, str(error), AT_START)
     try:
-        blocks = decode(pb.Version, row.payload).blocks
+        digests = block_digests(decode(pb.Version, row.payload))
     except WireError as error:
         yield Finding("ledger.sqlite3", f"the message of version {row.version} cannot be read: {error}", AT_START)
         return
-    digests = dict(zip(ids(blocks), (block.digest for block in blocks), strict=True))
     if version_digest(digests) != row.digest:
         yield Finding("ledger.sqlite3", f"the blocks of version {row.version} do not have its digest", AT_START)
     for digest in dict.fromkeys(digests.values()):
@@ -102,18 +100,11 @@ def _version(store: Store, row: VersionRow) -> Iterator[Finding]:
             yield Finding(name, f"a block of version {row.version} {what}", "a start makes it again where it can")
 
 
-def _spool(store: Store, rows: dict[int, VersionRow]) -> Iterator[Finding]:
-    merges = [row.version for row in rows.values() if row.reason == "merge"]
-    waiting = [(row, ASKED) for row in store.ledger.waiting()]
-    merged = store.ledger.merged_into(merges[-1]) if merges else []
-    for row, repair in (*waiting, *((row, "it is part of a version already") for row in merged)):
+def _spool(store: Store) -> Iterator[Finding]:
+    for row in store.ledger.spooled():
         try:
             store.spool.read(row.digest)
         except StateError as error:
+            repair = ASKED if row.version is None else "it is part of a version already"
             detail = f"the delta of {row.device} in round {row.round}: {error}"
             yield Finding(f"spool/{row.digest.hex()}.delta", detail, repair)
-
-
-def is_empty(folder: Path) -> bool:
-    """Return whether there is nothing in a folder, or no folder."""
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))

@@ -10,6 +10,7 @@ from typing import Any, Final
 from broker_server.errors import DamagedError
 from broker_server.state.database import ADVICE, Database
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.messages import decode
@@ -198,15 +199,16 @@ class Ledger(Database):
 
     # rounds and plans
 
-    def open_round(self, number: int, base_version: int, plans: Mapping[str, tuple[bytes, bytes]], now: float) -> None:
-        """Keep a new round and its plans: (digest, payload) by device."""
+    def open_round(self, number: int, base_version: int, plans: Mapping[str, bytes], now: float) -> None:
+        """Keep a new round and its plans: payload by device."""
         self._execute("INSERT INTO rounds (round, base_version, opened) VALUES (?, ?, ?)", (number, base_version, now))
         self.add_plans(number, plans)
 
-    def add_plans(self, number: int, plans: Mapping[str, tuple[bytes, bytes]]) -> None:
+    def add_plans(self, number: int, plans: Mapping[str, bytes]) -> None:
         """Keep further plans of a round; a device has one, and a second takes the place of the first."""
-        for device, (digest, payload) in sorted(plans.items()):
-            self._execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?, ?)", (device, number, digest, payload))
+        for device, payload in sorted(plans.items()):
+            values = (device, number, sha256(payload), payload)
+            self._execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?, ?)", values)
 
     def extend_round(self, number: int) -> None:
         """Note that a round waits once more."""
@@ -225,8 +227,19 @@ class Ledger(Database):
 
     def rounds(self) -> list[RoundRow]:
         """Return all rounds, oldest first."""
+        return self._rounds("ORDER BY round")
+
+    def round(self, number: int) -> RoundRow | None:
+        """Return a round."""
+        return next(iter(self._rounds("WHERE round = ?", (number,))), None)
+
+    def last_round(self) -> RoundRow | None:
+        """Return the round that was opened last."""
+        return next(iter(self._rounds("ORDER BY round DESC LIMIT 1")), None)
+
+    def _rounds(self, where: str, values: Sequence[Any] = ()) -> list[RoundRow]:
         columns = "round, base_version, opened, closed, version, extensions"
-        return [RoundRow(*row) for row in self._rows(f"SELECT {columns} FROM rounds ORDER BY round")]  # noqa: S608
+        return [RoundRow(*row) for row in self._rows(f"SELECT {columns} FROM rounds {where}", values)]  # noqa: S608
 
     def plans(self, number: int) -> dict[str, bytes]:
         """Return the plans of a round as published, by device."""
@@ -296,6 +309,11 @@ class Ledger(Database):
         """Return the digest of the delta accepted for (device, round)."""
         rows = self._rows("SELECT digest FROM deltas WHERE device = ? AND round = ?", (device, number))
         return bytes(rows[0]["digest"]) if rows else None
+
+    def spooled(self) -> list[DeltaRow]:
+        """Return the deltas whose bodies are kept: those that wait, and those of the newest merge."""
+        newest = "(SELECT MAX(version) FROM versions WHERE reason = 'merge')"
+        return self._deltas(f"WHERE version IS NULL OR version = {newest} ORDER BY version NOTNULL, device, round")
 
     def merged_into(self, version: int) -> list[DeltaRow]:
         """Return the deltas that are part of a version, in the order of folding."""

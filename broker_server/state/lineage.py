@@ -15,7 +15,7 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import version_digest
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape, ExpertId
-from edge_runtime.wire.messages import decode, encode, ids
+from edge_runtime.wire.messages import block_digests, decode, encode
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Lineage:
         except WireError as error:
             msg = f"version {row.version} was changed: its message cannot be read ({error})"
             raise StateError(msg) from error
-        digests = {block: entry.digest for block, entry in zip(ids(message.blocks), message.blocks, strict=True)}
+        digests = block_digests(message)
         if version_digest(digests) != row.digest:
             msg = f"version {row.version} was changed: its blocks have another digest than the ledger says"
             raise StateError(msg)

@@ -8,7 +8,6 @@ was announced is never given to another version, nor that of a round to another 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
@@ -18,7 +17,6 @@ from broker_server.state.ledger import DeltaRow, Ledger, RoundRow
 from broker_server.state.open_round import OpenRound
 from broker_server.state.version_files import VersionRecord
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, ids
 
@@ -56,12 +54,12 @@ def _mend_rows(store: Store) -> None:
         if record is not None and not _is_in(store.ledger, record):
             _put_in(store, record)
             damaged.append(f"version {number}")
-    last, rounds = OpenRound.read(store.folder), store.ledger.rounds()
-    if last is not None and rounds and rounds[-1].closed is None and _same_round(rounds[-1], last):
+    last, known = OpenRound.read(store.folder), store.ledger.last_round()
+    if last is not None and known is not None and known.closed is None and _same_round(known, last):
         plans = store.ledger.plans(last.round)
         if plans != last.plans and set(plans) <= set(last.plans):
             with store.ledger.transaction():
-                store.ledger.add_plans(last.round, _with_digests(last.plans))
+                store.ledger.add_plans(last.round, last.plans)
             damaged.append(f"the plans of round {last.round}")
     if damaged:
         with store.ledger.transaction():
@@ -73,14 +71,10 @@ def _same_round(row: RoundRow, last: OpenRound) -> bool:
     return (row.round, row.extensions) == (last.round, last.extensions)
 
 
-def _with_digests(plans: Mapping[str, bytes]) -> dict[str, tuple[bytes, bytes]]:
-    return {device: (sha256(payload), payload) for device, payload in plans.items()}
-
-
 def _is_in(ledger: Ledger, record: VersionRecord) -> bool:
     """Return whether the ledger has all of a version: its row, its deltas as part of it, and its round as closed."""
-    row = record.row
-    closed = any(known.round == row.round and known.version == row.version for known in ledger.rounds())
+    row, its_round = record.row, ledger.round(record.row.round)
+    closed = its_round is not None and its_round.version == row.version
     return (
         ledger.version(row.version) == row
         and {(delta.device, delta.round) for delta in ledger.merged_into(row.version)} >= _keys(record)
@@ -97,6 +91,11 @@ def _newest(store: Store) -> int:
     return row.version if row is not None else -1
 
 
+def _last_round(store: Store) -> int:
+    row = store.ledger.last_round()
+    return row.round if row is not None else 0
+
+
 def _announced(store: Store) -> Announced:
     """Return what was announced: HEAD, or when that is damaged or missing, the newest that anything knows of."""
     try:
@@ -106,8 +105,7 @@ def _announced(store: Store) -> Announced:
     except StateError as error:
         store.notes.append(f"{error}; it is written again")
     row = store.ledger.version()
-    rounds = store.ledger.rounds()
-    known = Announced(row.version, row.digest, rounds[-1].round if rounds else 0) if row else Announced(-1, b"", 0)
+    known = Announced(row.version, row.digest, _last_round(store)) if row else Announced(-1, b"", 0)
     beyond = [number for number in store.versions.numbers() if number > known.version]
     record = _record(store, beyond[-1]) if beyond else None
     return known if record is None else Announced(beyond[-1], record.row.digest, max(known.round, record.row.round))
@@ -163,7 +161,7 @@ def _put_in(store: Store, record: VersionRecord) -> None:
         if ledger.version(row.version) != row:
             ledger.mend_version(row)
         if row.reason == "merge":
-            before = next((known for known in ledger.rounds() if known.round == row.round), None)
+            before = ledger.round(row.round)
             base, opened = (before.base_version, before.opened) if before else (row.parent or 0, row.created)
             extensions = before.extensions if before else 0
             ledger.keep_round(RoundRow(row.round, base, opened, row.created, row.version, extensions))
@@ -190,25 +188,25 @@ def _refuse_or_fall_back(store: Store, announced: Announced, lost: list[int], no
 
 def _put_round_back(store: Store) -> bool:
     """Put the last round and its plans into a ledger that does not know them; return whether that was so."""
-    last, rounds = OpenRound.read(store.folder), store.ledger.rounds()
-    if last is None or last.round <= (rounds[-1].round if rounds else 0):
+    last = OpenRound.read(store.folder)
+    if last is None or last.round <= _last_round(store):
         return False
     if store.ledger.version(last.base_version) is None:
         return False
     with store.ledger.transaction():
         store.ledger.keep_round(RoundRow(last.round, last.base_version, last.opened, None, None, last.extensions))
-        store.ledger.add_plans(last.round, _with_digests(last.plans))
+        store.ledger.add_plans(last.round, last.plans)
     store.notes.append(f"round {last.round} was not in the ledger: it goes on with its {len(last.plans)} plans")
     return True
 
 
 def _close_unknown_round(store: Store, number: int, now: float) -> bool:
     """Close a round whose plans went out and are lost, so that its number is not used again."""
-    rounds = store.ledger.rounds()
-    if number <= (rounds[-1].round if rounds else 0):
+    known = _last_round(store)
+    if number <= known:
         return False
     with store.ledger.transaction():
-        for lacking in range((rounds[-1].round if rounds else 0) + 1, number + 1):
+        for lacking in range(known + 1, number + 1):
             store.ledger.keep_round(RoundRow(lacking, _newest(store), now, now, None, 0))
     store.notes.append(f"the plans of round {number} are lost: the next is round {number + 1}")
     return True
@@ -254,8 +252,7 @@ def _write_what_lacks(store: Store) -> None:
     row = store.ledger.version()
     if row is None:
         return
-    rounds = store.ledger.rounds()
-    head = Announced(row.version, row.digest, rounds[-1].round if rounds else 0)
+    head = Announced(row.version, row.digest, _last_round(store))
     try:
         record, written = store.versions.read(row.version), Announced.read(store.folder)
     except StateError:
@@ -264,7 +261,7 @@ def _write_what_lacks(store: Store) -> None:
         store.versions.keep(VersionRecord(row, tuple(store.ledger.merged_into(row.version))))
     if not store.versions.has_bank(row.version):
         with contextlib.suppress(StateError):  # of a block that is damaged: whoever loads the version says so
-            store.versions.keep_bank(row.version, [store.blobs.get(digest) for digest in store.lineage.blocks(row)])
+            store.keep_bank(row)
     if written != head:
         head.write(store.folder)
 

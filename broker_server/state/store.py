@@ -172,9 +172,10 @@ class Store:
             StorageError: when the disk refuses; the ledger is as it was, and the same call may be made again.
         """
         # Read again rather than handed over: a copy of what is there, not of what should be.
-        self.versions.keep_bank(row.version, (self.blobs.get(digest) for digest in self.lineage.blocks(row)))
+        self.keep_bank(row)
         self.versions.keep(VersionRecord(row, tuple(deltas), settings or {}))
-        Announced(row.version, row.digest, self._last_round()).write(self.folder)
+        last = self.ledger.last_round()
+        Announced(row.version, row.digest, last.round if last else 0).write(self.folder)
         with self.ledger.transaction():
             self.ledger.append_version(row)
             self.ledger.fold(deltas, row.version)
@@ -184,12 +185,20 @@ class Store:
                 self.ledger.put(key, value)
         self.ledger.checkpoint()
 
+    def keep_bank(self, row: VersionRow) -> None:
+        """Write the copy of a version's bank from its blocks.
+
+        Raises:
+            StateError: when a block is damaged or missing.
+            StorageError: when the disk refuses.
+        """
+        self.versions.keep_bank(row.version, [self.blobs.get(digest) for digest in self.lineage.blocks(row)])
+
     def note_round(self) -> None:
         """Note outside of the ledger that the last round's plans may go out; a full disk costs the note only."""
-        newest, rounds = self.ledger.version(), self.ledger.rounds()
-        if newest is None or not rounds:
+        newest, row = self.ledger.version(), self.ledger.last_round()
+        if newest is None or row is None:
             return
-        row = rounds[-1]
         plans = self.ledger.plans(row.round)
         with contextlib.suppress(StorageError):
             OpenRound(row.round, row.base_version, row.opened, row.extensions, plans).write(self.folder)
@@ -225,13 +234,7 @@ class Store:
         kept = rows if self.keep_versions == 0 else [rows[0], *rows[1:][-self.keep_versions :]]
         self.blobs.sweep(digest for row in kept for digest in self.lineage.blocks(row))
         self.versions.sweep(row.version for row in kept)
-        merges = [row.version for row in rows if row.reason == "merge"]
-        bodies = [*self.ledger.waiting(), *(self.ledger.merged_into(merges[-1]) if merges else ())]
-        self.spool.sweep(row.digest for row in bodies)
-
-    def _last_round(self) -> int:
-        rounds = self.ledger.rounds()
-        return rounds[-1].round if rounds else 0
+        self.spool.sweep(row.digest for row in self.ledger.spooled())
 
     def tell_alive(self) -> None:
         """Note for ``broker_server status`` that the gateway is alive: the time of the lock's file."""

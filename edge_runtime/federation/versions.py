@@ -105,7 +105,9 @@ class Versions:
     def _usable(self, version: pb.Version) -> bool:
         """Return whether every block can be read, one at a time; what was here before is let go only then."""
         try:
-            return all(self._block(block, digest) is not None for block, digest in _digests(version).items())
+            return all(
+                self._block(block, digest) is not None for block, digest in messages.block_digests(version).items()
+            )
         except BankError:
             self._useless = version
             raise
@@ -138,7 +140,7 @@ class Versions:
             BankError: when a block is what its digest says and yet no block of this bank.
         """
         blocks: dict[ExpertId, Array] = {}
-        for block, digest in _digests(version).items():
+        for block, digest in messages.block_digests(version).items():
             values = self._block(block, digest)
             if values is None:
                 return None
@@ -163,7 +165,3 @@ class Versions:
         if bank is None or self._complete is None:
             return self._initial, 0
         return bank, self._complete.version
-
-
-def _digests(version: pb.Version) -> dict[ExpertId, bytes]:
-    return dict(zip(messages.ids(version.blocks), (block.digest for block in version.blocks), strict=True))

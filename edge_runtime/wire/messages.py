@@ -18,7 +18,17 @@ from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.limits import BODY_LIMIT, FIELDS_LIMIT, MESSAGE_LIMIT, STEPS_LIMIT, WIRE_VERSION
 from edge_runtime.wire.scan import fields_within
 
-__all__ = ["BODY_LIMIT", "MESSAGE_LIMIT", "STEPS_LIMIT", "WIRE_VERSION", "decode", "encode", "ids", "refs"]
+__all__ = [
+    "BODY_LIMIT",
+    "MESSAGE_LIMIT",
+    "STEPS_LIMIT",
+    "WIRE_VERSION",
+    "block_digests",
+    "decode",
+    "encode",
+    "ids",
+    "refs",
+]
 
 _BODIES: Final = (pb.Delta, pb.ClassStatistics)
 
@@ -73,3 +83,8 @@ def refs(ids: Iterable[ExpertId]) -> list[pb.ExpertRef]:
 def ids(listed: Iterable[pb.ExpertRef | pb.ExpertDelta | pb.Block]) -> tuple[ExpertId, ...]:
     """Return the ids of listed blocks, in the order listed."""
     return tuple(ExpertId(block.layer, block.index) for block in listed)
+
+
+def block_digests(version: pb.Version) -> dict[ExpertId, bytes]:
+    """Return the digest of each block of a version, in the order listed."""
+    return {ExpertId(block.layer, block.index): block.digest for block in version.blocks}

@@ -16,7 +16,7 @@ from edge_runtime.wire.chunks import Assembler, split
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Package
-from edge_runtime.wire.messages import decode, encode, ids
+from edge_runtime.wire.messages import block_digests, decode, encode, ids
 from edge_runtime.wire.tensors import encode as encode_values
 from edge_runtime.wire.topics import Address, Topic, device_subscriptions, parse
 
@@ -157,7 +157,7 @@ class Device:
     def _trained(self, plan: pb.Plan) -> list[pb.ExpertDelta]:
         """Move every block a hundredth of the way to this device's own constant."""
         assert self._version is not None
-        digests = dict(zip(ids(self._version.blocks), (b.digest for b in self._version.blocks), strict=True))
+        digests = block_digests(self._version)
         goal = 1.0 + sum(self.name.encode()) % 7
 
         def move(block: ExpertId) -> bytes:
