@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from broker_server.errors import StorageError
+from edge_runtime.wire.private_files import open_to_append
 
 
 class Watcher(Protocol):
@@ -48,8 +48,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self._file: IO[str] | None = os.fdopen(handle, "a", encoding="utf-8")
+            self._file: TextIO | None = open_to_append(path)
         except OSError as error:
             msg = f"cannot write events to {path}: {error.strerror}"
             raise StorageError(msg) from error

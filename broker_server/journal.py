@@ -6,9 +6,10 @@ The file is for people and their tools. What the gateway itself needs is in the 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from edge_runtime.wire.private_files import open_to_append
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class RoundLine:
     def write(self, path: Path) -> None:
         """Append this line; a disk that refuses costs the line only."""
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with open(handle, "a", encoding="utf-8") as file:  # noqa: PTH123 - a handle, not a path
+            with open_to_append(path) as file:
                 file.write(json.dumps(asdict(self), separators=(",", ":")) + "\n")
         except OSError:
             return

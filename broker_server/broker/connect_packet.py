@@ -10,6 +10,10 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from edge_runtime.wire.limits import MESSAGE_LIMIT
+
+PACKET_LIMIT: Final = MESSAGE_LIMIT + 1024
+"""Bytes of the largest packet that a broker takes: a message of the contract, and what MQTT puts before it."""
 _CONNECT: Final = 1
 _CLEAN, _WILL, _WILL_RETAIN, _PASSWORD, _USER = 0x02, 0x04, 0x20, 0x40, 0x80
 

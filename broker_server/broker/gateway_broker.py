@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from broker_server.broker.access import Revoked
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mosquitto import Mosquitto, Said
-from broker_server.broker.mosquitto_config import Listener, Tls
+from broker_server.broker.mosquitto_config import Listener
 from broker_server.broker.mqtt import Target, lets_strangers_hear
 from broker_server.broker.tls import TlsFiles
 from broker_server.config import MOSQUITTO, GatewayConfig
@@ -161,12 +161,11 @@ def _tls(config: GatewayConfig) -> TlsFiles | None:
 
 
 def _listener(config: GatewayConfig) -> Listener:
-    listen, files = config.listen, _tls(config)
-    tls = None
-    if files is not None:
-        ca, certificate, key = (path.resolve() for path in (files.authority, files.certificate, files.key))
-        tls = Tls(ca, certificate, key, _signer(config) is not None)
-    return Listener(listen.host, listen.port, listen.websocket_port, listen.connections, tls)
+    listen, tls = config.listen, _tls(config)
+    if tls is not None:
+        tls = TlsFiles(tls.certificate.resolve(), tls.key.resolve(), tls.authority.resolve())
+    refuses = _signer(config) is not None
+    return Listener(listen.host, listen.port, listen.websocket_port, listen.connections, tls, refuses)
 
 
 def _certificates(config: GatewayConfig) -> frozenset[str]:

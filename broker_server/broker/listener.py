@@ -17,15 +17,13 @@ from functools import partial
 from typing import Any, Final
 
 from broker_server.broker.access import AccessError, Certificate
-from broker_server.broker.connect_packet import Connect, FrameError
+from broker_server.broker.connect_packet import PACKET_LIMIT, Connect, FrameError
 from broker_server.broker.framing import FrameReader
 from broker_server.broker.notices import Notices
 from broker_server.broker.pace import Pace, Waiting, source_of
 from broker_server.broker.websocket import WebSocketWriter, upgrade
 from broker_server.config import ConnectionLimits
-from edge_runtime.wire.messages import MESSAGE_LIMIT
 
-PACKET_LIMIT: Final = MESSAGE_LIMIT + 1024
 BACKLOG: Final = 4096
 _SHUTDOWN_S: Final = 2.0
 _CLOSE_S: Final = 5.0

@@ -67,7 +67,7 @@ class Mosquitto:
         federation: whose topics.
         state: the gateway's state directory; the broker's files are in a folder of it.
         say: told when it died and when it is there again; called from another thread.
-        sign: makes the list of refused certificates (PEM) from their serial numbers, for ``listener.tls.revocations``.
+        sign: makes the list of refused certificates (PEM) from their serial numbers, for ``listener.revocations``.
     """
 
     def __init__(

@@ -16,16 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from edge_runtime.wire.messages import MESSAGE_LIMIT
+from broker_server.broker.connect_packet import PACKET_LIMIT
+from broker_server.broker.tls import TlsFiles
 from edge_runtime.wire.topics import FROM_DEVICE, ROOT, Topic
 
 SOCKET: Final = "gateway.socket"
 ACCESS: Final = "access.acl"
 REVOKED: Final = "revoked.pem"
-PACKET_LIMIT: Final = MESSAGE_LIMIT + 1024
 QUEUED_BYTES: Final = 1 << 30
 """What may wait for one client; only the gateway has so much traffic."""
 QUEUED_MESSAGES: Final = 1_000_000
@@ -37,23 +36,6 @@ _LEFT_TO_REVOKED: Final = (Topic.HELLO, Topic.VERDICT, Topic.GATEWAY)
 
 
 @dataclass(frozen=True)
-class Tls:
-    """What the listeners prove and demand: PEM files.
-
-    Args:
-        ca: of the authority that signs devices' certificates.
-        certificate: of the broker.
-        key: its key.
-        revocations: whether there is a list of refused certificates, REVOKED.
-    """
-
-    ca: Path
-    certificate: Path
-    key: Path
-    revocations: bool = False
-
-
-@dataclass(frozen=True)
 class Listener:
     """Where devices come in.
 
@@ -62,14 +44,16 @@ class Listener:
         port: of MQTT.
         websocket_port: of MQTT over WebSockets; 0 is none.
         connections: clients at most, of each port.
-        tls: None serves plain text, where nobody's name is proven.
+        tls: what it proves and demands, absolute paths; None serves plain text, where nobody's name is proven.
+        revocations: whether there is a list of refused certificates, REVOKED.
     """
 
     host: str
     port: int
     websocket_port: int = 0
     connections: int = 2048
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
+    revocations: bool = False
 
 
 def configuration(listener: Listener, user: str) -> str:
@@ -114,10 +98,10 @@ def _devices(listener: Listener, port: int) -> list[str]:
     return [
         *lines,
         "allow_anonymous false",
-        f"cafile {listener.tls.ca}",
+        f"cafile {listener.tls.authority}",
         f"certfile {listener.tls.certificate}",
         f"keyfile {listener.tls.key}",
-        *([f"crlfile {REVOKED}"] if listener.tls.revocations else []),
+        *([f"crlfile {REVOKED}"] if listener.revocations else []),
         "tls_version tlsv1.2",
         "require_certificate true",
         "use_identity_as_username true",

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from broker_server.commands import Subcommands, parser, say, say_json
 from broker_server.commands.device_way import Way, text_of, way_of
@@ -25,7 +25,6 @@ from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.topics import check_name
 
-ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with
 EXAMPLES = """  broker_server enroll kitchen-phone hall-box               where broker_server init was run
   broker_server enroll kitchen-phone --gateway mqtts://gateway.example --ca ca.pem \\
       --certificate kitchen-phone.pem --key kitchen-phone.key --package packages/pixel8

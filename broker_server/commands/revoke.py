@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
         )
     if certificates:
         revoke(_file(config), certificates)
-    _mark(state, [name for name in args.devices if name in registered])
+    mark(state, [name for name in args.devices if name in registered], revoked=True)
     about: dict[str, Any] = {"devices": args.devices, "certificates": sorted(certificates)}
     if args.json:
         say_json(about)
@@ -89,10 +89,11 @@ def _registered(state: Path) -> list[str]:
     return [row["device"] for row in Store.open_read_only(state).ledger.devices()]
 
 
-def _mark(state: Path, devices: list[str]) -> None:
+def mark(state: Path, devices: list[str], *, revoked: bool) -> None:
+    """Note in a ledger that devices are removed, or taken back."""
     if not devices:
         return
     ledger = Ledger(state / NAME)
     with ledger.transaction():
         for device in devices:
-            ledger.revoke(device, revoked=True)
+            ledger.revoke(device, revoked=revoked)

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from broker_server.commands import Subcommands, add_state, parser, say, say_json
+from broker_server.commands.revoke import mark
 from broker_server.display import size
 from broker_server.errors import UsageError
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.rounds.roster import wants_statistics
-from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.store import Store
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 
@@ -55,8 +55,7 @@ def add(commands: Subcommands) -> None:
 def show_status(args: argparse.Namespace) -> int:
     """Print the state of the federation; 1 when no gateway is at work on it."""
     store = Store.open_read_only(args.state)
-    rounds, version = store.ledger.rounds(), store.ledger.version()
-    last = rounds[-1] if rounds else None
+    last, version = store.ledger.last_round(), store.ledger.version()
     answered = [row.device for row in store.ledger.deltas(last.round)] if last else []
     planned = sorted(store.ledger.plans(last.round)) if last else []
     running, alive = _held(args.state / "lock"), _alive(args.state / "lock")
@@ -211,17 +210,13 @@ def _figures(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _change(state: Path, devices: list[str], *, revoked: bool) -> int:
-    Store.open_read_only(state)
-    ledger = Ledger(state / NAME)
-    registered = [row["device"] for row in ledger.devices()]
+    registered = [row["device"] for row in Store.open_read_only(state).ledger.devices()]
     unknown = sorted(set(devices) - set(registered))
     if unknown:
         names = ", ".join(registered[:8]) or "none"
         msg = f"no device {', '.join(map(repr, unknown))} in {state}, nothing was changed; there are: {names}"
         raise UsageError(msg)
-    with ledger.transaction():
-        for device in devices:
-            ledger.revoke(device, revoked=revoked)
+    mark(state, devices, revoked=revoked)
     verb = "is" if len(devices) == 1 else "are"
     state_now = "revoked" if revoked else "taken back"
     say(f"{', '.join(devices)} {verb} {state_now}; a running gateway heeds it at once")

@@ -18,7 +18,7 @@ from typing import Final
 
 from broker_server.errors import StorageError, UsageError
 from broker_server.identity.certificates import Identity, check_pair, serial_text
-from edge_runtime.wire.private_files import write_private
+from edge_runtime.wire.private_files import open_to_append, write_private
 
 AUTHORITY: Final = "authority"
 GATEWAY: Final = "gateway"
@@ -64,9 +64,8 @@ def append(path: Path, text: str) -> None:
         StorageError: when the disk refuses.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(handle, "ab") as file:
-            file.write(text.encode())
+        with open_to_append(path) as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -1,9 +1,10 @@
-"""Files with secrets: new, whole, and readable by their owner alone."""
+"""Files that only their owner may read."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TextIO
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -22,3 +23,13 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError:
         path.unlink(missing_ok=True)
         raise
+
+
+def open_to_append(path: Path) -> TextIO:
+    """Open a UTF-8 file to write at its end; a new one gets mode 0600.
+
+    Raises:
+        OSError: when that cannot be.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    return os.fdopen(handle, "a", encoding="utf-8")

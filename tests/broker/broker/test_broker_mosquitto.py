@@ -22,7 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_server.broker import mosquitto
 from broker_server.broker.mosquitto import Mosquitto, Said
-from broker_server.broker.mosquitto_config import Listener, Tls, access, configuration
+from broker_server.broker.mosquitto_config import Listener, access, configuration
+from broker_server.broker.tls import TlsFiles
 from broker_server.errors import ListenError
 from broker_server.identity.certificates import (
     Identity,
@@ -98,7 +99,7 @@ class Supervised:
     def __init__(self, folder: Path, authority: Authority) -> None:
         self.said: queue.Queue[Said] = queue.Queue()
         self.authority = authority
-        listener = Listener("127.0.0.1", 0, tls=Tls(authority.ca, *authority.sign("gateway")))
+        listener = Listener("127.0.0.1", 0, tls=TlsFiles(*authority.sign("gateway"), authority.ca))
         self.supervisor = Mosquitto(listener, "x", folder, self.said.put)
         self.supervisor.start()
         self.gateway = Client(self.supervisor.socket, 1)
@@ -158,7 +159,7 @@ def test_the_rights_in_the_documentation_are_those_that_are_used() -> None:
 
 def test_the_configuration_asks_for_certificates_or_stays_without_names() -> None:
     """Over TLS the certificate's name is user and client id; limits are the contract's and the operator's."""
-    tls = Tls(Path("/a/ca.pem"), Path("/a/gw.pem"), Path("/a/gw.key"))
+    tls = TlsFiles(Path("/a/gw.pem"), Path("/a/gw.key"), Path("/a/ca.pem"))
     secure = configuration(Listener("0.0.0.0", 8883, 443, 7, tls), "me").split("\n\n")  # noqa: S104
     assert "max_packet_size 132096" in secure[0].splitlines()
     assert secure[1].splitlines() == ["# The gateway.", "listener 0 gateway.socket", "allow_anonymous true"]
@@ -281,9 +282,10 @@ def test_a_revoked_certificate_is_cut_off_and_told_so(tmp_path: Path) -> None:
     }.items():  # fmt: skip
         keep_pair(tmp_path, name, identity)
         paths[name] = (tmp_path / "ca.pem", tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
-    tls = Tls(*paths["gateway"], revocations=True)
+    ca, certificate, key = paths["gateway"]
+    listener = Listener("127.0.0.1", 0, tls=TlsFiles(certificate, key, ca), revocations=True)
     sign = partial(new_revocation_list, authority, now=utc_now())
-    supervisor = Mosquitto(Listener("127.0.0.1", 0, tls=tls), "x", tmp_path, lambda _: None, sign)
+    supervisor = Mosquitto(listener, "x", tmp_path, lambda _: None, sign)
     supervisor.start()
     url = BrokerUrl("localhost", supervisor.port, tls=True)
     told: dict[str, queue.Queue[Any]] = {name: queue.Queue() for name in ("lost", "kept")}
@@ -330,7 +332,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
 @installed
 def test_what_mosquitto_refuses_is_told_in_its_words(tmp_path: Path, authority: Authority) -> None:
     """A key that does not go with the certificate."""
-    tls = Tls(authority.ca, authority.sign("gateway")[0], authority.sign("other")[1])
+    tls = TlsFiles(authority.sign("gateway")[0], authority.sign("other")[1], authority.ca)
     with pytest.raises(ListenError, match=r"mosquitto does not start: .*key"):
         Mosquitto(Listener("127.0.0.1", 0, tls=tls), "x", tmp_path, lambda _: None).start()
 
