@@ -1,12 +1,11 @@
 """The running gateway: broker, link, state and rounds in one process, with one thread that decides everything.
 
-Messages from the MQTT client and results of the evaluator come through one queue; between them the clock is looked at.
+Messages from the MQTT client and results of the evaluator come through one inbox; between them the clock is looked at.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.events import Events
 from broker_server.identity.certificates import days_left, utc_now
+from broker_server.inbox import Inbox
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
@@ -39,7 +39,6 @@ from edge_runtime.wire.signatures import SigningKey
 from edge_runtime.wire.topics import Topic
 
 TICK_S: Final = 0.1
-QUEUE_LENGTH: Final = 4096
 STORAGE_RETRY_S: Final = 5.0
 DAY_S: Final = 86_400.0
 RENEW_DAYS: Final = 30
@@ -98,14 +97,14 @@ class Service:
     ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
         self._read, self._applied = read or (lambda: config), config
-        self._queue: queue.Queue[LinkEvent | Evaluated | Notice | Said] = queue.Queue(QUEUE_LENGTH)
+        self._inbox: Inbox[LinkEvent | Evaluated | Notice | Said] = Inbox()
         self._package = Package.open(config.package, part="gateway")
         self._broker: GatewayBroker | None = None
         self._link: Link | None = None
         self._evaluator: Evaluator | None = None
         self._finished_at: float | None = None
         self._rest_until = self._revoked_at = self._alive_at = self._certificate_at = -1.0
-        self._up = self._closed = False
+        self._up = False
         self._evaluated = -1
         # Devices may still train from a version that is max_staleness merges old.
         keep = config.limits.keep_versions and max(config.limits.keep_versions, config.round.max_staleness + 2)
@@ -180,23 +179,21 @@ class Service:
 
     def _notice(self, notice: Notice) -> None:
         """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(notice)
+        self._inbox.offer(notice)
 
     def run(self) -> bool:
         """Serve until the last round is done and fetched, or until stopped; return whether it finished."""
         while True:
-            try:
-                event = self._queue.get(timeout=TICK_S)
-            except queue.Empty:
-                event = None
+            events = self._inbox.take(TICK_S)
             if self._stop.asked:
                 return False
             if self._stop.reload:
                 self._stop.reload = False
                 self._reload()
             now, wall = time.monotonic(), time.time()
-            if event is not None:
+            for event in events:
+                if self._stop.asked:
+                    return False
                 self._take(event, now, wall)
             if now >= self._rest_until:
                 self._tick(now, wall)
@@ -222,13 +219,8 @@ class Service:
         self._events.tell("reload", changed=applied, later=later)
 
     def _post(self, event: LinkEvent | Evaluated | Notice | Said) -> None:
-        """Queue an event; a full queue makes the broker wait, unless the loop that empties it has ended."""
-        while not self._closed:
-            try:
-                self._queue.put(event, timeout=0.5)
-            except queue.Full:
-                continue
-            return
+        """Queue an event; a full inbox makes the broker wait, unless the loop that empties it has ended."""
+        self._inbox.put(event, len(event.payload) if isinstance(event, Arrived) else 0)
 
     def _take(self, event: LinkEvent | Evaluated | Notice | Said, now: float, wall: float) -> None:
         if isinstance(event, Arrived):
@@ -342,7 +334,7 @@ class Service:
 
     def close(self) -> None:
         """Say goodbye and let everything go; safe to call twice."""
-        self._closed = True
+        self._inbox.close()
         if self._evaluator is not None:
             self._evaluator.stop()
         if self._link is not None:
