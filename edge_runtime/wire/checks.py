@@ -147,10 +147,7 @@ def _chunk(chunk: pb.Chunk) -> None:
     _digest(chunk.digest, "chunk digest")
     _need(chunk.kind in (pb.DELTA, pb.STATISTICS, pb.BLOB), f"chunk of kind {chunk.kind}")
     _need(chunk.index < chunk.count, f"chunk {chunk.index} of {chunk.count}")
-    if chunk.total > limits.BODY_LIMIT:
-        raise WireError(pb.TOO_LARGE, f"body of {chunk.total} bytes, limit {limits.BODY_LIMIT}")
-    if chunk.count > limits.CHUNKS_LIMIT:
-        raise WireError(pb.TOO_LARGE, f"body of {chunk.count} chunks, limit {limits.CHUNKS_LIMIT}")
+    _body(chunk.total, chunk.count)
     piece_size(chunk)
 
 
@@ -176,6 +173,16 @@ def _verdict(verdict: pb.Verdict) -> None:
     _need(verdict.code > 0, f"verdict with code {verdict.code}")
     _number(verdict.retry_after_s, "retry_after_s", high=limits.RETRY_LIMIT_S)
     _plain(verdict.detail, "detail", limits.DETAIL_BYTES)
+    _missing(verdict.missing)
+    if verdict.code == pb.INCOMPLETE:
+        _need(verdict.kind != pb.HELLO, "a Hello that is incomplete")
+        _need(verdict.retry_after_s > 0, "chunks are asked for without a time to send them in")
+    else:
+        _need(not verdict.missing, f"chunks lack of a body with the verdict {verdict.code}")
+
+
+def _missing(missing: bytes) -> None:
+    _need(len(missing) <= limits.MISSING_BYTES, f"missing has {len(missing)} bytes, limit {limits.MISSING_BYTES}")
 
 
 def _version(version: pb.Version) -> None:
@@ -185,6 +192,11 @@ def _version(version: pb.Version) -> None:
     ids = _ascending(version.blocks, "blocks of a version")
     for block in version.blocks:
         _digest(block.digest, "block digest")
+        count = len(block.updates)
+        _need(count <= limits.UPDATES_LIMIT, f"a block of {count} updates, limit {limits.UPDATES_LIMIT}")
+        for update in block.updates:
+            _digest(update.base, "digest of an update's base")
+            _digest(update.digest, "digest of an update")
     blocks = dict(zip(ids, (block.digest for block in version.blocks), strict=True))
     if version_digest(blocks) != version.digest:
         raise WireError(pb.DIGEST_MISMATCH, f"blocks of version {version.version} do not have its digest")
@@ -193,6 +205,10 @@ def _version(version: pb.Version) -> None:
 def _want(want: pb.Want) -> None:
     check_name(want.device, "device")
     _wanted(want.digests)
+    lists = len(want.missing)
+    _need(lists in (0, len(want.digests)), f"{lists} lists of chunks for {len(want.digests)} blobs")
+    for missing in want.missing:
+        _missing(missing)
 
 
 def _wanted(digests: Iterable[bytes]) -> None:
@@ -200,6 +216,23 @@ def _wanted(digests: Iterable[bytes]) -> None:
     _need(0 < len(listed) <= limits.WANT_LIMIT, f"{len(listed)} blobs wanted, expected 1 to {limits.WANT_LIMIT}")
     for digest in listed:
         _digest(digest, "blob digest")
+
+
+def _offer(offer: pb.Offer) -> None:
+    check_name(offer.device, "device")
+    _digest(offer.digest, "digest of an offer")
+    _need(offer.kind in (pb.DELTA, pb.STATISTICS), f"an offer of kind {offer.kind}")
+    _body(offer.total, offer.count)
+    piece = -(-offer.total // max(offer.count, 1))
+    fits = offer.count > 0 and (offer.count - 1) * piece < offer.total
+    _need(fits, f"a body of {offer.total} bytes is not cut into {offer.count} chunks")
+
+
+def _body(total: int, count: int) -> None:
+    if total > limits.BODY_LIMIT:
+        raise WireError(pb.TOO_LARGE, f"body of {total} bytes, limit {limits.BODY_LIMIT}")
+    if count > limits.CHUNKS_LIMIT:
+        raise WireError(pb.TOO_LARGE, f"body of {count} chunks, limit {limits.CHUNKS_LIMIT}")
 
 
 CHECKS: Final[dict[type[Any], Callable[[Any], None]]] = {
@@ -213,4 +246,5 @@ CHECKS: Final[dict[type[Any], Callable[[Any], None]]] = {
     pb.Verdict: _verdict,
     pb.Version: _version,
     pb.Want: _want,
+    pb.Offer: _offer,
 }

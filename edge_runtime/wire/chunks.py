@@ -6,7 +6,7 @@ Every chunk but the last carries the same number of bytes, so a chunk's place fo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -47,6 +47,30 @@ def split(body: bytes, kind: pb.Kind, payload: int = PAYLOAD) -> Iterator[bytes]
     for index in range(count):
         part = body[index * piece : (index + 1) * piece]
         yield encode(pb.Chunk(kind=kind, digest=digest, index=index, count=count, total=len(body), payload=part))
+
+
+def missing_chunks(missing: bytes, count: int) -> tuple[int, ...]:
+    """Read which chunks of a body lack. Args: missing: as a Verdict or a Want has it; count: chunks of the body.
+
+    Returns:
+        Their indexes, ascending; all of them when ``missing`` is empty.
+
+    Raises:
+        MalformedMessage: when it is of another number of chunks, or names none.
+    """
+    if not missing:
+        return tuple(range(count))
+    bits = int.from_bytes(missing, "little")
+    if len(missing) != -(-count // 8) or bits >> count or not bits:
+        msg = f"{len(missing)} bytes do not say which of {count} chunks lack"
+        raise MalformedMessage(msg)
+    return tuple(index for index in range(count) if bits >> index & 1)
+
+
+def missing_bytes(indexes: Iterable[int], count: int) -> bytes:
+    """Write which of ``count`` chunks lack, at least one; nothing when it is all of them."""
+    bits = sum(1 << index for index in set(indexes))
+    return b"" if bits == (1 << count) - 1 else bits.to_bytes(-(-count // 8), "little")
 
 
 @dataclass

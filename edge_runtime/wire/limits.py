@@ -16,6 +16,10 @@ FIELDS_LIMIT: Final = 100_000
 STEPS_LIMIT: Final = 1_000_000
 SLOTS_LIMIT: Final = 65_535
 BATCH_LIMIT: Final = 65_536
+MISSING_BYTES: Final = CHUNKS_LIMIT // 8
+"""Bytes that tell which chunks of a body lack."""
+UPDATES_LIMIT: Final = 8
+"""Steps back that a block of a Version lists."""
 WANT_LIMIT: Final = 2_000
 """Blobs asked for in one Want."""
 NAME_BYTES: Final = 200

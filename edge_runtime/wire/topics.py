@@ -29,9 +29,10 @@ class Topic(StrEnum):
     DELTA = "delta"
     STATISTICS = "statistics"
     WANT = "want"
+    OFFER = "offer"
 
 
-FROM_DEVICE: Final = (Topic.HELLO, Topic.BYE, Topic.DELTA, Topic.STATISTICS, Topic.WANT)
+FROM_DEVICE: Final = (Topic.HELLO, Topic.BYE, Topic.DELTA, Topic.STATISTICS, Topic.WANT, Topic.OFFER)
 RETAINED: Final = frozenset({Topic.GATEWAY, Topic.VERSION, Topic.PLAN})
 QOS: Final = 1
 

@@ -30,6 +30,7 @@ class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REVOKED: _ClassVar[Code]
     UNSUPPORTED_CODEC: _ClassVar[Code]
     BAD_SIGNATURE: _ClassVar[Code]
+    INCOMPLETE: _ClassVar[Code]
 
 class Codec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -64,6 +65,7 @@ STORAGE_FULL: Code
 REVOKED: Code
 UNSUPPORTED_CODEC: Code
 BAD_SIGNATURE: Code
+INCOMPLETE: Code
 FLOAT32: Codec
 INT8: Codec
 KIND_UNSPECIFIED: Kind
@@ -287,7 +289,7 @@ class Chunk(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., index: _Optional[int] = ..., count: _Optional[int] = ..., total: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("wire_version", "kind", "digest", "code", "detail", "retry_after_s", "want_statistics", "round", "serial", "signature")
+    __slots__ = ("wire_version", "kind", "digest", "code", "detail", "retry_after_s", "want_statistics", "round", "missing", "serial", "signature")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -296,6 +298,7 @@ class Verdict(_message.Message):
     RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
     WANT_STATISTICS_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
@@ -306,9 +309,10 @@ class Verdict(_message.Message):
     retry_after_s: float
     want_statistics: bool
     round: int
+    missing: bytes
     serial: int
     signature: bytes
-    def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., want_statistics: _Optional[bool] = ..., round: _Optional[int] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, wire_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., want_statistics: _Optional[bool] = ..., round: _Optional[int] = ..., missing: _Optional[bytes] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Version(_message.Message):
     __slots__ = ("wire_version", "federation_digest", "version", "parent", "digest", "round", "blocks", "serial", "signature")
@@ -333,21 +337,49 @@ class Version(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., version: _Optional[int] = ..., parent: _Optional[int] = ..., digest: _Optional[bytes] = ..., round: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Block(_message.Message):
-    __slots__ = ("layer", "index", "digest")
+    __slots__ = ("layer", "index", "digest", "updates")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
     layer: int
     index: int
     digest: bytes
-    def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+    updates: _containers.RepeatedCompositeFieldContainer[Update]
+    def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ..., digest: _Optional[bytes] = ..., updates: _Optional[_Iterable[_Union[Update, _Mapping]]] = ...) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("base", "digest")
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    base: bytes
+    digest: bytes
+    def __init__(self, base: _Optional[bytes] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Want(_message.Message):
-    __slots__ = ("wire_version", "device", "digests")
+    __slots__ = ("wire_version", "device", "digests", "missing")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     digests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    missing: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., digests: _Optional[_Iterable[bytes]] = ..., missing: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Offer(_message.Message):
+    __slots__ = ("wire_version", "device", "kind", "digest", "count", "total")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    kind: Kind
+    digest: bytes
+    count: int
+    total: int
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., count: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...

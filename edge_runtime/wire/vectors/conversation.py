@@ -1,4 +1,4 @@
-"""Cases of the messages around a round: GatewayState, Hello, Bye, Verdict, Version, Want, and of topics."""
+"""Cases of the messages around a round: GatewayState, Hello, Bye, Verdict, Version, Want, Offer, and of topics."""
 
 from __future__ import annotations
 
@@ -57,17 +57,20 @@ _VERDICT: Final = MessageCases(
     pb.Verdict, kind=pb.DELTA, digest=DIGEST, code=pb.ACCEPTED, detail="counted in round 7", round=7
 )
 _WANT: Final = MessageCases(pb.Want, device=DEVICE, digests=[DIGEST, PACKAGE])
+_OFFER: Final = MessageCases(pb.Offer, device=DEVICE, kind=pb.DELTA, digest=DIGEST, count=7, total=820_000)
 
 
 def cases() -> Iterator[Case]:
     """Yield the cases of this module."""
-    for cases in (_GATEWAY, _HELLO, _BYE, _VERDICT, _VERSION, _WANT):
+    for cases in (_GATEWAY, _HELLO, _BYE, _VERDICT, _VERSION, _WANT, _OFFER):
         yield from cases.common()
     yield from _gateway()
     yield from _hello()
     yield from _verdict()
     yield from _version()
     yield from _want()
+    yield from _offer()
+    yield from _missing()
     yield from _topics()
     for name, device in _BAD_NAMES.items():
         yield _BYE.refuse(f"name_{name}", "MALFORMED", "a device name that may not stand in a topic", device=device)
@@ -154,6 +157,14 @@ def _verdict() -> Iterator[Case]:
     yield _VERDICT.accept("hello", "a greeting that asks for statistics", **hello)
     yield _VERDICT.accept("busy", "to be sent again in 30 s", code=pb.BUSY, retry_after_s=30.0)
     yield _VERDICT.accept("code_of_tomorrow", "an unknown code is a final refusal", code=99)
+    incomplete = {"code": pb.INCOMPLETE, "retry_after_s": 30.0}
+    yield _VERDICT.accept("incomplete", "send chunks 0 and 9 of 10", missing=b"\x01\x02", **incomplete)
+    yield _VERDICT.accept("incomplete_all", "send all chunks", **incomplete)
+    yield _VERDICT.accept("missing_8192", "of the most chunks", missing=b"\xff" * 8192, **incomplete)
+    yield _VERDICT.refuse("missing_8193", "MALFORMED", "more than there are", missing=b"\xff" * 8193, **incomplete)
+    yield _VERDICT.refuse("missing_accepted", "MALFORMED", "decided, and yet incomplete", missing=b"\x01")
+    yield _VERDICT.refuse("incomplete_hello", "MALFORMED", "a Hello has no chunks", kind=pb.HELLO, **incomplete)
+    yield _VERDICT.refuse("incomplete_final", "MALFORMED", "no time to send them in", code=pb.INCOMPLETE)
     yield _VERDICT.refuse("no_code", "MALFORMED", "no decision", code=None)
     yield _VERDICT.refuse("negative_code", "MALFORMED", "a negative code", code=-1)
     yield _VERDICT.refuse("no_kind", "MALFORMED", "decides on nothing", kind=None)
@@ -178,6 +189,11 @@ def _digest_of(*listed: tuple[int, int, bytes]) -> bytes:
     return hashlib.sha256(b"".join(struct.pack("<II", a, b) + digest for a, b, digest in listed)).digest()
 
 
+def _updated(*updates: pb.Update) -> dict[str, Any]:
+    block = pb.Block(digest=b"a" * 32, updates=updates)
+    return {"blocks": [block], "digest": _digest_of((0, 0, b"a" * 32))}
+
+
 _VERSION: Final = MessageCases(
     pb.Version,
     federation_digest=FEDERATION,
@@ -195,6 +211,12 @@ def _version() -> Iterator[Case]:
     short = (0, 0, b"a" * 31)
     many = [(0, index, b"a" * 32) for index in range(2501)]
     yield _VERSION.accept("one_block", "a bank of one block", blocks=_blocks(one), digest=_digest_of(one))
+    steps = [pb.Update(base=bytes([step]) * 32, digest=bytes([step + 100]) * 32) for step in range(9)]
+    yield _VERSION.accept("updates", "a block that 8 steps lead to", **_updated(*steps[:8]))
+    yield _VERSION.refuse("updates_9", "MALFORMED", "a step too many", **_updated(*steps))
+    bad = {"base": pb.Update(base=b"b" * 31, digest=DIGEST), "digest": pb.Update(base=DIGEST)}
+    for name, update in bad.items():
+        yield _VERSION.refuse(f"update_{name}", "MALFORMED", "a digest that is none", **_updated(update))
     yield _VERSION.refuse("no_blocks", "MALFORMED", "nothing in it", blocks=[])
     unsorted = [_LISTED[1], _LISTED[0], *_LISTED[2:]]
     yield _VERSION.refuse("unsorted", "MALFORMED", "index 1 before 0", blocks=_blocks(*unsorted))
@@ -213,11 +235,49 @@ def _want() -> Iterator[Case]:
     yield _WANT.refuse("none", "MALFORMED", "asks for nothing", digests=[])
     yield _WANT.refuse("digest_31", "MALFORMED", "a short digest", digests=[DIGEST, DIGEST[:31]])
     yield _WANT.refuse("name", "MALFORMED", "no device", device=None)
+    yield _WANT.accept("missing", "all of the first, chunk 3 of the second", missing=[b"", b"\x08"])
+    yield _WANT.refuse("missing_one", "MALFORMED", "for one of two", missing=[b"\x08"])
+    yield _WANT.refuse("missing_8193", "MALFORMED", "more chunks than there are", missing=[b"", b"\x01" * 8193])
+
+
+def _offer() -> Iterator[Case]:
+    yield _OFFER.accept("statistics", "class sums in one chunk", kind=pb.STATISTICS, count=1, total=1)
+    yield _OFFER.accept("largest", "64 MiB in the most chunks", count=65_536, total=64 * 1024 * 1024)
+    yield _OFFER.refuse("kind_blob", "MALFORMED", "devices have no blobs", kind=pb.BLOB)
+    yield _OFFER.refuse("kind_none", "MALFORMED", "no kind", kind=None)
+    yield _OFFER.refuse("name", "MALFORMED", "a name with a slash", device="a/b")
+    yield _OFFER.refuse("digest_31", "MALFORMED", "a short digest", digest=DIGEST[:31])
+    yield _OFFER.refuse("count_0", "MALFORMED", "of no chunks", count=None)
+    yield _OFFER.refuse("total_0", "MALFORMED", "an empty body", total=None)
+    yield _OFFER.refuse("more_chunks_than_bytes", "MALFORMED", "a chunk would be empty", count=7, total=6)
+    # Pieces of 2 bytes are 4 and pieces of 1 byte are 8: nothing is 5.
+    yield _OFFER.refuse("uneven", "MALFORMED", "8 bytes are no 5 equal pieces", count=5, total=8)
+    yield _OFFER.refuse("total_64_mib_1", "TOO_LARGE", "a byte over 64 MiB", total=64 * 1024 * 1024 + 1)
+    yield _OFFER.refuse("total_2_64", "TOO_LARGE", "the largest lie", total=2**64 - 1)
+    yield _OFFER.refuse("count_65537", "TOO_LARGE", "too many chunks", count=65_537, total=1_000_000)
+
+
+def _missing() -> Iterator[Case]:
+    read = {
+        "all": (b"", 3, [0, 1, 2], "nothing written: all"),
+        "low_bit_first": (b"\x01\x02", 10, [0, 9], "bit i mod 8 of byte i div 8"),
+        "last": (b"\0\x80", 16, [15], "the last of two full bytes"),
+    }
+    for name, (data, count, indexes, comment) in read.items():
+        yield Case("Missing", f"accept_{name}", data, "ACCEPT", comment, {"count": count}, {"indexes": indexes})
+    wrong = {
+        "short": (b"\x01", 9, "9 chunks need two bytes"),
+        "long": (b"\x01\0", 8, "8 chunks need one byte"),
+        "beyond": (b"\x08", 3, "there is no chunk 3"),
+        "none": (b"\0", 3, "nothing lacks"),
+    }
+    for name, (data, count, comment) in wrong.items():
+        yield Case("Missing", f"refuse_{name}", data, "MALFORMED", comment, {"count": count})
 
 
 def _topics() -> Iterator[Case]:
     retained = {"gateway", "version", "plan"}
-    alone, named = ("gateway", "version"), ("plan", "verdict", "hello", "bye", "delta", "statistics", "want")
+    alone, named = ("gateway", "version"), ("plan", "verdict", "hello", "bye", "delta", "statistics", "want", "offer")
     for topic in (*alone, *named):
         name = "" if topic in alone else DEVICE
         meaning = {"federation": "home", "topic": topic, "name": name, "retained": topic in retained}

@@ -13,7 +13,7 @@ from edge_runtime.wire import experts, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.broker_url import BrokerUrl
-from edge_runtime.wire.chunks import Assembler
+from edge_runtime.wire.chunks import Assembler, missing_chunks
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.digests import canonical_json, sha256, version_digest
 from edge_runtime.wire.enrolment import Enrolment
@@ -43,7 +43,7 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     kind.__name__: kind
     for kind in (
         *(pb.GatewayState, pb.Hello, pb.Bye, pb.Plan, pb.Delta),
-        *(pb.ClassStatistics, pb.Chunk, pb.Verdict, pb.Version, pb.Want),
+        *(pb.ClassStatistics, pb.Chunk, pb.Verdict, pb.Version, pb.Want, pb.Offer),
     )
 }
 
@@ -95,6 +95,10 @@ def _chunks(data: bytes) -> Meaning:
         position += 4 + size
         number += 1
     return {"bodies": bodies}
+
+
+def _missing(data: bytes, count: int) -> Meaning:
+    return {"indexes": list(missing_chunks(data, count))}
 
 
 def _values(data: bytes, codec: int, count: int) -> Meaning:
@@ -213,6 +217,7 @@ def hyper_meaning(*, step: int, **rates: float) -> dict[str, Any]:
 
 _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Chunks": _chunks,
+    "Missing": _missing,
     "Values": _values,
     "Encode": _encode,
     "BlockDigest": _block_digest,

@@ -125,13 +125,15 @@ internal fun checkChunk(chunk: Chunk) {
         "chunk of kind ${chunk.kindValue}"
     }
     need(chunk.index.u32 < chunk.count.u32) { "chunk ${chunk.index.u32} of ${chunk.count.u32}" }
-    if (chunk.total !in 0..BODY_LIMIT) { // beyond 63 bits it reads as negative
-        throw WireException(Code.TOO_LARGE, "body of ${chunk.total.toULong()} bytes, limit $BODY_LIMIT")
-    }
-    if (chunk.count.u32 > CHUNKS_LIMIT) {
-        throw WireException(Code.TOO_LARGE, "body of ${chunk.count.u32} chunks, limit $CHUNKS_LIMIT")
-    }
+    body(chunk.total, chunk.count.u32)
     pieceSize(chunk)
+}
+
+private fun body(total: Long, count: Long) {
+    if (total !in 0..BODY_LIMIT) { // beyond 63 bits it reads as negative
+        throw WireException(Code.TOO_LARGE, "body of ${total.toULong()} bytes, limit $BODY_LIMIT")
+    }
+    if (count > CHUNKS_LIMIT) throw WireException(Code.TOO_LARGE, "body of $count chunks, limit $CHUNKS_LIMIT")
 }
 
 /**
@@ -160,17 +162,36 @@ internal fun checkVerdict(verdict: Verdict) {
     need(verdict.codeValue > 0) { "verdict with code ${verdict.codeValue}" }
     number(verdict.retryAfterS, "retry_after_s", high = RETRY_LIMIT_S)
     plainText(verdict.detail, "detail", DETAIL_BYTES)
+    missing(verdict.missing)
+    if (verdict.code == Code.INCOMPLETE) {
+        need(verdict.kind != Kind.HELLO) { "a Hello that is incomplete" }
+        need(verdict.retryAfterS > 0) { "chunks are asked for without a time to send them in" }
+    } else {
+        need(verdict.missing.isEmpty) { "chunks lack of a body with the verdict ${verdict.codeValue}" }
+    }
 }
+
+private fun missing(missing: ByteString) =
+    need(missing.size() <= MISSING_BYTES) { "missing has ${missing.size()} bytes, limit $MISSING_BYTES" }
 
 internal fun checkVersion(version: Version) {
     digest(version.federationDigest, "federation digest")
     digest(version.digest, "version digest")
     need(version.blocksCount > 0) { "a version without blocks" }
     val ids = ascending(version.blocksList.map { it.layer to it.index }, "blocks of a version")
-    version.blocksList.forEach { digest(it.digest, "block digest") }
+    version.blocksList.forEach(::checkBlock)
     val blocks = ids.zip(version.blocksList.map { it.digest.toByteArray() }).toMap()
     if (!versionDigest(blocks).contentEquals(version.digest.toByteArray())) {
         throw WireException(Code.DIGEST_MISMATCH, "blocks of version ${version.version} do not have its digest")
+    }
+}
+
+private fun checkBlock(block: Block) {
+    digest(block.digest, "block digest")
+    need(block.updatesCount <= UPDATES_LIMIT) { "a block of ${block.updatesCount} updates, limit $UPDATES_LIMIT" }
+    for (update in block.updatesList) {
+        digest(update.base, "digest of an update's base")
+        digest(update.digest, "digest of an update")
     }
 }
 
@@ -178,4 +199,19 @@ internal fun checkWant(want: Want) {
     checkName(want.device, "device")
     need(want.digestsCount in 1..WANT_LIMIT) { "${want.digestsCount} blobs wanted, expected 1 to $WANT_LIMIT" }
     want.digestsList.forEach { digest(it, "blob digest") }
+    need(want.missingCount == 0 || want.missingCount == want.digestsCount) {
+        "${want.missingCount} lists of chunks for ${want.digestsCount} blobs"
+    }
+    want.missingList.forEach(::missing)
+}
+
+internal fun checkOffer(offer: Offer) {
+    checkName(offer.device, "device")
+    digest(offer.digest, "digest of an offer")
+    need(offer.kind == Kind.DELTA || offer.kind == Kind.STATISTICS) { "an offer of kind ${offer.kindValue}" }
+    val (total, count) = offer.total to offer.count.u32
+    body(total, count)
+    need(count > 0 && (count - 1) * ((total + count - 1) / count) < total) {
+        "a body of $total bytes is not cut into $count chunks"
+    }
 }

@@ -40,6 +40,30 @@ public fun split(body: ByteArray, kind: Kind, payload: Int = CHUNK_PAYLOAD): Seq
 }
 
 /**
+ * Reads which chunks of a body lack, ascending; all of them when [missing] is empty.
+ *
+ * @param missing as a Verdict or a Want has it.
+ * @param count chunks of the body.
+ * @throws WireException MALFORMED when it is of another number of chunks, or names none.
+ */
+public fun missingChunks(missing: ByteArray, count: Int): List<Int> {
+    if (missing.isEmpty()) return (0 until count).toList()
+    val indexes = (0 until missing.size * 8).filter { missing[it / 8].toInt() ushr it % 8 and 1 == 1 }
+    if (missing.size != (count + 7) / 8 || indexes.isEmpty() || indexes.last() >= count) {
+        throw malformed("${missing.size} bytes do not say which of $count chunks lack")
+    }
+    return indexes
+}
+
+/** Writes which of [count] chunks lack, at least one; nothing when it is all of them. */
+public fun missingBytes(indexes: Collection<Int>, count: Int): ByteArray {
+    if (indexes.toSet().size == count) return ByteArray(0)
+    val bytes = ByteArray((count + 7) / 8)
+    for (index in indexes) bytes[index / 8] = (bytes[index / 8].toInt() or (1 shl index % 8)).toByte()
+    return bytes
+}
+
+/**
  * Puts bodies together. What it keeps is bounded by what was received, not by what a chunk announces.
  *
  * Room is made by dropping whole unfinished bodies, the one that waited longest first: of the sender itself when it is

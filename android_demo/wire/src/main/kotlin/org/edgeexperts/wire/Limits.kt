@@ -24,6 +24,12 @@ public const val SLOTS_LIMIT: Int = 65_535
 /** Batch size of a Hello. */
 public const val BATCH_LIMIT: Int = 65_536
 
+/** Bytes that tell which chunks of a body lack. */
+public const val MISSING_BYTES: Int = CHUNKS_LIMIT / 8
+
+/** Steps back that a block of a Version lists. */
+public const val UPDATES_LIMIT: Int = 8
+
 /** Blobs asked for in one Want. */
 public const val WANT_LIMIT: Int = 2_000
 

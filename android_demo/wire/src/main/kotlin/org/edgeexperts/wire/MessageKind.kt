@@ -81,14 +81,16 @@ public class MessageKind<M : MessageLite> private constructor(
             MessageKind("Verdict", MESSAGE_LIMIT, Verdict.parser(), Verdict::getWireVersion, ::checkVerdict)
         public val VERSION: MessageKind<Version> = MessageKind(
             "Version", MESSAGE_LIMIT, Version.parser(), Version::getWireVersion, ::checkVersion,
-            Nested(setOf(Version.BLOCKS_FIELD_NUMBER)),
+            Nested(inside = mapOf(Version.BLOCKS_FIELD_NUMBER to Nested(setOf(Block.UPDATES_FIELD_NUMBER)))),
         )
         public val WANT: MessageKind<Want> =
             MessageKind("Want", MESSAGE_LIMIT, Want.parser(), Want::getWireVersion, ::checkWant)
+        public val OFFER: MessageKind<Offer> =
+            MessageKind("Offer", MESSAGE_LIMIT, Offer.parser(), Offer::getWireVersion, ::checkOffer)
 
         /** All of them. */
         public val ALL: List<MessageKind<*>> = listOf(
-            GATEWAY_STATE, HELLO, BYE, PLAN, DELTA, CLASS_STATISTICS, CHUNK, VERDICT, VERSION, WANT,
+            GATEWAY_STATE, HELLO, BYE, PLAN, DELTA, CLASS_STATISTICS, CHUNK, VERDICT, VERSION, WANT, OFFER,
         )
     }
 }

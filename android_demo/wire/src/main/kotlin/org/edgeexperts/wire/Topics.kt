@@ -25,6 +25,7 @@ public enum class Topic(public val word: String, public val retained: Boolean) {
     DELTA("delta", false),
     STATISTICS("statistics", false),
     WANT("want", false),
+    OFFER("offer", false),
 }
 
 /** A parsed topic; [name] is the device, or the hex digest of a blob, or empty. */

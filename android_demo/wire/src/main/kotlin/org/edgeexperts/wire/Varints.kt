@@ -8,10 +8,15 @@ private const val LARGEST_TAG = 0xFFFFFFFFL
 /**
  * Which fields of a message hold more than bytes.
  *
- * @property messages numbers of the fields that are messages; those have no message inside.
+ * @property messages numbers of the fields that are messages without a message inside.
  * @property packed numbers of the fields that are lists of varints.
+ * @property inside of the fields that are messages with messages inside: what those hold, by number.
  */
-internal class Nested(val messages: Set<Int> = emptySet(), val packed: Set<Int> = emptySet())
+internal class Nested(
+    val messages: Set<Int> = emptySet(),
+    val packed: Set<Int> = emptySet(),
+    val inside: Map<Int, Nested> = emptyMap(),
+)
 
 /**
  * Returns whether every tag and length in [data] is a varint of at most five bytes and 32 bits, and every value one of
@@ -40,11 +45,12 @@ private class Varints(private val data: ByteArray, private var position: Int, pr
     /** Takes a field of bytes, and looks into it where it is a message or a list of varints. */
     private fun bytes(field: Int, nested: Nested): Boolean {
         val size = small() ?: return false
-        val inside = Varints(data, position, if (size > end - position) end else position + size.toInt())
+        val content = Varints(data, position, if (size > end - position) end else position + size.toInt())
         skip(size)
         return when (field) {
-            in nested.messages -> inside.fit(Nested())
-            in nested.packed -> inside.values()
+            in nested.messages -> content.fit(Nested())
+            in nested.packed -> content.values()
+            in nested.inside -> content.fit(nested.inside.getValue(field))
             else -> true
         }
     }

@@ -26,6 +26,9 @@ private val METHOD_KEYS = arrayOf(
 
 private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to messageRule(it) } + mapOf(
     "Chunks" to Rule { data, _ -> chunks(data) },
+    "Missing" to Rule("count") { data, context ->
+        mapOf("indexes" to missingChunks(data, context.int("count")).map(Int::toLong))
+    },
     "Values" to Rule("codec", "count") { data, context ->
         mapOf("values" to decodeValues(data, context.long("count"), context.int("codec")).map(Float::toDouble))
     },

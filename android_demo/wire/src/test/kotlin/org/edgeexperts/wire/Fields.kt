@@ -24,6 +24,7 @@ fun fieldsOf(message: MessageLite): Map<String, Any?> = when (message) {
     is Verdict -> message.fields()
     is Version -> message.fields()
     is Want -> message.fields()
+    is Offer -> message.fields()
     else -> error("no message of the contract: ${message.javaClass}")
 }
 
@@ -128,6 +129,7 @@ private fun Verdict.fields() = mapOf(
     "retry_after_s" to retryAfterS.toDouble(),
     "want_statistics" to wantStatistics,
     "round" to u64(round),
+    "missing" to hex(missing),
     "serial" to u64(serial),
     "signature" to hex(signature),
 )
@@ -139,13 +141,25 @@ private fun Version.fields() = mapOf(
     "parent" to u64(parent),
     "digest" to hex(digest),
     "round" to u64(round),
-    "blocks" to blocksList.map { ref(it.layer, it.index, "digest" to hex(it.digest)) },
+    "blocks" to blocksList.map { ref(it.layer, it.index, "digest" to hex(it.digest), "updates" to it.updates()) },
     "serial" to u64(serial),
     "signature" to hex(signature),
 )
+
+private fun Block.updates() = updatesList.map { mapOf("base" to hex(it.base), "digest" to hex(it.digest)) }
 
 private fun Want.fields() = mapOf(
     "wire_version" to wireVersion.u32,
     "device" to device,
     "digests" to digestsList.map(::hex),
+    "missing" to missingList.map(::hex),
+)
+
+private fun Offer.fields() = mapOf(
+    "wire_version" to wireVersion.u32,
+    "device" to device,
+    "kind" to kindValue.toLong(),
+    "digest" to hex(digest),
+    "count" to count.u32,
+    "total" to u64(total),
 )
