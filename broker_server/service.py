@@ -16,22 +16,20 @@ from broker_server.broker.gateway_broker import GatewayBroker, Notice
 from broker_server.broker.mosquitto import Said
 from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Up
 from broker_server.config import ConnectionLimits, GatewayConfig, differences
-from broker_server.errors import StateError, StorageError
-from broker_server.evaluation.gain import no_better_than
-from broker_server.evaluation.onnx_model import TextFigures
-from broker_server.evaluation.worker import Evaluated, Evaluator
+from broker_server.errors import StorageError
+from broker_server.evaluation.worker import Evaluated
 from broker_server.events import Events
-from broker_server.identity.certificates import days_left, utc_now
 from broker_server.inbox import Inbox
+from broker_server.rounds.certificate_watch import CertificateWatch
 from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.ending import Ending
 from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.measuring import Measuring
 from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Signer, SigningPublisher
-from broker_server.rules.round import State
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import encode
@@ -40,8 +38,6 @@ from edge_runtime.wire.topics import Topic
 
 TICK_S: Final = 0.1
 STORAGE_RETRY_S: Final = 5.0
-DAY_S: Final = 86_400.0
-RENEW_DAYS: Final = 30
 FLUSH_S: Final = 0.5
 """How long a goodbye may take; where it does not get through, the broker says it (the will)."""
 ALIVE_S: Final = 5.0
@@ -101,14 +97,13 @@ class Service:
         self._package = Package.open(config.package, part="gateway")
         self._broker: GatewayBroker | None = None
         self._link: Link | None = None
-        self._evaluator: Evaluator | None = None
-        self._finished_at: float | None = None
-        self._rest_until = self._revoked_at = self._alive_at = self._certificate_at = -1.0
+        self._rest_until = self._revoked_at = self._alive_at = -1.0
         self._up = False
-        self._evaluated = -1
         # Devices may still train from a version that is max_staleness merges old.
         keep = config.limits.keep_versions and max(config.limits.keep_versions, config.round.max_staleness + 2)
         self._store = Store.open(config.state, self._package, time.time(), keep_versions=keep, accept_loss=accept_loss)
+        self._measuring = Measuring(self._store, events)
+        self._certificate = CertificateWatch(events)
         try:
             with contextlib.suppress(StorageError):
                 self._store.ledger.put("federation", config.federation)
@@ -135,9 +130,7 @@ class Service:
 
     def _start(self) -> None:
         config = self._config
-        if config.evaluate is not None:
-            columns = Columns(config.text_column, config.label_column)
-            self._evaluator = Evaluator(self._package, config.evaluate, self._post, columns)
+        self._measuring.start(config, self._package, self._post)
         self._broker = broker = GatewayBroker(config, self._store.ledger.revoked_devices, self._notice, self._post)
         target = broker.start()
         self._url = broker.url
@@ -151,6 +144,7 @@ class Service:
         self._roster = parts.roster
         self._conductor = Conductor(parts, session)
         self._reception = Reception(parts, self._conductor)
+        self._ending = Ending(parts, self._conductor, self._reception, self._measuring)
         architecture = self._package.manifest.architecture
         self._events.tell(
             "listening", url=self._url, federation=config.federation, embedded=broker.embedded,
@@ -163,19 +157,8 @@ class Service:
         for note in self._store.notes:
             self._events.tell("repaired", detail=note)
         self._conductor.resume(time.monotonic())
-        self._submit_missed()
+        self._measuring.submit_missed(self._conductor.row.version)
         self._link.start()
-
-    def _look_at_certificate(self, now: float) -> None:
-        """Tell once a day that the gateway's certificate is about to end, or has: no device connects then."""
-        file = self._applied.listen.certificate
-        if file is None or now < self._certificate_at:
-            return
-        self._certificate_at = now + DAY_S
-        with contextlib.suppress(OSError, ValueError):  # told by whoever uses it
-            days = days_left(file.read_text(encoding="ascii"), utc_now())
-            if days < RENEW_DAYS:
-                self._events.tell("certificate", file=str(file), days=days)
 
     def _notice(self, notice: Notice) -> None:
         """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""
@@ -197,8 +180,8 @@ class Service:
                 self._take(event, now, wall)
             if now >= self._rest_until:
                 self._tick(now, wall)
-            if self._over(now):
-                self._tell_finished(wall)
+            if self._ending.over(now):
+                self._ending.tell(wall)
                 return True
 
     def _reload(self) -> None:
@@ -215,7 +198,8 @@ class Service:
         except FederationError as error:
             self._events.tell("reload", failure=str(error))
             return
-        self._applied, self._certificate_at = config, -1.0
+        self._applied = config
+        self._certificate.look_again()
         self._events.tell("reload", changed=applied, later=later)
 
     def _post(self, event: LinkEvent | Evaluated | Notice | Said) -> None:
@@ -242,7 +226,7 @@ class Service:
         elif isinstance(event, Said):
             self._events.tell("broker", detail=event.text)
         elif isinstance(event, Evaluated):
-            self._note(event, wall)
+            self._measuring.note(event, wall)
 
     @property
     def _embedded(self) -> bool:
@@ -252,7 +236,7 @@ class Service:
         if now >= self._alive_at:
             self._alive_at = now + ALIVE_S
             self._store.tell_alive()
-        self._look_at_certificate(now)
+        self._certificate.look(self._applied.listen.certificate, now)
         try:
             self._reception.tick(now, wall)
             self._conductor.tick(now, wall)
@@ -260,7 +244,7 @@ class Service:
         except StorageError as error:
             self._rest_until = now + STORAGE_RETRY_S
             self._events.tell("storage", detail=str(error))
-        self._submit()
+        self._measuring.submit(self._conductor.row.version, self._conductor.bank)
 
     def _tell_revoked(self, now: float) -> None:
         """Let the broker know whom another process revoked."""
@@ -270,73 +254,10 @@ class Service:
         if self._broker is not None:
             self._broker.revoke()
 
-    def _submit_missed(self) -> None:
-        """Have versions measured that a gateway before this one did not come to."""
-        if self._evaluator is None:
-            return
-        data, ledger = self._evaluator.data, self._store.ledger
-        done = {row["version"] for row in (*ledger.evaluations(), *ledger.text_evaluations()) if row["data"] == data}
-        for row in self._store.ledger.versions():
-            if row.version not in done:
-                with contextlib.suppress(StateError):  # its blocks were removed, or are damaged
-                    self._evaluator.submit(row.version, self._store.lineage.load(row.version)[1])
-        self._evaluated = self._conductor.row.version
-
-    def _submit(self) -> None:
-        if self._evaluator is not None and self._conductor.row.version > self._evaluated:
-            self._evaluated = self._conductor.row.version
-            self._evaluator.submit(self._evaluated, self._conductor.bank)
-
-    def _note(self, result: Evaluated, wall: float) -> None:
-        if self._evaluator is not None:
-            self._evaluator.pending -= 1
-        if result.figures is None:
-            self._events.tell("evaluated", version=result.version, failure=result.failure[:300])
-            return
-        figures, ledger = result.figures, self._store.ledger
-        with ledger.transaction():
-            if isinstance(figures, TextFigures):
-                ledger.keep_text_evaluation(result.version, result.data, (figures.loss, figures.tokens), wall)
-            else:
-                row = (figures.accuracy, figures.macro_f1, figures.examples)
-                ledger.keep_evaluation(result.version, result.data, row, wall)
-        start = no_better_than(result.version, figures, ledger.versions(), ledger.accuracies(result.data))
-        more = {} if start is None else {"no_better_than": start}
-        self._events.tell("evaluated", version=result.version, **figures.plain(), **more)
-
-    def _over(self, now: float) -> bool:
-        """Tell whether to leave: all rounds done, and every registered device came for the last version and went.
-
-        After a restart devices come back one by one, so who has not come yet is waited for, ``linger_s`` at most.
-        """
-        if self._conductor.state is not State.FINISHED or self._config.keep_serving:
-            return False
-        if self._finished_at is None:
-            self._finished_at = now
-        if self._evaluator is not None and self._evaluator.pending:
-            return False
-        waited = now - self._finished_at
-        registered = {row["device"] for row in self._store.ledger.devices()}
-        all_went = not self._roster.here() and registered <= set(self._roster.members)
-        return waited >= self._config.linger_s or (waited >= 1.0 and all_went)
-
-    def _tell_finished(self, wall: float) -> None:
-        self._reception.write_traffic(wall)
-        devices = {
-            row["device"]: {"bytes_up": row["bytes_up"], "bytes_down": row["bytes_down"]}
-            for row in self._store.ledger.devices()
-        }
-        self._events.tell(
-            "finished", version=self._conductor.row.version, rounds=self._conductor.round, devices=devices,
-            bytes_up=sum(row["bytes_up"] for row in devices.values()),
-            bytes_down=sum(row["bytes_down"] for row in devices.values()),
-        )  # fmt: skip
-
     def close(self) -> None:
         """Say goodbye and let everything go; safe to call twice."""
         self._inbox.close()
-        if self._evaluator is not None:
-            self._evaluator.stop()
+        self._measuring.stop()
         if self._link is not None:
             if self._up:
                 self._publisher.publish(Topic.GATEWAY, "", [encode(self._conductor.gateway_state(online=False))])
