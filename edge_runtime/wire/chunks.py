@@ -1,10 +1,12 @@
 """Bodies larger than a message travel in chunks, and are put together again in any order, from any mixture.
 
-Every chunk but the last carries the same number of bytes, so a chunk's place follows from its index alone.
+Every chunk but the last carries the same number of bytes, so a chunk's place follows from its index alone. A body is
+hashed while it arrives, each byte once.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -73,11 +75,23 @@ def missing_bytes(indexes: Iterable[int], count: int) -> bytes:
     return b"" if bits == (1 << count) - 1 else bits.to_bytes(-(-count // 8), "little")
 
 
+_Shape = tuple[int, int, pb.Kind, int]  # count, total, kind, bytes of a full piece
+
+
 @dataclass
 class _Partial:
-    shape: tuple[int, int, int, int]  # count, total, kind, bytes of a full piece
+    shape: _Shape
     pieces: dict[int, bytes] = field(default_factory=dict)
     cost: int = _BODY_COST
+    hashed: int = 0  # pieces from the first on
+    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def put(self, index: int, payload: bytes) -> None:
+        """Keep a piece; hash as far as there is no gap."""
+        self.pieces[index] = payload
+        while self.hashed in self.pieces:
+            self.hash.update(self.pieces[self.hashed])
+            self.hashed += 1
 
 
 class Assembler:
@@ -117,23 +131,48 @@ class Assembler:
         """
         if chunk.total > self._body_limit:
             raise WireError(pb.TOO_LARGE, f"body of {chunk.total} bytes, limit {self._body_limit}")
-        shape = (chunk.count, chunk.total, int(chunk.kind), piece_size(chunk))
+        shape = (chunk.count, chunk.total, chunk.kind, piece_size(chunk))
         partial = self._place(sender, chunk, shape)
         if len(partial.pieces) < chunk.count:
             self._make_room(sender)
             return None
         self._drop(sender, chunk.digest)
-        body = b"".join(partial.pieces[index] for index in range(chunk.count))
-        if sha256(body) != chunk.digest:
-            raise WireError(pb.DIGEST_MISMATCH, f"{len(body)} bytes do not have the digest {chunk.digest.hex()[:12]}")
-        return body
+        if partial.hash.digest() != chunk.digest:
+            msg = f"{chunk.total} bytes do not have the digest {chunk.digest.hex()[:12]}"
+            raise WireError(pb.DIGEST_MISMATCH, msg)
+        return b"".join(partial.pieces[index] for index in range(chunk.count))
 
-    def forget(self, sender: str) -> None:
-        """Drop the unfinished bodies of ``sender``."""
-        for digest in list(self._partial.get(sender, ())):
-            self._drop(sender, digest)
+    def unfinished(self) -> list[tuple[str, bytes]]:
+        """Return (sender, digest) of the bodies that are not complete."""
+        return [(sender, digest) for sender, bodies in self._partial.items() for digest in bodies]
 
-    def _place(self, sender: str, chunk: pb.Chunk, shape: tuple[int, int, int, int]) -> _Partial:
+    def lacks(self, sender: str, digest: bytes) -> tuple[int, ...] | None:
+        """Return the indexes of the chunks that a body still lacks, ascending; None when nothing of it is held."""
+        partial = self._held_of(sender, digest)
+        if partial is None:
+            return None
+        return tuple(index for index in range(partial.shape[0]) if index not in partial.pieces)
+
+    def chunks(self, sender: str, digest: bytes) -> Iterator[bytes]:
+        """Yield the encoded chunks that are held of a body, for a place that outlives this process."""
+        partial = self._held_of(sender, digest)
+        if partial is None:
+            return
+        count, total, kind, _ = partial.shape
+        for index, payload in sorted(partial.pieces.items()):
+            yield encode(pb.Chunk(kind=kind, digest=digest, index=index, count=count, total=total, payload=payload))
+
+    def forget(self, sender: str, digest: bytes | None = None) -> None:
+        """Drop an unfinished body of ``sender``, or all."""
+        for one in list(self._partial.get(sender, ())):
+            if digest in (None, one):
+                self._drop(sender, one)
+
+    def _held_of(self, sender: str, digest: bytes) -> _Partial | None:
+        bodies = self._partial.get(sender)
+        return None if bodies is None else bodies.get(digest)
+
+    def _place(self, sender: str, chunk: pb.Chunk, shape: _Shape) -> _Partial:
         bodies = self._partial.setdefault(sender, OrderedDict())
         partial = bodies.get(chunk.digest)
         if partial is None:
@@ -145,7 +184,7 @@ class Assembler:
             msg = f"chunk {chunk.index} of {chunk.count} contradicts the chunks before it"
             raise MalformedMessage(msg)
         if earlier is None:
-            partial.pieces[chunk.index] = chunk.payload
+            partial.put(chunk.index, chunk.payload)
             cost = len(chunk.payload) + _PIECE_COST
             partial.cost += cost
             self._charge(sender, cost)

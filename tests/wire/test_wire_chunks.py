@@ -209,3 +209,39 @@ def test_forgetting_a_sender_frees_its_room() -> None:
     assembler.forget("a")
     assembler.forget("b")
     assert assembler.held_bytes == 0
+
+
+def test_what_is_held_of_a_body_can_be_kept_elsewhere_and_taken_back() -> None:
+    """Chunks 0 and 2 of three go from one assembler to another, which lacks chunk 1 alone."""
+    chunks, digest = cut(b"abcdefg", 3), hashlib.sha256(b"abcdefg").digest()
+    before = Assembler()
+    assert before.lacks("a", digest) is None
+    before.add("a", chunks[2])
+    before.add("a", chunks[0])
+    assert before.lacks("a", digest) == (1,)
+    assert before.unfinished() == [("a", digest)]
+    kept = list(before.chunks("a", digest))
+    assert kept == [messages.encode(chunks[0]), messages.encode(chunks[2])]
+    after = Assembler()
+    assert [after.add("a", messages.decode(pb.Chunk, payload)) for payload in kept] == [None, None]
+    assert after.lacks("a", digest) == (1,)
+    assert after.add("a", chunks[1]) == b"abcdefg"
+    assert (after.unfinished(), list(after.chunks("a", digest))) == ([], [])
+
+
+def test_one_body_of_a_sender_can_be_forgotten() -> None:
+    """Its other body stays."""
+    assembler = Assembler()
+    assembler.add("a", first(b"abcdef", 2))
+    assembler.add("a", first(b"ghijkl", 2))
+    assembler.forget("a", hashlib.sha256(b"abcdef").digest())
+    assert assembler.unfinished() == [("a", hashlib.sha256(b"ghijkl").digest())]
+
+
+def test_a_body_is_hashed_while_it_arrives() -> None:
+    """When the last chunk comes, the chunks before it are hashed already; a gap waits for its chunk."""
+    chunks, digest = cut(b"abcdefgh", 2), hashlib.sha256(b"abcdefgh").digest()
+    assembler = Assembler()
+    for index, hashed in ((0, 1), (2, 1), (1, 3)):
+        assembler.add("a", chunks[index])
+        assert assembler._partial["a"][digest].hashed == hashed
