@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from broker_server.errors import UsageError
+from broker_server.web_config import Web
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import is_loopback
 from edge_runtime.wire.errors import MalformedMessage
@@ -204,6 +205,7 @@ class GatewayConfig:
     round: RoundRules = field(default_factory=RoundRules)
     train: Train = field(default_factory=Train)
     limits: Limits = field(default_factory=Limits)
+    web: Web = field(default_factory=Web)
 
     def __post_init__(self) -> None:
         try:
@@ -252,6 +254,13 @@ class GatewayConfig:
             value = getattr(listen, name)
             _need(value > 0, f"listen.{name} {value}, expected more than 0")
         _need(0 <= listen.websocket_port <= 0xFFFF, f"websocket_port {listen.websocket_port}, expected 0 to 65535")
+        web = self.web
+        _need(
+            not web.port or web.local or all(files) or web.allow_plaintext,
+            f"the page on {web.host} can be reached from other machines, and without listen.certificate and listen.key "
+            "whoever is on the way reads its token; make them with broker_server init, leave web.host at 127.0.0.1, or "
+            "set allow_plaintext in [web] behind a proxy with TLS",
+        )
         plaintext = self.broker in ("", MOSQUITTO) and not all(files)
         if plaintext and not listen.allow_plaintext:
             _need(
@@ -300,7 +309,7 @@ def load(
     """Read a TOML file and put the command line over it.
 
     Args:
-        file: with the keys of GatewayConfig; its tables are [listen], [round], [train] and [limits]. Relative paths in
+        file: with the keys of GatewayConfig; its tables are [listen], [round], [train], [limits] and [web]. Relative paths in
             it begin in its folder, and "" is no path.
         overrides: values by dotted key ("round.quorum"); None leaves the file's value.
         package_of: chooses the package for a state directory when neither names one.

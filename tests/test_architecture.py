@@ -59,6 +59,7 @@ ROOMS = {
     "broker_server": (
         "__main__",
         "commands+cli",
+        "web",
         "display+service",
         "rounds",
         "evaluation",
@@ -113,6 +114,11 @@ DRIVERS = {
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
     "segno": {"broker_server/identity/qr.py"},
+    "starlette": {"broker_server/web/"},
+    "uvicorn": {"broker_server/web/connections.py", "broker_server/web/page.py"},
+    "jinja2": {"broker_server/web/rendering.py"},
+    "prometheus_client": {"broker_server/web/metrics.py"},
+    "playwright": set(),
     "sqlite3": {"broker_server/state/database.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }
