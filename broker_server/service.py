@@ -29,6 +29,7 @@ from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.state.store import Store
+from broker_server.views.live import LOOK_S, Live, Load, look
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest import Package
@@ -97,7 +98,10 @@ class Service:
         self._package = Package.open(config.package, part="gateway")
         self._broker: GatewayBroker | None = None
         self._link: Link | None = None
-        self._rest_until = self._revoked_at = self._alive_at = -1.0
+        self._rest_until = self._revoked_at = self._alive_at = self._look_at = -1.0
+        self._started = time.time()
+        self.live: Live | None = None
+        """The last look at the gateway; whoever reads it from another thread takes it as it is."""
         self._up = False
         # Devices may still train from a version that is max_staleness merges old.
         keep = config.limits.keep_versions and max(config.limits.keep_versions, config.round.max_staleness + 2)
@@ -180,9 +184,22 @@ class Service:
                 self._take(event, now, wall)
             if now >= self._rest_until:
                 self._tick(now, wall)
+            if now >= self._look_at:
+                self._look(now, wall)
             if self._ending.over(now):
                 self._ending.tell(wall)
                 return True
+
+    def _look(self, now: float, wall: float) -> None:
+        self._look_at = now + LOOK_S
+        load = Load(
+            inbox_events=len(self._inbox),
+            inbox_bytes=self._inbox.held_bytes,
+            evaluating=self._measuring.pending,
+            broker_up=self._up,
+            disk_refuses=now < self._rest_until,
+        )
+        self.live = look(self._conductor, self._roster, load, (now, wall), self._started)
 
     def _reload(self) -> None:
         """Read settings and files again, and tell what came of it; what cannot be used changes nothing."""

@@ -34,7 +34,8 @@ class Web:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 0xFFFF:
             raise UsageError(f"web.port {self.port}, expected 0 to 65535; 0: no page")
-        if self.token and not (len(self.token) >= TOKEN_CHARACTERS and self.token.isascii() and self.token.isprintable()):
+        fit = len(self.token) >= TOKEN_CHARACTERS and self.token.isascii() and self.token.isprintable()
+        if self.token and not fit:
             raise UsageError(
                 f"web.token has {len(self.token)} characters, expected {TOKEN_CHARACTERS} or more of ASCII; make one "
                 "with python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"

@@ -61,6 +61,7 @@ ROOMS = {
         "commands+cli",
         "web",
         "display+service",
+        "views",
         "rounds",
         "evaluation",
         "state",

@@ -10,8 +10,9 @@ from broker_server.commands import Subcommands, parser, say, say_json
 from broker_server.commands.gateway_settings import add_settings, settings_of, state_of
 from broker_server.config import GatewayConfig
 from broker_server.errors import StorageError, UsageError
-from broker_server.identity.key_files import issued_to, revoke, serial
-from broker_server.state.ledger import NAME, Ledger
+from broker_server.identity.key_files import serial
+from broker_server.state.ledger import NAME
+from broker_server.state.requests import certificates_of, mark, refuse_certificates, revocation_file
 from broker_server.state.store import Store
 
 EXAMPLES = """  broker_server revoke kitchen-phone
@@ -47,8 +48,7 @@ def main(args: argparse.Namespace) -> int:
             f"no device {', '.join(map(repr, unknown))}, neither in {state} nor among the certificates that were "
             f"signed; nothing was changed; there are: {', '.join(registered[:8]) or 'none'}"
         )
-    if certificates:
-        revoke(_file(config), certificates)
+    refuse_certificates(config, certificates)
     mark(state, [name for name in args.devices if name in registered], revoked=True)
     about: dict[str, Any] = {"devices": args.devices, "certificates": sorted(certificates)}
     if args.json:
@@ -67,33 +67,11 @@ def _serials(args: argparse.Namespace, config: GatewayConfig | None) -> dict[str
     except StorageError as error:
         raise UsageError(str(error)) from error
     if named:
-        _file(config)
-    if config is None or config.listen.ca is None:
-        return named
-    folder = config.listen.ca.parent
-    return named | {one.serial: name for name in args.devices for one in issued_to(folder, name)}
-
-
-def _file(config: GatewayConfig | None) -> Path:
-    if config is None or config.listen.revoked is None:
-        raise UsageError(
-            "no settings that name the file of revoked certificates; run this where broker_server init wrote "
-            "gateway.toml, or set revoked in [listen]"
-        )
-    return config.listen.revoked
+        revocation_file(config)
+    return named if config is None else named | certificates_of(config, args.devices)
 
 
 def _registered(state: Path) -> list[str]:
     if not (state / NAME).exists():
         return []
     return [row["device"] for row in Store.open_read_only(state).ledger.devices()]
-
-
-def mark(state: Path, devices: list[str], *, revoked: bool) -> None:
-    """Note in a ledger that devices are removed, or taken back."""
-    if not devices:
-        return
-    ledger = Ledger(state / NAME)
-    with ledger.transaction():
-        for device in devices:
-            ledger.revoke(device, revoked=revoked)

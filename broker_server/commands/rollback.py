@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 
 from broker_server.commands import Subcommands, add_state, parser, say, say_json, whole_number
-from broker_server.errors import UsageError
-from broker_server.state.ledger import NAME, ROLLBACK, Ledger
-from broker_server.state.store import Store
+from broker_server.state.requests import ask_rollback
 
 EXAMPLES = """  broker_server versions                     which versions there are, and what they are worth
   broker_server revoke kitchen-phone         first, so that it takes no part any more
@@ -29,21 +27,12 @@ def add(commands: Subcommands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Ask for it; every block of the version is checked first."""
-    store = Store.open_read_only(args.state)
-    newest = store.ledger.version()
-    existing = [row.version for row in store.ledger.versions()]
-    if newest is None or args.version not in existing:
-        raise UsageError(f"no version {args.version} in {args.state}; there are: {', '.join(map(str, existing))}")
-    store.lineage.load(args.version)
-    ledger = Ledger(args.state / NAME)
-    with ledger.transaction():
-        ledger.put(ROLLBACK, str(args.version))
-    ledger.close()
+    newest = ask_rollback(args.state, args.version)
     if args.json:
-        say_json({"rollback": args.version, "newest": newest.version})
+        say_json({"rollback": args.version, "newest": newest})
     else:
         say(
-            f"version {args.version} comes back as a new version, above {newest.version}: when the open round has "
+            f"version {args.version} comes back as a new version, above {newest}: when the open round has "
             "closed, or when the gateway starts"
         )
     return 0

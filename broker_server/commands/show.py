@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from broker_server.commands import Subcommands, add_state, parser, say, say_json
-from broker_server.commands.revoke import mark
 from broker_server.display import size
 from broker_server.errors import UsageError
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.rounds.roster import wants_statistics
+from broker_server.state.requests import mark
 from broker_server.state.store import Store
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 

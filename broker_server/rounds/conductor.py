@@ -68,6 +68,11 @@ class Conductor:
         """Number of the last round that was opened."""
         return self._round.number
 
+    @property
+    def status(self) -> RoundStatus:
+        """The last round that was opened, for the thread that decides: it changes."""
+        return self._round
+
     def age(self, base_version: int) -> int:
         """Return how many merges the bank is ahead of a version."""
         return self._merging.age(base_version)

@@ -39,6 +39,8 @@ class Roster:
         self.members: dict[str, Member] = {}
         self._standings: dict[str, Standing] = {}
         self._traffic: dict[str, tuple[int, int]] = {}
+        self.totals = (0, 0)
+        """Bytes of all messages from and to devices since the start."""
         self._hits: dict[tuple[str, str], int] = {}
         self.unwritten: set[str] = set()
         """Names whose first Hello is on its way to the ledger."""
@@ -129,6 +131,10 @@ class Roster:
         """Return what may be expected of a device."""
         return self._standings.get(device, NEWCOMER)
 
+    def standings(self) -> dict[str, Standing]:
+        """Return the standings of all devices that have one, as they are now."""
+        return dict(self._standings)
+
     def prove(self, devices: Iterable[str]) -> None:
         """Note devices that are known to have answered a plan."""
         for device in devices:
@@ -177,6 +183,7 @@ class Roster:
 
     def count(self, device: str, up: int = 0, down: int = 0) -> None:
         """Add payload bytes."""
+        self.totals = (self.totals[0] + up, self.totals[1] + down)
         before = self._traffic.get(device, (0, 0))
         self._traffic[device] = (before[0] + up, before[1] + down)
 

@@ -1,4 +1,4 @@
-"""Who may see the page and act on it: host names, tokens, sessions, and how often a wrong token is looked at. No I/O."""
+"""Who may see the page and act on it: host names, tokens, sessions, how often a wrong token is looked at. No I/O."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """HTTP connections, each of which costs a bounded time and all of which are a bounded number. The driver of uvicorn.
 
-uvicorn waits for a request as long as it takes. Here a connection has ``REQUEST_S`` from its first byte, or from its last
-response, until its next response is on the way, TLS included; and where there are too many, those that wait go first, so
-that clients who send slowly, or nothing, keep nobody else out and take no file descriptors from the broker.
+uvicorn waits for a request as long as it takes. Here a connection has ``REQUEST_S`` from its begin, or from its last
+response, until its next response is on the way, TLS included; and where there are too many, those that wait go first.
+So clients who send slowly, or nothing, keep nobody else out and take no file descriptors from the broker.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
                 continue
             self._make_room()
             connection = Connection(self.config, self.server_state, {}, loop)
-            task = asyncio.create_task(self._serve(client, connection))
+            task = asyncio.create_task(self._keep(client, connection))
             self._open[task] = connection
             task.add_done_callback(lambda done: self._open.pop(done, None))
 
@@ -121,7 +121,7 @@ class Server(uvicorn.Server):
         self._open.pop(oldest)
         oldest.cancel()
 
-    async def _serve(self, client: socket.socket, connection: Connection) -> None:
+    async def _keep(self, client: socket.socket, connection: Connection) -> None:
         """Shake hands, and keep the connection until it ends or this is cancelled."""
         client.setblocking(False)  # noqa: FBT003 - positional only
         times = {"ssl_handshake_timeout": REQUEST_S, "ssl_shutdown_timeout": 1.0} if self._tls is not None else {}
