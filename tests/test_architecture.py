@@ -115,11 +115,7 @@ DRIVERS = {
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
     "segno": {"broker_server/identity/qr.py"},
-    "starlette": {"broker_server/web/"},
-    "uvicorn": {"broker_server/web/connections.py", "broker_server/web/page.py"},
-    "jinja2": {"broker_server/web/rendering.py"},
-    "prometheus_client": {"broker_server/web/metrics.py"},
-    "playwright": set(),
+    "uvicorn": {"broker_server/web/connections.py"},
     "sqlite3": {"broker_server/state/database.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }
