@@ -7,7 +7,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from broker_server.commands import enroll, evaluate, export, init, revoke, rollback, run_gateway, show, verify
+from broker_server.commands import (
+    devices,
+    enroll,
+    evaluate,
+    export,
+    init,
+    revoke,
+    rollback,
+    rounds,
+    run_gateway,
+    status,
+    verify,
+    versions,
+)
 from broker_server.errors import UsageError
 from edge_runtime.wire.errors import FederationError
 
@@ -32,7 +45,20 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (init, run_gateway, enroll, revoke, rollback, show, export, evaluate, verify):
+    for module in (
+        init,
+        run_gateway,
+        enroll,
+        status,
+        rounds,
+        devices,
+        versions,
+        revoke,
+        rollback,
+        export,
+        evaluate,
+        verify,
+    ):
         module.add(commands)
     return parser
 

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from broker_server.views.wording import size
 from edge_runtime.wire.text import counted
 
 
@@ -102,13 +103,6 @@ def describe(event: dict[str, Any]) -> str:
     """Return one line for people, or an empty one."""
     writer = _LINES.get(event["event"])
     return writer(event) if writer is not None else ""
-
-
-def size(count: int) -> str:
-    """Return bytes for people (10^3 steps)."""
-    if count < 1000:
-        return f"{count} B"
-    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
 def shortfalls(figures: Mapping[str, object]) -> str:

@@ -28,6 +28,7 @@ from broker_server.rounds.measuring import Measuring
 from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Signer, SigningPublisher
+from broker_server.state.gateway_facts import GatewayFacts
 from broker_server.state.store import Store
 from broker_server.views.live import LOOK_S, Live, Load, look
 from edge_runtime.wire import wire_pb2 as pb
@@ -158,6 +159,8 @@ class Service:
             layers=list(architecture.adapted_layers), gate=architecture.gate,
             gateway_key=key.public.hex() if key is not None else "",
         )  # fmt: skip
+        with contextlib.suppress(StorageError):  # for people only
+            GatewayFacts(time.time(), self._url, config.round.quorum, config.rounds).keep(self._store.ledger)
         for note in self._store.notes:
             self._events.tell("repaired", detail=note)
         self._conductor.resume(time.monotonic())

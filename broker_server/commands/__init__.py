@@ -1,4 +1,4 @@
-"""One file for each subcommand (those that only show share one): add its parser, do its work."""
+"""One file for each subcommand: add its parser, do its work."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def add_state(command: argparse.ArgumentParser) -> None:
         "--state", type=Path, default=STATE, metavar="DIR", help="state directory of the gateway (default: %(default)s)"
     )
     command.add_argument("--json", action="store_true", help="print one JSON value instead of a table")
+
+
+def add_newest(command: argparse.ArgumentParser, default: int, noun: str) -> None:
+    """Add the option that says how much of a history is shown."""
+    command.add_argument(
+        "--newest", type=whole_number(1), default=default, metavar="N", help=f"the last N {noun} (default: %(default)s)"
+    )
 
 
 def add_columns(command: argparse._ActionsContainer) -> None:

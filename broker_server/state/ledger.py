@@ -20,6 +20,8 @@ HEAD_SUMS: Final = "head_statistics"
 """Setting of the state directory: JSON, digest in hex of the class sums that the head was made from, by device."""
 ROLLBACK: Final = "rollback"
 """Setting of the state directory: the version whose bank the operator wants as the next one; empty: none."""
+GATEWAY: Final = "gateway"
+"""Setting of the state directory: JSON, what the last start of a gateway was told (gateway_facts.py)."""
 LEFT_OUT: Final = -1
 """Version of an accepted delta whose device was revoked before the merge: it is part of none."""
 COUNTING: Final = "WHERE device NOT IN (SELECT device FROM devices WHERE revoked = 1)"
@@ -117,7 +119,7 @@ class Ledger(Database):
         """Return every device with its hello, by name."""
         rows = [dict(row) for row in self._rows("SELECT * FROM devices ORDER BY device")]
         for row in rows:
-            row["hello"] = _hello(row["device"], row["hello"])
+            row["hello"] = read_hello(row["device"], row["hello"])
         return rows
 
     def revoked(self, device: str) -> bool:
@@ -153,7 +155,12 @@ class Ledger(Database):
         rows = self._rows(f"SELECT device {idle} {order} LIMIT -1 OFFSET ?", (keep,))
         names = [str(row["device"]) for row in rows]
         for name in names:
-            for table in ("devices", "statistics", "verdicts", "limit_hits"):
+            self._execute(
+                "INSERT INTO verdict_counts SELECT '', kind, code, times FROM verdict_counts WHERE device = ? "
+                "ON CONFLICT DO UPDATE SET times = times + excluded.times",
+                (name,),
+            )
+            for table in ("devices", "statistics", "verdicts", "verdict_counts", "limit_hits"):
                 self._execute(f"DELETE FROM {table} WHERE device = ?", (name,))  # noqa: S608
         return names
 
@@ -374,11 +381,16 @@ class Ledger(Database):
         return {(row["device"], ExpertId(row["layer"], row["idx"])): row["times"] for row in rows}
 
     def decide(self, verdict: pb.Verdict, device: str, now: float) -> None:
-        """Keep a final verdict, so that the same body gets it again."""
-        self._execute(
+        """Keep a final verdict, so that the same body gets it again, and count it."""
+        new = self._execute(
             "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)",
             (device, verdict.digest, verdict.kind, verdict.code, verdict.detail, verdict.round, now),
-        )
+        ).rowcount
+        if new:
+            self._execute(
+                "INSERT INTO verdict_counts VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
+                (device, verdict.kind, verdict.code),
+            )
         self._execute(
             "DELETE FROM verdicts WHERE device = ?1 AND digest NOT IN "
             "(SELECT digest FROM verdicts WHERE device = ?1 ORDER BY at DESC LIMIT ?2)",
@@ -444,7 +456,7 @@ class Ledger(Database):
         return {row["version"]: row["accuracy"] for row in rows}
 
 
-def _hello(device: str, payload: bytes) -> pb.Hello:
+def read_hello(device: str, payload: bytes) -> pb.Hello:
     """Read a Hello; a damaged one says no more than who it was, until the device says it again."""
     try:
         return decode(pb.Hello, payload)

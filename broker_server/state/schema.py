@@ -7,16 +7,34 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA: Final = 3
-"""Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas; 3: with limits hit."""
+SCHEMA: Final = 4
+"""Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas; 3: with limits hit;
+4: with counted verdicts, and deltas and plans found by their round."""
+
+_VERDICT_COUNTS: Final = """
+CREATE TABLE IF NOT EXISTS verdict_counts ( -- final verdicts, counted for good; "verdicts" keeps the last ones
+  device TEXT NOT NULL,             -- '': names that were forgotten
+  kind INTEGER NOT NULL,
+  code INTEGER NOT NULL,
+  times INTEGER NOT NULL,
+  PRIMARY KEY (device, kind, code)
+) STRICT;
+"""
+
+_COUNT_KEPT: Final = """
+INSERT OR IGNORE INTO verdict_counts SELECT device, kind, code, COUNT(*) FROM verdicts GROUP BY device, kind, code;
+"""
 
 MIGRATIONS: Final[dict[int, str]] = {
+    4: _VERDICT_COUNTS + _COUNT_KEPT,
     3: "",  # likewise
     2: "",  # a new table only, which TABLES makes; HEAD and versions/ are written at the start
 }
 """SQL that leads to each number from the one before."""
 
-TABLES: Final = """
+TABLES: Final = (
+    _VERDICT_COUNTS
+    + """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
 CREATE TABLE IF NOT EXISTS devices (
@@ -65,6 +83,7 @@ CREATE TABLE IF NOT EXISTS plans (
   PRIMARY KEY (device, round)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS plans_by_digest ON plans (digest);
+CREATE INDEX IF NOT EXISTS plans_by_round ON plans (round, device);
 
 CREATE TABLE IF NOT EXISTS deltas (
   device TEXT NOT NULL,
@@ -81,6 +100,9 @@ CREATE TABLE IF NOT EXISTS deltas (
   version INTEGER,                  -- that it is part of; NULL: in the spool; -1: none, its device was revoked
   PRIMARY KEY (device, round)
 ) STRICT;
+
+CREATE INDEX IF NOT EXISTS deltas_by_round ON deltas (round, device);
+CREATE INDEX IF NOT EXISTS deltas_by_version ON deltas (version, device, round);
 
 CREATE TABLE IF NOT EXISTS lost (   -- deltas that were accepted, and whose body the disk did not keep
   device TEXT NOT NULL,
@@ -140,3 +162,4 @@ CREATE TABLE IF NOT EXISTS text_evaluations ( -- of a federation that continues 
   PRIMARY KEY (version, data)
 ) STRICT;
 """
+)

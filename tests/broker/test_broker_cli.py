@@ -73,7 +73,7 @@ def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | P
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["enroll"], ["status"], ["devices"], ["versions"], ["export"], ["evaluate"]]
+    "command", [[], ["run"], ["enroll"], ["status"], ["rounds"], ["devices"], ["versions"], ["export"], ["evaluate"]]
 )
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Every command shows how it is used."""
@@ -100,7 +100,7 @@ def test_status(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tree["planned"], tree["answered"]) == (["a", "b"], ["a"])
     assert tree["bytes_up"] > 0
     text = output(capsys, "status", "--state", played, code=1)
-    assert "round      2 open, 1 of 2 deltas; waits for b" in text
+    assert ", 1 of 2 deltas; waits for b\n" in text
     assert "not running" in text
     output(capsys, "devices", "--state", played, "--revoke", "b")
     assert "waits for" not in output(capsys, "status", "--state", played, code=1)
@@ -113,7 +113,7 @@ def test_status_while_a_gateway_runs(played: Path, tmp_path: Path, capsys: pytes
     gateway.hello("a")
     tree = answer(capsys, "status", "--state", played)
     assert (tree["running"], tree["devices_here"], tree["devices"]) == (True, 1, 2)
-    assert {row["device"]: row["state"] for row in answer(capsys, "devices", "--state", played)} == {
+    assert {row["device"]: row["state"] for row in answer(capsys, "devices", "--state", played)["devices"]} == {
         "a": "here",
         "b": "away",
     }
@@ -122,43 +122,46 @@ def test_status_while_a_gateway_runs(played: Path, tmp_path: Path, capsys: pytes
 
 def test_devices(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What each can do and did: two slots in two layers and two shared experts trained."""
-    rows = answer(capsys, "devices", "--state", played)
+    rows = answer(capsys, "devices", "--state", played)["devices"]
     assert [row["device"] for row in rows] == ["a", "b"]
     assert rows[0]["blocks_trained"] == 6
     assert rows[0]["class_statistics"]
-    text = output(capsys, "devices", "--state", played)
-    assert text.splitlines()[0].split("\t")[0] == "device"
-    assert len(text.splitlines()) == 3
+    lines = output(capsys, "devices", "--state", played).splitlines()
+    assert lines[0].split() == ["device", "state", "profile", "examples", "deltas", "up", "down", "seen"]
+    assert [line.split()[0] for line in lines[1:]] == ["a", "b"]
+    assert max(map(len, lines)) <= 80
 
 
 def test_devices_shows_the_step_time_of_the_last_delta(
     played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A device's first Hello says 0, its delta 3 ms; who has not trained yet shows nothing, not 0.0."""
-    assert [row["step_ms"] for row in answer(capsys, "devices", "--state", played)] == [3.0, 3.0]
+    """A device's first Hello says 0, its delta 3 ms; who has not trained yet has none, not 0.0."""
+    assert [row["step_ms"] for row in answer(capsys, "devices", "--state", played)["devices"]] == [3.0, 3.0]
     gateway = Gateway(played, tiny.make_package(tmp_path / "again"))
     gateway.hello("c")
     gateway.close()
-    lines = output(capsys, "devices", "--state", played).splitlines()
-    column = lines[0].split("\t").index("step_ms")
-    assert [line.split("\t")[column] for line in lines[1:]] == ["3.0", "3.0", ""]
+    text = output(capsys, "devices", "a", "c", "--state", played)
+    assert [line for line in text.splitlines() if line.startswith("step")] == [
+        "step     3.0 ms",
+        "step     not measured yet",
+    ]
 
 
 def test_revoke_and_restore(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A device is removed and taken back; an unknown one is named with those there are."""
     output(capsys, "devices", "--state", played, "--revoke", "a")
-    assert answer(capsys, "devices", "--state", played)[0]["state"] == "revoked"
+    assert answer(capsys, "devices", "--state", played)["devices"][0]["state"] == "revoked"
     output(capsys, "devices", "--state", played, "--restore", "a")
-    assert answer(capsys, "devices", "--state", played)[0]["state"] == "away"
+    assert answer(capsys, "devices", "--state", played)["devices"][0]["state"] == "away"
     assert "no device 'zed'" in complaint(capsys, 2, "devices", "--state", played, "--revoke", "zed", "a")
-    assert answer(capsys, "devices", "--state", played)[0]["state"] == "away"
+    assert answer(capsys, "devices", "--state", played)["devices"][0]["state"] == "away"
     assert output(capsys, "devices", "--state", played, "--revoke", "a", "b").startswith("a, b are revoked")
-    assert [row["state"] for row in answer(capsys, "devices", "--state", played)] == ["revoked", "revoked"]
+    assert [row["state"] for row in answer(capsys, "devices", "--state", played)["devices"]] == ["revoked", "revoked"]
 
 
 def test_versions(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The lineage: initial bank, head, merge; each with its parent."""
-    rows = answer(capsys, "versions", "--state", played)
+    rows = answer(capsys, "versions", "--state", played)["versions"]
     assert [(row["version"], row["parent"], row["reason"]) for row in rows] == [
         (0, None, "initial"),
         (1, 0, "head"),
@@ -298,7 +301,7 @@ def test_numbers_of_evaluate_are_whole_and_large_enough(
     assert f"argument {option[0]}: got {option[1]!r}, expected a whole number of {expected} or more" in told
 
 
-@pytest.mark.parametrize("command", [["status"], ["devices"], ["versions"], ["export", "--out", "x"]])
+@pytest.mark.parametrize("command", [["status"], ["rounds"], ["devices"], ["versions"], ["export", "--out", "x"]])
 def test_no_state(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is missing and how to make it."""
     error = complaint(capsys, 1, *command, "--state", tmp_path / "none")
@@ -354,7 +357,7 @@ def test_limits_that_were_reached_are_shown(played: Path, tmp_path: Path, capsys
     reached = answer(capsys, "status", "--state", played, code=1)["limits"]
     assert reached == {"new_names_per_hour": 2, "hellos_per_minute": 2}
     text = output(capsys, "status", "--state", played, code=1)
-    assert "limits     new_names_per_hour 2 x, hellos_per_minute 2 x" in text
-    rows = {row["device"]: row["limits"] for row in answer(capsys, "devices", "--state", played)}
+    assert "limits     hellos_per_minute 2 x, new_names_per_hour 2 x" in text
+    rows = {row["device"]: row["limits"] for row in answer(capsys, "devices", "--state", played)["devices"]}
     assert rows == {"a": {"hellos_per_minute": 2}, "b": {}, "new": {}}
-    assert output(capsys, "devices", "--state", played).splitlines()[1].endswith("\thellos_per_minute 2 x")
+    assert "\nlimits   hellos_per_minute 2 x\n" in output(capsys, "devices", "a", "--state", played)

@@ -12,10 +12,11 @@ import tiny
 from rich.console import Console
 from tiny_gateway import Gateway
 
-from broker_server.display import Lines, LiveTable, describe, size
+from broker_server.display import Lines, LiveTable, describe
 from broker_server.errors import StorageError
 from broker_server.events import Events, JsonLines
 from broker_server.journal import RoundLine
+from broker_server.views.wording import size
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic

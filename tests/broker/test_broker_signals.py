@@ -216,7 +216,7 @@ def test_status_tells_a_dead_gateway_by_its_exit_code(gateway: Gateway) -> None:
     """0 while it runs; 1 after a kill, with since when; 1 for one that holds its state and is silent."""
     code, text, tree = status(gateway.state)
     assert (code, tree["running"]) == (0, True)
-    assert text.startswith("gateway    running, state ")
+    assert text.startswith("gateway    running for ")
     gateway.process.send_signal(signal.SIGSTOP)
     os.utime(gateway.state / "lock", (0, 0))
     code, text, tree = status(gateway.state)

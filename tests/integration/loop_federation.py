@@ -223,7 +223,7 @@ class Federation:
 
     def digests(self) -> list[str]:
         """Return the digests of all versions, oldest first."""
-        return [row["digest"] for row in self.ask("versions")]
+        return [row["digest"] for row in self.ask("versions")["versions"]]
 
     def close(self) -> None:
         """Kill what still runs."""

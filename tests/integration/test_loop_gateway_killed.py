@@ -71,7 +71,7 @@ def test_gateways_killed_one_after_another_make_no_difference(
         gateway = federation.gateway(packages["one"], *GATEWAY, port=port)
     for running in (*devices, gateway):
         running.done()
-    versions = federation.ask("versions")
+    versions = federation.ask("versions")["versions"]
     assert [row["contributors"] for row in versions if row["reason"] == "merge"] == [2] * ROUNDS
     assert [row["digest"] for row in versions] == undisturbed.digests
 

@@ -66,7 +66,7 @@ def test_two_devices_teach_a_model_their_next_words(federation: Federation, pack
         running.done()
     assert not gateway.events("statistics")
     assert all(not hello["want_statistics"] for hello in gateway.events("hello"))
-    versions = federation.ask("versions")
+    versions = federation.ask("versions")["versions"]
     assert [(row["version"], row["reason"]) for row in versions] == [
         (0, "initial"),
         (1, "merge"),

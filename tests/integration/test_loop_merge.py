@@ -106,7 +106,7 @@ def test_a_versions_digest_is_that_of_its_blocks(undisturbed: Story, versions: l
 
 def test_bytes_are_counted_as_they_pass(undisturbed: Story) -> None:
     """A device's own count, the gateway's ledger and the bytes on the wire agree."""
-    ledger = {row["device"]: row for row in undisturbed.federation.ask("devices")}
+    ledger = {row["device"]: row for row in undisturbed.federation.ask("devices")["devices"]}
     for name, device in undisturbed.devices.items():
         wire = undisturbed.wires[name]
         up = sum(len(heard.payload) for heard in wire.heard("") if heard.upward)

@@ -47,7 +47,7 @@ def test_topk_devices_report_use_and_get_the_servers_statistics(
     assert last.round == 2
     assert [len(layer.use) for layer in last.use] == [4, 4]
     assert last.balance_pressure > 0
-    assert [row["round"] for row in federation.ask("versions") if row["round"]] == [1, 2]
+    assert [row["round"] for row in federation.ask("versions")["versions"] if row["round"]] == [1, 2]
 
 
 def test_number_formats_share_a_federation_and_deltas_may_be_int8(

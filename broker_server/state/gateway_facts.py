@@ -1,0 +1,36 @@
+"""What the last start of a gateway was told, kept in the ledger, so that commands beside it need no settings file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from broker_server.state.ledger import GATEWAY, Ledger
+
+
+@dataclass(frozen=True)
+class GatewayFacts:
+    """Args: started: seconds since 1970; url: where devices connect; quorum, rounds: as [round] and ``rounds`` say."""
+
+    started: float
+    url: str
+    quorum: int
+    rounds: int
+
+    def keep(self, ledger: Ledger) -> None:
+        """Put them into the ledger.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        ledger.put(GATEWAY, json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> Self | None:
+        """Return them; None before a gateway wrote any, or when a gateway of another release wrote others."""
+        try:
+            tree = json.loads(ledger.get(GATEWAY) or "null")
+            return None if tree is None else cls(**tree)
+        except (ValueError, TypeError):
+            return None

@@ -1,0 +1,173 @@
+"""Where a federation stands: the gateway, its newest version, the last round, devices, bytes, refusals, disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker_server.state.gateway_facts import GatewayFacts
+from broker_server.state.readings import Readings
+from broker_server.views.disk import Disk, disk
+from broker_server.views.evaluations import Evaluation
+from broker_server.views.liveness import Liveness, liveness
+from broker_server.views.wording import instant
+
+
+@dataclass(frozen=True)
+class LastRound:
+    """The round that was opened last.
+
+    Args:
+        number: from 1; 0: there was none yet.
+        open: whether it runs.
+        opened_at: seconds since 1970.
+        planned, answered, revoked: names of devices: with a plan, with an accepted delta, removed by the operator.
+    """
+
+    number: int = 0
+    open: bool = False
+    opened_at: float = 0.0
+    planned: tuple[str, ...] = ()
+    answered: tuple[str, ...] = ()
+    revoked: frozenset[str] = frozenset()
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The devices whose delta is to come."""
+        over = {*self.answered, *self.revoked}
+        return tuple(name for name in self.planned if name not in over) if self.open else ()
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything that ``broker_server status`` tells.
+
+    Args:
+        folder: the state directory.
+        now: when it was read, seconds since 1970.
+        gateway: "running", "stuck" or "stopped"; liveness: since when.
+        facts: of the gateway's last start; None: of an older release.
+        backbone, federation_digest: of the federation.
+        version, version_at: the newest, and when it was made; None before the first start has ended.
+        evaluation: of the newest version that was measured.
+        round: the last.
+        late: accepted deltas of other rounds that wait for a version.
+        devices, here, revoked: known by name; of them connected; removed by the operator.
+        bytes_up, bytes_down: of all devices since the state began.
+        verdicts: final verdicts on deltas by code ("ACCEPTED", "STALE"), since the state began.
+        limits: how often each limit was reached, likewise.
+        disk: of the state directory.
+    """
+
+    folder: Path
+    now: float
+    gateway: str
+    liveness: Liveness
+    facts: GatewayFacts | None
+    backbone: str
+    federation_digest: str
+    version: int | None
+    version_at: float | None
+    evaluation: Evaluation | None
+    round: LastRound
+    late: int
+    devices: int
+    here: int
+    revoked: int
+    bytes_up: int
+    bytes_down: int
+    verdicts: dict[str, int]
+    limits: dict[str, int]
+    disk: Disk
+
+    @property
+    def works(self) -> bool:
+        """Whether a gateway is at work."""
+        return self.gateway == "running"
+
+    @property
+    def accepted(self) -> int:
+        """Accepted deltas since the state began."""
+        return self.verdicts.get("ACCEPTED", 0)
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """Refused deltas by code, since the state began."""
+        return {code: times for code, times in self.verdicts.items() if code != "ACCEPTED"}
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for JSON; times as "2026-11-29T18:05:00Z"."""
+        return {
+            "gateway": self.gateway,
+            "running": self.liveness.held,
+            "alive": instant(self.liveness.alive_at),
+            "started": instant(self.facts.started) if self.facts else None,
+            "url": self.facts.url if self.facts else None,
+            "quorum": self.facts.quorum if self.facts else None,
+            "rounds_planned": self.facts.rounds if self.facts else None,
+            "state": str(self.folder),
+            "backbone": self.backbone,
+            "federation_digest": self.federation_digest,
+            "version": self.version,
+            "version_made": instant(self.version_at) if self.version_at is not None else None,
+            "evaluation": {"version": self.evaluation.version, **self.evaluation.plain()} if self.evaluation else None,
+            "round": self.round.number,
+            "round_open": self.round.open,
+            "planned": list(self.round.planned),
+            "answered": list(self.round.answered),
+            "late": self.late,
+            "devices": self.devices,
+            "devices_here": self.here,
+            "devices_revoked": self.revoked,
+            "bytes_up": self.bytes_up,
+            "bytes_down": self.bytes_down,
+            "accepted": self.accepted,
+            "refusals": self.refusals,
+            "limits": self.limits,
+            "disk": self.disk.plain(),
+        }
+
+
+def read_status(ledger: Readings, now: float) -> Status:
+    """Read where a federation stands. Args: ledger: of its state directory; now: seconds since 1970.
+
+    Raises:
+        StateError: when the ledger cannot be read.
+    """
+    folder = ledger.path.parent
+    alive = liveness(folder)
+    architecture, version, totals = ledger.architecture(), ledger.version(), ledger.device_totals()
+    measured = ledger.newest_evaluation()
+    last = _last_round(ledger)
+    return Status(
+        folder=folder,
+        now=now,
+        gateway=alive.state(now),
+        liveness=alive,
+        facts=GatewayFacts.read(ledger),
+        backbone=architecture.backbone.name,
+        federation_digest=architecture.digest().hex(),
+        version=version.version if version else None,
+        version_at=version.created if version else None,
+        evaluation=Evaluation.of(measured) if measured else None,
+        round=last,
+        late=ledger.late_deltas(last.number),
+        devices=totals["known"],
+        here=totals["present"] if alive.held else 0,
+        revoked=totals["revoked"],
+        bytes_up=totals["bytes_up"],
+        bytes_down=totals["bytes_down"],
+        verdicts=ledger.verdicts(),
+        limits=ledger.limits_hit(),
+        disk=disk(folder),
+    )
+
+
+def _last_round(ledger: Readings) -> LastRound:
+    row = ledger.last_round()
+    if row is None:
+        return LastRound()
+    planned, answered = ledger.planned_devices(row.round), ledger.answered_devices(row.round)
+    revoked = frozenset(ledger.revoked_devices())
+    return LastRound(row.round, row.closed is None, row.opened, tuple(planned), tuple(answered), revoked)

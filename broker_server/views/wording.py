@@ -1,0 +1,38 @@
+"""Sizes, times and counts as people read them at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+
+def size(count: int) -> str:
+    """Return bytes for people (10^3 steps)."""
+    if count < 1000:
+        return f"{count} B"
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in its largest unit: "12 s", "3 min", "5 h", "2 d"."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def ago(at: float, now: float) -> str:
+    """Return how long ago something was; "never" for 0. Args: at, now: seconds since 1970."""
+    return f"{duration(now - at)} ago" if at else "never"
+
+
+def instant(at: float) -> str:
+    """Return a time as programs read it: "2026-11-29T18:05:00Z". Args: at: seconds since 1970."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def times(counts: Mapping[str, int]) -> str:
+    """Return "hellos 3 x, messages 1 x"."""
+    return ", ".join(f"{what} {count} x" for what, count in counts.items())
