@@ -227,4 +227,4 @@ def test_status_tells_a_dead_gateway_by_its_exit_code(gateway: Gateway) -> None:
     os.utime(gateway.state / "lock", (1_800_000_000, 1_800_000_000))
     code, text, tree = status(gateway.state)
     assert (code, tree["running"], tree["alive"]) == (1, False, "2027-01-15T08:00:00Z")
-    assert text.startswith("gateway    not running since 2027-01-15T08:00:00Z, state ")
+    assert text.startswith("gateway    not running since 2027-01-15T08:00:00Z (0 s ago), state ")
