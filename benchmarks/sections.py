@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from benchmarks.fleet import page as fleet
 from benchmarks.language_model import ABOUT as LANGUAGE_ARMS
 from benchmarks.markdown import newest, percent, source, table
 from benchmarks.real_text import page as real_texts
@@ -209,5 +210,6 @@ SECTIONS: Final = {
     "prefix_cache": prefix_cache,
     "language_model": language_model,
     "arm64": arm64,
+    "fleet": fleet.section,
 }
 """By benchmark, in the order of the page."""

@@ -116,7 +116,7 @@ DRIVERS = {
     "matplotlib": {"benchmarks/"},
     "segno": {"broker_server/identity/qr.py"},
     "uvicorn": {"broker_server/web/connections.py"},
-    "sqlite3": {"broker_server/state/database.py"},
+    "sqlite3": {"broker_server/state/database.py", "benchmarks/fleet/kept.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }
 LIGHT = {"numpy", "rich"}

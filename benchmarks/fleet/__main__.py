@@ -1,0 +1,155 @@
+"""`python -m benchmarks.fleet`: start a gateway, drive devices against it, print what it took in, keep the result."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from benchmarks import record
+from benchmarks.fleet import kept, page
+from benchmarks.fleet.driver import Fleet, raise_files
+from benchmarks.fleet.gateway import Gateway
+from benchmarks.fleet.load import Load
+from benchmarks.fleet.packaged import make_package, shape_for
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import FederationError
+
+COMMAND: Final = "python -m benchmarks.fleet"
+EXAMPLES: Final = """examples:
+  python -m benchmarks.fleet --devices 200 --seconds 20
+  python -m benchmarks.fleet --broker mosquitto --delta-kb 820
+  python -m benchmarks.fleet --past-capacity            nobody waits; then the load stops, and recovery is timed
+  python -m benchmarks.fleet --gateway-tree ../old      before: the gateway of another checkout
+
+exit codes: 0 done, 1 the work failed or something was lost, 2 bad usage"""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    default = Load()
+    parser = argparse.ArgumentParser(
+        prog=COMMAND,
+        description="Light devices, without training, against a real gateway over MQTT: deltas a second, time to a "
+        "verdict, the gateway's memory and processor time by thread, and whether anything was lost.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--devices", type=int, default=default.devices, metavar="N", help="how many (%(default)s)")
+    add("--broker", choices=("embedded", "mosquitto"), default=default.broker, help="of the gateway (%(default)s)")
+    add("--delta-kb", type=int, default=default.delta_kb, metavar="KB", help="of an int8 delta (%(default)s)")
+    add("--seconds", type=float, default=default.seconds, metavar="S", help="that devices send (%(default)s)")
+    add("--think-s", type=float, default=default.think_s, metavar="S",
+        help="a device waits up to S seconds between its plan and its delta (%(default)s)")  # fmt: skip
+    add("--unruly", type=float, default=100 * default.unruly, metavar="PERCENT",
+        help="of deltas whose device stalls, drops its connection or lies (%(default)s)")  # fmt: skip
+    add("--fetch", type=float, default=100 * default.fetch, metavar="PERCENT",
+        help="of devices that fetch every block at the end (%(default)s)")  # fmt: skip
+    add("--past-capacity", action="store_true", help="nobody waits, and who has a verdict sends the next body at once")
+    add("--protocol", choices=("auto", "chunks", "offers"), default="auto",
+        help="whether devices offer a body before they send it; auto: where this checkout's wire has offers, and the "
+        "gateway is this checkout's")  # fmt: skip
+    add("--gateway-tree", type=Path, metavar="DIR", help="checkout whose gateway runs (default: this one)")
+    add("--seed", type=int, default=default.seed, help="of all that is drawn (%(default)s)")
+    add("--out", type=Path, default=default.out, metavar="DIR", help="output folder (%(default)s)")
+    add("--json", action="store_true", help="print only the JSON line")
+    add("--record", action="store_true", help="keep the result in benchmarks/results/fleet.jsonl")
+    options = parser.parse_args(argv)
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.devices < 1 or options.seconds <= 0 or options.delta_kb < 20 or options.think_s < 0:
+        parser.error("expected 1 device, 20 kB and more, some seconds, and no negative time")
+    if not (0 <= options.unruly <= 100 and 0 <= options.fetch <= 100):
+        parser.error("--unruly and --fetch are per cent, 0 to 100")
+    if options.gateway_tree is not None and not (options.gateway_tree / "broker_server").is_dir():
+        parser.error(f"{options.gateway_tree} has no broker_server: it is no checkout of this project")
+    if options.protocol == "offers" and not hasattr(pb, "Offer"):
+        parser.error("this checkout's wire has no offers")
+
+
+def load_of(options: argparse.Namespace) -> Load:
+    """Return the run that the command line asks for."""
+    offers = options.protocol == "offers" or (
+        options.protocol == "auto" and hasattr(pb, "Offer") and options.gateway_tree is None
+    )
+    return Load(
+        options.devices, options.broker, options.delta_kb, options.seconds, options.think_s, options.unruly / 100,
+        options.fetch / 100, options.past_capacity, offers, options.gateway_tree, options.out, options.seed,
+    )  # fmt: skip
+
+
+def measure(load: Load, console: Console) -> dict[str, Any]:
+    """Run a fleet; return its figures.
+
+    Raises:
+        FederationError: when the gateway does not start or ends, or the system allows too few open files.
+    """
+    raise_files(load.devices)
+    shutil.rmtree(load.out, ignore_errors=True)
+    shape = shape_for(load.delta_kb)
+    package = make_package(load.out / "package", shape)
+    with Gateway(load, package.folder) as gateway:
+        gateway.wait()
+        fleet = Fleet(load, package, shape, gateway)
+        figures = asyncio.run(fleet.run(console.print))
+        figures["stop_s"] = round(gateway.stop(), 2)
+    state = kept.look(gateway.state, (one.digest for one in fleet.accepted()))
+    figures["kept"] = dataclasses.asdict(state) | {"right": state.right}
+    return how(load) | figures
+
+
+def how(load: Load) -> dict[str, Any]:
+    """Return what the figures of a run depend on."""
+    keys = ("devices", "broker", "delta_kb", "seconds", "think_s", "unruly", "fetch", "past_capacity", "offers", "seed")
+    before = load.tree is not None
+    return {key: getattr(load, key) for key in keys} | {"before": before, "gateway_commit": _commit(load.tree)}
+
+
+def _commit(checkout: Path | None) -> str:
+    if checkout is None:
+        return record.commit()
+    head = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=checkout, check=False, capture_output=True, text=True
+    )
+    return head.stdout.strip() or "unknown"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 0 done, 1 the gateway failed or something was lost, 2 bad usage."""
+    options = parse(argv)
+    console = Console(stderr=options.json, highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    try:
+        figures = measure(load_of(options), console)
+    except FederationError as error:
+        sys.stderr.write(f"fleet: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("fleet: interrupted; the gateway was stopped\n")
+        return 130
+    console.print(page.figures_table(figures))
+    if options.record:
+        record.append("fleet", COMMAND, figures)
+    sys.stdout.write(json.dumps(figures) + "\n")
+    if not figures["kept"]["right"]:
+        sys.stderr.write(f"fleet: an accepted delta is lost or counts twice: {figures['kept']}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,337 @@
+"""One light device: it joins, answers its plans without training, and fetches blocks. Now and then it misbehaves.
+
+It stalls in the middle of a delta, drops its connection there and comes back, or lies; after a lie that is not final it
+sends what is right. It keeps what it sends until a verdict names it, and sends it again after 5 s, doubling, as devices
+do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.fleet.bodies import Body, Lie
+from benchmarks.fleet.client import Client, LostError
+from benchmarks.fleet.load import FEDERATION, PATIENCE_S, STALL_S
+from edge_runtime.federation.link import backoff
+from edge_runtime.federation.timers import FIRST_RESEND_S, LAST_RESEND_S
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.messages import decode, encode
+from edge_runtime.wire.topics import Address, Topic, device_subscriptions
+
+if TYPE_CHECKING:
+    from benchmarks.fleet.driver import Fleet
+
+STALL, DROP = "stall", "drop"
+UNRULY: Final = (STALL, DROP, *Lie)
+WANT_AT_ONCE: Final = 100
+ASK_AGAIN_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A body and its final verdict.
+
+    Args:
+        device: whose.
+        round: of its plan.
+        digest: of the body.
+        size: in bytes.
+        code: of the verdict; 0: none came.
+        begun: seconds of the clock: when it was offered, or its first chunk went out.
+        sent: when its first chunk went out.
+        ended: when the verdict came.
+        orderly: it was sent in one go.
+    """
+
+    device: str
+    round: int
+    digest: bytes
+    size: int
+    code: int
+    begun: float
+    sent: float
+    ended: float
+    orderly: bool
+
+
+@dataclass
+class _Sending:
+    """Args: plan, round: that it answers; verdicts: that came for it; begun, sent: seconds of the clock, 0: not yet."""
+
+    plan: bytes
+    round: int
+    body: Body
+    orderly: bool
+    verdicts: asyncio.Queue[pb.Verdict] = field(default_factory=asyncio.Queue)
+    begun: float = 0.0
+    sent: float = 0.0
+
+
+class Device:
+    """One device. Args: fleet: that it belongs to; number: from 0."""
+
+    def __init__(self, fleet: Fleet, number: int) -> None:
+        self._fleet, self._number = fleet, number
+        self.name = f"light-{number:05d}"
+        self._random = random.Random(f"{fleet.load.seed} {number}")  # noqa: S311 - jitter
+        self.client: Client | None = None
+        self._session: asyncio.Queue[bytes] = asyncio.Queue()
+        self._greeting = b""
+        self._plan = b""
+        self._planned = asyncio.Event()
+        self._answered = b""
+        self._made = number * 1_000_003
+        self._verdicts: dict[bytes, asyncio.Queue[pb.Verdict]] = {}
+        self._pieces: dict[str, dict[int, bytes]] = {}
+        self._lacking: set[str] = set()
+        self._got_one = asyncio.Event()
+        self._work: _Sending | None = None
+
+    async def live(self) -> None:
+        """Be a device until the run is over."""
+        while not self._fleet.over:
+            try:
+                await self._come()
+                await self.greet()
+                self._fleet.joined(self.name)
+                while not self._fleet.over:
+                    await self._one_turn()
+            except LostError:
+                self._fleet.lost += not self._fleet.over
+                await asyncio.sleep(self._random.uniform(0.5, 1.0) * STALL_S)
+
+    def leave(self) -> None:
+        """Go in order."""
+        if self.client is not None:
+            self.client.close()
+
+    @property
+    def sends(self) -> bool:
+        """Whether a body of it has no verdict yet."""
+        return bool(self._work)
+
+    # joining
+
+    async def _come(self) -> None:
+        while not self._session.empty():
+            self._session.get_nowait()
+        will = (self._topic(Topic.BYE), encode(pb.Bye(device=self.name)))
+        self.client = await Client.connect(*self._fleet.broker, f"{FEDERATION}.{self.name}", will, self._take)
+        await self.client.subscribe(device_subscriptions(FEDERATION, self.name))
+        session = asyncio.ensure_future(self._session.get())
+        if not await self.client.wait(session, PATIENCE_S):
+            session.cancel()
+            self.client.drop()
+            msg = "the gateway says nothing"
+            raise LostError(msg)
+        self._greeting = session.result()
+
+    async def greet(self) -> float:
+        """Say Hello until it is accepted; return the seconds that took.
+
+        Raises:
+            LostError: when the connection goes meanwhile.
+        """
+        hello, tries, began = encode(self._fleet.hello(self.name, self._greeting)), 0, time.monotonic()
+        verdicts = self._verdicts[sha256(hello)] = asyncio.Queue()
+        while True:
+            await self._client.publish(self._topic(Topic.HELLO), hello)
+            verdict = await self._next(verdicts, backoff(tries, FIRST_RESEND_S, LAST_RESEND_S, self._random.random()))
+            tries += 1
+            if verdict is not None and verdict.code == pb.ACCEPTED:
+                return time.monotonic() - began
+            if verdict is not None:
+                self._fleet.refusals[pb.Code.Name(verdict.code)] += 1
+                await self._pause(verdict.retry_after_s or FIRST_RESEND_S)
+
+    # answering plans
+
+    async def _one_turn(self) -> None:
+        if self._work is None:
+            self._work = await self._next_work()
+        if self._work is not None:
+            await self._deliver(self._work)
+            self._answered, self._work = self._work.plan, None
+
+    async def _next_work(self) -> _Sending | None:
+        """Return what is to be sent next; None when there is nothing now."""
+        fleet = self._fleet
+        if not fleet.sending or not self._plan or (self._plan == self._answered and not fleet.load.past_capacity):
+            self._planned.clear()
+            event = asyncio.ensure_future(self._planned.wait())
+            try:
+                await self._client.wait(event, 1.0)
+            finally:
+                event.cancel()
+            return None
+        plan = self._plan
+        if fleet.load.past_capacity and plan == self._answered:
+            return self._sending(plan)
+        if not fleet.load.past_capacity:
+            await self._pause(self._random.uniform(0.0, fleet.load.think_s))
+        if self._random.random() >= fleet.load.unruly:
+            return self._sending(plan)
+        manner = self._random.choice(UNRULY)
+        if not isinstance(manner, Lie):
+            return await self._interrupted(plan, manner)
+        await self._deliver(self._sending(plan, manner))
+        if manner is Lie.VALUES:
+            self._answered = plan  # that was final
+            return None
+        return self._sending(plan)
+
+    async def _interrupted(self, plan: bytes, manner: str) -> _Sending:
+        """Send half of a body, then say nothing for a while, or go; the whole of it is sent after that."""
+        self._work = sending = self._sending(plan, orderly=False)
+        sending.begun = sending.sent = time.monotonic()
+        for index in range(max(1, sending.body.count // 2)):
+            await self._client.publish(self._topic(Topic.DELTA), sending.body.chunk(index))
+        self._fleet.manners[manner] += 1
+        if manner == DROP:
+            self._client.drop()
+        await self._pause(STALL_S)
+        return sending
+
+    def _sending(self, plan_bytes: bytes, lie: Lie | None = None, *, orderly: bool = True) -> _Sending:
+        self._made += 1
+        if lie is not None:
+            self._fleet.manners[lie.value] += 1
+        plan = decode(pb.Plan, plan_bytes)
+        body = self._fleet.bodies.delta(plan, sha256(plan_bytes), self._made, lie)
+        return _Sending(plan_bytes, plan.round, body, orderly and lie is None)
+
+    async def _deliver(self, sending: _Sending) -> None:
+        """Send a body until its verdict is final."""
+        body, tries = sending.body, 0
+        self._verdicts[body.digest] = sending.verdicts
+        sending.begun = sending.begun or time.monotonic()
+        while not self._fleet.over:
+            sending.sent = sending.sent or time.monotonic()
+            for index in range(body.count):
+                if not sending.verdicts.empty():
+                    break
+                await self._client.publish(self._topic(Topic.DELTA), body.chunk(index))
+                self._fleet.bytes_sent += body.size // body.count
+            pause = backoff(tries, FIRST_RESEND_S, LAST_RESEND_S, self._random.random())
+            verdict = await self._next(sending.verdicts, pause)
+            tries += 1
+            if verdict is None:
+                self._fleet.resent += 1
+            elif verdict.code == pb.DIGEST_MISMATCH:
+                self._ended(sending, verdict.code)  # it lied, or somebody did; the right body has another digest
+                return
+            elif verdict.retry_after_s:
+                self._fleet.refusals[pb.Code.Name(verdict.code)] += 1
+                await self._pause(verdict.retry_after_s)
+            else:
+                self._ended(sending, verdict.code)
+                return
+        self._ended(sending, 0)
+
+    def _ended(self, sending: _Sending, code: int) -> None:
+        del self._verdicts[sending.body.digest]
+        self._fleet.ended(
+            Delivery(
+                self.name, sending.round, sending.body.digest, sending.body.size, code, sending.begun, sending.sent,
+                time.monotonic(), sending.orderly,
+            )
+        )  # fmt: skip
+
+    # blocks
+
+    async def fetch(self, digests: list[bytes]) -> None:
+        """Fetch blocks, as a device does that has none of them.
+
+        Raises:
+            LostError: when the connection goes meanwhile.
+        """
+        self._lacking = {digest.hex() for digest in digests}
+        self._fleet.asked += len(self._lacking)
+        topics = {name: str(Address(FEDERATION, Topic.BLOB, name)) for name in self._lacking}
+        names = sorted(topics)
+        for begin in range(0, len(names), WANT_AT_ONCE):
+            await self._client.subscribe(topics[name] for name in names[begin : begin + WANT_AT_ONCE])
+        until = time.monotonic() + PATIENCE_S
+        while self._lacking and time.monotonic() < until:
+            want = pb.Want(device=self.name, digests=sorted(bytes.fromhex(name) for name in self._lacking))
+            await self._client.publish(self._topic(Topic.WANT), encode(want))
+            await self._some_came()
+        await self._client.unsubscribe(topics.values())
+
+    async def _some_came(self) -> None:
+        """Wait until all came, or none for a while."""
+        while self._lacking:
+            self._got_one.clear()
+            event = asyncio.ensure_future(self._got_one.wait())
+            try:
+                if not await self._client.wait(event, ASK_AGAIN_S):
+                    return
+            finally:
+                event.cancel()
+
+    def _take_block(self, name: str, payload: bytes) -> None:
+        chunk, pieces = decode(pb.Chunk, payload), self._pieces.setdefault(name, {})
+        self._fleet.bytes_down += len(payload)
+        pieces[chunk.index] = chunk.payload
+        self._got_one.set()
+        if len(pieces) < chunk.count:
+            return
+        del self._pieces[name]
+        self._fleet.blocks += 1
+        body = b"".join(pieces[index] for index in range(chunk.count))
+        if sha256(body).hex() == name:
+            self._lacking.discard(name)
+
+    # what comes
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        kind, _, name = topic.split("/", 3)[3].partition("/")
+        if kind == Topic.VERDICT:
+            verdict = decode(pb.Verdict, payload)
+            waiting = self._verdicts.get(verdict.digest)
+            if waiting is not None:
+                waiting.put_nowait(verdict)
+        elif kind == Topic.PLAN:
+            self._plan = payload
+            self._planned.set()
+        elif kind == Topic.GATEWAY:
+            state = decode(pb.GatewayState, payload)
+            if state.online:
+                self._session.put_nowait(state.session)
+        elif kind == Topic.VERSION:
+            self._fleet.version = payload
+        elif kind == Topic.BLOB:
+            self._take_block(name, payload)
+
+    async def _next(self, verdicts: asyncio.Queue[pb.Verdict], seconds: float) -> pb.Verdict | None:
+        if not verdicts.empty():
+            return verdicts.get_nowait()
+        coming = asyncio.ensure_future(verdicts.get())
+        try:
+            return coming.result() if await self._client.wait(coming, seconds) else None
+        finally:
+            coming.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        """Do nothing for a while.
+
+        Raises:
+            LostError: when the connection is gone, or goes meanwhile.
+        """
+        never = asyncio.get_running_loop().create_future()
+        await self._client.wait(never, seconds)
+
+    @property
+    def _client(self) -> Client:
+        if self.client is None:
+            msg = "not connected"
+            raise LostError(msg)
+        return self.client
+
+    def _topic(self, topic: Topic) -> str:
+        return str(Address(FEDERATION, topic, self.name))
