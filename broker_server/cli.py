@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from broker_server.commands import (
+    config,
     devices,
     enroll,
     evaluate,
     export,
+    health,
     init,
     revoke,
     rollback,
@@ -47,9 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         init,
+        config,
         run_gateway,
         enroll,
         status,
+        health,
         rounds,
         devices,
         versions,

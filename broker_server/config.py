@@ -289,17 +289,18 @@ def here(chosen: Path | None) -> Path | None:
 
 def differences(old: GatewayConfig, new: GatewayConfig, of: Collection[str]) -> tuple[list[str], list[str]]:
     """Return the dotted keys whose values differ: those in ``of``, and the others."""
-    before, after = _flat(old), _flat(new)
+    before, after = flat(old), flat(new)
     changed = [key for key in before if before[key] != after[key]]
     return [key for key in changed if key in of], [key for key in changed if key not in of]
 
 
-def _flat(config: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+def flat(config: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    """Return the values of a configuration by dotted key."""
     values: dict[str, Any] = {}
     for field_ in dataclasses.fields(config):
         value = getattr(config, field_.name)
         name = f"{path}{field_.name}"
-        values |= _flat(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+        values |= flat(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
     return values
 
 

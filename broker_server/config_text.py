@@ -1,6 +1,7 @@
 """A configuration file that explains itself: every key of GatewayConfig with what it is and its default.
 
-Written from the dataclasses and their docstrings, so that a new key is in the file of the next ``broker_server init``.
+Written from the dataclasses and their docstrings, so that a new key is in the file of the next ``broker_server init``,
+and in what ``broker_server config`` prints.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,34 +22,69 @@ _WIDTH: Final = 118
 _ARGUMENT: Final = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n        .*)*)", re.MULTILINE)
 
 
-def config_text(values: Mapping[str, Any], head: str) -> str:
+@dataclass(frozen=True)
+class Key:
+    """One key of a configuration.
+
+    Args:
+        name: with its table: "quorum" is "round.quorum".
+        default: None: no path, or none at all (``package``).
+        text: what it is.
+        secret: not to be shown.
+    """
+
+    name: str
+    default: Any
+    text: str
+    secret: bool
+
+    @property
+    def table(self) -> str:
+        """The table that it stands in; "" for the top of the file."""
+        return self.name.rpartition(".")[0]
+
+
+def keys() -> list[Key]:
+    """Return every key, those of the top of the file first, then table by table."""
+    every = list(_keys(GatewayConfig, ""))
+    for field in dataclasses.fields(GatewayConfig):
+        kind = field.default_factory
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            every += _keys(kind, f"{field.name}.")
+    return every
+
+
+def config_text(values: Mapping[str, Any], head: str, only: frozenset[str] | None = None) -> str:
     """Return a TOML file.
 
     Args:
         values: by dotted key ("listen.host"), what is set; all else stands there as a comment, with its default.
-        head: text at the beginning.
+        head: text at the beginning; "": none.
+        only: dotted keys; None: all.
     """
-    parts = [_comment(head), "", *_keys(GatewayConfig, "", values)]
-    for field in dataclasses.fields(GatewayConfig):
-        kind = field.default_factory
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            parts += ["", f"[{field.name}]", *_keys(kind, f"{field.name}.", values)]
+    parts = [_comment(head), ""] if head else []
+    table = ""
+    for key in keys():
+        if only is not None and key.name not in only:
+            continue
+        if key.table != table:
+            parts += [*([""] if parts else []), f"[{key.table}]"]
+            table = key.table
+        last = key.name.rpartition(".")[2]
+        if key.name in values:
+            default = "" if key.default is None else f" (default: {_value(key.default)})"
+            parts += [_comment(f"{last}: {key.text}{default}"), f"{last} = {_value(values[key.name])}"]
+        else:
+            parts += [_comment(f"{last}: {key.text}"), f"# {last} = {_value(key.default)}"]
     return "\n".join(parts) + "\n"
 
 
-def _keys(kind: type[Any], prefix: str, values: Mapping[str, Any]) -> list[str]:
+def _keys(kind: type[Any], prefix: str) -> Iterator[Key]:
     about = _about(kind)
-    lines: list[str] = []
     for field in dataclasses.fields(kind):
-        if field.default_factory is not dataclasses.MISSING:
-            continue  # a table
-        lines.append(_comment(f"{field.name}: {about[field.name]}"))
-        key = prefix + field.name
-        default = None if field.default is dataclasses.MISSING else field.default
-        lines.append(
-            f"{field.name} = {_value(values[key])}" if key in values else f"# {field.name} = {_value(default)}"
-        )
-    return lines
+        if field.default_factory is dataclasses.MISSING:  # else a table
+            default = None if field.default is dataclasses.MISSING else field.default
+            yield Key(prefix + field.name, default, about[field.name], secret=not field.repr)
 
 
 def _about(kind: type[Any]) -> dict[str, str]:
@@ -55,14 +92,12 @@ def _about(kind: type[Any]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for one in reversed(kind.__mro__):
         arguments = inspect.cleandoc(one.__doc__ or "").partition("Args:\n")[2]
-        texts |= {match[1]: " ".join(match[2].split()) for match in _ARGUMENT.finditer(arguments)}
+        texts |= {match[1]: " ".join(match[2].split()).replace("``", "") for match in _ARGUMENT.finditer(arguments)}
     return texts
 
 
 def _comment(text: str) -> str:
-    return textwrap.fill(
-        text.replace("``", ""), _WIDTH, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False
-    )
+    return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False)
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - what a field can hold

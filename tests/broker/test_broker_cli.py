@@ -73,7 +73,20 @@ def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | P
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["enroll"], ["status"], ["rounds"], ["devices"], ["versions"], ["export"], ["evaluate"]]
+    "command",
+    [
+        [],
+        ["run"],
+        ["enroll"],
+        ["config"],
+        ["status"],
+        ["health"],
+        ["rounds"],
+        ["devices"],
+        ["versions"],
+        ["export"],
+        ["evaluate"],
+    ],
 )
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Every command shows how it is used."""
@@ -301,7 +314,9 @@ def test_numbers_of_evaluate_are_whole_and_large_enough(
     assert f"argument {option[0]}: got {option[1]!r}, expected a whole number of {expected} or more" in told
 
 
-@pytest.mark.parametrize("command", [["status"], ["rounds"], ["devices"], ["versions"], ["export", "--out", "x"]])
+@pytest.mark.parametrize(
+    "command", [["status"], ["health"], ["rounds"], ["devices"], ["versions"], ["export", "--out", "x"]]
+)
 def test_no_state(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is missing and how to make it."""
     error = complaint(capsys, 1, *command, "--state", tmp_path / "none")

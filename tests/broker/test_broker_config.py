@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broker_server.broker.mqtt import Target
+from broker_server.cli import run
 from broker_server.config import GatewayConfig, Listen, RoundRules, Train, differences, load
 from broker_server.errors import UsageError
 from edge_runtime.wire.broker_url import BrokerUrl
@@ -166,3 +170,54 @@ def test_what_changed_between_settings_is_named_by_key() -> None:
         ["listen.connections"], ["rounds", "listen.port"]
     )  # fmt: skip
     assert differences(new, new, ["rounds"]) == ([], [])
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return what ``broker_server config`` prints."""
+    assert run(["config", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_every_setting_is_printed_with_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder without a file every line is a comment, and without the # it is the configuration of the defaults."""
+    monkeypatch.chdir(tmp_path)
+    text = shown(capsys)
+    assert tomllib.loads(text) == {name: {} for name in ("listen", "round", "train", "limits", "web")}
+    plain = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
+    (tmp_path / "gateway.toml").write_text(plain)
+    assert load(tmp_path / "gateway.toml", {"package": Path("p")}) == GatewayConfig(
+        Path("p"), state=tmp_path / "gateway-state"
+    )
+    tree = json.loads(shown(capsys, "round.quorum", "--json"))
+    assert [(one["key"], one["default"], one["value"], one["set"]) for one in tree] == [("round.quorum", 2, 2, False)]
+
+
+def test_a_file_s_values_are_printed_and_its_secrets_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value of the file with the default beside it; a token or a password only as one that is there."""
+    secrets = (
+        'broker = "mqtts://gw:hunter22@broker.example"\n[web]\ntoken = "0123456789abcdefghi"\n[round]\nquorum = 6\n'
+    )
+    config = str(write(tmp_path, secrets))
+    text = shown(capsys, "--config", config)
+    assert tomllib.loads(text) == {
+        "broker": "mqtts://gw:(hidden)@broker.example", "listen": {}, "round": {"quorum": 6}, "train": {}, "limits": {},
+        "web": {"token": "(hidden)"},
+    }  # fmt: skip
+    assert "(default: 2)\nquorum = 6\n" in text
+    assert "hunter22" not in shown(capsys, "--config", config, "--json")
+    assert shown(capsys, "--config", config, "round.quorum").startswith("[round]\n# quorum: ")
+    assert shown(capsys, "--config", config, "--check").endswith("every key is known, every value possible\n")
+
+
+def test_a_file_that_is_wrong_is_told_before_a_gateway_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As ``run`` would: exit code 2, one line; a key that is none likewise."""
+    assert run(["config", "--check", "--config", str(write(tmp_path, "[round]\nquorom = 3"))]) == 2
+    assert "unknown keys quorom" in capsys.readouterr().err
+    assert run(["config", "round.quorom", "--config", str(write(tmp_path, ""))]) == 2
+    assert "no setting round.quorom" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ from authority import Authority
 from broker_client import Client
 
 from broker_server.broker import mosquitto
+from broker_server.cli import run
+from broker_server.state.gateway_facts import GatewayFacts
+from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.store import Store
+from broker_server.views.reading import reading
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.chunks import split
@@ -228,3 +233,25 @@ def test_status_tells_a_dead_gateway_by_its_exit_code(gateway: Gateway) -> None:
     code, text, tree = status(gateway.state)
     assert (code, tree["running"], tree["alive"]) == (1, False, "2027-01-15T08:00:00Z")
     assert text.startswith("gateway    not running since 2027-01-15T08:00:00Z (0 s ago), state ")
+
+
+def test_health_looks_at_the_gateway_and_at_its_broker(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 while both answer; 1 when the gateway is silent, and when nobody listens where devices connect."""
+    health = ["health", "--json", "--state", str(gateway.state)]
+    assert run(health) == 0
+    assert json.loads(capsys.readouterr().out) == {"healthy": True, "gateway": "running", "wrong": ""}
+    with reading(gateway.state) as ledger:
+        facts = GatewayFacts.read(ledger)
+    assert facts is not None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"mqtt://127.0.0.1:{free.getsockname()[1]}"
+    ledger = Ledger(gateway.state / NAME)
+    replace(facts, url=nobody).keep(ledger)
+    ledger.close()
+    assert run(health) == 1
+    assert json.loads(capsys.readouterr().out)["wrong"] == f"the broker {nobody} cannot be reached: Connection refused"
+    gateway.process.send_signal(signal.SIGSTOP)
+    os.utime(gateway.state / "lock", (1, 1))
+    assert run(health) == 1
+    assert "the gateway is stuck" in json.loads(capsys.readouterr().out)["wrong"]
+    gateway.process.kill()
