@@ -14,11 +14,12 @@ from statistics import median
 import numpy as np
 
 from broker_server.rules.aggregate import Contribution
+from broker_server.rules.encoded_block import Block, EncodedBlock, values_of
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
 from edge_runtime.wire.messages import ids
-from edge_runtime.wire.tensors import Array, decode
+from edge_runtime.wire.tensors import decode
 
 ADAM_STEP = 3.2
 """Adam moves a value by at most lr * (1 - b1) / sqrt(1 - b2) = 3.17 lr a step (Kingma and Ba, 1412.6980, 2.1)."""
@@ -64,6 +65,23 @@ class DeltaContext:
     norm_factor: float = 10.0
     most_examples: float = math.inf
     closed: bool = False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a delta says by itself, whatever was planned.
+
+    Args:
+        delta: decoded.
+        norms: largest norm by kind of block.
+        sizes: values of the largest block by kind.
+        refusal: why its values cannot be taken; it is told when nothing else stands against the delta.
+    """
+
+    delta: pb.Delta
+    norms: Mapping[str, float]
+    sizes: Mapping[str, int]
+    refusal: WireError | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +165,24 @@ def check_statistics(
         raise WireError(pb.MALFORMED, "a class sum is longer than its count of unit features allows")
 
 
+def check_values(delta: pb.Delta, shape: BankShape) -> Checked:
+    """Look at every value of a delta: this costs what its size says, and needs nothing that the gateway knows.
+
+    Args:
+        delta: as ``messages.decode`` returned it.
+        shape: of the bank.
+    """
+    try:
+        contribution = read_contribution(delta, shape, 0, delta.examples)
+        norms = norms_of(contribution.deltas)
+    except WireError as error:
+        return Checked(delta, {}, {}, error)
+    sizes: dict[str, int] = {}
+    for block, values in contribution.deltas.items():
+        sizes[kind_of(block)] = max(sizes.get(kind_of(block), 0), values.size)
+    return Checked(delta, norms, sizes)
+
+
 def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
     """Take a checked delta, or refuse it.
 
@@ -158,6 +194,12 @@ def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
     Raises:
         WireError: with the code for the device.
     """
+    return admit_checked(check_values(delta, context.shape), digest, context)
+
+
+def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Accepted:
+    """Take a delta whose values were looked at, or refuse it. Args and Raises: as admit."""
+    delta = checked.delta
     check_sender(context.identity, delta.device)
     plan = context.plan
     if plan is None:
@@ -174,14 +216,15 @@ def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
     for block in ids(delta.experts):
         if block not in planned:
             raise WireError(pb.NOT_PLANNED, f"block {block} is not in the plan of round {plan.round}")
-    contribution = read_contribution(delta, context.shape, context.age, min(delta.examples, context.most_examples))
-    norms = norms_of(contribution.deltas)
-    _check_norms(norms, contribution.deltas, plan, context)
-    return Accepted(contribution, norms)
+    if checked.refusal is not None:
+        raise checked.refusal
+    _check_norms(checked, plan, context)
+    examples = min(delta.examples, context.most_examples)
+    return Accepted(read_contribution(delta, context.shape, context.age, examples), checked.norms)
 
 
 def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: float) -> Contribution:
-    """Decode what a delta says; also for one that was accepted before and waits in the spool.
+    """Read what a delta says; also for one that was accepted before and waits in the spool. Its values stay encoded.
 
     Args:
         delta: as ``messages.decode`` returned it.
@@ -190,17 +233,17 @@ def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: flo
         examples: that it counts for.
 
     Raises:
-        WireError: WRONG_SIZE, NOT_FINITE, UNSUPPORTED_CODEC or MALFORMED.
+        WireError: WRONG_SIZE, UNSUPPORTED_CODEC or MALFORMED.
     """
     use, labels = _use(delta, shape), _labels(delta, shape, examples)
     return Contribution(delta.device, delta.round, examples, age, _blocks(delta, shape), use, labels)
 
 
-def _blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, Array]:
-    blocks: dict[ExpertId, Array] = {}
+def _blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, EncodedBlock]:
+    blocks: dict[ExpertId, EncodedBlock] = {}
     for sent, block in zip(delta.experts, ids(delta.experts), strict=True):
         try:
-            blocks[block] = decode(sent.values, shape.size(block), delta.codec)
+            blocks[block] = EncodedBlock(sent.values, shape.size(block), delta.codec)
         except WireError as error:
             raise WireError(error.code, f"block {block}: {error.detail}") from error
     return blocks
@@ -248,25 +291,38 @@ def kind_of(block: ExpertId) -> str:
     return "head" if block == HEAD else "shared" if block.shared else "expert"
 
 
-def norms_of(deltas: Mapping[ExpertId, Array]) -> dict[str, float]:
-    """Return the largest norm of an update by kind of block."""
+def norm_of(block: Block) -> float:
+    """Return the Euclidean norm of a block.
+
+    Raises:
+        WireError: NOT_FINITE or MALFORMED, for a block that was not looked at before.
+    """
+    return float(np.linalg.norm(values_of(block).astype(np.float64)))
+
+
+def norms_of(deltas: Mapping[ExpertId, Block]) -> dict[str, float]:
+    """Return the largest norm of an update by kind of block.
+
+    Raises:
+        WireError: as norm_of, with the block.
+    """
     norms: dict[str, float] = {}
     for block, values in deltas.items():
         kind = kind_of(block)
-        norms[kind] = max(norms.get(kind, 0.0), float(np.linalg.norm(values.astype(np.float64))))
+        try:
+            norms[kind] = max(norms.get(kind, 0.0), norm_of(values))
+        except WireError as error:
+            raise WireError(error.code, f"block {block}: {error.detail}") from error
     return norms
 
 
-def _check_norms(
-    norms: Mapping[str, float], deltas: Mapping[ExpertId, Array], plan: pb.Plan, context: DeltaContext
-) -> None:
+def _check_norms(checked: Checked, plan: pb.Plan, context: DeltaContext) -> None:
     if context.norm_factor <= 0:
         return
     rates = {"expert": plan.learning_rate, "shared": plan.shared_learning_rate, "head": plan.head_learning_rate}
-    for kind, norm in norms.items():
-        size = max(values.size for block, values in deltas.items() if kind_of(block) == kind)
+    for kind, norm in checked.norms.items():
         step = rates[kind] * (ADAM_STEP + plan.weight_decay * WEIGHT_LIMIT)
-        possible = plan.steps * step * math.sqrt(size) * 1.01 + 1e-6
+        possible = plan.steps * step * math.sqrt(checked.sizes[kind]) * 1.01 + 1e-6
         limit = min(possible, context.norm_factor * context.typical_norms.get(kind, math.inf))
         if not norm <= limit:
             raise WireError(pb.NORM_TOO_LARGE, f"the update of a block ({kind}) has norm {norm:.4g}, limit {limit:.4g}")

@@ -1,20 +1,23 @@
 """Merging: per-value weighted means of deltas, streamed. Pure; float64; a fixed order gives a bit-identical result.
 
 Axes: P values of a block, C labels, d width, r rank.
-For each block a round keeps (sum of weight * delta, sum of weight), both with the block's own shape, because the rows
-of a head and the router row of an expert have weights of their own. Memory grows with the bank, not with the devices.
-Sums of parts add up (``combine``), so a bank may be folded in shards, by expert, or at sites. Rules:
-docs/algorithm.md, "Merging".
+For each block a round keeps (sum of weight * delta, sum of weight). The weights of a head's rows and of an expert's
+router row are their own, so a sum of weights has the block's shape, or one value where all are equal. Memory grows with
+the bank, not with the devices: deltas are read in pieces that stay in the processor's cache, and several of them at
+once, so that a piece of the sums is read and written once for all of them. Sums of parts add up (``combine``), so a
+bank may be folded in shards, by expert, or at sites. Rules: docs/algorithm.md, "Merging".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from broker_server.rules.encoded_block import Block, fill_from, piece_of
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 from edge_runtime.wire.tensors import Array
@@ -22,6 +25,8 @@ from edge_runtime.wire.tensors import Array
 Wide = npt.NDArray[np.float64]
 ROUTED_HALF = 64.0
 """Tokens at which an expert's update counts half (top-k): a handful of tokens says little."""
+PIECE: Final = 32_768
+"""Values that are folded at once: 640 KiB as float32, float64 and sum. A multiple of the codec's group."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Contribution:
         round: of its plan; second in the order.
         examples: n, weight in the mean; a fraction once it was capped.
         staleness: versions between its base and the version it is added to.
-        deltas: trained - base, float32 [P] for each block.
+        deltas: trained - base, float32 [P] for each block, as arrays or as they came.
         use: (tokens routed, tokens seen) for each expert; top-k only.
         label_counts: [C] examples for each label, weights of the head's rows; empty when the head was frozen.
     """
@@ -42,14 +47,14 @@ class Contribution:
     round: int
     examples: float
     staleness: int
-    deltas: Mapping[ExpertId, Array]
+    deltas: Mapping[ExpertId, Block]
     use: Mapping[ExpertId, tuple[float, float]] = field(default_factory=dict)
     label_counts: tuple[float, ...] = ()
 
 
 @dataclass
 class Sums:
-    """What is kept of a round: for each block float64 [P] of weighted deltas and of weights."""
+    """What is kept of a round: for each block float64 [P] of weighted deltas, and [P] or [1] of weights."""
 
     deltas: dict[ExpertId, Wide] = field(default_factory=dict)
     weights: dict[ExpertId, Wide] = field(default_factory=dict)
@@ -70,19 +75,74 @@ def routed_weight(routed: npt.ArrayLike, seen: npt.ArrayLike) -> Wide:
     return result
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One device's part in a block. Args: weights: [P] or [1]; router: recentred values of the router row."""
+
+    block: Block
+    weights: Wide
+    router: Array | None = None
+
+
 def fold(sums: Sums, update: Contribution, shape: BankShape, *, topk: bool) -> None:
     """Add one contribution to ``sums``."""
-    changed = _recentred(update.deltas, shape) if topk else update.deltas
-    for block in sorted(changed):
-        weights = _weights(block, update, shape, topk=topk)
-        delta = changed[block].astype(np.float64)
-        if block in sums.deltas:
-            sums.deltas[block] += weights * delta
-            sums.weights[block] += weights
-        else:
-            sums.deltas[block] = weights * delta
-            sums.weights[block] = weights
-        sums.devices[block] = sums.devices.get(block, 0) + 1
+    fold_all(sums, [update], shape, topk=topk)
+
+
+def fold_all(sums: Sums, updates: Sequence[Contribution], shape: BankShape, *, topk: bool) -> None:
+    """Add contributions to ``sums``, in their order: the bits are those of folding them one by one.
+
+    Args:
+        sums: changed in place.
+        updates: all of them are in memory, so their number is for the caller to bound.
+        shape: of the bank.
+        topk: whether routers chose experts.
+    """
+    parts: dict[ExpertId, list[_Part]] = {}
+    for update in updates:
+        routers = _recentred(update.deltas, shape) if topk else {}
+        for block, values in update.deltas.items():
+            part = _Part(values, _weights(block, update, shape, topk=topk), routers.get(block))
+            parts.setdefault(block, []).append(part)
+    buffers = np.empty(PIECE, np.float32), np.empty(PIECE, np.float64)
+    for block in sorted(parts):
+        _fold_block(sums, block, parts[block], buffers, _router(shape))
+
+
+def _fold_block(
+    sums: Sums, block: ExpertId, parts: Sequence[_Part], buffers: tuple[Array, Wide], router: slice
+) -> None:
+    new = block not in sums.deltas
+    if new:
+        sums.deltas[block] = np.empty(parts[0].block.size, np.float64)
+    total = sums.deltas[block]
+    for start in range(0, total.size, PIECE):
+        piece = total[start : start + PIECE]
+        for number, part in enumerate(parts):
+            product = _product(part, start, piece.size, buffers, router)
+            # The first is not added to zeros: 0 + -0 would be 0.
+            if new and number == 0:
+                np.copyto(piece, product)
+            else:
+                np.add(piece, product, out=piece)
+    for number, part in enumerate(parts):
+        first = new and number == 0
+        sums.weights[block] = part.weights if first else sums.weights[block] + part.weights
+    sums.devices[block] = sums.devices.get(block, 0) + len(parts)
+
+
+def _product(part: _Part, start: int, size: int, buffers: tuple[Array, Wide], router: slice) -> Wide:
+    """Return weights times values of a piece, in the buffer."""
+    values, product = buffers[0][:size], buffers[1][:size]
+    fill_from(part.block, start, values)
+    if part.router is not None:
+        first, last = max(router.start, start), min(router.stop, start + size)
+        if first < last:
+            values[first - start : last - start] = part.router[first - router.start : last - router.start]
+    np.copyto(product, values)
+    weights = part.weights if part.weights.size == 1 else part.weights[start : start + size]
+    np.multiply(product, weights, out=product)
+    return product
 
 
 def combine(parts: Iterable[Sums]) -> Sums:
@@ -129,7 +189,7 @@ def _weights(block: ExpertId, update: Contribution, shape: BankShape, *, topk: b
         rows = discount(update.label_counts, update.staleness)
         return np.concatenate([np.repeat(rows, shape.width), rows])
     if not topk or block in (HEAD, MEAN) or block.shared:
-        return np.full(size, base)
+        return np.full(1, base)
     routed, seen = update.use.get(block, (0.0, 0.0))
     weights = np.full(size, base * float(routed_weight(routed, seen)))
     if sum(other.layer == block.layer and not other.shared for other in update.deltas) == 1:
@@ -137,18 +197,20 @@ def _weights(block: ExpertId, update: Contribution, shape: BankShape, *, topk: b
     return weights
 
 
-def _recentred(deltas: Mapping[ExpertId, Array], shape: BankShape) -> dict[ExpertId, Array]:
-    """Subtract each layer's mean router update: softmax ignores an offset shared by all rows, Adam drifts along it."""
-    result = dict(deltas)
-    rows = _router(shape)
+def _recentred(deltas: Mapping[ExpertId, Block], shape: BankShape) -> dict[ExpertId, Array]:
+    """Return each expert's router update less the mean of its layer's.
+
+    Softmax ignores an offset shared by all rows, and Adam drifts along it.
+    """
+    result: dict[ExpertId, Array] = {}
+    router = _router(shape)
     for layer in {block.layer for block in deltas}:
         experts = [block for block in deltas if block.layer == layer and not block.shared and block not in (HEAD, MEAN)]
         if not experts:
             continue
-        mean = np.mean([deltas[block][rows].astype(np.float64) for block in experts], axis=0)
-        for block in experts:
-            result[block] = deltas[block].copy()
-            result[block][rows] = (deltas[block][rows] - mean).astype(np.float32)
+        rows = {block: piece_of(deltas[block], router.start, router.stop) for block in experts}
+        mean = np.mean([row.astype(np.float64) for row in rows.values()], axis=0)
+        result |= {block: (row - mean).astype(np.float32) for block, row in rows.items()}
     return result
 
 

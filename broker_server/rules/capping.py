@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from broker_server.rules.admission import kind_of
+from broker_server.rules.admission import kind_of, norm_of
 from broker_server.rules.aggregate import Contribution, discount
+from broker_server.rules.encoded_block import Block, EncodedBlock
 from broker_server.rules.weights import Caps, Wide, bounded_use, factors, label_factors
 from edge_runtime.wire.experts import ExpertId
 
@@ -94,25 +95,34 @@ def _by_device(values: Wide, owner: Owner, devices: int) -> Wide:
     return total
 
 
-def cut(update: Contribution, limits: Mapping[str, float]) -> tuple[Contribution, list[Limited]]:
+def cut(
+    update: Contribution, limits: Mapping[str, float], norms: Mapping[str, float] | None = None
+) -> tuple[Contribution, list[Limited]]:
     """Cut each block of an update to the norm that its kind may have; its direction stays.
 
     Args:
         update: of one device.
         limits: by kind of block, see ``weights.norm_limits``.
+        norms: the largest of the update by kind, where they are known: only kinds above their limit are looked at.
 
     Returns:
         The update, and of each kind the block that was cut most.
     """
+    if norms is not None:
+        limits = {kind: limit for kind, limit in limits.items() if norms.get(kind, 0.0) > limit}
     deltas, most = dict(update.deltas), dict[str, Limited]()
     for block, limit in _limits(update, limits).items():
-        norm = float(np.linalg.norm(deltas[block].astype(np.float64)))
+        norm = norm_of(deltas[block])
         if norm > limit:
-            deltas[block] = (deltas[block] * (limit / norm)).astype(np.float32)
+            deltas[block] = _times(deltas[block], limit / norm)
             name = f"norm of {kind_of(block)}"
             if name not in most or most[name].came < norm:
                 most[name] = Limited(update.device, name, norm, limit)
     return (replace(update, deltas=deltas), list(most.values())) if most else (update, [])
+
+
+def _times(block: Block, factor: float) -> Block:
+    return block.times(factor) if isinstance(block, EncodedBlock) else (block * factor).astype(np.float32)
 
 
 def _limits(update: Contribution, limits: Mapping[str, float]) -> dict[ExpertId, float]:

@@ -22,6 +22,7 @@ from broker_server.rules.admission import (
     read_contribution,
     typical,
 )
+from broker_server.rules.encoded_block import values_of
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
@@ -91,7 +92,7 @@ def test_int8_values_are_decoded() -> None:
     """By the delta's own codec, whatever the plan said."""
     values = encode_values(np.full(tiny.SHAPE.size(EXPERT), 0.002, np.float32), pb.INT8)
     accepted = admit(delta(codec=pb.INT8, experts=[block(EXPERT, values)]), b"d" * 32, context())
-    np.testing.assert_allclose(accepted.contribution.deltas[EXPERT], 0.002, rtol=1e-6)
+    np.testing.assert_allclose(values_of(accepted.contribution.deltas[EXPERT]), 0.002, rtol=1e-6)
 
 
 def test_wrong_sender_is_malformed() -> None:
