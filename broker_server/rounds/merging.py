@@ -8,19 +8,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from broker_server.errors import StateError
-from broker_server.rules.admission import read_contribution
-from broker_server.rules.aggregate import Contribution, Sums, close, fold
+from broker_server.rounds.folding import Folding
+from broker_server.rules.aggregate import close
 from broker_server.rules.balance import Balance, next_balance
-from broker_server.rules.capping import Limited, cap, cut
+from broker_server.rules.capping import Limited
 from broker_server.rules.head import absent_labels, with_new_labels
-from broker_server.rules.weights import Caps, capped_sums, norm_limits
+from broker_server.rules.weights import Caps, capped_sums
 from broker_server.state.ledger import HEAD_SUMS, ROLLBACK, DeltaRow, VersionRow
 from broker_server.state.lineage import Origin
 from broker_server.state.store import Store
@@ -72,6 +72,7 @@ class Merging:
         self._store, self._train_head, self._caps = store, train_head, caps
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
+        self._folding = Folding(store, topk=self._topk, top_k=self._architecture.top_k)
         self._merges = [row.version for row in store.ledger.versions() if row.reason in STEPS]
         self.row, self.bank = self._newest()
         self._listed: VersionRow | None = None
@@ -144,7 +145,7 @@ class Merging:
     def _merged_again(self, base: Bank, row: VersionRow) -> Bank:
         before = [version for version in self._merges if version < row.version]
         rows = self._store.ledger.merged_into(row.version)
-        return close(base, self._folded(rows, self._caps_of(row.version), before)[0])
+        return close(base, self._folding.folded(rows, self._caps_of(row.version), before)[0])
 
     def _heads_again(self, base: Bank, caps: Caps) -> list[Bank]:
         """Return what a new head on ``base`` can be: all of it made from class sums, or the rows of new labels only."""
@@ -183,7 +184,7 @@ class Merging:
         waiting, removed = ledger.waiting(), set(ledger.revoked_devices())
         rows = [row for row in waiting if row.device not in removed]
         revoked = [row for row in waiting if row.device in removed]
-        sums, capped, limited = self._folded(rows, self._caps, self._merges)
+        sums, capped, limited = self._folding.folded(rows, self._caps, self._merges)
         bank, balance = close(self.bank, sums), self._balance
         if self._topk:
             balance = next_balance(balance, capped, top_k=self._architecture.top_k)
@@ -201,44 +202,9 @@ class Merging:
         trainers = {expert: sums.devices.get(expert, 0) for expert in experts}
         return Merged(version.version, rows, trainers, limited, revoked)
 
-    def _folded(
-        self, rows: Sequence[DeltaRow], caps: Caps, merges: Sequence[int]
-    ) -> tuple[Sums, list[Contribution], list[Limited]]:
-        """Fold deltas, one in memory at a time; what devices claim is read before, since a cap depends on all claims.
-
-        Args:
-            rows: of the deltas.
-            caps: what one device may weigh.
-            merges: versions that were merges when they are folded.
-
-        Returns:
-            The sums, the contributions without their deltas as they counted, and who reached a limit.
-        """
-        claims = [dataclasses.replace(update, deltas={}) for update in self._contributions(rows, merges)]
-        capped, limited = cap(claims, caps, self._architecture.top_k if self._topk else 0)
-        norms, sums = norm_limits([row.norms for row in rows], caps), Sums()
-        for update, counted in zip(self._contributions(rows, merges), capped, strict=True):
-            whole, shortened = cut(dataclasses.replace(counted, deltas=update.deltas), norms)
-            fold(sums, whole, self._architecture.bank_shape, topk=self._topk)
-            limited += shortened
-        return sums, capped, limited
-
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
         """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""
-        damaged = []
-        for row in self._store.ledger.waiting():
-            try:
-                self._store.spool.read(row.digest)
-            except StateError as error:
-                damaged.append((row, str(error)))
-        return damaged
-
-    def _contributions(self, rows: Sequence[DeltaRow], merges: Sequence[int]) -> Iterator[Contribution]:
-        """Read deltas. Args: merges: versions that were merges when they are folded."""
-        for row in rows:
-            delta = decode(pb.Delta, self._store.spool.read(row.digest))
-            age = sum(version > delta.base_version for version in merges)
-            yield read_contribution(delta, self._architecture.bank_shape, age, row.examples)
+        return self._folding.unreadable()
 
     def roll_back(self, number: int, wall: float) -> None:
         """Make the bank of an earlier version the next version; a head from class sums is made anew after it.

@@ -1,0 +1,117 @@
+"""Accepted deltas from the spool into the sums of a version: each is read, hashed and decoded once, a few at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from broker_server.errors import StateError
+from broker_server.rules.admission import read_contribution
+from broker_server.rules.aggregate import Contribution, Sums, fold_all
+from broker_server.rules.capping import Limited, cap, cut
+from broker_server.rules.weights import Caps, norm_limits
+from broker_server.state.ledger import DeltaRow
+from broker_server.state.store import Store
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.messages import decode
+
+FOLD_BYTES: Final = 32 * 1024 * 1024
+"""Deltas that are folded together; so much of them is in memory."""
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What a delta says of itself. Args: base_version: that it was trained from; contribution: without its deltas."""
+
+    base_version: int
+    contribution: Contribution
+
+
+class Folding:
+    """Reads deltas for merging. Args: store: opened state; topk: whether routers chose experts; top_k: how many."""
+
+    def __init__(self, store: Store, *, topk: bool, top_k: int) -> None:
+        self._store, self._topk, self._top_k = store, topk, top_k
+        self._shape = store.manifest.architecture.bank_shape
+        self._claims: dict[bytes, _Claim] = {}
+
+    def unreadable(self) -> list[tuple[DeltaRow, str]]:
+        """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it.
+
+        Those that are whole need not be hashed again by the merge that follows: what they claim is kept until then.
+        """
+        damaged = []
+        self._claims.clear()
+        for row in self._store.ledger.waiting():
+            try:
+                self._claims[row.digest] = self._claim(row)
+            except StateError as error:
+                damaged.append((row, str(error)))
+        return damaged
+
+    def folded(
+        self, rows: Sequence[DeltaRow], caps: Caps, merges: Sequence[int]
+    ) -> tuple[Sums, list[Contribution], list[Limited]]:
+        """Fold deltas; what devices claim is read before, since a cap depends on all claims.
+
+        Args:
+            rows: of the deltas.
+            caps: what one device may weigh.
+            merges: versions that were merges when they are folded.
+
+        Returns:
+            The sums, the contributions without their deltas as they counted, and who reached a limit.
+
+        Raises:
+            StateError: when a delta is damaged or gone.
+        """
+        claims = [self._claimed(row, merges) for row in rows]
+        capped, limited = cap(claims, caps, self._top_k if self._topk else 0)
+        norms, sums = norm_limits([row.norms for row in rows], caps), Sums()
+        for some in _in_parts(list(zip(rows, capped, strict=True))):
+            whole = []
+            for row, counted in some:
+                update, shortened = cut(self._with_deltas(row, counted), norms, row.norms)
+                whole.append(update)
+                limited += shortened
+            fold_all(sums, whole, self._shape, topk=self._topk)
+        self._claims.clear()
+        return sums, capped, limited
+
+    def _claim(self, row: DeltaRow) -> _Claim:
+        delta = decode(pb.Delta, self._store.spool.read(row.digest))
+        return _Claim(delta.base_version, dataclasses.replace(self._read(delta, row), deltas={}))
+
+    def _claimed(self, row: DeltaRow, merges: Sequence[int]) -> Contribution:
+        claim = self._claims.get(row.digest)
+        if claim is None:
+            claim = self._claims[row.digest] = self._claim(row)
+        age = sum(version > claim.base_version for version in merges)
+        return dataclasses.replace(claim.contribution, staleness=age)
+
+    def _with_deltas(self, row: DeltaRow, counted: Contribution) -> Contribution:
+        """Read the values of a delta whose digest was compared a moment ago."""
+        delta = decode(pb.Delta, self._store.spool.read(row.digest, compare=False))
+        return dataclasses.replace(counted, deltas=self._read(delta, row).deltas)
+
+    def _read(self, delta: pb.Delta, row: DeltaRow) -> Contribution:
+        return read_contribution(delta, self._shape, 0, row.examples)
+
+
+_Counted = tuple[DeltaRow, Contribution]
+
+
+def _in_parts(counted: Sequence[_Counted]) -> Iterator[list[_Counted]]:
+    """Yield them in their order, about FOLD_BYTES of bodies at a time."""
+    part: list[_Counted] = []
+    held = 0
+    for one in counted:
+        part.append(one)
+        held += one[0].bytes
+        if held >= FOLD_BYTES:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
