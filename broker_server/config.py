@@ -23,6 +23,8 @@ from edge_runtime.wire.topics import check_name
 MOSQUITTO: Final = "mosquitto"
 """As ``broker``: a Mosquitto that the gateway starts and watches."""
 CODECS: Final = {"auto": None, "float32": pb.FLOAT32, "int8": pb.INT8}
+LOG_FORMATS: Final = ("auto", "text", "json", "journal")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 PACKAGES: Final = Path("packages")
 STATE: Final = Path("gateway-state")
 CONFIG: Final = Path("gateway.toml")
@@ -184,6 +186,9 @@ class GatewayConfig:
         evaluate: held-out file that each version is measured on (docs/data.md).
         text_column: of that file; "": text.
         label_column: of that file; "": label.
+        log_format: "text": time, level and words; "json": one object a line; "journal": as systemd's journal takes it;
+            "auto": a table on a terminal, "journal" where that reads, else "text".
+        log_level: of the lines that are written, at least: "debug", "info", "warning" or "error".
     """
 
     package: Path
@@ -201,6 +206,8 @@ class GatewayConfig:
     evaluate: Path | None = None
     text_column: str = ""
     label_column: str = ""
+    log_format: str = "auto"
+    log_level: str = "info"
     listen: Listen = field(default_factory=Listen)
     round: RoundRules = field(default_factory=RoundRules)
     train: Train = field(default_factory=Train)
@@ -232,6 +239,8 @@ class GatewayConfig:
         for name in ("final_share", "shared_share", "head_share", "weight_decay"):
             value = getattr(self.train, name)
             _need(0 <= value <= 1, f"{name} {value}, expected 0 to 1")
+        _need(self.log_format in LOG_FORMATS, f"log_format {self.log_format!r}, expected {', '.join(LOG_FORMATS)}")
+        _need(self.log_level in LOG_LEVELS, f"log_level {self.log_level!r}, expected {', '.join(LOG_LEVELS)}")
         _need(self.train.codec in CODECS, f"codec {self.train.codec!r}, expected one of {', '.join(CODECS)}")
         self._check_listen()
 

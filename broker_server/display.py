@@ -1,11 +1,10 @@
-"""What a person sees while ``run`` works: a live table on a terminal, plain lines elsewhere. Fed by events only."""
+"""What a person sees while ``run`` works: words for each event, and a live table on a terminal. Fed by events only."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TextIO
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,33 +13,6 @@ from rich.text import Text
 
 from broker_server.views.wording import size
 from edge_runtime.wire.text import counted
-
-
-@contextmanager
-def while_terminal_lasts() -> Iterator[None]:
-    """Go on in silence when the terminal was closed (which also sends SIGHUP); any other failure is one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-
-
-class Lines:
-    """Writes a plain line for each event that matters. Args: out: where to."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Take an event."""
-        line = describe(event)
-        if line:
-            with while_terminal_lasts():
-                print(line, file=self._out, flush=True)
-
-    def close(self) -> None:
-        """Nothing to put away."""
 
 
 class LiveTable:
@@ -64,7 +36,7 @@ class LiveTable:
 
     def close(self) -> None:
         """Leave the last picture standing."""
-        with while_terminal_lasts():
+        with contextlib.suppress(OSError):  # the terminal was closed
             self._live.stop()
 
     def _render(self) -> Group:
@@ -204,6 +176,8 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "repaired": lambda e: f"state: {e['detail']}",
     "resumed": lambda e: f"round {e['round']} goes on: {len(e['accepted'])} of {len(e['planned'])} deltas are kept",
     "down": lambda e: str(e["reason"]),
+    "plaintext": lambda e: f"not encrypted: {e['detail']}",
+    "stopped": lambda e: f"stopped after round {e['round']}, version {e['version']}; the next start goes on from there",
     "certificate": lambda e: (
         f"the gateway's certificate {e['file']} "
         + (f"ends in {counted(e['days'], 'day')}" if e["days"] >= 0 else "has ended: no device can connect")

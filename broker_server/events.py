@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         try:
+            self._path = path
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: TextIO | None = open_to_append(path)
         except OSError as error:
@@ -54,7 +56,9 @@ class JsonLines:
             raise StorageError(msg) from error
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Write an event; a full disk costs the stream, not the round."""
+        """Write an event; a full disk costs the stream, not the round. After a reload the file may be a new one."""
+        if event["event"] == "reload":
+            self._open_again()
         if self._file is None:
             return
         try:
@@ -62,3 +66,11 @@ class JsonLines:
             self._file.flush()
         except OSError:
             self._file = None
+
+    def _open_again(self) -> None:
+        """Open the file by its name: whoever rotates logs has moved the old one, or there is room again."""
+        with contextlib.suppress(OSError):
+            file = open_to_append(self._path)
+            if self._file is not None:
+                self._file.close()
+            self._file = file

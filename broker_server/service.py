@@ -19,6 +19,7 @@ from broker_server.config import ConnectionLimits, GatewayConfig, differences
 from broker_server.errors import StorageError
 from broker_server.evaluation.worker import Evaluated
 from broker_server.events import Events
+from broker_server.exposure import exposures
 from broker_server.inbox import Inbox
 from broker_server.rounds.certificate_watch import CertificateWatch
 from broker_server.rounds.conductor import Conductor
@@ -78,6 +79,7 @@ class Service:
         stop: ends ``run`` soon after it was asked, whoever asks; or has it read its settings again.
         read: returns the settings as they are now.
         accept_loss: go on without announced versions that are lost, instead of refusing to start.
+        alive: called every few seconds by the thread that decides.
 
     Raises:
         PackageError, StateError, ListenError, DataError, EvaluationError: when it cannot start; nothing is left
@@ -92,9 +94,10 @@ class Service:
         *,
         accept_loss: bool = False,
         read: Callable[[], GatewayConfig] | None = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
-        self._read, self._applied = read or (lambda: config), config
+        self._read, self._applied, self._alive = read or (lambda: config), config, alive
         self._inbox: Inbox[LinkEvent | Evaluated | Notice | Said] = Inbox()
         self._package = Package.open(config.package, part="gateway")
         self._broker: GatewayBroker | None = None
@@ -161,6 +164,8 @@ class Service:
         )  # fmt: skip
         with contextlib.suppress(StorageError):  # for people only
             GatewayFacts(time.time(), self._url, config.round.quorum, config.rounds).keep(self._store.ledger)
+        for exposure in exposures(config):
+            self._events.tell("plaintext", detail=exposure)
         for note in self._store.notes:
             self._events.tell("repaired", detail=note)
         self._conductor.resume(time.monotonic())
@@ -256,6 +261,7 @@ class Service:
         if now >= self._alive_at:
             self._alive_at = now + ALIVE_S
             self._store.tell_alive()
+            self._alive()
         self._certificate.look(self._applied.listen.certificate, now)
         try:
             self._reception.tick(now, wall)

@@ -60,7 +60,7 @@ ROOMS = {
         "__main__",
         "commands+cli",
         "web",
-        "display+service",
+        "display+logs+systemd+service",
         "views",
         "rounds",
         "evaluation",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -16,10 +15,12 @@ from rich.console import Console
 
 from broker_server.commands import Subcommands, add_columns, parser
 from broker_server.commands.package_folder import package_folder
-from broker_server.config import CODECS, GatewayConfig, here, load
-from broker_server.display import Lines, LiveTable, while_terminal_lasts
+from broker_server.config import CODECS, LOG_FORMATS, LOG_LEVELS, GatewayConfig, here, load
+from broker_server.display import LiveTable
 from broker_server.events import Events, JsonLines
+from broker_server.logs import LEVELS, Lines, Records, is_journal
 from broker_server.service import Service, Stop
+from broker_server.systemd import Supervisor
 from edge_runtime.wire.data_files import HELP
 
 EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
@@ -65,8 +66,12 @@ def add(commands: Subcommands) -> None:
     output.add_argument("--events", type=Path, metavar="JSONL", help="append every event to this file, one JSON a line")
     output.add_argument("--evaluate", type=Path, metavar="FILE", help=f"measure each version on this file: {HELP}")
     add_columns(output)
-    output.add_argument("--json", action="store_true", help="print events as JSON lines instead of text")
-    output.add_argument("--verbose", action="store_true", help="log what the embedded broker sees, to stderr")
+    output.add_argument(
+        "--log-format", choices=LOG_FORMATS, help="form of the log; auto: a table on a terminal, else lines (default)"
+    )
+    output.add_argument("--log-level", choices=LOG_LEVELS, help="what the log has at least (default: info)")
+    output.add_argument("--json", action="store_true", help="the same as --log-format json")
+    output.add_argument("--verbose", action="store_true", help="log everything, and what the broker sees to stderr")
 
 
 def _add_broker(command: argparse.ArgumentParser) -> None:
@@ -152,23 +157,21 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Do it."""
     config = _settings(args)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s"
-    )
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    events = Events()
+    events, supervisor = Events(), Supervisor()
     if config.events is not None:
         events.watch(JsonLines(config.events))
-    console = Console()
-    display = LiveTable(console) if console.is_terminal and not args.json else Lines(sys.stdout)
-    events.watch(_print_json if args.json else display)
+    display = _log(config, verbose=args.verbose)
+    events.watch(display)
+    events.watch(supervisor)
     stop = Stop()
     before = {number: signal.signal(number, lambda *_: stop.ask()) for number in (signal.SIGINT, signal.SIGTERM)}
     before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: stop.ask_reload())
     ended = threading.Event()
     threading.Thread(target=_end_in_time, args=(stop, ended), name="end-in-time", daemon=True).start()
     try:
-        with Service(config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args)) as service:
+        with Service(
+            config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args), alive=supervisor.alive
+        ) as service:
             finished = service.run()
             if not finished:
                 events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)
@@ -195,10 +198,17 @@ def _end_in_time(stop: Stop, ended: threading.Event) -> None:
         os._exit(0)
 
 
-def _print_json(event: dict[str, Any]) -> None:
-    with while_terminal_lasts():
-        sys.stdout.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+def _log(config: GatewayConfig, *, verbose: bool) -> Lines | LiveTable:
+    """Return what is told of events, and have what libraries log written in the same form to stderr."""
+    console, least = Console(), LEVELS["debug" if verbose else config.log_level]
+    table = config.log_format == "auto" and console.is_terminal
+    form = config.log_format
+    if form == "auto":
+        form = "journal" if is_journal(sys.stdout, os.environ) else "text"
+    library = logging.DEBUG if verbose else max(least, logging.WARNING)
+    logging.basicConfig(level=library, handlers=[Records(Lines(sys.stderr, form, library))], force=True)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    return LiveTable(console) if table else Lines(sys.stdout, form, least)
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
@@ -218,6 +228,8 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "evaluate": args.evaluate,
         "text_column": args.text_column,
         "label_column": args.label_column,
+        "log_format": "json" if args.json else args.log_format,
+        "log_level": args.log_level,
         "listen.host": args.host,
         "listen.port": args.port,
         "listen.allow_plaintext": args.allow_plaintext,

@@ -12,10 +12,11 @@ import tiny
 from rich.console import Console
 from tiny_gateway import Gateway
 
-from broker_server.display import Lines, LiveTable, describe
+from broker_server.display import LiveTable, describe
 from broker_server.errors import StorageError
 from broker_server.events import Events, JsonLines
 from broker_server.journal import RoundLine
+from broker_server.logs import Lines
 from broker_server.views.wording import size
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import encode
@@ -44,7 +45,7 @@ def test_lines(told: list[dict[str, Any]]) -> None:
     for event in [*told, {"event": "up", "at": 0, "url": ""}]:
         lines(event)
     lines.close()
-    text = out.getvalue().splitlines()
+    text = [line.removeprefix("1970-01-01T00:00:00Z ")[8:] for line in out.getvalue().splitlines()]
     assert text[0] == "a: here, tiny, 2 slots, 10 examples"
     assert text[2].startswith("x: refused, MALFORMED: ")
     assert text[3] == "round 1 from version 0: 2 devices train 12 blocks"
