@@ -15,7 +15,7 @@ from rich.console import Console
 
 from broker_server.commands import Subcommands, add_columns, parser
 from broker_server.commands.package_folder import package_folder
-from broker_server.config import CODECS, LOG_FORMATS, LOG_LEVELS, GatewayConfig, here, load
+from broker_server.config import CODECS, CODECS_DOWN, LOG_FORMATS, LOG_LEVELS, GatewayConfig, here, load
 from broker_server.display import LiveTable
 from broker_server.events import Events, JsonLines
 from broker_server.logs import LEVELS, Lines, Records, is_journal
@@ -152,6 +152,9 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--codec", choices=sorted(CODECS), help="encoding of deltas; auto: int8 where float32 is too large (default)"
     )
+    train.add_argument(
+        "--codec-down", choices=CODECS_DOWN, help="encoding of what changes from version to version (default: float32)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -244,4 +247,5 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "train.shared_share": args.shared_share,
         "train.weight_decay": args.weight_decay,
         "train.codec": args.codec,
+        "train.codec_down": args.codec_down,
     }

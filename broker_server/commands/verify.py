@@ -74,10 +74,10 @@ def _rederived(store: Store) -> str:
         return "nothing was merged yet"
     try:
         merging = Merging(store, train_head=False, caps=Caps(0.0, 1.0, 0.0))
-        bank = merging.rederived(merges[-1])
+        step = merging.rederived(merges[-1])
     except StateError as error:
         return f"not possible: {error}"
-    if bank is None:
+    if step is None:
         return f"differs: version {merges[-1].version} is not what its {merges[-1].contributors} deltas make"
     return f"the same bytes (version {merges[-1].version})"
 

@@ -45,7 +45,9 @@ class Conductor:
         self._signer, self._architecture = parts.signer, parts.store.manifest.architecture
         limits = parts.config.limits
         caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip)
-        self._merging = Merging(parts.store, train_head=parts.config.train.head_share > 0, caps=caps)
+        train = parts.config.train
+        rounded = train.codec_down == "int8"
+        self._merging = Merging(parts.store, train_head=train.head_share > 0, caps=caps, rounded=rounded)
         self._announcer = Announcer(parts, session)
         self.state = State.GATHERING
         self._round = RoundStatus()

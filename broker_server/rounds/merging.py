@@ -16,18 +16,21 @@ import numpy as np
 
 from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding
-from broker_server.rules.aggregate import close
+from broker_server.rounds.mending import mended
 from broker_server.rules.balance import Balance, next_balance
 from broker_server.rules.capping import Limited
 from broker_server.rules.head import absent_labels, with_new_labels
+from broker_server.rules.updates import Step, next_step
 from broker_server.rules.weights import Caps, capped_sums
 from broker_server.state.ledger import HEAD_SUMS, ROLLBACK, DeltaRow, VersionRow
 from broker_server.state.lineage import Origin
+from broker_server.state.residuals import digests_of
 from broker_server.state.store import Store
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
+from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import HEAD, MEAN, ExpertId
 from edge_runtime.wire.messages import decode, ids
 from edge_runtime.wire.tensors import Array
@@ -64,17 +67,20 @@ class Merging:
         store: opened state.
         train_head: whether devices train the head; class means are then its start only.
         caps: what one device may weigh.
+        rounded: whether versions go down in steps of int8.
 
-    ``row`` and ``bank`` are the newest version.
+    ``row`` and ``bank`` are the newest version, as devices have it.
     """
 
-    def __init__(self, store: Store, *, train_head: bool, caps: Caps) -> None:
-        self._store, self._train_head, self._caps = store, train_head, caps
+    def __init__(self, store: Store, *, train_head: bool, caps: Caps, rounded: bool = False) -> None:
+        self._store, self._train_head, self._caps, self._rounded = store, train_head, caps, rounded
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
         self._folding = Folding(store, topk=self._topk, top_k=self._architecture.top_k)
         self._merges = [row.version for row in store.ledger.versions() if row.reason in STEPS]
         self.row, self.bank = self._newest()
+        self.row, residuals = mended(store, self.row, self.rederived)
+        self._residuals: Mapping[ExpertId, Array] = residuals
         self._listed: VersionRow | None = None
         self._blocks: dict[bytes, ExpertId] = {}  # of the version that is listed, by digest
         store.blobs.sources.insert(0, self._block)
@@ -112,11 +118,11 @@ class Merging:
                 raise
             what = str(error).partition(";")[0]
             with contextlib.suppress(StateError):
-                bank = self.rederived(row)
-                if bank is not None:
-                    store.lineage.write_blocks(bank)
+                step = self.rederived(row)
+                if step is not None:
+                    store.lineage.write_blocks(step.bank)
                     store.notes.append(f"{what}; made again from version {row.parent}")
-                    return row, bank
+                    return row, step.bank
             if not store.accept_loss:
                 msg = (
                     f"{what}, and it cannot be made again; put a backup in its place with broker_server restore, or go "
@@ -127,25 +133,28 @@ class Merging:
             store.notes.append(f"version {row.version} is lost; version {fallen.version} is version {fallen.parent}")
             return store.lineage.load()
 
-    def rederived(self, row: VersionRow) -> Bank | None:
-        """Return the bank of a version from its parent and what it was made from; None when something of it is gone.
+    def rederived(self, row: VersionRow) -> Step | None:
+        """Return a version from its parent and what it was made from; None when something of it is gone.
 
         Raises:
-            StateError: when a delta or a block of the parent is damaged.
+            StateError: when a delta, or a block or residual of the parent, is damaged.
         """
         if row.parent is None:
             return None
-        base = self._store.lineage.load(row.parent)[1]
+        parent, base = self._store.lineage.load(row.parent)
         if row.reason == "merge":
-            banks = [self._merged_again(base, row)]
+            steps = self._merged_again(parent, base, row)
         else:
             banks = self._heads_again(base, self._caps_of(row.version)) if row.reason == "head" else [base]
-        return next((bank for bank in banks if bank.digest() == row.digest), None)
+            steps = [Step(bank) for bank in banks]
+        return next((step for step in steps if _is(step, row)), None)
 
-    def _merged_again(self, base: Bank, row: VersionRow) -> Bank:
+    def _merged_again(self, parent: VersionRow, base: Bank, row: VersionRow) -> list[Step]:
+        """Return what a merge can have made: its version as merged, or in steps of int8."""
         before = [version for version in self._merges if version < row.version]
-        rows = self._store.ledger.merged_into(row.version)
-        return close(base, self._folding.folded(rows, self._caps_of(row.version), before)[0])
+        rows, residuals = self._store.ledger.merged_into(row.version), self._store.residuals.load(parent)
+        sums = self._folding.folded(rows, self._caps_of(row.version), before)[0]
+        return [next_step(base, residuals, sums, rounded=rounded) for rounded in (False, True)]
 
     def _heads_again(self, base: Bank, caps: Caps) -> list[Bank]:
         """Return what a new head on ``base`` can be: all of it made from class sums, or the rows of new labels only."""
@@ -185,22 +194,29 @@ class Merging:
         rows = [row for row in waiting if row.device not in removed]
         revoked = [row for row in waiting if row.device in removed]
         sums, capped, limited = self._folding.folded(rows, self._caps, self._merges)
-        bank, balance = close(self.bank, sums), self._balance
+        step, balance = next_step(self.bank, self._residuals, sums, rounded=self._rounded), self._balance
         if self._topk:
             balance = next_balance(balance, capped, top_k=self._architecture.top_k)
         tree = json.dumps(balance.to_tree()) if self._topk else None
         origin = Origin(self.row.version, number, len(rows), "merge", tree)
-        version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
+        version = self._written(step, origin, wall)
         with ledger.transaction():
             ledger.leave_out(revoked, wall)
         self._store.add_version(version, rows, wall, self._noted_caps(version.version))
-        self.row, self.bank, self._balance = version, bank, balance
+        self.row, self.bank, self._residuals, self._balance = version, step.bank, step.residuals, balance
         self._merges.append(version.version)
         self._store.tidy()
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
         trainers = {expert: sums.devices.get(expert, 0) for expert in experts}
         return Merged(version.version, rows, trainers, limited, revoked)
+
+    def _written(self, step: Step, origin: Origin, wall: float) -> VersionRow:
+        """Write the blocks, updates and residuals of the next version; return its row."""
+        store, number = self._store, self.row.version + 1
+        blocks, updates = store.lineage.write_blocks(step.bank), store.lineage.write_updates(step.updates)
+        residuals = store.residuals.write(step.residuals)
+        return store.lineage.row(number, blocks, origin, wall, updates=updates, residuals=residuals)
 
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
         """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""
@@ -224,7 +240,7 @@ class Merging:
         version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
         # With other sums than any: those of a device that was revoked since must leave the head.
         self._store.add_version(version, (), wall, {ROLLBACK: "", HEAD_SUMS: "{}"})
-        self.row, self.bank, self._balance, self._head_sums = version, bank, balance, {}
+        self.row, self.bank, self._residuals, self._balance, self._head_sums = version, bank, {}, balance, {}
         self._merges.append(version.version)
 
     def _balance_of(self, row: VersionRow) -> Balance:
@@ -273,7 +289,7 @@ class Merging:
         self._head_sums = digests
         if not changed:
             return None
-        self.row, self.bank = version, bank
+        self.row, self.bank, self._residuals = version, bank, {}
         return labels_lost
 
     def _lost_sums(self, digests: Mapping[str, bytes]) -> bool:
@@ -293,6 +309,14 @@ class Merging:
         return ClassSums.total(
             capped_sums([ClassSums.from_bytes(counts, sums) for _, counts, sums in statistics], caps)
         )
+
+
+def _is(step: Step, row: VersionRow) -> bool:
+    """Return whether a version that was made again is a row's; residuals that the row names no more do not count."""
+    if step.bank.digest() != row.digest:
+        return False
+    residuals = {block: sha256(tensors.encode(values)) for block, values in step.residuals.items()}
+    return digests_of(row).items() <= residuals.items()
 
 
 def _caps_told(store: Store) -> list[list[float]]:

@@ -70,6 +70,11 @@ def _copy(store: Store, part: Path) -> int:
             copy.versions.keep(record)
         for digest in copy.lineage.blocks(rows[number]):
             copy.blobs.put(store.blobs.get(digest))
+    for digest in copy.lineage.updates(newest):
+        copy.blobs.put(store.blobs.get(digest))
+    copy.residuals.write(store.residuals.load(newest))
+    for version in copy.ledger.residual_rows():  # to make the newest merge again, which may also be impossible
+        copy.residuals.write(store.residuals.whole(version))
     copy.keep_bank(newest)
     for row in copy.ledger.spooled():
         copy.spool.keep(row.digest, store.spool.read(row.digest))

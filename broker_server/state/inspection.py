@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from broker_server.errors import StateError
 from broker_server.state.announced import Announced
+from broker_server.state.blobs import Blobs
 from broker_server.state.ledger import VersionRow
 from broker_server.state.open_round import NAME as ROUND
 from broker_server.state.open_round import OpenRound
+from broker_server.state.residuals import digests_of
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import version_digest
@@ -46,6 +48,8 @@ def inspect(store: Store) -> Iterator[Finding]:
     for number in sorted({*store.versions.numbers(), *([max(rows)] if rows else [])}):
         if number in rows:
             yield from _version(store, rows[number])
+    if rows:
+        yield from _beside(store, rows[max(rows)])
     yield from _spool(store)
 
 
@@ -94,10 +98,26 @@ def _version(store: Store, row: VersionRow) -> Iterator[Finding]:
     if version_digest(digests) != row.digest:
         yield Finding("ledger.sqlite3", f"the blocks of version {row.version} do not have its digest", AT_START)
     for digest in dict.fromkeys(digests.values()):
-        if store.blobs.read(digest) is None:
-            name = f"blobs/{digest.hex()[:2]}/{digest.hex()[2:]}"
-            what = "is changed" if store.blobs.has(digest) else "is missing"
-            yield Finding(name, f"a block of version {row.version} {what}", "a start makes it again where it can")
+        yield from _blob(store.blobs, digest, f"a block of version {row.version}")
+
+
+def _beside(store: Store, row: VersionRow) -> Iterator[Finding]:
+    """Yield what is wrong with the updates and residuals of the newest version; those of older ones nobody needs."""
+    try:
+        updates, residuals = store.lineage.updates(row), digests_of(row)
+    except (WireError, StateError):
+        return  # told above, or the row is not what its file says
+    for digest in updates:
+        yield from _blob(store.blobs, digest, f"an update that version {row.version} lists")
+    for digest in residuals.values():
+        yield from _blob(store.residuals.blobs, digest, f"a residual of version {row.version}")
+
+
+def _blob(blobs: Blobs, digest: bytes, name: str) -> Iterator[Finding]:
+    if blobs.read(digest) is None:
+        file = f"{blobs.folder.name}/{digest.hex()[:2]}/{digest.hex()[2:]}"
+        what = "is changed" if blobs.has(digest) else "is missing"
+        yield Finding(file, f"{name} {what}", "a start makes it again where it can")
 
 
 def _spool(store: Store) -> Iterator[Finding]:

@@ -60,7 +60,10 @@ class RoundRow:
 
 @dataclass(frozen=True)
 class VersionRow:
-    """Args: payload: pb.Version as published; balance: JSON of the top-k statistics after it."""
+    """A version.
+
+    Args: payload: pb.Version as published; balance: JSON of the top-k statistics after it; residuals: see residuals.py.
+    """
 
     version: int
     parent: int | None
@@ -71,6 +74,7 @@ class VersionRow:
     created: float
     payload: bytes
     balance: str | None
+    residuals: bytes = b""
 
 
 class Ledger(Database):
@@ -410,10 +414,10 @@ class Ledger(Database):
     def append_version(self, row: VersionRow) -> None:
         """Keep a version."""
         self._execute(
-            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.version, row.parent, row.digest, row.round, row.contributors, row.reason, row.created,
-                row.payload, row.balance,
+                row.payload, row.balance, row.residuals,
             ),
         )  # fmt: skip
 
@@ -433,6 +437,15 @@ class Ledger(Database):
         else:
             rows = self._rows("SELECT * FROM versions WHERE version = ?", (number,))
         return VersionRow(*rows[0]) if rows else None
+
+    def residual_rows(self) -> list[VersionRow]:
+        """Return the versions whose residuals are kept: the parent of the newest merge, to make it again, and that."""
+        newest = "(SELECT MAX(version) FROM versions WHERE reason = 'merge')"
+        statement = (
+            f"SELECT * FROM versions WHERE version = {newest} "  # noqa: S608 - the clauses are ours
+            f"OR version = (SELECT parent FROM versions WHERE version = {newest}) ORDER BY version"
+        )
+        return [VersionRow(*row) for row in self._rows(statement)]
 
     def keep_evaluation(self, version: int, data: str, figures: tuple[float, float, int], now: float) -> None:
         """Keep (accuracy, macro-F1, examples) of a version on a data file."""

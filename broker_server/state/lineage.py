@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Final
 
 import numpy as np
 
 from broker_server.errors import StateError
+from broker_server.rules.updates import steps_back, that_fit
 from broker_server.state.blobs import Blobs
 from broker_server.state.ledger import Ledger, VersionRow
 from edge_runtime.wire import tensors
@@ -15,7 +19,12 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import version_digest
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape, ExpertId
+from edge_runtime.wire.limits import MESSAGE_LIMIT
 from edge_runtime.wire.messages import block_digests, decode, encode
+from edge_runtime.wire.signatures import TRAILER_BYTES
+
+ONWARD: Final = ("merge", "head")
+"""Reasons of versions that were made from the one before, so that updates of that one lead to them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,14 @@ class Lineage:
     federation: bytes
     shape: BankShape
 
+    def write_updates(self, updates: Mapping[ExpertId, bytes]) -> dict[ExpertId, bytes]:
+        """Put updates on the disk likewise; return their digests.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        return {block: self.blobs.put(update) for block, update in updates.items()}
+
     def write_blocks(self, bank: Bank) -> dict[ExpertId, bytes]:
         """Put every block of ``bank`` on the disk, ahead of the transaction that names them; return their digests.
 
@@ -59,8 +76,26 @@ class Lineage:
         """Bytes of each block, in the order of a version's message."""
         return [4 * self.shape.size(block) for block in self.shape.ids()]
 
-    def row(self, number: int, digests: dict[ExpertId, bytes], origin: Origin, now: float) -> VersionRow:
-        """Return the row of a new version; the caller appends it inside its transaction."""
+    def row(
+        self,
+        number: int,
+        digests: dict[ExpertId, bytes],
+        origin: Origin,
+        now: float,
+        *,
+        updates: Mapping[ExpertId, bytes] | None = None,
+        residuals: bytes = b"",
+    ) -> VersionRow:
+        """Return the row of a new version; the caller appends it inside its transaction.
+
+        Args:
+            number: of the version.
+            digests: of its blocks.
+            origin: where it comes from.
+            now: seconds since 1970.
+            updates: digest of each that makes a block of the parent's.
+            residuals: the list of them, see residuals.py.
+        """
         message = pb.Version(
             federation_digest=self.federation,
             version=number,
@@ -69,10 +104,23 @@ class Lineage:
             round=origin.round,
             blocks=[pb.Block(layer=b.layer, index=b.index, digest=digests[b]) for b in sorted(digests)],
         )
+        parent = self.ledger.version(origin.parent) if origin.parent is not None and origin.reason in ONWARD else None
+        if parent is not None:
+            steps = self._here(steps_back(decode(pb.Version, parent.payload), digests, updates or {}, self.shape))
+            fitting = that_fit(steps, MESSAGE_LIMIT - TRAILER_BYTES - len(encode(message)))
+            for block in message.blocks:
+                block.updates.extend(fitting.get(ExpertId(block.layer, block.index), ()))
         return VersionRow(
             number, origin.parent, message.digest, origin.round, origin.contributors, origin.reason, now,
-            encode(message), origin.balance,
+            encode(message), origin.balance, residuals,
         )  # fmt: skip
+
+    def _here(self, steps: Mapping[ExpertId, Sequence[pb.Update]]) -> dict[ExpertId, list[pb.Update]]:
+        """Return the updates up to the first that is not on the disk any more."""
+        return {
+            block: list(takewhile(lambda update: self.blobs.has(update.digest), updates))
+            for block, updates in steps.items()
+        }
 
     def load(self, number: int | None = None) -> tuple[VersionRow, Bank]:
         """Return a version (the newest without a number) and its bank, every digest checked.
@@ -104,6 +152,19 @@ class Lineage:
             raise StateError(msg) from error
         blocks = {block: np.frombuffer(data, "<f4").astype(np.float32) for block, data in bytes_of.items()}
         return row, Bank.from_blocks(self.shape, blocks)
+
+    def updates(self, row: VersionRow) -> list[bytes]:
+        """Return the digests of the updates that a version lists, each once."""
+        blocks = decode(pb.Version, row.payload).blocks
+        return list(dict.fromkeys(update.digest for block in blocks for update in block.updates))
+
+    def without_updates(self, row: VersionRow, lost: Collection[bytes]) -> VersionRow:
+        """Return a version's row whose message lists only updates before the first of each block that is ``lost``."""
+        message = decode(pb.Version, row.payload)
+        for block in message.blocks:
+            whole = list(takewhile(lambda update: update.digest not in lost, block.updates))
+            del block.updates[len(whole) :]
+        return replace(row, payload=encode(message))
 
     def blocks(self, row: VersionRow) -> list[bytes]:
         """Return the digests of a version's blocks, in the order of its message."""

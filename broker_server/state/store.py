@@ -5,7 +5,8 @@ HEAD            the newest version that may have been announced, see announced.p
 ROUND           the last round that was opened and its plans, see open_round.py
 ledger.sqlite3  see schema.py
 versions/       what each kept version puts into the ledger, see version_files.py
-blobs/          blocks of versions by digest
+blobs/          blocks of versions by digest, and updates that lead to them
+residuals/      what int8 left out of blocks, see residuals.py
 spool/          accepted deltas that are not yet part of a version, and those of the newest merge
 journal.jsonl   one line for each round
 reserve         space that a start on a full disk gives back, so that SQLite has room for its log
@@ -33,6 +34,7 @@ from broker_server.state.files import PRIVATE_FILE, make_folder, tighten, write_
 from broker_server.state.ledger import NAME, DeltaRow, Ledger, VersionRow
 from broker_server.state.lineage import Lineage, Origin
 from broker_server.state.open_round import OpenRound
+from broker_server.state.residuals import Residuals
 from broker_server.state.spool import Spool
 from broker_server.state.version_files import VersionFiles, VersionRecord
 from edge_runtime.wire import tensors
@@ -54,7 +56,7 @@ class Store:
     Args:
         folder: where it is.
         manifest: of the package that it was started with first.
-        ledger, blobs, spool, versions: what is kept.
+        ledger, blobs, residuals, spool, versions: what is kept.
         lineage: of the versions.
         lock: held by this process; None when it is open for reading.
         keep_versions: the newest versions whose blocks stay; 0: all.
@@ -66,6 +68,7 @@ class Store:
     manifest: Manifest
     ledger: Ledger
     blobs: Blobs
+    residuals: Residuals
     spool: Spool
     lineage: Lineage
     versions: VersionFiles
@@ -141,9 +144,11 @@ class Store:
     @classmethod
     def _with(cls, folder: Path, ledger: Ledger, manifest: Manifest, lock: IO[str] | None) -> Store:
         blobs = Blobs(folder / "blobs")
-        lineage = Lineage(ledger, blobs, manifest.architecture.digest(), manifest.architecture.bank_shape)
+        shape = manifest.architecture.bank_shape
+        lineage = Lineage(ledger, blobs, manifest.architecture.digest(), shape)
+        residuals = Residuals(Blobs(folder / "residuals"), shape)
         spool, versions = Spool(folder / "spool"), VersionFiles(folder / "versions")
-        return cls(folder, manifest, ledger, blobs, spool, lineage, versions, lock)
+        return cls(folder, manifest, ledger, blobs, residuals, spool, lineage, versions, lock)
 
     def copies(self) -> Source:
         """Return what looks a block up in the copies of banks, which are read when the first is asked for."""
@@ -194,6 +199,19 @@ class Store:
         """
         self.versions.keep_bank(row.version, [self.blobs.get(digest) for digest in self.lineage.blocks(row)])
 
+    def mend_version(self, row: VersionRow) -> None:
+        """Put a version's row in place of the one that is there, in its file and then in the ledger.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        with contextlib.suppress(StateError):
+            before = self.versions.read(row.version)
+            settings = before.settings if before is not None else {}
+            self.versions.keep(VersionRecord(row, tuple(self.ledger.merged_into(row.version)), settings))
+        with self.ledger.transaction():
+            self.ledger.mend_version(row)
+
     def note_round(self) -> None:
         """Note outside of the ledger that the last round's plans may go out; a full disk costs the note only."""
         newest, row = self.ledger.version(), self.ledger.last_round()
@@ -229,10 +247,15 @@ class Store:
         raise StateError(msg)
 
     def tidy(self) -> None:
-        """Remove what nothing names any more: blocks and files of old versions, deltas of older merges."""
+        """Remove what nothing names any more: blocks and files of old versions, deltas of older merges.
+
+        Of updates those of the last two versions stay: a device that asks may not have heard of the last one yet.
+        """
         rows = self.ledger.versions()
         kept = rows if self.keep_versions == 0 else [rows[0], *rows[1:][-self.keep_versions :]]
-        self.blobs.sweep(digest for row in kept for digest in self.lineage.blocks(row))
+        wanted = {digest for row in kept for digest in self.lineage.blocks(row)}
+        self.blobs.sweep(wanted.union(*(self.lineage.updates(row) for row in rows[-2:])))
+        self.residuals.sweep(self.ledger.residual_rows())
         self.versions.sweep(row.version for row in kept)
         self.spool.sweep(row.digest for row in self.ledger.spooled())
 

@@ -24,6 +24,8 @@ from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 
 _BANK: Final = ".bank"
+_BYTES: Final = ("digest", "payload", "residuals")
+"""Fields of a version's row that a file has in hex."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class VersionFiles:
             StorageError: when the disk refuses.
         """
         row = dataclasses.asdict(record.row)
-        row |= {"digest": record.row.digest.hex(), "payload": record.row.payload.hex()}
+        row |= {name: row[name].hex() for name in _BYTES}
         tree = {"row": row, "deltas": [_plain(delta) for delta in record.deltas], "settings": dict(record.settings)}
         write_durably(self._path(record.row.version), seal(tree))
 
@@ -62,7 +64,7 @@ class VersionFiles:
         try:
             tree = unseal(path.read_bytes(), path)
             row = tree["row"]
-            row |= {"digest": bytes.fromhex(row["digest"]), "payload": bytes.fromhex(row["payload"])}
+            row |= {name: bytes.fromhex(row[name]) for name in _BYTES if name in row}  # older files have no residuals
             deltas = tuple(_delta(delta) for delta in tree["deltas"])
             return VersionRecord(VersionRow(**row), deltas, tree.get("settings", {}))
         except FileNotFoundError:

@@ -27,6 +27,8 @@ PUBLIC_KEY_BYTES: Final = 32
 _SERIAL: Final = struct.Struct("<2sQ")  # the tag of field 30, fixed64; the number
 _SERIAL_TAG: Final = b"\xf1\x01"
 _SIGNATURE_TAG: Final = b"\xfa\x01\x40"  # field 31, 64 bytes
+TRAILER_BYTES: Final = _SERIAL.size + len(_SIGNATURE_TAG) + SIGNATURE_BYTES
+"""By which signing makes a message longer."""
 _MESSAGE_DOMAIN: Final = b"edge-experts message 1\0"
 _PACKAGE_DOMAIN: Final = b"edge-experts package 1\0"
 

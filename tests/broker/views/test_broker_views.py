@@ -126,7 +126,8 @@ def test_a_ledger_of_an_older_gateway_is_read_as_it_is(gateway: Gateway, tmp_pat
     gateway.close()
     database = sqlite3.connect(tmp_path / "state" / NAME)
     database.executescript(
-        "DROP TABLE verdict_counts; DROP TABLE limit_hits; UPDATE meta SET value = '2' WHERE key = 'schema'"
+        "DROP TABLE verdict_counts; DROP TABLE limit_hits; ALTER TABLE versions DROP COLUMN residuals; "
+        "UPDATE meta SET value = '2' WHERE key = 'schema'"
     )
     database.close()
     with reading(tmp_path / "state") as ledger:
@@ -139,7 +140,10 @@ def test_what_was_decided_before_is_counted_at_the_upgrade(gateway: Gateway, tmp
     """Schema 3 kept the last verdicts: they are where counting begins."""
     gateway.close()
     database = sqlite3.connect(tmp_path / "state" / NAME)
-    database.executescript("DROP TABLE verdict_counts; UPDATE meta SET value = '3' WHERE key = 'schema'")
+    database.executescript(
+        "DROP TABLE verdict_counts; ALTER TABLE versions DROP COLUMN residuals; "
+        "UPDATE meta SET value = '3' WHERE key = 'schema'"
+    )
     database.close()
     Gateway(tmp_path / "state", gateway.package).close()
     with reading(tmp_path / "state") as ledger:
