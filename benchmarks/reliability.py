@@ -32,6 +32,7 @@ KEPT: Final = (
         "accepted deltas: those that wait, and those of the newest merge",
         "it costs itself: its device is asked for it again, or trains again",
     ),
+    ("`pieces/`", "pieces of bodies that are on their way, never flushed", "its devices send them again"),
     ("`ROUND`", "the open round's plans", "written again with the next round"),
 )
 STATE: Final = """

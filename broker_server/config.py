@@ -153,6 +153,8 @@ class Limits:
         blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
         retry_after_s: what a device is told when the disk is full, or when it is BUSY.
         body_bytes: of one body; 0: what the bank's size makes possible.
+        transfer_bytes: of the bodies that devices may send at a time; what others offer waits for its turn. What came
+            of bodies that stopped coming takes up as much again, in memory and on the disk.
         keep_versions: the newest versions whose blocks stay on the disk, and version 0; older ones are removed. 0: all.
     """
 
@@ -167,6 +169,7 @@ class Limits:
     blob_repeat_s: float = 2.0
     retry_after_s: float = 60.0
     body_bytes: int = 0
+    transfer_bytes: int = 64 * 1024 * 1024
     keep_versions: int = 50
 
 
@@ -231,6 +234,7 @@ class GatewayConfig:
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
         _need(self.limits.keep_versions >= 0, f"keep_versions {self.limits.keep_versions}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
+        _need(self.limits.transfer_bytes >= 1, f"transfer_bytes {self.limits.transfer_bytes}, expected 1 or more")
         for name in ("hellos_per_minute", "new_names_per_hour", "idle_names"):
             _need(getattr(self.limits, name) >= 0, f"{name} {getattr(self.limits, name)}, expected 0 or more")
         _need(0 < self.limits.weight_share <= 1, f"weight_share {self.limits.weight_share}, expected over 0 to 1")

@@ -288,6 +288,7 @@ class Service:
             if self._up:
                 self._publisher.publish(Topic.GATEWAY, "", [encode(self._conductor.gateway_state(online=False))])
                 self._reception.write_traffic(time.time())
+            self._reception.transfers.stop()
             self._link.stop(FLUSH_S if self._up else 0.0)
             self._link = None
         if self._broker is not None:

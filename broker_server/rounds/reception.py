@@ -12,16 +12,15 @@ from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.greetings import Greetings
 from broker_server.rounds.roster import wants_statistics
+from broker_server.rounds.transfers import NoRoomError, Transfers
 from broker_server.rules.admission import Identity, check_hello, check_sender, check_statistics
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.chunks import Assembler
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.limits import BODY_LIMIT, DETAIL_BYTES
 from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.topics import Address, Topic, parse
 
-PARTIAL_LIMIT = 256 * 1024 * 1024
 DEVICES_LIMIT = 20_000
 REPEAT_S = 2.0
 CHANGED_RETRY_S = 3.0
@@ -45,7 +44,7 @@ class Reception:
         whole_bank = sum(4 * shape.size(block) + 64 for block in shape.ids())
         possible = max(statistics, whole_bank) + 64 * 1024
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
-        self._bodies = Assembler(PARTIAL_LIMIT, body_limit, 2 * body_limit)
+        self.transfers = Transfers(parts, body_limit, self._answer)
         self._answered: OrderedDict[tuple[str, bytes], float] = OrderedDict()
         self._blocks, self._greetings = BlockRequests(parts), Greetings(parts)
         self._traffic_at = 0.0
@@ -80,6 +79,8 @@ class Reception:
             self._bye(device, payload, now, wall)
         elif address.topic is Topic.WANT:
             self._want(device, payload, now)
+        elif address.topic is Topic.OFFER:
+            self._offer(device, payload, now)
         elif address.topic in _KINDS:
             self._chunk(address, payload, now, wall)
 
@@ -87,6 +88,7 @@ class Reception:
         """Publish the blocks that were asked for; write down the traffic now and then."""
         self._greetings.flush_due(now, wall)
         self._blocks.publish_due(now)
+        self.transfers.tick(now)
         if now - self._traffic_at >= TRAFFIC_S:
             self.write_traffic(wall)
             self._traffic_at = now
@@ -125,7 +127,6 @@ class Reception:
         except StorageError as error:
             self._refuse(device, pb.HELLO, digest, WireError(pb.STORAGE_FULL, str(error)))
             return
-        self._bodies.forget(device)
         new = self._roster.greet(hello, now)
         self._roster.count(device, up=len(payload))
         self._conductor.greeted(hello)
@@ -154,6 +155,7 @@ class Reception:
             check_sender(self._identity(device), bye.device)
         except WireError:
             return  # who did not join cannot leave
+        self.transfers.left(device)
         if self._roster.leave(device):
             self._events.tell("bye", device=device)
             self._greetings.bye(device, now, wall)
@@ -170,6 +172,36 @@ class Reception:
 
     # bodies
 
+    def _offer(self, device: str, payload: bytes, now: float) -> None:
+        try:
+            offer = decode(pb.Offer, payload)
+        except WireError as error:
+            self._events.tell("ignored", device=device, detail=str(error)[:200])
+            return
+        try:
+            check_sender(self._identity(device), offer.device)
+            self._roster.heard(device)
+            verdict = self._decided(device, offer.kind, offer.digest)
+            if verdict is not None:
+                self._answer(device, verdict)
+            else:
+                self.transfers.offer(offer, now)
+        except NoRoomError as error:
+            verdict = pb.Verdict(kind=offer.kind, digest=offer.digest, code=pb.BUSY, detail=error.detail)
+            verdict.retry_after_s = error.retry_after_s
+            self._answer(device, verdict)
+        except WireError as error:
+            self._refuse(device, offer.kind, offer.digest, error)
+
+    def _decided(self, device: str, kind: pb.Kind, digest: bytes) -> pb.Verdict | None:
+        """Return the verdict that a body has already."""
+        ledger = self._store.ledger
+        if kind == pb.DELTA:
+            return ledger.verdict(device, digest)
+        if ledger.statistics_digest(device) != digest:
+            return None
+        return pb.Verdict(kind=kind, digest=digest, code=pb.ACCEPTED)
+
     def _chunk(self, address: Address, payload: bytes, now: float, wall: float) -> None:
         device, kind = address.name, _KINDS[address.topic]
         try:
@@ -184,7 +216,7 @@ class Reception:
             if verdict is not None:
                 self._answer_once(device, verdict, now)
                 return
-            body = self._bodies.add(device, chunk)
+            body = self.transfers.add(device, chunk, now)
         except WireError as error:
             if self._once(device, chunk.digest, now):
                 self._refuse(device, kind, chunk.digest, error)
@@ -245,6 +277,7 @@ class Reception:
         payload = encode(verdict)
         self._roster.count(device, down=len(payload))
         self._publisher.publish(Topic.VERDICT, device, [payload])
+        self.transfers.decided(device, verdict)
 
     def _refuse(
         self, device: str, kind: pb.Kind, digest: bytes, error: WireError, *, wall: float = 0.0, size: int = 0
@@ -252,7 +285,8 @@ class Reception:
         verdict = pb.Verdict(kind=kind, digest=digest, code=pb.Code.Name(error.code), detail=_short(error.detail))
         verdict.round = self._conductor.round
         if error.code in (pb.BUSY, pb.STORAGE_FULL):
-            verdict.retry_after_s = self._config.limits.retry_after_s
+            own = error.retry_after_s if isinstance(error, NoRoomError) else 0.0
+            verdict.retry_after_s = own or self._config.limits.retry_after_s
         elif error.code == pb.DIGEST_MISMATCH:
             verdict.retry_after_s = CHANGED_RETRY_S
         if kind == pb.DELTA and size and error.code not in _PASSING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,6 +78,21 @@ def missing_bytes(indexes: Iterable[int], count: int) -> bytes:
 _Shape = tuple[int, int, pb.Kind, int]  # count, total, kind, bytes of a full piece
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """What came of a body so far. Args: count: of its chunks; total: its bytes; kind; pieces: bytes by index."""
+
+    count: int
+    total: int
+    kind: pb.Kind
+    pieces: Mapping[int, bytes]
+
+    @property
+    def missing(self) -> bytes:
+        """Which chunks lack, as a Verdict or a Want says it."""
+        return missing_bytes(set(range(self.count)) - set(self.pieces), self.count)
+
+
 @dataclass
 class _Partial:
     shape: _Shape
@@ -142,35 +157,20 @@ class Assembler:
             raise WireError(pb.DIGEST_MISMATCH, msg)
         return b"".join(partial.pieces[index] for index in range(chunk.count))
 
-    def unfinished(self) -> list[tuple[str, bytes]]:
-        """Return (sender, digest) of the bodies that are not complete."""
-        return [(sender, digest) for sender, bodies in self._partial.items() for digest in bodies]
-
-    def lacks(self, sender: str, digest: bytes) -> tuple[int, ...] | None:
-        """Return the indexes of the chunks that a body still lacks, ascending; None when nothing of it is held."""
-        partial = self._held_of(sender, digest)
+    def unfinished(self, sender: str, digest: bytes) -> Unfinished | None:
+        """Return what came of a body so far; None when nothing is kept of it."""
+        partial = self._partial[sender].get(digest) if sender in self._partial else None
         if partial is None:
             return None
-        return tuple(index for index in range(partial.shape[0]) if index not in partial.pieces)
-
-    def chunks(self, sender: str, digest: bytes) -> Iterator[bytes]:
-        """Yield the encoded chunks that are held of a body, for a place that outlives this process."""
-        partial = self._held_of(sender, digest)
-        if partial is None:
-            return
         count, total, kind, _ = partial.shape
-        for index, payload in sorted(partial.pieces.items()):
-            yield encode(pb.Chunk(kind=kind, digest=digest, index=index, count=count, total=total, payload=payload))
+        return Unfinished(count, total, kind, partial.pieces)
 
     def forget(self, sender: str, digest: bytes | None = None) -> None:
-        """Drop an unfinished body of ``sender``, or all."""
-        for one in list(self._partial.get(sender, ())):
-            if digest in (None, one):
+        """Drop an unfinished body of ``sender``, if it is there; without ``digest`` all of them."""
+        bodies = self._partial.get(sender, OrderedDict[bytes, _Partial]())
+        for one in list(bodies) if digest is None else [digest]:
+            if one in bodies:
                 self._drop(sender, one)
-
-    def _held_of(self, sender: str, digest: bytes) -> _Partial | None:
-        bodies = self._partial.get(sender)
-        return None if bodies is None else bodies.get(digest)
 
     def _place(self, sender: str, chunk: pb.Chunk, shape: _Shape) -> _Partial:
         bodies = self._partial.setdefault(sender, OrderedDict())

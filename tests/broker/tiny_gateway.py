@@ -17,7 +17,7 @@ from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.rules.round import State
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.chunks import split
+from edge_runtime.wire.chunks import PAYLOAD, split
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.signatures import SigningKey
@@ -105,6 +105,16 @@ class Gateway:
         """Send the body of a delta."""
         for chunk in split(body, pb.DELTA):
             self.send(Topic.DELTA, device, chunk)
+
+    def offer(self, device: str, body: bytes, payload: int = PAYLOAD, kind: pb.Kind = pb.DELTA) -> pb.Verdict:
+        """Offer a body that would be cut into pieces of ``payload`` bytes; return the answer."""
+        return self.offer_as(device, kind, sha256(body), -(-len(body) // payload), len(body))
+
+    def offer_as(self, device: str, kind: pb.Kind, digest: bytes, count: int, total: int) -> pb.Verdict:
+        """Offer what may be a lie; return the last verdict then."""
+        message = pb.Offer(device=device, kind=kind, digest=digest, count=count, total=total)
+        self.send(Topic.OFFER, device, encode(message))
+        return self.verdict(device)
 
     def verdict(self, device: str) -> pb.Verdict:
         """Return the last verdict to a device."""

@@ -18,6 +18,7 @@ import numpy as np
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
+from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.topics import FROM_DEVICE, Topic
 from tests.fuzz.play import Play, play_through
 from tests.fuzz.scratch import scratch
@@ -60,7 +61,7 @@ class GatewayPlay(Play):
         acts: tuple[Callable[[str], None], ...] = (
             *(self._hello, self._hello, self._strange_hello, self._statistics, self._delta, self._delta),
             *(self._strange_delta, self._bye, self._want, self._tick, self._raw, self._revoke, self._again),
-            *(self._half, self._anew),
+            *(self._half, self._anew, self._offer),
         )
         acts[which % len(acts)](who)
 
@@ -126,6 +127,15 @@ class GatewayPlay(Play):
             for chunk in chunks[:: -1 if self.byte() & 1 else 1][: self.byte() % 4]:
                 self.gateway.send(topic, who, chunk)
 
+    def _offer(self, who: str) -> None:
+        """Offer what was sent, or a lie about it."""
+        _, sender, body = self._bodies[self.byte() % len(self._bodies)] if self._bodies else (Topic.DELTA, who, b"body")
+        kind, lie = _PAYLOADS[self.byte() & 1], self.byte()
+        digest, total = sha256(body) if lie & 1 else self.rest(32).ljust(32), len(body) + (lie >> 4)
+        count = -(-total // 64) if lie & 2 else 1 + self.byte() % 20
+        offer = pb.Offer(device=who if lie & 4 else sender, kind=kind, digest=digest, count=count, total=total)
+        self.gateway.send(Topic.OFFER, who, messages.encode(offer))
+
     def _bye(self, who: str) -> None:
         self.gateway.send(Topic.BYE, who, messages.encode(pb.Bye(device=who)))
 
@@ -149,6 +159,8 @@ class GatewayPlay(Play):
     def _anew(self, _: str) -> None:
         before = self.number
         waiting = {(row.device, row.round, row.digest) for row in self.gateway.store.ledger.waiting()}
+        if self.byte() & 1:
+            self.gateway.reception.transfers.stop()
         self.gateway.close()
         now, self.gateway = self.gateway.now, self._started()
         self.gateway.now = now
@@ -166,6 +178,9 @@ class GatewayPlay(Play):
         for _, _, payload in self.gateway.out.sent:
             need(len(payload) <= messages.MESSAGE_LIMIT, "a payload over the limit was published")
         self.gateway.out.sent.clear()
+        transfers, limit = self.gateway.reception.transfers, self.gateway.config.limits.transfer_bytes
+        need(transfers.granted_bytes <= limit, "more was granted than there is room for")
+        need(transfers.granted_bytes >= 0 and transfers.held_bytes >= 0, "room was given back twice")
         rows = [(row.device, row.round) for row in store.ledger.waiting()]
         need(len(rows) == len(set(rows)), "two deltas of one device wait for one round")
 
@@ -191,6 +206,9 @@ def _seeds() -> Iterator[bytes]:
     yield hello + tick + bytes((4, 0, 10, 11, 0, 1, 4, 1, 20)) + tick + bytes((12, 1, 0, 1))
     yield hello + bytes((2, 2)) + bytes(range(1, 7)) + bytes((5, 9, 0, 8, 1, 2)) + bytes(32) + bytes((3, 7, 0)) + tick
     yield hello + tick + bytes((4, 0, 10, 13, 1, 0, 0, 1, 3, 14, 0)) + hello + bytes((12, 0, 0, 0)) + tick
+    offer = bytes((15, 0, 0, 0, 7))
+    yield hello + tick + bytes((4, 0, 10)) + offer + bytes((13, 0, 0, 0, 0, 3)) + offer + bytes((14, 0, 1)) + hello
+    yield hello + bytes((15, 0, 0, 0, 4)) + bytes(32) + bytes((3, 15, 1, 0, 1, 255, 9)) + bytes(32) + tick + late
     yield bytes((10, 0, 0, 5)) + b"\x08\x01\x12\x01a" + bytes((10, 1, 2, 4)) + b"\x08\x01\x10\x02" + hello + late
 
 
