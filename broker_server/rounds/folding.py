@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker_server.errors import StateError
-from broker_server.rules.admission import read_contribution
+from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution, Sums, fold_all
 from broker_server.rules.capping import Limited, cap, cut
 from broker_server.rules.weights import Caps, norm_limits
@@ -82,7 +82,7 @@ class Folding:
 
     def _claim(self, row: DeltaRow) -> _Claim:
         delta = decode(pb.Delta, self._store.spool.read(row.digest))
-        return _Claim(delta.base_version, dataclasses.replace(self._read(delta, row), deltas={}))
+        return _Claim(delta.base_version, read_claims(delta, self._shape, 0, row.examples))
 
     def _claimed(self, row: DeltaRow, merges: Sequence[int]) -> Contribution:
         claim = self._claims.get(row.digest)
@@ -94,10 +94,7 @@ class Folding:
     def _with_deltas(self, row: DeltaRow, counted: Contribution) -> Contribution:
         """Read the values of a delta whose digest was compared a moment ago."""
         delta = decode(pb.Delta, self._store.spool.read(row.digest, compare=False))
-        return dataclasses.replace(counted, deltas=self._read(delta, row).deltas)
-
-    def _read(self, delta: pb.Delta, row: DeltaRow) -> Contribution:
-        return read_contribution(delta, self._shape, 0, row.examples)
+        return dataclasses.replace(counted, deltas=read_contribution(delta, self._shape, 0, row.examples).deltas)
 
 
 _Counted = tuple[DeltaRow, Contribution]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -194,11 +194,12 @@ def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
     Raises:
         WireError: with the code for the device.
     """
-    return admit_checked(check_values(delta, context.shape), digest, context)
+    accepted = admit_checked(check_values(delta, context.shape), digest, context)
+    return replace(accepted, contribution=replace(accepted.contribution, deltas=_blocks(delta, context.shape)))
 
 
 def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Accepted:
-    """Take a delta whose values were looked at, or refuse it. Args and Raises: as admit."""
+    """Take a delta whose values were looked at, or refuse it; the contribution has no deltas. Raises: as admit."""
     delta = checked.delta
     check_sender(context.identity, delta.device)
     plan = context.plan
@@ -220,23 +221,31 @@ def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Acc
         raise checked.refusal
     _check_norms(checked, plan, context)
     examples = min(delta.examples, context.most_examples)
-    return Accepted(read_contribution(delta, context.shape, context.age, examples), checked.norms)
+    return Accepted(read_claims(delta, context.shape, context.age, examples), checked.norms)
 
 
-def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: float) -> Contribution:
-    """Read what a delta says; also for one that was accepted before and waits in the spool. Its values stay encoded.
+def read_claims(delta: pb.Delta, shape: BankShape, age: int, examples: float) -> Contribution:
+    """Read what a delta says of itself: a contribution without deltas.
 
     Args:
-        delta: as ``messages.decode`` returned it.
+        delta: as ``messages.decode`` returned it; its values are not looked at.
         shape: of the bank.
         age: merges since its base version.
         examples: that it counts for.
 
     Raises:
-        WireError: WRONG_SIZE, UNSUPPORTED_CODEC or MALFORMED.
+        WireError: WRONG_SIZE or MALFORMED.
     """
     use, labels = _use(delta, shape), _labels(delta, shape, examples)
-    return Contribution(delta.device, delta.round, examples, age, _blocks(delta, shape), use, labels)
+    return Contribution(delta.device, delta.round, examples, age, {}, use, labels)
+
+
+def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: float) -> Contribution:
+    """Read a delta; also one that was accepted before and waits in the spool. Its values stay as they came.
+
+    Args and Raises: as read_claims; WRONG_SIZE and UNSUPPORTED_CODEC for values too.
+    """
+    return replace(read_claims(delta, shape, age, examples), deltas=_blocks(delta, shape))
 
 
 def _blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, EncodedBlock]:

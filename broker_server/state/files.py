@@ -20,12 +20,12 @@ PRIVATE_FILE: Final = 0o600
 _SEAL: Final = "sha256"
 
 
-def write_durably(path: Path, data: bytes, *, private: bool = True) -> None:
+def write_durably(path: Path, *data: bytes, private: bool = True) -> None:
     """Write ``path`` so that it holds ``data`` or what it held before, whatever happens.
 
     Args:
         path: of the file; its folder is made when it is not there.
-        data: what it holds then.
+        data: what it holds then, in parts that follow each other.
         private: for the gateway's own user only; else as the umask says.
 
     Raises:
@@ -38,7 +38,7 @@ def write_durably(path: Path, data: bytes, *, private: bool = True) -> None:
         with open(handle, "wb") as file:  # noqa: PTH123 - a handle, not a path
             if private:
                 os.fchmod(handle, PRIVATE_FILE)
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(handle)
         aside.replace(path)

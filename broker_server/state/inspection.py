@@ -127,4 +127,4 @@ def _spool(store: Store) -> Iterator[Finding]:
         except StateError as error:
             repair = ASKED if row.version is None else "it is part of a version already"
             detail = f"the delta of {row.device} in round {row.round}: {error}"
-            yield Finding(f"spool/{row.digest.hex()}.delta", detail, repair)
+            yield Finding(f"spool/{store.spool.where(row.digest)}", detail, repair)
