@@ -1,0 +1,139 @@
+"""What the page and /metrics show, read once for all who look: the ledger is asked at most every ``FRESH_S`` seconds.
+
+``live`` comes from the thread that decides and costs nothing; ``figures`` reads the state directory beside it, on the
+thread of whoever asks first, and everybody else gets the same values.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from broker_server.config import GatewayConfig
+from broker_server.errors import BrokerError
+from broker_server.views.coverage import Coverage, read_coverage
+from broker_server.views.devices import Devices, read_devices
+from broker_server.views.live import Live
+from broker_server.views.reading import reading
+from broker_server.views.rounds import Rounds, read_rounds
+from broker_server.views.status import Status, read_status
+from broker_server.views.versions import Versions, read_versions
+from broker_server.web.tally import Tally
+
+FRESH_S: Final = 4.0
+VERSIONS: Final = 120
+ROUNDS: Final = 60
+"""The newest that charts and tables show."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the state directory holds. Args: read_at: seconds since 1970."""
+
+    read_at: float
+    status: Status
+    versions: Versions
+    rounds: Rounds
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of messages while a round was the last. Args: up: from devices; down: to them."""
+
+    up: int
+    down: int
+
+
+@dataclass
+class Feed:
+    """The one source of what is shown.
+
+    Args:
+        config: of the gateway.
+        live: returns the last look at the gateway, None before the first.
+        tally: counts since the start.
+    """
+
+    config: GatewayConfig
+    live: Callable[[], Live | None]
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._figures: Figures | None = None
+        self._read_at = -FRESH_S
+        self._traffic: OrderedDict[int, Traffic] = OrderedDict()
+        self._before = (0, 0, 0)
+
+    def figures(self) -> Figures:
+        """Return what the state directory holds; reads it when the last reading is too old.
+
+        Raises:
+            StateError: when it cannot be read.
+        """
+        with self._lock:
+            if self._figures is None or time.monotonic() - self._read_at >= FRESH_S:
+                self._figures = self._read(self._figures)
+                self._read_at = time.monotonic()
+            return self._figures
+
+    def forget(self) -> None:
+        """Read again at the next look, after something was changed."""
+        with self._lock:
+            self._read_at = -FRESH_S
+
+    def devices(self, newest: int, names: tuple[str, ...] = ()) -> Devices:
+        """Return devices, those seen last or these. Args: as ``read_devices``.
+
+        Raises:
+            StateError: when the ledger cannot be read.
+        """
+        with reading(self.config.state) as ledger:
+            return read_devices(ledger, newest, names)
+
+    def note(self) -> None:
+        """Take note of the bytes of the round that runs; to be called every second, from one thread."""
+        live = self.live()
+        if live is None:
+            return
+        number, up, down = self._before
+        if live.round.number != number:
+            number, up, down = self._before = (live.round.number, live.bytes_up, live.bytes_down)
+        traffic = OrderedDict(self._traffic)
+        traffic[number] = Traffic(live.bytes_up - up, live.bytes_down - down)
+        while len(traffic) > ROUNDS:
+            traffic.popitem(last=False)
+        self._traffic = traffic  # replaced as a whole: others read it
+
+    @property
+    def traffic(self) -> dict[int, Traffic]:
+        """Return the bytes of the last rounds since the gateway started, by round; 0: before the first."""
+        return dict(self._traffic)
+
+    def _read(self, before: Figures | None) -> Figures:
+        with reading(self.config.state) as ledger:
+            status = read_status(ledger, time.time())
+            if before is not None and _same(before.status, status):
+                return Figures(status.now, status, before.versions, before.rounds, before.coverage)
+            versions, rounds = read_versions(ledger, VERSIONS), read_rounds(ledger, ROUNDS)
+            return Figures(status.now, status, versions, rounds, read_coverage(ledger))
+
+
+def _same(one: Status, other: Status) -> bool:
+    """Return whether nothing but traffic and greetings came in between."""
+    return (one.version, one.evaluation, one.round, one.verdicts) == (
+        other.version, other.evaluation, other.round, other.verdicts,
+    )  # fmt: skip
+
+
+def figures_or_none(feed: Feed) -> Figures | None:
+    """Return the figures, or None while they cannot be read."""
+    try:
+        return feed.figures()
+    except BrokerError:
+        return None
