@@ -169,6 +169,7 @@ def _evaluated(e: dict[str, Any]) -> str:
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "listening": _listening,
+    "page": lambda e: str(e["failure"]) if "failure" in e else f"page {e['url']}",
     "damaged": lambda e: f"damaged: {e['detail']}; broker_server verify says what else is",
     "lost": lambda e: (
         f"{e['device']}: its delta of round {e['round']} is lost, it is asked to send it again: {e['detail']}"

@@ -32,6 +32,7 @@ class RoundLine:
         bytes_deltas: of the accepted deltas.
         examples: that were trained on.
         loss_first, loss_last: means over devices.
+        bytes_up, bytes_down: payload of all messages from and to devices since the merge before, or since the start.
     """
 
     round: int
@@ -54,6 +55,8 @@ class RoundLine:
     examples: int
     loss_first: float
     loss_last: float
+    bytes_up: int = 0
+    bytes_down: int = 0
 
     def write(self, path: Path) -> None:
         """Append this line; a disk that refuses costs the line only."""

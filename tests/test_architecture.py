@@ -115,7 +115,11 @@ DRIVERS = {
     "google": {"edge_runtime/wire/"},
     "matplotlib": {"benchmarks/"},
     "segno": {"broker_server/identity/qr.py"},
+    "starlette": {"broker_server/web/"},
     "uvicorn": {"broker_server/web/connections.py"},
+    "jinja2": {"broker_server/web/rendering.py"},
+    "markupsafe": {"broker_server/web/rendering.py"},
+    "prometheus_client": {"broker_server/web/metrics.py"},
     "sqlite3": {"broker_server/state/database.py", "benchmarks/fleet/kept.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }

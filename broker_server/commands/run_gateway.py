@@ -21,6 +21,7 @@ from broker_server.events import Events, JsonLines
 from broker_server.logs import LEVELS, Lines, Records, is_journal
 from broker_server.service import Service, Stop
 from broker_server.systemd import Supervisor
+from broker_server.web.page import serving
 from edge_runtime.wire.data_files import HELP
 
 EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
@@ -172,9 +173,12 @@ def main(args: argparse.Namespace) -> int:
     ended = threading.Event()
     threading.Thread(target=_end_in_time, args=(stop, ended), name="end-in-time", daemon=True).start()
     try:
-        with Service(
-            config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args), alive=supervisor.alive
-        ) as service:
+        with (
+            Service(
+                config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args), alive=supervisor.alive
+            ) as service,
+            serving(config, lambda: service.live, events),
+        ):
             finished = service.run()
             if not finished:
                 events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)

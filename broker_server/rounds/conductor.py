@@ -371,7 +371,9 @@ class Conductor:
             self._roster.hit(one.device, one.limit)
         for row in merged.revoked:
             self._events.tell("left_out", device=row.device, round=row.round)
+        up, down = self._roster.take_totals()
         line = round_line(self._round, reason, merged, left, now)
+        line = dataclasses.replace(line, bytes_up=up, bytes_down=down)
         line.write(self._store.folder / "journal.jsonl")
         self._events.tell("version", **dataclasses.asdict(line) | {"closed": line.reason, "reason": "merge"})
         if self.state is State.FINISHED:

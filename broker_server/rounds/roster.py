@@ -41,6 +41,7 @@ class Roster:
         self._traffic: dict[str, tuple[int, int]] = {}
         self.totals = (0, 0)
         """Bytes of all messages from and to devices since the start."""
+        self._totals_before = (0, 0)
         self._hits: dict[tuple[str, str], int] = {}
         self.unwritten: set[str] = set()
         """Names whose first Hello is on its way to the ledger."""
@@ -186,6 +187,11 @@ class Roster:
         self.totals = (self.totals[0] + up, self.totals[1] + down)
         before = self._traffic.get(device, (0, 0))
         self._traffic[device] = (before[0] + up, before[1] + down)
+
+    def take_totals(self) -> tuple[int, int]:
+        """Return the bytes of all messages since the last call: (up, down)."""
+        (up, down), before, self._totals_before = self.totals, self._totals_before, self.totals
+        return up - before[0], down - before[1]
 
     def take_traffic(self) -> dict[str, tuple[int, int]]:
         """Return the bytes counted since the last call, by device: (up, down); of those that the ledger knows."""

@@ -20,7 +20,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Args: layers: numbers of the adapted layers; experts: in each; shared: there are shared experts; blocks: trained."""
+    """Who trained what.
+
+    Args:
+        layers: numbers of the adapted layers.
+        experts: in each layer.
+        shared: each has a shared expert, too.
+        blocks: those that were trained.
+    """
 
     layers: tuple[int, ...]
     experts: int

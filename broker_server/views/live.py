@@ -107,7 +107,7 @@ class Live:
             return "new"
         if standing.owed:
             return "owes answers"
-        return "proven" if standing.proven else "new"
+        return "answers" if standing.proven else "new"
 
     def plain(self) -> dict[str, Any]:
         """Return it for JSON, with counts in place of names."""

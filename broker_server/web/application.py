@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from broker_server.errors import BrokerError
 from broker_server.views.devices import Device
 from broker_server.web import actions, show
 from broker_server.web.access import Session, same
@@ -33,7 +32,6 @@ from edge_runtime.wire.topics import check_name
 FRAGMENT: Final = "/fragment/"
 DEVICES_SHOWN: Final = 200
 Handler = Callable[[Request], Awaitable[Response]]
-P = ParamSpec("P")
 
 
 class Pages:

@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn here: classes carry the colours of both themes, so there is neither a script nor a style in them.
+"""Charts as SVG, drawn here: classes carry the colours of both themes, so there is no script and no style in them.
 
 Lengths are CSS pixels at full size. A chart is drawn once wide and once for a phone, so that its letters stay readable;
 the style sheet shows one of them. What a chart says is beside it as a table, too.
@@ -16,6 +16,7 @@ from broker_server.views.wording import size
 from broker_server.web.rendering import Html, markup
 
 WIDE: Final = 720
+HALF: Final = 520
 NARROW: Final = 340
 _HEIGHT: Final = 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 30
@@ -58,7 +59,7 @@ def worth_chart(points: Sequence[Point], figure: str, width: int) -> Html:
     Args:
         points: by version, not empty.
         figure: "accuracy" or "perplexity".
-        width: WIDE or NARROW.
+        width: WIDE, HALF or NARROW.
     """
     values = [point.value for point in points]
     marks = ticks(min(values), max(values))
@@ -74,18 +75,27 @@ def worth_chart(points: Sequence[Point], figure: str, width: int) -> Html:
         return bottom - (bottom - top) * (value - low) / ((high - low) or 1)
 
     texts = [f"{mark:.0%}" if marks[-1] - marks[0] >= 0.03 else f"{mark:.1%}" for mark in marks]
-    grid = _grid([(y(mark), text if figure == "accuracy" else f"{mark:g}") for mark, text in zip(marks, texts, strict=True)], left, right)
+    grid = _grid(
+        [(y(mark), text if figure == "accuracy" else f"{mark:g}") for mark, text in zip(marks, texts, strict=True)],
+        left,
+        right,
+    )
     line = " ".join(f"{x(place):.1f},{y(point.value):.1f}" for place, point in enumerate(points))
     shapes = [
         markup(
             '<g class="point {}"><title>version {}, {}: {}</title>{}</g>',
-            point.reason, point.version, point.reason, written(point.value, figure), _shape(point.reason, x(place), y(point.value)),
+            point.reason, point.version, point.reason, written(point.value, figure),
+            _shape(point.reason, x(place), y(point.value)),
         )
         for place, point in enumerate(points)
     ]  # fmt: skip
     labels = [(x(place), str(point.version)) for place, point in enumerate(points)]
-    label = f"{figure} of versions {points[0].version} to {points[-1].version}, last {written(points[-1].value, figure)}"
-    return _svg(width, label, [grid, markup('<polyline class="line" points="{}"/>', line), *shapes, _below(labels, width)])
+    label = (
+        f"{figure} of versions {points[0].version} to {points[-1].version}, last {written(points[-1].value, figure)}"
+    )
+    return _svg(
+        width, label, [grid, markup('<polyline class="line" points="{}"/>', line), *shapes, _below(labels, width)]
+    )
 
 
 def written(value: float, figure: str) -> str:
@@ -119,22 +129,45 @@ def bytes_chart(pairs: Sequence[Pair], width: int) -> Html:
         )  # fmt: skip
     labels = [(left + step * (place + 0.5), str(pair.round)) for place, pair in enumerate(pairs)]
     label = f"bytes by round, rounds {pairs[0].round} to {pairs[-1].round}"
-    return _svg(width, label, [*parts, markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', left, right, f"{zero:.1f}", f"{zero:.1f}"), _below(labels, width)])
+    return _svg(
+        width,
+        label,
+        [
+            *parts,
+            markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', left, right, f"{zero:.1f}", f"{zero:.1f}"),
+            _below(labels, width),
+        ],
+    )
 
 
 def heat_map(coverage: Coverage, width: int) -> Html:
     """Return layers by experts, the darker the more devices trained one; the number is in it where there is room."""
     left, top = 58, 24
-    cell = min(34.0, (width - left - 2) / coverage.experts)
-    tall = max(14.0, min(cell, 26.0))
+    cell = min(40.0, (width - left - 2) / coverage.experts)
+    tall = max(14.0, min(cell, 30.0))
     parts: list[Html] = []
     for row, layer in enumerate(coverage.layers):
         y = top + row * tall
-        parts.append(markup('<text class="tick" x="{}" y="{}" text-anchor="end">layer {}</text>', left - 8, f"{y + tall / 2 + 4:.1f}", layer))
-        parts += [_cell(coverage, layer, index, (left + index * cell, y, cell, tall)) for index in range(coverage.experts)]
+        parts.append(
+            markup(
+                '<text class="tick" x="{}" y="{}" text-anchor="end">layer {}</text>',
+                left - 8,
+                f"{y + tall / 2 + 4:.1f}",
+                layer,
+            )
+        )
+        parts += [
+            _cell(coverage, layer, index, (left + index * cell, y, cell, tall)) for index in range(coverage.experts)
+        ]
     every = max(1, math.ceil(26 / cell))
     for index in range(0, coverage.experts, every):
-        parts.append(markup('<text class="tick" x="{}" y="14" text-anchor="middle">{}</text>', f"{left + (index + 0.5) * cell:.1f}", index))
+        parts.append(
+            markup(
+                '<text class="tick" x="{}" y="14" text-anchor="middle">{}</text>',
+                f"{left + (index + 0.5) * cell:.1f}",
+                index,
+            )
+        )
     label = (
         f"devices that trained each expert: {coverage.trained} of {coverage.total} trained, "
         f"from {coverage.fewest} to {coverage.most} devices"
@@ -175,7 +208,8 @@ def _shape(reason: str, x: float, y: float) -> Html:
 def _grid(lines: Iterable[tuple[float, str]], left: float, right: float) -> Html:
     return Html().join(
         markup(
-            '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick" x="{}" y="{}" text-anchor="end">{}</text>',
+            '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+            '<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>',
             left, right, f"{y:.1f}", f"{y:.1f}", left - 6, f"{y + 4:.1f}", text,
         )
         for y, text in lines
@@ -196,5 +230,5 @@ def _below(labels: Sequence[tuple[float, str]], width: int) -> Html:
 def _svg(width: int, label: str, parts: Iterable[Html], height: float = _HEIGHT) -> Html:
     return markup(
         '<svg class="chart {}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
-        "wide" if width == WIDE else "narrow", width, f"{height:.0f}", label, Html().join(parts),
+        "narrow" if width == NARROW else "wide", width, f"{height:.0f}", label, Html().join(parts),
     )  # fmt: skip

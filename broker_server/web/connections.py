@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any, Final
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_S: Final = 15.0
@@ -72,24 +72,13 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Serves an application on a socket that listens.
+    """Serves an application on a socket that listens. Args: application: ASGI; tls: for HTTPS, or None."""
 
-    Args:
-        application: ASGI.
-        tls: for HTTPS, or None.
-        each_second: called about once a second on the server's thread; it must not wait.
-    """
-
-    def __init__(
-        self, application: Any, tls: ssl.SSLContext | None, each_second: Callable[[], None] = lambda: None  # noqa: ANN401
-    ) -> None:
-        async def tick() -> None:
-            each_second()
-
+    def __init__(self, application: ASGIApp, tls: ssl.SSLContext | None) -> None:
         settings = uvicorn.Config(
             application, http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
             proxy_headers=False, server_header=False, h11_max_incomplete_event_size=HEADER_BYTES,
-            timeout_graceful_shutdown=SHUTDOWN_S, callback_notify=tick, timeout_notify=0,
+            timeout_graceful_shutdown=SHUTDOWN_S,
         )  # fmt: skip
         super().__init__(settings)
         self._tls = tls

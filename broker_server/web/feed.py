@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from broker_server.config import GatewayConfig
 from broker_server.errors import BrokerError
+from broker_server.state.ledger import ROLLBACK
 from broker_server.views.coverage import Coverage, read_coverage
 from broker_server.views.devices import Devices, read_devices
 from broker_server.views.live import Live
@@ -32,21 +32,13 @@ ROUNDS: Final = 60
 
 @dataclass(frozen=True)
 class Figures:
-    """What the state directory holds. Args: read_at: seconds since 1970."""
+    """What the state directory holds. Args: rollback: version that the operator wants back; "": none."""
 
-    read_at: float
     status: Status
     versions: Versions
     rounds: Rounds
     coverage: Coverage
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Bytes of messages while a round was the last. Args: up: from devices; down: to them."""
-
-    up: int
-    down: int
+    rollback: str
 
 
 @dataclass
@@ -67,8 +59,6 @@ class Feed:
         self._lock = threading.Lock()
         self._figures: Figures | None = None
         self._read_at = -FRESH_S
-        self._traffic: OrderedDict[int, Traffic] = OrderedDict()
-        self._before = (0, 0, 0)
 
     def figures(self) -> Figures:
         """Return what the state directory holds; reads it when the last reading is too old.
@@ -96,32 +86,13 @@ class Feed:
         with reading(self.config.state) as ledger:
             return read_devices(ledger, newest, names)
 
-    def note(self) -> None:
-        """Take note of the bytes of the round that runs; to be called every second, from one thread."""
-        live = self.live()
-        if live is None:
-            return
-        number, up, down = self._before
-        if live.round.number != number:
-            number, up, down = self._before = (live.round.number, live.bytes_up, live.bytes_down)
-        traffic = OrderedDict(self._traffic)
-        traffic[number] = Traffic(live.bytes_up - up, live.bytes_down - down)
-        while len(traffic) > ROUNDS:
-            traffic.popitem(last=False)
-        self._traffic = traffic  # replaced as a whole: others read it
-
-    @property
-    def traffic(self) -> dict[int, Traffic]:
-        """Return the bytes of the last rounds since the gateway started, by round; 0: before the first."""
-        return dict(self._traffic)
-
     def _read(self, before: Figures | None) -> Figures:
         with reading(self.config.state) as ledger:
-            status = read_status(ledger, time.time())
+            status, rollback = read_status(ledger, time.time()), ledger.get(ROLLBACK) or ""
             if before is not None and _same(before.status, status):
-                return Figures(status.now, status, before.versions, before.rounds, before.coverage)
+                return replace(before, status=status, rollback=rollback)
             versions, rounds = read_versions(ledger, VERSIONS), read_rounds(ledger, ROUNDS)
-            return Figures(status.now, status, versions, rounds, read_coverage(ledger))
+            return Figures(status, versions, rounds, read_coverage(ledger), rollback)
 
 
 def _same(one: Status, other: Status) -> bool:

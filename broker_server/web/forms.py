@@ -31,7 +31,9 @@ async def form_of(request: Request) -> dict[str, str]:
     except ClientDisconnect as error:
         raise HTTPException(400, "the form was not sent whole") from error
     try:
-        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=FIELDS)
+        fields = parse_qs(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=FIELDS
+        )
     except ValueError as error:
         raise HTTPException(400, "the form cannot be read") from error
     return {name: values[0] for name, values in fields.items()}

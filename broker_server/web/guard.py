@@ -11,12 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_server.web.access import names_this
 
-POLICY: Final = "; ".join(
-    (
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
-        "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
-    )
-)  # fmt: skip
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -49,7 +47,9 @@ class Guard:
             return
         hosts = Headers(scope=scope).getlist("host")
         if len(hosts) != 1 or not names_this(hosts[0], self._names):
-            answer = PlainTextResponse("this page has another name: set public_host in [web] to reach it by this one\n", 421)
+            answer = PlainTextResponse(
+                "this page has another name: set public_host in [web] to reach it by this one\n", 421
+            )
             await answer(scope, receive, guarded)
             return
         await self._inner(scope, receive, guarded)

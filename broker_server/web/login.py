@@ -42,7 +42,9 @@ class Login:
             return
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
-            raise HTTPException(401, "send the token of [web]: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(
+                401, "send the token of [web]: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
+            )
         self._check(request, token.strip())
 
     async def enter(self, request: Request) -> Response:
@@ -72,7 +74,9 @@ class Login:
         wait = self._attempts.wait_s(client, now)
         if wait:
             raise HTTPException(
-                429, f"too many wrong tokens from this address; try again in {wait:.0f} s", {"Retry-After": f"{wait:.0f}"}
+                429,
+                f"too many wrong tokens from this address; try again in {wait:.0f} s",
+                {"Retry-After": f"{wait:.0f}"},
             )
         if not same(token, self.token):
             self._attempts.wrong(client, now)

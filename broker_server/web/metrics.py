@@ -34,7 +34,7 @@ class Metrics:
         self._feed = feed
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
-        self._registry.register(self)  # type: ignore[arg-type] - a collector by its method
+        self._registry.register(self)
 
     def text(self) -> bytes:
         """Return all metrics; those of the state directory are left out while it cannot be read."""
@@ -107,7 +107,9 @@ def _of_tally(tally: Tally) -> Iterator[Metric]:
     for end, times in zip([*map(str, SECONDS), "+Inf"], tally.buckets, strict=True):
         total += times
         buckets.append((end, float(total)))
-    yield HistogramMetricFamily(PREFIX + "round_seconds", "How long rounds took.", buckets=buckets, sum_value=tally.round_s)
+    yield HistogramMetricFamily(
+        PREFIX + "round_seconds", "How long rounds took.", buckets=buckets, sum_value=tally.round_s
+    )
 
 
 def _of_figures(figures: Figures) -> Iterator[Metric]:

@@ -52,7 +52,7 @@ class Page:
         self._feed = Feed(config, live, tally or Tally())
         pages = Pages(self._feed, Login(config.web.token, tls=self._tls is not None))
         names = frozenset(name.lower() for name in (config.web.public_host, config.web.host) if name)
-        self._server = Server(pages.application(names), self._tls, self._feed.note)
+        self._server = Server(pages.application(names), self._tls)
         self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
 
     @property
@@ -137,7 +137,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise ListenError(
-            f"the page cannot listen on {host} port {port}: {error.strerror}; set another port in [web], or 0 for no page"
+            f"the page cannot listen on {host} port {port}: {error.strerror}; choose another in [web], or 0 for no page"
         ) from error
     listener.setblocking(False)  # noqa: FBT003 - positional only
     return listener

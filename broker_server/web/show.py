@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from broker_server.config import GatewayConfig
 from broker_server.views.devices import Devices
 from broker_server.views.live import Live
 from broker_server.views.versions import Version
 from broker_server.web import actions
-from broker_server.web.charts import NARROW, WIDE, Pair, Point, bytes_chart, heat_map, worth_chart, written
+from broker_server.web.charts import HALF, NARROW, WIDE, Pair, Point, bytes_chart, heat_map, worth_chart, written
 from broker_server.web.feed import Feed, Figures
 from broker_server.web.health import health
 from broker_server.web.rendering import Html
+
+T = TypeVar("T")
 
 CHIPS: Final = 60
 """Devices of a round that are shown by name."""
@@ -86,7 +88,7 @@ def _part(name: str, live: Live) -> str:
 
 def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
     """Return what the overview shows."""
-    points, pairs = _points(figures), _pairs(feed, figures)
+    points, pairs = _points(figures), _pairs(figures)
     figure = figures.versions.figure
     return live_round(feed) | {
         "figures": figures,
@@ -96,17 +98,17 @@ def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
         "points": points[::-1],
         "written": written,
         "pairs": pairs[::-1],
-        "traffic": _both(bytes_chart, pairs),
+        "traffic": _both(bytes_chart, pairs, HALF),
         "coverage": figures.coverage,
-        "heat": [heat_map(figures.coverage, width) for width in (WIDE, NARROW)] if figures.coverage.total else [],
+        "heat": [heat_map(figures.coverage, width) for width in (HALF, NARROW)] if figures.coverage.total else [],
         "memory": _memory(feed.live()),
         "how_to_join": _how_to_join(feed.config, figures),
     }
 
 
-def _both(draw: Any, rows: Sequence[Any]) -> list[Html]:  # noqa: ANN401 - a chart's function
+def _both(draw: Callable[[Sequence[T], int], Html], rows: Sequence[T], width: int = WIDE) -> list[Html]:
     """Return a chart for a wide page and one for a phone, which has room for fewer rows."""
-    return [draw(rows, WIDE), draw(rows[-NARROW_POINTS:], NARROW)] if rows else []
+    return [draw(rows, width), draw(rows[-NARROW_POINTS:], NARROW)] if rows else []
 
 
 def _points(figures: Figures) -> list[Point]:
@@ -115,14 +117,13 @@ def _points(figures: Figures) -> list[Point]:
     ]
 
 
-def _pairs(feed: Feed, figures: Figures) -> list[Pair]:
-    traffic = feed.traffic
-    rounds = [row for row in figures.rounds.rows if row.deltas or row.number in traffic]
+def _pairs(figures: Figures) -> list[Pair]:
+    """Return the bytes of the rounds that are closed; of old ones the journal may have no line any more."""
+    rows = [row for row in figures.rounds.rows if row.closed_at is not None]
+    known = [(row, row.journal.get("bytes_up"), row.journal.get("bytes_down")) for row in rows]
     return [
-        Pair(row.number, traffic[row.number].up, traffic[row.number].down)
-        if row.number in traffic
-        else Pair(row.number, row.deltas.bytes if row.deltas else 0, None)
-        for row in rounds
+        Pair(row.number, up if up is not None else row.deltas.bytes if row.deltas else 0, down)
+        for row, up, down in known
     ]
 
 
@@ -167,8 +168,8 @@ def device_notice(done: str, shown: Devices) -> str:
     return action.done.format(device.name) if so else ""
 
 
-def versions(feed: Feed, figures: Figures, asked: str) -> dict[str, Any]:
-    """Return what the page of versions shows. Args: asked: version that is to come back; "": none."""
+def versions(feed: Feed, figures: Figures) -> dict[str, Any]:
+    """Return what the page of versions shows."""
     rows = figures.versions.rows[::-1]
     return {
         "rows": rows,
@@ -176,7 +177,7 @@ def versions(feed: Feed, figures: Figures, asked: str) -> dict[str, Any]:
         "figure": figures.versions.figure,
         "written": written,
         "gate": {row.number: _decision(row, figures.versions.rows) for row in rows},
-        "notice": actions.ROLLBACK.done.format(asked) if asked else "",
+        "notice": actions.ROLLBACK.done.format(figures.rollback) if figures.rollback else "",
         "evaluates": feed.config.evaluate is not None,
         "newest": rows[0].number if rows else None,
     }
