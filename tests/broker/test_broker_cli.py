@@ -357,7 +357,7 @@ def test_run_that_has_nothing_left_to_do(finished: Path, tmp_path: Path, capsys:
     text = output(capsys, *common, "--events", tmp_path / "events.jsonl")
     assert "finished after round 1: version 1" in text
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert [event["event"] for event in events] == ["listening", "up", "finished"]
+    assert [event["event"] for event in events] == ["listening", "page", "up", "finished"]
     lines = output(capsys, *common, "--json").splitlines()
     assert json.loads(lines[-1])["event"] == "finished"
 
