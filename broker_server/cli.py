@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from broker_server.commands import (
     config,
@@ -23,6 +24,7 @@ from broker_server.commands import (
     verify,
     versions,
 )
+from broker_server.commands.gateway_settings import settings_of, state_of
 from broker_server.errors import UsageError
 from edge_runtime.wire.errors import FederationError
 
@@ -71,6 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code."""
     args = build_parser().parse_args(arguments)
     try:
+        if "needs_state" in args and args.state is None:
+            args.state = state_of(args, settings_of(args, lambda _: Path()))  # no package is looked for
         code: int = args.main(args)
     except UsageError as error:
         return _fail(error, 2)

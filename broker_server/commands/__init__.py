@@ -33,10 +33,17 @@ def parser(commands: Subcommands, name: str, summary: str, examples: str) -> arg
 
 
 def add_state(command: argparse.ArgumentParser) -> None:
-    """Add the options that every command about existing state has."""
+    """Add the options that every command about existing state has; ``cli.run`` puts the directory into ``state``."""
     command.add_argument(
-        "--state", type=Path, default=STATE, metavar="DIR", help="state directory of the gateway (default: %(default)s)"
+        "--config",
+        type=Path,
+        metavar="TOML",
+        help="settings that name the state (default: gateway.toml, if here)",
     )
+    command.add_argument(
+        "--state", type=Path, metavar="DIR", help=f"state directory (default: as the settings say, or {STATE})"
+    )
+    command.set_defaults(needs_state=True)
     command.add_argument("--json", action="store_true", help="print one JSON value instead of a table")
 
 

@@ -43,6 +43,7 @@ NAME_BYTES: Final = 64
 """Of a CN at most (X.520, upper bounds)."""
 EXAMPLES = """  broker_server init
   broker_server init /srv/federation --host gateway.example --host 192.168.0.7 --package packages/pixel8
+  broker_server init /etc/edge-experts --state /var/lib/edge-experts --package /srv/packages/pixel8
   broker_server init --renew        a new certificate for the gateway; devices keep theirs
 """
 _HEAD = """Settings of a gateway, written by broker_server init. What stands behind a # is the default; take the # away
@@ -67,6 +68,12 @@ def add(commands: Subcommands) -> None:
     command.add_argument("--port", type=int, default=PORT, help="to listen on (default: %(default)s)")
     command.add_argument("--federation", default="default", metavar="NAME", help="its name (default: %(default)s)")
     command.add_argument("--package", type=Path, metavar="DIR", help="device package of the federation")
+    command.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help=f"state directory, below DIR unless it is absolute (default: {STATE})",
+    )
     command.add_argument(
         "--renew",
         action="store_true",
@@ -133,7 +140,7 @@ def _values(args: argparse.Namespace, host: str) -> dict[str, Any]:
     identity = Path(IDENTITY)
     package = {} if args.package is None else {"package": args.package.resolve()}
     return package | {
-        "state": STATE,
+        "state": args.state or STATE,
         "federation": args.federation,
         "signing_key": identity / SIGNING_KEY,
         "listen.host": "::" if ":" in host else "0.0.0.0",  # noqa: S104 - with TLS and certificates of both sides

@@ -12,7 +12,7 @@ from broker_server.views.status import LastRound, Status, read_status
 from broker_server.views.wording import ago, duration, instant, size, times
 
 EXAMPLES = """  broker_server status
-  broker_server status --json --state /var/lib/edge-experts
+  broker_server status --json --config /etc/edge-experts/gateway.toml
   broker_server status >/dev/null || echo "the gateway is down"
 """
 _STYLES = {"running": "bold green", "stuck": "bold yellow", "stopped": "bold red"}
