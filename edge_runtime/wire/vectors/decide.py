@@ -34,6 +34,7 @@ from edge_runtime.wire.program_interface import (
 from edge_runtime.wire.signatures import verify_manifest, verify_message
 from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.topics import RETAINED, parse
+from edge_runtime.wire.updates import apply_update
 from edge_runtime.wire.vectors.case import Case
 
 Context = dict[str, Any]
@@ -107,6 +108,11 @@ def _values(data: bytes, codec: int, count: int) -> Meaning:
 
 def _encode(data: bytes, codec: int) -> Meaning:
     return {"hex": tensors.encode(np.frombuffer(data, "<f4"), codec).hex()}
+
+
+def _update(data: bytes, base: str) -> Meaning:
+    values = apply_update(np.frombuffer(bytes.fromhex(base), "<f4"), data)
+    return {"hex": tensors.encode(values).hex()}
 
 
 def _block_digest(data: bytes, codec: int, count: int) -> Meaning:
@@ -220,6 +226,7 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "Missing": _missing,
     "Values": _values,
     "Encode": _encode,
+    "Update": _update,
     "BlockDigest": _block_digest,
     "VersionDigest": _version_digest,
     "BlockLayout": _layout,

@@ -19,6 +19,7 @@ from edge_runtime.wire.vectors import (
     programs,
     signed,
     training,
+    updates,
     values,
 )
 from edge_runtime.wire.vectors.case import CASES, Case, tree_of
@@ -26,7 +27,7 @@ from edge_runtime.wire.vectors.case import CASES, Case, tree_of
 
 def all_cases() -> Iterator[Case]:
     """Yield every case."""
-    messages = (conversation, training, bodies, values)
+    messages = (conversation, training, bodies, values, updates)
     files = (banks, manifests, programs, packings, enrolments, broker_urls, signed)
     return chain.from_iterable(generator.cases() for generator in (*messages, *files))
 
