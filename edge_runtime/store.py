@@ -2,7 +2,7 @@
 
     lock            held by the one process that works here
     enrolment       device, federation and package that this state belongs to
-    blobs/HEX       block values, named by their digest: checked on every read, fetched again when damaged
+    blobs/HEX       blocks and updates, named by their digest: checked on every read, fetched again when damaged
     versions/HEX    Version messages as received, by version digest
     current         digest of the newest complete version
     plan, checkpoint, delta, sent, done, feedback, statistics: sealed records (below)

@@ -164,6 +164,7 @@ class Device:
         elif name == "resend" and self.session.work is WorkState.UPLOADING:
             self._apply(Event.RESEND_DUE)
         elif name == "want" and self.session.member:
+            self._versions.unanswered()
             self._fetch(again=True)
         elif name == "statistics" and self.session.member:
             self._membership.send_statistics()

@@ -38,9 +38,9 @@ class Fetcher:
         """Of the last Want; a verdict that refuses it names this digest."""
 
     def wanted(self, others: Iterable[bytes]) -> list[bytes]:
-        """Return the digests that the newest version and ``others`` (digests of versions) lack, each once."""
+        """Return the digests to fetch for the newest version and ``others`` (digests of versions), each once."""
         versions = [self._versions.newest, *(self._versions.find(digest) for digest in others)]
-        lacking = [self._versions.missing(version) for version in versions if version is not None]
+        lacking = [self._versions.wanted(version) for version in versions if version is not None]
         return list(dict.fromkeys(digest for digests in lacking for digest in digests))
 
     def ask(self, wanted: list[bytes], *, again: bool = False) -> bool:

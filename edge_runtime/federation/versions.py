@@ -1,22 +1,29 @@
 """Which version of the bank is here, what is missing of another, and banks put together from blobs.
 
-The package's own bank counts as a store: a block that did not change since the export is never downloaded.
+The package's own bank counts as a store: a block that did not change since the export is never downloaded, and one
+that did may come as updates of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
+from edge_runtime.federation.lacking import Way, ways_to, whole
 from edge_runtime.store import Record, Store
 from edge_runtime.wire import messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.tensors import Array
+from edge_runtime.wire.updates import apply_update
 
 CURRENT = "current"
+PATIENCE: Final = 3
+"""Requests in a row without an answer, after which blocks are fetched whole: an update may be lost at the gateway."""
 
 
 class Versions:
@@ -37,8 +44,11 @@ class Versions:
         self._federation = self._architecture.digest()
         self._initial = package.bank()
         self._own = {digest: block for block, digest in self._initial.digests().items()}
-        self._lacking: dict[bytes, dict[bytes, None]] = {}
-        """What each version that was asked about lacks; kept here because every blob that comes asks again."""
+        self._lacking: dict[bytes, dict[bytes, Way]] = {}
+        """How each block comes that a version lacks, by both digests; kept because every blob that comes asks again."""
+        self._distrusted: set[bytes] = set()
+        """Blocks that their updates did not lead to."""
+        self._unanswered = 0
         record = store.recall(CURRENT)
         head = record.head if record is not None else {}
         self.newest = self._recall(head.get("newest", ""))
@@ -98,8 +108,11 @@ class Versions:
         self._remember()
         kept = [self.newest, *(version for digest in others if (version := self.find(digest)) is not None)]
         blobs = {block.digest for version in kept for block in version.blocks}
+        for way in (way for version in kept for way in self._ways(version).values()):
+            blobs.update((way.base, *way.updates))
         self._store.keep_only([version.digest for version in kept], blobs)
         self._lacking.clear()
+        self._distrusted.clear()
         return True
 
     def _usable(self, version: pb.Version) -> bool:
@@ -120,18 +133,82 @@ class Versions:
         return messages.decode(pb.Version, message) if message is not None else None
 
     def missing(self, version: pb.Version) -> list[bytes]:
-        """Return the digests of the blocks that must be fetched, each once."""
-        if version.digest not in self._lacking:
-            others = [block.digest for block in version.blocks if block.digest not in self._own]
-            lacking = dict.fromkeys(digest for digest in others if not self._store.has_blob(digest))
-            self._lacking[version.digest] = lacking
-        return list(self._lacking[version.digest])
+        """Return the digests of the blocks that lack, each once."""
+        return list(self._ways(version))
+
+    def wanted(self, version: pb.Version) -> list[bytes]:
+        """Return the digests of the updates and blocks that must be fetched, each once."""
+        return list(dict.fromkeys(digest for way in self._ways(version).values() for digest in way.awaited))
 
     def keep(self, digest: bytes, data: bytes) -> None:
-        """Keep a block's bytes that came from the gateway."""
+        """Keep the bytes of a block, or of an update, that came from the gateway."""
         self._store.put_blob(digest, data)
-        for lacking in self._lacking.values():
-            lacking.pop(digest, None)
+        self._unanswered = 0
+        for ways in self._lacking.values():
+            ways.pop(digest, None)
+        ready: dict[bytes, Way] = {}
+        for way in self._open():
+            if digest in way.awaited:
+                del way.awaited[digest]
+                if not way.awaited:
+                    ready[way.digest] = way
+        for way in ready.values():
+            self._take_up(way)
+
+    def unanswered(self) -> None:
+        """Note that nothing came of what was asked for; before long, blocks are fetched whole."""
+        self._unanswered += 1
+        if self._unanswered >= PATIENCE:
+            for way in self._open():
+                self._fetch_whole(way)
+
+    def _ways(self, version: pb.Version) -> dict[bytes, Way]:
+        if version.digest not in self._lacking:
+            ways = self._lacking[version.digest] = ways_to(version, self._shape, self._here, self._distrusted)
+            for way in [way for way in ways.values() if not way.awaited]:  # its updates came for another version
+                self._take_up(way)
+        return self._lacking[version.digest]
+
+    def _open(self) -> list[Way]:
+        return [way for ways in self._lacking.values() for way in ways.values()]
+
+    def _here(self, digest: bytes) -> bool:
+        return digest in self._own or self._store.has_blob(digest)
+
+    def _take_up(self, way: Way) -> None:
+        """Make a block of its base, now that every update is here; one that they do not lead to is fetched whole."""
+        data = self._applied(way)
+        if data is None or sha256(data) != way.digest:
+            self._distrusted.add(way.digest)
+            self._fetch_whole(way)
+            return
+        self._store.put_blob(way.digest, data)
+        for ways in self._lacking.values():
+            ways.pop(way.digest, None)
+
+    def _applied(self, way: Way) -> bytes | None:
+        """Return what updates make of their base; None when one of them is lost or damaged, or cannot be applied."""
+        steps = [self._bytes(digest) for digest in (way.base, *way.updates)]
+        if any(step is None for step in steps):
+            return None
+        base, *updates = (step for step in steps if step is not None)
+        try:
+            values = tensors.decode(base, self._shape.size(way.block))
+            for update in updates:
+                values = apply_update(values, update)
+        except WireError:
+            return None
+        return tensors.encode(values)
+
+    def _fetch_whole(self, way: Way) -> None:
+        for ways in self._lacking.values():
+            if way.digest in ways:
+                ways[way.digest] = whole(way.block, way.digest)
+
+    def _bytes(self, digest: bytes) -> bytes | None:
+        if digest in self._own:
+            return tensors.encode(self._initial.block(self._own[digest]))
+        return self._store.blob(digest)
 
     def bank(self, version: pb.Version) -> Bank | None:
         """Return the bank of a version, every block checked against its digest; None when one lacks or is damaged.

@@ -31,7 +31,7 @@ def cases() -> Iterator[Case]:
     yield _case("exact", "base plus scale times byte", [1, -2, 0.5], [0.25], [4, -4, 1], [2, -3, 0.75])
     base, after = [1.0] * 65, [128.0, -126.0, *[1.0] * 62, -5.0]  # 64 with scale 1, one with scale 2
     yield _case("two_groups", "each 64 values have their scale", base, [1, 2], [127, -127, *[0] * 62, -3], after)
-    # 3 (1 + 2^-23) = 3 + 1.5 places of 2^-22: a tie, to the even 3 + 2^-21. From the exact product it would be 3 x 2^-23.
+    # 3 (1 + 2^-23) = 3 + 1.5 places of 2^-22: a tie, to the even 3 + 2^-21. The exact product would leave 3 x 2^-23.
     comment = "the product is rounded before it is added: no fused multiply-add"
     yield _case("two_roundings", comment, [-3], [1 + 2**-23], [3], [2**-21])
     comment = "a sum half way between two float32 goes to the even one: down to 1, up to 1 + 2^-22"
