@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from benchmarks.fleet import page as fleet
 from benchmarks.language_model import ABOUT as LANGUAGE_ARMS
+from benchmarks.longevity import page as longevity
 from benchmarks.markdown import newest, percent, source, table
 from benchmarks.real_text import page as real_texts
 from benchmarks.train_step.arms import ABOUT
@@ -211,5 +212,6 @@ SECTIONS: Final = {
     "language_model": language_model,
     "arm64": arm64,
     "fleet": fleet.section,
+    "longevity": longevity.section,
 }
 """By benchmark, in the order of the page."""

@@ -155,7 +155,10 @@ class Limits:
         body_bytes: of one body; 0: what the bank's size makes possible.
         transfer_bytes: of the bodies that devices may send at a time; what others offer waits for its turn. What came
             of bodies that stopped coming takes up as much again, in memory and on the disk.
-        keep_versions: the newest versions whose blocks stay on the disk, and version 0; older ones are removed. 0: all.
+        keep_versions: the newest versions whose blocks stay on the disk, and version 0, with the rows of their deltas
+            and of plans since; older ones are removed, as far as no plan or delta on its way needs them. 0: all.
+        keep_rounds: the last rounds of which the ledger tells when they ran, what version they made and what that was
+            worth, and the journal has a line; at least those of the versions that are kept. 0: all.
     """
 
     norm_factor: float = 10.0
@@ -171,6 +174,7 @@ class Limits:
     body_bytes: int = 0
     transfer_bytes: int = 64 * 1024 * 1024
     keep_versions: int = 50
+    keep_rounds: int = 1000
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,8 @@ class GatewayConfig:
         _need(min(waits) >= 0, "times cannot be negative")
         _need(self.round.missed_plans >= 0, f"missed_plans {self.round.missed_plans}, expected 0 or more")
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
-        _need(self.limits.keep_versions >= 0, f"keep_versions {self.limits.keep_versions}, expected 0 or more")
+        for name in ("keep_versions", "keep_rounds"):
+            _need(getattr(self.limits, name) >= 0, f"{name} {getattr(self.limits, name)}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
         _need(self.limits.transfer_bytes >= 1, f"transfer_bytes {self.limits.transfer_bytes}, expected 1 or more")
         for name in ("hellos_per_minute", "new_names_per_hour", "idle_names"):
@@ -258,6 +263,11 @@ class GatewayConfig:
     def certified(self) -> bool:
         """Whether every device proves its name with a certificate of the operator's authority."""
         return self.listen.certificate is not None and self.broker in ("", MOSQUITTO)
+
+    @property
+    def kept_versions(self) -> int:
+        """The newest versions whose blocks stay: devices may still train from one that is max_staleness merges old."""
+        return self.limits.keep_versions and max(self.limits.keep_versions, self.round.max_staleness + 2)
 
     def _check_listen(self) -> None:
         listen = self.listen

@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from edge_runtime.wire.private_files import open_to_append
+
+JOURNAL: Final = "journal.jsonl"
+"""In the state directory."""
 
 
 @dataclass(frozen=True)

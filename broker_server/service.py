@@ -107,9 +107,9 @@ class Service:
         self.live: Live | None = None
         """The last look at the gateway; whoever reads it from another thread takes it as it is."""
         self._up = False
-        # Devices may still train from a version that is max_staleness merges old.
-        keep = config.limits.keep_versions and max(config.limits.keep_versions, config.round.max_staleness + 2)
-        self._store = Store.open(config.state, self._package, time.time(), keep_versions=keep, accept_loss=accept_loss)
+        self._store = Store.open(
+            config.state, self._package, time.time(), keep_versions=config.kept_versions, accept_loss=accept_loss
+        )
         self._measuring = Measuring(self._store, events)
         self._certificate = CertificateWatch(events)
         try:

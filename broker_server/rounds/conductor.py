@@ -13,6 +13,7 @@ from typing import Final
 
 from broker_server.config import CODECS
 from broker_server.errors import StateError, StorageError
+from broker_server.journal import JOURNAL
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merging
@@ -23,6 +24,7 @@ from broker_server.rules.plans import Base, plan_message
 from broker_server.rules.round import Event, State
 from broker_server.rules.weights import Caps
 from broker_server.state.ledger import ROLLBACK, RoundRow, VersionRow
+from broker_server.state.retention import Retention
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import ExpertId
@@ -49,6 +51,7 @@ class Conductor:
         rounded = train.codec_down == "int8"
         self._merging = Merging(parts.store, train_head=train.head_share > 0, caps=caps, rounded=rounded)
         self._announcer = Announcer(parts, session)
+        self._retention = Retention(parts.store, limits.keep_rounds)
         self.state = State.GATHERING
         self._round = RoundStatus()
         self._looked_through, self._say_again_at = False, -1.0
@@ -83,18 +86,17 @@ class Conductor:
 
     def resume(self, now: float) -> None:
         """Take up what the ledger says was going on."""
-        rounds = self._store.ledger.rounds()
-        for past in rounds:
-            if self.age(past.base_version) <= self._config.round.max_staleness:
-                answered = {row.device for row in self._store.ledger.deltas(past.round)}
-                for device in self._store.ledger.plans(past.round):
-                    self._announcer.outstanding.pop(device, None)
-                    if device not in answered:
-                        self._announcer.outstanding[device] = past.base_version
-        if rounds and rounds[-1].closed is None:
-            self._reopen(rounds[-1], now)
-        elif rounds:
-            self._round.number = rounds[-1].round
+        last = self._store.ledger.last_round()
+        for past in self._store.ledger.rounds_from(self._merging.oldest_base(self._config.round.max_staleness)):
+            answered = {row.device for row in self._store.ledger.deltas(past.round)}
+            for device in self._store.ledger.plans(past.round):
+                self._announcer.outstanding.pop(device, None)
+                if device not in answered:
+                    self._announcer.outstanding[device] = past.base_version
+        if last is not None and last.closed is None:
+            self._reopen(last, now)
+        elif last is not None:
+            self._round.number = last.round
             if self._over():
                 self.state = State.FINISHED
 
@@ -205,6 +207,7 @@ class Conductor:
                 self._extend(now, wall)
             elif due is not None:
                 self._merge(due, now, wall)
+        self._retention.step()
 
     def _say_again(self, now: float) -> None:
         """Say once more what devices wait for: a broker whose queue is full drops even what it retains, in silence."""
@@ -240,7 +243,7 @@ class Conductor:
                 self._store.ledger.put(ROLLBACK, "")
             self._events.tell("damaged", detail=str(error))
             return
-        self._announcer.version(self.row)
+        self._new_version()
         self.publish_state()
         self._events.tell("version", reason="rollback", version=self.row.version, parent=self.row.parent)
 
@@ -361,7 +364,7 @@ class Conductor:
         self._note_missed(now)
         self.state = rules.step(self.state, reason)
         self.state = rules.step(self.state, Event.LAST if self._over() else Event.MERGED)
-        self._announcer.version(self.row)
+        self._new_version()
         with contextlib.suppress(StorageError), self._store.ledger.transaction():
             self._store.ledger.forget_lost(self.round - self._config.round.max_staleness)
         left = len(set(self._round.plans) & self._roster.gone())
@@ -374,17 +377,21 @@ class Conductor:
         up, down = self._roster.take_totals()
         line = round_line(self._round, reason, merged, left, now)
         line = dataclasses.replace(line, bytes_up=up, bytes_down=down)
-        line.write(self._store.folder / "journal.jsonl")
+        line.write(self._store.folder / JOURNAL)
         self._events.tell("version", **dataclasses.asdict(line) | {"closed": line.reason, "reason": "merge"})
         if self.state is State.FINISHED:
             self._announcer.withdraw(list(self._announcer.outstanding))
         self.publish_state()
 
+    def _new_version(self) -> None:
+        self._announcer.version(self.row)
+        self._retention.due(self._merging.oldest_base(self._config.round.max_staleness))
+
     def _refresh_head(self, wall: float) -> None:
         labels_lost = self._merging.refresh_head(wall)
         if labels_lost is None:
             return
-        self._announcer.version(self.row)
+        self._new_version()
         self._events.tell(
             "version", reason="head", version=self.row.version, devices=self.row.contributors, labels_lost=labels_lost
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -59,7 +60,7 @@ class Folding:
         Args:
             rows: of the deltas.
             caps: what one device may weigh.
-            merges: versions that were merges when they are folded.
+            merges: versions that were merges when they are folded, ascending.
 
         Returns:
             The sums, the contributions without their deltas as they counted, and who reached a limit.
@@ -88,7 +89,7 @@ class Folding:
         claim = self._claims.get(row.digest)
         if claim is None:
             claim = self._claims[row.digest] = self._claim(row)
-        age = sum(version > claim.base_version for version in merges)
+        age = len(merges) - bisect_right(merges, claim.base_version)
         return dataclasses.replace(claim.contribution, staleness=age)
 
     def _with_deltas(self, row: DeltaRow, counted: Contribution) -> Contribution:

@@ -51,7 +51,7 @@ class Measuring:
             return
         data, ledger = self._evaluator.data, self._store.ledger
         done = {row["version"] for row in (*ledger.evaluations(), *ledger.text_evaluations()) if row["data"] == data}
-        for row in ledger.versions():
+        for row in self._store.kept():
             if row.version not in done:
                 with contextlib.suppress(StateError):  # its blocks were removed, or are damaged
                     self._evaluator.submit(row.version, self._store.lineage.load(row.version)[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -35,8 +36,8 @@ from edge_runtime.wire.experts import HEAD, MEAN, ExpertId
 from edge_runtime.wire.messages import decode, ids
 from edge_runtime.wire.tensors import Array
 
-STEPS: Final = ("merge", "rollback")
-"""Reasons of versions from which on a delta that was trained before is stale."""
+MERGES: Final = 4096
+"""The last merges, whose numbers are remembered: more of them behind the bank, a version is older than any limit."""
 CAPS: Final = "caps"
 """Setting of the state directory: JSON, what one device might weigh, as [first version, multiple, share, norm]."""
 
@@ -77,18 +78,15 @@ class Merging:
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
         self._folding = Folding(store, topk=self._topk, top_k=self._architecture.top_k)
-        self._merges = [row.version for row in store.ledger.versions() if row.reason in STEPS]
+        self._merges = store.ledger.steps()[-MERGES:]
         self.row, self.bank = self._newest()
         self.row, residuals = mended(store, self.row, self.rederived)
         self._residuals: Mapping[ExpertId, Array] = residuals
         self._listed: VersionRow | None = None
         self._blocks: dict[bytes, ExpertId] = {}  # of the version that is listed, by digest
         store.blobs.sources.insert(0, self._block)
-        versions = store.ledger.versions()
-        trees = [row.balance for row in versions if row.balance]
-        self._balance = (
-            Balance.from_tree(json.loads(trees[-1])) if trees else Balance.start(self._architecture.bank_shape)
-        )
+        tree, shape = store.ledger.newest_balance(), self._architecture.bank_shape
+        self._balance = Balance.from_tree(json.loads(tree)) if tree else Balance.start(shape)
         self._head_sums = _digests(store.ledger.get(HEAD_SUMS))
 
     def _caps_of(self, version: int) -> Caps:
@@ -180,8 +178,12 @@ class Merging:
         return self._balance if self._topk else None
 
     def age(self, base_version: int) -> int:
-        """Return how many merges the bank is ahead of a version; a new head does not count."""
-        return sum(version > base_version for version in self._merges)
+        """Return how many merges the bank is ahead of a version, MERGES at most; a new head does not count."""
+        return len(self._merges) - bisect_right(self._merges, base_version)
+
+    def oldest_base(self, max_staleness: int) -> int:
+        """Return the oldest version that is at most so many merges behind the bank."""
+        return self._merges[-max_staleness - 1] if len(self._merges) > max_staleness else 0
 
     def merge(self, number: int, wall: float) -> Merged:
         """Fold what was accepted into the next version, which ends round ``number``. Args: wall: seconds since 1970.
@@ -204,7 +206,7 @@ class Merging:
             ledger.leave_out(revoked, wall)
         self._store.add_version(version, rows, wall, self._noted_caps(version.version))
         self.row, self.bank, self._residuals, self._balance = version, step.bank, step.residuals, balance
-        self._merges.append(version.version)
+        self._merges = [*self._merges[-MERGES + 1 :], version.version]
         self._store.tidy()
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
@@ -241,7 +243,7 @@ class Merging:
         # With other sums than any: those of a device that was revoked since must leave the head.
         self._store.add_version(version, (), wall, {ROLLBACK: "", HEAD_SUMS: "{}"})
         self.row, self.bank, self._residuals, self._balance, self._head_sums = version, bank, {}, balance, {}
-        self._merges.append(version.version)
+        self._merges = [*self._merges[-MERGES + 1 :], version.version]
 
     def _balance_of(self, row: VersionRow) -> Balance:
         """Return the statistics as of a version: its own, or those of the nearest version before it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from broker_server.errors import StateError, StorageError
+from broker_server.journal import JOURNAL
 from broker_server.state.announced import Announced
 from broker_server.state.files import make_folder, sync_folder, tighten, write_durably
 from broker_server.state.inspection import inspect
@@ -82,7 +83,7 @@ def _copy(store: Store, part: Path) -> int:
         plans = copy.ledger.plans(last.round)
         OpenRound(last.round, last.base_version, last.opened, last.extensions, plans).write(part)
     Announced(newest.version, newest.digest, last.round if last else 0).write(part)
-    journal = store.folder / "journal.jsonl"
+    journal = store.folder / JOURNAL
     if journal.is_file():
         write_durably(part / journal.name, journal.read_bytes())
     copy.close()

@@ -43,6 +43,8 @@ class Database:
             self._db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             self._refuse_newer()
             if not read_only:
+                # For a new file; one that was made without it keeps its size, and uses its free pages again.
+                self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._bring_up()
@@ -89,6 +91,25 @@ class Database:
         """
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def prune(self, table: str, where: str, values: Sequence[Any], limit: int) -> int:
+        """Remove rows; return how many. Args: table, where: names and a clause of ours; limit: rows at most.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        rows = f"SELECT rowid FROM {table} WHERE {where} LIMIT ?"  # noqa: S608
+        return self._execute(f"DELETE FROM {table} WHERE rowid IN ({rows})", (*values, limit)).rowcount  # noqa: S608
+
+    def give_back(self, pages: int) -> None:
+        """Give free pages back to the disk when a quarter of the file is free. Args: pages: at most.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        free, total = (self._rows(f"PRAGMA {name}")[0][0] for name in ("freelist_count", "page_count"))
+        if 4 * free > total:
+            self._execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
 
     def copy_to(self, path: Path) -> None:
         """Write a copy of the database as it is now, also while it is written to. Args: path: a new file.

@@ -22,6 +22,10 @@ ROLLBACK: Final = "rollback"
 """Setting of the state directory: the version whose bank the operator wants as the next one; empty: none."""
 GATEWAY: Final = "gateway"
 """Setting of the state directory: JSON, what the last start of a gateway was told (gateway_facts.py)."""
+STEPS: Final = ("merge", "rollback")
+"""Reasons of versions from which on a delta that was trained before is stale."""
+PRUNED: Final = "pruned"
+"""Setting of the state directory: rows of deltas and plans of rounds before this one may be gone."""
 LEFT_OUT: Final = -1
 """Version of an accepted delta whose device was revoked before the merge: it is part of none."""
 COUNTING: Final = "WHERE device NOT IN (SELECT device FROM devices WHERE revoked = 1)"
@@ -93,6 +97,11 @@ class Ledger(Database):
             return
         self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    @property
+    def pruned(self) -> int:
+        """The round before which rows of deltas and plans may be gone; 0: none are."""
+        return int(self.get(PRUNED) or 0)
+
     # devices
 
     def greet(self, hello: pb.Hello, now: float) -> None:
@@ -151,7 +160,8 @@ class Ledger(Database):
         """
         idle = (
             "FROM devices AS one WHERE present = 0 AND revoked = 0 "
-            "AND NOT EXISTS (SELECT 1 FROM deltas WHERE deltas.device = one.device)"
+            "AND NOT EXISTS (SELECT 1 FROM deltas WHERE deltas.device = one.device) "
+            "AND NOT EXISTS (SELECT 1 FROM trained WHERE trained.device = one.device)"
         )
         if self._rows(f"SELECT COUNT(*) AS number {idle}")[0]["number"] <= keep:
             return []
@@ -240,6 +250,10 @@ class Ledger(Database):
         """Return all rounds, oldest first."""
         return self._rounds("ORDER BY round")
 
+    def rounds_from(self, base_version: int) -> list[RoundRow]:
+        """Return the rounds whose plans were made from a version or a later one, oldest first."""
+        return self._rounds("WHERE base_version >= ? ORDER BY round", (base_version,))
+
     def round(self, number: int) -> RoundRow | None:
         """Return a round."""
         return next(iter(self._rounds("WHERE round = ?", (number,))), None)
@@ -281,6 +295,11 @@ class Ledger(Database):
         """Return the deltas that no version holds yet, in the order of folding."""
         return self._deltas("WHERE version IS NULL ORDER BY device, round")
 
+    def oldest_waiting(self) -> int | None:
+        """Return the first round with a delta that no version holds yet."""
+        rows = self._rows("SELECT MIN(round) AS round FROM deltas WHERE version IS NULL")
+        return None if rows[0]["round"] is None else int(rows[0]["round"])
+
     def deltas(self, number: int) -> list[DeltaRow]:
         """Return the accepted deltas of a round's plans."""
         return self._deltas("WHERE round = ? ORDER BY device", (number,))
@@ -304,16 +323,12 @@ class Ledger(Database):
             raise DamagedError(f"{self.path} is damaged: a delta's row cannot be read ({error}); {ADVICE}") from error
 
     def trainers(self) -> list[str]:
-        """Return the devices that had a delta accepted."""
-        return [row["device"] for row in self._rows("SELECT DISTINCT device FROM deltas ORDER BY device")]
-
-    def step_times(self) -> dict[str, float]:
-        """Return the step time in ms of each device's last accepted delta."""
-        rows = self._rows("SELECT device, step_ms FROM deltas ORDER BY accepted, round")
-        return {row["device"]: row["step_ms"] for row in rows}
+        """Return the devices that had a delta accepted, also those whose deltas' rows were removed since."""
+        query = "SELECT device FROM deltas UNION SELECT device FROM trained ORDER BY device"
+        return [row["device"] for row in self._rows(query)]
 
     def delta_digests(self) -> list[bytes]:
-        """Return the digest of every delta that was accepted."""
+        """Return the digest of every accepted delta whose row is kept."""
         return [bytes(row["digest"]) for row in self._rows("SELECT digest FROM deltas")]
 
     def accepted_digest(self, device: str, number: int) -> bytes | None:
@@ -323,7 +338,7 @@ class Ledger(Database):
 
     def spooled(self) -> list[DeltaRow]:
         """Return the deltas whose bodies are kept: those that wait, and those of the newest merge."""
-        newest = "(SELECT MAX(version) FROM versions WHERE reason = 'merge')"
+        newest = "(SELECT version FROM versions WHERE reason = 'merge' ORDER BY version DESC LIMIT 1)"
         return self._deltas(f"WHERE version IS NULL OR version = {newest} ORDER BY version NOTNULL, device, round")
 
     def merged_into(self, version: int) -> list[DeltaRow]:
@@ -370,14 +385,19 @@ class Ledger(Database):
             )  # fmt: skip
 
     def count_trained(self) -> None:
-        """Count anew who has trained what, from the deltas that are part of versions."""
+        """Count anew who has trained what, from the deltas that are part of versions and whose rows are kept.
+
+        Who trained before these is still known to have trained.
+        """
         times: dict[tuple[str, ExpertId], int] = {}
         for row in self._deltas("WHERE version >= 0"):
             for block in row.blocks:
                 times[row.device, block] = times.get((row.device, block), 0) + 1
-        self._execute("DELETE FROM trained")
+        self._execute("UPDATE trained SET times = 0")
         for (device, block), count in times.items():
-            self._execute("INSERT INTO trained VALUES (?, ?, ?, ?)", (device, block.layer, block.index, count))
+            self._execute(
+                "INSERT OR REPLACE INTO trained VALUES (?, ?, ?, ?)", (device, block.layer, block.index, count)
+            )
 
     def trained(self) -> dict[tuple[str, ExpertId], int]:
         """Return how often each device's training of each block became part of a version."""
@@ -428,7 +448,39 @@ class Ledger(Database):
 
     def versions(self) -> list[VersionRow]:
         """Return all versions, oldest first."""
-        return [VersionRow(*row) for row in self._rows("SELECT * FROM versions ORDER BY version")]
+        return self._versions("ORDER BY version")
+
+    def newest_versions(self, count: int) -> list[VersionRow]:
+        """Return the last versions, oldest first. Args: count: at most."""
+        return self._versions("ORDER BY version DESC LIMIT ?", (count,))[::-1]
+
+    def newest_merge(self) -> VersionRow | None:
+        """Return the newest version that was merged from deltas."""
+        return next(iter(self._versions("WHERE reason = 'merge' ORDER BY version DESC LIMIT 1")), None)
+
+    def first_version_since(self, number: int) -> int:
+        """Return the first version that a round made, of this round and those after it; 0 when there is none."""
+        rows = self._rows("SELECT MIN(version) AS version FROM versions WHERE round > 0 AND round >= ?", (number,))
+        return int(rows[0]["version"] or 0)
+
+    def version_numbers(self) -> str:
+        """Return the numbers of the last versions, for people."""
+        numbers = [row["version"] for row in self._rows("SELECT version FROM versions ORDER BY version DESC LIMIT 20")]
+        earlier = "earlier ones, " if len(numbers) == 20 and numbers[-1] > 0 else ""
+        return earlier + (", ".join(str(number) for number in reversed(numbers)) or "none yet")
+
+    def steps(self) -> list[int]:
+        """Return the versions from which on a delta that was trained before is staler by one, ascending."""
+        rows = self._rows("SELECT version FROM versions WHERE reason IN (?, ?) ORDER BY version", STEPS)
+        return [int(row["version"]) for row in rows]
+
+    def newest_balance(self) -> str | None:
+        """Return the newest statistics of the auxiliary loss, as JSON; None before any."""
+        rows = self._rows("SELECT balance FROM versions WHERE balance <> '' ORDER BY version DESC LIMIT 1")
+        return str(rows[0]["balance"]) if rows else None
+
+    def _versions(self, where: str, values: Sequence[Any] = ()) -> list[VersionRow]:
+        return [VersionRow(*row) for row in self._rows(f"SELECT * FROM versions {where}", values)]  # noqa: S608
 
     def version(self, number: int | None = None) -> VersionRow | None:
         """Return a version, or the newest."""

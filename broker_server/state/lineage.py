@@ -130,8 +130,7 @@ class Lineage:
         """
         row = self.ledger.version(number)
         if row is None:
-            existing = [str(version.version) for version in self.ledger.versions()]
-            msg = f"no version {number}; there are: {', '.join(existing) or 'none yet'}"
+            msg = f"no version {number}; there are: {self.ledger.version_numbers()}"
             raise StateError(msg)
         try:
             message = decode(pb.Version, row.payload)

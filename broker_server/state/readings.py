@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from broker_server.errors import DamagedError, StateError
-from broker_server.state.ledger import NAME, Ledger, RoundRow, VersionRow, read_hello
+from broker_server.state.ledger import NAME, Ledger, RoundRow, read_hello
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.experts import ExpertId
@@ -164,12 +164,6 @@ class Readings(Ledger):
         return int(self._rows(query, (number,))[0]["number"])
 
     # versions
-
-    def newest_versions(self, count: int) -> list[VersionRow]:
-        """Return the last versions, oldest first. Args: count: at most."""
-        return [
-            VersionRow(*row) for row in self._rows("SELECT * FROM versions ORDER BY version DESC LIMIT ?", (count,))
-        ][::-1]
 
     def evaluations_between(self, first: int, last: int) -> list[dict[str, Any]]:
         """Return what was measured of versions, oldest version first. Args: first, last: versions, both included."""

@@ -216,8 +216,10 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
     """Accept whole bodies in the spool that the ledger does not know: each was checked before it was written.
 
     A kill between body and row leaves one, and so does a lost write-ahead log; the device sends it again in the first
-    case and not in the second. It counts once either way: the ledger has its digest from now on.
+    case and not in the second. It counts once either way: the ledger has its digest from now on. What came before the
+    rows that are kept was part of a version, and does not count again.
     """
+    pruned = store.ledger.pruned
     for digest, body in store.spool.bodies(store.ledger.delta_digests()):
         try:
             delta = decode(pb.Delta, body)
@@ -225,7 +227,7 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
             continue
         plan = store.ledger.plan(delta.device, delta.plan_digest)
         planned = plan is not None
-        known = store.ledger.accepted_digest(delta.device, delta.round) is not None
+        known = store.ledger.accepted_digest(delta.device, delta.round) is not None or delta.round < pruned
         if known or not (planned or repaired) or delta.base_version > _newest(store):
             continue
         steps = decode(pb.Plan, plan).steps if plan is not None else delta.steps

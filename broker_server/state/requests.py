@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from broker_server.config import GatewayConfig
 from broker_server.errors import UsageError
@@ -15,9 +14,6 @@ from broker_server.identity.key_files import issued_to
 from broker_server.identity.key_files import revoke as refuse
 from broker_server.state.ledger import NAME, ROLLBACK, Ledger
 from broker_server.state.store import Store
-
-NAMED: Final = 20
-"""Versions that are named when there is not the one that was asked for."""
 
 
 def certificates_of(config: GatewayConfig, devices: Iterable[str]) -> dict[str, str]:
@@ -82,8 +78,7 @@ def ask_rollback(state: Path, version: int) -> int:
     try:
         newest = store.ledger.version()
         if newest is None or store.ledger.version(version) is None:
-            existing = [str(row.version) for row in store.ledger.versions()][-NAMED:]
-            raise UsageError(f"no version {version} in {state}; there are: {', '.join(existing)}")
+            raise UsageError(f"no version {version} in {state}; there are: {store.ledger.version_numbers()}")
         store.lineage.load(version)
     finally:
         store.ledger.close()

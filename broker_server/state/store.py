@@ -233,7 +233,7 @@ class Store:
         Raises:
             StateError: when no version is whole.
         """
-        for old in reversed(self.ledger.versions()):
+        for old in reversed(self.kept()):
             try:
                 bank = self.lineage.load(old.version)[1]
             except StateError:
@@ -246,15 +246,21 @@ class Store:
         msg = f"no version in {self.folder} is whole; broker_server restore puts a backup in its place"
         raise StateError(msg)
 
+    def kept(self) -> list[VersionRow]:
+        """Return the versions whose blocks stay, oldest first: version 0 and the newest."""
+        if self.keep_versions == 0:
+            return self.ledger.versions()
+        first, newest = self.ledger.version(0), self.ledger.newest_versions(self.keep_versions)
+        return [*([first] if first is not None and first not in newest else []), *newest]
+
     def tidy(self) -> None:
         """Remove what nothing names any more: blocks and files of old versions, deltas of older merges.
 
         Of updates those of the last two versions stay: a device that asks may not have heard of the last one yet.
         """
-        rows = self.ledger.versions()
-        kept = rows if self.keep_versions == 0 else [rows[0], *rows[1:][-self.keep_versions :]]
+        kept = self.kept()
         wanted = {digest for row in kept for digest in self.lineage.blocks(row)}
-        self.blobs.sweep(wanted.union(*(self.lineage.updates(row) for row in rows[-2:])))
+        self.blobs.sweep(wanted.union(*(self.lineage.updates(row) for row in kept[-2:])))
         self.residuals.sweep(self.ledger.residual_rows())
         self.versions.sweep(row.version for row in kept)
         self.spool.sweep(row.digest for row in self.ledger.spooled())

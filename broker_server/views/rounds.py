@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from broker_server.journal import JOURNAL
 from broker_server.state.ledger import RoundRow
 from broker_server.state.readings import Readings, RoundDeltas
 from broker_server.views.wording import instant
@@ -99,7 +100,7 @@ def read_rounds(ledger: Readings, newest: int = 20) -> Rounds:
         return Rounds(0, ())
     first, last = rows[0].round, rows[-1].round
     planned, deltas = ledger.planned_counts(first, last), ledger.deltas_of_rounds(first, last)
-    lines = _journal(ledger.path.parent / "journal.jsonl", first)
+    lines = _journal(ledger.path.parent / JOURNAL, first)
 
     def view(row: RoundRow) -> Round:
         line = lines.get(row.round, {})

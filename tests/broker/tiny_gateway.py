@@ -47,7 +47,8 @@ class Gateway:
         values = {"rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": Train(learning_rate=0.1)} | fields
         self.config = GatewayConfig(package.folder, folder, **values)
         self.package = package
-        self.store = Store.open(folder, package, 1.0, accept_loss=accept_loss)
+        keep = self.config.kept_versions
+        self.store = Store.open(folder, package, 1.0, keep_versions=keep, accept_loss=accept_loss)
         self.out, self.told = Outbox(), []
         events = Events(lambda: 0.0)
         events.watch(self.told.append)
