@@ -13,8 +13,8 @@ from dataclasses import fields
 from typing import Final, Self
 
 from broker_server.broker.gateway_broker import GatewayBroker, Notice
+from broker_server.broker.link import Arrived, Down, GatewayLink, LinkEvent, Up
 from broker_server.broker.mosquitto import Said
-from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Up
 from broker_server.config import ConnectionLimits, GatewayConfig, differences
 from broker_server.errors import StorageError
 from broker_server.evaluation.worker import Evaluated
@@ -101,7 +101,7 @@ class Service:
         self._inbox: Inbox[LinkEvent | Evaluated | Notice | Said] = Inbox()
         self._package = Package.open(config.package, part="gateway")
         self._broker: GatewayBroker | None = None
-        self._link: Link | None = None
+        self._link: GatewayLink | None = None
         self._rest_until = self._revoked_at = self._alive_at = self._look_at = -1.0
         self._started = time.time()
         self.live: Live | None = None
@@ -140,13 +140,13 @@ class Service:
         config = self._config
         self._measuring.start(config, self._package, self._post)
         self._broker = broker = GatewayBroker(config, self._store.ledger.revoked_devices, self._notice, self._post)
-        target = broker.start()
+        broker.start()
         self._url = broker.url
         session = secrets.token_bytes(16)
         key = SigningKey.read(config.signing_key) if config.signing_key is not None else None
         signer = Signer(key, config.federation, self._store.ledger)
         will = pb.GatewayState(federation_digest=self._store.lineage.federation, online=False, session=session)
-        self._link = Link(target, config.federation, signer.signed(Topic.GATEWAY, "", encode(will)), self._post)
+        self._link = broker.connect(signer.signed(Topic.GATEWAY, "", encode(will)), self._inbox, self._post)
         self._publisher = SigningPublisher(self._link, signer)
         parts = GatewayParts(config, self._store, Roster(), self._publisher, self._events, signer)
         self._roster = parts.roster
@@ -215,11 +215,8 @@ class Service:
             config = self._read()
             applied, _ = differences(self._applied, config, RELOADED)
             _, later = differences(self._config, config, RELOADED)
-            if self._broker is not None and self._link is not None:
-                target = self._broker.elsewhere(config)
+            if self._broker is not None:
                 self._broker.reload(config)
-                if target is not None:
-                    self._link.reload(target)
         except FederationError as error:
             self._events.tell("reload", failure=str(error))
             return

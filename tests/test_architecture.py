@@ -103,7 +103,6 @@ DRIVERS = {
         "broker_server/broker/mqtt.py",
         "benchmarks/attacks/strangers.py",
     },
-    "amqtt": {"broker_server/broker/limited.py"},
     "websockets": {"broker_server/broker/websocket.py"},
     "tokenizers": {
         "edge_runtime/data/tokenizer.py",

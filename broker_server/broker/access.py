@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker_server.broker.connect_packet import Connect
+from broker_server.broker.fields import Code
 from edge_runtime.wire.broker_url import is_loopback
 from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.text import shown
@@ -18,8 +19,6 @@ from edge_runtime.wire.topics import FROM_DEVICE, Topic, check_name, parse
 
 FOR_ONE: Final = (Topic.PLAN, Topic.VERDICT)
 FOR_ALL: Final = (Topic.GATEWAY, Topic.VERSION, Topic.BLOB)
-IN_USE, NOT_HERE, UNAVAILABLE = 2, 5, 3
-"""Return codes of CONNACK (MQTT 3.1.1, table 3.1): identifier rejected, not authorized, server unavailable."""
 
 
 class AccessError(Exception):
@@ -31,7 +30,7 @@ class AccessError(Exception):
         code: of CONNACK.
     """
 
-    def __init__(self, reason: str, detail: str = "", code: int = NOT_HERE) -> None:
+    def __init__(self, reason: str, detail: str = "", code: Code = Code.NOT_AUTHORIZED) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason, self.detail, self.code = reason, detail, code
 
@@ -66,14 +65,12 @@ class Peer:
         federation: that it belongs to.
         device: that it is; "" for one that listens only (``edge_runtime doctor``).
         address: where it comes from.
-        gateway: it is the gateway.
         certificate: what proves it; None without TLS.
     """
 
     federation: str
     device: str
     address: str
-    gateway: bool = False
     certificate: Certificate | None = None
 
 
@@ -84,7 +81,7 @@ def identify(connect: Connect, federation: str, address: str, certificate: Certi
         AccessError: when its client id is not its own, or its will would speak as somebody else.
     """
     if connect.user or connect.password:
-        raise AccessError("a user or a password, which this broker has only for the gateway", shown(connect.user))
+        raise AccessError("a user or a password, of which this broker has none", shown(connect.user))
     device = _device(connect.client_id, federation)
     if certificate is not None and device and device != certificate.name:
         raise AccessError(
@@ -92,8 +89,9 @@ def identify(connect: Connect, federation: str, address: str, certificate: Certi
             f"{shown(connect.client_id)} came with the certificate of {shown(certificate.name)}",
         )
     peer = Peer(federation, device, address, certificate=certificate)
-    if connect.will_topic is not None and not may_publish(peer, connect.will_topic, retain=connect.will_retain):
-        raise AccessError("a will on a topic that is not its own", shown(connect.will_topic))
+    will = connect.will
+    if will is not None and not may_publish(peer, will.topic, retain=will.retain):
+        raise AccessError("a will on a topic that is not its own", shown(will.topic))
     return peer
 
 
@@ -102,10 +100,10 @@ def _device(client_id: str, federation: str) -> str:
     try:
         if client_id and (device == client_id or not check_name(device, "device")):
             raise AccessError(
-                "no client id of the federation", f"{shown(client_id)}, expected {federation}.DEVICE", IN_USE
+                "no client id of the federation", f"{shown(client_id)}, expected {federation}.DEVICE", Code.CLIENT_ID
             )
     except MalformedMessage as error:
-        raise AccessError("no client id of the federation", error.detail, IN_USE) from error
+        raise AccessError("no client id of the federation", error.detail, Code.CLIENT_ID) from error
     return device
 
 
@@ -115,8 +113,6 @@ def may_take_over(holder: Peer, newcomer: Peer) -> bool:
     With TLS the certificate's name tells. Without, it is the address on a network. On this machine all have one
     address, and the system tells at once when a process is gone: a client id is free as soon as its holder is.
     """
-    if holder.gateway or newcomer.gateway:
-        return False
     if holder.certificate is not None and newcomer.certificate is not None:
         return holder.certificate.name == newcomer.certificate.name
     same = holder.certificate is None and newcomer.certificate is None and holder.address == newcomer.address
@@ -125,8 +121,6 @@ def may_take_over(holder: Peer, newcomer: Peer) -> bool:
 
 def may_publish(peer: Peer, topic: str, *, retain: bool = False) -> bool:
     """Return whether a message on ``topic`` is taken; devices may retain nothing."""
-    if peer.gateway:
-        return True
     try:
         address = parse(topic)
     except MalformedMessage:
@@ -137,8 +131,6 @@ def may_publish(peer: Peer, topic: str, *, retain: bool = False) -> bool:
 
 def may_subscribe(peer: Peer, topic_filter: str) -> bool:
     """Return whether a subscription is taken; a device names the topics it hears one by one, without wildcards."""
-    if peer.gateway:
-        return True
     try:
         address = parse(topic_filter)
     except MalformedMessage:

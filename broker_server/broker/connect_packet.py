@@ -1,25 +1,30 @@
-"""The packet with which a client introduces itself (MQTT 3.1.1, section 3.1), read before the broker acts on it. Pure.
-
-amqtt ends whoever holds a client id before it asks whether the newcomer may have it, so that who may is decided on
-the packet, here and in access.py.
-"""
+"""The packet with which a client introduces itself (MQTT 3.1.1 and 5, section 3.1). Pure."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Final
 
+from broker_server.broker.fields import IN_CONNECT, IN_WILL, Code, Fields, FrameError, Property
 from edge_runtime.wire.limits import MESSAGE_LIMIT
 
 PACKET_LIMIT: Final = MESSAGE_LIMIT + 1024
 """Bytes of the largest packet that a broker takes: a message of the contract, and what MQTT puts before it."""
-_CONNECT: Final = 1
-_CLEAN, _WILL, _WILL_RETAIN, _PASSWORD, _USER = 0x02, 0x04, 0x20, 0x40, 0x80
+MQTT_3, MQTT_5 = 4, 5
+"""Protocol levels of MQTT 3.1.1 and 5."""
+NO_LIMIT: Final = 0xFFFF_FFFF
+_WILL, _WILL_RETAIN, _PASSWORD, _USER = 0x04, 0x20, 0x40, 0x80
+_QOS_1: Final = 1
+_NAME: Final = b"\x00\x04MQTT"
 
 
-class FrameError(ConnectionResetError):
-    """The peer sent something that ends its connection; a ConnectionResetError, which the broker knows how to end."""
+@dataclass(frozen=True)
+class Will:
+    """What is to be published when a client vanishes."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,70 +34,78 @@ class Connect:
     Args:
         client_id: "" lets the broker choose.
         keep_alive_s: 0: none.
-        will_topic: None without a will.
-        will_retain: whether the will is to be kept.
+        will: None without one.
         user: "" is none.
         password: b"" is none.
+        version: MQTT_3 or MQTT_5.
+        session_expiry_s: how long its session is to outlive its connection; no session does.
+        receive_maximum: messages that may be under way to it.
+        maximum_packet: bytes of the largest packet that it takes.
     """
 
     client_id: str
     keep_alive_s: int
-    will_topic: str | None = None
-    will_retain: bool = False
+    will: Will | None = None
     user: str = ""
     password: bytes = b""
+    version: int = MQTT_3
+    session_expiry_s: int = 0
+    receive_maximum: int = 0xFFFF
+    maximum_packet: int = NO_LIMIT
 
 
-def body_start(frame: bytes) -> int:
-    """Return where the content of a packet begins: behind its type and its length of one to four bytes."""
-    end = 1
-    while frame[end] & 0x80:
-        end += 1
-    return end + 1
-
-
-def read_connect(frame: bytes) -> tuple[Connect, bytes]:
-    """Return what a CONNECT packet says, and the packet with its clean-session flag set.
-
-    No session outlives its connection here: whatever must arrive is sent again by whoever needs it to.
+def read_connect(content: memoryview) -> Connect:
+    """Return what a CONNECT packet says. Args: content: behind the packet's length.
 
     Raises:
-        FrameError: when it is none of MQTT 3.1.1, or ends too early.
+        FrameError: when it is none of MQTT 3.1.1 or 5, or ends too early.
     """
-    start = body_start(frame)
-    if frame[0] >> 4 != _CONNECT or frame[start : start + 7] != b"\x00\x04MQTT\x04" or len(frame) < start + 10:
-        msg = "the first packet is no MQTT 3.1.1 CONNECT"
-        raise FrameError(msg)
-    flags = frame[start + 7]
-    fields = _Fields(frame, start + 10)
+    if bytes(content[: len(_NAME)]) != _NAME:
+        raise FrameError("the first packet is no CONNECT of MQTT 3.1.1 or 5")
+    fields = Fields(content[len(_NAME) :])
+    version = fields.number(1)
+    try:
+        return _read(fields, version)
+    except FrameError as error:
+        error.version = version
+        raise
+
+
+def _read(fields: Fields, version: int) -> Connect:
+    if version not in (MQTT_3, MQTT_5):
+        raise FrameError(f"MQTT of level {version}, expected 4 (3.1.1) or 5", Code.VERSION)
+    flags = fields.number(1)
+    _check_flags(flags, version)
+    keep_alive = fields.number(2)
+    values = fields.properties(IN_CONNECT) if version == MQTT_5 else {}
     client_id = fields.text()
-    will_topic = fields.text() if flags & _WILL else None
-    if flags & _WILL:
-        fields.data()
+    will = _read_will(fields, flags, version) if flags & _WILL else None
     user = fields.text() if flags & _USER else ""
     password = fields.data() if flags & _PASSWORD else b""
-    keep_alive: int = struct.unpack_from(">H", frame, start + 8)[0]
-    clean = frame[: start + 7] + bytes([flags | _CLEAN]) + frame[start + 8 :]
-    return Connect(client_id, keep_alive, will_topic, bool(flags & _WILL_RETAIN), user, password), clean
+    if fields:
+        raise FrameError("a CONNECT goes on behind its end")
+    if Property.AUTHENTICATION_METHOD in values:
+        raise FrameError("an authentication method, which this broker has not", Code.METHOD)
+    window, packet = values.get(Property.RECEIVE_MAXIMUM, 0xFFFF), values.get(Property.MAXIMUM_PACKET, NO_LIMIT)
+    if not (window and packet):
+        raise FrameError("a receive maximum or a maximum packet size of 0", Code.PROTOCOL)
+    expiry = values.get(Property.SESSION_EXPIRY_S, 0)
+    return Connect(client_id, keep_alive, will, user, password, version, expiry, window, packet)
 
 
-class _Fields:
-    """Reads fields that begin with their length in two bytes."""
+def _check_flags(flags: int, version: int) -> None:
+    """Refuse flags that have no meaning (section 3.1.2). No session outlives its connection, clean or not."""
+    will_qos = flags >> 3 & 3
+    if flags & 1 or (not flags & _WILL and (will_qos or flags & _WILL_RETAIN)):
+        raise FrameError("the flags of a CONNECT have no meaning")
+    if will_qos > _QOS_1:
+        raise FrameError(f"a will of quality of service {will_qos}, expected 0 or 1", Code.QOS)
+    if version == MQTT_3 and flags & _PASSWORD and not flags & _USER:
+        raise FrameError("a password without a user")
 
-    def __init__(self, frame: bytes, at: int) -> None:
-        self._frame, self._at = frame, at
 
-    def data(self) -> bytes:
-        end = self._at + 2 + int.from_bytes(self._frame[self._at : self._at + 2], "big")
-        if self._at + 2 > len(self._frame) or end > len(self._frame):
-            msg = "a packet ends before its content does"
-            raise FrameError(msg)
-        data, self._at = self._frame[self._at + 2 : end], end
-        return data
-
-    def text(self) -> str:
-        try:
-            return self.data().decode()
-        except UnicodeDecodeError as error:
-            msg = "the first packet has a text that is no UTF-8"
-            raise FrameError(msg) from error
+def _read_will(fields: Fields, flags: int, version: int) -> Will:
+    if version == MQTT_5:
+        fields.properties(IN_WILL)  # a delay ends with the session (section 3.1.3.2.2): with the connection
+    topic = fields.text()
+    return Will(topic, fields.data(), bool(flags & _WILL_RETAIN))

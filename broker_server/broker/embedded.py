@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 from broker_server.broker.access import Revoked
-from broker_server.broker.limited import GATEWAY_USER, PRIVATE_HOST, LimitedBroker, Settings, listen_failure
+from broker_server.broker.broker import Broker, Settings, listen_failure
+from broker_server.broker.link import Sink
 from broker_server.broker.notices import Tell
 from broker_server.broker.tls import TlsFiles, server_context
 from broker_server.config import ConnectionLimits
@@ -19,6 +21,8 @@ from edge_runtime.wire.broker_url import BrokerUrl
 
 START_S: Final = 15.0
 STOP_S: Final = 0.5
+TURN_S: Final = 0.005
+"""How long messages are sent before bytes are read again."""
 
 log = logging.getLogger("broker_server.broker.embedded")
 
@@ -48,13 +52,14 @@ class EmbeddedBroker:
         tell: Tell = lambda _kind, _fields: None,
     ) -> None:
         self._at = BrokerUrl(host, port, tls is not None)
-        password = secrets.token_hex(32)
-        self._settings = Settings(host, port, websocket_port, federation, limits, tls, tell, password)
+        self._settings = Settings(host, port, websocket_port, federation, limits, tls, tell)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_note)
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-broker", daemon=True)
-        self._broker: LimitedBroker | None = None
+        self._broker: Broker | None = None
         self._revoked = Revoked()
+        self._said: deque[tuple[str, bytes, bool] | threading.Event] = deque()
+        self._due = False
 
     @property
     def url(self) -> BrokerUrl:
@@ -62,39 +67,71 @@ class EmbeddedBroker:
         return self._at
 
     def start(self) -> BrokerUrl:
-        """Listen; returns when clients can connect where the gateway can, with what proves that it is the gateway.
-
-        With TLS the gateway has a port of its own on this machine, without certificates.
+        """Listen; returns where devices connect, once they can. What they say waits for ``connect``.
 
         Raises:
             ListenError: when the port is in use, the address is not ours, or a certificate cannot be used.
         """
-        # amqtt logs each connection and each hostile packet; what matters is logged by this file.
-        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
-        logging.getLogger("transitions").setLevel(logging.CRITICAL)
         self._thread.start()
         try:
-            port, private = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(START_S)
+            port = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(START_S)
         except Exception as error:
             self._broker = None
             self.stop()
             raise error if isinstance(error, ListenError) else ListenError(listen_failure(error, self._at)) from error
         self._at = replace(self._at, port=port)
-        host = self._at.host if private == port else PRIVATE_HOST
-        return BrokerUrl(host, private, user=GATEWAY_USER, password=self._settings.password)
+        return self._at
 
-    async def _start(self) -> tuple[int, int]:
-        broker = LimitedBroker(self._loop, self._settings)
-        await broker.revoke(self._revoked)
-        ports = await broker.listen()
+    async def _start(self) -> int:
+        broker = Broker(self._loop, self._settings)
+        broker.revoke(self._revoked)
+        port = await broker.listen()
         self._broker = broker
-        return ports
+        return port
+
+    def connect(self, sink: Sink) -> None:
+        """Hand what devices say to ``sink`` from now on; called from the broker's thread, it must not wait."""
+        broker = self._broker
+        if broker is not None:
+            self._call(lambda: broker.connect(sink))
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Send a message to whoever hears its topic; returns at once."""
+        self._say((topic, payload, retain))
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all that was published is on its way to devices; return whether it is."""
+        said = threading.Event()
+        self._say(said)
+        return said.wait(seconds)
+
+    def _say(self, said: tuple[str, bytes, bool] | threading.Event) -> None:
+        self._said.append(said)
+        if not self._due:  # one call for all that is said until it comes
+            self._due = True
+            self._call(self._publish)
+
+    def _publish(self) -> None:
+        """Send what was said, in the broker's thread; after a while others have their turn."""
+        self._due = False  # first: what is said from now on calls again
+        until = self._loop.time() + TURN_S
+        while self._said and self._broker is not None:
+            said = self._said.popleft()
+            if isinstance(said, threading.Event):
+                said.set()
+            else:
+                topic, payload, retain = said
+                self._broker.publish(topic, payload, retain=retain)
+            if self._loop.time() > until:
+                self._loop.call_soon(self._publish)
+                return
 
     def revoke(self, revoked: Revoked) -> None:
         """Refuse these and no others from now on, and cut off who of them is here; returns at once."""
         before, self._revoked = self._revoked, revoked
         if self._broker is not None and revoked != before:
-            asyncio.run_coroutine_threadsafe(self._broker.revoke(revoked), self._loop)
+            broker = self._broker
+            self._call(lambda: broker.revoke(revoked))
 
     def reload(self, limits: ConnectionLimits, tls: TlsFiles | None) -> None:
         """Take other limits and certificates, for who comes from now on; TLS can be neither added nor taken away.
@@ -119,6 +156,13 @@ class EmbeddedBroker:
             self._thread.join(STOP_S)
         if not self._thread.is_alive():
             self._loop.close()
+
+    def _call(self, call: Callable[[], object]) -> None:
+        """Have the broker's thread do something soon."""
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            log.debug("the broker has stopped")
 
 
 def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from broker_server.broker.access import Revoked
 from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.link import GatewayLink, LinkEvent, Sink
+from broker_server.broker.local_link import LocalLink
 from broker_server.broker.mosquitto import Mosquitto, Said
 from broker_server.broker.mosquitto_config import Listener
-from broker_server.broker.mqtt import Target, lets_strangers_hear
+from broker_server.broker.mqtt import Link, Target, lets_strangers_hear
 from broker_server.broker.tls import TlsFiles
 from broker_server.config import MOSQUITTO, GatewayConfig
-from broker_server.errors import UsageError
+from broker_server.errors import ListenError, UsageError
 from broker_server.identity.certificates import new_revocation_list, utc_now
 from broker_server.identity.key_files import read_pair, read_revoked
 from edge_runtime.wire.broker_url import BrokerUrl
@@ -47,6 +49,8 @@ class GatewayBroker:
         self._config, self._revoked_devices, self._notice, self._say = config, revoked_devices, notice, say
         self._embedded: EmbeddedBroker | None = None
         self._mosquitto: Mosquitto | None = None
+        self._target: Target | None = None
+        self._link: Link | None = None
         self._checked = False
         self.url = ""
         """Where devices connect, once it was started."""
@@ -56,19 +60,19 @@ class GatewayBroker:
         """Whether it is in this process."""
         return self._embedded is not None
 
-    def start(self) -> Target:
-        """Start it, if it is ours; return where the gateway connects.
+    def start(self) -> None:
+        """Start it, if it is ours.
 
         Raises:
             ListenError, StorageError, UsageError: when that cannot be; nothing is left running.
         """
         config, listen = self._config, self._config.listen
         if config.broker == MOSQUITTO:
-            target = self._start_mosquitto()
+            self._target = self._start_mosquitto()
         elif config.broker:
-            target = _elsewhere(config, config)
+            self._target = _elsewhere(config, config)
         else:
-            self._embedded = embedded = EmbeddedBroker(
+            self._embedded = EmbeddedBroker(
                 listen.host,
                 listen.port,
                 websocket_port=listen.websocket_port,
@@ -77,10 +81,25 @@ class GatewayBroker:
                 tls=_tls(config),
                 tell=lambda kind, fields: self._notice(Notice(kind, fields)),
             )
-            target = Target(embedded.start())
+            self._embedded.start()
             self.revoke()
-        self.url = str(target if self._embedded is None else self._embedded.url)
-        return target
+        self.url = str(self._target if self._embedded is None else self._embedded.url)
+
+    def connect(self, will: bytes, inbox: Sink, post: Callable[[LinkEvent], object]) -> GatewayLink:
+        """Return the gateway's connection, not yet begun.
+
+        Args:
+            will: of ``gateway``, for a broker in another process.
+            inbox: takes what devices say through a broker in this one, if there is room.
+            post: takes events, from other threads; it may wait.
+        """
+        if self._embedded is not None:
+            return LocalLink(self._embedded, self._config.federation, inbox, post)
+        if self._target is None:
+            msg = "the broker was not started"
+            raise ListenError(msg)
+        self._link = Link(self._target, self._config.federation, will, post)
+        return self._link
 
     def _start_mosquitto(self) -> Target:
         config, listener, sign = self._config, _listener(self._config), _signer(self._config)
@@ -114,17 +133,10 @@ class GatewayBroker:
             self._embedded.reload(config.listen, _tls(config))
         if self._mosquitto is not None:
             self._mosquitto.reconfigure(_listener(config))
+        if self._link is not None and self._mosquitto is None:
+            self._link.reload(_elsewhere(self._config, config))
         self._config = config
         self.revoke()
-
-    def elsewhere(self, config: GatewayConfig) -> Target | None:
-        """Return where the gateway connects with the certificates of these settings; None where the broker is ours.
-
-        Raises:
-            UsageError: when they cannot be used.
-        """
-        ours = self._embedded is not None or self._mosquitto is not None
-        return None if ours else _elsewhere(self._config, config)
 
     def check(self) -> None:
         """Find out in the background whether a broker elsewhere lets strangers hear; that is then said, once."""

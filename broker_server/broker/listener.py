@@ -17,35 +17,33 @@ from functools import partial
 from typing import Any, Final
 
 from broker_server.broker.access import AccessError, Certificate
-from broker_server.broker.connect_packet import PACKET_LIMIT, Connect, FrameError
-from broker_server.broker.framing import FrameReader
+from broker_server.broker.connect_packet import Connect
+from broker_server.broker.connection import Connection
+from broker_server.broker.fields import FrameError
 from broker_server.broker.notices import Notices
-from broker_server.broker.pace import Pace, Waiting, source_of
-from broker_server.broker.websocket import WebSocketWriter, upgrade
+from broker_server.broker.pace import Waiting, source_of
+from broker_server.broker.packets import refusal
 from broker_server.config import ConnectionLimits
 
 BACKLOG: Final = 4096
 _SHUTDOWN_S: Final = 2.0
-_CLOSE_S: Final = 5.0
 _PAUSE_S: Final = 0.1
 
 
-@dataclass
+@dataclass(frozen=True)
 class Arrival:
     """A client whose CONNECT has come and that nobody admitted yet.
 
     Args:
         connect: what it says.
-        frames: its packets, CONNECT first.
-        writer: to it.
+        connection: to it.
         address: where it comes from.
         source: what limits of one address count it under.
         certificate: what it proved; None without TLS.
     """
 
     connect: Connect
-    frames: FrameReader
-    writer: asyncio.StreamWriter
+    connection: Connection
     address: str
     source: str
     certificate: Certificate | None
@@ -59,9 +57,8 @@ class Listener:
         context: TLS; None is plain text.
         limits: of connections.
         notices: told of who is turned away.
-        admit: decides about who arrived; returns what serves it until its connection ends, None when it is refused.
-        paced: whether limits of speed hold; not for the gateway's own connection.
-        websocket: whether MQTT comes through a WebSocket.
+        admit: decides about who arrived: from then on its connection is served, or closed.
+        open_: returns a new connection of the kind that this socket takes.
     """
 
     def __init__(
@@ -70,13 +67,12 @@ class Listener:
         context: ssl.SSLContext | None,
         limits: ConnectionLimits,
         notices: Notices,
-        admit: Callable[[Arrival], Awaitable[Callable[[], Awaitable[None]] | None]],
+        admit: Callable[[Arrival], Awaitable[None]],
         *,
-        paced: bool = True,
-        websocket: bool = False,
+        open_: Callable[[], Connection],
     ) -> None:
-        self._sock, self._context, self._limits, self._notices, self._admit = sock, context, limits, notices, admit
-        self._paced, self._websocket = paced, websocket
+        self._sock, self._context, self._limits, self._notices = sock, context, limits, notices
+        self._admit, self._open = admit, open_
         self._waiting: Waiting[asyncio.Task[None]] = Waiting(limits.handshakes, limits.handshakes_per_address)
         self._tasks: set[asyncio.Task[None]] = set()
         self._untaken: set[socket.socket] = set()
@@ -91,7 +87,7 @@ class Listener:
             self._context = context
 
     async def close(self) -> None:
-        """Stop listening and end every connection."""
+        """Stop listening, and cut who was not admitted."""
         self._accepting.cancel()
         for task in self._tasks:
             task.cancel()
@@ -120,20 +116,19 @@ class Listener:
         """Bring one client to its CONNECT, then hand it over; whatever goes wrong ends this connection only."""
         self._untaken.discard(sock)
         task: Any = asyncio.current_task()
-        arrival: Arrival | None = None
         try:
-            try:
-                arrival = await self._arrive(sock, address, source)
-                serve = None if arrival is None else await self._admit(arrival)
-            finally:
-                self._waiting.leave(task, source)
-            if serve is not None:
-                await serve()
-        finally:
+            arrival = await self._arrive(sock, address, source)
             if arrival is not None:
-                arrival.writer.close()
-                # What it does not take by then is lost.
-                self._loop.call_later(_CLOSE_S, arrival.writer.transport.abort)
+                await self._hand_over(arrival)
+        finally:
+            self._waiting.leave(task, source)
+
+    async def _hand_over(self, arrival: Arrival) -> None:
+        try:
+            await self._admit(arrival)
+        except BaseException:
+            arrival.connection.cut()
+            raise
 
     def _forget(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -151,31 +146,28 @@ class Listener:
             self._note("refused", _reason(error), address=address)
         except AccessError as error:
             self._note("refused", error.reason, address=address, detail=error.detail)
-        except FrameError as error:
-            self._note("refused", "no MQTT 3.1.1", address=address, detail=str(error))
-        except (OSError, asyncio.IncompleteReadError):
+        except OSError:
             pass  # it went by itself
         return None
 
-    async def _introduce(self, sock: socket.socket, address: str, source: str) -> Arrival:
+    async def _introduce(self, sock: socket.socket, address: str, source: str) -> Arrival | None:
         await self._first_byte(sock)
         self._waiting.spoke(typing.cast("asyncio.Task[None]", asyncio.current_task()), source)
-        reader = asyncio.StreamReader(loop=self._loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        connection = self._open()
         secured: dict[str, Any] = {} if self._context is None else {
             "ssl": self._context, "ssl_handshake_timeout": self._limits.connect_s, "ssl_shutdown_timeout": _SHUTDOWN_S
         }  # fmt: skip
-        transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, sock, **secured)
-        writer = WebSocketWriter(transport, protocol, reader, self._loop)
+        await self._loop.connect_accepted_socket(lambda: connection, sock, **secured)
         try:
-            if self._websocket:
-                reader = await upgrade(reader, writer, PACKET_LIMIT)
-            certificate = None if self._context is None else _certificate(transport)
-            frames = self._frames(reader, address)
-            return Arrival(await frames.connect(), frames, writer, address, source, certificate)
+            certificate = None if self._context is None else _certificate(connection.peer_certificate())
+            connect = await connection.first
         except BaseException:
-            transport.abort()
+            connection.cut()
             raise
+        if isinstance(connect, FrameError):
+            self._note("refused", "no MQTT", address=address, detail=str(connect))
+            connection.finish(last=refusal(connect.version, connect.code, str(connect)) if connect.version else b"")
+        return Arrival(connect, connection, address, source, certificate) if isinstance(connect, Connect) else None
 
     async def _first_byte(self, sock: socket.socket) -> None:
         """Wait until there is something to read: one that says nothing costs no more than its socket."""
@@ -188,14 +180,6 @@ class Listener:
             sock.close()
             raise
         self._loop.remove_reader(sock)
-
-    def _frames(self, reader: asyncio.StreamReader, address: str) -> FrameReader:
-        if not self._paced:
-            return FrameReader(reader, PACKET_LIMIT)
-        messages, hellos = Pace(self._limits.messages_per_s), Pace(self._limits.hellos_per_s)
-        return FrameReader(
-            reader, PACKET_LIMIT, messages, hellos, lambda limit: self._note("limit", limit, address=address)
-        )
 
     def _note(self, kind: str, reason: str, **fields: object) -> None:
         self._notices.note(kind, reason, self._loop.time(), **fields)
@@ -234,13 +218,12 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _certificate(transport: asyncio.BaseTransport) -> Certificate:
-    """Return what the client's certificate says, which TLS has verified.
+def _certificate(parsed: dict[str, Any]) -> Certificate:
+    """Return what a client's certificate says, which TLS has verified.
 
     Raises:
         AccessError: when it names no device, or several.
     """
-    parsed: dict[str, Any] = transport.get_extra_info("peercert") or {}
     names = [value for pairs in parsed.get("subject", ()) for key, value in pairs if key == "commonName"]
     if len(names) != 1:
         raise AccessError("certificate without a device's name", f"{len(names)} common names, expected one")

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from broker_server.broker.link import Arrived, Down, LinkEvent, Up
 from broker_server.errors import ListenError, UsageError
 from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
 from edge_runtime.wire.tls_failure import ask_why, tls_failure
@@ -112,29 +113,6 @@ class Target:
         return str(self.url)
 
 
-@dataclass(frozen=True)
-class Up:
-    """The broker took the connection and the subscriptions."""
-
-
-@dataclass(frozen=True)
-class Down:
-    """The connection went, or cannot be made; it is tried again by itself."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """A message from a device."""
-
-    topic: str
-    payload: bytes
-
-
-LinkEvent = Up | Down | Arrived
-
-
 class _Phase(Enum):
     """How far a connection came."""
 
@@ -195,7 +173,7 @@ class Link:
         post: takes events; called from the client's thread. While it blocks, nothing is read from the broker.
     """
 
-    def __init__(self, target: Target, federation: str, will: bytes, post: Callable[[LinkEvent], None]) -> None:
+    def __init__(self, target: Target, federation: str, will: bytes, post: Callable[[LinkEvent], object]) -> None:
         self._target, self._federation, self._post = target, federation, post
         self._stopping = False
         self._flushed = threading.Condition()

@@ -1,4 +1,4 @@
-"""MQTT through a WebSocket (MQTT 3.1.1, section 6): a reader and a writer of what its binary frames carry.
+"""MQTT through a WebSocket (MQTT 5, section 6): a connection whose packets come and go in binary frames.
 
 The rules of WebSockets (RFC 6455) are the websockets library's; this file is the only one that imports it.
 """
@@ -16,123 +16,100 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from broker_server.broker.connect_packet import FrameError
+from broker_server.broker.connect_packet import PACKET_LIMIT
+from broker_server.broker.connection import Connection
+from broker_server.broker.fields import FrameError
 from edge_runtime.wire.broker_url import WEBSOCKET_PATH
 
 SUBPROTOCOL: Final = Subprotocol("mqtt")
-CHUNK: Final = 65_536
 HEAD_LIMIT: Final = 16_384
 END: Final = b"\r\n\r\n"
 
 
-class WebSocketWriter(asyncio.StreamWriter):
-    """Writes bytes as they are until ``opened``, then each piece as one binary frame."""
-
-    websocket: ServerProtocol | None = None
-
-    def opened(self, websocket: ServerProtocol) -> None:
-        """Write frames from now on."""
-        self.websocket = websocket
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write a piece; nothing once the client has said goodbye."""
-        if self.websocket is None:
-            super().write(data)
-        elif self.websocket.state is State.OPEN:
-            self.websocket.send_binary(bytes(data))
-            self.flush(self.websocket)
-
-    def flush(self, websocket: ServerProtocol) -> None:
-        """Write what the protocol has to say: frames, answers to pings, goodbyes."""
-        for piece in websocket.data_to_send():
-            if piece:
-                super().write(piece)
-
-
-class WebSocketReader(asyncio.StreamReader):
-    """Reads what binary frames carry.
+class WebSocketConnection(Connection):
+    """A connection that begins with a request for a WebSocket.
 
     Args:
-        raw: the connection.
-        writer: to it, for answers to pings.
-        websocket: its protocol, open.
-        came: bytes that came with the request.
+        loop: that calls it.
+        shared: buffer that every connection reads into.
     """
 
-    def __init__(
-        self, raw: asyncio.StreamReader, writer: WebSocketWriter, websocket: ServerProtocol, came: bytes
-    ) -> None:
-        super().__init__()
-        self._raw, self._writer, self._websocket = raw, writer, websocket
-        self._ready = bytearray()
-        self._take(came)
+    def __init__(self, loop: asyncio.AbstractEventLoop, shared: memoryview) -> None:
+        super().__init__(loop, shared)
+        self._head = b""
+        self._websocket = ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=PACKET_LIMIT)
 
-    async def readexactly(self, n: int) -> bytes:
-        """Return ``n`` bytes. May be cancelled: what came stays to be read.
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes go."""
+        del sizehint
+        return self._shared
 
-        Raises:
-            asyncio.IncompleteReadError: when the connection ends before.
-        """
-        while len(self._ready) < n:
-            data = await self._raw.read(CHUNK) if self._websocket.state is State.OPEN else b""
-            if not data:
-                raise asyncio.IncompleteReadError(bytes(self._ready), n)
-            self._take(data)
-        data = bytes(self._ready[:n])
-        del self._ready[:n]
-        return data
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes: of the request, then of frames."""
+        if self._ended:
+            return
+        data = bytes(self._shared[:nbytes])
+        if self._websocket.state is State.CONNECTING:
+            self._request(data)
+        else:
+            self._receive(data)
 
-    def feed_eof(self) -> None:
-        """Take note of the end of the stream (asked for by amqtt's interface)."""
-        self._raw.feed_eof()
+    def _request(self, data: bytes) -> None:
+        """Answer a request once it is whole, or cannot become one."""
+        self._head += data
+        if END not in self._head and len(self._head) < HEAD_LIMIT and self._head.startswith(b"G"):  # of GET
+            return
+        head, end, rest = self._head.partition(END)
+        refusal = self._answer_request(head + end)
+        self._send_frames()
+        if refusal:
+            self._fail(FrameError(refusal))
+        else:
+            self._receive(rest)
 
-    def _take(self, data: bytes) -> None:
+    def _answer_request(self, head: bytes) -> str:
+        """Answer a request; return why it is refused, "" when it is not."""
+        websocket = self._websocket
+        websocket.receive_data(head)
+        request = next(iter(websocket.events_received()), None)
+        if not isinstance(request, Request):
+            return "no WebSocket"
+        refusal = _refusal(request)
+        websocket.send_response(websocket.reject(400, f"{refusal}\n") if refusal else websocket.accept(request))
+        return refusal or ("no WebSocket of MQTT" if websocket.handshake_exc is not None else "")
+
+    def _receive(self, data: bytes) -> None:
+        self._heard()
         self._websocket.receive_data(data)
+        carried = b"".join(self._carried())
+        self._send_frames()
+        if carried:
+            self._frames.feed(carried)
+            self._work()
+        if self._websocket.state is not State.OPEN:
+            self.finish()
+
+    def _carried(self) -> list[bytes]:
+        """Return what binary frames carried."""
+        pieces = []
         for event in self._websocket.events_received():
             if isinstance(event, Frame) and event.opcode in (OP_BINARY, OP_CONT):
-                self._ready += event.data
+                pieces.append(bytes(event.data))
             elif isinstance(event, Frame) and event.opcode is OP_TEXT:
                 self._websocket.fail(CloseCode.UNSUPPORTED_DATA, "MQTT is no text")
-        self._writer.flush(self._websocket)
+        return pieces
 
+    def _put(self, data: bytes) -> None:
+        """Write one binary frame; before there is a WebSocket, and once the client has said goodbye, nothing."""
+        if self._websocket.state is State.OPEN:
+            self._websocket.send_binary(data)
+            self._send_frames()
 
-async def upgrade(reader: asyncio.StreamReader, writer: WebSocketWriter, limit: int) -> WebSocketReader:
-    """Answer a client's request for a WebSocket; ``writer`` then writes frames.
-
-    Args:
-        reader: the connection.
-        writer: to it.
-        limit: bytes of a message.
-
-    Raises:
-        FrameError: when it asks for another path or protocol, or speaks no HTTP; it was told so.
-        asyncio.IncompleteReadError: when the connection ends.
-    """
-    websocket = ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=limit)
-    head, rest = await _head(reader)
-    websocket.receive_data(head)
-    request = next(iter(websocket.events_received()), None)
-    refusal = _refusal(request) if isinstance(request, Request) else "no WebSocket"
-    if isinstance(request, Request):
-        websocket.send_response(websocket.reject(400, f"{refusal}\n") if refusal else websocket.accept(request))
-        refusal = refusal or ("no WebSocket of MQTT" if websocket.handshake_exc is not None else "")
-    writer.flush(websocket)
-    if refusal:
-        raise FrameError(refusal)
-    writer.opened(websocket)
-    return WebSocketReader(reader, writer, websocket, rest)
-
-
-async def _head(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Return a request, as far as one comes, and what came with it."""
-    head = b""
-    while END not in head and len(head) < HEAD_LIMIT and (not head or head.startswith(b"G")):  # of GET
-        data = await reader.read(CHUNK)
-        if not data:
-            raise asyncio.IncompleteReadError(head, None)
-        head += data
-    request, end, rest = head.partition(END)
-    return request + end, rest
+    def _send_frames(self) -> None:
+        """Write what the protocol has to say: frames, answers to pings, goodbyes."""
+        for piece in self._websocket.data_to_send():
+            if piece:
+                self.transport.write(piece)
 
 
 def _refusal(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""A client of a broker whose messages can be waited for; a device of federation x, or its gateway."""
+"""Both sides of an embedded broker whose messages can be waited for: a device of federation x, and its gateway."""
 
 from __future__ import annotations
 
@@ -6,28 +6,82 @@ import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.link import Arrived
 from edge_runtime.wire.broker_url import BrokerUrl
 
 WAIT_S = 20.0
 
 
+class Gateway:
+    """The gateway of an embedded broker: hears all that devices say from now on. Args: room: for how many messages."""
+
+    def __init__(self, broker: EmbeddedBroker, room: int = 1_000_000) -> None:
+        self._broker, self._room = broker, room
+        self._got: list[tuple[str, bytes, bool]] = []
+        self._changed = threading.Condition()
+        self._calls: list[Callable[[], None]] = []
+        broker.connect(self)
+
+    def offer(self, event: Arrived, size: int) -> bool:
+        """Take a message, if there is room."""
+        assert size >= len(event.payload)
+        with self._changed:
+            if len(self._got) < self._room:
+                self._got.append((event.topic, event.payload, False))
+                self._changed.notify_all()
+                return True
+        return False
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call when there is room."""
+        with self._changed:
+            self._calls.append(call)
+            self._changed.notify_all()
+
+    def asked(self, times: int) -> None:
+        """Wait until room was asked for so often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._calls) >= times, WAIT_S)
+
+    def make_room(self, more: int) -> None:
+        """Have room for more messages."""
+        with self._changed:
+            self._room += more
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish, and wait until that is on its way."""
+        self._broker.publish(topic, payload, retain=retain)
+        assert self._broker.flush(WAIT_S)
+
+    def messages(self, count: int) -> list[tuple[str, bytes, bool]]:
+        """Wait for this many messages and return all."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._got) >= count, WAIT_S)
+            return list(self._got)
+
+
 class Client:
-    """A client whose messages can be waited for."""
+    """A device's client whose messages can be waited for. Args: version: of MQTT, by its level: 4 is 3.1.1."""
 
     def __init__(
         self,
         endpoint: BrokerUrl,
         name: str,
         *,
-        gateway: bool = False,
         will: str = "",
         tls: ssl.SSLContext | None = None,
         client_id: str | None = None,
+        version: int = paho.MQTTv311,
     ) -> None:
         self._got: list[tuple[str, bytes, bool]] = []
         self._changed = threading.Condition()
@@ -37,9 +91,10 @@ class Client:
         self.paho = paho.Client(
             CallbackAPIVersion.VERSION2,
             name and f"x.{name}" if client_id is None else client_id,
+            protocol=version,
             reconnect_on_failure=False,
         )
-        if gateway:
+        if endpoint.user:
             self.paho.username_pw_set(endpoint.user, endpoint.password)
         if will:
             self.paho.will_set(will, b"will", 1)

@@ -53,7 +53,7 @@ def test_importing_the_contract_loads_nothing_heavy() -> None:
     code = (
         "import pkgutil, sys, edge_runtime.wire as w, importlib\n"
         "[importlib.import_module(m.name) for m in pkgutil.walk_packages(w.__path__, 'edge_runtime.wire.')]\n"
-        "heavy = {'torch', 'executorch', 'onnxruntime', 'paho', 'amqtt', 'tokenizers', 'transformers', 'rich'}\n"
+        "heavy = {'torch', 'executorch', 'onnxruntime', 'paho', 'tokenizers', 'transformers', 'rich'}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from broker_client import WAIT_S, Client
+from broker_client import WAIT_S, Client, Gateway
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_server.broker import limited
+from broker_server.broker import session
 from broker_server.broker.access import Certificate, Peer, may_publish, may_subscribe, may_take_over
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.file_limit import fit
@@ -25,23 +25,27 @@ BLOB = "fl/v1/x/blob/" + "a" * 64
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[BrokerUrl]:
+def broker() -> Iterator[EmbeddedBroker]:
     """Run one broker for all tests: what one does to it must not hurt the next."""
     broker = EmbeddedBroker("127.0.0.1", 0, federation="x")
-    yield broker.start()
+    broker.start()
+    yield broker
     broker.stop()
 
 
 @pytest.fixture
-def gateway(endpoint: BrokerUrl) -> Iterator[Client]:
-    """Return the gateway's client, listening to hello and bye."""
-    client = Client(endpoint, "gateway", gateway=True).up()
-    client.subscribe("fl/v1/x/hello/+", "fl/v1/x/bye/+")
-    yield client
-    client.stop()
+def endpoint(broker: EmbeddedBroker) -> BrokerUrl:
+    """Return where devices connect."""
+    return broker.url
 
 
-def test_messages_pass_both_ways(endpoint: BrokerUrl, gateway: Client) -> None:
+@pytest.fixture
+def gateway(broker: EmbeddedBroker) -> Gateway:
+    """Return the gateway, which hears what is said from now on."""
+    return Gateway(broker)
+
+
+def test_messages_pass_both_ways(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """The largest payload of the contract, too."""
     device = Client(endpoint, "a").up()
     assert device.subscribe("fl/v1/x/plan/a") == [True]
@@ -52,7 +56,7 @@ def test_messages_pass_both_ways(endpoint: BrokerUrl, gateway: Client) -> None:
     device.stop()
 
 
-def test_retained_messages_come_to_subscribers_only(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_retained_messages_come_to_subscribers_only(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """Among 300 retained plans a device gets its own, and nothing for what it did not subscribe to."""
     for number in range(300):
         gateway.publish(f"fl/v1/x/plan/r{number}", b"%d" % number, retain=True)
@@ -72,7 +76,7 @@ def test_retained_messages_come_to_subscribers_only(endpoint: BrokerUrl, gateway
         client.stop()
 
 
-def test_will_of_a_vanished_device(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_will_of_a_vanished_device(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """Comes when the connection breaks, not when the device leaves in order."""
     orderly = Client(endpoint, "w1", will="fl/v1/x/bye/w1").up()
     orderly.stop()
@@ -80,7 +84,7 @@ def test_will_of_a_vanished_device(endpoint: BrokerUrl, gateway: Client) -> None
     assert gateway.messages(1) == [("fl/v1/x/bye/w2", b"will", False)]
 
 
-def test_empty_will_comes_as_well(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_empty_will_comes_as_well(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """A field of no bytes at the end of CONNECT is no reason to wait for more of it."""
     will = struct.pack(">H", 13) + b"fl/v1/x/bye/e" + struct.pack(">H", 0)
     packet = b"\x00\x04MQTT\x04\x0e\x00\x3c" + struct.pack(">H", 3) + b"x.e" + will
@@ -90,7 +94,7 @@ def test_empty_will_comes_as_well(endpoint: BrokerUrl, gateway: Client) -> None:
     assert gateway.messages(1) == [("fl/v1/x/bye/e", b"", False)]
 
 
-def test_silent_client_is_given_up(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_silent_client_is_given_up(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """A network that went away without a word: 1.5 keep-alives later the will comes (keep-alive of one second)."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
         sock.sendall(_connect(b"x.silent", keep_alive=1, will=b"fl/v1/x/bye/silent"))
@@ -98,7 +102,7 @@ def test_silent_client_is_given_up(endpoint: BrokerUrl, gateway: Client) -> None
         assert gateway.messages(1)[0][0] == "fl/v1/x/bye/silent"
 
 
-def test_name_is_held_by_one_connection_while_it_lives(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_name_is_held_by_one_connection_while_it_lives(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """Nothing proves a name without TLS: who came first keeps it, and when it is gone its owner gets in at once."""
     first = Client(endpoint, "twin", will="fl/v1/x/bye/twin").up()
     second = Client(endpoint, "twin")
@@ -112,7 +116,7 @@ def test_name_is_held_by_one_connection_while_it_lives(endpoint: BrokerUrl, gate
     back.stop()
 
 
-def test_device_cannot_speak_as_another(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_device_cannot_speak_as_another(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """Neither a delta, nor a Bye, nor by its will; nor does it hear another's plan."""
     foe = Client(endpoint, "foe").up()
     for kind in ("hello", "bye", "delta", "statistics", "want"):
@@ -131,7 +135,7 @@ def test_client_id_of_no_device_is_refused(endpoint: BrokerUrl, client_id: bytes
         assert sock.recv(5) == b"\x20\x02\x00\x02"
 
 
-def test_client_without_an_id_listens_only(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_client_without_an_id_listens_only(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """It is how ``edge_runtime doctor`` asks whether a gateway is there."""
     gateway.publish("fl/v1/x/gateway", b"here", retain=True)
     doctor = Client(endpoint, "").up()
@@ -143,7 +147,7 @@ def test_client_without_an_id_listens_only(endpoint: BrokerUrl, gateway: Client)
     doctor.stop()
 
 
-def test_device_cannot_speak_as_the_gateway(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_device_cannot_speak_as_the_gateway(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """Its plan reaches nobody, now or retained; the connection lives on."""
     victim = Client(endpoint, "victim").up()
     victim.subscribe("fl/v1/x/plan/victim")
@@ -178,16 +182,10 @@ def test_will_that_speaks_as_the_gateway_is_refused(endpoint: BrokerUrl, will: s
     foe.paho.loop_stop()
 
 
-def test_wrong_password_is_refused(endpoint: BrokerUrl) -> None:
-    """Only the process that made it knows it."""
-    foe = Client(replace(endpoint, password="guess"), "impostor", gateway=True)  # noqa: S106
-    foe.wait(lambda: foe.refused)
-    foe.paho.loop_stop()
-
-
-def test_password_opens_nothing(endpoint: BrokerUrl) -> None:
-    """The broker has no users but the gateway, so that nobody believes that any password is one."""
-    foe = Client(replace(endpoint, user="phone"), "phone", gateway=True)
+@pytest.mark.parametrize("user", ["phone", "gateway"])
+def test_password_opens_nothing(endpoint: BrokerUrl, user: str) -> None:
+    """The broker has no users, so that nobody believes that any password is one."""
+    foe = Client(replace(endpoint, user=user, password="guess"), "phone")  # noqa: S106
     foe.wait(lambda: foe.refused)
     assert foe.refused == "Not authorized"
     foe.paho.loop_stop()
@@ -197,7 +195,7 @@ def test_device_hears_no_more_topics_than_a_bank_has_blocks(
     endpoint: BrokerUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here eight at once; what it lets go of makes room again."""
-    monkeypatch.setattr(limited, "SUBSCRIPTIONS", 8)
+    monkeypatch.setattr(session, "SUBSCRIPTIONS", 8)
     device = Client(endpoint, "eager").up()
     blobs = [f"fl/v1/x/blob/{number:064x}" for number in range(9)]
     assert device.subscribe(*blobs) == [True] * 8 + [False]
@@ -249,7 +247,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", list(HOSTILE.values()), ids=list(HOSTILE))
-def test_hostile_bytes_hurt_nobody_else(endpoint: BrokerUrl, gateway: Client, data: bytes) -> None:
+def test_hostile_bytes_hurt_nobody_else(endpoint: BrokerUrl, gateway: Gateway, data: bytes) -> None:
     """Whatever a stranger sends, a device's message still arrives."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
         sock.sendall(data)
@@ -288,7 +286,7 @@ def _shared() -> BrokerUrl:
     return _SHARED[0]
 
 
-def _still_works(endpoint: BrokerUrl, gateway: Client) -> None:
+def _still_works(endpoint: BrokerUrl, gateway: Gateway) -> None:
     before = len(gateway._got)
     device = Client(endpoint, "honest").up()
     device.publish("fl/v1/x/hello/honest", b"still here")
@@ -296,7 +294,7 @@ def _still_works(endpoint: BrokerUrl, gateway: Client) -> None:
     device.stop()
 
 
-def test_half_a_packet_does_not_keep_the_broker_busy(endpoint: BrokerUrl, gateway: Client) -> None:
+def test_half_a_packet_does_not_keep_the_broker_busy(endpoint: BrokerUrl, gateway: Gateway) -> None:
     """A client that stops in the middle of a packet waits alone."""
     with socket.create_connection((endpoint.host, endpoint.port)) as sock:
         sock.sendall(_connect(b"x.half") + b"\x30\x80\x08\x00\x01a")
@@ -375,13 +373,11 @@ def test_port_is_free_again_after_stop() -> None:
     ],
 )
 def test_permissions(topic: str, *, publish: bool, subscribe: bool) -> None:
-    """A device speaks as itself and hears what is for it or for all; the gateway may everything."""
-    device, gateway = Peer("x", "a", "127.0.0.1"), Peer("x", "", "127.0.0.1", gateway=True)
+    """A device speaks as itself and hears what is for it or for all."""
+    device = Peer("x", "a", "127.0.0.1")
     assert may_publish(device, topic) == publish
     assert may_subscribe(device, topic) == subscribe
     assert not may_publish(device, topic, retain=True)
-    assert may_publish(gateway, topic, retain=True)
-    assert may_subscribe(gateway, topic)
 
 
 PHONE, OTHER = Certificate("a", "01"), Certificate("b", "02")
@@ -404,7 +400,6 @@ def test_who_may_end_whom(
     """The same certificate from anywhere; without one the same address, but for this machine's own."""
     old, new = (Peer("x", "a", address, certificate=certificate) for address, certificate in (holder, newcomer))
     assert may_take_over(old, new) == allowed
-    assert not may_take_over(replace(old, gateway=True), new)
 
 
 def test_who_has_to_go_for_a_newcomer() -> None:

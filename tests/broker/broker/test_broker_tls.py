@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_client import WAIT_S, Client
+from broker_client import WAIT_S, Client, Gateway
 
 from broker_server.broker.access import Revoked
 from broker_server.broker.embedded import EmbeddedBroker
@@ -41,7 +41,7 @@ class Town:
         self.broker = EmbeddedBroker(
             "127.0.0.1", 0, federation="x", limits=limits, tls=files, tell=lambda *event: self.told.put(event)
         )
-        self.private = self.broker.start()
+        self.broker.start()
 
     @property
     def url(self) -> BrokerUrl:
@@ -83,12 +83,9 @@ def town(tmp_path: Path) -> Iterator[Town]:
 
 
 @pytest.fixture
-def gateway(town: Town) -> Iterator[Client]:
-    """The gateway's client, on its own port, listening to hello and bye."""
-    client = Client(town.private, "gateway", gateway=True).up()
-    client.subscribe("fl/v1/x/hello/+", "fl/v1/x/bye/+", "fl/v1/x/delta/+")
-    yield client
-    client.stop()
+def gateway(town: Town) -> Gateway:
+    """The gateway."""
+    return Gateway(town.broker)
 
 
 def refused_by_tls(town: Town, context: ssl.SSLContext) -> bool:
@@ -103,7 +100,7 @@ def refused_by_tls(town: Town, context: ssl.SSLContext) -> bool:
     return True
 
 
-def test_device_and_gateway_talk(town: Town, gateway: Client) -> None:
+def test_device_and_gateway_talk(town: Town, gateway: Gateway) -> None:
     """A certificate of the authority is all that a device needs; its name is its own."""
     device = town.device("phone", will="fl/v1/x/bye/phone").up()
     assert device.subscribe("fl/v1/x/plan/phone", "fl/v1/x/version") == [True, True]
@@ -114,7 +111,7 @@ def test_device_and_gateway_talk(town: Town, gateway: Client) -> None:
     assert [topic for topic, _, _ in gateway.messages(2)] == ["fl/v1/x/hello/phone", "fl/v1/x/bye/phone"]
 
 
-def test_device_is_itself_only(town: Town, gateway: Client) -> None:
+def test_device_is_itself_only(town: Town, gateway: Gateway) -> None:
     """Its certificate gives it no other client id, no other's topics, no other's will, and no wildcard."""
     foe = town.device("foe").up()
     for kind in ("hello", "bye", "delta"):
@@ -135,7 +132,7 @@ def test_device_is_itself_only(town: Town, gateway: Client) -> None:
     foe.stop()
 
 
-def test_name_is_taken_over_by_its_own_certificate_only(town: Town, gateway: Client) -> None:
+def test_name_is_taken_over_by_its_own_certificate_only(town: Town, gateway: Gateway) -> None:
     """A device that comes back gets in at once, and its old connection's will does not tell that it left."""
     identity = new_device(town.authority, "phone", utc_now())
     old = town.device("phone", identity=identity, will="fl/v1/x/bye/phone").up()
@@ -189,20 +186,17 @@ def test_plain_text_and_old_tls_are_refused(town: Town) -> None:
     assert town.refusal()["reason"] == "TLS older than 1.2"
 
 
-def test_gateways_own_port_takes_the_gateway_only(town: Town, gateway: Client) -> None:
-    """It needs no certificate, so that it needs the password; a password opens nothing on the port for devices."""
-    stranger = Client(BrokerUrl(town.private.host, town.private.port), "phone")
-    stranger.wait(lambda: stranger.refused)
-    stranger.paho.loop_stop()
+def test_password_opens_nothing(town: Town) -> None:
+    """Not even with a certificate: the gateway is in the broker's process, and nobody else speaks as it."""
     device = new_device(town.authority, "phone", utc_now())
-    url = BrokerUrl(town.url.host, town.url.port, user=town.private.user, password=town.private.password)
-    foe = Client(url, "phone", gateway=True, tls=town.context(device))
+    url = BrokerUrl(town.url.host, town.url.port, user="gateway", password="guess")  # noqa: S106
+    foe = Client(url, "phone", tls=town.context(device))
     foe.wait(lambda: foe.refused)
     foe.paho.loop_stop()
-    assert gateway.connected
+    assert town.refusal()["reason"] == "a user or a password, of which this broker has none"
 
 
-def test_revoked_device_is_cut_off_and_stays_out(town: Town, gateway: Client) -> None:
+def test_revoked_device_is_cut_off_and_stays_out(town: Town, gateway: Gateway) -> None:
     """While it is connected, when it comes back, and under a new name; others notice nothing."""
     stolen, other = new_device(town.authority, "stolen", utc_now()), town.device("other").up()
     device = town.device("stolen", identity=stolen).up()
@@ -247,8 +241,7 @@ print("all cut", flush=True)
 def test_idle_connections_keep_no_device_out(tmp_path: Path) -> None:
     """2,060 sockets of one host that say nothing: a device joins beside them, and all of them are cut."""
     town = Town(tmp_path, ConnectionLimits(connect_s=5.0))
-    gateway = Client(town.private, "gateway", gateway=True).up()
-    gateway.subscribe("fl/v1/x/hello/+")
+    gateway = Gateway(town.broker)
     command = [sys.executable, "-c", IDLE, str(town.url.port)]  # a process of its own: select() knows 1,024 files
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as idle:
         assert idle.stdout is not None
@@ -260,7 +253,6 @@ def test_idle_connections_keep_no_device_out(tmp_path: Path) -> None:
         assert device.connected
     assert {town.refusal("limit")["reason"] for _ in range(2)} == {"handshakes", "connect_s"}
     device.stop()
-    gateway.stop()
     town.broker.stop()
 
 
@@ -285,8 +277,7 @@ def test_one_address_does_not_take_every_place(tmp_path: Path) -> None:
 def test_flood_of_hellos_is_read_slowly_and_none_is_lost(tmp_path: Path) -> None:
     """10 a second with 100 saved up: of 120 in a row the last 20 take two seconds, and another is not delayed."""
     town = Town(tmp_path, ConnectionLimits(hellos_per_s=10.0))
-    gateway = Client(town.private, "gateway", gateway=True).up()
-    gateway.subscribe("fl/v1/x/hello/+")
+    gateway = Gateway(town.broker)
     foe, honest = town.device("foe").up(), town.device("honest").up()
     for number in range(120):
         foe.paho.publish("fl/v1/x/hello/foe", b"%d" % number, 1)
@@ -295,7 +286,7 @@ def test_flood_of_hellos_is_read_slowly_and_none_is_lost(tmp_path: Path) -> None
     messages = [payload for _, payload, _ in gateway.messages(121)]
     assert [payload for payload in messages if payload != b"in between"] == [b"%d" % number for number in range(120)]
     assert messages.index(b"in between") < 120
-    for client in (foe, honest, gateway):
+    for client in (foe, honest):
         client.stop()
     town.broker.stop()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from authority import Authority
-from broker_client import WAIT_S, Client
+from broker_client import WAIT_S, Gateway
 
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.tls import TlsFiles
@@ -24,10 +24,10 @@ from edge_runtime.wire.topics import Topic
 
 @dataclass(frozen=True)
 class Running:
-    """A broker with a WebSocket port. Args: gateway: its client, who hears Hello, Bye and deltas."""
+    """A broker with a WebSocket port. Args: gateway: who hears what devices say."""
 
     port: int
-    gateway: Client
+    gateway: Gateway
     told: queue.Queue[tuple[str, dict[str, object]]]
     authority: Authority | None
 
@@ -59,10 +59,8 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]
     broker = EmbeddedBroker(
         "127.0.0.1", 0, websocket_port=port, federation="x", tls=tls, tell=lambda kind, about: told.put((kind, about))
     )
-    client = Client(broker.start(), "gateway", gateway=True).up()
-    client.subscribe("fl/v1/x/hello/+", "fl/v1/x/bye/+", "fl/v1/x/delta/+")
-    yield Running(port, client, told, authority)
-    client.stop()
+    broker.start()
+    yield Running(port, Gateway(broker), told, authority)
     broker.stop()
 
 

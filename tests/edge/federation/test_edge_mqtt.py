@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from broker_server.broker.embedded import EmbeddedBroker
+from broker_server.broker.link import Arrived as Said
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Up, backoff
 from edge_runtime.federation.mqtt import WINDOW, MqttLink, probe
@@ -22,35 +23,28 @@ STATE = "fl/v1/default/gateway"
 AB, CD, EF = (pair * 32 for pair in ("ab", "cd", "ef"))
 
 
-@pytest.fixture
-def endpoint() -> Iterator[BrokerUrl]:
-    """A broker on a free port."""
-    broker = EmbeddedBroker("127.0.0.1", 0)
-    yield broker.start()
-    broker.stop()
-
-
 class Gateway:
-    """The other side, through the same broker: hears everything, says what a test wants."""
+    """The other side, in the broker's process: hears everything, says what a test wants."""
 
-    def __init__(self, endpoint: BrokerUrl) -> None:
-        import paho.mqtt.client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
-
+    def __init__(self, broker: EmbeddedBroker) -> None:
         self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        ready = threading.Event()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
-        self.client.username_pw_set(endpoint.user, endpoint.password)
-        self.client.on_connect = lambda client, *_: client.subscribe("fl/v1/default/+/+", 1)
-        self.client.on_subscribe = lambda *_: ready.set()
-        self.client.on_message = lambda _c, _u, message: self.heard.put((message.topic, bytes(message.payload)))
-        self.client.connect(endpoint.host, endpoint.port)
-        self.client.loop_start()
-        assert ready.wait(LIMIT_S)
+        self._broker = broker
+        broker.connect(self)
+
+    def offer(self, event: Said, size: int) -> bool:
+        """Take a message."""
+        assert size >= len(event.payload)
+        self.heard.put((event.topic, event.payload))
+        return True
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call at once: there always is room."""
+        call()
 
     def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish."""
-        self.client.publish(topic, payload, 1, retain).wait_for_publish(LIMIT_S)
+        self._broker.publish(topic, payload, retain=retain)
+        assert self._broker.flush(LIMIT_S)
 
     def next(self, topic: str) -> bytes:
         """Return the next message on a topic."""
@@ -59,18 +53,26 @@ class Gateway:
             if name == f"fl/v1/default/{topic}":
                 return payload
 
-    def close(self) -> None:
-        """Disconnect."""
-        self.client.disconnect()
-        self.client.loop_stop()
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    """A broker on a free port."""
+    broker = EmbeddedBroker("127.0.0.1", 0)
+    broker.start()
+    yield broker
+    broker.stop()
 
 
 @pytest.fixture
-def gateway(endpoint: BrokerUrl) -> Iterator[Gateway]:
-    """A gateway's client."""
-    connected = Gateway(endpoint)
-    yield connected
-    connected.close()
+def endpoint(broker: EmbeddedBroker) -> BrokerUrl:
+    """Return where devices connect."""
+    return broker.url
+
+
+@pytest.fixture
+def gateway(broker: EmbeddedBroker) -> Gateway:
+    """A gateway of that broker."""
+    return Gateway(broker)
 
 
 def link_to(host: str, port: int) -> tuple[MqttLink, queue.Queue[LinkEvent]]:

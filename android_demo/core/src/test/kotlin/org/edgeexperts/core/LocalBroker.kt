@@ -1,11 +1,10 @@
 package org.edgeexperts.core
 
-import org.eclipse.paho.client.mqttv3.IMqttMessageListener
-import org.eclipse.paho.client.mqttv3.MqttClient
-import org.eclipse.paho.client.mqttv3.MqttConnectOptions
-import org.eclipse.paho.client.mqttv3.persist.MemoryPersistence
+import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.unhex
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
+import kotlin.concurrent.thread
 import kotlin.test.assertNotNull
 
 const val LIMIT_S = 30L
@@ -14,27 +13,36 @@ const val LIMIT_S = 30L
  * The project's embedded broker in a process of its own.
  *
  * @param port 0 chooses a free one.
- * @param tls paths of certificate, key and the clients' authority: a TLS listener before it.
+ * @param tls paths of certificate, key and the clients' authority: devices then come by TLS.
  */
 class LocalBroker(port: Int = 0, vararg tls: String) : AutoCloseable {
     private val process = startPython("broker.py", port.toString(), *tls)
+    private val output = process.inputStream.bufferedReader()
+    private val heard = LinkedBlockingQueue<Pair<String, ByteArray>>()
+    private val said = LinkedBlockingQueue<String>()
     val port: Int
-    val tlsPort: Int
     val websocketPort: Int
-    private val user: String
-    private val password: String
 
     init {
-        val words = assertNotNull(process.inputStream.bufferedReader().readLine(), "the broker did not start").split(" ")
+        val words = assertNotNull(output.readLine(), "the broker did not start").split(" ")
         this.port = words[0].toInt()
-        user = words[1]
-        password = words[2]
-        tlsPort = words[3].toInt()
-        websocketPort = words[4].toInt()
+        websocketPort = words[1].toInt()
+        thread(isDaemon = true) { output.forEachLine(::take) }
     }
 
-    /** Returns the other side, through the same broker. */
-    fun gateway(): Gateway = Gateway(port, user, password)
+    private fun take(line: String) {
+        val words = line.split(" ")
+        if (words[0] == "heard") heard.add(words[1] to unhex(words[2])) else said.add(line)
+    }
+
+    /** Returns the other side, in the broker's process. */
+    fun gateway(): Gateway = Gateway(heard, ::say)
+
+    private fun say(line: String) {
+        process.outputStream.write("$line\n".toByteArray())
+        process.outputStream.flush()
+        assertNotNull(said.poll(LIMIT_S, TimeUnit.SECONDS), "the broker did not say it")
+    }
 
     /** Ends it as an operator would. */
     override fun close() {
@@ -49,24 +57,9 @@ class LocalBroker(port: Int = 0, vararg tls: String) : AutoCloseable {
 }
 
 /** Hears everything that devices say, and says what a test wants. */
-class Gateway(port: Int, user: String, password: String) : AutoCloseable {
-    private val heard = LinkedBlockingQueue<Pair<String, ByteArray>>()
-    private val client = MqttClient("tcp://127.0.0.1:$port", "gateway", MemoryPersistence())
-
-    init {
-        client.timeToWait = TimeUnit.SECONDS.toMillis(LIMIT_S)
-        client.connect(
-            MqttConnectOptions().apply {
-                userName = user
-                setPassword(password.toCharArray())
-            },
-        )
-        val listener = IMqttMessageListener { topic, message -> heard.add(topic to message.payload) }
-        client.subscribe("fl/v1/home/+/+", 1, listener)
-    }
-
+class Gateway(private val heard: LinkedBlockingQueue<Pair<String, ByteArray>>, private val send: (String) -> Unit) {
     fun say(topic: String, payload: ByteArray, retained: Boolean = false) =
-        client.publish("fl/v1/home/$topic", payload, 1, retained)
+        send("fl/v1/home/$topic ${hex(payload)} ${if (retained) 1 else 0}")
 
     /** Returns the next message on a topic. */
     fun next(topic: String): ByteArray {
@@ -74,11 +67,6 @@ class Gateway(port: Int, user: String, password: String) : AutoCloseable {
             val (name, payload) = assertNotNull(heard.poll(LIMIT_S, TimeUnit.SECONDS), "nothing came on $topic")
             if (name == "fl/v1/home/$topic") return payload
         }
-    }
-
-    override fun close() {
-        client.disconnectForcibly(0, 1, false) // no farewell to wait for
-        client.close(true)
     }
 }
 

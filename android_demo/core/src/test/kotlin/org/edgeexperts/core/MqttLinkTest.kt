@@ -20,7 +20,7 @@ class MqttLinkTest {
     /** Up comes first, then what is retained, then what is said; another device's plan does not come. */
     @Test
     fun aDeviceHearsWhatIsMeantForIt() = LocalBroker().use { broker ->
-        broker.gateway().use { gateway ->
+        broker.gateway().let { gateway ->
             gateway.say("gateway", byteArrayOf(1), retained = true)
             Listening(at(broker.port)).use { device ->
                 device.link.start()
@@ -40,7 +40,7 @@ class MqttLinkTest {
     /** Forty messages, five times what may be under way, arrive in order; they are made as they are sent. */
     @Test
     fun aLongBodyArrivesInOrder() = LocalBroker().use { broker ->
-        broker.gateway().use { gateway ->
+        broker.gateway().let { gateway ->
             Listening(at(broker.port)).use { device ->
                 device.link.start()
                 assertIs<LinkEvent.Up>(device.next())
@@ -55,7 +55,7 @@ class MqttLinkTest {
     /** Through a WebSocket the largest messages pass both ways, in order. */
     @Test
     fun aDeviceTakesPartThroughAWebSocket() = LocalBroker().use { broker ->
-        broker.gateway().use { gateway ->
+        broker.gateway().let { gateway ->
             Listening(Broker(BrokerUrl("127.0.0.1", broker.websocketPort, websocket = true))).use { device ->
                 device.link.start()
                 assertIs<LinkEvent.Up>(device.next())
@@ -70,7 +70,7 @@ class MqttLinkTest {
     /** The Want is published when the blob's topic is listened to, so that the answer cannot be missed. */
     @Test
     fun blobsAreListenedToBeforeTheyAreAskedFor() = LocalBroker().use { broker ->
-        broker.gateway().use { gateway ->
+        broker.gateway().let { gateway ->
             Listening(at(broker.port)).use { device ->
                 device.link.start()
                 assertIs<LinkEvent.Up>(device.next())
@@ -93,7 +93,7 @@ class MqttLinkTest {
     /** A device that leaves says bye itself, after all that it had to send. */
     @Test
     fun leavingSaysBye() = LocalBroker().use { broker ->
-        broker.gateway().use { gateway ->
+        broker.gateway().let { gateway ->
             val device = Listening(at(broker.port))
             device.link.start()
             assertIs<LinkEvent.Up>(device.next())
@@ -117,7 +117,7 @@ class MqttLinkTest {
             assertEquals(0.5, down.againSeconds) // the first step of a second, none of it by chance
             device.link.send(Topic.HELLO, sequenceOf(byteArrayOf(1)))
             LocalBroker(first.port).use { second ->
-                second.gateway().use { gateway ->
+                second.gateway().let { gateway ->
                     while (device.next() !is LinkEvent.Up) continue
                     device.link.send(Topic.HELLO, sequenceOf(byteArrayOf(2)))
                     assertContentEquals(byteArrayOf(2), gateway.next("hello/phone"))

@@ -20,7 +20,7 @@ class TlsTest {
     }
 
     private fun at(broker: LocalBroker, identity: TlsIdentity) =
-        Broker.parse("mqtts://127.0.0.1:${broker.tlsPort}", identity)
+        Broker.parse("mqtts://127.0.0.1:${broker.port}", identity)
 
     private fun identity(authority: Authority, device: String, trusted: Authority = ours) =
         TlsIdentity(trusted.certificate(), authority.certificate(device), authority.key(device))
@@ -28,7 +28,7 @@ class TlsTest {
     /** With the right authority and a certificate, messages go both ways; keys may be of either kind. */
     @Test
     fun aDeviceWithACertificateIsServed() = broker("here").use { broker ->
-        broker.gateway().use { gateway ->
+        broker.gateway().let { gateway ->
             for (device in listOf("elliptic", "rsa")) {
                 Listening(at(broker, identity(ours, device)), device).use {
                     it.link.start()
@@ -45,7 +45,7 @@ class TlsTest {
     /** A WebSocket over TLS asks for the same certificates. */
     @Test
     fun aWebSocketOverTlsIsTheSame() = broker("here").use { broker ->
-        broker.gateway().use { gateway ->
+        broker.gateway().let { gateway ->
             val url = "wss://127.0.0.1:${broker.websocketPort}"
             Listening(Broker.parse(url, identity(ours, "elliptic")), "elliptic").use {
                 it.link.start()
