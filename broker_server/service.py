@@ -22,6 +22,7 @@ from broker_server.events import Events
 from broker_server.exposure import exposures
 from broker_server.inbox import Inbox
 from broker_server.rounds.certificate_watch import CertificateWatch
+from broker_server.rounds.checking import CheckingPool, Looked
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.ending import Ending
 from broker_server.rounds.gateway_parts import GatewayParts
@@ -52,6 +53,10 @@ RELOADED: Final = (
 """Settings that can change while a gateway runs."""
 REVOKED_S: Final = 2.0
 """How often another process's revocations are looked for, which the broker has to know."""
+
+
+Happened = LinkEvent | Looked | Evaluated | Notice | Said
+"""What comes to the thread that decides."""
 
 
 class Stop:
@@ -98,10 +103,11 @@ class Service:
     ) -> None:
         self._config, self._events, self._stop = config, events, stop or Stop()
         self._read, self._applied, self._alive = read or (lambda: config), config, alive
-        self._inbox: Inbox[LinkEvent | Evaluated | Notice | Said] = Inbox()
+        self._inbox: Inbox[Happened] = Inbox()
         self._package = Package.open(config.package, part="gateway")
         self._broker: GatewayBroker | None = None
         self._link: GatewayLink | None = None
+        self._pool: CheckingPool | None = None
         self._rest_until = self._revoked_at = self._alive_at = self._look_at = -1.0
         self._started = time.time()
         self.live: Live | None = None
@@ -151,7 +157,8 @@ class Service:
         parts = GatewayParts(config, self._store, Roster(), self._publisher, self._events, signer)
         self._roster = parts.roster
         self._conductor = Conductor(parts, session)
-        self._reception = Reception(parts, self._conductor)
+        self._pool = CheckingPool(self._store.lineage.shape, self._inbox.push)
+        self._reception = Reception(parts, self._conductor, self._pool)
         self._ending = Ending(parts, self._conductor, self._reception, self._measuring)
         architecture = self._package.manifest.architecture
         self._events.tell(
@@ -190,6 +197,7 @@ class Service:
                 if self._stop.asked:
                     return False
                 self._take(event, now, wall)
+            self._reception.decide(wall)
             if now >= self._rest_until:
                 self._tick(now, wall)
             if now >= self._look_at:
@@ -224,13 +232,15 @@ class Service:
         self._certificate.look_again()
         self._events.tell("reload", changed=applied, later=later)
 
-    def _post(self, event: LinkEvent | Evaluated | Notice | Said) -> None:
+    def _post(self, event: Happened) -> None:
         """Queue an event; a full inbox makes the broker wait, unless the loop that empties it has ended."""
         self._inbox.put(event, len(event.payload) if isinstance(event, Arrived) else 0)
 
-    def _take(self, event: LinkEvent | Evaluated | Notice | Said, now: float, wall: float) -> None:
+    def _take(self, event: Happened, now: float, wall: float) -> None:
         if isinstance(event, Arrived):
             self._reception.take(event.topic, event.payload, now, wall)
+        elif isinstance(event, Looked):
+            self._reception.looked(event)
         elif isinstance(event, Up):
             self._up = True
             self._conductor.announce()
@@ -280,6 +290,8 @@ class Service:
     def close(self) -> None:
         """Say goodbye and let everything go; safe to call twice."""
         self._inbox.close()
+        if self._pool is not None:
+            self._pool.stop()
         self._measuring.stop()
         if self._link is not None:
             if self._up:

@@ -1,18 +1,29 @@
-"""The one place where a delta is accepted: checked, on the disk, in the ledger, taken note of; only then is it told.
+"""The one place where deltas are accepted: checked, on the disk, in the ledger, taken note of; only then is it told.
 
-Order: the body is in the spool, synced, before one transaction keeps its row, the verdict and the bytes counted so far;
-after the commit the round and the norms know of it. A kill between two of these leaves a body that nobody refers to,
-which a start sweeps away, or an accepted delta whose verdict the device asks for again. ``Merging`` ends it: it folds
-every row that no version holds.
+All that is complete and looked at is decided together. Order: the bodies of the group are in the spool, synced, before
+one transaction keeps their rows, the verdicts and the bytes counted so far; after the commit the round and the norms
+know of them. A kill between two of these leaves bodies that nobody refers to, which a start takes up or sweeps away, or
+accepted deltas whose verdict their devices ask for again. ``Merging`` ends it: it folds every row that no version has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from broker_server.rounds.checking import Body
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
-from broker_server.rules.admission import Accepted, DeltaContext, Identity, admit, most_examples, typical
+from broker_server.rules.admission import (
+    Accepted,
+    Checked,
+    DeltaContext,
+    Identity,
+    admit_checked,
+    most_examples,
+    typical,
+)
 from broker_server.rules.round import State
 from broker_server.state.ledger import DeltaRow
 from edge_runtime.wire import wire_pb2 as pb
@@ -20,6 +31,23 @@ from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, ids
 
 NORM_HISTORY: Final = 256
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What deltas are compared with, read once for a group. Args: norms: typical, by kind; batch_sizes: by device."""
+
+    norms: Mapping[str, float]
+    batch_sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A delta that is accepted once it is on the disk. Args: before: it is there already, from an earlier group."""
+
+    row: DeltaRow
+    staleness: int
+    before: bool
 
 
 class Acceptance:
@@ -33,64 +61,67 @@ class Acceptance:
         for row in parts.store.ledger.recent_deltas(NORM_HISTORY):
             self._sample(row)
 
-    def accept(
-        self, delta: pb.Delta, digest: bytes, body: bytes, identity: Identity, wall: float
-    ) -> tuple[Accepted, pb.Verdict]:
-        """Accept a delta; the verdict that this returns may be told, and holds for ever.
+    def usual(self) -> Usual:
+        """Return what the next group is compared with."""
+        return Usual(typical(self._norms), self._roster.batch_sizes())
+
+    def consider(
+        self, checked: Checked, body: Body, identity: Identity, usual: Usual, together: Mapping[tuple[str, int], bytes]
+    ) -> Candidate:
+        """Decide on a delta; nothing is written yet.
 
         Args:
-            delta: ``body``, decoded.
-            digest: of the body.
-            body: as it came.
+            checked: of the body.
+            body: complete.
             identity: of the device whose topic it came on.
-            wall: seconds since 1970.
+            usual: what it is compared with.
+            together: digests of the deltas of its group that came before it, by device and round.
 
         Raises:
             WireError: when it is refused, with the code for the device.
-            StorageError: when the disk refuses; nothing was accepted.
         """
-        context = self._context(delta, identity)
+        context = self._context(checked.delta, identity, usual, together)
         try:
-            accepted = admit(delta, digest, context)
+            accepted = admit_checked(checked, body.digest, context)
         except WireError as error:
             if error.code == pb.STALE:
                 self._conductor.late(identity.device)
             elif context.plan is not None and error.code != pb.DUPLICATE:
                 self._conductor.refused(identity.device, context.plan.round)
             raise
-        row = _row(delta, digest, len(body), accepted)
-        verdict = pb.Verdict(kind=pb.DELTA, digest=digest, code=pb.ACCEPTED, round=delta.round)
-        ledger = self._store.ledger
-        self._store.spool.keep(digest, body)
-        with ledger.transaction():
-            ledger.accept(row, wall)
-            ledger.decide(verdict, row.device, wall)
-            # With it, so that a kill loses few of the counted bytes.
-            ledger.count_bytes(self._roster.take_traffic(), wall)
+        row = _row(checked.delta, body, accepted)
+        return Candidate(row, accepted.contribution.staleness, before=context.accepted == body.digest)
+
+    def note(self, row: DeltaRow) -> None:
+        """Take note of a delta that is in the ledger."""
         self._sample(row)
         self._roster.trained(row.device, row.step_ms)
         self._conductor.answered(row.device, row.round)
-        return accepted, verdict
 
-    def _context(self, delta: pb.Delta, identity: Identity) -> DeltaContext:
-        ledger = self._store.ledger
-        payload = ledger.plan(identity.device, delta.plan_digest)
+    def _context(
+        self, delta: pb.Delta, identity: Identity, usual: Usual, together: Mapping[tuple[str, int], bytes]
+    ) -> DeltaContext:
+        ledger, device = self._store.ledger, identity.device
+        payload = ledger.plan(device, delta.plan_digest)
         plan = decode(pb.Plan, payload) if payload is not None else None
+        earlier = None
+        if plan is not None:
+            earlier = together.get((device, plan.round)) or ledger.accepted_digest(device, plan.round)
         return DeltaContext(
             identity,
             plan,
-            ledger.accepted_digest(identity.device, plan.round) if plan is not None else None,
+            earlier,
             self._conductor.age(plan.base_version) if plan is not None else 0,
             self._config.round.max_staleness,
             self._store.lineage.shape,
-            typical(self._norms),
+            usual.norms,
             self._config.limits.norm_factor,
-            self._most_examples(identity.device, plan.steps) if plan is not None else 0,
+            self._most_examples(device, plan.steps, usual) if plan is not None else 0,
             closed=self._conductor.state is State.FINISHED,
         )
 
-    def _most_examples(self, device: str, steps: int) -> int:
-        told = self._roster.batch_sizes()
+    def _most_examples(self, device: str, steps: int, usual: Usual) -> int:
+        told = usual.batch_sizes
         return most_examples(steps, told.get(device, self._batch_size), self._batch_size, told.values())
 
     def _sample(self, row: DeltaRow) -> None:
@@ -100,8 +131,8 @@ class Acceptance:
             del samples[:-NORM_HISTORY]
 
 
-def _row(delta: pb.Delta, digest: bytes, size: int, accepted: Accepted) -> DeltaRow:
+def _row(delta: pb.Delta, body: Body, accepted: Accepted) -> DeltaRow:
     return DeltaRow(
-        delta.device, delta.round, digest, size, int(accepted.contribution.examples), delta.loss_first,
+        delta.device, delta.round, body.digest, len(body.data), int(accepted.contribution.examples), delta.loss_first,
         delta.loss_last, delta.step_ms, accepted.norms, ids(delta.experts),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from broker_server.config import GatewayConfig
 from broker_server.events import Events
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Publisher, Signer
+from broker_server.rules.admission import Identity
 from broker_server.state.store import Store
 
 
@@ -30,3 +31,10 @@ class GatewayParts:
     publisher: Publisher
     events: Events
     signer: Signer
+
+    def identity(self, device: str) -> Identity:
+        """Return what is known of the device that a topic names."""
+        revoked = device in self.store.watch.revoked()
+        if revoked:
+            self.roster.leave(device)  # nobody plans for it any more
+        return Identity(device, self.roster.joined(device), revoked=revoked)

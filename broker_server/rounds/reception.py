@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 
 from broker_server.errors import StateError, StorageError
-from broker_server.rounds.acceptance import Acceptance
+from broker_server.rounds.answers import Answers
 from broker_server.rounds.block_requests import BlockRequests
+from broker_server.rounds.checking import Body, CheckingPool, Looked
 from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.decisions import Decisions
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.greetings import Greetings
 from broker_server.rounds.roster import wants_statistics
 from broker_server.rounds.transfers import NoRoomError, Transfers
-from broker_server.rules.admission import Identity, check_hello, check_sender, check_statistics
+from broker_server.rules.admission import check_hello, check_sender
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
-from edge_runtime.wire.limits import BODY_LIMIT, DETAIL_BYTES
-from edge_runtime.wire.messages import decode, encode
+from edge_runtime.wire.limits import BODY_LIMIT
+from edge_runtime.wire.messages import decode
 from edge_runtime.wire.topics import Address, Topic, parse
 
 DEVICES_LIMIT = 20_000
-REPEAT_S = 2.0
-CHANGED_RETRY_S = 3.0
-"""When a body is to come again whose bytes were changed on the way: that is no verdict on what the device has."""
 TRAFFIC_S = 5.0
 _KINDS = {Topic.DELTA: pb.DELTA, Topic.STATISTICS: pb.STATISTICS}
-_PASSING = frozenset({pb.UNKNOWN_DEVICE, pb.REVOKED, pb.BUSY, pb.STORAGE_FULL})
-"""Verdicts on the sender or the moment, not on the body."""
 
 
 class Reception:
-    """Messages in, verdicts and blocks out. Args: parts: shared parts of the gateway; conductor: of the rounds."""
+    """Messages in, verdicts and blocks out.
 
-    def __init__(self, parts: GatewayParts, conductor: Conductor) -> None:
+    Args:
+        parts: shared parts of the gateway.
+        conductor: of the rounds.
+        pool: looks at complete bodies in other threads, and posts to ``looked``; None: they are looked at here.
+    """
+
+    def __init__(self, parts: GatewayParts, conductor: Conductor, pool: CheckingPool | None = None) -> None:
+        self._parts = parts
         self._config, self._store, self._roster = parts.config, parts.store, parts.roster
-        self._conductor, self._publisher, self._events = conductor, parts.publisher, parts.events
-        self._acceptance = Acceptance(parts, conductor)
+        self._conductor, self._events = conductor, parts.events
+        self._answers = Answers(parts, conductor)
+        self._decisions = Decisions(parts, conductor, self._answers, pool)
         config, store = parts.config, parts.store
         shape = store.lineage.shape
         statistics = 4 * shape.labels * (shape.width + 1)
         whole_bank = sum(4 * shape.size(block) + 64 for block in shape.ids())
         possible = max(statistics, whole_bank) + 64 * 1024
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
-        self.transfers = Transfers(parts, body_limit, self._answer)
-        self._answered: OrderedDict[tuple[str, bytes], float] = OrderedDict()
+        self.transfers = Transfers(parts, body_limit, self._answers.answer)
+        self._answers.told = self.transfers.decided
         self._blocks, self._greetings = BlockRequests(parts), Greetings(parts)
         self._traffic_at = 0.0
         arch = store.manifest.architecture
@@ -56,7 +60,7 @@ class Reception:
         )
 
     def take(self, topic: str, payload: bytes, now: float, wall: float) -> None:
-        """Take one message; nothing that arrives raises, whatever the disk says."""
+        """Take one message; nothing that arrives raises, whatever the disk says. Bodies wait for ``decide``."""
         try:
             address = parse(topic)
         except WireError as error:
@@ -66,6 +70,7 @@ class Reception:
         if self._roster.joined(device):
             self._roster.count(device, up=len(payload))
         try:
+            self._store.watch.look(now)
             self._dispatch(address, payload, now, wall)
         except (StorageError, StateError) as error:
             # The state is as it was before the message, and a device sends again what got no answer.
@@ -83,6 +88,19 @@ class Reception:
             self._offer(device, payload, now)
         elif address.topic in _KINDS:
             self._chunk(address, payload, now, wall)
+
+    def looked(self, looked: Looked) -> None:
+        """Take what the pool says of a body."""
+        self._decisions.looked(looked)
+
+    def decide(self, wall: float) -> None:
+        """Decide on all bodies that are complete and looked at. Args: wall: seconds since 1970."""
+        self._decisions.decide(wall)
+
+    @property
+    def held_bytes(self) -> int:
+        """Return the bytes of the bodies that are complete and have no verdict yet."""
+        return self._decisions.held_bytes
 
     def tick(self, now: float, wall: float) -> None:
         """Publish the blocks that were asked for; write down the traffic now and then."""
@@ -104,34 +122,28 @@ class Reception:
 
     # hello, bye, want
 
-    def _identity(self, device: str) -> Identity:
-        revoked = self._store.ledger.revoked(device)
-        if revoked:
-            self._roster.leave(device)  # nobody plans for it any more
-        return Identity(device, self._roster.joined(device), revoked=revoked)
-
     def _hello(self, device: str, payload: bytes, now: float, wall: float) -> None:
         digest = sha256(payload)
         try:
             self._greetings.check_rate(device, now)
             hello = decode(pb.Hello, payload)
-            check_hello(hello, self._identity(device), self._store.lineage.federation, self._description)
+            check_hello(hello, self._parts.identity(device), self._store.lineage.federation, self._description)
             self._check_room(device)
             self._greetings.check_new(device, now)
             if not self._roster.told(hello):
                 self._greetings.hello(hello, now, wall)
         except WireError as error:
             if self._may_refuse(device, error, now):
-                self._refuse(device, pb.HELLO, digest, error)
+                self._answers.refuse(device, pb.HELLO, digest, error)
             return
         except StorageError as error:
-            self._refuse(device, pb.HELLO, digest, WireError(pb.STORAGE_FULL, str(error)))
+            self._answers.refuse(device, pb.HELLO, digest, WireError(pb.STORAGE_FULL, str(error)))
             return
         new = self._roster.greet(hello, now)
         self._roster.count(device, up=len(payload))
         self._conductor.greeted(hello)
         want = wants_statistics(hello, self._store.ledger.statistics_digest(device))
-        self._answer(device, pb.Verdict(kind=pb.HELLO, digest=digest, code=pb.ACCEPTED, want_statistics=want))
+        self._answers.answer(device, pb.Verdict(kind=pb.HELLO, digest=digest, code=pb.ACCEPTED, want_statistics=want))
         self._conductor.ask_again(device)
         self._events.tell(
             "hello", device=device, profile=hello.profile, runtime=hello.runtime, trained_slots=hello.trained_slots,
@@ -147,12 +159,12 @@ class Reception:
         """Return whether a Hello that is refused is answered: a flood gets few answers."""
         if error.code != pb.BUSY:
             return True
-        return self._once(device, b"", now) and (self._roster.joined(device) or self._greetings.may_answer(now))
+        return self._answers.once(device, b"", now) and (self._roster.joined(device) or self._greetings.may_answer(now))
 
     def _bye(self, device: str, payload: bytes, now: float, wall: float) -> None:
         try:
             bye = decode(pb.Bye, payload)
-            check_sender(self._identity(device), bye.device)
+            check_sender(self._parts.identity(device), bye.device)
         except WireError:
             return  # who did not join cannot leave
         self.transfers.left(device)
@@ -163,9 +175,9 @@ class Reception:
     def _want(self, device: str, payload: bytes, now: float) -> None:
         try:
             want = decode(pb.Want, payload)
-            check_sender(self._identity(device), want.device)
+            check_sender(self._parts.identity(device), want.device)
         except WireError as error:
-            self._refuse(device, pb.HELLO, sha256(payload), error)
+            self._answers.refuse(device, pb.HELLO, sha256(payload), error)
             return
         self._roster.heard(device)
         self._blocks.add(device, want.digests, now)
@@ -179,19 +191,19 @@ class Reception:
             self._events.tell("ignored", device=device, detail=str(error)[:200])
             return
         try:
-            check_sender(self._identity(device), offer.device)
+            check_sender(self._parts.identity(device), offer.device)
             self._roster.heard(device)
             verdict = self._decided(device, offer.kind, offer.digest)
             if verdict is not None:
-                self._answer(device, verdict)
+                self._answers.answer(device, verdict)
             else:
                 self.transfers.offer(offer, now)
         except NoRoomError as error:
             verdict = pb.Verdict(kind=offer.kind, digest=offer.digest, code=pb.BUSY, detail=error.detail)
             verdict.retry_after_s = error.retry_after_s
-            self._answer(device, verdict)
+            self._answers.answer(device, verdict)
         except WireError as error:
-            self._refuse(device, offer.kind, offer.digest, error)
+            self._answers.refuse(device, offer.kind, offer.digest, error)
 
     def _decided(self, device: str, kind: pb.Kind, digest: bytes) -> pb.Verdict | None:
         """Return the verdict that a body has already."""
@@ -211,102 +223,25 @@ class Reception:
             return
         try:
             _check_kind(chunk, address)
-            check_sender(self._identity(device), device)
-            verdict = self._store.ledger.verdict(device, chunk.digest) if kind == pb.DELTA else None
+            check_sender(self._parts.identity(device), device)
+            if self._decisions.has(device, chunk.digest):
+                return  # its verdict is on the way
+            fresh = kind == pb.DELTA and not self.transfers.began(device, chunk.digest)
+            verdict = self._store.ledger.verdict(device, chunk.digest) if fresh else None
             if verdict is not None:
-                self._answer_once(device, verdict, now)
+                if self._answers.once(device, verdict.digest, now):
+                    self._answers.answer(device, verdict)
                 return
             body = self.transfers.add(device, chunk, now)
         except WireError as error:
-            if self._once(device, chunk.digest, now):
-                self._refuse(device, kind, chunk.digest, error)
+            if self._answers.once(device, chunk.digest, now):
+                self._answers.refuse(device, kind, chunk.digest, error)
             return
         if body is not None:
-            self._body(device, kind, chunk.digest, body, wall)
-
-    def _body(self, device: str, kind: pb.Kind, digest: bytes, body: bytes, wall: float) -> None:
-        self._roster.heard(device)
-        try:
-            if kind == pb.DELTA:
-                self._delta(device, digest, body, wall)
-            else:
-                self._statistics(device, digest, body, wall)
-        except WireError as error:
-            self._refuse(device, kind, digest, error, wall=wall, size=len(body))
-        except StorageError as error:
-            self._refuse(device, kind, digest, WireError(pb.STORAGE_FULL, str(error)), size=len(body))
-
-    def _delta(self, device: str, digest: bytes, body: bytes, wall: float) -> None:
-        delta = decode(pb.Delta, body)
-        accepted, verdict = self._acceptance.accept(delta, digest, body, self._identity(device), wall)
-        self._answer(device, verdict)
-        self._events.tell(
-            "delta", device=device, code="ACCEPTED", round=delta.round, bytes=len(body), experts=len(delta.experts),
-            examples=delta.examples, loss_first=round(delta.loss_first, 4), loss_last=round(delta.loss_last, 4),
-            step_ms=round(delta.step_ms, 2), staleness=accepted.contribution.staleness,
-        )  # fmt: skip
-
-    def _statistics(self, device: str, digest: bytes, body: bytes, wall: float) -> None:
-        statistics = decode(pb.ClassStatistics, body)
-        lineage = self._store.lineage
-        examples = self._roster.examples(device)
-        check_statistics(statistics, self._identity(device), lineage.federation, lineage.shape, examples)
-        with self._store.ledger.transaction():
-            self._store.ledger.keep_statistics(statistics, digest, wall)
-        self._answer(device, pb.Verdict(kind=pb.STATISTICS, digest=digest, code=pb.ACCEPTED))
-        self._events.tell("statistics", device=device, code="ACCEPTED", bytes=len(body))
-
-    # answers
-
-    def _once(self, device: str, digest: bytes, now: float) -> bool:
-        """Return whether to answer: a body has many chunks, and each would get the same answer."""
-        last = self._answered.get((device, digest))
-        if last is not None and now - last < REPEAT_S:
-            return False
-        self._answered[device, digest] = now
-        self._answered.move_to_end((device, digest))
-        if len(self._answered) > 4096:
-            self._answered.popitem(last=False)
-        return True
-
-    def _answer_once(self, device: str, verdict: pb.Verdict, now: float) -> None:
-        if self._once(device, verdict.digest, now):
-            self._answer(device, verdict)
-
-    def _answer(self, device: str, verdict: pb.Verdict) -> None:
-        payload = encode(verdict)
-        self._roster.count(device, down=len(payload))
-        self._publisher.publish(Topic.VERDICT, device, [payload])
-        self.transfers.decided(device, verdict)
-
-    def _refuse(
-        self, device: str, kind: pb.Kind, digest: bytes, error: WireError, *, wall: float = 0.0, size: int = 0
-    ) -> None:
-        verdict = pb.Verdict(kind=kind, digest=digest, code=pb.Code.Name(error.code), detail=_short(error.detail))
-        verdict.round = self._conductor.round
-        if error.code in (pb.BUSY, pb.STORAGE_FULL):
-            own = error.retry_after_s if isinstance(error, NoRoomError) else 0.0
-            verdict.retry_after_s = own or self._config.limits.retry_after_s
-        elif error.code == pb.DIGEST_MISMATCH:
-            verdict.retry_after_s = CHANGED_RETRY_S
-        if kind == pb.DELTA and size and error.code not in _PASSING:
-            self._keep_verdict(verdict, device, wall)
-        self._answer(device, verdict)
-        name = pb.Kind.Name(kind).lower()
-        self._events.tell(name, device=device, code=pb.Code.Name(error.code), detail=_short(error.detail), bytes=size)
-
-    def _keep_verdict(self, verdict: pb.Verdict, device: str, wall: float) -> None:
-        try:
-            with self._store.ledger.transaction():
-                self._store.ledger.decide(verdict, device, wall)
-        except StorageError:
-            return  # the same body would be refused again anyway
+            self._roster.heard(device)
+            self._decisions.submit(Body(device, kind, chunk.digest, body), wall)
 
 
 def _check_kind(chunk: pb.Chunk, address: Address) -> None:
     if chunk.kind != _KINDS[address.topic]:
         raise WireError(pb.MALFORMED, f"a chunk of kind {chunk.kind} on topic {address.topic}")
-
-
-def _short(text: str) -> str:
-    return text.encode()[:DETAIL_BYTES].decode(errors="ignore")

@@ -142,6 +142,10 @@ class Transfers:
         self._make_room()
         return None
 
+    def began(self, device: str, digest: bytes) -> bool:
+        """Return whether pieces of a body are here: then it has no verdict yet."""
+        return (device, digest) in self._tracks
+
     def decided(self, device: str, verdict: pb.Verdict) -> None:
         """Note what a device is told of a body: what is kept of it goes, unless that was no decision on the body."""
         if verdict.kind == pb.HELLO or verdict.code in _UNDECIDED:

@@ -7,7 +7,7 @@ code travels to the device. Order: who, then when, then what, so that a device l
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -166,20 +166,22 @@ def check_statistics(
 
 
 def check_values(delta: pb.Delta, shape: BankShape) -> Checked:
-    """Look at every value of a delta: this costs what its size says, and needs nothing that the gateway knows.
+    """Look at every value of a delta, block by block: this needs nothing that the gateway knows.
 
     Args:
         delta: as ``messages.decode`` returned it.
         shape: of the bank.
     """
+    norms: dict[str, float] = {}
+    sizes: dict[str, int] = {}
     try:
-        contribution = read_contribution(delta, shape, 0, delta.examples)
-        norms = norms_of(contribution.deltas)
+        read_claims(delta, shape, 0, delta.examples)
+        for block, values in _each_block(delta, shape):
+            kind = kind_of(block)
+            sizes[kind] = max(sizes.get(kind, 0), values.size)
+            norms[kind] = max(norms.get(kind, 0.0), _norm_of(block, values))
     except WireError as error:
         return Checked(delta, {}, {}, error)
-    sizes: dict[str, int] = {}
-    for block, values in contribution.deltas.items():
-        sizes[kind_of(block)] = max(sizes.get(kind_of(block), 0), values.size)
     return Checked(delta, norms, sizes)
 
 
@@ -249,13 +251,15 @@ def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: flo
 
 
 def _blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, EncodedBlock]:
-    blocks: dict[ExpertId, EncodedBlock] = {}
+    return dict(_each_block(delta, shape))
+
+
+def _each_block(delta: pb.Delta, shape: BankShape) -> Iterator[tuple[ExpertId, EncodedBlock]]:
     for sent, block in zip(delta.experts, ids(delta.experts), strict=True):
         try:
-            blocks[block] = EncodedBlock(sent.values, shape.size(block), delta.codec)
+            yield block, EncodedBlock(sent.values, shape.size(block), delta.codec)
         except WireError as error:
             raise WireError(error.code, f"block {block}: {error.detail}") from error
-    return blocks
 
 
 def _use(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, tuple[float, float]]:
@@ -318,11 +322,15 @@ def norms_of(deltas: Mapping[ExpertId, Block]) -> dict[str, float]:
     norms: dict[str, float] = {}
     for block, values in deltas.items():
         kind = kind_of(block)
-        try:
-            norms[kind] = max(norms.get(kind, 0.0), norm_of(values))
-        except WireError as error:
-            raise WireError(error.code, f"block {block}: {error.detail}") from error
+        norms[kind] = max(norms.get(kind, 0.0), _norm_of(block, values))
     return norms
+
+
+def _norm_of(block: ExpertId, values: Block) -> float:
+    try:
+        return norm_of(values)
+    except WireError as error:
+        raise WireError(error.code, f"block {block}: {error.detail}") from error
 
 
 def _check_norms(checked: Checked, plan: pb.Plan, context: DeltaContext) -> None:

@@ -76,6 +76,14 @@ class Database:
         note = f"INSERT OR REPLACE INTO meta VALUES ('schema', '{SCHEMA}');"  # noqa: S608 - a number of ours
         self._db.executescript("\n".join(["BEGIN IMMEDIATE;", *steps, TABLES, note, "COMMIT;"]))
 
+    def changes(self) -> tuple[int, int]:
+        """Return two numbers that are others once a row was changed: by another connection, by this one.
+
+        Raises:
+            StateError: when the database cannot be read.
+        """
+        return int(self._rows("PRAGMA data_version")[0][0]), self._db.total_changes
+
     def faults(self) -> list[str]:
         """Return what SQLite's own check says against the database; nothing when it is sound."""
         try:

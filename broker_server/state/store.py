@@ -32,6 +32,7 @@ from broker_server.state.blobs import Blobs, Source
 from broker_server.state.database import ADVICE
 from broker_server.state.files import PRIVATE_FILE, make_folder, tighten, write_durably
 from broker_server.state.ledger import NAME, DeltaRow, Ledger, VersionRow
+from broker_server.state.ledger_watch import LedgerWatch
 from broker_server.state.lineage import Lineage, Origin
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import Residuals
@@ -76,6 +77,11 @@ class Store:
     keep_versions: int = KEEP_VERSIONS
     accept_loss: bool = False
     notes: list[str] = field(default_factory=list)
+    watch: LedgerWatch = field(init=False)
+    """What is asked of the ledger with every message."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watch", LedgerWatch(self.ledger))
 
     @classmethod
     def open(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ class Gateway:
         events.watch(self.told.append)
         signer = Signer(key, "default", self.store.ledger)
         publisher = SigningPublisher(self.out, signer)
-        parts = GatewayParts(self.config, self.store, Roster(), publisher, events, signer)
+        self.parts = parts = GatewayParts(self.config, self.store, Roster(), publisher, events, signer)
         try:
             self.conductor = Conductor(parts, b"s" * 16)
         except BaseException:
@@ -63,11 +65,24 @@ class Gateway:
         self.reception = Reception(parts, self.conductor)
         self.conductor.resume(0.0)
         self.now = 1.0
+        self._together = False
 
     def send(self, topic: Topic, device: str, payload: bytes) -> None:
         """Deliver a message from a device."""
         self.now += 1.0
         self.reception.take(str(Address("default", topic, device)), payload, self.now, self.now)
+        if not self._together:
+            self.reception.decide(self.now)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Let bodies that are complete wait, and decide on them as one group at the end."""
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+        self.reception.decide(self.now)
 
     def hello(self, *devices: str) -> None:
         """Let devices say hello."""
