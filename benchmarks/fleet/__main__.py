@@ -21,7 +21,6 @@ from benchmarks.fleet.driver import Fleet, raise_files
 from benchmarks.fleet.gateway import Gateway
 from benchmarks.fleet.load import Load
 from benchmarks.fleet.packaged import make_package, shape_for
-from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
 
 COMMAND: Final = "python -m benchmarks.fleet"
@@ -57,8 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="of devices that fetch every block at the end (%(default)s)")  # fmt: skip
     add("--past-capacity", action="store_true", help="nobody waits, and who has a verdict sends the next body at once")
     add("--protocol", choices=("auto", "chunks", "offers"), default="auto",
-        help="whether devices offer a body before they send it; auto: where this checkout's wire has offers, and the "
-        "gateway is this checkout's")  # fmt: skip
+        help="whether devices offer a body before they send it; auto: to this checkout's gateway")  # fmt: skip
     add("--gateway-tree", type=Path, metavar="DIR", help="checkout whose gateway runs (default: this one)")
     add("--seed", type=int, default=default.seed, help="of all that is drawn (%(default)s)")
     add("--out", type=Path, default=default.out, metavar="DIR", help="output folder (%(default)s)")
@@ -76,15 +74,11 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--unruly and --fetch are per cent, 0 to 100")
     if options.gateway_tree is not None and not (options.gateway_tree / "broker_server").is_dir():
         parser.error(f"{options.gateway_tree} has no broker_server: it is no checkout of this project")
-    if options.protocol == "offers" and not hasattr(pb, "Offer"):
-        parser.error("this checkout's wire has no offers")
 
 
 def load_of(options: argparse.Namespace) -> Load:
     """Return the run that the command line asks for."""
-    offers = options.protocol == "offers" or (
-        options.protocol == "auto" and hasattr(pb, "Offer") and options.gateway_tree is None
-    )
+    offers = options.protocol == "offers" or (options.protocol == "auto" and options.gateway_tree is None)
     return Load(
         options.devices, options.broker, options.delta_kb, options.seconds, options.think_s, options.unruly / 100,
         options.fetch / 100, options.past_capacity, offers, options.gateway_tree, options.out, options.seed,

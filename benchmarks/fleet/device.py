@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from benchmarks.fleet.load import FEDERATION, PATIENCE_S, STALL_S
 from edge_runtime.federation.link import backoff
 from edge_runtime.federation.timers import FIRST_RESEND_S, LAST_RESEND_S
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.chunks import missing_chunks
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.topics import Address, Topic, device_subscriptions
@@ -61,11 +63,21 @@ class Delivery:
 
 @dataclass
 class _Sending:
-    """Args: plan, round: that it answers; verdicts: that came for it; begun, sent: seconds of the clock, 0: not yet."""
+    """A body on its way.
+
+    Args:
+        plan, round: that it answers.
+        body: itself.
+        manner: STALL or DROP in the middle of it; "" once that is done, or with neither.
+        orderly: it is sent in one go, and is no lie.
+        verdicts: that came for it.
+        begun, sent: seconds of the clock; 0: not yet.
+    """
 
     plan: bytes
     round: int
     body: Body
+    manner: str
     orderly: bool
     verdicts: asyncio.Queue[pb.Verdict] = field(default_factory=asyncio.Queue)
     begun: float = 0.0
@@ -91,6 +103,7 @@ class Device:
         self._lacking: set[str] = set()
         self._got_one = asyncio.Event()
         self._work: _Sending | None = None
+        self._lies = False
 
     async def live(self) -> None:
         """Be a device until the run is over."""
@@ -113,7 +126,7 @@ class Device:
     @property
     def sends(self) -> bool:
         """Whether a body of it has no verdict yet."""
-        return bool(self._work)
+        return self._lies or self._work is not None
 
     # joining
 
@@ -160,78 +173,98 @@ class Device:
 
     async def _next_work(self) -> _Sending | None:
         """Return what is to be sent next; None when there is nothing now."""
-        fleet = self._fleet
-        if not fleet.sending or not self._plan or (self._plan == self._answered and not fleet.load.past_capacity):
-            self._planned.clear()
-            event = asyncio.ensure_future(self._planned.wait())
-            try:
-                await self._client.wait(event, 1.0)
-            finally:
-                event.cancel()
+        load, plan = self._fleet.load, self._plan
+        answered = plan == self._answered
+        if not self._fleet.sending or not plan or (answered and not load.past_capacity):
+            await self._wait_for_plan()
             return None
-        plan = self._plan
-        if fleet.load.past_capacity and plan == self._answered:
+        if load.past_capacity and answered:
             return self._sending(plan)
-        if not fleet.load.past_capacity:
-            await self._pause(self._random.uniform(0.0, fleet.load.think_s))
-        if self._random.random() >= fleet.load.unruly:
-            return self._sending(plan)
-        manner = self._random.choice(UNRULY)
+        if not load.past_capacity:
+            await self._pause(self._random.uniform(0.0, load.think_s))
+        return await self._honest(plan) if self._fleet.sending else None
+
+    async def _wait_for_plan(self) -> None:
+        self._planned.clear()
+        event = asyncio.ensure_future(self._planned.wait())
+        try:
+            await self._client.wait(event, 1.0)
+        finally:
+            event.cancel()
+
+    async def _honest(self, plan: bytes) -> _Sending | None:
+        """Return a right delta, perhaps after a lie; None when the lie was a final answer."""
+        unruly = self._random.random() < self._fleet.load.unruly
+        manner = self._random.choice(UNRULY) if unruly else ""
         if not isinstance(manner, Lie):
-            return await self._interrupted(plan, manner)
-        await self._deliver(self._sending(plan, manner))
-        if manner is Lie.VALUES:
-            self._answered = plan  # that was final
-            return None
-        return self._sending(plan)
+            return self._sending(plan, manner=manner)
+        self._lies = True
+        try:
+            await self._deliver(self._sending(plan, manner))
+        finally:
+            self._lies = False
+        if manner is not Lie.VALUES:
+            return self._sending(plan)
+        self._answered = plan
+        return None
 
-    async def _interrupted(self, plan: bytes, manner: str) -> _Sending:
-        """Send half of a body, then say nothing for a while, or go; the whole of it is sent after that."""
-        self._work = sending = self._sending(plan, orderly=False)
-        sending.begun = sending.sent = time.monotonic()
-        for index in range(max(1, sending.body.count // 2)):
-            await self._client.publish(self._topic(Topic.DELTA), sending.body.chunk(index))
-        self._fleet.manners[manner] += 1
-        if manner == DROP:
-            self._client.drop()
-        await self._pause(STALL_S)
-        return sending
-
-    def _sending(self, plan_bytes: bytes, lie: Lie | None = None, *, orderly: bool = True) -> _Sending:
+    def _sending(self, plan_bytes: bytes, lie: Lie | None = None, manner: str = "") -> _Sending:
         self._made += 1
         if lie is not None:
             self._fleet.manners[lie.value] += 1
         plan = decode(pb.Plan, plan_bytes)
         body = self._fleet.bodies.delta(plan, sha256(plan_bytes), self._made, lie)
-        return _Sending(plan_bytes, plan.round, body, orderly and lie is None)
+        return _Sending(plan_bytes, plan.round, body, manner, orderly=not manner and lie is None)
 
     async def _deliver(self, sending: _Sending) -> None:
-        """Send a body until its verdict is final."""
-        body, tries = sending.body, 0
+        """Offer a body, where the gateway speaks offers, and send it until its verdict is final."""
+        body, tries, verdict = sending.body, 0, None
+        offers = self._fleet.load.offers
         self._verdicts[body.digest] = sending.verdicts
         sending.begun = sending.begun or time.monotonic()
         while not self._fleet.over:
-            sending.sent = sending.sent or time.monotonic()
-            for index in range(body.count):
-                if not sending.verdicts.empty():
-                    break
-                await self._client.publish(self._topic(Topic.DELTA), body.chunk(index))
-                self._fleet.bytes_sent += body.size // body.count
-            pause = backoff(tries, FIRST_RESEND_S, LAST_RESEND_S, self._random.random())
-            verdict = await self._next(sending.verdicts, pause)
-            tries += 1
             if verdict is None:
-                self._fleet.resent += 1
-            elif verdict.code == pb.DIGEST_MISMATCH:
-                self._ended(sending, verdict.code)  # it lied, or somebody did; the right body has another digest
-                return
-            elif verdict.retry_after_s:
+                await (self._offer(body) if offers else self._send(sending, range(body.count)))
+                pause = backoff(tries, FIRST_RESEND_S, LAST_RESEND_S, self._random.random())
+                self._fleet.resent += tries > 0
+                tries += 1
+            elif verdict.code == pb.INCOMPLETE:
+                await self._send(sending, missing_chunks(verdict.missing, body.count))
+                pause = verdict.retry_after_s
+            elif verdict.retry_after_s and verdict.code != pb.DIGEST_MISMATCH:
                 self._fleet.refusals[pb.Code.Name(verdict.code)] += 1
-                await self._pause(verdict.retry_after_s)
+                pause = verdict.retry_after_s
+                if not offers:
+                    await self._pause(pause)
+                    verdict = None
+                    continue
             else:
-                self._ended(sending, verdict.code)
+                self._ended(sending, verdict.code)  # a lie's bytes are not sent again, whatever their verdict
                 return
+            verdict = await self._next(sending.verdicts, pause)
         self._ended(sending, 0)
+
+    async def _offer(self, body: Body) -> None:
+        offer = pb.Offer(device=self.name, kind=pb.DELTA, digest=body.digest, count=body.count, total=body.size)
+        await self._client.publish(self._topic(Topic.OFFER), encode(offer))
+
+    async def _send(self, sending: _Sending, indexes: Sequence[int]) -> None:
+        """Send chunks until a verdict comes; in the middle of them say nothing for a while, or go, as its manner is."""
+        sending.sent = sending.sent or time.monotonic()
+        for place, index in enumerate(indexes):
+            if not sending.verdicts.empty():
+                return
+            if sending.manner and 2 * place >= len(indexes) - 1:
+                await self._misbehave(sending)
+            await self._client.publish(self._topic(Topic.DELTA), sending.body.chunk(index))
+            self._fleet.bytes_sent += sending.body.size // sending.body.count
+
+    async def _misbehave(self, sending: _Sending) -> None:
+        manner, sending.manner = sending.manner, ""
+        self._fleet.manners[manner] += 1
+        if manner == DROP:
+            self._client.drop()
+        await self._pause(STALL_S)
 
     def _ended(self, sending: _Sending, code: int) -> None:
         del self._verdicts[sending.body.digest]
