@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench arm64 arm64-tools results proto vectors kotlin-test broker-tools android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench arm64 arm64-tools results proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,7 +45,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,gateway,demo,dev]'
 	@touch $@
 
-demo: setup ## the whole loop on this machine: export, gateway, twelve devices, rounds, figures
+demo: setup ## the whole loop on this machine: export, gateway, twelve devices, rounds, figures; DEMO_ARGS=--serve leaves its page up
 	$(BIN)/python -m benchmarks.demo $(if $(DATA),--data '$(DATA)') $(DEMO_ARGS)
 
 # Two workers keep two cores busy; WORKERS=0 runs all in one process. Combinations that hold nothing new are for test-all.
@@ -126,6 +126,13 @@ android-runtime-test: setup-dev ## exported programs on Android's own ExecuTorch
 broker-tools: ## install Mosquitto, for broker_server run --broker mosquitto and its tests
 	@$(call install_tools,/usr/sbin/mosquitto=mosquitto)
 	@if [ -d /run/systemd/system ] && [ "$$(id -u)" = 0 ]; then systemctl disable --quiet --now mosquitto || true; fi
+
+# Debian's headless Chromium, for the tests and the pictures of the gateway's page; any other Chromium will do.
+browser-tools: ## install a headless Chromium, for the tests of the gateway's page
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(call install_tools,chromium-headless-shell=chromium-headless-shell); }
+
+page-pictures: setup-dev browser-tools ## take the pictures in docs/img/page: the demo's federation, its page in Chromium
+	$(BIN)/python -m benchmarks.demo.pictures
 
 ANDROID_TOOLS := aapt2=aapt apksigner=apksigner mvn=maven npm=npm java=openjdk-17-jdk-headless javac=openjdk-17-jdk-headless keytool=openjdk-17-jdk-headless
 android-tools:

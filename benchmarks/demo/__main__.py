@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -74,12 +75,21 @@ def run(settings: Settings, console: Console) -> Figures:
             arms = stages.train_arms(data, packages, processes, console, settings)
         with _stage("evaluation", console, seconds):
             versions = stages.evaluate(data, packages, federation.state, processes)
-        outcome = Outcome(data, packages, federation, arms, versions, seconds)
-        figures = gather(settings, outcome)
-    report(figures, console)
-    for path in chart.draw(figures, settings.out / "demo"):
-        console.print(f"chart: {path}")
+        figures = gather(settings, Outcome(data, packages, federation, arms, versions, seconds))
+        report(figures, console)
+        for path in chart.draw(figures, settings.out / "demo"):
+            console.print(f"chart: {path}")
+        if settings.serve:
+            _serve(federation.page, console)
     return figures
+
+
+def _serve(page: str, console: Console) -> None:
+    """Leave the gateway and its page up until Ctrl-C."""
+    console.print(f"[bold]the gateway and its page stay up: {page}[/bold]\nCtrl-C ends them")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(1.0)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ examples:
   make demo
   make demo DATA=path/to/texts.csv                     docs/data.md says which files
   make demo DATA=ag_news/train.csv.gz DEMO_ARGS='--alpha 1 --rounds 20'
+  make demo DEMO_ARGS=--serve                          leaves the gateway and its page up until Ctrl-C
   make demo DEMO_ARGS='--quick --json'
 """
 
@@ -42,6 +43,7 @@ class Settings:
         test: held-out texts at most.
         seed: of every draw.
         out: folder of this run.
+        serve: measure versions as they come, and leave gateway and page up at the end, until Ctrl-C.
         json: print the JSON line only.
         record: keep the result in benchmarks/results/demo.jsonl.
         command: as it was typed, for the record.
@@ -61,6 +63,7 @@ class Settings:
     test: int
     seed: int
     out: Path
+    serve: bool
     json: bool
     record: bool
     command: str
@@ -120,6 +123,11 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument(
         "--quick", action="store_true", help="six devices and two rounds, to see whether everything works here"
     )
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="let the gateway measure versions as they come, and leave it and its page up at the end, until Ctrl-C",
+    )
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/")
     options = parser.parse_args(argv)
@@ -166,6 +174,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         test=options.test,
         seed=options.seed,
         out=options.out,
+        serve=options.serve,
         json=options.json,
         record=options.record,
         command=command,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ WIDTH: Final = 2
 """Processes at a time where each would use a core."""
 PATIENCE_S: Final = 900.0
 """A federation that shows no event for so long is stuck."""
+PAGE_PORT: Final = 8700
+"""Of the gateway's page; another where that is taken."""
 CENTRALIZED: Final = "centralized"
 ALONE_RATE: Final = 0.5
 """Learning rate of the arms, as a share of the federation's: no mean over devices shortens their steps.
@@ -108,10 +112,17 @@ def _list(names: set[str]) -> str:
 
 @dataclass
 class Federation:
-    """What a federation left. Args: rows: of the devices; state: the gateway's directory."""
+    """What a federation left.
+
+    Args:
+        rows: of the devices.
+        state: the gateway's directory.
+        page: address of the gateway's page, which is up while the gateway is.
+    """
 
     rows: dict[str, Row]
     state: Path
+    page: str
 
 
 def assign(data: RunData, packages: Mapping[str, Package]) -> dict[str, str]:
@@ -121,9 +132,23 @@ def assign(data: RunData, packages: Mapping[str, Package]) -> dict[str, str]:
 
 
 def federate(
-    settings: Settings, data: RunData, packages: Mapping[str, Package], processes: Processes, console: Console
+    settings: Settings,
+    data: RunData,
+    packages: Mapping[str, Package],
+    processes: Processes,
+    console: Console,
+    *,
+    look: Callable[[Watcher], None] = lambda _: None,
 ) -> Federation:
     """Run the gateway and one process for each device until all rounds are done.
+
+    Args:
+        settings: of the run; with ``serve`` the gateway stays up.
+        data: of the devices.
+        packages: by profile.
+        processes: of the run.
+        console: to tell on.
+        look: called with what is known, several times a second.
 
     Raises:
         ChildError: when one of them fails, or nothing happens for a long time.
@@ -132,34 +157,48 @@ def federate(
     rows = {name: Row(profile, packages[profile].manifest.tiers[0].trained_slots) for name, profile in profiles.items()}
     state, events = settings.out / "gateway", settings.out / "events"
     events.mkdir(parents=True, exist_ok=True)
-    gateway = processes.start(
-        "gateway", _gateway_arguments(settings, packages, state, events / "gateway.jsonl", len(rows))
-    )
+    gateway = processes.start("gateway", _gateway_arguments(settings, data, packages, state, events / "gateway.jsonl"))
     watcher = Watcher(rows, {name: Tail(events / f"{name}.jsonl") for name in rows}, Tail(events / "gateway.jsonl"))
-    _wait(lambda: bool(watcher.url), watcher, [gateway], console)
+    _wait(lambda: bool(watcher.url and watcher.page), watcher, [gateway], console)
     for name, profile in profiles.items():
         arguments = ["edge_runtime", "run", "--package", str(packages[profile].folder), "--broker", watcher.url]
         arguments += ["--data", str(data.file(name)), "--device-id", name, "--federation", FEDERATION, "--threads", "1"]
         arguments += ["--state", str(settings.out / "devices" / name), "--events", str(events / f"{name}.jsonl")]
         processes.start(name, arguments)
-    _wait(lambda: gateway.process.poll() == 0, watcher, processes.children, console)
-    _wait(lambda: all(child.process.poll() == 0 for child in processes.children), watcher, processes.children, console)
-    return Federation(rows, state)
+    ends = [child for child in processes.children if child is not gateway or not settings.serve]
+
+    def done() -> bool:
+        look(watcher)
+        return all(child.process.poll() == 0 for child in ends)
+
+    _wait(done, watcher, processes.children, console)
+    return Federation(rows, state, watcher.page)
 
 
 def _gateway_arguments(
-    settings: Settings, packages: Mapping[str, Package], state: Path, events: Path, devices: int
+    settings: Settings, data: RunData, packages: Mapping[str, Package], state: Path, events: Path
 ) -> list[str]:
+    serve = f'keep_serving = true\nevaluate = "{data.file("held-out").resolve()}"\n' if settings.serve else ""
     config = settings.out / "gateway.toml"
     config.write_text(
         f'package = "{packages[PROFILES[-1]].folder.resolve()}"\nstate = "{state.resolve()}"\n'
-        f'federation = "{FEDERATION}"\nrounds = {settings.rounds}\nevents = "{events.resolve()}"\n'
+        f'federation = "{FEDERATION}"\nrounds = {settings.rounds}\nevents = "{events.resolve()}"\n{serve}'
         f'[listen]\nhost = "127.0.0.1"\nport = 0\n'
-        f"[round]\nquorum = {devices}\ndeadline_s = 300.0\n"
+        f"[web]\nport = {_free(PAGE_PORT)}\n"
+        f"[round]\nquorum = {len(data.shares)}\ndeadline_s = 300.0\n"
         f"[train]\nsteps = {settings.steps}\nlearning_rate = {settings.rate}\n",
         encoding="utf-8",
     )
     return ["broker_server", "run", "--config", str(config)]
+
+
+def _free(port: int) -> int:
+    """Return a port of this machine that nobody listens on: this one if that is so."""
+    for wanted in (port, 0):
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", wanted))
+            return int(listener.getsockname()[1])
+    raise ChildError("no free port on 127.0.0.1")
 
 
 class Watcher:
@@ -168,7 +207,9 @@ class Watcher:
     def __init__(self, rows: dict[str, Row], tails: Mapping[str, Tail], gateway: Tail) -> None:
         self.rows = rows
         self._tails, self._gateway = tails, gateway
-        self.url = ""
+        self.url = self.page = ""
+        self.round = 0
+        self.answered: set[str] = set()
         self.said: list[str] = []
         self.changed_at = time.monotonic()
 
@@ -187,6 +228,13 @@ class Watcher:
         if kind == "listening":
             self.url = str(event["url"])
             self.said.append(f"gateway listens on {self.url}")
+        elif kind == "page":
+            self.page = str(event.get("url", event.get("failure")))
+            self.said.append(f"its page, in a browser: {self.page}")
+        elif kind == "round":
+            self.round, self.answered = int(event["round"]), set()
+        elif kind == "delta" and event["code"] == "ACCEPTED":
+            self.answered.add(str(event["device"]))
         elif kind == "version":
             reason = f"round {event['round']}" if event.get("round") else "the head, from class means of all devices"
             self.said.append(f"version {event['version']}: {reason}")
