@@ -208,9 +208,13 @@ class Service:
 
     def _look(self, now: float, wall: float) -> None:
         self._look_at = now + LOOK_S
+        transfers = self._reception.transfers
         load = Load(
             inbox_events=len(self._inbox),
             inbox_bytes=self._inbox.held_bytes,
+            offers_waiting=transfers.waiting,
+            granted_bytes=transfers.granted_bytes,
+            partial_bytes=transfers.held_bytes,
             evaluating=self._measuring.pending,
             broker_up=self._up,
             disk_refuses=now < self._rest_until,

@@ -119,7 +119,7 @@ DRIVERS = {
     "jinja2": {"broker_server/web/rendering.py"},
     "markupsafe": {"broker_server/web/rendering.py"},
     "prometheus_client": {"broker_server/web/metrics.py"},
-    "playwright": {"?benchmarks/demo/pictures.py"},
+    "playwright": {"benchmarks/demo/pictures.py"},
     "sqlite3": {"broker_server/state/database.py", "benchmarks/fleet/kept.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }

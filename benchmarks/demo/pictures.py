@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
 from benchmarks.demo import stages
@@ -21,9 +22,12 @@ from edge_runtime.wire.errors import FederationError
 
 FOLDER: Final = Path("docs/img/page")
 BROWSERS: Final = ("chromium-headless-shell", "chromium", "google-chrome")
+Theme = Literal["light", "dark"]
 WIDE: Final = (1280, 800)
 PHONE: Final = (390, 844)
-PICTURES: Final = (
+LONG_ROUNDS: Final = ("--steps", "40", "--rounds", "6")
+"""So that some devices are done while others train."""
+PICTURES: Final[tuple[tuple[str, str, Theme, tuple[int, int]], ...]] = (
     ("overview-light", "/", "light", WIDE),
     ("overview-dark", "/", "dark", WIDE),
     ("devices-light", "/devices", "light", WIDE),
@@ -35,38 +39,34 @@ PICTURES: Final = (
 
 
 class Photographer:
-    """Takes the pictures once, when some but not all devices of one of the last rounds have answered."""
+    """Takes the pictures once, in the middle of the rounds, when some of the devices have answered.
 
-    def __init__(self, settings: Settings, chromium: str) -> None:
-        self._round, self._answers, self._chromium = settings.rounds, settings.devices // 2, chromium
+    Args:
+        settings: of the demo.
+        browser: that is started already, since a round is short.
+    """
+
+    def __init__(self, settings: Settings, browser: Browser) -> None:
+        self._round, self._answers, self._browser = settings.rounds // 2 + 1, settings.devices // 4, browser
         self.taken: list[Path] = []
 
     def __call__(self, watcher: stages.Watcher) -> None:
         """Look whether it is time."""
         if not self.taken and watcher.round == self._round and len(watcher.answered) >= self._answers:
-            self.taken = take(watcher.page, FOLDER, self._chromium)
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            self.taken = [self._take(watcher.page, *picture) for picture in PICTURES]
 
-
-def take(url: str, folder: Path, chromium: str) -> list[Path]:
-    """Take pictures of a page. Args: url: of it; folder: for the files; chromium: path of the browser."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a tool of the tests, which users lack
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, path, theme, (width, height) in PICTURES:
-            page = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme="dark" if theme == "dark" else "light"
-            )
-            page.goto(url + path)
-            page.screenshot(path=folder / f"{name}.png", full_page=True)
-        browser.close()
-    return [folder / f"{name}.png" for name, *_ in PICTURES]
+    def _take(self, url: str, name: str, path: str, theme: Theme, window: tuple[int, int]) -> Path:
+        page = self._browser.new_page(viewport={"width": window[0], "height": window[1]}, color_scheme=theme)
+        page.goto(url + path)
+        page.screenshot(path=FOLDER / f"{name}.png", full_page=True)
+        page.close()
+        return FOLDER / f"{name}.png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; takes the demo's options."""
-    settings = replace(parse(argv), serve=True)
+    settings = replace(parse([*LONG_ROUNDS, *(sys.argv[1:] if argv is None else argv)]), serve=True)
     console = Console()
     chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
@@ -74,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     shutil.rmtree(settings.out, ignore_errors=True)
     settings.out.mkdir(parents=True)
-    photographer = Photographer(settings, chromium)
     try:
-        with Processes(settings.out / "logs") as processes:
+        with Processes(settings.out / "logs") as processes, sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            photographer = Photographer(settings, browser)
             data = stages.prepare(settings)
             packages = stages.export_packages(settings, data, processes, console)
             stages.federate(settings, data, packages, processes, console, look=photographer)

@@ -22,6 +22,8 @@ T = TypeVar("T")
 CHIPS: Final = 60
 """Devices of a round that are shown by name."""
 ORDER: Final = ("waits", "answered", "refused", "left", "rests")
+ALL_POINTS: Final = 3
+"""Where there are more, the bank before any training is left out of the chart: what came after would be a flat line."""
 NARROW_POINTS: Final = 40
 """What a phone shows of a chart."""
 HEALTH: Final = {
@@ -89,12 +91,14 @@ def _part(name: str, live: Live) -> str:
 def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
     """Return what the overview shows."""
     points, pairs = _points(figures), _pairs(figures)
+    start = points[0] if len(points) > ALL_POINTS and points[0].reason == "initial" else None
     figure = figures.versions.figure
     return live_round(feed) | {
         "figures": figures,
         "status": figures.status,
         "figure": figure,
-        "worth": _both(lambda part, width: worth_chart(part, figure, width), points),
+        "worth": _both(lambda part, width: worth_chart(part, figure, width), points[1:] if start else points),
+        "start": start,
         "points": points[::-1],
         "written": written,
         "pairs": pairs[::-1],
