@@ -29,10 +29,10 @@ LONG_ROUNDS: Final = ("--steps", "40", "--rounds", "6")
 """So that some devices are done while others train."""
 PICTURES: Final[tuple[tuple[str, str, Theme, tuple[int, int]], ...]] = (
     ("overview-light", "/", "light", WIDE),
+    ("overview-phone-light", "/", "light", PHONE),
     ("overview-dark", "/", "dark", WIDE),
     ("devices-light", "/devices", "light", WIDE),
     ("versions-dark", "/versions", "dark", WIDE),
-    ("overview-phone-light", "/", "light", PHONE),
     ("devices-phone-dark", "/devices", "dark", PHONE),
 )
 """Name of the file, path, theme, and the size of the window in CSS pixels."""
@@ -59,7 +59,7 @@ class Photographer:
     def _take(self, url: str, name: str, path: str, theme: Theme, window: tuple[int, int]) -> Path:
         page = self._browser.new_page(viewport={"width": window[0], "height": window[1]}, color_scheme=theme)
         page.goto(url + path)
-        page.screenshot(path=FOLDER / f"{name}.png", full_page=True)
+        page.screenshot(path=FOLDER / f"{name}.png", full_page=path == "/")
         page.close()
         return FOLDER / f"{name}.png"
 

@@ -66,9 +66,7 @@ def do(action: Action, what: str, config: GatewayConfig) -> None:
     if action is ROLLBACK:
         ask_rollback(config.state, int(what))
     elif action is REVOKE:
-        certificates = certificates_of(config, [what])
-        if config.listen.revoked is not None:
-            refuse_certificates(config, certificates)
+        refuse_certificates(config, certificates_of(config, [what]))
         mark(config.state, [what], revoked=True)
     else:
         mark(config.state, [what], revoked=False)

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from broker_server.errors import UsageError
 from broker_server.views.devices import Device
 from broker_server.web import actions, show
 from broker_server.web.access import Session, same
@@ -192,7 +193,7 @@ class Pages:
         return self._error(request, code, detail, headers)
 
     async def _failed(self, request: Request, error: Exception) -> Response:
-        return self._error(request, 503, str(error))
+        return self._error(request, 409 if isinstance(error, UsageError) else 503, str(error))
 
     async def _broken(self, request: Request, _error: Exception) -> Response:
         return self._error(request, 500, "a fault of the page; what happened is on the gateway's standard error")

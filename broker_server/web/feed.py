@@ -25,6 +25,7 @@ from broker_server.views.versions import Versions, read_versions
 from broker_server.web.tally import Tally
 
 FRESH_S: Final = 4.0
+SOON_S: Final = 0.5
 VERSIONS: Final = 120
 ROUNDS: Final = 60
 """The newest that charts and tables show."""
@@ -67,10 +68,15 @@ class Feed:
             StateError: when it cannot be read.
         """
         with self._lock:
-            if self._figures is None or time.monotonic() - self._read_at >= FRESH_S:
+            if self._figures is None or time.monotonic() - self._read_at >= self._fresh_s(self._figures):
                 self._figures = self._read(self._figures)
                 self._read_at = time.monotonic()
             return self._figures
+
+    def _fresh_s(self, figures: Figures) -> float:
+        """Return how long figures are shown; those of an older version than the live one are soon read again."""
+        live = self.live()
+        return FRESH_S if live is None or live.version == figures.status.version else SOON_S
 
     def forget(self) -> None:
         """Read again at the next look, after something was changed."""
