@@ -127,6 +127,6 @@ def configuration(load: Load, package: Path, state: Path, port: int) -> str:
         f"newcomer_wait_s = {NEVER_S}", "missed_plans = 0",
         "[train]", "steps = 10", "learning_rate = 0.004", "final_share = 1.0", "shared_share = 0.0", 'codec = "int8"',
         "[limits]", "new_names_per_hour = 0", "hellos_per_minute = 0", f"idle_names = {2 * room}",
-        "retry_after_s = 2.0", "keep_versions = 10",
+        "retry_after_s = 2.0", "keep_versions = 1000",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
