@@ -21,7 +21,7 @@ from typing import Final
 from benchmarks import record
 from benchmarks.faults import shim
 from benchmarks.faults.device_walk import device_at_rest, device_walk
-from benchmarks.faults.gateway_walk import gateway_at_rest, gateway_pairs, gateway_walk
+from benchmarks.faults.gateway_walk import gateway_at_rest, gateway_history, gateway_pairs, gateway_walk
 from benchmarks.faults.live import live
 from benchmarks.faults.tally import Injection, Tally
 
@@ -43,6 +43,12 @@ def _times(inject: Callable[[Path, random.Random, int], Injections]) -> Part:
 
 PARTS: Final[dict[str, tuple[str, str, float, Part]]] = {
     "walk": ("the gateway's commit points", "forked, real calls, no sockets", 1.0, gateway_walk),
+    "history": (
+        "the gateway's commit points while rows of old rounds go",
+        "forked, real calls, no sockets",
+        0.2,
+        gateway_history,
+    ),
     "pairs": (
         "the gateway's commit points, two in a row",
         "forked, real calls, no sockets",

@@ -9,20 +9,34 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.faults.children import Say
 from benchmarks.faults.suite import part
-from broker_server.config import RoundRules
+from broker_server.config import Limits, RoundRules
 from broker_server.errors import StateError, StorageError
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
 
 DEVICES: Final = {"ada": (["rose", "leaf"], [0, 1]), "bo": (["sky"], [2]), "cy": (["rose", "stone"], [0, 1])}
-ROUNDS: Final = 2
 TURNS: Final = 200
 Accepted = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happens. Args: rounds: in all; max_staleness: of [round]; keep_versions, keep_rounds: of [limits]."""
+
+    rounds: int = 2
+    max_staleness: int = 2
+    keep_versions: int = 50
+    keep_rounds: int = 1000
+
+
+LONG: Final = Story(rounds=4, max_staleness=0, keep_versions=1, keep_rounds=1)
+"""The rows of its first rounds go while it runs."""
 
 
 def package(folder: Path) -> Any:  # noqa: ANN401 - a Package
@@ -30,7 +44,13 @@ def package(folder: Path) -> Any:  # noqa: ANN401 - a Package
     return part("tiny", "broker").make_package(folder)
 
 
-def play(folder: Path, opened: Any, accepted: Iterable[Accepted], say: Say) -> int:  # noqa: ANN401 - a Package
+def play(
+    folder: Path,
+    opened: Any,  # noqa: ANN401 - a Package
+    accepted: Iterable[Accepted],
+    say: Say,
+    story: Story = Story(),
+) -> int:
     """Play what is left of the story.
 
     Args:
@@ -38,14 +58,18 @@ def play(folder: Path, opened: Any, accepted: Iterable[Accepted], say: Say) -> i
         opened: package.
         accepted: (device, round) of what devices were told is accepted; they send it when they are asked only.
         say: told of each acceptance as soon as a device would be, and of the end.
+        story: what happens.
 
     Returns:
         0 when all rounds are done, 1 when the gateway refused to start or ended with an error of its own.
     """
     began = time.monotonic()
-    rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6)
+    rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness)
+    limits = Limits(keep_versions=story.keep_versions, keep_rounds=story.keep_rounds)
     try:
-        gateway = part("tiny_gateway", "broker").Gateway(folder, opened, rounds=ROUNDS, round=rules)
+        gateway = part("tiny_gateway", "broker").Gateway(
+            folder, opened, rounds=story.rounds, round=rules, limits=limits
+        )
     except (StateError, StorageError) as error:
         say(refused=str(error), storage=isinstance(error, StorageError))
         return 1
@@ -105,7 +129,7 @@ def asked(gateway: Any, device: str) -> bool:  # noqa: ANN401
 
 
 def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
-    """Return what a finished state directory says: digests, and which deltas are in which version how often."""
+    """Return what a finished state directory says: digests, which deltas are in which version how often, from when."""
     ledger = store.ledger
     row, bank = store.lineage.load()
     folded = [
@@ -114,4 +138,10 @@ def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
     times: dict[str, int] = {}
     for (device, _), count in ledger.trained().items():
         times[device] = times.get(device, 0) + count
-    return {"digest": bank.digest().hex(), "version": row.version, "folded": folded, "trained": times}
+    return {
+        "digest": bank.digest().hex(),
+        "version": row.version,
+        "folded": folded,
+        "trained": times,
+        "pruned": ledger.pruned,
+    }

@@ -16,21 +16,21 @@ from typing import Any
 from benchmarks.faults import shim
 from benchmarks.faults.children import CRASHED, Ended, run
 from benchmarks.faults.damage import DAMAGES, damage
-from benchmarks.faults.gateway_story import Accepted, package, play
+from benchmarks.faults.gateway_story import LONG, Accepted, Story, package, play
 from benchmarks.faults.tally import Injection, compared
 
 STARTS = 6
 
 
 class GatewayWalk:
-    """Args: folder: scratch, in memory if possible."""
+    """Args: folder: scratch, in memory if possible; story: what happens."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, story: Story = Story()) -> None:  # noqa: B008 - frozen
+        self._folder, self._story = folder, story
         self._package = package(folder / "package")
         self._state = folder / "state"
         # Once here rather than in every process that is forked: imports, and what is set up at first use.
-        play(folder / "first", self._package, [], lambda **_: None)
+        play(folder / "first", self._package, [], lambda **_: None, story)
         whole = self._play(None, [])
         self.undisturbed = whole.told[-1]
         self.points = int(self.undisturbed["calls"])
@@ -76,7 +76,8 @@ class GatewayWalk:
     def _play(self, fault: shim.Fault | None, accepted: list[Accepted]) -> Ended:
         def work(say: Any) -> int:  # noqa: ANN401
             shim.arm(self._state, fault)
-            return play(self._state, self._package, accepted, lambda **fields: say(calls=shim.calls(), **fields))
+            told = lambda **fields: say(calls=shim.calls(), **fields)  # noqa: E731
+            return play(self._state, self._package, accepted, told, self._story)
 
         return run(work)
 
@@ -100,6 +101,15 @@ def gateway_walk(folder: Path, chance: random.Random, share: float) -> Iterator[
         for point in range(walk.points):
             if chance.random() < share:
                 yield "gateway, every commit point", name, walk.strike([shim.fault(name, point)])
+
+
+def gateway_history(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
+    """Yield what came of faults in a longer story, from where rows of its first rounds go. Args: as gateway_walk."""
+    walk = GatewayWalk(folder, LONG)
+    for name in shim.KINDS:
+        for point in range(walk.points // 2, walk.points):
+            if chance.random() < share:
+                yield "gateway, while rows of old rounds go", name, walk.strike([shim.fault(name, point)])
 
 
 def gateway_pairs(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str, Injection]]:

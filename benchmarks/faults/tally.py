@@ -56,11 +56,18 @@ class Tally:
 
 
 def compared(undisturbed: dict[str, Any], last: dict[str, Any], accepted: Sequence[tuple[str, int]]) -> Injection:
-    """Compare an outcome with the undisturbed one. Args: accepted: what devices were told is accepted."""
+    """Compare an outcome with the undisturbed one; of rounds whose rows went the bytes tell.
+
+    Args:
+        undisturbed: outcome of the run without faults.
+        last: outcome of this one.
+        accepted: what devices were told is accepted.
+    """
+    pruned = last.get("pruned", 0)
     folded = [tuple(one) for one in last["folded"]]
     trained = undisturbed["trained"]
     return Injection(
-        lost=len({*accepted} - {*folded}),
+        lost=len({one for one in accepted if one[1] >= pruned} - {*folded}),
         double=sum(max(0, times - trained.get(device, 0)) for device, times in last["trained"].items()),
         identical=last["digest"] == undisturbed["digest"],
     )

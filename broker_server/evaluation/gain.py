@@ -30,7 +30,7 @@ def no_better_than(
     Args:
         version: that was measured.
         figures: its own; a language model has no class means.
-        versions: all, oldest first.
+        versions: up to the first merge at least, oldest first.
         accuracies: on the same texts, of the versions that were measured.
     """
     start = class_means_version(versions)

@@ -77,7 +77,7 @@ class Measuring:
             else:
                 row = (figures.accuracy, figures.macro_f1, figures.examples)
                 ledger.keep_evaluation(result.version, result.data, row, wall)
-        start = no_better_than(result.version, figures, ledger.versions(), ledger.accuracies(result.data))
+        start = no_better_than(result.version, figures, ledger.first_versions(), ledger.accuracies(result.data))
         more = {} if start is None else {"no_better_than": start}
         self._events.tell("evaluated", version=result.version, **figures.plain(), **more)
 

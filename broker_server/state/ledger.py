@@ -450,6 +450,11 @@ class Ledger(Database):
         """Return all versions, oldest first."""
         return self._versions("ORDER BY version")
 
+    def first_versions(self) -> list[VersionRow]:
+        """Return the versions up to the first that was merged, oldest first."""
+        first = "(SELECT MIN(version) FROM versions WHERE reason = 'merge')"
+        return self._versions(f"WHERE version <= COALESCE({first}, version) ORDER BY version")
+
     def newest_versions(self, count: int) -> list[VersionRow]:
         """Return the last versions, oldest first. Args: count: at most."""
         return self._versions("ORDER BY version DESC LIMIT ?", (count,))[::-1]

@@ -24,6 +24,8 @@ ROWS: Final = 1000
 """Of each table, removed in one transaction."""
 PAGES: Final = 1000
 """Of the database's file, given back at once."""
+_LATER: Final = "version < ? AND version > (SELECT MIN(version) FROM versions WHERE reason = 'merge')"
+"""The first versions stay, up to the first that was merged: what was gained is told against class means alone."""
 JOURNAL_EVERY: Final = 100
 """Versions between two looks at the journal, which may grow by so many lines beyond ``keep_rounds``."""
 
@@ -36,7 +38,7 @@ class Bounds:
         round: the first whose plans and verdicts stay.
         version: the first whose deltas' rows stay.
         history_round: the first round that stays.
-        history_version: the first version that stays; version 0 stays as well.
+        history_version: the first version that stays; those up to the first merge stay as well.
     """
 
     round: int = 0
@@ -121,10 +123,10 @@ class Retention:
             ("deltas", f"version = {LEFT_OUT} AND round < ?", keep.round),
             ("plans", "round < ?", keep.round),
             ("verdicts", "round < ?", keep.round),
-            ("evaluations", "version > 0 AND version < ?", keep.history_version),
-            ("text_evaluations", "version > 0 AND version < ?", keep.history_version),
+            ("evaluations", _LATER, keep.history_version),
+            ("text_evaluations", _LATER, keep.history_version),
             ("rounds", "round < ?", keep.history_round),
-            ("versions", "version > 0 AND version < ?", keep.history_version),
+            ("versions", _LATER, keep.history_version),
         ]
         with ledger.transaction():
             ledger.put(PRUNED, str(max(keep.round, ledger.pruned)))

@@ -20,7 +20,7 @@ from benchmarks.faults.tally import Injection, Tally, compared
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the library is compiled with gcc")
-@pytest.mark.parametrize("part", ["walk", "device"])
+@pytest.mark.parametrize("part", ["walk", "history", "device"])
 def test_struck_commit_points_lose_nothing(part: str) -> None:
     """A handful of them, by the command that people run: no delta lost or double, the same bytes."""
     command = [sys.executable, "-m", "benchmarks.faults", "--only", part, "--count", "0.004", "--seed", "3", "--json"]

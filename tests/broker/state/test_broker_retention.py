@@ -13,6 +13,7 @@ from tiny_gateway import Gateway
 
 from benchmarks.longevity.day import Day, Look
 from broker_server.config import Limits, RoundRules
+from broker_server.evaluation.gain import class_means_version
 from broker_server.rules.round import State
 from broker_server.state.inspection import inspect
 from broker_server.state.ledger import NAME, ROLLBACK
@@ -43,9 +44,17 @@ def test_rows_files_and_journal_stay_few(lived: tuple[Day, list[Look]]) -> None:
         assert look.rows["deltas"] <= 3 * (KEEP_VERSIONS + 2)
         assert look.rows["plans"] <= 3 * (KEEP_VERSIONS + 2)
         assert KEEP_ROUNDS <= look.rows["rounds"] <= KEEP_ROUNDS + 1
-        assert look.rows["versions"] <= KEEP_ROUNDS + 4
+        assert look.rows["versions"] <= KEEP_ROUNDS + 6
     assert max(look.files for look in looks[2:]) <= looks[1].files * 1.2
     assert looks[-1].ledger_kb <= looks[2].ledger_kb * 1.2
+
+
+def test_the_versions_up_to_the_first_merge_stay(lived: tuple[Day, list[Look]]) -> None:
+    """What training gained is told against the class means that it began from, however long ago that was."""
+    day, _ = lived
+    first = day.gateway.store.ledger.first_versions()
+    assert [(row.version, row.reason) for row in first] == [(0, "initial"), (1, "head"), (2, "merge")]
+    assert class_means_version(day.gateway.store.ledger.versions()) == 1
 
 
 def test_every_accepted_delta_became_part_of_one_version(lived: tuple[Day, list[Look]]) -> None:
