@@ -109,7 +109,7 @@ class GatewayBroker:
         if sign is None and _certificates(config):
             self._say(Said("mosquitto cannot refuse certificates: their authority's key is not beside [listen] ca"))
         url = BrokerUrl(listener.host, mosquitto.port, listener.tls is not None)
-        return Target(url, socket=mosquitto.socket)
+        return Target(url, socket=mosquitto.socket, mqtt=config.mqtt)
 
     def revoke(self) -> None:
         """Refuse who is revoked by now, and nobody else.
@@ -162,7 +162,7 @@ class GatewayBroker:
 
 def _elsewhere(config: GatewayConfig, certificates: GatewayConfig) -> Target:
     files = {"ca": certificates.ca, "certificate": certificates.certificate, "key": certificates.key}
-    return Target.parse(config.broker, allow_plaintext=config.listen.allow_plaintext, **files)
+    return Target.parse(config.broker, allow_plaintext=config.listen.allow_plaintext, mqtt=config.mqtt, **files)
 
 
 def _tls(config: GatewayConfig) -> TlsFiles | None:

@@ -1,12 +1,9 @@
-"""The gateway's connection to its broker. The only file importing the MQTT client (paho, MQTT 3.1.1)."""
+"""The gateway's connection to a broker in another process. The only file importing the MQTT client (paho)."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import secrets
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable
@@ -21,11 +18,15 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from broker_server.broker.link import Arrived, Down, LinkEvent, Up
 from broker_server.errors import ListenError, UsageError
 from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
-from edge_runtime.wire.tls_failure import ask_why, tls_failure
+from edge_runtime.wire.tls_failure import cut, tls_failure, unanswered
 from edge_runtime.wire.topics import QOS, RETAINED, ROOT, Address, Topic, gateway_subscriptions
 
 KEEPALIVE_S: Final = 30
 WINDOW: Final = 100
+"""Messages under way to a broker of MQTT 3.1.1."""
+WINDOW_5: Final = 10
+"""The smallest receive maximum of common brokers of MQTT 5; a client's is fixed before it connects."""
+_NOT_AUTHORIZED: Final = 0x87
 RETRY_FIRST_S, RETRY_LAST_S = 1, 60
 AGAIN: Final = "; trying again with growing pauses"
 STOP_S: Final = 0.5
@@ -42,6 +43,7 @@ class Target:
         certificate: PEM file of the gateway's certificate, for a broker that demands one.
         key: PEM file of its key.
         socket: socket file of a broker on this machine; the URL then only says where devices connect.
+        mqtt: version that is spoken, "3" (3.1.1) or "5".
     """
 
     url: BrokerUrl
@@ -49,21 +51,24 @@ class Target:
     certificate: Path | None = None
     key: Path | None = None
     socket: Path | None = None
+    mqtt: str = "3"
 
     @classmethod
-    def parse(cls, url: str, *, allow_plaintext: bool = False, **files: Path | None) -> Self:
+    def parse(cls, url: str, *, allow_plaintext: bool = False, mqtt: str = "3", **files: Path | None) -> Self:
         """Read a broker's URL; edge_runtime/wire/SPEC.md, "Broker URLs".
 
         Args:
             url: of the broker.
             allow_plaintext: take a URL without TLS to another machine.
+            mqtt: version that is spoken.
             files: ca, certificate, key.
 
         Raises:
             UsageError: when it is none, leads in plain text to another machine without leave, or files do not fit.
         """
         try:
-            target = cls(BrokerUrl.parse(url, allow_plaintext=allow_plaintext), **files)
+            at = BrokerUrl.parse(url, allow_plaintext=allow_plaintext)
+            target = cls(at, files.get("ca"), files.get("certificate"), files.get("key"), mqtt=mqtt)
         except BrokerUrlError as error:
             raise UsageError(str(error)) from error
         named = {name: path for name, path in files.items() if path is not None}
@@ -127,7 +132,8 @@ class _Client(paho.Client):
     def __init__(self, name: str, target: Target) -> None:
         transport: Any = "websockets" if target.url.websocket else "tcp"  # its path is /mqtt, as SPEC.md has it
         transport = "unix" if target.socket is not None else transport
-        super().__init__(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv311, transport=transport)
+        protocol = paho.MQTTv5 if target.mqtt == "5" else paho.MQTTv311
+        super().__init__(CallbackAPIVersion.VERSION2, name, protocol=protocol, transport=transport)
         self._target = target
         self.failure: OSError | None = None
         if target.url.user:
@@ -179,8 +185,9 @@ class Link:
         self._flushed = threading.Condition()
         self._under_way = 0
         self._phase, self._failure = _Phase.UNANSWERED, ""
+        self._told = False
         self._client = client = _Client(f"gateway.{federation}.{secrets.token_hex(4)}", target)
-        client.max_inflight_messages_set(WINDOW)
+        client.max_inflight_messages_set(WINDOW_5 if target.mqtt == "5" and target.socket is None else WINDOW)
         client.reconnect_delay_set(RETRY_FIRST_S, RETRY_LAST_S)
         client.will_set(self._topic(Topic.GATEWAY), will, QOS, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
@@ -223,18 +230,10 @@ class Link:
         if sent:
             self._client.disconnect()
         else:
-            self._cut()
+            cut(self._client.socket())
         leaving = threading.Thread(target=self._client.loop_stop, daemon=True)  # may be in the middle of connecting
         leaving.start()
         leaving.join(STOP_S)
-
-    def _cut(self) -> None:
-        """Break the connection, if there is one, as a network would."""
-        with contextlib.suppress(OSError):
-            opened = self._client.socket()
-            if opened is not None:  # a socket, or a WebSocket around one
-                with socket.socket(fileno=os.dup(opened.fileno())) as same:
-                    same.shutdown(socket.SHUT_RDWR)
 
     def _topic(self, topic: Topic, name: str = "") -> str:
         return str(Address(self._federation, topic, name))
@@ -244,7 +243,7 @@ class Link:
             self._phase = _Phase.REFUSED
             self._post(Down(f"broker {self._target} refuses the gateway: {code}; check its name and rights there"))
             return
-        self._phase = _Phase.ANSWERED
+        self._phase, self._told = _Phase.ANSWERED, False
         client.subscribe([(topic, QOS) for topic in gateway_subscriptions(self._federation)])
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: Any, _more: Any) -> None:  # noqa: ANN401
@@ -268,11 +267,8 @@ class Link:
             self._post(Down(f"broker {self._target}: {failure or self._unanswered()}{AGAIN}"))
 
     def _unanswered(self) -> str:
-        at, context = self._target.url, self._client.context
-        if context is None:
-            return "it ended the connection without an answer; if its port expects TLS, use mqtts:// or wss://"
-        reason = ask_why(context, at.host, at.port, certificate=self._target.certificate is not None)
-        return reason or "it ended the connection without an answer, as some do that do not accept a certificate"
+        url, certificate = self._target.url, self._target.certificate is not None
+        return unanswered(self._client.context, url.host, url.port, certificate=certificate)
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:  # noqa: ANN401
         error = self._client.failure
@@ -291,7 +287,10 @@ class Link:
             return  # devices retain nothing: somebody's old or forged words
         self._post(Arrived(message.topic, message.payload))
 
-    def _on_publish(self, _client: paho.Client, _data: Any, _mid: int, _code: Any, _more: Any) -> None:  # noqa: ANN401
+    def _on_publish(self, _client: paho.Client, _data: Any, _mid: int, code: Any, _more: Any) -> None:  # noqa: ANN401
+        if code.value == _NOT_AUTHORIZED and not self._told:  # with MQTT 3.1.1 a broker drops it without a word
+            self._told = True
+            self._post(Down(f"broker {self._target} does not take what the gateway says; check its rights there"))
         with self._flushed:
             self._under_way -= 1
             self._flushed.notify_all()

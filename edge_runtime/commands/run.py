@@ -31,7 +31,7 @@ from edge_runtime.errors import ConfigError, StoreError
 from edge_runtime.federation.config import CODECS, RunConfig, credentials, default_device, default_state
 from edge_runtime.federation.device import Device
 from edge_runtime.federation.enrolled import broker_of, check_package, read_enrolment
-from edge_runtime.federation.link import Broker, LinkEvent
+from edge_runtime.federation.link import Broker, LinkEvent, Mqtt
 from edge_runtime.federation.membership import Identity
 from edge_runtime.federation.mqtt import MqttLink
 from edge_runtime.federation.report import Report, bar
@@ -80,6 +80,9 @@ def add(commands: Subcommands) -> None:
         help="what broker_server enroll wrote for this device: its name, the broker, all keys",
     )
     way.add_argument("--broker", metavar="URL", help="mqtt://HOST:PORT or mqtts://HOST:PORT")
+    run.add_argument(
+        "--mqtt", type=Mqtt, choices=[*Mqtt], default=Mqtt.AUTO, help="version: 3 is 3.1.1; auto: 5 where it is taken"
+    )
     run.add_argument("--data", type=Path, required=True, metavar="FILE", help=DATA_HELP)
     add_columns(run)
     run.add_argument("--device-id", metavar="ID", help=f"name in the federation ({default_device()})")
@@ -139,7 +142,7 @@ def main(arguments: argparse.Namespace) -> int:
             report.emit("skipped", left_out(source.skipped), rows=source.skipped)
         inbox: queue.Queue[LinkEvent] = queue.Queue(_INBOX)
         will = messages.encode(pb.Bye(device=config.device))
-        link = MqttLink(broker, config.federation, config.device, will, inbox.put)
+        link = MqttLink(broker, config.federation, config.device, will, inbox.put, mqtt=arguments.mqtt)
         report.traffic = link.traffic
         report.emit(
             "started",

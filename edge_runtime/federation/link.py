@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, Self
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.wire import topics
 from edge_runtime.wire.broker_url import BrokerUrl, BrokerUrlError
+
+
+class Mqtt(StrEnum):
+    """Which MQTT is spoken. AUTO: 5 with a broker that takes it, else 3.1.1."""
+
+    AUTO = "auto"
+    V3 = "3"
+    V5 = "5"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,8 @@ way at once; the rest stays an iterator, so that a slow link costs no memory. By
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import random
-import socket
 import ssl
 import threading
 import time
@@ -21,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Traffic, Up, backoff
+from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Mqtt, Traffic, Up, backoff
 from edge_runtime.wire import topics
 from edge_runtime.wire.errors import MalformedMessage
-from edge_runtime.wire.tls_failure import ask_why, tls_failure
+from edge_runtime.wire.tls_failure import cut, tls_failure, unanswered
 
 WINDOW: Final = 8
 KEEPALIVE_S: Final = 60
@@ -38,6 +35,11 @@ STEADY_S: Final = 10.0
 SHORT_CONNECTIONS: Final = 8
 """So many that ended at once in a row look like two clients with one name, each of which ends the other's."""
 _CONNECT_S: Final = 10.0
+_UNKNOWN_VERSION: Final = 0x84
+_NOT_AUTHORIZED: Final = 0x87
+"""Reason codes of MQTT 5."""
+_V3, _V5 = MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5
+_NO_ANSWER: Final = f"no answer in {_CONNECT_S:.0f} s"
 _LEAVE_S: Final = 5.0
 
 
@@ -50,10 +52,11 @@ class Outbox:
     Args:
         client: connected.
         traffic: counts what goes out.
+        window: messages under way at most.
     """
 
-    def __init__(self, client: paho.Client, traffic: Traffic) -> None:
-        self._client, self._traffic = client, traffic
+    def __init__(self, client: paho.Client, traffic: Traffic, window: int = WINDOW) -> None:
+        self._client, self._traffic, self._window = client, traffic, window
         self._queue: deque[tuple[str, Iterator[bytes]]] = deque()
         self._changed = threading.Condition()
         self._under_way = 0
@@ -99,7 +102,7 @@ class Outbox:
         """Return the next message when there is room for it; None when closed."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._closed or (self._queue and self._under_way < WINDOW))
+                self._changed.wait_for(lambda: self._closed or (self._queue and self._under_way < self._window))
                 if self._closed:
                     return None
                 topic, payloads = self._queue[0]
@@ -115,10 +118,19 @@ class Outbox:
 
 @dataclass
 class _Attempt:
-    """One try to connect. Args: over: it was answered, or ended; connected: the broker took it."""
+    """One try to connect.
+
+    Args:
+        over: it was answered, or ended.
+        connected: the broker took it.
+        refused: by the broker.
+        unknown: the broker does not know this version of MQTT.
+    """
 
     over: threading.Event = field(default_factory=threading.Event)
     connected: bool = False
+    refused: bool = False
+    unknown: bool = False
 
 
 class MqttLink:
@@ -130,10 +142,18 @@ class MqttLink:
         device: this device.
         will: payload of Bye, which the broker sends when the device vanishes.
         post: takes events; called from the client's threads. While it blocks nothing is read from the broker.
+        mqtt: which is spoken.
     """
 
     def __init__(
-        self, broker: Broker, federation: str, device: str, will: bytes, post: Callable[[LinkEvent], None]
+        self,
+        broker: Broker,
+        federation: str,
+        device: str,
+        will: bytes,
+        post: Callable[[LinkEvent], None],
+        *,
+        mqtt: Mqtt = Mqtt.AUTO,
     ) -> None:
         self._broker, self._federation, self._device, self._will, self._post = broker, federation, device, will, post
         self.traffic = Traffic()
@@ -143,6 +163,8 @@ class MqttLink:
         self._after: dict[int, bytes] = {}
         self._stopping, self._gone = threading.Event(), threading.Event()
         self._reason, self._refused = "", False
+        self._mqtt = mqtt
+        self._version = _V3 if mqtt is Mqtt.V3 else _V5
         self._thread = threading.Thread(target=self._supervise, name="broker", daemon=True)
 
     def start(self) -> None:
@@ -212,6 +234,13 @@ class MqttLink:
 
     def _connection(self) -> bool:
         """Hold one connection until it ends; return whether the broker took it."""
+        attempt = self._attempt()
+        if attempt.unknown and self._mqtt is Mqtt.AUTO and not self._stopping.is_set():
+            attempt = self._attempt()
+        return attempt.connected
+
+    def _attempt(self) -> _Attempt:
+        """Hold one connection until it ends; where MQTT 5 may be why none came, the next try is with 3.1.1."""
         self._gone.clear()
         self._reason, self._refused = "", False
         attempt = _Attempt()
@@ -220,7 +249,7 @@ class MqttLink:
             client.connect(self._broker.url.host, self._broker.url.port, KEEPALIVE_S)
             client.loop_start()
             if not attempt.over.wait(_CONNECT_S):
-                self._reason = f"no answer in {_CONNECT_S:.0f} s"
+                self._reason = _NO_ANSWER
             if attempt.connected:
                 self._gone.wait()
         except (OSError, ValueError) as error:
@@ -230,13 +259,16 @@ class MqttLink:
             self._after.clear()
         if outbox is not None:
             outbox.close()
-        _cut(client)
+        cut(client.socket())
         client.loop_stop()
+        silent = not (attempt.connected or attempt.refused) and self._reason in ("", _NO_ANSWER)
+        if self._mqtt is Mqtt.AUTO and (attempt.unknown or silent):
+            self._version = _V3 if self._version is _V5 else _V5
         self._reason = self._reason or _unanswered(self._broker)
-        return attempt.connected
+        return attempt
 
     def _new_client(self, attempt: _Attempt) -> paho.Client:
-        client = _client(self._broker, f"{self._federation}.{self._device}", attempt)
+        client = _client(self._broker, f"{self._federation}.{self._device}", attempt, self._version)
         client.will_set(self._topic(topics.Topic.BYE), self._will, qos=topics.QOS)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message, client.on_publish = self._on_message, self._on_publish
@@ -245,14 +277,16 @@ class MqttLink:
 
     # --- callbacks of the client, in its thread --------------------------------------------------------------
 
-    def _on_connect(self, client: paho.Client, attempt: _Attempt, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
+    def _on_connect(self, client: paho.Client, attempt: _Attempt, _flags: object, code: Any, more: Any) -> None:  # noqa: ANN401
         if code.is_failure:
             self._reason = f"the broker refused: {code}; {self._rights()}"
+            attempt.refused, attempt.unknown = True, code.value == _UNKNOWN_VERSION
             attempt.over.set()
             return
         client.subscribe([(name, topics.QOS) for name in topics.device_subscriptions(self._federation, self._device)])
         with self._lock:
-            self._client, self._outbox = client, Outbox(client, self.traffic)
+            window = min(WINDOW, getattr(more, "ReceiveMaximum", WINDOW))
+            self._client, self._outbox = client, Outbox(client, self.traffic, window)
         self._reason = "the broker closed the connection"
         self._post(Up())
         attempt.connected = True
@@ -272,7 +306,11 @@ class MqttLink:
             return
         self._post(Arrived(address, bytes(message.payload)))
 
-    def _on_publish(self, _client: paho.Client, _u: object, _mid: int, _code: object, _p: object) -> None:
+    def _on_publish(self, _client: paho.Client, _u: object, _mid: int, code: Any, _p: object) -> None:  # noqa: ANN401
+        if code.value == _NOT_AUTHORIZED:
+            self._refused = True
+            self._reason = f"the broker does not take what this device says: {self._rights()}"
+            self._gone.set()
         outbox = self._outbox
         if outbox is not None:
             outbox.acknowledged()
@@ -298,15 +336,6 @@ class MqttLink:
             self.send(topics.Topic.WANT, [want])
 
 
-def _cut(client: paho.Client) -> None:
-    """Close a client's socket without a word, if it is open: its thread would wait for what is not acknowledged."""
-    with contextlib.suppress(OSError):
-        opened = client.socket()
-        if opened is not None:  # a socket, or a WebSocket around one
-            with socket.socket(fileno=os.dup(opened.fileno())) as same:
-                same.shutdown(socket.SHUT_RDWR)
-
-
 def _tls_failure(broker: Broker, error: BaseException | str) -> str:
     certificate = broker.certificate is not None
     return tls_failure(error, broker.url.host, certificate=certificate) if broker.url.tls else ""
@@ -318,11 +347,8 @@ def _reason(broker: Broker, error: Exception) -> str:
 
 def _unanswered(broker: Broker) -> str:
     """Return what a connection means that ends before it was answered."""
-    at = broker.url
-    if at.tls:
-        reason = ask_why(_context(broker), at.host, at.port, certificate=broker.certificate is not None)
-        return reason or "the broker ended the connection without an answer, as some do that refuse a certificate"
-    return "the broker ended the connection without an answer; if its port expects TLS, use mqtts:// or wss://"
+    at, context = broker.url, _context(broker) if broker.url.tls else None
+    return unanswered(context, at.host, at.port, certificate=broker.certificate is not None)
 
 
 class _Probe:
@@ -391,14 +417,14 @@ def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
     return answer
 
 
-def _client(broker: Broker, name: str, userdata: object = None) -> paho.Client:
+def _client(broker: Broker, name: str, userdata: object = None, version: MQTTProtocolVersion = _V3) -> paho.Client:
     """Return a client that is set up for a broker and not connected."""
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=name,
         userdata=userdata,
         transport="websockets" if broker.url.websocket else "tcp",  # its path is /mqtt, as SPEC.md has it
-        protocol=paho.MQTTv311,
+        protocol=version,
         reconnect_on_failure=False,
     )
     client.connect_timeout = _CONNECT_S

@@ -1,11 +1,13 @@
-"""What a failed TLS connection to a broker means, in words with a way out. Gateway and device say the same."""
+"""What a failed connection to a broker means, in words with a way out. Gateway and device say the same."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import socket
 import ssl
-from typing import Final
+from typing import Final, Protocol
 
 _NAME: Final = re.compile(r"\[SSL: ([A-Z0-9_]+)\]")
 _CLOCK: Final = "; if its dates are right, this machine's clock is wrong"
@@ -80,3 +82,34 @@ def ask_why(context: ssl.SSLContext, host: str, port: int, *, certificate: bool,
     except OSError as error:
         return tls_failure(error, host, certificate=certificate)
     return ""
+
+
+def unanswered(context: ssl.SSLContext | None, host: str, port: int, *, certificate: bool) -> str:
+    """Return what a connection means that ended before the broker answered.
+
+    Args:
+        context: of the client; None without TLS.
+        host: that was connected to.
+        port: that was connected to.
+        certificate: whether this side showed one.
+    """
+    if context is None:
+        return "the broker ended the connection without an answer; if its port expects TLS, use mqtts:// or wss://"
+    reason = ask_why(context, host, port, certificate=certificate)
+    return reason or "the broker ended the connection without an answer, as some do that do not accept a certificate"
+
+
+class Opened(Protocol):
+    """A socket, or a WebSocket around one."""
+
+    def fileno(self) -> int:
+        """Return its file."""
+        ...
+
+
+def cut(opened: Opened | None) -> None:
+    """Break a client's connection, if there is one, as a network would: who waits for it goes on."""
+    with contextlib.suppress(OSError):
+        if opened is not None:
+            with socket.socket(fileno=os.dup(opened.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)

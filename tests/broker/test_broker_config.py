@@ -93,6 +93,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"train": Train(steps=0)}, "0 steps"),
         ({"train": Train(learning_rate=0)}, "learning rate 0"),
         ({"train": Train(head_share=2)}, "head_share 2"),
+        ({"mqtt": "4"}, "mqtt '4', expected one of 3, 5"),
         ({"train": Train(codec="int4")}, "codec 'int4', expected one of auto, float32, int8"),
     ],
 )

@@ -23,7 +23,7 @@ from broker_server.broker.mosquitto_config import access
 from broker_server.broker.mqtt import Arrived, Down, Link, LinkEvent, Target, Up, lets_strangers_hear
 from broker_server.broker.tls import TlsFiles
 from edge_runtime.federation.link import Arrived as DeviceArrived
-from edge_runtime.federation.link import Broker
+from edge_runtime.federation.link import Broker, Mqtt
 from edge_runtime.federation.link import Down as DeviceDown
 from edge_runtime.federation.link import Up as DeviceUp
 from edge_runtime.federation.mqtt import MqttLink, probe
@@ -233,19 +233,22 @@ def external(tmp_path_factory: pytest.TempPathFactory, ours: Authority) -> Itera
         process.terminate()
 
 
-@pytest.mark.parametrize("scheme", ["mqtts", "wss"])
-def test_a_gateway_and_a_device_meet_at_a_broker_that_demands_certificates(external: External, scheme: str) -> None:
-    """Over TLS and over WebSockets: the device hears the gateway's state, a delta and Bye arrive under its name."""
+@pytest.mark.parametrize(("scheme", "mqtt"), [("mqtts", "3"), ("mqtts", "5"), ("wss", "5")])
+def test_a_gateway_and_a_device_meet_at_a_broker_that_demands_certificates(
+    external: External, scheme: str, mqtt: str
+) -> None:
+    """Over TLS and WebSockets, MQTT 3.1.1 and 5: the gateway is heard, a delta and Bye come under the device's name."""
     port = external.port if scheme == "mqtts" else external.websocket_port
     url = f"{scheme}://localhost:{port}"
     events: queue.Queue[LinkEvent] = queue.Queue()
-    gateway = Link(Target.parse(url, **external.identity("gateway").files()), "x", b"away", events.put)
+    gateway = Link(Target.parse(url, mqtt=mqtt, **external.identity("gateway").files()), "x", b"away", events.put)
     gateway.start()
     assert events.get(timeout=WAIT_S) == Up()
     gateway.publish(Topic.GATEWAY, "", [b"here"])
     assert gateway.flush(WAIT_S)
     heard: queue.Queue[Any] = queue.Queue()
-    device = MqttLink(Broker.parse(url, **external.identity("me").files()), "x", "me", b"bye", heard.put)
+    broker = Broker.parse(url, **external.identity("me").files())
+    device = MqttLink(broker, "x", "me", b"bye", heard.put, mqtt=Mqtt(mqtt))
     device.start()
     assert heard.get(timeout=WAIT_S) == DeviceUp()
     state = heard.get(timeout=WAIT_S)
@@ -287,6 +290,30 @@ def test_mosquitto_drops_what_a_device_with_anothers_certificate_says(external: 
         device.stop(b"")
     assert events.get(timeout=WAIT_S) == Arrived("fl/v1/x/hello/me", b"me")
     gateway.stop()
+
+
+def test_with_mqtt_5_mosquitto_says_what_it_does_not_take(external: External) -> None:
+    """From a device whose certificate has another name, and from a gateway that has a device's."""
+    url = f"mqtts://localhost:{external.port}"
+    heard: queue.Queue[Any] = queue.Queue()
+    device = MqttLink(Broker.parse(url, **external.identity("other").files()), "x", "me", b"", heard.put)
+    device.start()
+    assert heard.get(timeout=WAIT_S) == DeviceUp()
+    device.send(Topic.HELLO, [b"hello"])
+    down = next(event for event in iter(lambda: heard.get(timeout=WAIT_S), None) if isinstance(event, DeviceDown))
+    assert down.reason.startswith("the broker does not take what this device says: the name in this device's")
+    device.stop(b"")
+    events: queue.Queue[LinkEvent] = queue.Queue()
+    link = Link(Target.parse(url, mqtt="5", **external.identity("me").files()), "x", b"", events.put)
+    link.start()
+    assert events.get(timeout=WAIT_S) == Up()
+    link.publish(Topic.GATEWAY, "", [b"forged", b"again"])
+    assert link.flush(WAIT_S)
+    told = events.get(timeout=WAIT_S)
+    assert isinstance(told, Down)
+    assert told.reason.endswith("does not take what the gateway says; check its rights there")
+    link.stop()
+    assert events.empty()
 
 
 @pytest.mark.parametrize("says", SIDES)

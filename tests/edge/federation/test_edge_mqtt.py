@@ -13,7 +13,7 @@ import pytest
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.link import Arrived as Said
 from edge_runtime.errors import ConfigError
-from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Up, backoff
+from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Mqtt, Up, backoff
 from edge_runtime.federation.mqtt import WINDOW, MqttLink, probe
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.topics import Topic
@@ -75,10 +75,10 @@ def gateway(broker: EmbeddedBroker) -> Gateway:
     return Gateway(broker)
 
 
-def link_to(host: str, port: int) -> tuple[MqttLink, queue.Queue[LinkEvent]]:
+def link_to(host: str, port: int, mqtt: Mqtt = Mqtt.AUTO) -> tuple[MqttLink, queue.Queue[LinkEvent]]:
     """Return a link of device ``me`` and its events."""
     inbox: queue.Queue[LinkEvent] = queue.Queue()
-    return MqttLink(Broker(BrokerUrl(host, port)), "default", "me", b"gone", inbox.put), inbox
+    return MqttLink(Broker(BrokerUrl(host, port)), "default", "me", b"gone", inbox.put, mqtt=mqtt), inbox
 
 
 def wait_for(inbox: queue.Queue[LinkEvent], kind: type[LinkEvent]) -> LinkEvent:
@@ -160,11 +160,22 @@ def test_a_broker_that_is_not_there_is_tried_again_until_it_is() -> None:
     link.stop(b"bye")
 
 
-class RawBroker:
-    """Answers CONNECT with ``code`` and, when 0, confirms subscriptions, never publications; or it hangs up."""
+UNKNOWN = bytes.fromhex("20020001")
+"""How a broker of MQTT 3.1.1 answers a CONNECT of another version."""
 
-    def __init__(self, code: int, *, hang_up: bool = False) -> None:
-        self._hang_up = hang_up
+
+class RawBroker:
+    """Answers CONNECT with ``code`` and, when 0, confirms subscriptions, never publications; or it hangs up.
+
+    Args:
+        code: of CONNACK.
+        hang_up: after it.
+        five: the answer to a CONNECT of MQTT 5.
+    """
+
+    def __init__(self, code: int, *, hang_up: bool = False, five: bytes = UNKNOWN) -> None:
+        self._hang_up, self._five = hang_up, five
+        self.levels: queue.Queue[int] = queue.Queue()
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
         self._code = code
@@ -181,11 +192,82 @@ class RawBroker:
     def _talk(self, connection: socket.socket) -> None:
         with connection:
             data = connection.recv(4096)
-            connection.sendall(bytes((0x20, 2, 0, self._code)))
-            while data and not self._hang_up:
+            level = data[data.index(b"MQTT") + 4]
+            self.levels.put(level)
+            connection.sendall(self._five if level == 5 else bytes((0x20, 2, 0, self._code)))
+            properties = b"\0" if level == 5 else b""
+            while data and not self._hang_up and not (level == 5 and self._five in (UNKNOWN, b"")):
                 data = connection.recv(65536)
                 if data[:1] == b"\x82":
-                    connection.sendall(b"\x90\x06" + data[2:4] + b"\1\1\1\1")
+                    content = data[2:4] + properties + b"\1\1\1\1"
+                    connection.sendall(bytes((0x90, len(content))) + content)
+
+
+@pytest.mark.parametrize("five", [UNKNOWN, b""])
+def test_a_broker_that_knows_no_mqtt_5_is_spoken_to_in_3(monkeypatch: pytest.MonkeyPatch, five: bytes) -> None:
+    """At once where it says so, at the next try where it only hangs up; and from then on."""
+    monkeypatch.setattr("edge_runtime.federation.mqtt.FIRST_RETRY_S", 0.001)
+    server = RawBroker(0, hang_up=True, five=five)
+    link, inbox = link_to("127.0.0.1", server.port)
+    link.start()
+    wait_for(inbox, Up)
+    wait_for(inbox, Up)
+    link.stop(b"bye")
+    server.server.close()
+    assert [server.levels.get(timeout=LIMIT_S) for _ in range(3)] == [5, 4, 4]
+
+
+def test_a_version_that_was_asked_for_is_kept() -> None:
+    """MQTT 5 alone is refused by a broker of 3.1.1; 3.1.1 alone asks for no other."""
+    server = RawBroker(0)
+    link, inbox = link_to("127.0.0.1", server.port, Mqtt.V5)
+    link.start()
+    down = wait_for(inbox, Down)
+    assert isinstance(down, Down)
+    assert "the broker refused: Unsupported protocol version" in down.reason
+    link.stop(b"bye")
+    old, heard = link_to("127.0.0.1", server.port, Mqtt.V3)
+    old.start()
+    wait_for(heard, Up)
+    old._gone.set()
+    old.stop(b"bye")
+    server.server.close()
+    assert [server.levels.get(timeout=LIMIT_S) for _ in range(2)] == [5, 4]
+
+
+def test_what_a_broker_of_mqtt_5_does_not_take_is_told(endpoint: BrokerUrl, gateway: Gateway) -> None:
+    """It says so where MQTT 3.1.1 is silent: the name in the certificate, or the rights there, are wrong."""
+    link, inbox = link_to(endpoint.host, endpoint.port)
+    link.start()
+    wait_for(inbox, Up)
+    assert link._outbox is not None
+    link._outbox.put("fl/v1/default/hello/you", [b"not mine"])
+    down = wait_for(inbox, Down)
+    assert isinstance(down, Down)
+    assert down.reason.startswith("the broker does not take what this device says: the name in this device's")
+    link.stop(b"bye")
+    assert gateway.heard.get(timeout=LIMIT_S) == ("fl/v1/default/bye/me", b"gone")
+
+
+def test_a_broker_says_how_many_messages_may_be_under_way() -> None:
+    """Receive maximum 2: an iterator is asked for two messages, not for the window's eight."""
+    server = RawBroker(0, five=bytes.fromhex("2006 0000 03 21 0002"))
+    link, inbox = link_to("127.0.0.1", server.port)
+    link.start()
+    wait_for(inbox, Up)
+    taken = threading.Semaphore(0)
+
+    def pieces() -> Iterator[bytes]:
+        while True:
+            taken.release()
+            yield b"x"
+
+    link.send(Topic.DELTA, pieces())
+    assert [taken.acquire(timeout=LIMIT_S) for _ in range(2)] == [True, True]
+    assert not taken.acquire(timeout=0.2)
+    server.server.close()
+    link._gone.set()
+    link.stop(b"bye")
 
 
 def test_a_slow_broker_costs_no_memory() -> None:
