@@ -22,7 +22,7 @@ from broker_server.web.tally import Tally
 from edge_runtime.wire.broker_url import BrokerUrl
 
 BACKLOG: Final = 128
-STOP_S: Final = 0.5
+STOP_S: Final = 0.3
 """How long a stop waits for answers that are on their way."""
 
 

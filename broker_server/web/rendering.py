@@ -10,6 +10,7 @@ from markupsafe import Markup as Html
 
 from broker_server.views import wording
 
+HOURS_S: Final = 2 * 3600
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 __all__ = ["Html", "Templates", "markup"]
@@ -45,6 +46,8 @@ def number(count: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a countdown: "4:05" of minutes and seconds; "0:00" when it is over."""
+    """Return a countdown: "4:05" of minutes and seconds, "27 h" of many; "0:00" when it is over."""
     whole = max(0, round(seconds))
+    if whole >= HOURS_S:
+        return wording.duration(whole)
     return f"{whole // 60}:{whole % 60:02d}"

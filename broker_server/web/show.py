@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 CHIPS: Final = 60
 """Devices of a round that are shown by name."""
-ORDER: Final = ("waits", "answered", "refused", "left", "rests")
+ORDER: Final = ("waits", "refused", "left", "rests", "answered")
+"""What needs a look comes first: of many devices only the first are shown."""
 ALL_POINTS: Final = 3
 """Where there are more, the bank before any training is left out of the chart: what came after would be a flat line."""
 NARROW_POINTS: Final = 40

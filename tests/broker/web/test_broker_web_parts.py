@@ -213,7 +213,7 @@ def test_a_value_in_markup_is_text() -> None:
 def test_numbers_as_people_read_them() -> None:
     """Thousands apart, minutes and seconds, and never below zero."""
     assert number(1234567) == "1\u202f234\u202f567"
-    assert (clock(245.2), clock(59.6), clock(-3)) == ("4:05", "1:00", "0:00")
+    assert (clock(245.2), clock(59.6), clock(-3), clock(100_000)) == ("4:05", "1:00", "0:00", "28 h")
 
 
 # a page that cannot be
