@@ -150,8 +150,9 @@ class Limits:
         hellos_per_minute: of one device; for more it is told BUSY, and then nothing. 0: any number.
         new_names_per_hour: names that never said Hello before, where no certificates prove them; 0: any number.
         idle_names: names that never had a delta accepted and are not here, of which those seen last are remembered.
-        blob_window_s: how long requests for blocks are gathered before each is published once, unless all here asked.
-        blob_repeat_s: how soon a block is published again; a request that crossed its block on the way waits so long.
+        blob_window_s: requests for blocks are gathered until none came for so long, for eight times as long at most, or
+            until all that are here asked; then each block is published once.
+        blob_repeat_s: how soon a block is published again; who has it lets go of its topic meanwhile.
         retry_after_s: what a device is told when the disk is full, or when it is BUSY.
         body_bytes: of one body; 0: what the bank's size makes possible.
         transfer_bytes: of the bodies that devices may send at a time; what others offer waits for its turn. What came

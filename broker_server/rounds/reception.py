@@ -6,7 +6,7 @@ import contextlib
 
 from broker_server.errors import StateError, StorageError
 from broker_server.rounds.answers import Answers
-from broker_server.rounds.block_requests import BlockRequests
+from broker_server.rounds.block_requests import ASK_AGAIN_S, BlockRequests
 from broker_server.rounds.checking import Body, CheckingPool, Looked
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.decisions import Decisions
@@ -180,7 +180,9 @@ class Reception:
             self._answers.refuse(device, pb.HELLO, sha256(payload), error)
             return
         self._roster.heard(device)
-        self._blocks.add(device, want.digests, now)
+        if self._blocks.add(device, want, now):
+            verdict = pb.Verdict(kind=pb.HELLO, digest=sha256(payload), code=pb.BUSY, retry_after_s=ASK_AGAIN_S)
+            self._answers.answer(device, verdict)
 
     # bodies
 

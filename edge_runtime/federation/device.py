@@ -22,9 +22,10 @@ from edge_runtime.federation.report import Report
 from edge_runtime.federation.session import Action, Event, LinkState, Session, WorkState, step
 from edge_runtime.federation.timers import FIRST_RESEND_S, Timers
 from edge_runtime.federation.trust import Trust
+from edge_runtime.federation.upload import Upload
 from edge_runtime.federation.work import Work
 from edge_runtime.program.memory import peak_rss_mib
-from edge_runtime.wire import chunks, messages
+from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.topics import Topic
@@ -32,6 +33,11 @@ from edge_runtime.wire.topics import Topic
 GATEWAY_S: Final = 10.0  # a broker sends what it retained at once
 LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
 _STEP_EVENTS_S: Final = 0.2
+TIMERS: Final = ("hello", "resend", "sent", "want", "release", "pieces", "statistics", "gateway")
+RELEASE_S: Final = 0.25
+"""How long topics of blobs that came are listened to, at most: another device may ask for the same blob."""
+PIECES_S: Final = 2.0
+"""How long a blob is on its way before its pieces are written down."""
 
 
 class ExpelledError(EdgeError):
@@ -69,8 +75,8 @@ class Device:
         self._config, self._work, self._versions, self._link = config, work, work.versions, link
         self._inbox, self._report, self._clock, self._chance = inbox, report, clock, chance
         shape = work.tools.manifest.architecture.bank_shape
-        self._fetcher = Fetcher(work.versions, link, config.device, shape)
-        self._timers = Timers(("hello", "resend", "want", "statistics", "gateway"), clock, chance)
+        self._fetcher = Fetcher(work.versions, link, config.device, shape, work.store.folder / "pieces")
+        self._timers = Timers(TIMERS, clock, chance)
         self._membership = Membership(config, work, identity, link, timers=self._timers, report=report)
         self._trust = Trust(config.gateway_key, work.store)
         self._forged: Counter[Topic] = Counter()
@@ -78,6 +84,8 @@ class Device:
         self._saved_at = self._told_at = 0.0
         self._spent_s = 0.0
         self._rounds_settled = 0
+        self._upload: Upload | None = None
+        self._sent_upload: Upload | None = None
         self._stopped = stopped
         self.session = Session(work=work.resume())
 
@@ -95,6 +103,7 @@ class Device:
                 self.turn()
         finally:
             self._work.save()
+            self._fetcher.save()
             self._link.stop(messages.encode(pb.Bye(device=self._config.device)))
             self._report.emit("stopped", rounds=self._rounds_settled, peak_rss_mib=round(peak_rss_mib(), 1))
         if self._membership.expelled:
@@ -147,7 +156,7 @@ class Device:
             Action.HELLO: self._membership.send_hello,
             Action.TRAIN: self._begin,
             Action.ABANDON: self._work.abandon,
-            Action.SEND: self._send_delta,
+            Action.OFFER: self._offer_delta,
             Action.FETCH: lambda: self._fetch(again=True),
         }
         act[action]()
@@ -155,19 +164,31 @@ class Device:
     # --- timers -----------------------------------------------------------------------------------------------
 
     def _due(self, name: str) -> None:
-        if name == "gateway":
-            self._membership.tell_no_gateway()
+        act: dict[str, Callable[[], None]] = {
+            "gateway": self._membership.tell_no_gateway,
+            "release": self._fetcher.release,
+            "pieces": self._fetcher.save,
+        }
+        if name in act:
+            act[name]()
         elif self._link.busy:  # what was sent last is still on its way: a slow link is not helped by more
             self._timers.again(name, FIRST_RESEND_S)
-        elif name == "hello" and self.session.link is LinkState.GREETING:
+        else:
+            self._say_again(name)
+
+    def _say_again(self, name: str) -> None:
+        if name == "hello" and self.session.link is LinkState.GREETING:
             self._apply(Event.HELLO_DUE)
         elif name == "resend" and self.session.work is WorkState.UPLOADING:
             self._apply(Event.RESEND_DUE)
+        elif name == "sent" and self.session.member:
+            self._offer_sent()
         elif name == "want" and self.session.member:
-            self._versions.unanswered()
+            if not self._fetcher.again_s:  # else it was told to ask again
+                self._versions.unanswered()
             self._fetch(again=True)
         elif name == "statistics" and self.session.member:
-            self._membership.send_statistics()
+            self._membership.offer_statistics()
 
     # --- what came --------------------------------------------------------------------------------------------
 
@@ -186,6 +207,7 @@ class Device:
         text = f"no broker: {event.reason}; trying again, at most a minute apart" if event.first else ""
         self._report.emit("disconnected", text, reason=event.reason, again_s=round(event.again_s, 1))
         self._timers.stop_all()
+        self._fetcher.save()
         self._apply(Event.LINK_DOWN)
 
     def _arrived(self, event: Arrived) -> None:
@@ -251,10 +273,15 @@ class Device:
         self._fetch()
 
     def _on_blob(self, event: Arrived) -> None:
-        if self._fetcher.take(event.address.name, event.payload):
-            self._timers.stop("want")
-            self._timers.again("want")
-            self._fetch()
+        if not self._fetcher.take(event.address.name, event.payload):
+            return
+        self._timers.stop("want")
+        self._timers.again("want", self._fetcher.again_s)
+        if self._fetcher.partial and not self._timers.running("pieces"):
+            self._timers.again("pieces", PIECES_S)
+        if self._fetcher.leaving and not self._timers.running("release"):
+            self._timers.again("release", RELEASE_S)
+        self._fetch()
 
     def _fetch(self, *, again: bool = False) -> None:
         """Ask for what is missing (``again``: also for what was asked before); note when the newest became complete."""
@@ -279,7 +306,7 @@ class Device:
         verdict = messages.decode(pb.Verdict, event.payload)
         member, pending, kept = self._membership, self._work.pending, self._work.sent
         sent: dict[tuple[int, bytes], Callable[[pb.Verdict], None]] = {
-            (pb.HELLO, self._fetcher.want_digest): lambda _: None,  # the timer asks again
+            (pb.HELLO, self._fetcher.want_digest): self._on_want_verdict,
             (pb.HELLO, member.hello_digest): self._on_hello_verdict,
             (pb.STATISTICS, member.statistics_digest): member.take_statistics_verdict,
             (pb.DELTA, kept.digest if kept is not None else b""): self._on_sent_verdict,
@@ -302,9 +329,19 @@ class Device:
             return
         self._apply(follows)
         if verdict.want_statistics:
-            self._membership.send_statistics()
+            self._membership.offer_statistics()
+
+    def _on_want_verdict(self, verdict: pb.Verdict) -> None:
+        """What the gateway published before this verdict is here now, or will not come: ask for the rest."""
+        if verdict.retry_after_s > 0:
+            self._fetcher.again_s = verdict.retry_after_s
+            self._timers.stop("want")
+            self._timers.again("want", verdict.retry_after_s)
 
     def _on_delta_verdict(self, verdict: pb.Verdict) -> None:
+        upload = self._delta_upload() if verdict.code == pb.INCOMPLETE else None
+        if upload is not None:
+            self._send_chunks(upload, verdict, "sending")
         if verdict.retry_after_s > 0:
             self._timers.again("resend", verdict.retry_after_s)
             return
@@ -316,11 +353,14 @@ class Device:
 
     def _on_sent_verdict(self, verdict: pb.Verdict) -> None:
         """The gateway accepted this delta, and speaks of it again: its disk lost it, or it takes no more of it."""
-        body = self._work.sent_body() if verdict.retry_after_s > 0 else None
-        if body is not None:
-            self._report.emit("delta", f"round {verdict.round}: sending an accepted delta again", bytes=len(body))
-            self._link.send(Topic.DELTA, chunks.split(body, pb.DELTA))
-        elif verdict.code != pb.ACCEPTED:
+        if verdict.code == pb.INCOMPLETE and self._sent_upload is not None:
+            self._send_chunks(self._sent_upload, verdict, "sending again, though it was accepted,")
+        if verdict.retry_after_s > 0:
+            self._timers.again("sent", verdict.retry_after_s)
+            return
+        self._timers.stop("sent")
+        self._sent_upload = None
+        if verdict.code != pb.ACCEPTED:
             self._work.let_go()
 
     def _take_next(self) -> None:
@@ -330,14 +370,37 @@ class Device:
 
     # --- what to do -------------------------------------------------------------------------------------------
 
-    def _send_delta(self) -> None:
+    def _offer_delta(self) -> None:
+        upload, pending = self._delta_upload(), self._work.pending
+        if upload is None or pending is None:
+            return
+        self._report.emit("offer", round=pending.round, bytes=len(pending.body))
+        self._link.send(Topic.OFFER, [upload.offer()])
+        self._timers.again("resend")
+
+    def _delta_upload(self) -> Upload | None:
         pending = self._work.pending
         if pending is None:
+            return None
+        if self._upload is None or self._upload.digest != pending.digest:
+            self._upload = Upload(self._config.device, pb.DELTA, pending.body)
+        return self._upload
+
+    def _offer_sent(self) -> None:
+        """Offer the accepted delta that is kept, if it is; where it is not, the gateway plans anew."""
+        body = self._work.sent_body()
+        if body is None:
+            self._sent_upload = None
             return
-        text = f"round {pending.round}: sending {len(pending.body) / 1000:.0f} kB"
-        self._report.emit("delta", text, round=pending.round, bytes=len(pending.body))
-        self._link.send(Topic.DELTA, chunks.split(pending.body, pb.DELTA))
-        self._timers.again("resend")
+        self._sent_upload = self._sent_upload or Upload(self._config.device, pb.DELTA, body)
+        self._link.send(Topic.OFFER, [self._sent_upload.offer()])
+        self._timers.again("sent")
+
+    def _send_chunks(self, upload: Upload, verdict: pb.Verdict, what: str) -> None:
+        asked, size = upload.asked(verdict.missing)
+        number = self._work.round_of(verdict.digest)
+        self._report.emit("delta", f"round {number}: {what} {size / 1000:.0f} kB", round=number, bytes=size)
+        self._link.send(Topic.DELTA, asked)
 
     def _begin(self) -> None:
         try:

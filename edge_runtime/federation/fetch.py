@@ -1,8 +1,9 @@
-"""Blobs: which were asked for, which came, what to ask for next."""
+"""Blobs: which were asked for, what came of them, what to ask for next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from edge_runtime.federation.link import Link
@@ -10,12 +11,15 @@ from edge_runtime.federation.versions import Versions
 from edge_runtime.wire import chunks, messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape
+from edge_runtime.wire.piece_files import PieceFiles
 
 WANT_LIMIT: Final = 500
 """Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size."""
 RELEASE_AT: Final = 16
 """Blobs that came and are still listened to, at most: one message to the broker ends as many."""
+_SENDER: Final = "gateway"
 
 
 class Fetcher:
@@ -26,16 +30,23 @@ class Fetcher:
         link: to ask through.
         device: who asks.
         shape: of the bank, which bounds what is put together in memory.
+        folder: of pieces that outlive this process; as much is kept of them there as in memory.
     """
 
-    def __init__(self, versions: Versions, link: Link, device: str, shape: BankShape) -> None:
+    def __init__(self, versions: Versions, link: Link, device: str, shape: BankShape, folder: Path) -> None:
         self._versions, self._link, self._device = versions, link, device
         sizes = [4 * shape.size(block) for block in shape.ids()]
         self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
         self._asked: set[str] = set()
-        self._leaving: set[str] = set()  # came, or nobody wants them any more, and still listened to
+        self.leaving: set[str] = set()
+        """Came, or nobody wants them any more, and still listened to."""
         self.want_digest = b""
         """Of the last Want; a verdict that refuses it names this digest."""
+        self.again_s = 0.0
+        """When to ask for the rest if nothing more comes; 0: as timers say."""
+        self._files = PieceFiles(folder)
+        self._kept: dict[bytes, set[int]] = {}  # pieces in files, by blob
+        self._take_up(sum(sizes))
 
     def wanted(self, others: Iterable[bytes]) -> list[bytes]:
         """Return the digests to fetch for the newest version and ``others`` (digests of versions), each once."""
@@ -53,26 +64,30 @@ class Fetcher:
         Returns:
             Whether it asked.
         """
-        unwanted = self._asked - {digest.hex() for digest in wanted}
+        names = {digest.hex() for digest in wanted}
+        unwanted = self._asked - names
         if unwanted:
             self._asked -= unwanted
-            self._leaving |= unwanted
-            self._release()
+            self.leaving |= unwanted
+            self.release()
+        for digest in [digest for digest in self._kept if digest.hex() not in names]:
+            self._forget(digest)
         if again:
             self._asked.clear()
         fresh = [digest for digest in wanted if digest.hex() not in self._asked][: WANT_LIMIT - len(self._asked)]
         if not fresh:
             return False
-        names = [digest.hex() for digest in fresh]
-        self._asked.update(names)
-        self._leaving.difference_update(names)
-        want = messages.encode(pb.Want(device=self._device, digests=fresh))
+        asked = [digest.hex() for digest in fresh]
+        self._asked.update(asked)
+        self.leaving.difference_update(asked)
+        self.again_s = 0.0
+        want = messages.encode(pb.Want(device=self._device, digests=fresh, missing=self._missing(fresh)))
         self.want_digest = sha256(want)
-        self._link.request(names, want)
+        self._link.request(asked, want)
         return True
 
     def take(self, name: str, payload: bytes) -> bool:
-        """Take a chunk from the blob topic ``name``; True when it completed a blob that was asked for.
+        """Take a chunk from the blob topic ``name``; True when it belongs to a blob that was asked for.
 
         Raises:
             WireError: when the bytes are no chunk, or do not fit those before.
@@ -80,16 +95,64 @@ class Fetcher:
         chunk = messages.decode(pb.Chunk, payload)
         if chunk.kind != pb.BLOB or chunk.digest.hex() != name or name not in self._asked:
             return False
-        body = self._assembler.add("gateway", chunk)
-        if body is None:
-            return False
-        self._versions.keep(chunk.digest, body)
-        self._asked.discard(name)
-        self._leaving.add(name)
-        if not self._asked or len(self._leaving) >= RELEASE_AT:
-            self._release()
+        before = self._assembler.unfinished(_SENDER, chunk.digest)
+        if before is not None and (before.count, before.total) != (chunk.count, chunk.total):
+            self._forget(chunk.digest)  # whoever sends it cuts it otherwise now
+        try:
+            body = self._assembler.add(_SENDER, chunk)
+        except WireError:
+            self._forget(chunk.digest)
+            raise
+        if body is not None:
+            self._versions.keep(chunk.digest, body)
+            self._forget(chunk.digest)
+            self._asked.discard(name)
+            self.leaving.add(name)
+            if not self._asked or len(self.leaving) >= RELEASE_AT:
+                self.release()
         return True
 
-    def _release(self) -> None:
-        self._link.release(sorted(self._leaving))
-        self._leaving.clear()
+    @property
+    def partial(self) -> bool:
+        """Whether pieces of blobs are here that are not complete."""
+        return self._assembler.held_bytes > 0
+
+    def save(self) -> None:
+        """Write down the pieces that came of blobs that are asked for, so that a restart asks for the rest."""
+        for name in self._asked:
+            digest = bytes.fromhex(name)
+            body = self._assembler.unfinished(_SENDER, digest)
+            kept = self._kept.get(digest, set())
+            fresh = sorted(set(body.pieces) - kept) if body is not None else []
+            if body is not None and fresh:
+                self._files.add(_SENDER, digest, body, fresh)
+                self._kept[digest] = kept | set(fresh)
+
+    def release(self) -> None:
+        """Stop listening for what came and what nobody wants any more."""
+        if self.leaving:
+            self._link.release(sorted(self.leaving))
+            self.leaving.clear()
+
+    def _missing(self, digests: list[bytes]) -> list[bytes]:
+        """Return which chunks lack of each blob; nothing where all of all do."""
+        bodies = [self._assembler.unfinished(_SENDER, digest) for digest in digests]
+        return [body.missing if body is not None else b"" for body in bodies] if any(bodies) else []
+
+    def _forget(self, digest: bytes) -> None:
+        self._assembler.forget(_SENDER, digest)
+        if self._kept.pop(digest, None) is not None:
+            self._files.remove(_SENDER, digest)
+
+    def _take_up(self, limit: int) -> None:
+        """Read the pieces that an earlier process kept; the last of a blob is left out, since it completes it."""
+        for sender, chunk in self._files.take(limit):
+            body = self._assembler.unfinished(_SENDER, chunk.digest)
+            if sender != _SENDER or chunk.count - 1 <= (len(body.pieces) if body is not None else 0):
+                continue
+            try:
+                self._assembler.add(_SENDER, chunk)
+            except WireError:
+                self._forget(chunk.digest)
+                continue
+            self._kept.setdefault(chunk.digest, set()).add(chunk.index)

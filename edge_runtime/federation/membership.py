@@ -13,8 +13,9 @@ from edge_runtime.federation.link import Link
 from edge_runtime.federation.report import Report
 from edge_runtime.federation.session import Event
 from edge_runtime.federation.timers import Timers
+from edge_runtime.federation.upload import Upload
 from edge_runtime.federation.work import Work
-from edge_runtime.wire import chunks, messages
+from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
@@ -64,7 +65,8 @@ class Membership:
         self._statistics = sums.message(config.device, self._federation) if sums is not None else b""
         self._greeted = self.hello_digest = b""
         self._unanswered = 0
-        self.statistics_digest = sha256(self._statistics) if self._statistics else b""
+        self._upload = Upload(config.device, pb.STATISTICS, self._statistics) if self._statistics else None
+        self.statistics_digest = self._upload.digest if self._upload is not None else b""
         self.gateway: pb.GatewayState | None = None
         """The state of a gateway that is online and serves this federation."""
         self.expelled = ""
@@ -166,11 +168,11 @@ class Membership:
             statistics_digest=self.statistics_digest,
         )
 
-    def send_statistics(self) -> None:
-        """Send the class sums, until their verdict comes."""
-        self._report.emit("statistics", "sending class sums of frozen features", bytes=len(self._statistics))
-        self._link.send(Topic.STATISTICS, chunks.split(self._statistics, pb.STATISTICS))
-        self._timers.again("statistics")
+    def offer_statistics(self) -> None:
+        """Offer the class sums, until their verdict comes."""
+        if self._upload is not None:
+            self._link.send(Topic.OFFER, [self._upload.offer()])
+            self._timers.again("statistics")
 
     # --- what the gateway answers -----------------------------------------------------------------------------
 
@@ -182,7 +184,7 @@ class Membership:
         """
         code, detail = code_name(verdict.code), verdict.detail[:_DETAIL_CHARACTERS]
         kind = pb.Kind.Name(verdict.kind).lower()
-        text = "" if verdict.code == pb.ACCEPTED else f"{kind} refused: {code} {detail}"
+        text = "" if verdict.code in (pb.ACCEPTED, pb.INCOMPLETE) else f"{kind} refused: {code} {detail}"
         self._report.emit("verdict", text, detail=detail, kind=kind, code=code, round=verdict.round)
         if verdict.code in _FINAL_CODES:
             self.expelled = f"the gateway refuses this device: {code} {detail}".strip()
@@ -209,7 +211,15 @@ class Membership:
         return Event.WELCOME
 
     def take_statistics_verdict(self, verdict: pb.Verdict) -> None:
-        """Take the verdict on the statistics."""
+        """Take the verdict on the statistics.
+
+        Raises:
+            WireError: MALFORMED when it asks for chunks that there are not.
+        """
         self._timers.stop("statistics")
+        if verdict.code == pb.INCOMPLETE and self._upload is not None:
+            asked, size = self._upload.asked(verdict.missing)
+            self._report.emit("statistics", "sending class sums of frozen features", bytes=size)
+            self._link.send(Topic.STATISTICS, asked)
         if verdict.retry_after_s > 0:
             self._timers.again("statistics", verdict.retry_after_s)

@@ -22,7 +22,8 @@ start) and its own fields:
     step               round, step, steps, loss, step_ms
     trained            round, steps, step_ms (median), examples, loss_first, loss_last, peak_rss_mib,
                        fill (share of the steps' places that held a token), texts_per_step
-    delta              round, bytes
+    offer              round, bytes (of a delta that waits for the gateway to ask for it)
+    delta              round, bytes (that the gateway lacked and asked for)
     verdict            kind, code, detail, round
     ignored, error     reason
     stopped            rounds, peak_rss_mib

@@ -62,7 +62,7 @@ class Action(StrEnum):
     HELLO = "hello"
     TRAIN = "train"
     ABANDON = "abandon"  # stop training, drop its checkpoint
-    SEND = "send"  # the delta, whole
+    OFFER = "offer"  # the delta; the gateway says which of its chunks lack
     FETCH = "fetch"  # ask for every block that is missing, those asked for before as well
 
 
@@ -97,16 +97,16 @@ WORK: Final[dict[tuple[WorkState, Event], tuple[WorkState, tuple[Action, ...]]]]
     (WorkState.WAITING, Event.FAILED): (WorkState.IDLE, ()),
     (WorkState.TRAINING, Event.PLAN): (WorkState.TRAINING, ()),  # finish first: a late delta still counts
     (WorkState.TRAINING, Event.WITHDRAWN): (WorkState.IDLE, (Action.ABANDON,)),
-    (WorkState.TRAINING, Event.TRAINED): (WorkState.UPLOADING, (Action.SEND,)),
+    (WorkState.TRAINING, Event.TRAINED): (WorkState.UPLOADING, (Action.OFFER,)),
     (WorkState.TRAINING, Event.DAMAGED): (WorkState.WAITING, (Action.FETCH,)),
     (WorkState.TRAINING, Event.FAILED): (WorkState.IDLE, (Action.ABANDON,)),
     (WorkState.UPLOADING, Event.PLAN): (
         WorkState.UPLOADING,
-        (Action.SEND,),
+        (Action.OFFER,),
     ),  # the round moved on: its verdict was lost
     (WorkState.UPLOADING, Event.WITHDRAWN): (WorkState.UPLOADING, ()),
-    (WorkState.UPLOADING, Event.RESEND_DUE): (WorkState.UPLOADING, (Action.SEND,)),
-    (WorkState.UPLOADING, Event.WELCOME): (WorkState.UPLOADING, (Action.SEND,)),
+    (WorkState.UPLOADING, Event.RESEND_DUE): (WorkState.UPLOADING, (Action.OFFER,)),
+    (WorkState.UPLOADING, Event.WELCOME): (WorkState.UPLOADING, (Action.OFFER,)),
     (WorkState.UPLOADING, Event.SETTLED): (WorkState.IDLE, ()),
 }
 
@@ -127,7 +127,7 @@ class Session:
 def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:
     """Return the session after ``event`` and what to do, in order.
 
-    A delta is sent to a gateway that knows the device only: before, SEND is left out, and WELCOME sends it.
+    A delta is offered to a gateway that knows the device only: before, OFFER is left out, and WELCOME offers it.
 
     Raises:
         SessionError: when neither table has a place for the event; nothing is changed.
@@ -142,5 +142,5 @@ def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:
     if work is not None:
         after, actions = replace(after, work=work[0]), (*actions, *work[1])
     if not after.member:
-        actions = tuple(action for action in actions if action is not Action.SEND)
+        actions = tuple(action for action in actions if action is not Action.OFFER)
     return after, actions

@@ -48,6 +48,10 @@ class Timers:
         for name in self._timers:
             self.stop(name)
 
+    def running(self, name: str) -> bool:
+        """Return whether a timer is set."""
+        return self._timers[name].due is not None
+
     def take_due(self) -> list[str]:
         """Return the names of the timers that are due; each is told once."""
         due = [name for name, timer in self._timers.items() if timer.due is not None and self._clock() >= timer.due]

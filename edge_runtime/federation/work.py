@@ -261,6 +261,11 @@ class Work:
         record = self.store.recall("sent") if self.sent is not None else None
         return record.body if record is not None else None
 
+    def round_of(self, digest: bytes) -> int:
+        """Return the round of the delta at hand with this digest; 0 for another."""
+        at_hand = (one for one in (self.pending, self.sent) if one is not None)
+        return next((one.round for one in at_hand if one.digest == digest), 0)
+
     def let_go(self, round_number: int | None = None) -> None:
         """Drop the accepted delta that is kept: a version of round ``round_number`` is announced, or it is refused."""
         if self.sent is not None and (round_number is None or round_number >= self.sent.round):

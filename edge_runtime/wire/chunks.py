@@ -10,7 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.checks import piece_size
@@ -26,29 +26,61 @@ _PIECE_COST: Final = 128
 # What Python keeps beside the bytes; charged, so that a flood of tiny pieces is bounded like one of large pieces.
 
 
-def split(body: bytes, kind: pb.Kind, payload: int = PAYLOAD) -> Iterator[bytes]:
-    """Yield the encoded chunks of ``body``, in order.
+@dataclass(frozen=True)
+class Cut:
+    """A body as it is cut into chunks.
 
     Args:
-        body: 1 to BODY_LIMIT bytes.
+        body: its bytes.
         kind: of the body.
-        payload: bytes of it in each chunk, 1 to PAYLOAD.
-
-    Raises:
-        WireError: MALFORMED for an empty body, TOO_LARGE for one over the limits; with the first chunk asked for.
+        digest: over the body.
+        piece: bytes of it in each chunk but the last.
     """
-    if not body:
-        msg = "an empty body cannot be sent"
-        raise MalformedMessage(msg)
-    count = -(-len(body) // min(payload, PAYLOAD))
-    if len(body) > BODY_LIMIT or count > CHUNKS_LIMIT:
-        detail = f"body of {len(body)} bytes in {count} chunks, limits {BODY_LIMIT} and {CHUNKS_LIMIT}"
-        raise WireError(pb.TOO_LARGE, detail)
-    piece = min(payload, PAYLOAD)
-    digest = sha256(body)
-    for index in range(count):
-        part = body[index * piece : (index + 1) * piece]
-        yield encode(pb.Chunk(kind=kind, digest=digest, index=index, count=count, total=len(body), payload=part))
+
+    body: bytes
+    kind: pb.Kind
+    digest: bytes
+    piece: int
+
+    @classmethod
+    def of(cls, body: bytes, kind: pb.Kind, payload: int = PAYLOAD) -> Self:
+        """Cut a body.
+
+        Args:
+            body: 1 to BODY_LIMIT bytes.
+            kind: of the body.
+            payload: bytes of it in each chunk, 1 to PAYLOAD.
+
+        Raises:
+            WireError: MALFORMED for an empty body, TOO_LARGE for one over the limits.
+        """
+        if not body:
+            msg = "an empty body cannot be sent"
+            raise MalformedMessage(msg)
+        cut = cls(body, kind, sha256(body), min(payload, PAYLOAD))
+        if len(body) > BODY_LIMIT or cut.count > CHUNKS_LIMIT:
+            detail = f"body of {len(body)} bytes in {cut.count} chunks, limits {BODY_LIMIT} and {CHUNKS_LIMIT}"
+            raise WireError(pb.TOO_LARGE, detail)
+        return cut
+
+    @property
+    def count(self) -> int:
+        """How many chunks there are."""
+        return -(-len(self.body) // self.piece)
+
+    def chunk(self, index: int) -> bytes:
+        """Return an encoded chunk."""
+        part = self.body[index * self.piece : (index + 1) * self.piece]
+        total = len(self.body)
+        return encode(
+            pb.Chunk(kind=self.kind, digest=self.digest, index=index, count=self.count, total=total, payload=part)
+        )
+
+
+def split(body: bytes, kind: pb.Kind, payload: int = PAYLOAD) -> Iterator[bytes]:
+    """Yield the encoded chunks of ``body``, in order. Args and Raises, with the first chunk asked for: as Cut.of."""
+    cut = Cut.of(body, kind, payload)
+    yield from map(cut.chunk, range(cut.count))
 
 
 def missing_chunks(missing: bytes, count: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import tiny
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.chunks import Assembler, split
+from edge_runtime.wire.chunks import Assembler, Cut, missing_chunks
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Package
@@ -59,7 +59,7 @@ class Device:
         self._plan = b""
         self._blobs: dict[bytes, bytes] = {}
         self._assembler = Assembler()
-        self._pending: dict[bytes, bytes] = {}
+        self._pending: dict[bytes, tuple[Topic, Cut]] = {}
         self._done: set[bytes] = set()
         self._changed = threading.Condition()
         self.verdicts: list[pb.Verdict] = []
@@ -129,11 +129,25 @@ class Device:
     def _verdict(self, verdict: pb.Verdict) -> None:
         self.verdicts.append(verdict)
         if verdict.kind == pb.HELLO and verdict.code == pb.ACCEPTED:
+            for _, cut in self._pending.values():
+                self._offer(cut)
             if verdict.want_statistics:
-                self.send(Topic.STATISTICS, split(self._statistics, pb.STATISTICS, payload=64))
-            for body in self._pending.values():
-                self.send(Topic.DELTA, split(body, pb.DELTA, payload=300))
-        self._pending.pop(verdict.digest, None)
+                self._keep(Topic.STATISTICS, Cut.of(self._statistics, pb.STATISTICS, 64))
+        elif verdict.code == pb.INCOMPLETE and verdict.digest in self._pending:
+            topic, cut = self._pending[verdict.digest]
+            self.send(topic, map(cut.chunk, missing_chunks(verdict.missing, cut.count)))
+        elif verdict.code != pb.BUSY:
+            self._pending.pop(verdict.digest, None)
+
+    def _keep(self, topic: Topic, cut: Cut) -> None:
+        """Keep a body until its verdict; the gateway calls for it when there is room."""
+        if cut.digest not in self._pending:
+            self._pending[cut.digest] = topic, cut
+            self._offer(cut)
+
+    def _offer(self, cut: Cut) -> None:
+        offer = pb.Offer(device=self.name, kind=cut.kind, digest=cut.digest, count=cut.count, total=len(cut.body))
+        self.send(Topic.OFFER, [encode(offer)])
 
     def _work(self) -> None:
         """Train when plan, version and blocks are here."""
@@ -151,8 +165,7 @@ class Device:
         self._done.add(sha256(self._plan))
         delta = tiny.delta(plan, self._plan, experts=self._trained(plan), codec=plan.codec, examples=self._examples)
         body = encode(delta)
-        self._pending[sha256(body)] = body
-        self.send(Topic.DELTA, split(body, pb.DELTA, payload=300))
+        self._keep(Topic.DELTA, Cut.of(body, pb.DELTA, 300))
 
     def _trained(self, plan: pb.Plan) -> list[pb.ExpertDelta]:
         """Move every block a hundredth of the way to this device's own constant."""

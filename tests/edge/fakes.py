@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -62,6 +63,8 @@ class FakeLink:
         self.listening: set[str] = set()
         self.said: list[tuple[Topic, bytes]] = []
         self.busy = False
+        self.cut_after = -1
+        """Chunks of deltas until the connection is lost; negative: never."""
         self.stopped = False
 
     def start(self) -> None:
@@ -85,13 +88,21 @@ class FakeLink:
         """Carry messages to the gateway through the weather."""
         if not self.up:
             return
-        sent = list(payloads)
+        sent = self._until_cut(payloads) if topic is Topic.DELTA else list(payloads)
         assert all(len(payload) <= messages.MESSAGE_LIMIT for payload in sent)
         self.traffic.bytes_up += sum(map(len, sent))
         self.said += [(topic, payload) for payload in sent]
         for payload in self._weather.carry(sent):
             if self.gateway is not None:
                 self.gateway.hear(self, topic, payload)
+        if topic is Topic.DELTA and self.cut_after == 0:
+            self.cut_after = -1
+            self.disconnect()
+
+    def _until_cut(self, payloads: Iterable[bytes]) -> list[bytes]:
+        sent = list(itertools.islice(payloads, self.cut_after if self.cut_after >= 0 else None))
+        self.cut_after -= len(sent) if self.cut_after >= 0 else 0
+        return sent
 
     def request(self, blobs: Sequence[str], want: bytes) -> None:
         """Listen, then ask."""
@@ -149,6 +160,11 @@ class ScriptedGateway:
         self.byes: list[str] = []
         self.wants: list[pb.Want] = []
         self.want_code: int = pb.ACCEPTED
+        self.silent = False
+        """Whether Wants are noted, and nothing comes of them."""
+        self.offers: list[pb.Offer] = []
+        self.full = False
+        """Whether offers are told BUSY, until ``call``."""
         self.plan: bytes = b""
         self._assembler = chunks.Assembler()
         self._judged: dict[bytes, pb.Verdict] = {}
@@ -250,16 +266,40 @@ class ScriptedGateway:
             link.deliver(Topic.VERDICT, messages.encode(verdict))
         elif topic is Topic.WANT:
             self._serve(messages.decode(pb.Want, payload))
+        elif topic is Topic.OFFER:
+            self.offers.append(messages.decode(pb.Offer, payload))
+            self._answer_offer(link, self.offers[-1])
         else:
             self._body(link, messages.decode(pb.Chunk, payload))
 
     def _serve(self, want: pb.Want) -> None:
         self.wants.append(want)
-        blobs = {digest: self.bank.block(block) for block, digest in self.bank.digests().items()}
-        for digest in want.digests:
-            if digest in blobs:
-                for chunk in chunks.split(tensors.encode(blobs[digest]), pb.BLOB):
-                    self._say(Topic.BLOB, chunk, digest.hex())
+        for digest in () if self.silent else want.digests:
+            self.send_blob(digest)
+
+    def send_blob(self, digest: bytes) -> None:
+        """Publish a block of the current version; nothing for another digest."""
+        for block in [block for block, own in self.bank.digests().items() if own == digest]:
+            for chunk in chunks.split(tensors.encode(self.bank.block(block)), pb.BLOB):
+                self._say(Topic.BLOB, chunk, digest.hex())
+
+    def call(self) -> None:
+        """Have room for what was offered last, and say so."""
+        self.full = False
+        for link in self.links:
+            self._answer_offer(link, self.offers[-1])
+
+    def _answer_offer(self, link: FakeLink, offer: pb.Offer) -> None:
+        verdict = self._judged.get(offer.digest)
+        if verdict is None and self.full:
+            verdict = pb.Verdict(kind=offer.kind, digest=offer.digest, code=pb.BUSY, retry_after_s=90.0)
+        elif verdict is None:
+            body = self._assembler.unfinished("device", offer.digest)
+            missing = body.missing if body is not None else b""
+            verdict = pb.Verdict(
+                kind=offer.kind, digest=offer.digest, code=pb.INCOMPLETE, retry_after_s=20.0, missing=missing
+            )
+        link.deliver(Topic.VERDICT, messages.encode(verdict))
 
     def _body(self, link: FakeLink, chunk: pb.Chunk) -> None:
         if chunk.digest not in self._judged:

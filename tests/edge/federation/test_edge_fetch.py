@@ -49,7 +49,7 @@ class Rig:
         self.store = Store(folder / "state")
         self.versions = Versions(self.store, package)
         self.link = Broker()
-        self.fetcher = fetch.Fetcher(self.versions, self.link, "me", self.bank.shape)
+        self.fetcher = fetch.Fetcher(self.versions, self.link, "me", self.bank.shape, folder / "state" / "pieces")
         self._federation = package.manifest.architecture.digest()
 
     def announce(self, value: float) -> dict[str, bytes]:

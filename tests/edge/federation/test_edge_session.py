@@ -39,16 +39,16 @@ def test_a_round_from_connecting_to_verdict() -> None:
         *(Event.READY, Event.TRAINED, Event.SETTLED),
     )
     assert session == Session(LinkState.MEMBER, WorkState.IDLE)
-    assert actions == [Action.HELLO, Action.FETCH, Action.TRAIN, Action.SEND]
+    assert actions == [Action.HELLO, Action.FETCH, Action.TRAIN, Action.OFFER]
 
 
 def test_a_delta_waits_for_the_gateway_to_know_the_device_again() -> None:
     """Trained while the link was down: nothing is sent until the next welcome, then it is."""
     training = Session(LinkState.OFFLINE, WorkState.TRAINING)
     uploading, actions = play(training, Event.TRAINED, Event.LINK_UP, Event.GATEWAY)
-    assert Action.SEND not in actions
+    assert Action.OFFER not in actions
     _, actions = play(uploading, Event.WELCOME)
-    assert actions == [Action.FETCH, Action.SEND]
+    assert actions == [Action.FETCH, Action.OFFER]
 
 
 def test_training_goes_on_while_the_link_is_down() -> None:

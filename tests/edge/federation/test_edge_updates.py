@@ -80,7 +80,7 @@ class Rig:
         self.store = Store(folder / "state")
         self.versions = Versions(self.store, package)
         self.link = FakeLink(None, "me")  # type: ignore[arg-type] - nothing arrives by itself
-        self.fetcher = Fetcher(self.versions, self.link, "me", toy.initial_bank().shape)
+        self.fetcher = Fetcher(self.versions, self.link, "me", toy.initial_bank().shape, folder / "state" / "pieces")
         self.history = History(package.manifest.architecture.digest(), toy.initial_bank())
 
     def fetch(self, blobs: dict[bytes, bytes] | None = None) -> int:
