@@ -76,7 +76,7 @@ def cut(updates: list[Bank]) -> list[Bank]:
 
 
 def _norm(block: npt.NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(block.astype(np.float64)))
+    return float(np.sqrt(np.sum(np.square(block.astype(np.float64)))))
 
 
 def _cut(block: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.float32]:

@@ -69,6 +69,31 @@ def test_values_are_one_scale_times_one_byte() -> None:
     assert norm_of(block) == np.sqrt(64.0**2 + 127.0**2)
 
 
+@pytest.mark.parametrize(
+    ("scales", "quanta", "code"),
+    [
+        ([np.nan, 1.0], [1, 1], "NOT_FINITE"),
+        ([np.inf, 1.0], [0, 1], "NOT_FINITE"),
+        ([3e38, 1.0], [2, 1], "NOT_FINITE"),
+        ([-1.0, 1.0], [1, 1], "MALFORMED"),
+        ([1.0, 1.0], [1, -128], "MALFORMED"),
+    ],
+)
+def test_what_is_no_value_is_refused_as_decoding_refuses_it(scales: list[float], quanta: list[int], code: str) -> None:
+    """Scales that are not finite or negative, a byte that no encoder writes, a product beyond float32."""
+    bytes_ = np.zeros(65, np.int8)
+    bytes_[[0, 64]] = quanta
+    block = EncodedBlock(np.array(scales, "<f4").tobytes() + bytes_.tobytes(), 65, pb.INT8)
+    with pytest.raises(WireError, match=code):
+        norm_of(block)
+
+
+def test_a_scale_that_is_large_is_taken_while_its_products_are_finite() -> None:
+    """3e38 times 1 is a float32."""
+    block = EncodedBlock(np.array([3e38], "<f4").tobytes() + bytes([1]), 1, pb.INT8)
+    assert block.values().tolist() == [np.float32(3e38)]
+
+
 def test_a_block_of_another_size_is_refused() -> None:
     """65 values have two scales, 8 bytes, and 65 bytes of their own."""
     with pytest.raises(WireError, match="WRONG_SIZE: 68 bytes of values, expected 73 for 65 values"):
