@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio.sslproto
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from broker_server.errors import ListenError
+
+BUFFER: Final = 32 * 1024
+"""Bytes that asyncio keeps for each connection to read into. Its own are 256 KiB: 290 MiB for a thousand devices."""
+asyncio.sslproto.SSLProtocol.max_size = BUFFER
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -289,6 +290,23 @@ def test_flood_of_hellos_is_read_slowly_and_none_is_lost(tmp_path: Path) -> None
     for client in (foe, honest):
         client.stop()
     town.broker.stop()
+
+
+def test_a_connection_over_tls_costs_little_memory(town: Town) -> None:
+    """Of 20 idle ones less than 64 KiB each is Python's; asyncio's own buffer alone would be 256 KiB."""
+    context = town.context(new_device(town.authority, "phone", utc_now()))
+    clients = []
+    tracemalloc.start()
+    for _ in range(20):
+        raw = socket.create_connection((town.url.host, town.url.port), WAIT_S)
+        clients.append(context.wrap_socket(raw, server_hostname="127.0.0.1"))
+        clients[-1].sendall(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00")
+        assert clients[-1].recv(4) == b"\x20\x02\0\0"
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for client in clients:
+        client.close()
+    assert kept < 20 * 64 * 1024
 
 
 def test_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:
