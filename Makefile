@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench arm64 arm64-tools results proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating arm64 arm64-tools results proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -87,6 +87,11 @@ ARM64_TOOLS := aarch64-linux-gnu-g++=g++-aarch64-linux-gnu /usr/aarch64-linux-gn
 arm64-tools: setup
 	@$(call install_tools,$(ARM64_TOOLS))
 	$(BIN)/python -m benchmarks.arm64 --prepare
+
+# OPERATING_ARGS='--package packages/pixel8 --data texts.csv'; --bare installs the gateway anew as well.
+OPERATING_ARGS ?= --help
+operating: setup ## docs/operating.md, followed line by line with real processes
+	$(BIN)/python -m benchmarks.operating $(OPERATING_ARGS)
 
 results: setup ## write docs/results.md and docs/reliability.md from benchmarks/results/*.jsonl
 	$(BIN)/python -m benchmarks.results

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.operating.follow import ROOT, FollowError, Outcome, follower
+from benchmarks.operating.follow import FollowError, Outcome, follower
+from benchmarks.operating.root_lines import ROOT
 
 EXAMPLES = """examples:
   python -m benchmarks.operating --package packages/pixel8 --data texts.csv

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.operating.document import Step, steps
+from benchmarks.operating.root_lines import ROOT, LineError, check
 from benchmarks.operating.settings_file import set_keys
-from broker_server.cli import build_parser
 from edge_runtime.wire.errors import FederationError
 
-ROOT: Final = Path(__file__).parents[2]
 PROGRAMS: Final = ("broker_server", "edge_runtime")
 PATIENCE_S: Final = 120.0
 END_S: Final = 20.0
@@ -54,7 +53,7 @@ class Follower:
     Args:
         folder: where it is done; packages and data are there.
         instead: what this machine has in place of names and ports in the document.
-        settings: TOML, set in gateway.toml after ``init``: ports that are free here.
+        settings: TOML, set in gateway.toml after ``init``: what this machine and rounds of a second need.
         bare: install the gateway anew, as the document says, and use that.
         tell: called with each outcome.
     """
@@ -137,18 +136,12 @@ class Follower:
         self._tell(line, "done", f"{command}   (goes on)")
 
     def _check(self, line: int, command: str, needs: str) -> None:
-        """Look whether a command that is not run could be: its options are known, files of ours are there."""
-        words = shlex.split(command, comments=True)
-        ours = [place for place, word in enumerate(words) if Path(word).name == "broker_server"]
-        if ours:
-            try:
-                build_parser().parse_args(words[ours[0] + 1 :])
-            except SystemExit as error:
-                raise FollowError(f"line {line}: {command!r} is not understood") from error
-        missing = [word for word in words if word.startswith("packaging/") and not (ROOT / word).is_file()]
-        if missing:
-            raise FollowError(f"line {line}: there is no {', '.join(missing)}")
-        self._tell(line, "checked", f"{command}   (needs {'root' if needs == 'root' else '--bare'})")
+        """Check a command that is not run."""
+        try:
+            how = check(command, self.folder / "root") if needs == "root" else "needs --bare"
+        except LineError as error:
+            raise FollowError(f"line {line}: {error}") from error
+        self._tell(line, "checked", f"{command}   ({how})")
 
     def _install(self, line: int, command: str) -> None:
         """Install for real: the environment is made in the folder, from this repository."""
@@ -210,12 +203,13 @@ class Follower:
         """End what runs with Ctrl-C. Args: part: of its command."""
         command, process = next(one for one in self._running if part in one[0])
         began = time.monotonic()
+        ended = process.poll() is not None  # a device that was revoked ends by itself, with 1
         process.send_signal(signal.SIGINT)
         try:
             code = process.wait(END_S)
         except subprocess.TimeoutExpired:
             raise FollowError(f"line {line}: {command} did not end within {END_S:.0f} s") from None
-        if code not in (0, 130):
+        if code not in ((1,) if ended else (0, 130)):
             raise FollowError(f"line {line}: {command} ended with {code}")
         self._running.remove((command, process))
         self._tell(line, "done", f"Ctrl-C to {command}: ended after {time.monotonic() - began:.1f} s")
@@ -295,5 +289,6 @@ def follower(folder: Path, package: Path, data: Path, *, bare: bool = False) -> 
     mqtt, page = free_ports(2)
     return Follower(
         folder, {"gateway.example": "localhost", "127.0.0.1:8700": f"127.0.0.1:{page}"},
-        f"[listen]\nport = {mqtt}\n[web]\nport = {page}\n", bare=bare,
+        # A round takes a second here: the versions of a day of real ones stay.
+        f"[listen]\nport = {mqtt}\n[web]\nport = {page}\n[limits]\nkeep_versions = 1000\n", bare=bare,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from broker_server.state.ledger import NAME, RoundRow
 from broker_server.state.open_round import OpenRound
 from broker_server.state.store import Store
 
-TRIES: Final = 3
+TRIES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,12 @@ def _copy(store: Store, part: Path) -> int:
     copy = Store.open_read_only(part)
     rows = {row.version: row for row in copy.ledger.versions()}
     newest, last = rows[max(rows)], copy.ledger.last_round()
+    # First what a running gateway removes soonest: the deltas of a merge, after the next.
+    for row in copy.ledger.spooled():
+        copy.spool.keep(row.digest, store.spool.read(row.digest))
+    copy.residuals.write(store.residuals.load(newest))
+    for version in copy.ledger.residual_rows():  # to make the newest merge again, which may also be impossible
+        copy.residuals.write(store.residuals.whole(version))
     for number in [number for number in store.versions.numbers() if number in rows]:
         record = store.versions.read(number)
         if record is not None:
@@ -73,12 +79,7 @@ def _copy(store: Store, part: Path) -> int:
             copy.blobs.put(store.blobs.get(digest))
     for digest in copy.lineage.updates(newest):
         copy.blobs.put(store.blobs.get(digest))
-    copy.residuals.write(store.residuals.load(newest))
-    for version in copy.ledger.residual_rows():  # to make the newest merge again, which may also be impossible
-        copy.residuals.write(store.residuals.whole(version))
     copy.keep_bank(newest)
-    for row in copy.ledger.spooled():
-        copy.spool.keep(row.digest, store.spool.read(row.digest))
     if last is not None:
         plans = copy.ledger.plans(last.round)
         OpenRound(last.round, last.base_version, last.opened, last.extensions, plans).write(part)
