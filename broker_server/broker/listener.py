@@ -208,6 +208,9 @@ async def bind(host: str, port: int) -> list[socket.socket]:
             if error.errno == errno.EADDRNOTAVAIL:  # a name that also has an address of IPv6, which is switched off
                 continue
             break
+        # Who is accepted inherits it. asyncio sets it only for sockets that name their protocol, and these do not: an
+        # answer that follows an acknowledgement would wait 40 ms for the device's own.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)  # noqa: FBT003 - its only argument
         sockets.append(sock)
         port = sock.getsockname()[1]
