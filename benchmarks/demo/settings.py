@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from broker_server.config import CODECS_DOWN
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.data_files import HELP
 
@@ -35,6 +36,7 @@ class Settings:
         rounds: federated rounds.
         steps: optimizer steps of a device in a round.
         rate: learning rate of the first round.
+        codec_down: how versions go down, as in the gateway's settings.
         pooled_steps: of the centralized bound; 0: as many as all devices make together.
         alpha: of the Dirichlet split; ignored for data with users.
         seq_len: tokens of a text, longer ones are cut; 0: export chooses from the data.
@@ -55,6 +57,7 @@ class Settings:
     rounds: int
     steps: int
     rate: float
+    codec_down: str
     pooled_steps: int
     alpha: float
     seq_len: int
@@ -93,6 +96,12 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument("--rounds", type=int, default=8, metavar="N", help="rounds (%(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of a device in a round (%(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, metavar="LR", help="first learning rate (%(default)s)")
+    parser.add_argument(
+        "--codec-down",
+        choices=CODECS_DOWN,
+        default=CODECS_DOWN[0],
+        help="how versions go down to devices: as they were merged, or in steps of int8 (%(default)s)",
+    )
     parser.add_argument(
         "--pooled-steps",
         type=int,
@@ -148,6 +157,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
             "rounds",
             "steps",
             "rate",
+            "codec_down",
             "pooled_steps",
             "alpha",
             "seq_len",
@@ -166,6 +176,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         rounds=options.rounds,
         steps=options.steps,
         rate=options.rate,
+        codec_down=options.codec_down,
         pooled_steps=options.pooled_steps or options.devices * options.rounds * options.steps,
         alpha=options.alpha,
         seq_len=options.seq_len,

@@ -186,7 +186,8 @@ def _gateway_arguments(
         f'[listen]\nhost = "127.0.0.1"\nport = 0\n'
         f"[web]\nport = {_free(PAGE_PORT)}\n"
         f"[round]\nquorum = {len(data.shares)}\ndeadline_s = 300.0\n"
-        f"[train]\nsteps = {settings.steps}\nlearning_rate = {settings.rate}\n",
+        f"[train]\nsteps = {settings.steps}\nlearning_rate = {settings.rate}\n"
+        f'codec_down = "{settings.codec_down}"\n',
         encoding="utf-8",
     )
     return ["broker_server", "run", "--config", str(config)]

@@ -2,6 +2,7 @@
 
 The devices keep what a device keeps: a delta until it is accepted, and an accepted one until a version of its round is
 there, for a gateway that asks for it again. They outlive the process: what was accepted is told to whoever started it.
+Versions go down in steps of int8, so that what a step left out has to outlive the gateway, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from benchmarks.faults.children import Say
 from benchmarks.faults.suite import part
-from broker_server.config import Limits, RoundRules
+from broker_server.config import Limits, RoundRules, Train
 from broker_server.errors import StateError, StorageError
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
@@ -66,9 +67,10 @@ def play(
     began = time.monotonic()
     rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness)
     limits = Limits(keep_versions=story.keep_versions, keep_rounds=story.keep_rounds)
+    train = Train(learning_rate=0.1, codec_down="int8")
     try:
         gateway = part("tiny_gateway", "broker").Gateway(
-            folder, opened, rounds=story.rounds, round=rules, limits=limits
+            folder, opened, rounds=story.rounds, round=rules, limits=limits, train=train
         )
     except (StateError, StorageError) as error:
         say(refused=str(error), storage=isinstance(error, StorageError))
@@ -108,7 +110,8 @@ def turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 
         for place, device in enumerate(DEVICES):
             key = (device, gateway.conductor.round)
             if device in plans and (key not in known or asked(gateway, device)):
-                sent[device] = gateway.train(device, value=0.01 * (place + 1) * gateway.conductor.round)
+                value = 0.01 * (place + 1) * gateway.conductor.round
+                sent[device] = gateway.train(device, value=value, spread=value / 3)
                 _note(gateway, device, sent[device], known, say)
     for device, digest in sent.items():
         _note(gateway, device, digest, known, say)

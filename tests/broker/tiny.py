@@ -152,10 +152,22 @@ def statistics(package: Package, device: str, texts: list[str], labels: list[int
     return message
 
 
-def delta(plan: pb.Plan, plan_bytes: bytes, *, value: float = 0.01, examples: int = 10, **fields: object) -> pb.Delta:
-    """Return a Delta for a plan: every value of every planned block moves by ``value``."""
+def delta(
+    plan: pb.Plan,
+    plan_bytes: bytes,
+    *,
+    value: float = 0.01,
+    spread: float = 0.0,
+    examples: int = 10,
+    **fields: object,
+) -> pb.Delta:
+    """Return a Delta for a plan: values of every planned block move by ``value``, the last by ``spread`` more."""
     experts = [
-        pb.ExpertDelta(layer=ref.layer, index=ref.index, values=np.full(size_of(ref), value, "<f4").tobytes())
+        pb.ExpertDelta(
+            layer=ref.layer,
+            index=ref.index,
+            values=np.linspace(value, value + spread, size_of(ref)).astype("<f4").tobytes(),
+        )
         for ref in plan.train
     ]
     values = {

@@ -47,3 +47,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, packages: Packages, da
         return undisturbed_story(federation, packages, data)
     finally:
         federation.close()
+
+
+@pytest.fixture(scope="session")
+def stepped(tmp_path_factory: pytest.TempPathFactory, packages: Packages, data: Data) -> Story:
+    """Return the same with versions that go down in steps of int8."""
+    federation = Federation(tmp_path_factory.mktemp("stepped"))
+    try:
+        return undisturbed_story(federation, packages, data, "int8")
+    finally:
+        federation.close()

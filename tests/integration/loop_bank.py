@@ -63,6 +63,34 @@ def merged_by_hand(base: Bank, deltas: list[pb.Delta], *, topk: bool = False) ->
     return after
 
 
+def next_by_hand(
+    base: Bank, left: Bank, deltas: list[pb.Delta], *, codec_down: str, topk: bool = False
+) -> tuple[Bank, Bank]:
+    """Return the version after ``base`` and what it leaves out for the next; ``left`` is what ``base`` left out.
+
+    In steps of int8 a block that moved is what it was plus a step, and what is left out is its master minus that.
+    """
+    masters = {block: base[block] + left[block] for block in left}
+    merged = merged_by_hand({**base, **masters}, deltas, topk=topk)
+    after, kept = dict(base), dict(left)
+    for block, start in {**base, **masters}.items():
+        if merged[block].tobytes() == start.tobytes():
+            continue  # nobody trained it: what was left out waits
+        after[block] = merged[block] if codec_down == "float32" else base[block] + _step(merged[block] - base[block])
+        kept[block] = merged[block] - after[block]
+    return after, {block: values for block, values in kept.items() if values.any()}
+
+
+def _step(change: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return a change as int8 has it: a scale for each 64 values, the largest of them over 127, times whole numbers."""
+    padded = np.zeros(-(-len(change) // 64) * 64, np.float32)
+    padded[: len(change)] = change
+    groups = padded.reshape(-1, 64)
+    scales = np.abs(groups).max(axis=1, keepdims=True) / np.float32(127)
+    steps = np.rint(np.divide(groups, scales, out=np.zeros_like(groups), where=scales > 0))
+    return (steps.clip(-127, 127).astype(np.float32) * scales).reshape(-1)[: len(change)]
+
+
 def cut(updates: list[Bank]) -> list[Bank]:
     """Cut blocks to 1.5 times the median, over devices, of a device's largest norm of their kind; from 3 devices on."""
     limits = {}

@@ -44,6 +44,7 @@ class Story:
         devices: that took part.
         wires: that they were heard on.
         packages: that they have.
+        codec_down: of the gateway.
     """
 
     federation: Federation
@@ -55,6 +56,7 @@ class Story:
     devices: dict[str, Running]
     wires: dict[str, Wiretap]
     packages: Packages
+    codec_down: str = "float32"
 
 
 def start_ada(federation: Federation, packages: Packages, data: Data, url: str, *options: object) -> Running:
@@ -67,9 +69,9 @@ def start_bo(federation: Federation, packages: Packages, data: Data, url: str, *
     return federation.device("bo", packages["two"], data.bo, url, *options)
 
 
-def undisturbed_story(federation: Federation, packages: Packages, data: Data) -> Story:
+def undisturbed_story(federation: Federation, packages: Packages, data: Data, codec_down: str = "float32") -> Story:
     """Tell it without trouble, over wires that listen."""
-    gateway = federation.gateway(packages["one"], *GATEWAY)
+    gateway = federation.gateway(packages["one"], *GATEWAY, "--codec-down", codec_down)
     url_of(gateway)
     wires = {"ada": federation.wire(gateway), "bo": federation.wire(gateway)}
     devices = {
@@ -88,4 +90,5 @@ def undisturbed_story(federation: Federation, packages: Packages, data: Data) ->
         devices=devices,
         wires=wires,
         packages=packages,
+        codec_down=codec_down,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from loop_bank import SHARED, assert_equal, merged_by_hand, read_version, values
+import pytest
+from loop_bank import SHARED, Bank, assert_equal, merged_by_hand, next_by_hand, read_version, values
 from loop_federation import Federation, deltas
 from loop_packages import EXPERTS, LAYERS, Packages
 from loop_story import Data
@@ -36,33 +37,39 @@ def trainers(sent: list[pb.Delta]) -> dict[tuple[int, int], int]:
     return {(layer, index): trained.count((layer, index)) for layer in range(LAYERS) for index in range(EXPERTS)}
 
 
+@pytest.mark.parametrize("codec_down", ["float32", "int8"])
 def test_topk_merging_weighs_by_tokens_and_drops_the_routers_common_shift(
-    federation: Federation, packages: Packages, data: Data
+    federation: Federation, packages: Packages, data: Data, codec_down: str
 ) -> None:
     """Recomputed from the wire, both rounds to the last bit; the weights matter, since experts have two trainers."""
-    rounds = play(federation, data, "topk", dict.fromkeys(NAMES, "topk"), packages)
+    rounds = play(federation, data, "topk", dict.fromkeys(NAMES, "topk"), packages, "--codec-down", codec_down)
+    left: Bank = {}
     banks = [read_version(federation, number) for number in range(2 + ROUNDS)]
     for number, sent in enumerate(rounds):
         assert set(trainers(sent).values()) == {1, 2}
-        expected = merged_by_hand(banks[1 + number], sent, topk=True)
+        expected, left = next_by_hand(banks[1 + number], left, sent, codec_down=codec_down, topk=True)
         assert_equal(banks[2 + number], expected)
         plain = merged_by_hand(banks[1 + number], sent)
         assert any(plain[block].tobytes() != expected[block].tobytes() for block in plain)
 
 
+@pytest.mark.parametrize("codec_down", ["float32", "int8"])
 def test_int8_deltas_merge_as_they_read_and_what_rounding_dropped_comes_later(
-    federation: Federation, packages: Packages, data: Data
+    federation: Federation, packages: Packages, data: Data, codec_down: str
 ) -> None:
     """Three slot counts and number formats in one federation; the second delta carries the first one's rounding error.
 
     A device keeps what int8 left out of each block: on the disk of a device is the difference for the next delta.
     """
-    rounds = play(federation, data, "one", {"ada": "one", "bo": "two", "cy": "float"}, packages, "--codec", "int8")
+    devices, codecs = {"ada": "one", "bo": "two", "cy": "float"}, ("--codec", "int8", "--codec-down", codec_down)
+    rounds = play(federation, data, "one", devices, packages, *codecs)
+    left: Bank = {}
     banks = [read_version(federation, number) for number in range(2 + ROUNDS)]
     for number, sent in enumerate(rounds):
         assert {delta.codec for delta in sent} == {pb.INT8}
         assert sum(trainers(sent).values()) == LAYERS * (1 + 2 + 2)
-        assert_equal(banks[2 + number], merged_by_hand(banks[1 + number], sent))
+        expected, left = next_by_hand(banks[1 + number], left, sent, codec_down=codec_down)
+        assert_equal(banks[2 + number], expected)
     for name, sent in zip(NAMES, rounds[-1], strict=True):
         with Store(federation.folder / name) as store:
             left = store.read("feedback")
