@@ -154,7 +154,10 @@ internal class Device(
             name == Due.HELLO && session.link == LinkState.GREETING -> apply(Event.HELLO_DUE)
             name == Due.RESEND && session.work == WorkState.UPLOADING -> apply(Event.RESEND_DUE)
             name == Due.STATISTICS && session.member -> membership.sendStatistics()
-            name == Due.WANT && session.member -> fetch(again = true)
+            name == Due.WANT && session.member -> {
+                versions.unanswered()
+                fetch(again = true)
+            }
         }
     }
 

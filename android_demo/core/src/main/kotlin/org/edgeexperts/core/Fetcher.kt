@@ -39,9 +39,9 @@ internal class Fetcher(
     var wantDigest = ByteArray(0)
         private set
 
-    /** Returns what the newest version and [others] (digests of versions) lack, each once, in hex. */
+    /** Returns what to fetch for the newest version and [others] (digests of versions), each once, in hex. */
     fun wanted(others: List<ByteArray>): List<String> =
-        (listOf(versions.newest) + others.map(versions::find)).filterNotNull().flatMap(versions::missing).distinct()
+        (listOf(versions.newest) + others.map(versions::find)).filterNotNull().flatMap(versions::wanted).distinct()
 
     /**
      * Asks for what was not asked for yet; stops listening for what nobody wants any more. True when it asked.

@@ -2,7 +2,7 @@
  * What a device remembers: every file is whole or not there, and never trusted without its digest.
  *
  *     lock            held by the one process that works here
- *     blobs/HEX       block values, named by their digest: checked on every read, fetched again when damaged
+ *     blobs/HEX       blocks and updates, named by their digest: checked on every read, fetched again when damaged
  *     versions/HEX    Version messages as received, by version digest
  *     others          sealed records: plan, checkpoint, delta, done, feedback, ...
  *

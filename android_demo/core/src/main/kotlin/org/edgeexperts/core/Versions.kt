@@ -2,7 +2,6 @@ package org.edgeexperts.core
 
 import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.BankException
-import org.edgeexperts.wire.Block
 import org.edgeexperts.wire.Code
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.ExpertRef
@@ -10,15 +9,19 @@ import org.edgeexperts.wire.MessageKind
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.Version
 import org.edgeexperts.wire.WireException
+import org.edgeexperts.wire.applyUpdate
 import org.edgeexperts.wire.decodeValues
+import org.edgeexperts.wire.encodeValues
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.sha256
 
 private const val CURRENT = "current"
 
+/** Requests in a row without an answer, after which blocks are fetched whole: an update may be lost at the gateway. */
+internal const val PATIENCE: Int = 3
+
 /** The id that a message names. */
 internal fun ExpertRef.id(): ExpertId = ExpertId(layer, index)
-
-private fun Block.id() = ExpertId(layer, index)
 
 /** Returns the bytes of hex digits. */
 internal fun fromHex(text: String): ByteArray =
@@ -34,7 +37,8 @@ internal class Numbered(val bank: Bank, val number: Long, val digest: ByteArray)
 
 /**
  * Which version of the bank is here, what is missing of another, and banks put together from blobs. The package's own
- * bank counts as a store: a block that did not change since the export is never downloaded. Any thread may ask.
+ * bank counts as a store: a block that did not change since the export is never downloaded, and one that did may come as
+ * updates of it. Any thread may ask.
  *
  * @param store where blobs and messages are kept.
  * @param folder the package, whose bank is version 0.
@@ -50,8 +54,12 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
     // All of it is here, and it is no bank.
     private var useless: Version? = null
 
-    // What each version that was asked about lacks, by digest; kept here because every blob that comes asks again.
-    private val lacking = HashMap<String, LinkedHashSet<String>>()
+    // How each block comes that a version lacks, by both digests; kept because every blob that comes asks again.
+    private val lacking = HashMap<String, MutableMap<String, Way>>()
+
+    // Blocks that their updates did not lead to.
+    private val distrusted = HashSet<String>()
+    private var unanswered = 0
 
     /** The last that the gateway announced. */
     @get:Synchronized
@@ -112,8 +120,10 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
         remember()
         val kept = listOf(candidate) + others.mapNotNull(::find)
         val blobs = kept.flatMap { version -> version.blocksList.map { it.digest.toByteArray() } }
-        store.keepOnly(kept.map { it.digest.toByteArray() }, blobs)
+        val leading = kept.flatMap { ways(it).values }.flatMap { it.updates + it.base }.map(::fromHex)
+        store.keepOnly(kept.map { it.digest.toByteArray() }, blobs + leading)
         lacking.clear()
+        distrusted.clear()
         return true
     }
 
@@ -130,19 +140,70 @@ internal class Versions(private val store: Store, folder: PackageFolder) {
     fun find(digest: ByteArray): Version? =
         newest?.takeIf { it.digest.toByteArray().contentEquals(digest) } ?: message(digest)
 
-    /** Returns the digests of the blocks that must be fetched, each once, in hex. */
+    /** Returns the digests of the blocks that lack, each once, in hex. */
     @Synchronized
-    fun missing(version: Version): List<String> = lacking.getOrPut(hex(version.digest.toByteArray())) {
-        version.blocksList.map { it.digest.toByteArray() }.filterNot { hex(it) in own || store.hasBlob(it) }
-            .mapTo(LinkedHashSet(), ::hex)
-    }.toList()
+    fun missing(version: Version): List<String> = ways(version).keys.toList()
 
-    /** Keeps a block's bytes that came from the gateway. */
+    /** Returns the digests of the updates and blocks that must be fetched, each once, in hex. */
+    @Synchronized
+    fun wanted(version: Version): List<String> = ways(version).values.flatMap { it.awaited }.distinct()
+
+    /** Keeps the bytes of a block, or of an update, that came from the gateway. */
     @Synchronized
     fun keep(digest: ByteArray, data: ByteArray) {
         store.putBlob(digest, data)
+        unanswered = 0
         lacking.values.forEach { it -= hex(digest) }
+        val came = open().filter { it.awaited.remove(hex(digest)) }
+        came.filter { it.awaited.isEmpty() }.distinctBy { it.digest }.forEach(::takeUp)
     }
+
+    /** Notes that nothing came of what was asked for; before long, blocks are fetched whole. */
+    @Synchronized
+    fun unanswered() {
+        unanswered++
+        if (unanswered >= PATIENCE) open().forEach(::fetchWhole)
+    }
+
+    private fun ways(version: Version): MutableMap<String, Way> = lacking.getOrPut(hex(version.digest.toByteArray())) {
+        waysTo(version, shape, distrusted, ::here)
+    }.also { ways ->
+        ways.values.filter { it.awaited.isEmpty() }.forEach(::takeUp) // its updates came for another version
+    }
+
+    private fun open(): List<Way> = lacking.values.flatMap { it.values }
+
+    private fun here(digest: String): Boolean = digest in own || store.hasBlob(fromHex(digest))
+
+    /** Makes a block of its base, now that every update is here; one that they do not lead to is fetched whole. */
+    private fun takeUp(way: Way) {
+        val data = applied(way)
+        if (data == null || hex(sha256(data)) != way.digest) {
+            distrusted += way.digest
+            fetchWhole(way)
+            return
+        }
+        store.putBlob(fromHex(way.digest), data)
+        lacking.values.forEach { it -= way.digest }
+    }
+
+    /** Returns what updates make of their base; null when one of them is lost or damaged, or cannot be applied. */
+    private fun applied(way: Way): ByteArray? {
+        val base = bytes(way.base) ?: return null
+        val updates = way.updates.map { bytes(it) ?: return null }
+        return try {
+            encodeValues(updates.fold(decodeValues(base, shape.size(way.block).toLong()), ::applyUpdate))
+        } catch (_: WireException) {
+            null
+        }
+    }
+
+    private fun fetchWhole(way: Way) {
+        lacking.values.filter { way.digest in it }.forEach { it[way.digest] = whole(way.block, way.digest) }
+    }
+
+    private fun bytes(digest: String): ByteArray? =
+        own[digest]?.let { encodeValues(initial.block(it)) } ?: store.blob(fromHex(digest))
 
     /**
      * Returns the bank of a version, every block checked against its digest; null when one lacks or is damaged.

@@ -88,7 +88,7 @@ private fun readInt8(data: ByteBuffer, values: FloatArray) {
     }
 }
 
-private fun checkFinite(values: FloatArray) {
+internal fun checkFinite(values: FloatArray) {
     val wrong = values.count { it.isNaN() || it.isInfinite() }
     if (wrong > 0) throw WireException(Code.NOT_FINITE, "$wrong of ${values.size} values are NaN or infinite")
 }

@@ -35,6 +35,9 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
     "Encode" to Rule("codec") { data, context ->
         mapOf("hex" to hex(encodeValues(floats(data), context.int("codec"))))
     },
+    "Update" to Rule("base") { data, context ->
+        mapOf("hex" to hex(encodeValues(applyUpdate(floats(unhex(context.any("base") as String)), data))))
+    },
     "BlockDigest" to Rule("codec", "count") { data, context ->
         val values = decodeValues(data, context.long("count"), context.int("codec"))
         mapOf("digest" to hex(sha256(encodeValues(values))))
