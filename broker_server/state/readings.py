@@ -171,12 +171,14 @@ class Readings(Ledger):
 
     def newest_evaluation(self) -> dict[str, Any] | None:
         """Return the last measurement of the newest version that was measured."""
-        rows = self._measured("ORDER BY version DESC, at DESC LIMIT 1")
+        rows = self._measured("WHERE version = (SELECT MAX(version) FROM {table}) ORDER BY at DESC LIMIT 1")
         return max(rows, key=lambda row: (row["version"], row["at"]), default=None)
 
     def _measured(self, clause: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return rows of labels and of text. Args: clause: of SQL, with {table} for the one that is asked."""
         tables = ("evaluations", "text_evaluations")
-        return [dict(row) for table in tables for row in self._rows(f"SELECT * FROM {table} {clause}", values)]  # noqa: S608
+        queries = [f"SELECT * FROM {table} {clause.format(table=table)}" for table in tables]  # noqa: S608
+        return [dict(row) for query in queries for row in self._rows(query, values)]
 
 
 def _code(number: int) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +47,8 @@ from edge_runtime.wire.messages import decode
 from edge_runtime.wire.strict_json import plain_tree
 
 KEEP_VERSIONS: Final = 50
+LOCK_WAIT_S: Final = 0.5
+"""How long a start waits for the lock: whoever looks whether a gateway runs (``status``) holds it for a moment."""
 RESERVE: Final = 256 * 1024
 """Bytes: of the ledger's shared memory (32 KiB) and a log of some pages, with room to spare."""
 
@@ -424,10 +427,23 @@ def _begin(store: Store, package: Package, now: float) -> None:
     store.tidy()
 
 
+def _take(lock: IO[str], until: float) -> None:
+    """Take a lock, or raise BlockingIOError. Args: until: monotonic seconds; so long it is tried again."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(LOCK_WAIT_S / 25)
+        else:
+            return
+
+
 def _lock(folder: Path) -> IO[str]:
     lock = open(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, PRIVATE_FILE), "r+")  # noqa: PTH123, SIM115
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock, time.monotonic() + LOCK_WAIT_S)
     except BlockingIOError:
         lock.seek(0)
         holder = lock.read().strip() or "unknown"

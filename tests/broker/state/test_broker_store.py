@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -324,3 +326,15 @@ def test_locked_database_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="refuses a write"), ledger.transaction():
         pass
     other.close()
+
+
+def test_a_look_at_the_lock_does_not_keep_a_gateway_from_starting(tmp_path: Path) -> None:
+    """``status`` holds the lock for a moment, shared; a start that falls into it waits for that moment."""
+    package = tiny.make_package(tmp_path / "package")
+    Store.open(tmp_path / "state", package, 0.0).close()
+    with (tmp_path / "state" / "lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        end = threading.Timer(0.05, fcntl.flock, (look, fcntl.LOCK_UN))
+        end.start()
+        Store.open(tmp_path / "state", package, 0.0).close()
+        end.join()

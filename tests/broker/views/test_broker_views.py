@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,25 @@ def test_disk_counts_what_files_take(tmp_path: Path) -> None:
 def test_words_for_people(text: str, expected: str) -> None:
     """Sizes in steps of 10^3, times in their largest unit."""
     assert text == expected
+
+
+@pytest.mark.usefixtures("gateway")
+def test_no_view_reads_a_history_to_its_end(tmp_path: Path) -> None:
+    """SQLite's own plan of every statement: what grows with time is searched by an index, or read from its end."""
+    statements: set[str] = set()
+    with reading(tmp_path / "state") as ledger:
+        ledger._db.set_trace_callback(statements.add)
+        read_status(ledger, 40.0)
+        read_rounds(ledger)
+        read_devices(ledger)
+        read_versions(ledger)
+        ledger._db.set_trace_callback(None)
+        statements -= {"SELECT COUNT(*) AS number FROM " + table for table in ("rounds", "versions", "devices")}  # noqa: S608
+        plans = {one: [row["detail"] for row in ledger._db.execute(f"EXPLAIN QUERY PLAN {one}")] for one in statements}
+        slow = "SELECT COUNT(*) FROM deltas WHERE bytes > 3"  # the test can fail
+        plans[slow] = [row["detail"] for row in ledger._db.execute(f"EXPLAIN QUERY PLAN {slow}")]
+    assert len(plans) > 20
+    grows = re.compile(r"SCAN (deltas|plans|verdicts|trained|evaluations|text_evaluations|rounds|versions)\b")
+    scanned = {one: plan for one, plan in plans.items() if any(map(grows.match, plan))}
+    whole = {one for one, plan in scanned.items() if " LIMIT " not in one or "USE TEMP B-TREE FOR ORDER BY" in plan}
+    assert whole == {slow}
