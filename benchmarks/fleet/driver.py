@@ -53,6 +53,7 @@ class Fleet:
         self.lost = self.resent = self.bytes_sent = self.bytes_down = self.asked = self.blocks = 0
         self._joined: dict[str, float] = {}
         self._memory: list[float] = []
+        self._marks: dict[str, int] = {}
         self._devices = [Device(self, number) for number in range(load.devices)]
         self._figures: dict[str, Any] = {}
 
@@ -88,11 +89,15 @@ class Fleet:
             tell(
                 f"{len(self._joined)} joined in {self._figures['join_s']:.1f} s and send for {self.load.seconds:.0f} s"
             )
+            self._mark("joined")
             self._figures |= await self._send()
+            self._mark("sent")
             tell(f"{len(self.accepted())} deltas were accepted; what is on its way is waited for")
             self._figures |= await self._recover()
+            self._mark("recovered")
             tell(f"recovered in {self._figures['recovery_s']:.1f} s; {self.load.fetch:.0%} of the devices fetch blocks")
             self._figures |= await self._fetch()
+            self._mark("fetched")
         finally:
             self.over = True
             watch.cancel()
@@ -190,6 +195,9 @@ class Fleet:
 
     # figures
 
+    def _mark(self, phase: str) -> None:
+        self._marks[phase] = len(self._memory)
+
     def _cpu(self) -> dict[str, Any]:
         return {"at": time.monotonic(), "gateway": self.gateway.cpu_s(), "driver": usage.cpu_s(os.getpid())}
 
@@ -199,6 +207,7 @@ class Fleet:
         memory = {
             "start": round(before, 1), "mean": round(float(np.mean(self._memory)), 1), "peak": round(peak, 1),
             "end": round(self._memory[-1], 1), "per_device": round((peak - before) / self.load.devices, 3),
+            "most_until": {phase: max(self._memory[:end], default=0.0) for phase, end in self._marks.items()},
         }  # fmt: skip
         return {
             "accepted": len(self.accepted()), "verdict_ms": percentiles([one.ended - one.sent for one in orderly]),

@@ -78,6 +78,8 @@ def figures_table(run: dict[str, Any]) -> Table:
     grid.add_row("accepted; refused", f"{run['accepted']}; {_counts(run['refusals'])}")
     grid.add_row("of them", _counts(run["manners"]))
     grid.add_row("sent again; connections lost", f"{run['resent']}; {run['connections_lost']}")
+    memory = ", ".join(f"{phase} {most:.0f}" for phase, most in run["memory_mib"]["most_until"].items())
+    grid.add_row("MiB at most until", f"{memory}; mean {run['memory_mib']['mean']:.0f}")
     grid.add_row("cores busy", _cores(run))
     grid.add_row("joining", _cores(run | {"cpu": run["join_cpu"]}))
     grid.add_row("state", ", ".join(f"{name} {value}" for name, value in run["kept"].items()))
