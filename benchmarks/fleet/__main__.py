@@ -58,6 +58,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--protocol", choices=("auto", "chunks", "offers"), default="auto",
         help="whether devices offer a body before they send it; auto: to this checkout's gateway")  # fmt: skip
     add("--gateway-tree", type=Path, metavar="DIR", help="checkout whose gateway runs (default: this one)")
+    add("--limits", default="", metavar="KEY=X,...", help="keys of [limits] of the gateway (default: its own)")
     add("--seed", type=int, default=default.seed, help="of all that is drawn (%(default)s)")
     add("--out", type=Path, default=default.out, metavar="DIR", help="output folder (%(default)s)")
     add("--json", action="store_true", help="print only the JSON line")
@@ -82,6 +83,7 @@ def load_of(options: argparse.Namespace) -> Load:
     return Load(
         options.devices, options.broker, options.delta_kb, options.seconds, options.think_s, options.unruly / 100,
         options.fetch / 100, options.past_capacity, offers, options.gateway_tree, options.out, options.seed,
+        tuple(pair.replace("=", " = ") for pair in options.limits.split(",") if pair),
     )  # fmt: skip
 
 
@@ -109,7 +111,10 @@ def how(load: Load) -> dict[str, Any]:
     """Return what the figures of a run depend on."""
     keys = ("devices", "broker", "delta_kb", "seconds", "think_s", "unruly", "fetch", "past_capacity", "offers", "seed")
     before = load.tree is not None
-    return {key: getattr(load, key) for key in keys} | {"before": before, "gateway_commit": _commit(load.tree)}
+    return {key: getattr(load, key) for key in (*keys, "limits")} | {
+        "before": before,
+        "gateway_commit": _commit(load.tree),
+    }
 
 
 def _commit(checkout: Path | None) -> str:

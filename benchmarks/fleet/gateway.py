@@ -129,4 +129,4 @@ def configuration(load: Load, package: Path, state: Path, port: int) -> str:
         "[limits]", "new_names_per_hour = 0", "hellos_per_minute = 0", f"idle_names = {2 * room}",
         "retry_after_s = 2.0", "keep_versions = 1000",
     ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *load.limits]) + "\n"

@@ -30,6 +30,7 @@ class Load:
         tree: checkout of the gateway; None: this one.
         out: folder of the run.
         seed: of all that is drawn.
+        limits: lines of the gateway's [limits], after those of the fleet.
     """
 
     devices: int = 1000
@@ -44,3 +45,4 @@ class Load:
     tree: Path | None = None
     out: Path = Path("runs/fleet")
     seed: int = 1
+    limits: tuple[str, ...] = ()
