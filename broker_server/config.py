@@ -174,7 +174,7 @@ class Limits:
     blob_repeat_s: float = 2.0
     retry_after_s: float = 60.0
     body_bytes: int = 0
-    transfer_bytes: int = 64 * 1024 * 1024
+    transfer_bytes: int = 32 * 1024 * 1024
     keep_versions: int = 50
     keep_rounds: int = 1000
 

@@ -345,6 +345,11 @@ class Ledger(Database):
         """Return the deltas that are part of a version, in the order of folding."""
         return self._deltas("WHERE version = ? ORDER BY device, round", (version,))
 
+    def merged_keys(self, version: int) -> set[tuple[str, int]]:
+        """Return (device, round) of the deltas that are part of a version."""
+        rows = self._rows("SELECT device, round FROM deltas WHERE version = ?", (version,))
+        return {(row["device"], row["round"]) for row in rows}
+
     def lose(self, row: DeltaRow, now: float) -> None:
         """Take back that a delta was accepted: its body is gone, and the same body may come again."""
         self._execute("DELETE FROM deltas WHERE device = ? AND round = ?", (row.device, row.round))

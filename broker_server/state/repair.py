@@ -77,7 +77,7 @@ def _is_in(ledger: Ledger, record: VersionRecord) -> bool:
     closed = its_round is not None and its_round.version == row.version
     return (
         ledger.version(row.version) == row
-        and {(delta.device, delta.round) for delta in ledger.merged_into(row.version)} >= _keys(record)
+        and ledger.merged_keys(row.version) >= _keys(record)
         and (row.reason != "merge" or closed)
     )
 
@@ -149,7 +149,7 @@ def _put_in(store: Store, record: VersionRecord) -> None:
     """Put all of a version into the ledger that is not in it."""
     ledger, row = store.ledger, record.row
     with ledger.transaction():
-        merged = {(delta.device, delta.round) for delta in ledger.merged_into(row.version)}
+        merged = ledger.merged_keys(row.version)
         missing = [delta for delta in record.deltas if (delta.device, delta.round) not in merged]
         for delta in missing:
             if ledger.accepted_digest(delta.device, delta.round) is None:
