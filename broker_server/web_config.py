@@ -21,7 +21,7 @@ class Web:
         port: 0: no page.
         token: with which a browser logs in and Prometheus reads (Bearer), 16 characters or more; needed beyond this
             machine, and wherever others use it, too.
-        public_host: a further name by which browsers reach it; addresses and localhost always do.
+        public_host: a further name by which browsers reach it; listen.public_host, addresses and localhost always do.
         allow_plaintext: serve other machines without encryption, for a proxy with TLS in front.
     """
 

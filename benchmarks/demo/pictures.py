@@ -24,7 +24,7 @@ FOLDER: Final = Path("docs/img/page")
 BROWSERS: Final = ("chromium-headless-shell", "chromium", "google-chrome")
 Theme = Literal["light", "dark"]
 WIDE: Final = (1280, 800)
-PHONE: Final = (390, 844)
+PHONE: Final = (390, 1240)
 LONG_ROUNDS: Final = ("--steps", "40", "--rounds", "6")
 """So that some devices are done while others train."""
 PICTURES: Final[tuple[tuple[str, str, Theme, tuple[int, int]], ...]] = (
@@ -59,7 +59,7 @@ class Photographer:
     def _take(self, url: str, name: str, path: str, theme: Theme, window: tuple[int, int]) -> Path:
         page = self._browser.new_page(viewport={"width": window[0], "height": window[1]}, color_scheme=theme)
         page.goto(url + path)
-        page.screenshot(path=FOLDER / f"{name}.png", full_page=path == "/")
+        page.screenshot(path=FOLDER / f"{name}.png", full_page=(path, window) == ("/", WIDE))
         page.close()
         return FOLDER / f"{name}.png"
 

@@ -51,7 +51,8 @@ class Page:
         self._listener = listener or listen(config.web.host, config.web.port)
         self._feed = Feed(config, live, tally or Tally())
         pages = Pages(self._feed, Login(config.web.token, tls=self._tls is not None))
-        names = frozenset(name.lower() for name in (config.web.public_host, config.web.host) if name)
+        hosts = (config.web.public_host, config.web.host, config.listen.public_host)
+        names = frozenset(host.lower() for host in hosts if host)
         self._server = Server(pages.application(names), self._tls)
         self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
 

@@ -184,8 +184,16 @@ def versions(feed: Feed, figures: Figures) -> dict[str, Any]:
         "gate": {row.number: _decision(row, figures.versions.rows) for row in rows},
         "notice": actions.ROLLBACK.done.format(figures.rollback) if figures.rollback else "",
         "evaluates": feed.config.evaluate is not None,
-        "newest": rows[0].number if rows else None,
+        "may_return": _may_return(feed.config, [row.number for row in rows]),
     }
+
+
+def _may_return(config: GatewayConfig, numbers: Sequence[int]) -> frozenset[int]:
+    """Return the versions whose blocks are kept, but for the newest. Args: numbers: newest first."""
+    keep = config.limits.keep_versions
+    return frozenset(
+        number for place, number in enumerate(numbers) if place and (not keep or place < keep or not number)
+    )
 
 
 def _decision(row: Version, rows: Iterable[Version]) -> str:

@@ -24,7 +24,7 @@ addEventListener("DOMContentLoaded", () => {
   for (const part of document.querySelectorAll("[data-fragment]")) keep(part);
 });
 
-// Fetches a part again and again; it stays as it is while somebody selects text in it or has the keyboard there.
+// Fetches a part again and again; it stays as it is while somebody selects text in it.
 function keep(part) {
   const every = Number(part.dataset.seconds) * 1000;
   let last = "";
@@ -35,7 +35,8 @@ function keep(part) {
         if (answer.status === 401) { location.assign("/login"); return; }
         if (!answer.ok) throw new Error(String(answer.status));
         const text = await answer.text();
-        if (text !== last && !busy(part)) { replace(part, text); last = text; }
+        if (text !== last && !selected(part)) { replace(part, text); last = text; }
+        document.getElementById("as-of").textContent = new Date(answer.headers.get("date")).toISOString().replace(".000", "");
         tell("");
       } catch {
         tell("The gateway does not answer. What you see is old; this page tries again.");
@@ -46,15 +47,21 @@ function keep(part) {
   setTimeout(again, every);
 }
 
-function busy(part) {
+function selected(part) {
   const selection = getSelection();
-  return part.contains(document.activeElement) || (selection && !selection.isCollapsed && part.contains(selection.anchorNode));
+  return Boolean(selection) && !selection.isCollapsed && part.contains(selection.anchorNode);
 }
 
+// Puts new HTML in place; what was opened, scrolled or had the keyboard stays so.
 function replace(part, text) {
-  const open = new Set([...part.querySelectorAll("details[open]")].map((one) => one.id));
+  const open = [...part.querySelectorAll("details[open]")].map((one) => one.id);
+  const scrolled = [...part.querySelectorAll(".scroll")].map((one) => one.scrollTop);
+  const reached = () => [...part.querySelectorAll("a, summary, [tabindex]")];
+  const place = reached().indexOf(document.activeElement);
   part.innerHTML = text; // of this gateway, escaped there
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  part.querySelectorAll(".scroll").forEach((one, index) => { one.scrollTop = scrolled[index] || 0; });
+  if (place >= 0) reached()[place]?.focus({ preventScroll: true });
   const said = part.querySelector("[data-say]")?.textContent.trim();
   const say = document.getElementById("say");
   if (said && say.textContent !== said) say.textContent = said;

@@ -176,6 +176,23 @@ def test_text_can_be_read(browser: Any, gateway: Served, theme: str) -> None:
         tab.close()
 
 
+def test_a_part_that_is_replaced_keeps_what_a_person_did(browser: Any, gateway: Served) -> None:
+    """The table that was opened is open, the keyboard is where it was, and the time below moves on."""
+    tab = Tab(browser, gateway)
+    try:
+        page = tab.page
+        before = page.locator("#as-of").inner_text()
+        page.get_by_text("As a table").nth(1).focus()
+        page.keyboard.press("Enter")
+        page.evaluate("document.querySelector('.tiles').id = 'old'")
+        page.locator("#old").wait_for(state="detached")
+        assert page.locator("details[open]").get_attribute("id") == "coverage-table"
+        assert page.evaluate("document.activeElement.parentElement.id") == "coverage-table"
+        assert page.locator("#as-of").inner_text() > before
+    finally:
+        tab.close()
+
+
 def test_without_scripts_the_page_works_by_reloading(browser: Any, gateway: Served) -> None:
     """All is there; there is no switch for the theme, and a link to reload."""
     tab = Tab(browser, gateway, scripts=False)
