@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -102,6 +103,10 @@ def measure(load: Load, console: Console) -> dict[str, Any]:
         fleet = Fleet(load, package, shape, gateway)
         figures = asyncio.run(fleet.run(console.print))
         figures["stop_s"] = round(gateway.stop(), 2)
+    began = time.monotonic()
+    with Gateway(load, package.folder) as again:
+        again.wait()
+        figures["restart_s"] = round(time.monotonic() - began, 2)
     state = kept.look(gateway.state, (one.digest for one in fleet.accepted()))
     figures["kept"] = dataclasses.asdict(state) | {"right": state.right}
     return how(load) | figures

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 STALL, DROP = "stall", "drop"
 UNRULY: Final = (STALL, DROP, *Lie)
 WANT_AT_ONCE: Final = 100
+RELEASE_AT: Final = 16
+"""As devices do: blocks that came and are still listened to."""
+FETCH_SPREAD_S: Final = 1.0
+"""Devices do not ask in the same instant."""
 ASK_AGAIN_S: Final = 10.0
 
 
@@ -101,6 +105,7 @@ class Device:
         self._verdicts: dict[bytes, asyncio.Queue[pb.Verdict]] = {}
         self._pieces: dict[str, dict[int, bytes]] = {}
         self._lacking: set[str] = set()
+        self._here: set[str] = set()  # came, and still listened to
         self._got_one = asyncio.Event()
         self._work: _Sending | None = None
         self._lies = False
@@ -283,6 +288,7 @@ class Device:
         Raises:
             LostError: when the connection goes meanwhile.
         """
+        await self._pause(self._random.uniform(0.0, FETCH_SPREAD_S))
         self._lacking = {digest.hex() for digest in digests}
         self._fleet.asked += len(self._lacking)
         topics = {name: str(Address(FEDERATION, Topic.BLOB, name)) for name in self._lacking}
@@ -294,7 +300,7 @@ class Device:
             want = pb.Want(device=self.name, digests=sorted(bytes.fromhex(name) for name in self._lacking))
             await self._client.publish(self._topic(Topic.WANT), encode(want))
             await self._some_came()
-        await self._client.unsubscribe(topics.values())
+        await self._release(1)
 
     async def _some_came(self) -> None:
         """Wait until all came, or none for a while."""
@@ -304,8 +310,15 @@ class Device:
             try:
                 if not await self._client.wait(event, ASK_AGAIN_S):
                     return
+                await self._release(RELEASE_AT)
             finally:
                 event.cancel()
+
+    async def _release(self, least: int) -> None:
+        """Listen no more for what came, if that is so many blocks at least."""
+        if len(self._here) >= least:
+            names, self._here = sorted(self._here), set()
+            await self._client.unsubscribe(str(Address(FEDERATION, Topic.BLOB, name)) for name in names)
 
     def _take_block(self, name: str, payload: bytes) -> None:
         chunk, pieces = decode(pb.Chunk, payload), self._pieces.setdefault(name, {})
@@ -319,6 +332,7 @@ class Device:
         body = b"".join(pieces[index] for index in range(chunk.count))
         if sha256(body).hex() == name:
             self._lacking.discard(name)
+            self._here.add(name)
 
     # what comes
 

@@ -35,7 +35,7 @@ class Gateway:
         config = load.out / "gateway.toml"
         config.write_text(configuration(load, package.resolve(), self.state, self.port), encoding="utf-8")
         tree = (load.tree or ROOT).resolve()
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(LAUNCHER), "broker_server", "run", "--config", str(config.resolve())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=tree, start_new_session=True,

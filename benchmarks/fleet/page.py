@@ -21,6 +21,7 @@ _ROWS: Final[Sequence[tuple[str, Callable[[dict[str, Any]], str]]]] = (
     ("MiB a device", lambda run: f"{run['memory_mib']['per_device']:.2f}"),
     ("blocks per block asked for", lambda run: f"{run['blocks_per_asked']:.2f}" if "blocks_per_asked" in run else "-"),
     ("recovered after, s", lambda run: f"{run['recovery_s']:.1f}"),
+    ("a start after it, s", lambda run: f"{run['restart_s']:.1f}"),
     ("lost, twice", lambda run: f"{run['kept']['lost']}, {run['kept']['twice']}"),
 )
 
