@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
 from benchmarks.demo import stages
-from benchmarks.demo.processes import Processes
+from benchmarks.demo.processes import ChildError, Processes
 from benchmarks.demo.settings import Settings, parse
 from edge_runtime.wire.errors import FederationError
 
@@ -25,7 +25,7 @@ BROWSERS: Final = ("chromium-headless-shell", "chromium", "google-chrome")
 Theme = Literal["light", "dark"]
 WIDE: Final = (1280, 800)
 PHONE: Final = (390, 1240)
-LONG_ROUNDS: Final = ("--steps", "40", "--rounds", "6")
+LONG_ROUNDS: Final = ("--steps", "40", "--rounds", "8")
 """So that some devices are done while others train."""
 PICTURES: Final[tuple[tuple[str, str, Theme, tuple[int, int]], ...]] = (
     ("overview-light", "/", "light", WIDE),
@@ -39,7 +39,7 @@ PICTURES: Final[tuple[tuple[str, str, Theme, tuple[int, int]], ...]] = (
 
 
 class Photographer:
-    """Takes the pictures once, in the middle of the rounds, when some of the devices have answered.
+    """Takes one picture after the other, each while some devices of a round have answered and others have not.
 
     Args:
         settings: of the demo.
@@ -47,21 +47,23 @@ class Photographer:
     """
 
     def __init__(self, settings: Settings, browser: Browser) -> None:
-        self._round, self._answers, self._browser = settings.rounds // 2 + 1, settings.devices // 4, browser
-        self.taken: list[Path] = []
+        self._first, self._some, self._browser = settings.rounds // 2, settings.devices // 4, browser
+        self._most = settings.devices - self._some
+        self.to_take = list(PICTURES)
 
     def __call__(self, watcher: stages.Watcher) -> None:
         """Look whether it is time."""
-        if not self.taken and watcher.round == self._round and len(watcher.answered) >= self._answers:
+        if self.to_take and watcher.round >= self._first and self._some <= len(watcher.answered) <= self._most:
             FOLDER.mkdir(parents=True, exist_ok=True)
-            self.taken = [self._take(watcher.page, *picture) for picture in PICTURES]
+            self._take(watcher.page, *self.to_take.pop(0))
 
-    def _take(self, url: str, name: str, path: str, theme: Theme, window: tuple[int, int]) -> Path:
+    def _take(self, url: str, name: str, path: str, theme: Theme, window: tuple[int, int]) -> None:
         page = self._browser.new_page(viewport={"width": window[0], "height": window[1]}, color_scheme=theme)
-        page.goto(url + path)
+        answer = page.goto(url + path)
+        if answer is None or not answer.ok:
+            raise ChildError(f"{url}{path} cannot be shown: {page.inner_text('main')}")
         page.screenshot(path=FOLDER / f"{name}.png", full_page=(path, window) == ("/", WIDE))
         page.close()
-        return FOLDER / f"{name}.png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,9 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FederationError as error:
         sys.stderr.write(f"demo: {error}\n")
         return 1
-    for path in photographer.taken:
-        console.print(f"picture: {path}")
-    return 0 if photographer.taken else 1
+    if photographer.to_take:
+        names = ", ".join(name for name, *_ in photographer.to_take)
+        sys.stderr.write(f"demo: the rounds were too short for {names}; try more --rounds or --steps\n")
+        return 1
+    console.print(f"pictures: {FOLDER}")
+    return 0
 
 
 if __name__ == "__main__":

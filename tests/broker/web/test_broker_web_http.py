@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import socket
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ from served import TOKEN, Served, ask
 from broker_server.cli import run
 from broker_server.config import GatewayConfig
 from broker_server.state.ledger import ROLLBACK
-from broker_server.web import connections
+from broker_server.web import connections, guard
 from broker_server.web.page import Page, listen
 from broker_server.web_config import Web
 
@@ -312,6 +313,24 @@ def ended(client: socket.socket) -> bool:
         return client.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+def test_a_flood_is_slowed_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request beyond what people need waits, and gets a refusal that costs little."""
+    monkeypatch.setattr(guard, "REQUESTS", 3)
+    monkeypatch.setattr(guard, "REQUESTS_PER_S", 1e-6)
+    monkeypatch.setattr(guard, "PAUSE_S", 0.25)
+    listener = listen("127.0.0.1", 0)
+    port = int(listener.getsockname()[1])
+    page = Page(GatewayConfig(tmp_path), lambda: None, None, listener)
+    page.start()
+    try:
+        assert [ask(port, "/static/icon.svg").status for _ in range(4)] == [200, 200, 200, 429]
+        began = time.monotonic()
+        assert ask(port, "/static/icon.svg").status == 429
+        assert time.monotonic() - began >= 0.25
+    finally:
+        page.stop()
 
 
 def test_a_request_has_its_time(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
