@@ -16,7 +16,7 @@ from broker_client import WAIT_S, Gateway
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.tls import TlsFiles
 from broker_server.errors import ListenError
-from edge_runtime.federation.link import Arrived, Broker, Up
+from edge_runtime.federation.link import Arrived, Broker, Mqtt, Up
 from edge_runtime.federation.mqtt import MqttLink
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.topics import Topic
@@ -31,7 +31,7 @@ class Running:
     told: queue.Queue[tuple[str, dict[str, object]]]
     authority: Authority | None
 
-    def device(self, name: str, heard: queue.Queue[Any]) -> MqttLink:
+    def device(self, name: str, heard: queue.Queue[Any], mqtt: Mqtt = Mqtt.AUTO) -> MqttLink:
         """Return the link of a device through a WebSocket."""
         if self.authority is None:
             broker = Broker(BrokerUrl("localhost", self.port, websocket=True))
@@ -39,7 +39,7 @@ class Running:
             certificate, key = self.authority.sign(name)
             url = BrokerUrl("localhost", self.port, tls=True, websocket=True)
             broker = Broker(url, self.authority.ca, certificate, key)
-        return MqttLink(broker, "x", name, b"gone", heard.put)
+        return MqttLink(broker, "x", name, b"gone", heard.put, mqtt=mqtt)
 
 
 def free_port() -> int:
@@ -67,7 +67,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]
 def test_a_device_takes_part_through_a_websocket(running: Running) -> None:
     """The largest messages pass both ways, in order; a Hello for another does not; an orderly end says Bye."""
     heard: queue.Queue[Any] = queue.Queue()
-    device = running.device("me", heard)
+    device = running.device("me", heard, Mqtt.V3)  # which has no word for what is not taken
     device.start()
     assert heard.get(timeout=WAIT_S) == Up()
     pieces = [bytes([number]) * 131_072 for number in range(12)]
