@@ -28,7 +28,7 @@ from edge_runtime.data.examples import open_source
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.federation.config import RunConfig
 from edge_runtime.federation.device import Device
-from edge_runtime.federation.link import Broker, LinkEvent
+from edge_runtime.federation.link import Broker, LinkEvent, Mqtt
 from edge_runtime.federation.membership import Identity
 from edge_runtime.federation.mqtt import MqttLink
 from edge_runtime.federation.report import Report
@@ -184,7 +184,7 @@ def _device(package: Any, data: Path, folder: Path, config: RunConfig, port: int
         sums = class_sums(program, package.manifest, tokenizer, source, lambda _: None)
         inbox: queue.Queue[LinkEvent] = queue.Queue()
         will = messages.encode(pb.Bye(device=name))
-        link = MqttLink(Broker.parse(f"mqtt://127.0.0.1:{port}"), "default", name, will, inbox.put)
+        link = MqttLink(Broker.parse(f"mqtt://127.0.0.1:{port}"), "default", name, will, inbox.put, mqtt=Mqtt.V3)
         report.traffic = link.traffic
         work = Work(tools, store, Versions(store, package), name)
         Device(config, work, Identity(package.digest, sums), link, inbox, report=report).run()

@@ -1,7 +1,7 @@
 """A wire between one device and the broker that a test can listen on, and stop at a message of its choice.
 
-It understands no more of MQTT 3.1.1 than where a packet ends and what topic a PUBLISH names (sections 2.2 and 3.3), so
-both ends are the real ones and talk as they always do.
+It understands no more of MQTT than where a packet ends, which version a CONNECT is of, and what topic and payload a
+PUBLISH has (sections 2.2, 3.1 and 3.3), so both ends are the real ones and talk as they always do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-PUBLISH = 3
+CONNECT, PUBLISH = 1, 3
+MQTT_5 = 5
 PATIENCE_S = 120.0
 
 
@@ -22,6 +23,13 @@ class Heard:
     upward: bool
     topic: str
     payload: bytes
+
+
+@dataclass
+class Talk:
+    """A connection. Args: version: of MQTT, by its level; 4 is 3.1.1."""
+
+    version: int = 4
 
 
 @dataclass
@@ -104,15 +112,18 @@ class Wiretap:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._ends += [device, broker]
+            talk = Talk()
             for upward, source, target in ((True, device, broker), (False, broker, device)):
-                threading.Thread(target=self._pump, args=(upward, source, target), daemon=True).start()
+                threading.Thread(target=self._pump, args=(talk, upward, source, target), daemon=True).start()
 
-    def _pump(self, upward: bool, source: socket.socket, target: socket.socket) -> None:
+    def _pump(self, talk: Talk, upward: bool, source: socket.socket, target: socket.socket) -> None:
         try:
             with source.makefile("rb") as stream:
                 while packet := _packet(stream):
+                    if packet[0] >> 4 == CONNECT:
+                        talk.version = packet[packet.index(b"MQTT") + 4]
                     if packet[0] >> 4 == PUBLISH:
-                        self._message(upward, packet)
+                        self._message(_publish(talk.version, upward, packet))
                     target.sendall(packet)
         except (OSError, ValueError):
             pass
@@ -120,10 +131,11 @@ class Wiretap:
             _close(source)
             _close(target)
 
-    def _message(self, upward: bool, packet: bytes) -> None:
-        heard = _publish(upward, packet)
+    def _message(self, heard: Heard) -> None:
         with self._lock:
-            hold = next((one for one in self._holds if one.upward == upward and f"/{one.word}" in heard.topic), None)
+            hold = next(
+                (one for one in self._holds if one.upward == heard.upward and f"/{one.word}" in heard.topic), None
+            )
         if hold is not None:
             hold.reached.set()
             hold.go_on.wait(PATIENCE_S)
@@ -155,7 +167,7 @@ def _packet(stream: object) -> bytes:
     return head + rest if len(rest) == length else b""
 
 
-def _publish(upward: bool, packet: bytes) -> Heard:
+def _publish(version: int, upward: bool, packet: bytes) -> Heard:
     start = 1
     while packet[start] >= 0x80:
         start += 1
@@ -163,6 +175,7 @@ def _publish(upward: bool, packet: bytes) -> Heard:
     size = int.from_bytes(packet[start : start + 2], "big")
     topic = packet[start + 2 : start + 2 + size].decode()
     start += 2 + size + (2 if packet[0] & 0x06 else 0)  # a packet id where the quality of service is above 0
+    start += 1 + packet[start] if version == MQTT_5 else 0  # properties, of which nobody here has many
     return Heard(upward, topic, packet[start:])
 
 
