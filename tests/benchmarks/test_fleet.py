@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet import kept
+from benchmarks.fleet import kept, page
 from benchmarks.fleet.__main__ import main
 from benchmarks.fleet.bodies import Bodies, Body, Lie
 from benchmarks.fleet.driver import busy_rate, percentiles
@@ -114,3 +114,8 @@ def test_a_small_fleet_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert figures["kept"]["right"]
     assert figures["blocks_asked"] == 2 * (6 * 9 + 2)
     assert figures["unanswered"] == 0
+    kept_line = {"command": "c", "date": "d", "machine": "m", "commit": "x"} | figures
+    before = kept_line | {"before": True, "join_s": 12.0, "kept": {**figures["kept"], "lost": 3}}
+    row = next(line for line in page.section([before, kept_line]).splitlines() if line.startswith("| embedded"))
+    assert row.startswith(f"| embedded, 20 kB, 4 devices, past capacity | 12.0 → {figures['join_s']:.1f} |")
+    assert row.endswith("| 3, 0 → 0, 0 |")
