@@ -247,7 +247,9 @@ class Follower:
         return text
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_RUNTIME_")}
+        # An installation has to stand by itself: our programs bring their own path.
+        ours = ("EDGE_RUNTIME_", "PYTHONPATH", "VIRTUAL_ENV")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         paths = f"{self.folder / 'bin'}:{os.environ['PATH']}:/usr/sbin"
         return {**kept, "PATH": paths, "OMP_NUM_THREADS": "1"}
 
