@@ -375,7 +375,7 @@ class Device:
         if upload is None or pending is None:
             return
         self._report.emit("offer", round=pending.round, bytes=len(pending.body))
-        self._link.send(Topic.OFFER, [upload.offer()])
+        self._link.send(Topic.OFFER, [upload.offer(self._link.chunk_bytes)])
         self._timers.again("resend")
 
     def _delta_upload(self) -> Upload | None:
@@ -393,7 +393,7 @@ class Device:
             self._sent_upload = None
             return
         self._sent_upload = self._sent_upload or Upload(self._config.device, pb.DELTA, body)
-        self._link.send(Topic.OFFER, [self._sent_upload.offer()])
+        self._link.send(Topic.OFFER, [self._sent_upload.offer(self._link.chunk_bytes)])
         self._timers.again("sent")
 
     def _send_chunks(self, upload: Upload, verdict: pb.Verdict, what: str) -> None:

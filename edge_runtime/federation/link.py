@@ -109,6 +109,8 @@ class Link(Protocol):
     """A way to the broker; `edge_runtime.federation.mqtt.MqttLink` is the real one."""
 
     traffic: Traffic
+    chunk_bytes: int
+    """Of a body in one message, as the broker takes it."""
 
     def start(self) -> None:
         """Begin to connect; events come from now on."""

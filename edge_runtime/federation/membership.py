@@ -171,7 +171,7 @@ class Membership:
     def offer_statistics(self) -> None:
         """Offer the class sums, until their verdict comes."""
         if self._upload is not None:
-            self._link.send(Topic.OFFER, [self._upload.offer()])
+            self._link.send(Topic.OFFER, [self._upload.offer(self._link.chunk_bytes)])
             self._timers.again("statistics")
 
     # --- what the gateway answers -----------------------------------------------------------------------------

@@ -23,7 +23,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Mqtt, Traffic, Up, backoff
 from edge_runtime.wire import topics
+from edge_runtime.wire.chunks import PAYLOAD
 from edge_runtime.wire.errors import MalformedMessage
+from edge_runtime.wire.limits import BODY_LIMIT, CHUNKS_LIMIT, MESSAGE_LIMIT
 from edge_runtime.wire.tls_failure import cut, tls_failure, unanswered
 
 WINDOW: Final = 8
@@ -34,6 +36,9 @@ STEADY_S: Final = 10.0
 """A connection that held so long was a good one: the next try comes soon again."""
 SHORT_CONNECTIONS: Final = 8
 """So many that ended at once in a row look like two clients with one name, each of which ends the other's."""
+LEAST_CHUNK: Final = BODY_LIMIT // CHUNKS_LIMIT
+_BESIDE: Final = MESSAGE_LIMIT - PAYLOAD + 256
+_NO_LIMIT: Final = 0xFFFF_FFFF
 _CONNECT_S: Final = 10.0
 _UNKNOWN_VERSION: Final = 0x84
 _NOT_AUTHORIZED: Final = 0x87
@@ -157,6 +162,7 @@ class MqttLink:
     ) -> None:
         self._broker, self._federation, self._device, self._will, self._post = broker, federation, device, will, post
         self.traffic = Traffic()
+        self.chunk_bytes = PAYLOAD
         self._lock = threading.Lock()
         self._client: paho.Client | None = None
         self._outbox: Outbox | None = None
@@ -286,6 +292,7 @@ class MqttLink:
         client.subscribe([(name, topics.QOS) for name in topics.device_subscriptions(self._federation, self._device)])
         with self._lock:
             window = min(WINDOW, getattr(more, "ReceiveMaximum", WINDOW))
+            self.chunk_bytes = _chunk_bytes(getattr(more, "MaximumPacketSize", _NO_LIMIT))
             self._client, self._outbox = client, Outbox(client, self.traffic, window)
         self._reason = "the broker closed the connection"
         self._post(Up())
@@ -334,6 +341,11 @@ class MqttLink:
             want = self._after.pop(mid, None) if client is self._client else None
         if want is not None:
             self.send(topics.Topic.WANT, [want])
+
+
+def _chunk_bytes(packet: int) -> int:
+    """Return the bytes of a body that go into a packet: beside them are the chunk's own fields, the topic, a head."""
+    return min(PAYLOAD, max(LEAST_CHUNK, packet - _BESIDE))
 
 
 def _tls_failure(broker: Broker, error: BaseException | str) -> str:

@@ -22,8 +22,11 @@ class Upload:
         """Over the body."""
         return self._cut.digest
 
-    def offer(self) -> bytes:
-        """Return the Offer."""
+    def offer(self, chunk_bytes: int = PAYLOAD) -> bytes:
+        """Return the Offer. Args: chunk_bytes: of the body in a chunk; for another size it is cut anew."""
+        if self._cut.piece != min(chunk_bytes, PAYLOAD):
+            self._left.clear()
+            self._cut = Cut.of(self._cut.body, self._cut.kind, chunk_bytes)
         cut = self._cut
         return messages.encode(
             pb.Offer(device=self._device, kind=cut.kind, digest=cut.digest, count=cut.count, total=len(cut.body))

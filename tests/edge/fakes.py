@@ -13,6 +13,7 @@ from edge_runtime.federation.link import Arrived, Down, LinkEvent, Traffic, Up
 from edge_runtime.wire import chunks, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.chunks import PAYLOAD
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import ExpertId
@@ -56,7 +57,7 @@ class FakeLink:
     """A device's link straight into a ScriptedGateway."""
 
     def __init__(self, inbox: queue.Queue[LinkEvent], device: str, weather: Weather | None = None) -> None:
-        self.traffic = Traffic()
+        self.traffic, self.chunk_bytes = Traffic(), PAYLOAD
         self._inbox, self._device, self._weather = inbox, device, weather or Weather()
         self.gateway: ScriptedGateway | None = None
         self.up = False

@@ -16,6 +16,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Mqtt, Up, backoff
 from edge_runtime.federation.mqtt import WINDOW, MqttLink, probe
 from edge_runtime.wire.broker_url import BrokerUrl
+from edge_runtime.wire.chunks import PAYLOAD
 from edge_runtime.wire.topics import Topic
 
 LIMIT_S = 30.0
@@ -249,12 +250,14 @@ def test_what_a_broker_of_mqtt_5_does_not_take_is_told(endpoint: BrokerUrl, gate
     assert gateway.heard.get(timeout=LIMIT_S) == ("fl/v1/default/bye/me", b"gone")
 
 
-def test_a_broker_says_how_many_messages_may_be_under_way() -> None:
-    """Receive maximum 2: an iterator is asked for two messages, not for the window's eight."""
-    server = RawBroker(0, five=bytes.fromhex("2006 0000 03 21 0002"))
+def test_a_broker_says_how_large_and_how_many_messages_may_be() -> None:
+    """Packets of 65,536 bytes leave 64,256 for a body's chunk; of receive maximum 2 an iterator is asked for two."""
+    server = RawBroker(0, five=bytes.fromhex("200b 0000 08 21 0002 27 00010000"))
     link, inbox = link_to("127.0.0.1", server.port)
+    assert link.chunk_bytes == PAYLOAD
     link.start()
     wait_for(inbox, Up)
+    assert link.chunk_bytes == 64_256
     taken = threading.Semaphore(0)
 
     def pieces() -> Iterator[bytes]:

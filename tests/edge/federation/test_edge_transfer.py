@@ -145,6 +145,18 @@ def test_a_new_request_takes_the_place_of_the_one_before() -> None:
     assert [messages.decode(pb.Chunk, chunk).index for chunk in second] == [1, 4]
 
 
+def test_a_body_is_cut_anew_for_a_broker_with_other_packets() -> None:
+    """Ten bytes in chunks of four: three of them, under the same digest; what was asked for before is not sent."""
+    upload = Upload("me", pb.DELTA, b"0123456789")
+    before, _ = upload.asked(b"")
+    offer = messages.decode(pb.Offer, upload.offer(4))
+    assert (offer.count, offer.total, offer.digest) == (3, 10, sha256(b"0123456789"))
+    assert list(before) == []
+    asked, size = upload.asked(b"")
+    assert size == 10
+    assert [messages.decode(pb.Chunk, chunk).payload for chunk in asked] == [b"0123", b"4567", b"89"]
+
+
 # blobs
 
 
