@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +26,15 @@ from benchmarks.fleet.packaged import make_package, shape_for
 from edge_runtime.wire.errors import FederationError
 
 COMMAND: Final = "python -m benchmarks.fleet"
+BROKERS: Final = ("embedded", "mosquitto")
+TABLE: Final = ((100, 50, False), (100, 200, False), (100, 1000, False), (820, 1000, False), (100, 1000, True))
+"""Thousands of bytes of a delta, devices, past capacity."""
 EXAMPLES: Final = """examples:
   python -m benchmarks.fleet --devices 200 --seconds 20
   python -m benchmarks.fleet --broker mosquitto --delta-kb 820
   python -m benchmarks.fleet --past-capacity            nobody waits; then the load stops, and recovery is timed
   python -m benchmarks.fleet --gateway-tree ../old      before: the gateway of another checkout
+  python -m benchmarks.fleet --table --gateway-tree ../old --record     all of docs/results.md: half an hour
 
 exit codes: 0 done, 1 the work failed or something was lost, 2 bad usage"""
 
@@ -46,7 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--devices", type=int, default=default.devices, metavar="N", help="how many (%(default)s)")
-    add("--broker", choices=("embedded", "mosquitto"), default=default.broker, help="of the gateway (%(default)s)")
+    add("--broker", choices=BROKERS, default=default.broker, help="of the gateway (%(default)s)")
     add("--delta-kb", type=int, default=default.delta_kb, metavar="KB", help="of an int8 delta (%(default)s)")
     add("--seconds", type=float, default=default.seconds, metavar="S", help="that devices send (%(default)s)")
     add("--think-s", type=float, default=default.think_s, metavar="S",
@@ -58,6 +63,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--past-capacity", action="store_true", help="nobody waits, and who has a verdict sends the next body at once")
     add("--protocol", choices=("auto", "chunks", "offers"), default="auto",
         help="whether devices offer a body before they send it; auto: to this checkout's gateway")  # fmt: skip
+    add("--table", action="store_true",
+        help="every load of docs/results.md, one after another; with --gateway-tree each before and after")  # fmt: skip
     add("--gateway-tree", type=Path, metavar="DIR", help="checkout whose gateway runs (default: this one)")
     add("--limits", default="", metavar="KEY=X,...", help="keys of [limits] of the gateway (default: its own)")
     add("--seed", type=int, default=default.seed, help="of all that is drawn (%(default)s)")
@@ -86,6 +93,20 @@ def load_of(options: argparse.Namespace) -> Load:
         options.fetch / 100, options.past_capacity, offers, options.gateway_tree, options.out, options.seed,
         tuple(pair.replace("=", " = ") for pair in options.limits.split(",") if pair),
     )  # fmt: skip
+
+
+def loads(options: argparse.Namespace) -> list[Load]:
+    """Return the runs that the command line asks for, one after another."""
+    load = load_of(options)
+    if not options.table:
+        return [load]
+    kinds = [
+        replace(load, broker=broker, delta_kb=delta_kb, devices=devices, past_capacity=past)
+        for broker in BROKERS
+        for delta_kb, devices, past in TABLE
+    ]
+    after = [replace(kind, tree=None, offers=options.protocol != "chunks") for kind in kinds]
+    return after if load.tree is None else [run for pair in zip(kinds, after, strict=True) for run in pair]
 
 
 def measure(load: Load, console: Console) -> dict[str, Any]:
@@ -138,15 +159,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not console.is_terminal:
         console.width = 120
     try:
-        figures = measure(load_of(options), console)
+        return max(_run(load, options, console) for load in loads(options))
     except FederationError as error:
         sys.stderr.write(f"fleet: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("fleet: interrupted; the gateway was stopped\n")
         return 130
+
+
+def _run(load: Load, options: argparse.Namespace, console: Console) -> int:
+    """Measure one load and tell; return 1 when something was lost."""
+    figures = measure(load, console)
     console.print(page.figures_table(figures))
-    if options.record:
+    if options.record:  # at once: what comes after may fail
         record.append("fleet", COMMAND, figures)
     sys.stdout.write(json.dumps(figures) + "\n")
     if not figures["kept"]["right"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fleet import kept, page
-from benchmarks.fleet.__main__ import main
+from benchmarks.fleet.__main__ import loads, main, parse
 from benchmarks.fleet.bodies import Bodies, Body, Lie
 from benchmarks.fleet.driver import busy_rate, percentiles
 from benchmarks.fleet.packaged import shape_for
@@ -102,6 +102,17 @@ def test_what_the_state_lacks_or_has_twice_is_found(tmp_path: Path) -> None:
         "accepted": 3, "lost": 1, "twice": 1, "merged": 2, "waiting": 1, "untold": 1, "versions": 2,
     }  # fmt: skip
     assert not state.right
+
+
+def test_the_table_has_each_load_before_and_after() -> None:
+    """Five loads through two brokers; only this checkout's gateway is offered bodies."""
+    here = Path(__file__).parent.parent.parent
+    runs = loads(parse(["--table", "--gateway-tree", str(here)]))
+    assert [(run.tree is None, run.offers) for run in runs] == [(False, False), (True, True)] * 10
+    assert {(run.broker, run.delta_kb, run.devices) for run in runs[::2]} == {
+        (run.broker, run.delta_kb, run.devices) for run in runs[1::2]
+    }
+    assert [run.tree for run in loads(parse(["--table"]))] == [None] * 10
 
 
 def test_a_small_fleet_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
