@@ -31,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="CSV", help="labelled texts, with a header")
     parser.add_argument("--bare", action="store_true", help="install the gateway into an environment of its own")
     parser.add_argument("--document", type=Path, default=ROOT / "docs/operating.md", metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print only the JSON line")
     options = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="operating-"))
     one = follower(folder, options.package, options.data, bare=options.bare)
-    one.tell = _print
+    if not options.json:
+        one.tell = _print
     try:
         one.follow(options.document.read_text(encoding="utf-8"))
     except FollowError as error:
