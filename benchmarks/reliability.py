@@ -29,8 +29,8 @@ KEPT: Final = (
     ),
     (
         "`spool/`",
-        "accepted deltas: those that wait, and those of the newest merge",
-        "it costs itself: its device is asked for it again, or trains again",
+        "accepted deltas: those that wait, and those of the newest merge; what was accepted together is one file",
+        "it costs the deltas that it struck: their devices are asked for them again, or train again",
     ),
     ("`pieces/`", "pieces of bodies that are on their way, never flushed", "its devices send them again"),
     ("`ROUND`", "the open round's plans", "written again with the next round"),
@@ -54,7 +54,7 @@ Processes are of two kinds. *Forked*: the real rounds, rules, state and store, o
 really killed; messages are handed over in memory. *Real*: `broker_server run` with its broker and two devices with
 their links, over sockets; the devices' program is the test suite's. A commit point is a call that changes a file
 (write, fsync, rename, unlink, mkdir, truncate, a new file): a preloaded library (`benchmarks/faults/shim.c`) counts
-them, and each is struck.
+them, and each is struck. Deltas of odd rounds are accepted one by one, those of even rounds together.
 
 """
 REST: Final = """

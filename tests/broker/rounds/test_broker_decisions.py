@@ -15,7 +15,9 @@ from tiny_gateway import Gateway
 from broker_server.config import RoundRules
 from broker_server.rounds.checking import Body, CheckingPool, Looked, look_at
 from broker_server.rounds.reception import Reception
+from broker_server.state.backup import back_up
 from broker_server.state.files import write_durably
+from broker_server.state.inspection import inspect
 from broker_server.state.ledger import VERDICTS_KEPT
 from broker_server.state.spool import Spool
 from broker_server.state.store import Store
@@ -236,6 +238,25 @@ def test_a_damaged_body_of_a_group_costs_itself(tmp_path: Path, package: Any, ga
     assert again.conductor.row.version == 1
     assert again.conductor.row.contributors == 3
     again.close()
+
+
+def test_a_backup_has_the_bodies_of_a_group_and_damage_is_named_by_its_file(tmp_path: Path, gateway: Gateway) -> None:
+    """The copy goes on with the same deltas; what was struck in the original is found where it stands."""
+    with gateway.together():
+        digests = [gateway.train(device) for device in "abc"]
+    back_up(gateway.config.state, tmp_path / "copy")
+    copy = Store.open_read_only(tmp_path / "copy")
+    assert list(inspect(copy)) == []
+    assert [copy.spool.read(digest) for digest in digests] == [gateway.store.spool.read(one) for one in digests]
+    copy.close()
+    gateway.close()
+    (file,) = (tmp_path / "state" / "spool").iterdir()
+    write_durably(file, file.read_bytes()[:-1])
+    state = Store.open_read_only(tmp_path / "state")
+    (finding,) = [one for one in inspect(state) if one.file.startswith("spool/")]
+    assert finding.file == f"spool/{file.name}"
+    assert finding.detail.startswith("the delta of c in round 1: ")
+    state.close()
 
 
 # the pool
