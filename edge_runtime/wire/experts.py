@@ -6,6 +6,7 @@ Axes: M experts in each adapted layer, r rank, rs shared rank, d width, C labels
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from edge_runtime.wire.errors import BankError
@@ -151,17 +152,17 @@ class BankShape:
             msg = f"a bank of {self.nbytes} bytes, limit {BANK_LIMIT}: adapt fewer layers or take fewer experts"
             raise BankError(msg)
 
-    @property
+    @cached_property
     def expert_size(self) -> int:
         """P, values of an expert's block."""
         return block_size(expert_parts(self.width, self.rank))
 
-    @property
+    @cached_property
     def shared_size(self) -> int:
         """Ps, values of a shared expert's block; 0 without shared experts."""
         return block_size(shared_parts(self.width, self.shared_rank)) if self.shared_rank else 0
 
-    @property
+    @cached_property
     def head_size(self) -> int:
         """Values of the head's block; 0 without labels."""
         return block_size(head_parts(self.width, self.labels))
