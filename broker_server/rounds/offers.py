@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from edge_runtime.wire import wire_pb2 as pb
 
@@ -31,7 +31,6 @@ RETRY_LEAST_S: Final = 5.0
 RETRY_MOST_S: Final = 300.0
 
 Key = tuple[str, pb.Kind]
-V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,16 @@ class Offers:
     Args:
         room: bytes of the bodies that are granted at a time; a larger one is granted when it is alone.
         chance: numbers in [0, 1), for jitter.
+        proven: whether a device, by its name, had a delta accepted at some time.
     """
 
-    def __init__(self, room: int, chance: Callable[[], float]) -> None:
-        self._room, self._chance = room, chance
+    def __init__(self, room: int, chance: Callable[[], float], proven: Callable[[str], bool]) -> None:
+        self._room, self._chance, self._proven = room, chance, proven
         self._waiting: dict[Key, _Waiting] = {}
         self._queues: tuple[list[tuple[int, Key]], list[tuple[int, Key]]] = ([], [])
         """Places of devices that are new (1) and of the others (0); what is no longer waiting is passed over."""
         self._grants: dict[Key, _Grant] = {}
         self._leases: OrderedDict[Key, None] = OrderedDict()  # those that end first come first
-        self._proven: OrderedDict[str, None] = OrderedDict()
         self._lapses: OrderedDict[str, int] = OrderedDict()
         self._places = 0
         self.granted_bytes = self.waiting_bytes = self._new_bytes = 0
@@ -150,14 +149,14 @@ class Offers:
             self._leases.move_to_end(offer.key)
         return True
 
-    def done(self, device: str, digest: bytes, now: float, *, proven: bool) -> None:
+    def done(self, device: str, digest: bytes, now: float, *, accepted: bool) -> None:
         """Note that a body was decided, whether it was granted or waits: it needs no room any more.
 
         Args:
             device: that sent it.
             digest: of the body.
             now: monotonic seconds.
-            proven: whether it shows that the device does work.
+            accepted: whether it was a delta that was accepted: its device does work.
         """
         for key in ((device, kind) for kind in KINDS):
             grant, waiting = self._grants.get(key), self._waiting.get(key)
@@ -165,9 +164,8 @@ class Offers:
                 self._recent_bytes, self._recent_at = self._recent(now) + self._let_go(key).total, now
             if waiting is not None and waiting.offer.digest == digest:
                 self._drop(key)
-        if proven:
+        if accepted:
             self._lapses.pop(device, None)
-            _remember(self._proven, device, None)
 
     def forget(self, device: str) -> None:
         """Let a device's offers and grants go: it left."""
@@ -187,7 +185,7 @@ class Offers:
         return self._recent_bytes * math.exp(-max(0.0, now - self._recent_at) / RATE_S)
 
     def _is_new(self, device: str) -> bool:
-        return device not in self._proven
+        return not self._proven(device)
 
     def _fits(self, offer: Offer) -> bool:
         if self._is_new(offer.device) and self._new_bytes and self._new_bytes + offer.total > self._room // 2:
@@ -239,7 +237,10 @@ class Offers:
     def _lapse(self, key: Key) -> None:
         """Let a grant go that brought no body."""
         device = self._let_go(key).device
-        _remember(self._lapses, device, self._lapses.get(device, 0) + 1)
+        self._lapses[device] = self._lapses.get(device, 0) + 1
+        self._lapses.move_to_end(device)
+        if len(self._lapses) > NAMES_LIMIT:
+            self._lapses.popitem(last=False)
 
     def _let_go(self, key: Key) -> Offer:
         grant = self._grants.pop(key)
@@ -253,11 +254,3 @@ class Offers:
 
     def _drop(self, key: Key) -> None:
         self.waiting_bytes -= self._waiting.pop(key).offer.total
-
-
-def _remember(names: OrderedDict[str, V], name: str, value: V) -> None:
-    """Note a name, and forget the one noted first where there are too many."""
-    names[name] = value
-    names.move_to_end(name)
-    if len(names) > NAMES_LIMIT:
-        names.popitem(last=False)

@@ -62,7 +62,10 @@ class Transfers:
         self._answer, self._body_limit = answer, body_limit
         self._kept_limit = 2 * parts.config.limits.transfer_bytes
         self._bodies = Assembler(self._kept_limit + 2 * body_limit, body_limit, 2 * body_limit)
-        self._offers = Offers(parts.config.limits.transfer_bytes, random.random)
+        certified, standing = parts.config.certified, parts.roster.standing
+        self._offers = Offers(
+            parts.config.limits.transfer_bytes, random.random, lambda device: certified or standing(device).proven
+        )
         self._rates = Buckets(OFFERS_AT_ONCE, OFFERS_PER_S)
         self._files = PieceFiles(parts.store.folder / "pieces")
         self._tracks: OrderedDict[_Key, _Track] = OrderedDict()  # that of the last piece is the last
@@ -152,8 +155,8 @@ class Transfers:
             return
         key = device, verdict.digest
         self._complete.pop(key, None)
-        proven = verdict.kind == pb.DELTA and verdict.code == pb.ACCEPTED
-        self._offers.done(device, verdict.digest, self._now, proven=proven)
+        accepted = verdict.kind == pb.DELTA and verdict.code == pb.ACCEPTED
+        self._offers.done(device, verdict.digest, self._now, accepted=accepted)
         self._forget(key)
 
     def left(self, device: str) -> None:

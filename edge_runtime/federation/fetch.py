@@ -46,7 +46,7 @@ class Fetcher:
         """When to ask for the rest if nothing more comes; 0: as timers say."""
         self._files = PieceFiles(folder)
         self._kept: dict[bytes, set[int]] = {}  # pieces in files, by blob
-        self._take_up(sum(sizes))
+        self._take_up(sum(sizes) + messages.MESSAGE_LIMIT)
 
     def wanted(self, others: Iterable[bytes]) -> list[bytes]:
         """Return the digests to fetch for the newest version and ``others`` (digests of versions), each once."""

@@ -120,6 +120,7 @@ class DevicePlay(Play):
         kind, code = pb.Kind.ValueType(1 + self.byte() % 3), pb.Code.ValueType(self.byte() % 22)
         wants = bool(self.byte() & 1)
         verdict = pb.Verdict(kind=kind, digest=digest, code=code, retry_after_s=retry, want_statistics=wants)
+        verdict.missing = self.rest(self.byte() % 3) if code == pb.INCOMPLETE else b""
         self._say(Topic.VERDICT, messages.encode(verdict))
 
     def _version(self) -> None:

@@ -15,9 +15,14 @@ import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.Verdict
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.WireException
-import org.edgeexperts.wire.split
 import java.util.concurrent.BlockingQueue
 import java.util.concurrent.TimeUnit
+
+/** How long topics of blobs that came are listened to, at most: another device may ask for the same blob. */
+private const val RELEASE_S = 0.25
+
+/** How long a blob is on its way before its pieces are written down. */
+private const val PIECES_S = 2.0
 
 /**
  * One device, from connecting until it is stopped or done.
@@ -40,7 +45,8 @@ internal class Device(
 ) {
     private val architecture = work.tools.manifest.architecture
     private val versions = work.versions
-    private val fetcher = Fetcher(versions, link, identity.device, architecture.bankShape())
+    private val fetcher =
+        Fetcher(versions, link, identity.device, architecture.bankShape(), PieceFiles(work.store.pieces))
     private val timers = Timers(clock.seconds, clock.chance)
     private val membership =
         Membership(identity, work, link, timers, board, clock.millis) { Hindrance.METERED in against }
@@ -48,6 +54,8 @@ internal class Device(
     private var savedAt = 0.0
     private var spentMs = 0.0
     private var roundsSettled = 0
+    private var upload: Upload? = null
+    private var sentUpload: Upload? = null
     private var against = emptySet<Hindrance>()
 
     /** Where it stands. */
@@ -67,6 +75,7 @@ internal class Device(
             while (!finished()) turn()
         } finally {
             work.save()
+            fetcher.save()
             link.stop(Bye.newBuilder().setWireVersion(WIRE_VERSION).setDevice(identity.device).build().toByteArray())
             board.change { copy(link = LinkState.OFFLINE, doing = Doing.IDLE, hindrances = emptySet()) }
         }
@@ -127,7 +136,7 @@ internal class Device(
                 Action.HELLO -> membership.sendHello()
                 Action.TRAIN -> begin()
                 Action.ABANDON -> work.abandon()
-                Action.SEND -> sendDelta()
+                Action.OFFER -> offerDelta()
                 Action.FETCH -> fetch(again = true)
             }
         }
@@ -150,12 +159,15 @@ internal class Device(
 
     private fun due(name: Due) {
         when {
+            name == Due.RELEASE -> fetcher.release()
+            name == Due.PIECES -> fetcher.save()
             link.busy -> timers.again(name, FIRST_RESEND_S) // a slow link is not helped by more
             name == Due.HELLO && session.link == LinkState.GREETING -> apply(Event.HELLO_DUE)
             name == Due.RESEND && session.work == WorkState.UPLOADING -> apply(Event.RESEND_DUE)
-            name == Due.STATISTICS && session.member -> membership.sendStatistics()
+            name == Due.SENT && session.member -> offerSent()
+            name == Due.STATISTICS && session.member -> membership.offerStatistics()
             name == Due.WANT && session.member -> {
-                versions.unanswered()
+                if (fetcher.againSeconds <= 0) versions.unanswered() // else it was told to ask again
                 fetch(again = true)
             }
         }
@@ -173,6 +185,7 @@ internal class Device(
             is LinkEvent.Down -> {
                 if (event.first) board.notice("no broker: ${event.reason}; trying again, at most a minute apart")
                 timers.stopAll()
+                fetcher.save()
                 apply(Event.LINK_DOWN)
             }
             is LinkEvent.Arrived -> arrived(event)
@@ -218,7 +231,9 @@ internal class Device(
     private fun onBlob(name: String, payload: ByteArray) {
         if (!fetcher.take(name, payload)) return
         timers.stop(Due.WANT)
-        timers.again(Due.WANT)
+        timers.again(Due.WANT, fetcher.againSeconds)
+        if (fetcher.partial && !timers.running(Due.PIECES)) timers.again(Due.PIECES, PIECES_S)
+        if (fetcher.listens && !timers.running(Due.RELEASE)) timers.again(Due.RELEASE, RELEASE_S)
         fetch()
     }
 
@@ -248,7 +263,7 @@ internal class Device(
         val digest = verdict.digest.toByteArray()
         val handle: (Verdict) -> Unit = when {
             membership.onHello(verdict) -> ::onHelloVerdict
-            verdict.kind == Kind.HELLO && digest.contentEquals(fetcher.wantDigest) -> { _ -> } // the timer asks again
+            verdict.kind == Kind.HELLO && digest.contentEquals(fetcher.wantDigest) -> ::onWantVerdict
             membership.onStatistics(verdict) -> membership::takeStatisticsVerdict
             verdict.kind == Kind.DELTA && digest.contentEquals(work.pending?.digest) -> ::onDeltaVerdict
             verdict.kind == Kind.DELTA && digest.contentEquals(work.sent?.digest) -> ::onSentVerdict
@@ -262,10 +277,19 @@ internal class Device(
         if (session.link != LinkState.GREETING) return
         val follows = membership.takeHelloVerdict(verdict) ?: return
         apply(follows)
-        if (verdict.wantStatistics) membership.sendStatistics()
+        if (verdict.wantStatistics) membership.offerStatistics()
+    }
+
+    /** What the gateway published before this verdict is here now, or will not come: asks for the rest. */
+    private fun onWantVerdict(verdict: Verdict) {
+        if (verdict.retryAfterS <= 0) return
+        fetcher.againSeconds = verdict.retryAfterS.toDouble()
+        timers.stop(Due.WANT)
+        timers.again(Due.WANT, fetcher.againSeconds)
     }
 
     private fun onDeltaVerdict(verdict: Verdict) {
+        if (verdict.code == Code.INCOMPLETE) deltaUpload()?.let { sendChunks(it, verdict) }
         if (verdict.retryAfterS > 0) return timers.again(Due.RESEND, verdict.retryAfterS.toDouble())
         timers.stop(Due.RESEND)
         work.settle(verdict.code == Code.ACCEPTED)
@@ -276,12 +300,16 @@ internal class Device(
 
     /** The gateway accepted this delta, and speaks of it again: its disk lost it, or it takes no more of it. */
     private fun onSentVerdict(verdict: Verdict) {
-        val body = if (verdict.retryAfterS > 0) work.sentBody() else null
-        if (body != null) {
-            link.send(Topic.DELTA, split(body, Kind.DELTA))
-        } else if (verdict.code != Code.ACCEPTED) {
-            work.letGo()
-        }
+        if (verdict.code == Code.INCOMPLETE) sentUpload?.let { sendChunks(it, verdict) }
+        if (verdict.retryAfterS > 0) return timers.again(Due.SENT, verdict.retryAfterS.toDouble())
+        timers.stop(Due.SENT)
+        sentUpload = null
+        if (verdict.code != Code.ACCEPTED) work.letGo()
+    }
+
+    private fun sendChunks(upload: Upload, verdict: Verdict) {
+        val asked = upload.asked(verdict.missing.toByteArray())
+        if (!metered) link.send(Topic.DELTA, asked) // else it is offered again once the network costs nothing
     }
 
     /** After one plan, the newest that came meanwhile. */
@@ -291,11 +319,30 @@ internal class Device(
 
     // --- what to do -------------------------------------------------------------------------------------------
 
-    private fun sendDelta() {
-        val pending = work.pending ?: return
+    private fun offerDelta() {
+        val upload = deltaUpload() ?: return
         if (metered) return timers.later(Due.RESEND)
-        link.send(Topic.DELTA, split(pending.body, Kind.DELTA))
+        link.send(Topic.OFFER, sequenceOf(upload.offer()))
         timers.again(Due.RESEND)
+    }
+
+    private fun deltaUpload(): Upload? {
+        val pending = work.pending ?: return null
+        return upload?.takeIf { it.digest.contentEquals(pending.digest) }
+            ?: Upload(identity.device, Kind.DELTA, pending.body).also { upload = it }
+    }
+
+    /** Offers the accepted delta that is kept, if it is; where it is not, the gateway plans anew. */
+    private fun offerSent() {
+        val body = work.sentBody()
+        if (body == null) {
+            sentUpload = null
+            return
+        }
+        if (metered) return timers.later(Due.SENT)
+        val offered = sentUpload ?: Upload(identity.device, Kind.DELTA, body).also { sentUpload = it }
+        link.send(Topic.OFFER, sequenceOf(offered.offer()))
+        timers.again(Due.SENT)
     }
 
     private fun begin() {

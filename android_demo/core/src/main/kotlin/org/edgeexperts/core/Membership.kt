@@ -13,7 +13,6 @@ import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.Verdict
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
-import org.edgeexperts.wire.split
 
 private const val DETAIL_SHOWN = 300
 
@@ -43,8 +42,9 @@ internal class Membership(
     private val metered: () -> Boolean,
 ) {
     private val federation = work.tools.manifest.architecture.digest()
-    private val statistics = identity.sums.message(identity.device, federation)
-    private val statisticsDigest = sha256(statistics)
+    private val statistics =
+        Upload(identity.device, Kind.STATISTICS, identity.sums.message(identity.device, federation))
+    private val statisticsDigest = statistics.digest
     private var greeted = ByteArray(0)
     private var helloDigest = ByteArray(0)
     private var unanswered = 0
@@ -112,10 +112,10 @@ internal class Membership(
             "the rights of a device there",
     )
 
-    /** Sends the class sums, until their verdict comes. */
-    fun sendStatistics() {
+    /** Offers the class sums, until their verdict comes. */
+    fun offerStatistics() {
         if (metered()) return timers.later(Due.STATISTICS)
-        link.send(Topic.STATISTICS, split(statistics, Kind.STATISTICS))
+        link.send(Topic.OFFER, sequenceOf(statistics.offer()))
         timers.again(Due.STATISTICS)
     }
 
@@ -134,6 +134,7 @@ internal class Membership(
      * about what was sent, else null.
      */
     fun takeVerdict(verdict: Verdict): Event? {
+        if (verdict.code == Code.INCOMPLETE) return null // no decision yet
         val code = verdict.code?.takeIf { it != Code.UNRECOGNIZED }?.name ?: "CODE_${verdict.codeValue}"
         val detail = verdict.detail.take(DETAIL_SHOWN)
         val note = VerdictNote(millis(), verdict.kind.name.lowercase(), verdict.round, code, detail)
@@ -161,9 +162,16 @@ internal class Membership(
         return Event.WELCOME
     }
 
-    /** Takes the verdict on the statistics. */
+    /**
+     * Takes the verdict on the statistics.
+     *
+     * @throws org.edgeexperts.wire.WireException MALFORMED when it asks for chunks that there are not.
+     */
     fun takeStatisticsVerdict(verdict: Verdict) {
         timers.stop(Due.STATISTICS)
+        if (verdict.code == Code.INCOMPLETE && !metered()) {
+            link.send(Topic.STATISTICS, statistics.asked(verdict.missing.toByteArray()))
+        }
         if (verdict.retryAfterS > 0) timers.again(Due.STATISTICS, verdict.retryAfterS.toDouble())
     }
 }

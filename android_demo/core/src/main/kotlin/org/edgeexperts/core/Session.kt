@@ -87,8 +87,8 @@ public enum class Action(public val word: String) {
     /** Stop training, drop its checkpoint. */
     ABANDON("abandon"),
 
-    /** Send the delta, whole. */
-    SEND("send"),
+    /** Offer the delta; the gateway says which of its chunks lack. */
+    OFFER("offer"),
 
     /** Ask for every block that is missing, those asked for before as well. */
     FETCH("fetch"),
@@ -123,13 +123,13 @@ private val WORK: Map<Pair<WorkState, Event>, Next<WorkState>> = mapOf(
     (WorkState.WAITING to Event.FAILED) to Next(WorkState.IDLE),
     (WorkState.TRAINING to Event.PLAN) to Next(WorkState.TRAINING), // finish first: a late delta still counts
     (WorkState.TRAINING to Event.WITHDRAWN) to Next(WorkState.IDLE, Action.ABANDON),
-    (WorkState.TRAINING to Event.TRAINED) to Next(WorkState.UPLOADING, Action.SEND),
+    (WorkState.TRAINING to Event.TRAINED) to Next(WorkState.UPLOADING, Action.OFFER),
     (WorkState.TRAINING to Event.DAMAGED) to Next(WorkState.WAITING, Action.FETCH),
     (WorkState.TRAINING to Event.FAILED) to Next(WorkState.IDLE, Action.ABANDON),
-    (WorkState.UPLOADING to Event.PLAN) to Next(WorkState.UPLOADING, Action.SEND), // its verdict was lost
+    (WorkState.UPLOADING to Event.PLAN) to Next(WorkState.UPLOADING, Action.OFFER), // its verdict was lost
     (WorkState.UPLOADING to Event.WITHDRAWN) to Next(WorkState.UPLOADING),
-    (WorkState.UPLOADING to Event.RESEND_DUE) to Next(WorkState.UPLOADING, Action.SEND),
-    (WorkState.UPLOADING to Event.WELCOME) to Next(WorkState.UPLOADING, Action.SEND),
+    (WorkState.UPLOADING to Event.RESEND_DUE) to Next(WorkState.UPLOADING, Action.OFFER),
+    (WorkState.UPLOADING to Event.WELCOME) to Next(WorkState.UPLOADING, Action.OFFER),
     (WorkState.UPLOADING to Event.SETTLED) to Next(WorkState.IDLE),
 )
 
@@ -144,7 +144,7 @@ public data class Session(
     /**
      * Returns the session after [event] and what to do, in order.
      *
-     * A delta is sent to a gateway that knows the device only: before, SEND is left out, and WELCOME sends it.
+     * A delta is offered to a gateway that knows the device only: before, OFFER is left out, and WELCOME offers it.
      *
      * @throws SessionException when neither table has a place for the event; nothing is changed.
      */
@@ -155,6 +155,6 @@ public data class Session(
         }
         val after = Session(nextLink?.state ?: link, nextWork?.state ?: work)
         val actions = nextLink?.actions.orEmpty().toList() + nextWork?.actions.orEmpty()
-        return after to actions.filter { after.member || it != Action.SEND }
+        return after to actions.filter { after.member || it != Action.OFFER }
     }
 }

@@ -4,6 +4,7 @@
  *     lock            held by the one process that works here
  *     blobs/HEX       blocks and updates, named by their digest: checked on every read, fetched again when damaged
  *     versions/HEX    Version messages as received, by version digest
+ *     pieces/HEX      pieces of blobs that are on their way; the blob's digest proves them at last
  *     others          sealed records: plan, checkpoint, delta, done, feedback, ...
  *
  * A sealed record is a magic, the SHA-256 of the rest, the length of a JSON head, the head, a body; the layout of
@@ -68,6 +69,9 @@ public class Record(public val head: Map<String, Any?> = emptyMap(), public val 
 public class Store(private val folder: File) : Closeable {
     private val blobs = File(folder, "blobs")
     private val versions = File(folder, "versions")
+
+    /** Where pieces of blobs are that are on their way. */
+    internal val pieces: File = File(folder, "pieces")
     private val lockFile: RandomAccessFile
     private val lock: FileLock
 

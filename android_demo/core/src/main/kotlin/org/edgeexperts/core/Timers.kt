@@ -8,7 +8,7 @@ internal const val FIRST_RESEND_S = 5.0
 internal const val LAST_RESEND_S = 300.0
 
 /** What a device sends until somebody answers. */
-internal enum class Due { HELLO, RESEND, WANT, STATISTICS }
+internal enum class Due { HELLO, RESEND, SENT, WANT, RELEASE, PIECES, STATISTICS }
 
 /**
  * Timers.
@@ -33,6 +33,9 @@ internal class Timers(private val seconds: () -> Double, private val chance: () 
     fun later(name: Due) {
         timers.getValue(name).due = seconds() + FIRST_RESEND_S
     }
+
+    /** Returns whether a timer is set. */
+    fun running(name: Due): Boolean = timers.getValue(name).due != null
 
     /** Stops a timer and forgets its tries. */
     fun stop(name: Due) {

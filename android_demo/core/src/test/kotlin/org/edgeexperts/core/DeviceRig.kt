@@ -8,6 +8,7 @@ import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.GatewayState
 import org.edgeexperts.wire.Kind
 import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.Offer
 import org.edgeexperts.wire.Plan
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.Verdict
@@ -28,6 +29,8 @@ class FakeLink : Link {
     val said = ArrayList<Pair<Topic, List<ByteArray>>>()
     val asked = ArrayList<String>()
     val wants = ArrayList<ByteArray>()
+    val released = ArrayList<String>()
+    var called = 0
     override var busy = false
     override val bytesUp: Long get() = said.sumOf { (_, payloads) -> payloads.sumOf { it.size.toLong() } }
     override val bytesDown = 0L
@@ -44,11 +47,15 @@ class FakeLink : Link {
         wants += want
     }
 
-    override fun release(blobs: Set<String>) = Unit
+    override fun release(blobs: Set<String>) {
+        released += blobs
+    }
 
     override fun stop(bye: ByteArray) = send(Topic.BYE, sequenceOf(bye))
 
     fun bodies(topic: Topic): List<ByteArray> = said.filter { it.first == topic }.map { joinedBody(it.second) }
+
+    fun offers() = said.filter { it.first == Topic.OFFER }.map { MessageKind.OFFER.decode(it.second.single()) }
 
     fun hellos() = said.filter { it.first == Topic.HELLO }.map { MessageKind.HELLO.decode(it.second.single()) }
 }
@@ -69,6 +76,9 @@ internal class DeviceRig(
     var budget = Budget()
     var link = FakeLink()
     var device = start()
+
+    /** Whether the gateway asks for all of what is offered, at once. */
+    var calls = true
 
     private fun start(): Device {
         val named = NamedProgram(program, toy.manifest)
@@ -100,8 +110,15 @@ internal class DeviceRig(
 
     fun turn(times: Int = 1, seconds: Double = 0.0) = repeat(times) {
         device.turn()
+        while (calls && link.called < link.offers().size) {
+            call(link.offers()[link.called++])
+        }
         now += seconds
     }
+
+    /** Asks for chunks of what was offered; all of them when [missing] is empty. */
+    fun call(offer: Offer, missing: ByteArray = ByteArray(0)) =
+        answer(offer.kind, offer.digest.toByteArray(), Code.INCOMPLETE, 20f, missing)
 
     // --- what the gateway says --------------------------------------------------------------------------------
 
@@ -128,12 +145,21 @@ internal class DeviceRig(
     )
 
     fun verdict(kind: Kind, body: ByteArray, code: Code = Code.ACCEPTED, retry: Float = 0f, statistics: Boolean = false) =
-        hear(
-            Topic.VERDICT,
-            Verdict.newBuilder().setWireVersion(WIRE_VERSION).setKind(kind).setDigest(sha256(body).asField()).setCode(code)
-                .setRetryAfterS(retry).setWantStatistics(statistics).build().toByteArray(),
-            "me",
-        )
+        answer(kind, sha256(body), code, retry, statistics = statistics)
+
+    fun answer(
+        kind: Kind,
+        digest: ByteArray,
+        code: Code = Code.ACCEPTED,
+        retry: Float = 0f,
+        missing: ByteArray = ByteArray(0),
+        statistics: Boolean = false,
+    ) = hear(
+        Topic.VERDICT,
+        Verdict.newBuilder().setWireVersion(WIRE_VERSION).setKind(kind).setDigest(digest.asField()).setCode(code)
+            .setRetryAfterS(retry).setWantStatistics(statistics).setMissing(missing.asField()).build().toByteArray(),
+        "me",
+    )
 
     /** Connects and is welcomed. */
     fun join() {

@@ -8,6 +8,7 @@ import org.edgeexperts.wire.Kind
 import org.edgeexperts.wire.MessageKind
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.decodeValues
+import org.edgeexperts.wire.encodeValues
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
 import java.io.File
@@ -131,40 +132,71 @@ class DeviceTest {
         }
     }
 
-    /** Without a verdict a delta goes out again after 2.5 s, then 5, then 10: half of the backoff, since chance says 0. */
+    /** Without an answer a delta is offered again after 2.5 s, then 5, then 10: half of the backoff, since chance says 0. */
     @Test
-    fun aDeltaIsSentUntilItsVerdict() {
+    fun aDeltaIsOfferedUntilItsVerdict() {
         val (rig, version) = member()
+        rig.calls = false
         rig.plan(version, steps = 1)
         rig.turn(2)
         val times = ArrayList<Double>()
         val began = rig.now
         repeat(180) {
-            val before = rig.deltas().size
+            val before = rig.link.offers().size
             rig.turn(seconds = 0.125)
-            if (rig.deltas().size > before) times += rig.now - 0.125 - began
+            if (rig.link.offers().size > before) times += rig.now - 0.125 - began
         }
         assertEquals(listOf(2.5, 7.5, 17.5), times)
-        assertEquals(1, rig.link.bodies(Topic.DELTA).map(::hex).distinct().size)
+        assertEquals(1, rig.link.offers().distinct().size)
         rig.link.busy = true
         rig.turn(60, seconds = 1.0)
-        assertEquals(4, rig.deltas().size) // a slow link is not helped by more
+        assertEquals(4 to 0, rig.link.offers().size to rig.deltas().size) // a slow link is not helped by more
     }
 
-    /** BUSY: again when the gateway says, not before. */
+    /** BUSY: offered again when the gateway says, not before; sent once it calls, which it does by itself. */
     @Test
     fun aBusyGatewayIsTriedAgainWhenItSays() {
         val (rig, version) = member()
+        rig.calls = false
         rig.plan(version, steps = 1)
         rig.turn(2)
-        rig.verdict(Kind.DELTA, rig.link.bodies(Topic.DELTA).single(), Code.BUSY, retry = 30f)
+        val offer = rig.link.offers().single()
+        rig.answer(Kind.DELTA, offer.digest.toByteArray(), Code.BUSY, retry = 30f)
         rig.turn(29, seconds = 1.0)
-        assertEquals(1, rig.deltas().size)
+        assertEquals(1, rig.link.offers().size)
         rig.turn(3, seconds = 1.0)
-        assertEquals(2, rig.deltas().size)
+        assertEquals(2 to 0, rig.link.offers().size to rig.deltas().size)
+        rig.call(offer)
+        assertContentEquals(offer.digest.toByteArray(), sha256(rig.link.bodies(Topic.DELTA).single()))
+        rig.turn(19, seconds = 1.0)
+        assertEquals(2, rig.link.offers().size)
+        rig.turn(2, seconds = 1.0)
+        assertEquals(3, rig.link.offers().size) // no verdict in the time that the gateway held room
     }
 
-    /** BUSY after ACCEPTED: the gateway's disk lost it. The same bytes go out again, until a version of their round is here. */
+    /** Chunks are asked for while the network costs by the byte: nothing goes out, and it is offered again afterwards. */
+    @Test
+    fun aCallOnAMeteredNetworkWaits() {
+        var unmetered = true
+        var seconds = 0.0
+        val gate = Gate(Constraints(needsIdle = false), { seconds++ }) { Conditions(true, true, 100, unmetered, Heat.NONE, 1L shl 40) }
+        val (rig, version) = member("a", PartOptions(gate = gate, checkpointSeconds = 0.0))
+        rig.calls = false
+        rig.plan(version, steps = 1)
+        rig.turn(2)
+        unmetered = false
+        rig.turn()
+        rig.call(rig.link.offers().single())
+        rig.turn(40, seconds = 1.0)
+        assertEquals(1 to 0, rig.link.offers().size to rig.deltas().size)
+        unmetered = true
+        rig.link.called = 1
+        rig.calls = true
+        rig.turn(2)
+        assertEquals(1, rig.deltas().size)
+    }
+
+    /** BUSY after ACCEPTED: the gateway's disk lost it. The same bytes are offered again, until a version of their round is here. */
     @Test
     fun anAcceptedDeltaIsSentAgainUntilAVersionOfItsRound() {
         val (rig, version) = member()
@@ -175,9 +207,11 @@ class DeviceTest {
         rig.killAndStart()
         rig.join()
         rig.verdict(Kind.DELTA, body, Code.BUSY, retry = 1f)
+        rig.turn(2, seconds = 1.0)
         assertEquals(listOf(hex(body)), rig.link.bodies(Topic.DELTA).map(::hex))
         rig.version(toyBank(), number = 2, round = 1)
         rig.verdict(Kind.DELTA, body, Code.BUSY, retry = 1f)
+        rig.turn(2, seconds = 1.0)
         assertEquals(1, rig.link.bodies(Topic.DELTA).size)
     }
 
@@ -224,6 +258,26 @@ class DeviceTest {
         assertEquals(1, rig.link.asked.distinct().size)
         rig.verdict(Kind.HELLO, rig.link.wants.last(), Code.REVOKED)
         assertEquals(LinkState.EXPELLED, rig.device.session.link)
+    }
+
+    /** Told to ask again, it asks for what lacks by then, soon; what came is let go of soon, too. */
+    @Test
+    fun aDeviceThatIsToldToAskAgainAsksForWhatLacks() {
+        val rig = rig()
+        rig.join()
+        val (one, other) = FloatArray(TOY_SHAPE.expertSize) { 2f } to FloatArray(TOY_SHAPE.expertSize) { 3f }
+        val second = toyBank().digests().keys.last { it.layer == TOY_EXPERT.layer && it != TOY_EXPERT && !it.shared }
+        rig.version(toyBank().replace(mapOf(TOY_EXPERT to one, second to other)))
+        assertEquals(2, rig.link.asked.size)
+        rig.verdict(Kind.HELLO, rig.link.wants.single(), Code.BUSY, retry = 0.2f)
+        rig.blob(one)
+        rig.turn(4, seconds = 0.125)
+        assertEquals(hex(sha256(encodeValues(other))), rig.link.asked.drop(2).single())
+        assertEquals(hex(sha256(encodeValues(one))), rig.link.released.single())
+        rig.verdict(Kind.HELLO, rig.link.wants.last(), Code.BUSY, retry = 0.2f)
+        rig.blob(other)
+        rig.turn(40, seconds = 1.0)
+        assertEquals(3 to 2, rig.link.asked.size to rig.link.released.size)
     }
 
     /** A gateway that was started anew has forgotten every Want: all are said again once it knows the device. */

@@ -35,7 +35,7 @@ class SessionTest {
         val actions = listOf(
             Event.LINK_UP, Event.GATEWAY, Event.WELCOME, Event.PLAN, Event.READY, Event.TRAINED, Event.SETTLED,
         ).flatMap { event -> session.after(event).also { session = it.first }.second }
-        assertEquals(listOf(Action.HELLO, Action.FETCH, Action.TRAIN, Action.SEND), actions)
+        assertEquals(listOf(Action.HELLO, Action.FETCH, Action.TRAIN, Action.OFFER), actions)
         assertEquals(Session(LinkState.MEMBER, WorkState.IDLE), session)
     }
 

@@ -16,6 +16,41 @@ private const val PIECE_COST = 128L
 // What is kept beside the bytes; charged, so that a flood of tiny pieces is bounded like one of large pieces.
 
 /**
+ * A body as it is cut into chunks.
+ *
+ * @property body 1 to BODY_LIMIT bytes.
+ * @property kind of the body.
+ * @param payload bytes of it in each chunk but the last, 1 to CHUNK_PAYLOAD.
+ * @throws WireException MALFORMED for an empty body, TOO_LARGE for one over the limits.
+ */
+public class Cut(public val body: ByteArray, public val kind: Kind, payload: Int = CHUNK_PAYLOAD) {
+    private val piece = minOf(payload, CHUNK_PAYLOAD)
+
+    /** How many chunks there are. */
+    public val count: Int = (body.size + piece - 1) / piece
+
+    /** Over the body. */
+    public val digest: ByteArray = sha256(body)
+
+    init {
+        if (body.isEmpty()) throw malformed("an empty body cannot be sent")
+        if (body.size > BODY_LIMIT || count > CHUNKS_LIMIT) {
+            val detail = "body of ${body.size} bytes in $count chunks, limits $BODY_LIMIT and $CHUNKS_LIMIT"
+            throw WireException(Code.TOO_LARGE, detail)
+        }
+    }
+
+    /** Returns the bytes of the body in chunk [index]. */
+    public fun size(index: Int): Int = minOf(piece, body.size - index * piece)
+
+    /** Returns the encoded chunk [index]. */
+    public fun chunk(index: Int): ByteArray =
+        Chunk.newBuilder().setWireVersion(WIRE_VERSION).setKind(kind).setDigest(digest.asField()).setIndex(index)
+            .setCount(count).setTotal(body.size.toLong())
+            .setPayload(ByteString.copyFrom(body, index * piece, size(index))).build().toByteArray()
+}
+
+/**
  * Returns the encoded chunks of [body], in order, each made when it is asked for.
  *
  * @param body 1 to BODY_LIMIT bytes.
@@ -23,20 +58,8 @@ private const val PIECE_COST = 128L
  * @throws WireException MALFORMED for an empty body, TOO_LARGE for one over the limits.
  */
 public fun split(body: ByteArray, kind: Kind, payload: Int = CHUNK_PAYLOAD): Sequence<ByteArray> {
-    if (body.isEmpty()) throw malformed("an empty body cannot be sent")
-    val piece = minOf(payload, CHUNK_PAYLOAD)
-    val count = (body.size - 1) / piece + 1
-    if (body.size > BODY_LIMIT || count > CHUNKS_LIMIT) {
-        val detail = "body of ${body.size} bytes in $count chunks, limits $BODY_LIMIT and $CHUNKS_LIMIT"
-        throw WireException(Code.TOO_LARGE, detail)
-    }
-    val digest = sha256(body).asField()
-    return (0 until count).asSequence().map { index ->
-        val size = minOf(piece, body.size - index * piece)
-        Chunk.newBuilder().setWireVersion(WIRE_VERSION).setKind(kind).setDigest(digest).setIndex(index).setCount(count)
-            .setTotal(body.size.toLong()).setPayload(ByteString.copyFrom(body, index * piece, size)).build()
-            .toByteArray()
-    }
+    val cut = Cut(body, kind, payload)
+    return (0 until cut.count).asSequence().map(cut::chunk)
 }
 
 /**
@@ -61,6 +84,23 @@ public fun missingBytes(indexes: Collection<Int>, count: Int): ByteArray {
     val bytes = ByteArray((count + 7) / 8)
     for (index in indexes) bytes[index / 8] = (bytes[index / 8].toInt() or (1 shl index % 8)).toByte()
     return bytes
+}
+
+/**
+ * What came of a body so far.
+ *
+ * @property count of its chunks.
+ * @property total its bytes.
+ * @property pieces bytes by index.
+ */
+public class Unfinished(
+    public val count: Int,
+    public val total: Long,
+    public val kind: Kind,
+    public val pieces: Map<Int, ByteString>,
+) {
+    /** Which chunks lack, as a Verdict or a Want says it. */
+    public val missing: ByteArray get() = missingBytes((0 until count).filterNot(pieces::containsKey), count)
 }
 
 /**
@@ -121,9 +161,15 @@ public class Assembler(
         return bytes
     }
 
-    /** Drops the unfinished bodies of [sender]. */
-    public fun forget(sender: String) {
-        partials[sender]?.keys?.toList()?.forEach { drop(sender, it) }
+    /** Returns what came of a body of [sender] so far; null when nothing is kept of it. */
+    public fun unfinished(sender: String, digest: ByteArray): Unfinished? = partials[sender]?.get(digest.asField())?.let {
+        Unfinished(it.shape.count.toInt(), it.shape.total, it.shape.kind, it.pieces)
+    }
+
+    /** Drops an unfinished body of [sender], if it is there; without [digest] all of them. */
+    public fun forget(sender: String, digest: ByteArray? = null) {
+        val bodies = partials[sender]?.keys.orEmpty().filter { digest == null || it == digest.asField() }
+        bodies.forEach { drop(sender, it) }
     }
 
     private fun place(sender: String, chunk: Chunk, shape: Shape): Partial {
