@@ -118,7 +118,7 @@ class VersionFiles:
 
 
 def _plain(delta: DeltaRow) -> dict[str, Any]:
-    return dataclasses.asdict(delta) | {
+    return vars(delta) | {  # not asdict, which copies every block of every delta first
         "digest": delta.digest.hex(),
         "norms": dict(delta.norms),
         "blocks": [[block.layer, block.index] for block in delta.blocks],
