@@ -14,6 +14,7 @@ from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.manifest_checks import CAUSAL_LM
 from edge_runtime.wire.messages import block_digests, decode
+from edge_runtime.wire.updates import update_bytes
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Version:
         round: that made it; 0: none did.
         contributors: deltas or devices that went into it.
         made_at: seconds since 1970.
-        changed_blocks, changed_bytes: that are not its parent's: what a device with the parent fetches, as float32;
-            None where the parent is not known.
+        changed_blocks, changed_bytes: that are not its parent's: what a device with the parent fetches, which is the
+            updates where the version lists them; None where the parent is not known.
         evaluations: of it, oldest first.
     """
 
@@ -109,6 +110,14 @@ def _digests(row: VersionRow | None) -> dict[ExpertId, bytes]:
         return {}
 
 
+def _fetched(row: VersionRow, before: dict[ExpertId, bytes], changed: list[ExpertId], shape: BankShape) -> int:
+    """Return the bytes of changed blocks to a device that has those of ``before``."""
+    listed = {ExpertId(one.layer, one.index): one.updates for one in decode(pb.Version, row.payload).blocks}
+    steps = {block for block in changed if listed[block] and listed[block][0].base == before.get(block)}
+    sizes = ((block, shape.size(block)) for block in changed)
+    return sum(update_bytes(size) if block in steps else 4 * size for block, size in sizes)
+
+
 def _view(
     row: VersionRow, digests: dict[int, dict[ExpertId, bytes]], shape: BankShape, measured: tuple[Evaluation, ...]
 ) -> Version:
@@ -123,6 +132,6 @@ def _view(
         contributors=row.contributors,
         made_at=row.created,
         changed_blocks=len(changed) if changed is not None else None,
-        changed_bytes=sum(4 * shape.size(block) for block in changed) if changed is not None else None,
+        changed_bytes=_fetched(row, before, changed, shape) if before is not None and changed is not None else None,
         evaluations=measured,
     )

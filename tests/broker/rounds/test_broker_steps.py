@@ -17,6 +17,8 @@ from broker_server.config import RoundRules, Train
 from broker_server.rules.round import State
 from broker_server.state.ledger import ROLLBACK
 from broker_server.state.residuals import digests_of
+from broker_server.views.reading import reading
+from broker_server.views.versions import read_versions
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import HEAD, MEAN, ExpertId
@@ -256,6 +258,20 @@ def test_a_new_head_begins_without_residuals_and_lists_the_updates_of_what_it_ke
     assert (row.reason, row.residuals) == ("head", b"")
     assert updates_of(row) == updates_of(before) != []
     gateway.close()
+
+
+def test_a_version_says_that_a_device_fetches_the_updates(tmp_path: Path, package: Any) -> None:
+    """Of each block that changed as many bytes as its update has, and the rows of the head that nobody trained none."""
+    gateway = opened(tmp_path / "state", package)
+    play(gateway, 1, 2)
+    before, row = gateway.store.ledger.versions()[-2:]
+    pairs = zip(*(decode(pb.Version, one.payload).blocks for one in (before, row)), strict=True)
+    updates = [new.updates[0].digest for old, new in pairs if old.digest != new.digest]
+    gateway.close()
+    with reading(tmp_path / "state") as ledger:
+        version = read_versions(ledger).rows[-1]
+        assert version.changed_blocks == len(updates) > 0
+        assert version.changed_bytes == sum(len(gateway.store.blobs.get(digest)) for digest in updates)
 
 
 def test_a_backup_has_all_that_the_next_merge_needs(tmp_path: Path, package: Any) -> None:
