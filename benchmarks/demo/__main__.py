@@ -162,6 +162,7 @@ def gather(settings: Settings, outcome: Outcome) -> Figures:
             "steps": settings.steps,
             "rate": settings.rate,
             "pooled_steps": settings.pooled_steps,
+            "codec_down": settings.codec_down,
             "alpha": settings.alpha,
             "seq_len": manifest.tiers[0].seq_len,
             "rows": manifest.tiers[0].rows,

@@ -26,15 +26,19 @@ class Blobs:
     folder: Path
     sources: list[Source] = field(default_factory=list)
 
-    def put(self, data: bytes) -> bytes:
+    def put(self, data: bytes, *, flush: bool = True) -> bytes:
         """Keep ``data``; return its digest. A block that is there already is not written again.
+
+        Args:
+            data: of the block.
+            flush: wait for the disk.
 
         Raises:
             StorageError: when the disk refuses.
         """
         digest = sha256(data)
         if self.read(digest) is None:
-            write_durably(self._path(digest), data)
+            write_durably(self._path(digest), data, flush=flush)
         return digest
 
     def has(self, digest: bytes) -> bool:

@@ -20,13 +20,14 @@ PRIVATE_FILE: Final = 0o600
 _SEAL: Final = "sha256"
 
 
-def write_durably(path: Path, *data: bytes, private: bool = True) -> None:
+def write_durably(path: Path, *data: bytes, private: bool = True, flush: bool = True) -> None:
     """Write ``path`` so that it holds ``data`` or what it held before, whatever happens.
 
     Args:
         path: of the file; its folder is made when it is not there.
         data: what it holds then, in parts that follow each other.
         private: for the gateway's own user only; else as the umask says.
+        flush: wait for the disk; what a power cut may take, since it can be made again, need not.
 
     Raises:
         StorageError: when the disk refuses; nothing is left behind.
@@ -40,9 +41,11 @@ def write_durably(path: Path, *data: bytes, private: bool = True) -> None:
                 os.fchmod(handle, PRIVATE_FILE)
             file.writelines(data)
             file.flush()
-            os.fsync(handle)
+            if flush:
+                os.fsync(handle)
         aside.replace(path)
-        sync_folder(path.parent)
+        if flush:
+            sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink()
