@@ -21,6 +21,8 @@ CONNECT_LIMIT: Final = 16_384
 """Bytes of the first packet: names, a will and credentials, from somebody who is not known yet."""
 WRITE_LIMIT: Final = 128 * 1024
 """Bytes that are copied for a client at once; what else is for it waits as it is, shared with others."""
+ANSWERS_LIMIT: Final = 1024 * 1024
+"""Bytes of answers that a client may leave unread, beside what it is sent: beyond it only asks and never listens."""
 CLOSE_S: Final = 5.0
 """What a client does not take by then is lost."""
 ADMISSION: Final = "admission"
@@ -94,6 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         self._heard()
         self._frames.filled(nbytes)
         self._work()
+        self._check_unsent()
 
     def eof_received(self) -> None:
         """Close: whoever says that nothing more will come hears nothing either."""
@@ -170,6 +173,11 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - hostile bytes find new ways to break parsers
             log.debug("connection ended by %s: %s", type(error).__name__, error)
+            self.cut()
+
+    def _check_unsent(self) -> None:
+        if not self._ended and self.unsent_bytes > ANSWERS_LIMIT:
+            log.warning("a client is cut off: it leaves %d bytes of answers unread", self.unsent_bytes)
             self.cut()
 
     def _take(self, first: int, content: memoryview) -> None:

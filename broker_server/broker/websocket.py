@@ -79,15 +79,16 @@ class WebSocketConnection(Connection):
         return refusal or ("no WebSocket of MQTT" if websocket.handshake_exc is not None else "")
 
     def _receive(self, data: bytes) -> None:
-        self._heard()
         self._websocket.receive_data(data)
         carried = b"".join(self._carried())
         self._send_frames()
         if carried:
+            self._heard()  # pings of the WebSocket are no packets: they keep nobody alive
             self._frames.feed(carried)
             self._work()
         if self._websocket.state is not State.OPEN:
             self.finish()
+        self._check_unsent()
 
     def _carried(self) -> list[bytes]:
         """Return what binary frames carried."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 from collections.abc import Iterator
@@ -161,6 +162,33 @@ def test_frames_need_not_be_packets(running: Running) -> None:
     said = answer(running.port, opening + b"".join(frames), half=True).split(b"\r\n\r\n", 1)[1]
     assert said.startswith(b"\x8a\x06there?")
     assert b"\x82\x04\x20\x02\x00\x00" in said
+
+
+def opened(port: int, connect: bytes) -> socket.socket:
+    """Return a socket with a WebSocket on it, and a client of MQTT that was taken in."""
+    client = socket.create_connection(("127.0.0.1", port), WAIT_S)
+    client.sendall(ASK.format(path="/mqtt", more=MQTT).encode() + masked(2, connect))
+    heard = b""
+    while not heard.endswith(b"\x82\x04\x20\x02\x00\x00"):
+        heard += client.recv(4096)
+    return client
+
+
+@pytest.mark.parametrize("running", ["ws"], indirect=True)
+def test_pings_of_a_websocket_keep_no_client_alive(running: Running) -> None:
+    """Keep-alive 1 s, and nothing but pings, each after the pong before: after 1.5 s it is over."""
+    with opened(running.port, CONNECT.replace(b"\x00\x3c", b"\x00\x01")) as client:
+        client.sendall(masked(9, b""))
+        with contextlib.suppress(ConnectionError):
+            while client.recv(2):
+                client.sendall(masked(9, b""))
+
+
+@pytest.mark.parametrize("running", ["ws"], indirect=True)
+def test_a_client_that_reads_no_pongs_is_cut(running: Running) -> None:
+    """Pings without end, of which no answer is read: no memory without end."""
+    with opened(running.port, CONNECT) as client, pytest.raises(ConnectionError):
+        client.sendall(masked(9, bytes(125)) * 1_000_000)
 
 
 @pytest.mark.parametrize("running", ["ws"], indirect=True)
