@@ -32,6 +32,7 @@ class Device:
         texts: (text, label) pairs for its class statistics.
         limit: how many rounds it delivers in; it keeps silent in later ones.
         examples: that it claims in its deltas.
+        piece: bytes of a delta in a chunk.
         hello: fields of its Hello that are unlike others'.
     """
 
@@ -45,10 +46,11 @@ class Device:
         texts: Any = (),
         limit: int = 99,
         examples: int = 10,
+        piece: int = 300,
         **hello: Any,
     ) -> None:
         self._package, self.name, self._limit, self._examples = package, name, limit, examples
-        self._statistics = b""
+        self._statistics, self._piece = b"", piece
         if texts:
             words, labels = [text for text, _ in texts], [label for _, label in texts]
             self._statistics = encode(tiny.statistics(package, name, words, labels))
@@ -135,9 +137,13 @@ class Device:
                 self._keep(Topic.STATISTICS, Cut.of(self._statistics, pb.STATISTICS, 64))
         elif verdict.code == pb.INCOMPLETE and verdict.digest in self._pending:
             topic, cut = self._pending[verdict.digest]
-            self.send(topic, map(cut.chunk, missing_chunks(verdict.missing, cut.count)))
+            self._called(topic, cut, missing_chunks(verdict.missing, cut.count))
         elif verdict.code != pb.BUSY:
             self._pending.pop(verdict.digest, None)
+
+    def _called(self, topic: Topic, cut: Cut, missing: tuple[int, ...]) -> None:
+        """Send what the gateway lacks of a body."""
+        self.send(topic, map(cut.chunk, missing))
 
     def _keep(self, topic: Topic, cut: Cut) -> None:
         """Keep a body until its verdict; the gateway calls for it when there is room."""
@@ -165,7 +171,7 @@ class Device:
         self._done.add(sha256(self._plan))
         delta = tiny.delta(plan, self._plan, experts=self._trained(plan), codec=plan.codec, examples=self._examples)
         body = encode(delta)
-        self._keep(Topic.DELTA, Cut.of(body, pb.DELTA, 300))
+        self._keep(Topic.DELTA, Cut.of(body, pb.DELTA, self._piece))
 
     def _trained(self, plan: pb.Plan) -> list[pb.ExpertDelta]:
         """Move every block a hundredth of the way to this device's own constant."""

@@ -25,7 +25,9 @@ from broker_server.service import Service, Stop
 from broker_server.state.ledger import NAME, Ledger, VersionRow
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.chunks import Cut
 from edge_runtime.wire.errors import DataError, PackageError
+from edge_runtime.wire.topics import Topic
 
 TEXTS = {"a": [("rose", 0), ("rose rose", 0)], "b": [("leaf", 1), ("leaf rose leaf leaf", 1)], "c": [("sky", 2)]}
 
@@ -339,6 +341,45 @@ def test_killed_gateway_goes_on(tmp_path: Path, package: Any, whole: bytes) -> N
     store = Store.open_read_only(tmp_path / "state")
     assert store.ledger.version().digest == whole  # type: ignore[union-attr]
     store.close()
+
+
+class Stalling(Device):
+    """Sends twelve chunks of its delta, asks what arrived, and sends nothing more before it may."""
+
+    calls: list[tuple[int, ...]]
+    may_go_on = False
+
+    def _called(self, topic: Topic, cut: Cut, missing: tuple[int, ...]) -> None:
+        if topic is not Topic.DELTA:
+            super()._called(topic, cut, missing)
+            return
+        self.calls = [*getattr(self, "calls", []), missing]
+        if self.may_go_on:
+            super()._called(topic, cut, missing)
+        elif len(self.calls) == 1:
+            super()._called(topic, cut, missing[:12])
+            self._offer(cut)
+
+
+def test_a_gateway_that_is_started_anew_asks_for_the_chunks_that_lack(tmp_path: Path, package: Any) -> None:
+    """Twelve chunks came before it was stopped: the others come after, and no byte of the body twice."""
+    rules = RoundRules(quorum=1, join_wait_s=0.0, deadline_s=60.0)
+    settings = config(tmp_path, rounds=1, round=rules)
+    first = Running(settings)
+    device = Stalling(first.url, package, "a", texts=TEXTS["a"], slots=4, piece=10)
+    device.wait(lambda one: len(getattr(one, "calls", ())) == 2)
+    first.stop()
+    device.may_go_on = True
+    port = int(first.url.rsplit(":", 1)[1])
+    second = Running(config(tmp_path, rounds=1, round=rules, listen=Listen(port=port)))
+    device.wait(lambda one: one.finished)
+    device.leave()
+    second.wait()
+    count = len(device.calls[0])
+    assert count > 20
+    assert device.calls == [tuple(range(count)), tuple(range(12, count)), tuple(range(12, count))]
+    assert [event["code"] for event in second.events("delta")] == ["ACCEPTED"]
+    assert list((tmp_path / "state" / "pieces").iterdir()) == []
 
 
 def test_interrupted_process_ends_in_order(tmp_path: Path, package: Any) -> None:
