@@ -21,6 +21,10 @@ class StateError(BrokerError):
     """The state directory is in use, belongs to another federation, or is damaged."""
 
 
+class BodyError(StateError):
+    """An accepted delta is missing in the spool, or was changed there."""
+
+
 class DamagedError(StateError):
     """The ledger is no database, or not the one that was written."""
 

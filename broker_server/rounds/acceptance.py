@@ -43,9 +43,17 @@ class Usual:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A delta that is accepted once it is on the disk. Args: before: it is there already, from an earlier group."""
+    """A delta that is accepted once it is on the disk.
+
+    Args:
+        row: for the ledger.
+        delta: without values.
+        staleness: merges since its base version.
+        before: it is there already, from an earlier group.
+    """
 
     row: DeltaRow
+    delta: pb.Delta
     staleness: int
     before: bool
 
@@ -90,13 +98,14 @@ class Acceptance:
                 self._conductor.refused(identity.device, context.plan.round)
             raise
         row = _row(checked.delta, body, accepted)
-        return Candidate(row, accepted.contribution.staleness, before=context.accepted == body.digest)
+        return Candidate(row, checked.delta, accepted.contribution.staleness, before=context.accepted == body.digest)
 
-    def note(self, row: DeltaRow) -> None:
+    def note(self, candidate: Candidate) -> None:
         """Take note of a delta that is in the ledger."""
+        row = candidate.row
         self._sample(row)
         self._roster.trained(row.device, row.step_ms)
-        self._conductor.answered(row.device, row.round)
+        self._conductor.accepted(row.digest, candidate.delta)
 
     def _context(
         self, delta: pb.Delta, identity: Identity, usual: Usual, together: Mapping[tuple[str, int], bytes]

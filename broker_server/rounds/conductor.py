@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from broker_server.config import CODECS
-from broker_server.errors import StateError, StorageError
+from broker_server.errors import BodyError, StateError, StorageError
 from broker_server.journal import JOURNAL
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.gateway_parts import GatewayParts
@@ -159,6 +159,11 @@ class Conductor:
             self._round.void.add(device)
             self._round.withdrawn.add(device)
         self._events.tell("withdrawn", device=device, round=self.round, version=self.row.version)
+
+    def accepted(self, digest: bytes, delta: pb.Delta) -> None:
+        """Take note of a delta that was accepted. Args: digest: of its body; delta: without values."""
+        self._merging.remember(digest, delta)
+        self.answered(delta.device, delta.round)
 
     def answered(self, device: str, number: int) -> None:
         """Take note that a device's delta of round ``number`` was accepted."""
@@ -345,25 +350,25 @@ class Conductor:
                 verdict.retry_after_s = 1.0
                 self._publisher.publish(Topic.VERDICT, device, [encode(verdict)])
 
-    def _lose_damaged(self, wall: float) -> bool:
-        """Take back that deltas were accepted whose body is damaged; return whether there were any.
+    def _lose_damaged(self, wall: float) -> None:
+        """Take back that deltas were accepted whose body is damaged.
 
         Each costs itself alone: its device is asked to send it again, and the round goes on waiting for it.
         """
-        damaged = self._merging.unreadable()
-        for row, what in damaged:
+        for row, what in self._merging.unreadable():
             with self._store.ledger.transaction():
                 self._store.ledger.lose(row, wall)
             if row.round == self.round:
                 self._round.answered.discard(row.device)
             self._events.tell("lost", device=row.device, round=row.round, detail=what)
             self.ask_again(row.device)
-        return bool(damaged)
 
     def _merge(self, reason: Event, now: float, wall: float) -> None:
-        if self._lose_damaged(wall):
+        try:
+            merged = self._merging.merge(self.round, wall)
+        except BodyError:
+            self._lose_damaged(wall)
             return  # the table is looked at again without them
-        merged = self._merging.merge(self.round, wall)
         self._note_missed(now)
         self.state = rules.step(self.state, reason)
         self.state = rules.step(self.state, Event.LAST if self._over() else Event.MERGED)

@@ -109,7 +109,7 @@ class Decisions:
             outcomes = [self._not_kept(one, error) for one in outcomes]
         for one in outcomes:
             if one.candidate is not None and not one.candidate.before:
-                self._acceptance.note(one.candidate.row)
+                self._acceptance.note(one.candidate)
             self._answers.answer(one.body.device, one.verdict)
             self._tell(one)
 

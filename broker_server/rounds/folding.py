@@ -1,14 +1,17 @@
-"""Accepted deltas from the spool into the sums of a version: each is read, hashed and decoded once, a few at a time."""
+"""Accepted deltas from the spool into the sums of a version: each is read, hashed and decoded once, a few at a time.
+
+What a delta claims is needed before any is folded, since a cap depends on all claims. It is remembered from the delta's
+acceptance, without values a few kilobytes; after a start it is read from the spool.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from broker_server.errors import StateError
+from broker_server.errors import BodyError
 from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution, Sums, fold_all
 from broker_server.rules.capping import Limited, cap, cut
@@ -20,14 +23,8 @@ from edge_runtime.wire.messages import decode
 
 FOLD_BYTES: Final = 32 * 1024 * 1024
 """Deltas that are folded together; so much of them is in memory."""
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """What a delta says of itself. Args: base_version: that it was trained from; contribution: without its deltas."""
-
-    base_version: int
-    contribution: Contribution
+CLAIMS_BYTES: Final = 8 * 1024 * 1024
+"""Claims that are remembered; those beyond are read again."""
 
 
 class Folding:
@@ -36,19 +33,23 @@ class Folding:
     def __init__(self, store: Store, *, topk: bool, top_k: int) -> None:
         self._store, self._topk, self._top_k = store, topk, top_k
         self._shape = store.manifest.architecture.bank_shape
-        self._claims: dict[bytes, _Claim] = {}
+        self._claims: dict[bytes, bytes] = {}
+        self._claims_bytes = 0
+
+    def remember(self, digest: bytes, delta: pb.Delta) -> None:
+        """Keep what an accepted delta claims until it is folded. Args: digest: of its body; delta: without values."""
+        claim = delta.SerializeToString()
+        if digest not in self._claims and self._claims_bytes + len(claim) <= CLAIMS_BYTES:
+            self._claims[digest] = claim
+            self._claims_bytes += len(claim)
 
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
-        """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it.
-
-        Those that are whole need not be hashed again by the merge that follows: what they claim is kept until then.
-        """
+        """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""
         damaged = []
-        self._claims.clear()
         for row in self._store.ledger.waiting():
             try:
-                self._claims[row.digest] = self._claim(row)
-            except StateError as error:
+                self._store.spool.read(row.digest)
+            except BodyError as error:
                 damaged.append((row, str(error)))
         return damaged
 
@@ -66,7 +67,7 @@ class Folding:
             The sums, the contributions without their deltas as they counted, and who reached a limit.
 
         Raises:
-            StateError: when a delta is damaged or gone.
+            BodyError: when a delta is damaged or gone.
         """
         claims = [self._claimed(row, merges) for row in rows]
         capped, limited = cap(claims, caps, self._top_k if self._topk else 0)
@@ -78,24 +79,26 @@ class Folding:
                 whole.append(update)
                 limited += shortened
             fold_all(sums, whole, self._shape, topk=self._topk)
-        self._claims.clear()
+        self._forget()
         return sums, capped, limited
 
-    def _claim(self, row: DeltaRow) -> _Claim:
-        delta = decode(pb.Delta, self._store.spool.read(row.digest))
-        return _Claim(delta.base_version, read_claims(delta, self._shape, 0, row.examples))
+    def _forget(self) -> None:
+        """Forget all claims: what waits still, of devices that were revoked, is not folded."""
+        self._claims.clear()
+        self._claims_bytes = 0
 
     def _claimed(self, row: DeltaRow, merges: Sequence[int]) -> Contribution:
         claim = self._claims.get(row.digest)
-        if claim is None:
-            claim = self._claims[row.digest] = self._claim(row)
-        age = len(merges) - bisect_right(merges, claim.base_version)
-        return dataclasses.replace(claim.contribution, staleness=age)
+        delta = pb.Delta.FromString(claim) if claim is not None else self._delta(row)
+        age = len(merges) - bisect_right(merges, delta.base_version)
+        return read_claims(delta, self._shape, age, row.examples)
 
     def _with_deltas(self, row: DeltaRow, counted: Contribution) -> Contribution:
-        """Read the values of a delta whose digest was compared a moment ago."""
-        delta = decode(pb.Delta, self._store.spool.read(row.digest, compare=False))
+        delta = self._delta(row)
         return dataclasses.replace(counted, deltas=read_contribution(delta, self._shape, 0, row.examples).deltas)
+
+    def _delta(self, row: DeltaRow) -> pb.Delta:
+        return decode(pb.Delta, self._store.spool.read(row.digest))
 
 
 _Counted = tuple[DeltaRow, Contribution]

@@ -189,6 +189,7 @@ class Merging:
         """Fold what was accepted into the next version, which ends round ``number``. Args: wall: seconds since 1970.
 
         Raises:
+            BodyError: when a delta is damaged or gone; nothing is changed.
             StorageError: when the disk refuses; nothing is changed.
         """
         ledger = self._store.ledger
@@ -219,6 +220,10 @@ class Merging:
         blocks, updates = store.lineage.write_blocks(step.bank), store.lineage.write_updates(step.updates)
         residuals = store.residuals.write(step.residuals)
         return store.lineage.row(number, blocks, origin, wall, updates=updates, residuals=residuals)
+
+    def remember(self, digest: bytes, delta: pb.Delta) -> None:
+        """Keep what an accepted delta claims. Args: digest: of its body; delta: without values."""
+        self._folding.remember(digest, delta)
 
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
         """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker_server.errors import StateError
+from broker_server.errors import BodyError, StateError
 from broker_server.state.files import write_durably
 from broker_server.state.group_file import GROUP, Place, group_header, group_name, read_header
 from edge_runtime.wire.digests import sha256
@@ -54,15 +54,11 @@ class Spool:
         self._groups[name] = read_header(name, header)
         self._known.update(self._groups[name])
 
-    def read(self, digest: bytes, *, compare: bool = True) -> bytes:
-        """Return a body.
-
-        Args:
-            digest: of the body.
-            compare: whether its bytes are compared with it; False for who did so a moment ago.
+    def read(self, digest: bytes) -> bytes:
+        """Return a body, which was compared with its digest.
 
         Raises:
-            StateError: when it is missing or was changed.
+            BodyError: when it is missing or was changed.
         """
         failure = ""
         for place in self._places(digest):
@@ -72,11 +68,11 @@ class Spool:
             except OSError as error:
                 failure = failure or f"accepted delta {path} cannot be read: {error.strerror}"
                 continue
-            if not compare or sha256(body) == digest:
+            if sha256(body) == digest:
                 self._known[digest] = place
                 return body
             failure = f"accepted delta {path} was changed: {len(body)} bytes with another digest than {_short(digest)}"
-        raise StateError(failure)
+        raise BodyError(failure)
 
     def where(self, digest: bytes) -> str:
         """Return the name of the file that has a body, or should have it."""

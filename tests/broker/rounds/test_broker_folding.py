@@ -1,4 +1,4 @@
-"""Deltas from the spool into sums: read once to look at what they claim, once to fold, a few at a time."""
+"""Deltas from the spool into sums: read once, a few at a time; what they claim is remembered or read before."""
 
 from __future__ import annotations
 
@@ -34,16 +34,27 @@ def test_folding_one_by_one_and_together_makes_the_same_version(
     assert newest_digest(tmp_path / "together") == newest_digest(tmp_path / "singly")
 
 
-def test_a_merge_hashes_each_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is compared with its digest when what it claims is read; the values are read a moment later."""
+def test_a_merge_reads_each_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What deltas claim is remembered from their acceptance; without room for that it is read, with equal bits."""
     package = tiny.make_package(tmp_path / "package")
-    compared: list[bool] = []
+    whole_story(tmp_path / "remembered", package, rounds=2)
+    reads = counted_reads(monkeypatch)
+    whole_story(tmp_path / "again", package, rounds=2)
+    assert len(reads) == 2 * 2  # two devices, two rounds
+    monkeypatch.setattr(folding, "CLAIMS_BYTES", 0)
+    whole_story(tmp_path / "forgotten", package, rounds=2)
+    assert len(reads) == 2 * 2 + 2 * 2 * 2
+    assert newest_digest(tmp_path / "forgotten") == newest_digest(tmp_path / "remembered")
+
+
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list that grows with each body that is read."""
+    reads: list[bytes] = []
     read = Spool.read
 
-    def counted(self: Spool, digest: bytes, *, compare: bool = True) -> bytes:
-        compared.append(compare)
-        return read(self, digest, compare=compare)
+    def counted(self: Spool, digest: bytes) -> bytes:
+        reads.append(digest)
+        return read(self, digest)
 
     monkeypatch.setattr(Spool, "read", counted)
-    whole_story(tmp_path / "state", package)
-    assert compared == [True, True, False, False]  # two devices
+    return reads
