@@ -132,6 +132,7 @@ PURE = (
     "edge_runtime/program/slots.py",
     "edge_runtime/training/carry.py",
     "edge_runtime/training/tiers.py",
+    "broker_server/rounds/offers.py",
     "broker_server/rules/admission.py",
     "broker_server/rules/aggregate.py",
     "broker_server/rules/balance.py",

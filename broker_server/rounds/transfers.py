@@ -7,6 +7,7 @@ longest go first. The same pieces stand in files, as soon as their body is unfin
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,6 +29,7 @@ OFFERS_PER_S: Final = 1.0
 """Of one device; more are not answered."""
 CHECKED_S: Final = 60.0
 """How long a body that is complete is waited for: its verdict comes without being asked for."""
+UNKNOWN: Final = -math.inf
 _UNDECIDED: Final = (pb.BUSY, pb.INCOMPLETE, pb.UNKNOWN_DEVICE)
 _Key = tuple[str, bytes]
 
@@ -42,10 +44,16 @@ class NoRoomError(WireError):
 
 @dataclass
 class _Track:
-    """A body of which pieces are here. Args: began, at: when its first and its last piece came; kept: in a file."""
+    """A body of which pieces are here.
 
-    began: float
-    at: float
+    Args:
+        began: when its first piece came.
+        at: when its last piece came; before the first look of this process: not known.
+        kept: pieces in a file.
+    """
+
+    began: float = UNKNOWN
+    at: float = UNKNOWN
     kept: set[int] = field(default_factory=set)
 
 
@@ -171,6 +179,7 @@ class Transfers:
             return
         self._look_at = now + LOOK_S
         for key, track in list(self._tracks.items()):
+            track.at = now if track.at == UNKNOWN else track.at
             if self._bodies.unfinished(*key) is None or now - track.at > KEPT_S:
                 self._forget(key)
             elif now - track.began > SLOW_S:
@@ -239,4 +248,4 @@ class Transfers:
             except WireError:
                 self._forget(key)
                 continue
-            self._tracks.setdefault(key, _Track(0.0, 0.0)).kept.add(chunk.index)
+            self._tracks.setdefault(key, _Track()).kept.add(chunk.index)

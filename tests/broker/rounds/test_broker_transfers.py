@@ -123,6 +123,19 @@ def test_a_restart_asks_only_for_the_chunks_that_lack(tmp_path: Path, package: A
     assert len(again.store.ledger.waiting()) == 1
 
 
+def test_pieces_are_taken_up_on_a_machine_that_runs_for_months(tmp_path: Path, package: Any) -> None:
+    """How old they are is told by their file; in memory it counts from the first look."""
+    gateway = opened(tmp_path, package)
+    body = delta(gateway)
+    piece, chunks = twenty(body)
+    send(gateway, chunks[:12])
+    again = anew(gateway, package)
+    for later, missing in ((100 * KEPT_S, tuple(range(12, 20))), (KEPT_S + 5, tuple(range(20)))):
+        again.now += later
+        again.reception.tick(again.now, again.now)
+        assert missing_chunks(again.offer("a", body, piece).missing, 20) == missing
+
+
 def test_fast_bodies_are_not_written_twice(tmp_path: Path, package: Any) -> None:
     """Pieces of a body that is complete within SLOW_S never come to the disk."""
     gateway = opened(tmp_path, package)
