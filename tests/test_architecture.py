@@ -138,6 +138,12 @@ PURE = (
     "broker_server/rules/balance.py",
     "broker_server/rules/planner.py",
     "broker_server/rules/round.py",
+    "broker_server/broker/access.py",
+    "broker_server/broker/connect_packet.py",
+    "broker_server/broker/fields.py",
+    "broker_server/broker/framing.py",
+    "broker_server/broker/packets.py",
+    "broker_server/broker/subscriptions.py",
 )
 IMPURE = {
     "asyncio",
