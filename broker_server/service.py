@@ -9,8 +9,8 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Final, Self
+from dataclasses import fields, replace
+from typing import Any, Final, Self
 
 from broker_server.broker.gateway_broker import GatewayBroker, Notice
 from broker_server.broker.link import Arrived, Down, GatewayLink, LinkEvent, Up
@@ -169,8 +169,8 @@ class Service:
             layers=list(architecture.adapted_layers), gate=architecture.gate,
             gateway_key=key.public.hex() if key is not None else "",
         )  # fmt: skip
-        with contextlib.suppress(StorageError):  # for people only
-            GatewayFacts(time.time(), self._url, config.round.quorum, config.rounds).keep(self._store.ledger)
+        self._keep_facts(GatewayFacts(self._started, self._url, config.round.quorum, config.rounds))
+        self._events.watch(self._note_page)
         for exposure in exposures(config):
             self._events.tell("plaintext", detail=exposure)
         for note in self._store.notes:
@@ -178,6 +178,17 @@ class Service:
         self._conductor.resume(time.monotonic())
         self._measuring.submit_missed(self._conductor.row.version)
         self._link.start()
+
+    def _keep_facts(self, facts: GatewayFacts) -> None:
+        """Let commands beside this process know; a full disk costs what only people read."""
+        self._facts = facts
+        with contextlib.suppress(StorageError):
+            facts.keep(self._store.ledger)
+
+    def _note_page(self, event: dict[str, Any]) -> None:
+        """Note where the page is, which starts after the gateway."""
+        if event["event"] == "page" and "url" in event:
+            self._keep_facts(replace(self._facts, page=event["url"]))
 
     def _notice(self, notice: Notice) -> None:
         """Queue what the embedded broker has to tell; while there is more to do than room, it is lost."""

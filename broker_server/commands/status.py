@@ -45,6 +45,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
     return [
         ("gateway", Cell(_gateway(status), _STYLES[status.gateway])),
         ("address", status.facts.url if status.facts else ""),
+        ("page", status.facts.page if status.facts and status.works else ""),
         ("federation", f"{status.backbone}, digest {status.federation_digest[:12]}"),
         ("version", version),
         ("round", _round(status.round, status.now)),

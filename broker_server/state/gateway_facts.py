@@ -11,12 +11,20 @@ from broker_server.state.ledger import GATEWAY, Ledger
 
 @dataclass(frozen=True)
 class GatewayFacts:
-    """Args: started: seconds since 1970; url: where devices connect; quorum, rounds: as [round] and ``rounds`` say."""
+    """What it was told.
+
+    Args:
+        started: seconds since 1970.
+        url: where devices connect.
+        quorum, rounds: as [round] and ``rounds`` say.
+        page: its address; "": there is none.
+    """
 
     started: float
     url: str
     quorum: int
     rounds: int
+    page: str = ""
 
     def keep(self, ledger: Ledger) -> None:
         """Put them into the ledger.

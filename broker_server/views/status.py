@@ -104,6 +104,7 @@ class Status:
             "alive": instant(self.liveness.alive_at),
             "started": instant(self.facts.started) if self.facts else None,
             "url": self.facts.url if self.facts else None,
+            "page": (self.facts.page or None) if self.facts else None,
             "quorum": self.facts.quorum if self.facts else None,
             "rounds_planned": self.facts.rounds if self.facts else None,
             "state": str(self.folder),

@@ -20,6 +20,8 @@ import tiny
 from broker_client import Client
 
 from broker_server.cli import build_parser
+from broker_server.state.gateway_facts import GatewayFacts
+from broker_server.views.reading import reading
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.chunks import split
@@ -117,16 +119,22 @@ def service(tmp_path: Path) -> Iterator[Service]:
     """Run the unit's command on settings of its own."""
     tiny.make_package(tmp_path / "package")
     head = 'package = "package"\nfederation = "x"\nstate = "state"\nevents = "events.jsonl"\n'
-    (tmp_path / "gateway.toml").write_text(f"{head}[listen]\nport = 0\n[web]\nport = 0\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        page = free.getsockname()[1]
+    (tmp_path / "gateway.toml").write_text(f"{head}[listen]\nport = 0\n[web]\nport = {page}\n")
     running = Service(tmp_path)
     yield running
     running.close()
 
 
 def test_the_service_says_that_it_is_ready_and_alive_and_ends_in_time(service: Service) -> None:
-    """Ready once devices can connect; ended within three seconds of SIGTERM while three devices send all they can."""
+    """Ready once devices connect, its page told of; ended in three seconds while three devices send all they can."""
     ready = service.hears("READY=1")
     service.hears("WATCHDOG=1")
+    with reading(service.folder / "state") as ledger:
+        facts = GatewayFacts.read(ledger)
+    assert facts is not None
+    assert f"port = {facts.page.removeprefix('http://127.0.0.1:')}\n" in (service.folder / "gateway.toml").read_text()
     devices = [upload(BrokerUrl.parse(ready.split(", ")[1], allow_plaintext=True), name) for name in "abc"]
     began = time.monotonic()
     service.process.send_signal(signal.SIGTERM)
