@@ -316,10 +316,17 @@ class Device:
         if handle is None:
             return  # about something that was decided already, or sent before a restart
         follows = member.take_verdict(verdict)
+        if verdict.kind == pb.DELTA and verdict.code != pb.INCOMPLETE:
+            self._stop_sending(verdict.digest)
         if follows is not None:
             self._apply(follows)
         else:
             handle(verdict)
+
+    def _stop_sending(self, digest: bytes) -> None:
+        for upload in (self._upload, self._sent_upload):
+            if upload is not None and upload.digest == digest:
+                upload.stop()
 
     def _on_hello_verdict(self, verdict: pb.Verdict) -> None:
         if self.session.link is not LinkState.GREETING:

@@ -47,11 +47,15 @@ class Upload:
             WireError: MALFORMED when it names no chunks of this body.
         """
         indexes = missing_chunks(missing, self._cut.count)
-        self._left.clear()
+        self.stop()
         self._left = deque(indexes)
         last = len(self._cut.body) - (self._cut.count - 1) * self._cut.piece
         size = sum(last if index == self._cut.count - 1 else self._cut.piece for index in indexes)
         return _taken(self._cut, self._left), size
+
+    def stop(self) -> None:
+        """Leave out what was asked for and is not on its way yet: nobody waits for it any more."""
+        self._left.clear()
 
 
 def _taken(cut: Cut, left: deque[int]) -> Iterator[bytes]:

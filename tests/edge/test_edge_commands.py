@@ -421,8 +421,8 @@ def federation(package: Package, monkeypatch: pytest.MonkeyPatch, **state: Any) 
     for name, value in state.items():
         setattr(gateway, name, value)
 
-    def link(_: Broker, federation: str, device: str, will: bytes, post: Any) -> FakeLink:
-        assert federation == "default"
+    def link(_: Broker, federation: str, device: str, will: bytes, post: Any, *, mqtt: str) -> FakeLink:
+        assert (federation, mqtt) == ("default", "auto")
         assert will
         inbox: queue.Queue[LinkEvent] = post.__self__
         connection = FakeLink(inbox, device)

@@ -115,6 +115,26 @@ def test_a_request_for_chunks_that_there_are_not_sends_nothing(rig: Rig) -> None
     assert len(rig.events("ignored")) == 2
 
 
+def test_what_is_not_on_its_way_yet_is_left_out_when_there_is_no_room_any_more(rig: Rig) -> None:
+    """The lease ended while a slow link sent the first two chunks: BUSY, and the others wait for the next call."""
+    sending: list[Iterator[bytes]] = []
+    send = rig.link.send
+
+    def slowly(topic: Topic, payloads: Iterator[bytes]) -> None:
+        sending.append(payloads) if topic is Topic.DELTA else send(topic, payloads)
+
+    rig.link.send = slowly  # type: ignore[method-assign,assignment] - a link that takes its time
+    rig.gateway.full = False
+    rig.run(lambda: bool(sending))
+    (first,) = sending
+    assert [messages.decode(pb.Chunk, next(first)).index for _ in range(2)] == [0, 1]
+    digest = rig.gateway.offers[-1].digest
+    busy = pb.Verdict(kind=pb.DELTA, digest=digest, code=pb.BUSY, retry_after_s=5)
+    rig.link.deliver(Topic.VERDICT, messages.encode(busy))
+    rig.turn()
+    assert list(first) == []
+
+
 def test_class_sums_are_sent_when_asked_for(tmp_path: Path) -> None:
     """Offered after the welcome; a gateway that is full calls for them."""
     package = toy.write_package(tmp_path / "package")

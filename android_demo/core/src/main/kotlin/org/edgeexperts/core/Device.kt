@@ -270,6 +270,9 @@ internal class Device(
             else -> return // about something that was decided already, or sent before a restart
         }
         val follows = membership.takeVerdict(verdict)
+        if (verdict.kind == Kind.DELTA && verdict.code != Code.INCOMPLETE) {
+            listOfNotNull(upload, sentUpload).filter { it.digest.contentEquals(digest) }.forEach(Upload::stop)
+        }
         if (follows != null) apply(follows) else handle(verdict)
     }
 

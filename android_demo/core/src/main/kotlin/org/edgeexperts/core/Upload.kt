@@ -35,8 +35,11 @@ internal class Upload(private val device: String, kind: Kind, body: ByteArray, p
      */
     fun asked(missing: ByteArray): Sequence<ByteArray> {
         val indexes = ConcurrentLinkedQueue(missingChunks(missing, cut.count))
-        left.clear()
+        stop()
         left = indexes
         return generateSequence { indexes.poll()?.let(cut::chunk) }
     }
+
+    /** Leaves out what was asked for and is not on its way yet: nobody waits for it any more. */
+    fun stop() = left.clear()
 }

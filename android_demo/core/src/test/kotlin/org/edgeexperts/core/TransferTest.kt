@@ -42,6 +42,10 @@ class TransferTest {
         val second = upload.asked(missingBytes(listOf(1, 4), 5))
         assertTrue(!first.hasNext())
         assertEquals(listOf(1, 4), indexes(second))
+        val third = upload.asked(ByteArray(0)).iterator()
+        assertEquals(listOf(0), indexes(sequenceOf(third.next())))
+        upload.stop()
+        assertTrue(!third.hasNext())
         assertFailsWith<WireException> { upload.asked(byteArrayOf(32)) } // chunk 5 of five
     }
 
