@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import record
+from broker_server.rounds.folding import THREADS, at_once
 from broker_server.rules.admission import check_values
 from broker_server.rules.aggregate import Contribution, Sums, fold_all
 from broker_server.rules.encoded_block import EncodedBlock, values_of
@@ -52,12 +53,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--devices", type=int, default=32, metavar="N", help="deltas that are folded together (%(default)s)")
     add("--experts", type=int, default=10, metavar="N", help="experts that a delta has in each layer (%(default)s)")
     add("--repeats", type=int, default=5, metavar="N", help="of each measurement, the best counts (%(default)s)")
+    add("--threads", type=int, default=THREADS, metavar="N", help="that share the blocks (%(default)s)")
     add("--topk", action="store_true", help="routers chose experts: their rows are centred")
     add("--json", action="store_true", help="print only the JSON line")
     add("--record", action="store_true", help="keep the result in benchmarks/results/fold.jsonl")
     options = parser.parse_args(argv)
-    if min(options.devices, options.experts, options.repeats) < 1:
-        parser.error("expected 1 device, expert and repeat, or more")
+    if min(options.devices, options.experts, options.repeats, options.threads) < 1:
+        parser.error("expected 1 device, expert, repeat and thread, or more")
     return options
 
 
@@ -133,7 +135,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     def fold() -> Sums:
         sums = Sums()
-        fold_all(sums, updates, shape, topk=options.topk)
+        fold_all(sums, updates, shape, topk=options.topk, shares=options.threads, run=at_once)
         return sums
 
     work: dict[str, tuple[Callable[[], object], int]] = {
@@ -147,6 +149,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rates = {f"{name}_gb_s": size / best(call, options.repeats) / GB for name, (call, size) in work.items()}
     return {
         "devices": options.devices, "delta_mb": round(body_bytes / options.devices / 1e6, 3), "topk": options.topk,
+        "threads": options.threads,
         **{name: round(rate, 3) for name, rate in rates.items()},
         "share_of_copy": round(rates["fold_gb_s"] / rates["copy_gb_s"], 4),
         "same_bits": same(fold(), slowly(updates, shape, topk=options.topk)),

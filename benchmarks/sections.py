@@ -203,6 +203,30 @@ def _prefix_accuracies(run: dict[str, Any]) -> str:
     )
 
 
+def fold(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on folding: the newest run with and without routers."""
+    head = ("folding int8 deltas", "GB/s", "share of a copy, %", "copy, GB/s", "whole arrays, GB/s", "SHA-256, GB/s",
+            "parsing, GB/s", "look at values, GB/s")  # fmt: skip
+    runs = newest(lines, "topk")
+    rows = [
+        [
+            f"{run['devices']} of {run['delta_mb']:.2f} MB, {'top-k' if run['topk'] else 'soft'} gates",
+            f"{run['fold_gb_s']:.2f}", percent(run["share_of_copy"]),
+            *(f"{run[key]:.2f}" for key in ("copy_gb_s", "fold_one_by_one_gb_s", "sha256_gb_s", "parse_gb_s")),
+            f"{run['check_gb_s']:.2f}",
+        ]
+        for run in runs
+    ]  # fmt: skip
+    return (
+        "\n## Folding\n\n"
+        "Gigabytes of int8 deltas a second into float64 sums, beside a copy of memory as STREAM counts it (read and\n"
+        "written), and what else a body costs a gateway.\n\n"
+        + table(head, rows)
+        + "\n"
+        + "".join(f"- {source(run)}\n" for run in runs)
+    )
+
+
 SECTIONS: Final = {
     "demo": federation,
     "train_step": train_step,
@@ -212,6 +236,7 @@ SECTIONS: Final = {
     "language_model": language_model,
     "arm64": arm64,
     "fleet": fleet.section,
+    "fold": fold,
     "longevity": longevity.section,
 }
 """By benchmark, in the order of the page."""

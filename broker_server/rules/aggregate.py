@@ -4,14 +4,16 @@ Axes: P values of a block, C labels, d width, r rank.
 For each block a round keeps (sum of weight * delta, sum of weight). The weights of a head's rows and of an expert's
 router row are their own, so a sum of weights has the block's shape, or one value where all are equal. Memory grows with
 the bank, not with the devices: deltas are read in pieces that stay in the processor's cache, and several of them at
-once, so that a piece of the sums is read and written once for all of them. Sums of parts add up (``combine``), so a
-bank may be folded in shards, by expert, or at sites. Rules: docs/algorithm.md, "Merging".
+once, so that a piece of the sums is read and written once for all of them. Blocks know nothing of each other, so
+threads may share them. Sums of parts add up (``combine``), so a bank may be folded in shards, by expert, or at sites.
+Rules: docs/algorithm.md, "Merging".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -27,6 +29,9 @@ ROUTED_HALF = 64.0
 """Tokens at which an expert's update counts half (top-k): a handful of tokens says little."""
 PIECE: Final = 32_768
 """Values that are folded at once: 640 KiB as float32, float64 and sum. A multiple of the codec's group."""
+Work = Callable[[], None]
+Run = Callable[[Sequence[Work]], None]
+"""Does pieces of work that know nothing of each other, in any order or at once."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,15 @@ def fold(sums: Sums, update: Contribution, shape: BankShape, *, topk: bool) -> N
     fold_all(sums, [update], shape, topk=topk)
 
 
-def fold_all(sums: Sums, updates: Sequence[Contribution], shape: BankShape, *, topk: bool) -> None:
+def in_turn(works: Sequence[Work]) -> None:
+    """Do pieces of work one after the other."""
+    for work in works:
+        work()
+
+
+def fold_all(
+    sums: Sums, updates: Sequence[Contribution], shape: BankShape, *, topk: bool, shares: int = 1, run: Run = in_turn
+) -> None:
     """Add contributions to ``sums``, in their order: the bits are those of folding them one by one.
 
     Args:
@@ -97,6 +110,8 @@ def fold_all(sums: Sums, updates: Sequence[Contribution], shape: BankShape, *, t
         updates: all of them are in memory, so their number is for the caller to bound.
         shape: of the bank.
         topk: whether routers chose experts.
+        shares: pieces of work, of some blocks each.
+        run: does them.
     """
     parts: dict[ExpertId, list[_Part]] = {}
     for update in updates:
@@ -104,9 +119,18 @@ def fold_all(sums: Sums, updates: Sequence[Contribution], shape: BankShape, *, t
         for block, values in update.deltas.items():
             part = _Part(values, _weights(block, update, shape, topk=topk), routers.get(block))
             parts.setdefault(block, []).append(part)
+    blocks = sorted(parts)
+    for block in blocks:
+        sums.devices.setdefault(block, 0)  # in order, whichever share comes first
+    listed = [{block: parts[block] for block in blocks[number::shares]} for number in range(shares)]
+    run([partial(_fold_blocks, sums, share, shape) for share in listed])
+
+
+def _fold_blocks(sums: Sums, parts: Mapping[ExpertId, Sequence[_Part]], shape: BankShape) -> None:
+    """Fold some blocks; no two shares have the same."""
     buffers = np.empty(PIECE, np.float32), np.empty(PIECE, np.float64)
-    for block in sorted(parts):
-        _fold_block(sums, block, parts[block], buffers, _router(shape))
+    for block, listed in parts.items():
+        _fold_block(sums, block, listed, buffers, _router(shape))
 
 
 def _fold_block(
@@ -191,9 +215,11 @@ def _weights(block: ExpertId, update: Contribution, shape: BankShape, *, topk: b
     if not topk or block in (HEAD, MEAN) or block.shared:
         return np.full(1, base)
     routed, seen = update.use.get(block, (0.0, 0.0))
-    weights = np.full(size, base * float(routed_weight(routed, seen)))
-    if sum(other.layer == block.layer and not other.shared for other in update.deltas) == 1:
-        weights[_router(shape)] = 0.0  # softmax over one expert trains no router
+    weight = base * float(routed_weight(routed, seen))
+    if sum(other.layer == block.layer and not other.shared for other in update.deltas) > 1:
+        return np.full(1, weight)
+    weights = np.full(size, weight)
+    weights[_router(shape)] = 0.0  # softmax over one expert trains no router
     return weights
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import fold
+from benchmarks import fold, sections
 from broker_server.rules.admission import check_values
 
 
@@ -19,6 +19,17 @@ def test_it_folds_what_a_gateway_accepts(words: list[str], capsys: pytest.Captur
     assert figures["share_of_copy"] == pytest.approx(figures["fold_gb_s"] / figures["copy_gb_s"], abs=0.01)
     shape = fold.shape_of(1)
     assert check_values(fold.delta_of(shape, 0), shape).refusal is None
+
+
+def test_its_result_becomes_a_row_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """The newest run of each kind of gate, with where it was measured."""
+    assert fold.main(["--devices", "1", "--experts", "1", "--repeats", "1", "--json"]) == 0
+    where = {"command": fold.COMMAND, "date": "2026-11-29", "machine": "a machine", "commit": "abc"}
+    run = json.loads(capsys.readouterr().out) | where
+    text = sections.fold([run | {"devices": 7}, run, run | {"topk": True}])
+    assert f"| 1 of {run['delta_mb']:.2f} MB, soft gates |" in text
+    assert "7 of" not in text
+    assert text.count("a machine, commit abc") == 2
 
 
 def test_its_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

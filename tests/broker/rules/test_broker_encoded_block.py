@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker_server.rounds.folding import at_once
 from broker_server.rules import aggregate
 from broker_server.rules.admission import norm_of
 from broker_server.rules.aggregate import Contribution, Sums, fold, fold_all
@@ -102,16 +103,16 @@ def test_a_block_of_another_size_is_refused() -> None:
 
 @pytest.mark.parametrize("topk", [False, True])
 @pytest.mark.parametrize("codec", [pb.FLOAT32, pb.INT8])
-@pytest.mark.parametrize("piece", [64, aggregate.PIECE])
+@pytest.mark.parametrize(("piece", "threads"), [(64, 1), (64, 3), (aggregate.PIECE, 2)])
 def test_sums_of_encoded_blocks_have_the_bits_of_sums_of_arrays(
-    monkeypatch: pytest.MonkeyPatch, piece: int, codec: int, topk: bool
+    monkeypatch: pytest.MonkeyPatch, piece: int, threads: int, codec: int, topk: bool
 ) -> None:
-    """In pieces of any size, one by one or together; the slow way is the rule: weights times float64 values, added."""
+    """In pieces of any size, one by one or together, by one thread or more; the slow way is the rule."""
     monkeypatch.setattr(aggregate, "PIECE", piece)
     updates = [contribution(name, codec, seed) for seed, name in enumerate("abcde")]
     together, singly, slow = Sums(), Sums(), Sums()
-    fold_all(together, updates[:2], SHAPE, topk=topk)
-    fold_all(together, updates[2:], SHAPE, topk=topk)
+    fold_all(together, updates[:2], SHAPE, topk=topk, shares=threads, run=at_once)
+    fold_all(together, updates[2:], SHAPE, topk=topk, shares=threads, run=at_once)
     for update in updates:
         fold(singly, update, SHAPE, topk=topk)
         add_slowly(slow, as_arrays(update), topk=topk)
@@ -119,6 +120,7 @@ def test_sums_of_encoded_blocks_have_the_bits_of_sums_of_arrays(
         assert together.deltas[block].tobytes() == singly.deltas[block].tobytes() == slow.deltas[block].tobytes()
         ours, theirs = np.broadcast_arrays(together.weights[block], slow.weights[block])
         assert ours.tobytes() == theirs.tobytes()
+    assert list(together.devices) == sorted(BLOCKS)
     assert together.devices == singly.devices == slow.devices
 
 
