@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def tell(look: Look) -> None:
         console.print(
             f"version {look.version:6,}: {look.rss_mib:.1f} MiB, ledger {look.ledger_kb:,} kB, "
-            f"in all {look.disk_kb:,} kB in {look.files:,} files, {look.round_ms:.1f} ms a round"
+            f"in all {look.disk_kb:,} kB in {look.files:,} files; a round takes {look.round_ms:.1f} ms, "
+            f"{look.cpu_ms:.1f} of the processor"
         )
 
     shutil.rmtree(options.out, ignore_errors=True)

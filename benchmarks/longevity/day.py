@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +40,7 @@ class Look:
         ledger_kb, journal_kb, disk_kb: of its files; of the whole state directory.
         files: in the state directory.
         rows: of the ledger's tables.
-        round_ms: mean since the look before.
+        round_ms, cpu_ms: mean of a round since the look before; of the processor's time.
     """
 
     version: int
@@ -51,6 +51,7 @@ class Look:
     files: int
     rows: dict[str, int]
     round_ms: float
+    cpu_ms: float
 
 
 class Day:
@@ -90,13 +91,13 @@ class Day:
 
     def until(self, version: int, look: Callable[[Look], None], every: int) -> None:
         """Play rounds until a version is there. Args: look: is told; every: so many versions."""
-        next_look, begun, rounds = self.version + every, time.monotonic(), 0
+        next_look, begun, rounds = self.version + every, _clocks(), 0
         while self.version < version:
             self._round()
             rounds += 1
             if self.version >= next_look:
-                look(self.look(1000 * (time.monotonic() - begun) / rounds))
-                next_look, begun, rounds = self.version + every, time.monotonic(), 0
+                look(self.look([1000 * (now - then) / rounds for now, then in zip(_clocks(), begun, strict=True)]))
+                next_look, begun, rounds = self.version + every, _clocks(), 0
 
     def _round(self) -> None:
         gateway = self.gateway
@@ -121,14 +122,14 @@ class Day:
         if self.gateway.verdict(device).want_statistics:
             self.gateway.statistics(device, body)
 
-    def look(self, round_ms: float = 0.0) -> Look:
-        """Return what there is now."""
+    def look(self, round_ms: Sequence[float] = (0.0, 0.0)) -> Look:
+        """Return what there is now. Args: round_ms: of a round, and of the processor's time for one."""
         ledger = self.gateway.store.ledger
         sizes = {path: path.stat().st_size for path in self.state.rglob("*") if path.is_file()}
         rows = {table: ledger._rows(f"SELECT COUNT(*) AS rows FROM {table}")[0]["rows"] for table in TABLES}  # noqa: S608, SLF001
         return Look(
             self.version, round(usage.rss_mib(os.getpid()), 1), _kb(sizes, NAME), _kb(sizes, "journal.jsonl"),
-            sum(sizes.values()) // 1000, len(sizes), rows, round(round_ms, 2),
+            sum(sizes.values()) // 1000, len(sizes), rows, *(round(each, 2) for each in round_ms),
         )  # fmt: skip
 
     def counted(self) -> int:
@@ -137,6 +138,10 @@ class Day:
         trained = sum(ledger.trained().values())
         blocks = len(ledger.recent_deltas(1)[0].blocks)
         return int(trained) // blocks
+
+
+def _clocks() -> tuple[float, float]:
+    return time.monotonic(), time.process_time()
 
 
 def _kb(sizes: dict[Path, int], name: str) -> int:
