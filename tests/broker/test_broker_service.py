@@ -180,14 +180,14 @@ def test_stopped_gateway_says_it_is_offline(tmp_path: Path, package: Any) -> Non
 
 @pytest.mark.skipif(installed() is None, reason="mosquitto is not installed; make broker-tools installs it")
 def test_external_broker(tmp_path: Path, package: Any) -> None:
-    """With --broker the gateway is a client among others, of a broker that somebody else runs."""
+    """With --broker the gateway is a client among others, of a broker that somebody else runs; here in MQTT 5."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (tmp_path / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     command = [installed() or "", "-c", str(tmp_path / "mosquitto.conf")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as broker:
         assert any(" running" in line for line in broker.stderr or ())
-        running = Running(config(tmp_path, broker=f"mqtt://gateway:gehe1m@127.0.0.1:{port}", rounds=1))
+        running = Running(config(tmp_path, broker=f"mqtt://gateway:gehe1m@127.0.0.1:{port}", mqtt="5", rounds=1))
         assert "gehe1m" not in json.dumps(running.events("listening"))
         play(running, package)
         running.wait()
