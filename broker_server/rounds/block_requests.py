@@ -48,6 +48,7 @@ class BlockRequests:
         self._publisher, self._events = parts.publisher, parts.events
         self._devices: dict[bytes, dict[str, bytes]] = {}  # who asked, and for which chunks, by digest
         self._askers: set[str] = set()  # since the window began
+        self._gathering = False
         self._due = self._last_due = 0.0
         self._published: dict[bytes, _Publication] = {}
         self._drained_at = 0.0  # when the broker should have sent all that was published
@@ -65,7 +66,8 @@ class BlockRequests:
         Returns:
             Whether the device is to ask again for what it lacks after the message that says so.
         """
-        if not self._devices:
+        if not self._gathering:
+            self._gathering = True
             self._askers.clear()
             self._last_due = now + GATHERED * self._limits.blob_window_s
         self._due = min(self._last_due, now + self._limits.blob_window_s)
@@ -96,7 +98,10 @@ class BlockRequests:
         Args:
             now: monotonic seconds.
         """
-        if not self._devices or (now < self._due and not self._roster.here() <= self._askers):
+        if self._gathering and now < self._due and not self._roster.here() <= self._askers:
+            return
+        self._gathering = False
+        if not self._devices:
             return
         self._published = {blob: last for blob, last in self._published.items() if now < last.forgotten_at}
         for digest in [blob for blob in self._devices if now >= self._again_at(blob)]:

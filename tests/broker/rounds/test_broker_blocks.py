@@ -106,6 +106,20 @@ def test_requests_are_gathered_while_they_come(gateway: Gateway) -> None:
     assert went == [20]
 
 
+def test_requests_are_gathered_while_another_block_waits_for_its_time(gateway: Gateway) -> None:
+    """Device b lacks a block that just went out; what c asks for goes out a window later, not at once."""
+    (digest, other, *_) = blocks(gateway)
+    want(gateway, "a", [digest], 100.0)
+    assert published(gateway, 100.3) == [digest.hex()]
+    want(gateway, "b", [digest], 100.4)
+    want(gateway, "b", [digest], 100.7)
+    assert published(gateway, 101.0) == []
+    want(gateway, "c", [other], 101.0)
+    assert published(gateway, 101.2) == []
+    assert published(gateway, 101.3) == [other.hex()]
+    assert published(gateway, 102.4) == [digest.hex()]
+
+
 class Simulation:
     """Devices behind a broker with a queue for each. Args: delays: seconds that each one's queue takes."""
 
