@@ -62,12 +62,12 @@ class Residuals:
         Raises:
             StateError: when one is missing or changed.
         """
-        found = self.whole(row)
-        lost = [f"{block.layer}.{block.index}" for block in digests_of(row) if block not in found]
+        residuals = self.whole(row)
+        lost = [f"{block.layer}.{block.index}" for block in digests_of(row) if block not in residuals]
         if lost:
             msg = f"version {row.version} is not whole: {len(lost)} residuals of it are missing or changed ({lost[0]})"
             raise StateError(msg)
-        return found
+        return residuals
 
     def sweep(self, rows: Iterable[VersionRow]) -> None:
         """Delete every residual but those of ``rows``."""
