@@ -14,7 +14,8 @@ from benchmarks.faults.suite import part
 from benchmarks.fleet import usage
 from broker_server.config import Limits, RoundRules
 from broker_server.rules.round import State
-from broker_server.state.ledger import NAME, ROLLBACK
+from broker_server.state.ledger import NAME
+from broker_server.state.settings_table import ROLLBACK
 from edge_runtime.wire import wire_pb2 as pb
 
 NAMES: Final = ("ada", "bo", "cy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker_server.evaluation.onnx_model import Figures, TextFigures
-from broker_server.state.ledger import VersionRow
+from broker_server.state.rows import VersionRow
 
 
 def class_means_version(versions: Sequence[VersionRow]) -> int | None:

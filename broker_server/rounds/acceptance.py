@@ -25,7 +25,7 @@ from broker_server.rules.admission import (
     typical,
 )
 from broker_server.rules.round import State
-from broker_server.state.ledger import DeltaRow
+from broker_server.state.rows import DeltaRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, ids

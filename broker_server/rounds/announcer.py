@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from broker_server.rounds.gateway_parts import GatewayParts
-from broker_server.state.ledger import VersionRow
+from broker_server.state.rows import VersionRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic

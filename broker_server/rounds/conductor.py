@@ -23,8 +23,9 @@ from broker_server.rules.planner import Assignment, Coverage, RoundRequest, plan
 from broker_server.rules.plans import Base, plan_message
 from broker_server.rules.round import Event, State
 from broker_server.rules.weights import Caps
-from broker_server.state.ledger import ROLLBACK, RoundRow, VersionRow
 from broker_server.state.retention import Retention
+from broker_server.state.rows import RoundRow, VersionRow
+from broker_server.state.settings_table import ROLLBACK
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import ExpertId

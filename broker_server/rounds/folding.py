@@ -18,7 +18,7 @@ from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution, Sums, Work, fold_all
 from broker_server.rules.capping import Limited, cap, cut
 from broker_server.rules.weights import Caps, norm_limits
-from broker_server.state.ledger import DeltaRow
+from broker_server.state.rows import DeltaRow
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import decode

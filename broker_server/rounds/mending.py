@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from broker_server.errors import StateError
 from broker_server.rules.updates import Step
-from broker_server.state.ledger import VersionRow
 from broker_server.state.residuals import digests_of
+from broker_server.state.rows import VersionRow
 from broker_server.state.store import Store
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.tensors import Array

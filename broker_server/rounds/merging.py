@@ -23,9 +23,10 @@ from broker_server.rules.capping import Limited
 from broker_server.rules.head import absent_labels, with_new_labels
 from broker_server.rules.updates import Step, next_step
 from broker_server.rules.weights import Caps, capped_sums
-from broker_server.state.ledger import HEAD_SUMS, ROLLBACK, DeltaRow, VersionRow
 from broker_server.state.lineage import Origin
 from broker_server.state.residuals import digests_of
+from broker_server.state.rows import DeltaRow, VersionRow
+from broker_server.state.settings_table import HEAD_SUMS, ROLLBACK
 from broker_server.state.store import Store
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb

@@ -14,8 +14,9 @@ from broker_server.journal import JOURNAL
 from broker_server.state.announced import Announced
 from broker_server.state.files import make_folder, sync_folder, tighten, write_durably
 from broker_server.state.inspection import inspect
-from broker_server.state.ledger import NAME, RoundRow
+from broker_server.state.ledger import NAME
 from broker_server.state.open_round import OpenRound
+from broker_server.state.rows import RoundRow
 from broker_server.state.store import Store
 
 TRIES: Final = 5

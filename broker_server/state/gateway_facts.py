@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from broker_server.state.ledger import GATEWAY, Ledger
+from broker_server.state.ledger import Ledger
+from broker_server.state.settings_table import GATEWAY
 
 
 @dataclass(frozen=True)

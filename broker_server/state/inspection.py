@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from broker_server.errors import StateError
 from broker_server.state.announced import Announced
 from broker_server.state.blobs import Blobs
-from broker_server.state.ledger import VersionRow
 from broker_server.state.open_round import NAME as ROUND
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import digests_of
+from broker_server.state.rows import VersionRow
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import version_digest

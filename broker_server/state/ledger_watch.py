@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from broker_server.state.ledger import ROLLBACK, Ledger
+from broker_server.state.ledger import Ledger
+from broker_server.state.settings_table import ROLLBACK
 
 LOOK_S: Final = 0.02
 

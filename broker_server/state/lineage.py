@@ -12,7 +12,8 @@ import numpy as np
 from broker_server.errors import StateError
 from broker_server.rules.updates import steps_back, that_fit
 from broker_server.state.blobs import Blobs
-from broker_server.state.ledger import Ledger, VersionRow
+from broker_server.state.ledger import Ledger
+from broker_server.state.rows import VersionRow
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from broker_server.errors import DamagedError, StateError
-from broker_server.state.ledger import NAME, Ledger, RoundRow, read_hello
+from broker_server.state.device_tables import read_hello
+from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.rows import RoundRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.experts import ExpertId

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from broker_server.errors import StateError
 from broker_server.rules.admission import most_examples, norms_of, read_contribution
 from broker_server.state.announced import Announced
-from broker_server.state.ledger import DeltaRow, Ledger, RoundRow
+from broker_server.state.ledger import Ledger
 from broker_server.state.open_round import OpenRound
+from broker_server.state.rows import DeltaRow, RoundRow
 from broker_server.state.version_files import VersionRecord
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError

@@ -12,7 +12,8 @@ from broker_server.config import GatewayConfig
 from broker_server.errors import UsageError
 from broker_server.identity.key_files import issued_to
 from broker_server.identity.key_files import revoke as refuse
-from broker_server.state.ledger import NAME, ROLLBACK, Ledger
+from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.settings_table import ROLLBACK
 from broker_server.state.store import Store
 
 

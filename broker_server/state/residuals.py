@@ -13,7 +13,7 @@ from typing import Final
 
 from broker_server.errors import StateError
 from broker_server.state.blobs import Blobs
-from broker_server.state.ledger import VersionRow
+from broker_server.state.rows import VersionRow
 from edge_runtime.wire import tensors
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import BankShape, ExpertId

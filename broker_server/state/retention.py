@@ -17,7 +17,9 @@ from typing import Final
 from broker_server.errors import StorageError
 from broker_server.journal import JOURNAL
 from broker_server.state.files import write_durably
-from broker_server.state.ledger import LEFT_OUT, PRUNED, Ledger, VersionRow
+from broker_server.state.ledger import Ledger
+from broker_server.state.rows import LEFT_OUT, VersionRow
+from broker_server.state.settings_table import PRUNED
 from broker_server.state.store import Store
 
 ROWS: Final = 1000

@@ -32,11 +32,12 @@ from broker_server.state.announced import Announced
 from broker_server.state.blobs import Blobs, Source
 from broker_server.state.database import ADVICE
 from broker_server.state.files import PRIVATE_FILE, make_folder, tighten, write_durably
-from broker_server.state.ledger import NAME, DeltaRow, Ledger, VersionRow
+from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.ledger_watch import LedgerWatch
 from broker_server.state.lineage import Lineage, Origin
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import Residuals
+from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.spool import Spool
 from broker_server.state.version_files import VersionFiles, VersionRecord
 from edge_runtime.wire import tensors

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from broker_server.errors import StateError
 from broker_server.state.files import seal, unseal, write_durably
-from broker_server.state.ledger import DeltaRow, VersionRow
+from broker_server.state.rows import DeltaRow, VersionRow
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 

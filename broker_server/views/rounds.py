@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker_server.journal import JOURNAL
-from broker_server.state.ledger import RoundRow
 from broker_server.state.readings import Readings, RoundDeltas
+from broker_server.state.rows import RoundRow
 from broker_server.views.wording import instant
 
 JOURNAL_TAIL: Final = 256 * 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from broker_server.state.ledger import VersionRow
 from broker_server.state.readings import Readings
+from broker_server.state.rows import VersionRow
 from broker_server.views.evaluations import Evaluation
 from broker_server.views.wording import instant
 from edge_runtime.wire import wire_pb2 as pb

@@ -14,7 +14,7 @@ from typing import Final
 
 from broker_server.config import GatewayConfig
 from broker_server.errors import BrokerError
-from broker_server.state.ledger import ROLLBACK
+from broker_server.state.settings_table import ROLLBACK
 from broker_server.views.coverage import Coverage, read_coverage
 from broker_server.views.devices import Devices, read_devices
 from broker_server.views.live import Live

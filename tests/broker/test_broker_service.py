@@ -22,7 +22,8 @@ from broker_server.config import GatewayConfig, Limits, Listen, RoundRules, Trai
 from broker_server.errors import ListenError, StateError
 from broker_server.events import Events
 from broker_server.service import Service, Stop
-from broker_server.state.ledger import NAME, Ledger, VersionRow
+from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.rows import VersionRow
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import Cut

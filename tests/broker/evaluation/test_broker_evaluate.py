@@ -14,7 +14,7 @@ from broker_server.errors import EvaluationError
 from broker_server.evaluation.gain import class_means_version, no_better_than
 from broker_server.evaluation.onnx_model import Examples, Figures, Model, measure, read_examples
 from broker_server.evaluation.worker import Evaluated, Evaluator
-from broker_server.state.ledger import VersionRow
+from broker_server.state.rows import VersionRow
 from edge_runtime.data.tokenizer import Tokenizer as DeviceTokenizer
 
 TEXTS = ("rose", "rose leaf", "sky sky rose stone", "leaf leaf leaf")

@@ -16,9 +16,9 @@ from broker_server.config import RoundRules
 from broker_server.rounds.checking import Body, CheckingPool, Looked, look_at
 from broker_server.rounds.reception import Reception
 from broker_server.state.backup import back_up
+from broker_server.state.delta_tables import VERDICTS_KEPT
 from broker_server.state.files import write_durably
 from broker_server.state.inspection import inspect
-from broker_server.state.ledger import VERDICTS_KEPT
 from broker_server.state.spool import Spool
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb

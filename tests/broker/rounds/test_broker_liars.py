@@ -12,7 +12,7 @@ from tiny_gateway import Gateway
 
 from broker_server.config import Limits, RoundRules, Train
 from broker_server.rules.round import State
-from broker_server.state.ledger import LEFT_OUT
+from broker_server.state.rows import LEFT_OUT
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split
 from edge_runtime.wire.digests import sha256

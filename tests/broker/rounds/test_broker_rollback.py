@@ -12,7 +12,7 @@ from tiny_gateway import Gateway
 from broker_server.cli import run
 from broker_server.config import RoundRules
 from broker_server.rules.round import State
-from broker_server.state.ledger import ROLLBACK
+from broker_server.state.settings_table import ROLLBACK
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import decode
 from edge_runtime.wire.topics import Topic

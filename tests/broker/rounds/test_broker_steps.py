@@ -15,8 +15,8 @@ from tiny_gateway import Gateway
 from broker_server.cli import run
 from broker_server.config import RoundRules, Train
 from broker_server.rules.round import State
-from broker_server.state.ledger import ROLLBACK
 from broker_server.state.residuals import digests_of
+from broker_server.state.settings_table import ROLLBACK
 from broker_server.views.reading import reading
 from broker_server.views.versions import read_versions
 from edge_runtime.wire import wire_pb2 as pb

@@ -16,7 +16,8 @@ from broker_server.config import Limits, RoundRules
 from broker_server.evaluation.gain import class_means_version
 from broker_server.rules.round import State
 from broker_server.state.inspection import inspect
-from broker_server.state.ledger import NAME, ROLLBACK
+from broker_server.state.ledger import NAME
+from broker_server.state.settings_table import ROLLBACK
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import encode

@@ -17,7 +17,7 @@ from served import TOKEN, Served, ask
 
 from broker_server.cli import run
 from broker_server.config import GatewayConfig
-from broker_server.state.ledger import ROLLBACK
+from broker_server.state.settings_table import ROLLBACK
 from broker_server.web import connections, guard
 from broker_server.web.page import Page, listen
 from broker_server.web_config import Web

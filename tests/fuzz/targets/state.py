@@ -16,7 +16,7 @@ from broker_server.config import GatewayConfig, load
 from broker_server.errors import StateError, UsageError
 from broker_server.state.announced import Announced
 from broker_server.state.files import seal
-from broker_server.state.ledger import DeltaRow, VersionRow
+from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.version_files import VersionFiles, VersionRecord
 from edge_runtime.federation.trust import Trust
 from edge_runtime.store import Store

@@ -1,0 +1,60 @@
+"""Rows of the ledger, as everything else knows them: an accepted delta, a round, a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_runtime.wire.experts import ExpertId
+
+LEFT_OUT: Final = -1
+"""Version of an accepted delta whose device was revoked before the merge: it is part of none."""
+
+
+@dataclass(frozen=True)
+class DeltaRow:
+    """An accepted delta. Args: version: that it is part of; None while it waits in the spool; LEFT_OUT: of none."""
+
+    device: str
+    round: int
+    digest: bytes
+    bytes: int
+    examples: int
+    loss_first: float
+    loss_last: float
+    step_ms: float
+    norms: Mapping[str, float]
+    blocks: tuple[ExpertId, ...]
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """Args: opened, closed: seconds since 1970; closed None while it runs."""
+
+    round: int
+    base_version: int
+    opened: float
+    closed: float | None
+    version: int | None
+    extensions: int
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """A version.
+
+    Args: payload: pb.Version as published; balance: JSON of the top-k statistics after it; residuals: see residuals.py.
+    """
+
+    version: int
+    parent: int | None
+    digest: bytes
+    round: int
+    contributors: int
+    reason: str
+    created: float
+    payload: bytes
+    balance: str | None
+    residuals: bytes = b""

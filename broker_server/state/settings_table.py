@@ -1,0 +1,36 @@
+"""Settings of the state directory: what the ledger keeps as one value by its name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker_server.state.database import Database
+
+HEAD_SUMS: Final = "head_statistics"
+"""Setting of the state directory: JSON, digest in hex of the class sums that the head was made from, by device."""
+ROLLBACK: Final = "rollback"
+"""Setting of the state directory: the version whose bank the operator wants as the next one; empty: none."""
+GATEWAY: Final = "gateway"
+"""Setting of the state directory: JSON, what the last start of a gateway was told (gateway_facts.py)."""
+PRUNED: Final = "pruned"
+"""Setting of the state directory: rows of deltas and plans of rounds before this one may be gone."""
+
+
+class SettingsTable(Database):
+    """The settings, by name."""
+
+    def get(self, key: str) -> str | None:
+        """Return a setting of this state directory."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0]["value"]) if rows else None
+
+    def put(self, key: str, value: str) -> None:
+        """Keep a setting; one that is kept already costs no write."""
+        if self.get(key) == value:
+            return
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    @property
+    def pruned(self) -> int:
+        """The round before which rows of deltas and plans may be gone; 0: none are."""
+        return int(self.get(PRUNED) or 0)
