@@ -18,40 +18,31 @@ start brings the four together again (repair.py).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
-from broker_server.errors import DamagedError, StateError, StorageError
-from broker_server.state import repair
+from broker_server.errors import StateError, StorageError
 from broker_server.state.announced import Announced
 from broker_server.state.blobs import Blobs, Source
-from broker_server.state.database import ADVICE
-from broker_server.state.files import PRIVATE_FILE, make_folder, tighten, write_durably
+from broker_server.state.files import make_folder, tighten
+from broker_server.state.folder_lock import lock_folder
+from broker_server.state.kept_manifest import check_federation, kept_manifest
 from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.ledger_opening import open_ledger
 from broker_server.state.ledger_watch import LedgerWatch
 from broker_server.state.lineage import Lineage, Origin
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import Residuals
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.spool import Spool
+from broker_server.state.starting import begin
 from broker_server.state.version_files import VersionFiles, VersionRecord
-from edge_runtime.wire import tensors
-from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.errors import PackageError, WireError
-from edge_runtime.wire.manifest import Architecture, Manifest, Package
-from edge_runtime.wire.messages import decode
-from edge_runtime.wire.strict_json import plain_tree
+from edge_runtime.wire.manifest import Manifest, Package
 
 KEEP_VERSIONS: Final = 50
-LOCK_WAIT_S: Final = 0.5
-"""How long a start waits for the lock: whoever looks whether a gateway runs (``status``) holds it for a moment."""
-RESERVE: Final = 256 * 1024
-"""Bytes: of the ledger's shared memory (32 KiB) and a log of some pages, with room to spare."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +104,7 @@ class Store:
         """
         try:
             make_folder(folder)
-            lock = _lock(folder)
+            lock = lock_folder(folder)
         except OSError as error:
             msg = f"cannot use state directory {folder}: {error.strerror}; choose another with --state"
             raise StateError(msg) from error
@@ -121,11 +112,11 @@ class Store:
             loose = tighten(folder)
             more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
             notes = [f"others had rights to {loose[0]}{more}: they are taken away"] if loose else []
-            ledger = _ledger(folder, notes, accept_loss=accept_loss)
-            _same_federation(ledger, folder, package, notes)
+            ledger = open_ledger(folder, notes, accept_loss=accept_loss)
+            check_federation(ledger, folder, package, notes)
             store = cls._with(folder, ledger, package.manifest, lock)
             store = replace(store, keep_versions=keep_versions, accept_loss=accept_loss, notes=notes)
-            _begin(store, package, now)
+            begin(store, package, now)
         except BaseException:
             lock.close()
             raise
@@ -139,7 +130,7 @@ class Store:
             StateError: when there is no state.
         """
         ledger = Ledger(folder / NAME, read_only=True)
-        return cls._with(folder, ledger, _manifest(ledger, folder), None)
+        return cls._with(folder, ledger, kept_manifest(ledger, folder), None)
 
     @classmethod
     def open_to_restore(cls, folder: Path) -> Store:
@@ -149,7 +140,7 @@ class Store:
             StateError: when it is no state.
         """
         ledger = Ledger(folder / NAME)
-        return cls._with(folder, ledger, _manifest(ledger, folder), None)
+        return cls._with(folder, ledger, kept_manifest(ledger, folder), None)
 
     @classmethod
     def _with(cls, folder: Path, ledger: Ledger, manifest: Manifest, lock: IO[str] | None) -> Store:
@@ -287,175 +278,3 @@ class Store:
         self.ledger.close()
         if self.lock is not None:
             self.lock.close()
-
-
-def _manifest(ledger: Ledger, folder: Path) -> Manifest:
-    manifest = ledger.get("manifest")
-    if manifest is None:
-        msg = f"{folder} holds no federation yet: start a gateway with broker_server run"
-        raise StateError(msg)
-    try:
-        return Manifest.from_json(manifest.encode(), str(ledger.path))
-    except PackageError as error:
-        msg = f"{ledger.path} is damaged: its manifest cannot be read; a start of the gateway writes it again"
-        raise DamagedError(msg) from error
-
-
-def _ledger(folder: Path, notes: list[str], *, accept_loss: bool) -> Ledger:
-    """Open the ledger; a damaged one is set aside when the operator accepts the loss."""
-    path = folder / NAME
-    try:
-        return _with_room(folder)
-    except DamagedError:
-        if not accept_loss:
-            raise
-    aside = folder / f"{NAME}.damaged-{sum(1 for _ in folder.glob(NAME + '.damaged-*')) + 1}"
-    path.replace(aside)
-    for end in ("-wal", "-shm"):
-        Path(f"{path}{end}").unlink(missing_ok=True)
-    notes.append(
-        f"the damaged ledger is set aside as {aside.name}: devices, statistics, plans and what was revoked are lost; "
-        "revoke again whom you had revoked"
-    )
-    return Ledger(path)
-
-
-def _with_room(folder: Path) -> Ledger:
-    """Open the ledger, on a full disk in the room that was reserved for that.
-
-    Raises:
-        StateError, StorageError: when it cannot be opened.
-    """
-    reserve = folder / "reserve"
-    try:
-        ledger = _sound_ledger(folder / NAME)
-    except StateError as error:
-        if isinstance(error, DamagedError) or not _is_full(folder):
-            raise
-        reserve.unlink(missing_ok=True)
-        try:
-            return _sound_ledger(folder / NAME)
-        except StateError as again:
-            msg = f"the disk of {folder} is full: not even the ledger can be opened; free some space"
-            raise StorageError(msg) from again
-    if not reserve.exists():
-        with contextlib.suppress(StorageError):
-            write_durably(reserve, bytes(RESERVE))
-    return ledger
-
-
-def _is_full(folder: Path) -> bool:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize < RESERVE
-
-
-def _sound_ledger(path: Path) -> Ledger:
-    ledger = Ledger(path)
-    faults = ledger.faults()
-    if faults:
-        ledger.close()
-        msg = f"{path} is damaged: {'; '.join(faults)[:200]}; {ADVICE}, broker_server run --accept-loss makes it anew"
-        raise DamagedError(msg)
-    return ledger
-
-
-def _written_again(ledger: Ledger, package: Package, notes: list[str]) -> Architecture:
-    """Put the package's manifest in place of a damaged one, when the versions are of its federation."""
-    row, architecture = ledger.version(), package.manifest.architecture
-    try:
-        if row is None or decode(pb.Version, row.payload).federation_digest != architecture.digest():
-            raise DamagedError(f"{ledger.path} is damaged: its manifest cannot be read; {ADVICE}")
-    except WireError as error:
-        raise DamagedError(f"{ledger.path} is damaged: neither manifest nor version can be read; {ADVICE}") from error
-    with ledger.transaction():
-        ledger.put("manifest", package.manifest.to_json().decode())
-    notes.append("damaged in the ledger and written again: the manifest")
-    return architecture
-
-
-def _same_federation(ledger: Ledger, folder: Path, package: Package, notes: list[str]) -> None:
-    before = ledger.get("manifest")
-    if before is None:
-        return
-    new = package.manifest.architecture
-    try:
-        old = Manifest.from_json(before.encode(), str(ledger.path)).architecture
-    except PackageError:
-        old = _written_again(ledger, package, notes)
-    if old.digest() != new.digest():
-        msg = (
-            f"package {package.folder} is of another federation than state directory {folder}: "
-            f"{'; '.join(differences(old, new))}; use that package, or another directory with --state"
-        )
-        raise StateError(msg)
-
-
-def differences(old: Architecture, new: Architecture) -> list[str]:
-    """Return what differs between two federations, for people."""
-    was, now = plain_tree(old), plain_tree(new)
-    changes = [f"{key} {_short(was[key])} became {_short(now[key])}" for key in was if was[key] != now[key]]
-    return changes or ["nothing that is named differs"]
-
-
-def _short(value: object) -> str:
-    if isinstance(value, dict):
-        return f"{value.get('name')} ({str(value.get('digest'))[:12]})"
-    if isinstance(value, list) and len(value) > 6:
-        return f"[{len(value)} entries]"
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
-
-
-def _begin(store: Store, package: Package, now: float) -> None:
-    initial = package.bank()
-    own = {digest: tensors.encode(initial.block(block)) for block, digest in initial.digests().items()}
-    store.blobs.sources.extend((own.get, store.copies()))
-    if store.ledger.version() is None:
-        architecture = package.manifest.architecture
-        digests = store.lineage.write_blocks(initial)
-        row = store.lineage.row(0, digests, Origin(None, 0, 0, "initial"), now)
-        if row.digest.hex() != architecture.bank_digest:
-            came, want = row.digest.hex()[:12], architecture.bank_digest[:12]
-            msg = f"the package's bank has version digest {came}, its manifest says {want}; export the package again"
-            raise StateError(msg)
-        with store.ledger.transaction():
-            store.ledger.put("manifest", package.manifest.to_json().decode())
-            store.ledger.append_version(row)
-    repair.take_up(store, now)
-    with contextlib.suppress(StorageError):  # a full disk does not keep a gateway from serving what it has
-        store.ledger.put("package", str(package.folder.resolve()))
-        store.ledger.leave()
-    store.tidy()
-
-
-def _take(lock: IO[str], until: float) -> None:
-    """Take a lock, or raise BlockingIOError. Args: until: monotonic seconds; so long it is tried again."""
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(LOCK_WAIT_S / 25)
-        else:
-            return
-
-
-def _lock(folder: Path) -> IO[str]:
-    lock = open(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, PRIVATE_FILE), "r+")  # noqa: PTH123, SIM115
-    try:
-        _take(lock, time.monotonic() + LOCK_WAIT_S)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        msg = (
-            f"state directory {folder} is in use by another gateway (process {holder}); "
-            "stop it, or choose another directory with --state"
-        )
-        raise StateError(msg) from None
-    with contextlib.suppress(OSError):  # who holds it is for people only
-        # Past Python's buffer, which would try again when the file is closed.
-        os.ftruncate(lock.fileno(), 0)
-        os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
-    return lock
