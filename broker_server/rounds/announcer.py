@@ -22,10 +22,19 @@ class Announcer:
     """
 
     def __init__(self, parts: GatewayParts, session: bytes) -> None:
-        self._publisher, self._roster = parts.publisher, parts.roster
+        self._publisher, self._roster, self._ledger = parts.publisher, parts.roster, parts.store.ledger
         self._federation, self._rounds = parts.store.lineage.federation, parts.config.rounds
         self._session = session
         self.outstanding: dict[str, int] = {}
+
+    def remember(self, oldest_base: int) -> None:
+        """Note, at a start, which plans have no delta yet. Args: oldest_base: of those that may still be answered."""
+        for past in self._ledger.rounds_from(oldest_base):
+            answered = {row.device for row in self._ledger.deltas(past.round)}
+            for device in self._ledger.plans(past.round):
+                self.outstanding.pop(device, None)
+                if device not in answered:
+                    self.outstanding[device] = past.base_version
 
     def version(self, row: VersionRow) -> None:
         """Publish the newest version."""

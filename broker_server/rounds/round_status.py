@@ -1,4 +1,4 @@
-"""Where the last round stands, and the line that is left of it."""
+"""Where the last round stands, as a start finds it as well, and the line that is left of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from broker_server.journal import RoundLine
-from broker_server.rounds.merging import Merged
+from broker_server.rounds.merging import Merged, Merging
 from broker_server.rules.round import Event
+from broker_server.state.ledger import Ledger
+from broker_server.state.rows import RoundRow
 
 
 @dataclass
@@ -47,6 +49,25 @@ class RoundStatus:
     def awaited(self) -> dict[str, bytes]:
         """The plans whose delta is to come."""
         return {device: plan for device, plan in self.plans.items() if device not in self.answered | self.void}
+
+
+def reopened(ledger: Ledger, row: RoundRow, merging: Merging, now: float, deadline_s: float) -> RoundStatus:
+    """Return where a round stands that was open when the gateway was stopped: its plans hold, its deadline begins anew.
+
+    Args:
+        ledger: has its plans and the deltas that were accepted.
+        row: of the round.
+        merging: knows the data that the head was made from; plans of devices with other data are void.
+        now: monotonic seconds.
+        deadline_s: from now on.
+    """
+    answered = {delta.device for delta in ledger.deltas(row.round)}
+    status = RoundStatus(row.round, ledger.plans(row.round), now, now + deadline_s, answered, extensions=row.extensions)
+    hellos = {device["device"]: device["hello"] for device in ledger.devices()}
+    # Of one whose Hello is lost nothing else is known: its plan holds until it says otherwise.
+    void = {device for device in status.awaited if device in hellos and not merging.head_has(hellos[device])}
+    status.void, status.withdrawn = void, set(void)
+    return status
 
 
 def round_line(status: RoundStatus, reason: Event, merged: Merged, left: int, now: float) -> RoundLine:

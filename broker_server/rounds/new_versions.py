@@ -1,0 +1,66 @@
+"""What follows from a new version, and those without a round: new class sums in the head, and a rollback."""
+
+from __future__ import annotations
+
+from broker_server.errors import StateError
+from broker_server.rounds.announcer import Announcer
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.merging import Merging
+from broker_server.state.retention import Retention
+from broker_server.state.settings_table import ROLLBACK
+
+
+class NewVersions:
+    """Args: parts: shared parts of the gateway; merging: makes versions; announcer: tells devices of them."""
+
+    def __init__(self, parts: GatewayParts, merging: Merging, announcer: Announcer) -> None:
+        self._store, self._events = parts.store, parts.events
+        self._max_staleness = parts.config.round.max_staleness
+        self._merging, self._announcer = merging, announcer
+        self._retention = Retention(parts.store, parts.config.limits.keep_rounds)
+
+    def announce(self) -> None:
+        """Publish the newest version; what has become too old is due to go."""
+        self._announcer.version(self._merging.row)
+        self._retention.due(self._merging.oldest_base(self._max_staleness))
+
+    def remove_old(self) -> None:
+        """Remove a little of what is due to go, if anything is."""
+        self._retention.step()
+
+    def refresh_head(self, wall: float) -> None:
+        """Make a version whose head has the class sums of all devices, when they changed. Args: wall: s since 1970.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        labels_lost = self._merging.refresh_head(wall)
+        if labels_lost is None:
+            return
+        self.announce()
+        row = self._merging.row
+        self._events.tell(
+            "version", reason="head", version=row.version, devices=row.contributors, labels_lost=labels_lost
+        )
+
+    def roll_back(self, wall: float) -> bool:
+        """Go back to an earlier version when the operator asked for it; return whether there is a new version.
+
+        Args:
+            wall: seconds since 1970.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        asked = self._store.watch.rollback()
+        if not asked:
+            return False
+        try:
+            self._merging.roll_back(int(asked), wall)
+        except StateError as error:
+            with self._store.ledger.transaction():
+                self._store.ledger.put(ROLLBACK, "")
+            self._events.tell("damaged", detail=str(error))
+            return False
+        self.announce()
+        return True

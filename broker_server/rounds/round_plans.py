@@ -1,0 +1,92 @@
+"""Plans of a round: shared out among devices, signed, and in the ledger before anybody is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from broker_server.config import CODECS
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.merging import Merging
+from broker_server.rounds.round_status import RoundStatus
+from broker_server.rules.planner import Assignment, Coverage, RoundRequest, plan_round
+from broker_server.rules.plans import Base, plan_message
+from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.topics import Topic
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What was planned, by device. Args: assignments: what each trains; payloads: that tell it so, signed."""
+
+    assignments: Mapping[str, Assignment]
+    payloads: dict[str, bytes]
+
+
+class RoundPlans:
+    """Args: parts: shared parts of the gateway; merging: has the newest version, which plans are made from."""
+
+    def __init__(self, parts: GatewayParts, merging: Merging) -> None:
+        self._config, self._store, self._roster, self._signer = parts.config, parts.store, parts.roster, parts.signer
+        self._architecture = parts.store.manifest.architecture
+        self._merging = merging
+
+    def open(self, devices: Sequence[str], number: int, wall: float) -> Planned | None:
+        """Plan a new round and keep it; return None, and keep nothing, when no device's budget has room for an expert.
+
+        Args:
+            devices: that may be planned for, by name.
+            number: of the round.
+            wall: seconds since 1970.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        assignments = self._assignments(devices, number)
+        if not assignments:
+            return None
+        plans = self._payloads(assignments, number, {})
+        with self._store.ledger.transaction():
+            self._store.ledger.open_round(number, self._merging.row.version, plans, wall)
+        self._store.note_round()
+        return Planned(assignments, plans)
+
+    def extend(self, status: RoundStatus, devices: Sequence[str]) -> Planned:
+        """Plan for more devices in a round that waits once more, and keep that.
+
+        Args:
+            status: of the round.
+            devices: that may be planned for, by name; the round waits once more without any, too.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        assignments = self._assignments(devices, status.number) if devices else {}
+        attempts = dict.fromkeys(status.void, status.extensions + 1)
+        plans = self._payloads(assignments, status.number, attempts)
+        with self._store.ledger.transaction():
+            self._store.ledger.add_plans(status.number, plans)
+            self._store.ledger.extend_round(status.number)
+        self._store.note_round()
+        return Planned(assignments, plans)
+
+    def _assignments(self, devices: Iterable[str], number: int) -> dict[str, Assignment]:
+        trained = self._store.ledger.trained()
+        total: dict[ExpertId, int] = {}
+        for (_, block), times in trained.items():
+            total[block] = total.get(block, 0) + times
+        train = self._config.train
+        request = RoundRequest(train.steps, CODECS[train.codec], train.head_share > 0, train.shared_share > 0)
+        budgets = [self._roster.budget(device) for device in devices]
+        return plan_round(budgets, self._architecture.bank_shape, number, Coverage(total, trained), request)
+
+    def _payloads(
+        self, assignments: Mapping[str, Assignment], number: int, attempts: Mapping[str, int]
+    ) -> dict[str, bytes]:
+        row = self._merging.row
+        base = Base(number, row.version, row.digest, self._merging.balance)
+        messages = {
+            device: plan_message(device, part, base, self._config, attempts.get(device, 0))
+            for device, part in assignments.items()
+        }
+        return {device: self._signer.signed(Topic.PLAN, device, payload) for device, payload in messages.items()}
