@@ -321,7 +321,7 @@ def test_a_final_refusal_drops_the_delta_and_the_next_plan_is_taken(rig: Rig, co
     rig.start()
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", TRAIN)
-    rig.run(lambda: rig.device._rounds_settled == 1)
+    rig.run(lambda: rig.device._delivery.settled == 1)
     assert rig.events("verdict")[-1]["code"] == pb.Code.Name(code)
     rig.link.disconnect()
     rig.link.connect()
@@ -511,11 +511,11 @@ def test_int8_residuals_count_only_after_acceptance(rig: Rig) -> None:
     rig.run(lambda: rig.device.session.member)
     rig.gateway.decide = lambda _: pb.Verdict(code=pb.STALE)
     rig.gateway.give_plan("me", TRAIN, codec=pb.INT8)
-    rig.run(lambda: rig.device._rounds_settled == 1)
+    rig.run(lambda: rig.device._delivery.settled == 1)
     assert rig.store.read("feedback") is rig.store.read("residuals") is None
     rig.gateway.decide = lambda _: pb.Verdict(code=pb.ACCEPTED)
     rig.gateway.give_plan("me", TRAIN, 2, codec=pb.INT8)
-    rig.run(lambda: rig.device._rounds_settled == 2)
+    rig.run(lambda: rig.device._delivery.settled == 2)
     kept = rig.store.read("feedback")
     assert kept is not None
     assert set(kept.tensors()) <= {"1.0", "1.2", "3.1", "3.65535"}

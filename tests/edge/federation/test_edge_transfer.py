@@ -37,7 +37,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     pending = opened.device._work.pending
     assert pending is not None
     monkeypatch.setattr(uploads, "PAYLOAD", -(-len(pending.body) // 20))
-    opened.device._upload = None
+    opened.device._delivery._pending = None
     opened.gateway.offers.clear()
     yield opened
     opened.close()
