@@ -99,7 +99,7 @@ DRIVERS = {
         "broker_server/evaluation/onnx_model.py",
     },
     "paho": {
-        "edge_runtime/federation/mqtt.py",
+        "edge_runtime/federation/mqtt/",
         "broker_server/broker/mqtt.py",
         "benchmarks/attacks/strangers.py",
     },

@@ -30,7 +30,7 @@ from edge_runtime.federation.config import RunConfig
 from edge_runtime.federation.device import Device
 from edge_runtime.federation.link import Broker, LinkEvent, Mqtt
 from edge_runtime.federation.membership import Identity
-from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.federation.mqtt.link import MqttLink
 from edge_runtime.federation.report import Report
 from edge_runtime.federation.versions import Versions
 from edge_runtime.federation.work import Work

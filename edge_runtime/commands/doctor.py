@@ -25,7 +25,7 @@ from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk
 from edge_runtime.errors import EdgeError, ProgramError
 from edge_runtime.federation.config import credentials
 from edge_runtime.federation.link import Broker
-from edge_runtime.federation.mqtt import probe
+from edge_runtime.federation.mqtt.probe import probe
 from edge_runtime.inference.continuation import Writer
 from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts

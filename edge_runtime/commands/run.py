@@ -33,7 +33,7 @@ from edge_runtime.federation.device import Device
 from edge_runtime.federation.enrolled import broker_of, check_package, read_enrolment
 from edge_runtime.federation.link import Broker, LinkEvent, Mqtt
 from edge_runtime.federation.membership import Identity
-from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.federation.mqtt.link import MqttLink
 from edge_runtime.federation.report import Report, bar
 from edge_runtime.federation.versions import Versions
 from edge_runtime.federation.work import Work

@@ -106,7 +106,7 @@ class Traffic:
 
 
 class Link(Protocol):
-    """A way to the broker; `edge_runtime.federation.mqtt.MqttLink` is the real one."""
+    """A way to the broker; `edge_runtime.federation.mqtt.link.MqttLink` is the real one."""
 
     traffic: Traffic
     chunk_bytes: int

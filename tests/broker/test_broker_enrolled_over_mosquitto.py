@@ -17,7 +17,7 @@ import tiny
 from broker_server.broker import mosquitto
 from edge_runtime.federation.enrolled import broker_of, read_enrolment
 from edge_runtime.federation.link import Arrived, Down, Up
-from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.federation.mqtt.link import MqttLink
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.topics import Topic

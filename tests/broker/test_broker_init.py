@@ -30,7 +30,7 @@ from broker_server.identity.key_files import read_pair, read_revoked
 from broker_server.identity.qr import QrCode
 from edge_runtime.federation.enrolled import broker_of
 from edge_runtime.federation.link import Down, LinkEvent, Up
-from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.federation.mqtt.link import MqttLink
 from edge_runtime.wire.enrolment import Enrolment
 from edge_runtime.wire.signatures import SigningKey
 

@@ -35,7 +35,7 @@ from broker_server.identity.certificates import (
 )
 from broker_server.identity.key_files import keep_pair
 from edge_runtime.federation.link import Broker, Down, Up
-from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.federation.mqtt.link import MqttLink
 from edge_runtime.wire.broker_url import BrokerUrl
 
 WAIT_S = 20.0

@@ -26,7 +26,8 @@ from edge_runtime.federation.link import Arrived as DeviceArrived
 from edge_runtime.federation.link import Broker, Mqtt
 from edge_runtime.federation.link import Down as DeviceDown
 from edge_runtime.federation.link import Up as DeviceUp
-from edge_runtime.federation.mqtt import MqttLink, probe
+from edge_runtime.federation.mqtt.link import MqttLink
+from edge_runtime.federation.mqtt.probe import probe
 from edge_runtime.wire.topics import Topic
 
 WAIT_S = 20.0

@@ -18,7 +18,7 @@ from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.tls import TlsFiles
 from broker_server.errors import ListenError
 from edge_runtime.federation.link import Arrived, Broker, Mqtt, Up
-from edge_runtime.federation.mqtt import MqttLink
+from edge_runtime.federation.mqtt.link import MqttLink
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.topics import Topic
 

@@ -14,7 +14,9 @@ from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.link import Arrived as Said
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Mqtt, Up, backoff
-from edge_runtime.federation.mqtt import WINDOW, MqttLink, probe
+from edge_runtime.federation.mqtt.link import MqttLink
+from edge_runtime.federation.mqtt.outbox import WINDOW
+from edge_runtime.federation.mqtt.probe import probe
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.chunks import PAYLOAD
 from edge_runtime.wire.topics import Topic
@@ -207,7 +209,7 @@ class RawBroker:
 @pytest.mark.parametrize("five", [UNKNOWN, b""])
 def test_a_broker_that_knows_no_mqtt_5_is_spoken_to_in_3(monkeypatch: pytest.MonkeyPatch, five: bytes) -> None:
     """At once where it says so, at the next try where it only hangs up; and from then on."""
-    monkeypatch.setattr("edge_runtime.federation.mqtt.FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr("edge_runtime.federation.mqtt.link.FIRST_RETRY_S", 0.001)
     server = RawBroker(0, hang_up=True, five=five)
     link, inbox = link_to("127.0.0.1", server.port)
     link.start()
@@ -301,7 +303,7 @@ def test_a_slow_broker_costs_no_memory() -> None:
 
 def test_two_processes_with_one_name_are_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that end at once, again and again: each loss is told, waits grow, the last hints at the cause."""
-    monkeypatch.setattr("edge_runtime.federation.mqtt.FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr("edge_runtime.federation.mqtt.link.FIRST_RETRY_S", 0.001)
     server = RawBroker(0, hang_up=True)
     link, inbox = link_to("127.0.0.1", server.port)
     link.start()

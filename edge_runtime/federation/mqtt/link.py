@@ -1,35 +1,40 @@
-"""The broker, behind a small interface: events in, payloads out. The only file that imports the MQTT client.
+"""The device's connection to the broker, behind a small interface: events in, payloads out.
 
 Every connection is a new client with nothing left over: what must arrive is sent again by whoever needs it to, which
-the protocol asks for anyway (a verdict, not a PUBACK, says that something arrived). At most WINDOW messages are under
-way at once; the rest stays an iterator, so that a slow link costs no memory. Bytes are counted as MQTT payloads.
+the protocol asks for anyway (a verdict, not a PUBACK, says that something arrived).
 """
 
 from __future__ import annotations
 
-import queue
 import random
-import ssl
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 
-from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Arrived, Broker, Down, LinkEvent, Mqtt, Traffic, Up, backoff
+from edge_runtime.federation.mqtt.client import (
+    CONNECT_S,
+    KEEPALIVE_S,
+    V3,
+    V5,
+    failure_reason,
+    new_client,
+    tls_reason,
+    unanswered_reason,
+)
+from edge_runtime.federation.mqtt.outbox import WINDOW, Outbox
 from edge_runtime.wire import topics
 from edge_runtime.wire.chunks import PAYLOAD
 from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.limits import BODY_LIMIT, CHUNKS_LIMIT, MESSAGE_LIMIT
-from edge_runtime.wire.tls_failure import cut, tls_failure, unanswered
+from edge_runtime.wire.tls_failure import cut
 
-WINDOW: Final = 8
-KEEPALIVE_S: Final = 60
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 60.0
 STEADY_S: Final = 10.0
@@ -39,86 +44,11 @@ SHORT_CONNECTIONS: Final = 8
 LEAST_CHUNK: Final = BODY_LIMIT // CHUNKS_LIMIT
 _BESIDE: Final = MESSAGE_LIMIT - PAYLOAD + 256
 _NO_LIMIT: Final = 0xFFFF_FFFF
-_CONNECT_S: Final = 10.0
 _UNKNOWN_VERSION: Final = 0x84
 _NOT_AUTHORIZED: Final = 0x87
 """Reason codes of MQTT 5."""
-_V3, _V5 = MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5
-_NO_ANSWER: Final = f"no answer in {_CONNECT_S:.0f} s"
+_NO_ANSWER: Final = f"no answer in {CONNECT_S:.0f} s"
 _LEAVE_S: Final = 5.0
-
-
-class Outbox:
-    """What one connection still has to send: a thread that publishes while fewer than WINDOW messages are under way.
-
-    A thread of its own, because the client calls back with its locks held: publishing from a callback while another
-    thread publishes would wait for ever.
-
-    Args:
-        client: connected.
-        traffic: counts what goes out.
-        window: messages under way at most.
-    """
-
-    def __init__(self, client: paho.Client, traffic: Traffic, window: int = WINDOW) -> None:
-        self._client, self._traffic, self._window = client, traffic, window
-        self._queue: deque[tuple[str, Iterator[bytes]]] = deque()
-        self._changed = threading.Condition()
-        self._under_way = 0
-        self._closed = False
-        threading.Thread(target=self._work, name="outbox", daemon=True).start()
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is queued or not yet acknowledged by the broker."""
-        with self._changed:
-            return bool(self._queue or self._under_way)
-
-    def put(self, topic: str, payloads: Iterable[bytes]) -> None:
-        """Queue messages."""
-        with self._changed:
-            self._queue.append((topic, iter(payloads)))
-            self._changed.notify_all()
-
-    def acknowledged(self) -> None:
-        """Note that the broker took one."""
-        with self._changed:
-            self._under_way -= 1
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Drop what is queued."""
-        with self._changed:
-            self._closed = True
-            self._queue.clear()
-            self._changed.notify_all()
-
-    def wait_empty(self, seconds: float) -> bool:
-        """Wait until everything was acknowledged; return whether it was."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._closed or not (self._queue or self._under_way), seconds)
-
-    def _work(self) -> None:
-        while (item := self._next()) is not None:
-            topic, payload = item
-            self._client.publish(topic, payload, qos=topics.QOS)
-
-    def _next(self) -> tuple[str, bytes] | None:
-        """Return the next message when there is room for it; None when closed."""
-        with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._closed or (self._queue and self._under_way < self._window))
-                if self._closed:
-                    return None
-                topic, payloads = self._queue[0]
-                payload = next(payloads, None)
-                if payload is None:
-                    self._queue.popleft()
-                    self._changed.notify_all()
-                    continue
-                self._under_way += 1
-                self._traffic.bytes_up += len(payload)
-                return topic, payload
 
 
 @dataclass
@@ -170,7 +100,7 @@ class MqttLink:
         self._stopping, self._gone = threading.Event(), threading.Event()
         self._reason, self._refused = "", False
         self._mqtt = mqtt
-        self._version = _V3 if mqtt is Mqtt.V3 else _V5
+        self._version = V3 if mqtt is Mqtt.V3 else V5
         self._thread = threading.Thread(target=self._supervise, name="broker", daemon=True)
 
     def start(self) -> None:
@@ -254,12 +184,12 @@ class MqttLink:
         try:
             client.connect(self._broker.url.host, self._broker.url.port, KEEPALIVE_S)
             client.loop_start()
-            if not attempt.over.wait(_CONNECT_S):
+            if not attempt.over.wait(CONNECT_S):
                 self._reason = _NO_ANSWER
             if attempt.connected:
                 self._gone.wait()
         except (OSError, ValueError) as error:
-            self._reason = _reason(self._broker, error)
+            self._reason = failure_reason(self._broker, error)
         with self._lock:
             outbox, self._client, self._outbox = self._outbox, None, None
             self._after.clear()
@@ -269,12 +199,12 @@ class MqttLink:
         client.loop_stop()
         silent = not (attempt.connected or attempt.refused) and self._reason in ("", _NO_ANSWER)
         if self._mqtt is Mqtt.AUTO and (attempt.unknown or silent):
-            self._version = _V3 if self._version is _V5 else _V5
-        self._reason = self._reason or _unanswered(self._broker)
+            self._version = V3 if self._version is V5 else V5
+        self._reason = self._reason or unanswered_reason(self._broker)
         return attempt
 
     def _new_client(self, attempt: _Attempt) -> paho.Client:
-        client = _client(self._broker, f"{self._federation}.{self._device}", attempt, self._version)
+        client = new_client(self._broker, f"{self._federation}.{self._device}", attempt, self._version)
         client.will_set(self._topic(topics.Topic.BYE), self._will, qos=topics.QOS)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message, client.on_publish = self._on_message, self._on_publish
@@ -293,7 +223,7 @@ class MqttLink:
         with self._lock:
             window = min(WINDOW, getattr(more, "ReceiveMaximum", WINDOW))
             self.chunk_bytes = _chunk_bytes(getattr(more, "MaximumPacketSize", _NO_LIMIT))
-            self._client, self._outbox = client, Outbox(client, self.traffic, window)
+            self._client, self._outbox = client, Outbox(partial(client.publish, qos=topics.QOS), self.traffic, window)
         self._reason = "the broker closed the connection"
         self._post(Up())
         attempt.connected = True
@@ -324,7 +254,7 @@ class MqttLink:
 
     def _on_log(self, _client: paho.Client, attempt: _Attempt, _level: int, text: str) -> None:
         """Keep an alert that comes after the handshake: what the broker says of this device's certificate."""
-        failure = _tls_failure(self._broker, text)
+        failure = tls_reason(self._broker, text)
         if failure and not attempt.connected:
             self._reason = failure
 
@@ -346,112 +276,3 @@ class MqttLink:
 def _chunk_bytes(packet: int) -> int:
     """Return the bytes of a body that go into a packet: beside them are the chunk's own fields, the topic, a head."""
     return min(PAYLOAD, max(LEAST_CHUNK, packet - _BESIDE))
-
-
-def _tls_failure(broker: Broker, error: BaseException | str) -> str:
-    certificate = broker.certificate is not None
-    return tls_failure(error, broker.url.host, certificate=certificate) if broker.url.tls else ""
-
-
-def _reason(broker: Broker, error: Exception) -> str:
-    return _tls_failure(broker, error) or getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _unanswered(broker: Broker) -> str:
-    """Return what a connection means that ends before it was answered."""
-    at, context = broker.url, _context(broker) if broker.url.tls else None
-    return unanswered(context, at.host, at.port, certificate=broker.certificate is not None)
-
-
-class _Probe:
-    """One connection that asks for the gateway's state. Args: broker; topic: of the state."""
-
-    def __init__(self, broker: Broker, topic: str) -> None:
-        self._broker, self._topic = broker, topic
-        self.answers: queue.SimpleQueue[bytes | str | None] = queue.SimpleQueue()
-        """Its payload; a text where something failed; None once the broker took the subscription."""
-        client = _client(broker, "")
-        client.on_connect, client.on_subscribe, client.on_message = (
-            self._on_connect,
-            self._on_subscribe,
-            self._on_message,
-        )
-        client.on_log, client.on_disconnect = self._on_log, self._on_disconnect
-        self.client = client
-
-    def _on_connect(self, client: paho.Client, _u: object, _flags: object, code: Any, _p: object) -> None:  # noqa: ANN401
-        if code.is_failure:
-            self.answers.put(f"the broker refused: {code}")
-        else:
-            client.subscribe(self._topic, topics.QOS)
-
-    def _on_subscribe(self, *_: object) -> None:
-        self.answers.put(None)
-
-    def _on_message(self, _client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
-        self.answers.put(bytes(message.payload))
-
-    def _on_log(self, _client: paho.Client, _u: object, _level: int, text: str) -> None:
-        if failure := _tls_failure(self._broker, text):
-            self.answers.put(failure)
-
-    def _on_disconnect(self, *_: object) -> None:
-        self.answers.put(_unanswered(self._broker))  # nobody reads it where an answer came before
-
-
-def probe(broker: Broker, federation: str, seconds: float) -> bytes | None:
-    """Connect once and return the retained GatewayState's payload; None when the broker has none.
-
-    Raises:
-        OSError: when the broker cannot be reached, refuses, or does not answer in ``seconds``.
-    """
-    asked = _Probe(broker, str(topics.Address(federation, topics.Topic.GATEWAY)))
-    client = asked.client
-    client.connect_timeout = seconds
-    try:
-        client.connect(broker.url.host, broker.url.port, KEEPALIVE_S)
-    except OSError as error:
-        raise OSError(_reason(broker, error)) from error
-    client.loop_start()
-    try:
-        answer = asked.answers.get(timeout=seconds)
-        if answer is None:  # subscribed: a retained message follows at once, if there is one
-            answer = asked.answers.get(timeout=1.0)
-    except queue.Empty:
-        if client.is_connected():
-            return None
-        raise OSError(f"no answer in {seconds:.0f} s") from None
-    finally:
-        client.disconnect()
-        client.loop_stop()
-    if isinstance(answer, str):
-        raise OSError(answer)
-    return answer
-
-
-def _client(broker: Broker, name: str, userdata: object = None, version: MQTTProtocolVersion = _V3) -> paho.Client:
-    """Return a client that is set up for a broker and not connected."""
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=name,
-        userdata=userdata,
-        transport="websockets" if broker.url.websocket else "tcp",  # its path is /mqtt, as SPEC.md has it
-        protocol=version,
-        reconnect_on_failure=False,
-    )
-    client.connect_timeout = _CONNECT_S
-    if broker.url.user:
-        client.username_pw_set(broker.url.user, broker.url.password)
-    if broker.url.tls:
-        client.tls_set_context(_context(broker))
-    return client
-
-
-def _context(broker: Broker) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=broker.ca)
-        if broker.certificate is not None:
-            context.load_cert_chain(broker.certificate, broker.key, password="")  # an encrypted key is not asked for
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigError(f"cannot use the certificates: {error}") from error
-    return context
