@@ -28,7 +28,7 @@ from broker_server.broker.fields import data as text
 from broker_server.broker.fields import varint
 from broker_server.broker.link import Arrived
 from broker_server.broker.packets import publish_head
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 from broker_server.inbox import Inbox
 from edge_runtime.wire.limits import MESSAGE_LIMIT
 from edge_runtime.wire.topics import Topic

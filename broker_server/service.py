@@ -15,7 +15,8 @@ from typing import Any, Final, Self
 from broker_server.broker.gateway_broker import GatewayBroker, Notice
 from broker_server.broker.link import Arrived, Down, GatewayLink, LinkEvent, Up
 from broker_server.broker.mosquitto import Said
-from broker_server.config import ConnectionLimits, GatewayConfig, differences
+from broker_server.config import GatewayConfig, differences
+from broker_server.config_tables import ConnectionLimits
 from broker_server.errors import StorageError
 from broker_server.evaluation.worker import Evaluated
 from broker_server.events import Events

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from benchmarks.faults.children import Say
 from benchmarks.faults.suite import part
-from broker_server.config import Limits, RoundRules, Train
+from broker_server.config_tables import Limits, RoundRules, Train
 from broker_server.errors import StateError, StorageError
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb

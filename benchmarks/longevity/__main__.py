@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmarks import record
 from benchmarks.longevity.day import Look, run
-from broker_server.config import Limits
+from broker_server.config_tables import Limits
 from edge_runtime.wire.errors import FederationError
 
 COMMAND: Final = "python -m benchmarks.longevity"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from benchmarks.faults.suite import part
 from benchmarks.fleet import usage
-from broker_server.config import Limits, RoundRules
+from broker_server.config_tables import Limits, RoundRules
 from broker_server.rules.round import State
 from broker_server.state.ledger import NAME
 from broker_server.state.settings_table import ROLLBACK

@@ -32,7 +32,7 @@ from broker_server.broker.session import Hub, Session
 from broker_server.broker.subscriptions import Subscriptions
 from broker_server.broker.tls import TlsFiles, server_context
 from broker_server.broker.websocket import WebSocketConnection
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 from broker_server.errors import ListenError
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.text import shown

@@ -15,7 +15,7 @@ from broker_server.broker.broker import Broker, Settings, listen_failure
 from broker_server.broker.link import Sink
 from broker_server.broker.notices import Tell
 from broker_server.broker.tls import TlsFiles, server_context
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 from broker_server.errors import ListenError
 from edge_runtime.wire.broker_url import BrokerUrl
 

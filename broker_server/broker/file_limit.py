@@ -7,7 +7,7 @@ import resource
 from dataclasses import replace
 from typing import Final
 
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 
 OWN_FILES: Final = 200
 """Open at once for the gateway itself: ledger, spool, blobs, log."""

@@ -23,7 +23,7 @@ from broker_server.broker.fields import FrameError
 from broker_server.broker.notices import Notices
 from broker_server.broker.pace import Waiting, source_of
 from broker_server.broker.packets import refusal
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 
 BACKLOG: Final = 4096
 _SHUTDOWN_S: Final = 2.0

@@ -31,7 +31,7 @@ from broker_server.broker.packets import (
     unsuback,
 )
 from broker_server.broker.subscriptions import Subscriptions
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 from edge_runtime.wire.topics import FROM_DEVICE, Address, Topic
 
 SUBSCRIPTIONS: Final = 8192

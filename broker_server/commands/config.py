@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker_server.commands import Subcommands, parser, say, say_json
-from broker_server.config import flat, here, load
+from broker_server.config import flat
+from broker_server.config_file import here, load
 from broker_server.config_text import Key, config_text, keys
 from broker_server.errors import UsageError
 

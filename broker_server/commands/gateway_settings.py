@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from broker_server.config import STATE, GatewayConfig, here, load
+from broker_server.config import STATE, GatewayConfig
+from broker_server.config_file import here, load
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:

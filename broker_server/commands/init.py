@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker_server.commands import Subcommands, parser, say, say_json
-from broker_server.config import CONFIG, STATE, GatewayConfig, Listen, load
+from broker_server.config import STATE, GatewayConfig
+from broker_server.config_file import CONFIG, load
+from broker_server.config_tables import Listen
 from broker_server.config_text import config_text
 from broker_server.errors import StorageError, UsageError
 from broker_server.identity.certificates import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from broker_server.config import PACKAGES, default_package
+from broker_server.config_file import PACKAGES, default_package
 from broker_server.state.ledger import NAME, Ledger
 from edge_runtime.wire.manifest import MANIFEST
 

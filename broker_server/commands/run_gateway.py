@@ -15,7 +15,8 @@ from rich.console import Console
 
 from broker_server.commands import Subcommands, add_columns, parser
 from broker_server.commands.package_folder import package_folder
-from broker_server.config import CODECS, CODECS_DOWN, LOG_FORMATS, LOG_LEVELS, GatewayConfig, here, load
+from broker_server.config import CODECS, CODECS_DOWN, LOG_FORMATS, LOG_LEVELS, GatewayConfig
+from broker_server.config_file import here, load
 from broker_server.display import LiveTable
 from broker_server.events import Events, JsonLines
 from broker_server.logs import LEVELS, Lines, Records, is_journal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 from broker_server.rules import standing as rules
 from broker_server.rules.planner import Budget
 from broker_server.rules.round import Present

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 from broker_server.errors import RoundError
 
 

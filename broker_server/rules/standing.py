@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 
 PAUSE_LIMIT_S = 3600.0
 DEBT_LIMIT = 16

@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 import tiny
 from scripted import Device
 
-from broker_server.config import GatewayConfig, Limits, Listen, RoundRules, Train
+from broker_server.config import GatewayConfig
+from broker_server.config_tables import Limits, Listen, RoundRules, Train
 from broker_server.events import Events
 from broker_server.service import Service, Stop
 from broker_server.state.ledger import NAME, Ledger

@@ -11,7 +11,7 @@ import tiny
 from scripted import Device
 from test_broker_service import Running, config
 
-from broker_server.config import Limits, RoundRules
+from broker_server.config_tables import Limits, RoundRules
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.topics import Topic

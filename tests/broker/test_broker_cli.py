@@ -13,7 +13,7 @@ import tiny
 from tiny_gateway import Gateway
 
 from broker_server.cli import run
-from broker_server.config import Limits
+from broker_server.config_tables import Limits
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank

@@ -12,7 +12,9 @@ import pytest
 
 from broker_server.broker.mqtt import Target
 from broker_server.cli import run
-from broker_server.config import GatewayConfig, Listen, RoundRules, Train, differences, load
+from broker_server.config import GatewayConfig, differences
+from broker_server.config_file import load
+from broker_server.config_tables import Listen, RoundRules, Train
 from broker_server.errors import UsageError
 from edge_runtime.wire.broker_url import BrokerUrl
 

@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from test_broker_service import Running
 
 from broker_server.cli import run
-from broker_server.config import GatewayConfig, Listen, load
+from broker_server.config import GatewayConfig
+from broker_server.config_file import load
+from broker_server.config_tables import Listen
 from broker_server.config_text import config_text
 from broker_server.display import describe
 from broker_server.identity.certificates import Identity, new_authority, new_device, new_gateway, utc_now

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import tiny
 
-from broker_server.config import GatewayConfig, Listen
+from broker_server.config import GatewayConfig
+from broker_server.config_tables import Listen
 from broker_server.events import Events, JsonLines
 from broker_server.exposure import exposures
 from broker_server.logs import Lines, Records, is_journal, level_of

@@ -18,7 +18,8 @@ from scripted import Device
 
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.mosquitto import installed
-from broker_server.config import GatewayConfig, Limits, Listen, RoundRules, Train
+from broker_server.config import GatewayConfig
+from broker_server.config_tables import Limits, Listen, RoundRules, Train
 from broker_server.errors import ListenError, StateError
 from broker_server.events import Events
 from broker_server.service import Service, Stop

@@ -9,7 +9,8 @@ from typing import Any
 
 import tiny
 
-from broker_server.config import GatewayConfig, RoundRules, Train
+from broker_server.config import GatewayConfig
+from broker_server.config_tables import RoundRules, Train
 from broker_server.events import Events
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts

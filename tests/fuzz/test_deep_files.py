@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_server import config
+from broker_server import config_file
 from broker_server.errors import StateError, UsageError
 from broker_server.identity import key_files
 from broker_server.state.files import unseal
@@ -34,7 +34,7 @@ def test_a_gateway_refuses_its_own_files(tmp_path: Path) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(f"rounds = {DEEP}")
     with pytest.raises(UsageError, match=r"gateway\.toml is not TOML"):
-        config.load(path, {}, lambda state: state)
+        config_file.load(path, {}, lambda state: state)
     with pytest.raises(StateError, match="it is no sealed JSON object"):
         unseal(DEEP.encode(), path)
     (tmp_path / key_files.ISSUED).write_text(f"{DEEP}\n")

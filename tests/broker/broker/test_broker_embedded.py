@@ -17,7 +17,7 @@ from broker_server.broker.access import Certificate, Peer, may_publish, may_subs
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.file_limit import fit
 from broker_server.broker.pace import Pace, Waiting, source_of
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 from broker_server.errors import ListenError
 from edge_runtime.wire.broker_url import BrokerUrl
 

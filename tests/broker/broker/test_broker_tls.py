@@ -20,7 +20,7 @@ from broker_client import WAIT_S, Client, Gateway
 from broker_server.broker.access import Revoked
 from broker_server.broker.embedded import EmbeddedBroker
 from broker_server.broker.tls import TlsFiles
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 from broker_server.errors import ListenError
 from broker_server.identity.certificates import Identity, new_authority, new_device, new_gateway, utc_now
 from edge_runtime.wire.broker_url import BrokerUrl

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import Limits
+from broker_server.config_tables import Limits
 from broker_server.rounds.block_requests import ASK_AGAIN_S
 from broker_server.state.blobs import Blobs
 from edge_runtime.wire import wire_pb2 as pb

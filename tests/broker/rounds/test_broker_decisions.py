@@ -12,7 +12,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 from broker_server.rounds.checking import Body, CheckingPool, Looked, look_at
 from broker_server.rounds.reception import Reception
 from broker_server.state.backup import back_up

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import Limits, RoundRules
+from broker_server.config_tables import Limits, RoundRules
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import decode, encode
@@ -146,7 +146,7 @@ def test_certified_names_are_not_limited(tmp_path: Path, package: Any) -> None:
     """A certificate proves that a name is the operator's own."""
     from dataclasses import replace
 
-    from broker_server.config import Listen
+    from broker_server.config_tables import Listen
 
     files = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key", "ca")}
     gateway = Gateway(tmp_path / "state", package, limits=FEW, listen=Listen(**files))

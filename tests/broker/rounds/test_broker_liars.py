@@ -10,7 +10,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import Limits, RoundRules, Train
+from broker_server.config_tables import Limits, RoundRules, Train
 from broker_server.rules.round import State
 from broker_server.state.rows import LEFT_OUT
 from edge_runtime.wire import wire_pb2 as pb

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import RoundRules, Train
+from broker_server.config_tables import RoundRules, Train
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import split

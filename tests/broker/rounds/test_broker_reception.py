@@ -13,7 +13,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import Limits, RoundRules, Train
+from broker_server.config_tables import Limits, RoundRules, Train
 from broker_server.rounds import reception
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb

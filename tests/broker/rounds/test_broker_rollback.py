@@ -10,7 +10,7 @@ import tiny
 from tiny_gateway import Gateway
 
 from broker_server.cli import run
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 from broker_server.rules.round import State
 from broker_server.state.settings_table import ROLLBACK
 from edge_runtime.wire import wire_pb2 as pb

@@ -13,7 +13,7 @@ import tiny
 from tiny_gateway import Gateway
 
 from broker_server.cli import run
-from broker_server.config import RoundRules, Train
+from broker_server.config_tables import RoundRules, Train
 from broker_server.rules.round import State
 from broker_server.state.residuals import digests_of
 from broker_server.state.settings_table import ROLLBACK

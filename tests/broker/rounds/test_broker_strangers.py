@@ -9,7 +9,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import Listen, RoundRules
+from broker_server.config_tables import Listen, RoundRules
 from broker_server.errors import StorageError
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb

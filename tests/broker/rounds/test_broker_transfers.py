@@ -12,7 +12,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import Limits, RoundRules
+from broker_server.config_tables import Limits, RoundRules
 from broker_server.rounds.offers import LEASE_S
 from broker_server.rounds.transfers import OFFERS_AT_ONCE, SLOW_S
 from broker_server.rules.round import State

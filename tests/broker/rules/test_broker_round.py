@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 from broker_server.errors import RoundError
 from broker_server.rules.round import (
     NEXT,

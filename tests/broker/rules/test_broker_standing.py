@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 from broker_server.rules.standing import NEWCOMER, Standing, answered, missed
 
 RULES = RoundRules(deadline_s=100, missed_plans=2)

@@ -12,7 +12,7 @@ import tiny
 from tiny_gateway import Gateway
 
 from benchmarks.longevity.day import Day, Look
-from broker_server.config import Limits, RoundRules
+from broker_server.config_tables import Limits, RoundRules
 from broker_server.evaluation.gain import class_means_version
 from broker_server.rules.round import State
 from broker_server.state.inspection import inspect

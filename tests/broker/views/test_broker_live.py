@@ -12,7 +12,7 @@ import pytest
 import tiny
 from tiny_gateway import Gateway
 
-from broker_server.config import RoundRules
+from broker_server.config_tables import RoundRules
 from broker_server.views.live import Live, Load, look, resident_bytes
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import encode

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from broker_server.config import GatewayConfig, Listen
+from broker_server.config import GatewayConfig
+from broker_server.config_tables import Listen
 from broker_server.errors import ListenError, UsageError
 from broker_server.events import Events
 from broker_server.views.coverage import Coverage, Trained

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from served import Served, ask
 
-from broker_server.config import GatewayConfig, Limits, Listen, RoundRules
+from broker_server.config import GatewayConfig
+from broker_server.config_tables import Limits, Listen, RoundRules
 from broker_server.views.live import Live, LiveRound, Load
 from broker_server.web.page import Page, listen
 from broker_server.web.show import _how_to_join, _may_return

@@ -12,7 +12,8 @@ import pytest
 from authority import Authority
 from served import TOKEN
 
-from broker_server.config import GatewayConfig, Listen
+from broker_server.config import GatewayConfig
+from broker_server.config_tables import Listen
 from broker_server.errors import ListenError
 from broker_server.web.page import Page, listen
 from broker_server.web_config import Web

@@ -19,7 +19,7 @@ from broker_server.broker.outgoing import Message
 from broker_server.broker.packets import Kind
 from broker_server.broker.session import Hub, Session
 from broker_server.broker.subscriptions import Subscriptions
-from broker_server.config import ConnectionLimits
+from broker_server.config_tables import ConnectionLimits
 from tests.fuzz.target import Target, need
 
 _PACKET: Final = 1024

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker_server.config import GatewayConfig, load
+from broker_server.config import GatewayConfig
+from broker_server.config_file import load
 from broker_server.errors import StateError, UsageError
 from broker_server.state.announced import Announced
 from broker_server.state.files import seal
