@@ -11,7 +11,7 @@ import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from broker_server.rounds.gateway_parts import GatewayParts
@@ -21,6 +21,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import Assembler
 from edge_runtime.wire.errors import MalformedMessage, WireError
 from edge_runtime.wire.piece_files import KEPT_S, PieceFiles
+from edge_runtime.wire.resumable import Key, ResumableBodies
 
 SLOW_S: Final = 2.0
 LOOK_S: Final = 1.0
@@ -31,7 +32,6 @@ CHECKED_S: Final = 60.0
 """How long a body that is complete is waited for: its verdict comes without being asked for."""
 UNKNOWN: Final = -math.inf
 _UNDECIDED: Final = (pb.BUSY, pb.INCOMPLETE, pb.UNKNOWN_DEVICE)
-_Key = tuple[str, bytes]
 
 
 class NoRoomError(WireError):
@@ -49,12 +49,10 @@ class _Track:
     Args:
         began: when its first piece came.
         at: when its last piece came; before the first look of this process: not known.
-        kept: pieces in a file.
     """
 
     began: float = UNKNOWN
     at: float = UNKNOWN
-    kept: set[int] = field(default_factory=set)
 
 
 class Transfers:
@@ -69,17 +67,18 @@ class Transfers:
     def __init__(self, parts: GatewayParts, body_limit: int, answer: Callable[[str, pb.Verdict], None]) -> None:
         self._answer, self._body_limit = answer, body_limit
         self._kept_limit = 2 * parts.config.limits.transfer_bytes
-        self._bodies = Assembler(self._kept_limit + 2 * body_limit, body_limit, 2 * body_limit)
+        assembler = Assembler(self._kept_limit + 2 * body_limit, body_limit, 2 * body_limit)
+        self._bodies = ResumableBodies(assembler, PieceFiles(parts.store.folder / "pieces"))
         certified, standing = parts.config.certified, parts.roster.standing
         self._offers = Offers(
             parts.config.limits.transfer_bytes, random.random, lambda device: certified or standing(device).proven
         )
         self._rates = Buckets(OFFERS_AT_ONCE, OFFERS_PER_S)
-        self._files = PieceFiles(parts.store.folder / "pieces")
-        self._tracks: OrderedDict[_Key, _Track] = OrderedDict()  # that of the last piece is the last
-        self._complete: OrderedDict[_Key, float] = OrderedDict()
+        self._tracks: OrderedDict[Key, _Track] = OrderedDict()  # that of the last piece is the last
+        self._complete: OrderedDict[Key, float] = OrderedDict()
         self._now = self._look_at = 0.0
-        self._take_up()
+        for key in self._bodies.take_up(self._kept_limit // 2, lambda _device, chunk: chunk.total <= body_limit):
+            self._tracks[key] = _Track()
 
     @property
     def held_bytes(self) -> int:
@@ -183,14 +182,14 @@ class Transfers:
             if self._bodies.unfinished(*key) is None or now - track.at > KEPT_S:
                 self._forget(key)
             elif now - track.began > SLOW_S:
-                self._keep(key, track)
+                self._bodies.save(*key)
         while self._complete and next(iter(self._complete.values())) <= now:
             self._complete.popitem(last=False)
 
     def stop(self) -> None:
         """Write down all pieces."""
-        for key, track in self._tracks.items():
-            self._keep(key, track)
+        for key in self._tracks:
+            self._bodies.save(*key)
 
     def _check_size(self, total: int) -> None:
         if total > self._body_limit:
@@ -223,29 +222,6 @@ class Transfers:
             if self._bodies.held_bytes <= self._kept_limit:
                 return
 
-    def _keep(self, key: _Key, track: _Track) -> None:
-        body = self._bodies.unfinished(*key)
-        fresh = sorted(set(body.pieces) - track.kept) if body is not None else []
-        if body is not None and fresh:
-            self._files.add(*key, body, fresh)
-            track.kept.update(fresh)
-
-    def _forget(self, key: _Key) -> None:
-        track = self._tracks.pop(key, None)
+    def _forget(self, key: Key) -> None:
+        self._tracks.pop(key, None)
         self._bodies.forget(*key)
-        if track is None or track.kept:
-            self._files.remove(*key)
-
-    def _take_up(self) -> None:
-        """Read what an earlier process kept; a body's last piece is left out, since nobody checks the body here."""
-        for device, chunk in self._files.take(self._kept_limit // 2):
-            key = device, chunk.digest
-            body = self._bodies.unfinished(*key)
-            if chunk.total > self._body_limit or chunk.count - 1 <= (len(body.pieces) if body is not None else 0):
-                continue
-            try:
-                self._bodies.add(device, chunk)
-            except WireError:
-                self._forget(key)
-                continue
-            self._tracks.setdefault(key, _Track()).kept.add(chunk.index)

@@ -14,6 +14,7 @@ from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.piece_files import PieceFiles
+from edge_runtime.wire.resumable import ResumableBodies
 
 WANT_LIMIT: Final = 500
 """Blobs asked for at once: their topics must fit into one SUBSCRIBE of less than a message's size."""
@@ -36,7 +37,8 @@ class Fetcher:
     def __init__(self, versions: Versions, link: Link, device: str, shape: BankShape, folder: Path) -> None:
         self._versions, self._link, self._device = versions, link, device
         sizes = [4 * shape.size(block) for block in shape.ids()]
-        self._assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
+        assembler = chunks.Assembler(limit=2 * sum(sizes), body_limit=max(sizes))
+        self._bodies = ResumableBodies(assembler, PieceFiles(folder))
         self._asked: set[str] = set()
         self.leaving: set[str] = set()
         """Came, or nobody wants them any more, and still listened to."""
@@ -44,9 +46,7 @@ class Fetcher:
         """Of the last Want; a verdict that refuses it names this digest."""
         self.again_s = 0.0
         """When to ask for the rest if nothing more comes; 0: as timers say."""
-        self._files = PieceFiles(folder)
-        self._kept: dict[bytes, set[int]] = {}  # pieces in files, by blob
-        self._take_up(sum(sizes) + messages.MESSAGE_LIMIT)
+        self._bodies.take_up(sum(sizes) + messages.MESSAGE_LIMIT, lambda sender, _chunk: sender == _SENDER)
 
     def wanted(self, others: Iterable[bytes]) -> list[bytes]:
         """Return the digests to fetch for the newest version and ``others`` (digests of versions), each once."""
@@ -70,8 +70,9 @@ class Fetcher:
             self._asked -= unwanted
             self.leaving |= unwanted
             self.release()
-        for digest in [digest for digest in self._kept if digest.hex() not in names]:
-            self._forget(digest)
+        for _, digest in self._bodies.kept:
+            if digest.hex() not in names:
+                self._forget(digest)
         if again:
             self._asked.clear()
         fresh = [digest for digest in wanted if digest.hex() not in self._asked][: WANT_LIMIT - len(self._asked)]
@@ -95,11 +96,11 @@ class Fetcher:
         chunk = messages.decode(pb.Chunk, payload)
         if chunk.kind != pb.BLOB or chunk.digest.hex() != name or name not in self._asked:
             return False
-        before = self._assembler.unfinished(_SENDER, chunk.digest)
+        before = self._bodies.unfinished(_SENDER, chunk.digest)
         if before is not None and (before.count, before.total) != (chunk.count, chunk.total):
             self._forget(chunk.digest)  # whoever sends it cuts it otherwise now
         try:
-            body = self._assembler.add(_SENDER, chunk)
+            body = self._bodies.add(_SENDER, chunk)
         except WireError:
             self._forget(chunk.digest)
             raise
@@ -115,18 +116,12 @@ class Fetcher:
     @property
     def partial(self) -> bool:
         """Whether pieces of blobs are here that are not complete."""
-        return self._assembler.held_bytes > 0
+        return self._bodies.held_bytes > 0
 
     def save(self) -> None:
         """Write down the pieces that came of blobs that are asked for, so that a restart asks for the rest."""
         for name in self._asked:
-            digest = bytes.fromhex(name)
-            body = self._assembler.unfinished(_SENDER, digest)
-            kept = self._kept.get(digest, set())
-            fresh = sorted(set(body.pieces) - kept) if body is not None else []
-            if body is not None and fresh:
-                self._files.add(_SENDER, digest, body, fresh)
-                self._kept[digest] = kept | set(fresh)
+            self._bodies.save(_SENDER, bytes.fromhex(name))
 
     def release(self) -> None:
         """Stop listening for what came and what nobody wants any more."""
@@ -136,23 +131,8 @@ class Fetcher:
 
     def _missing(self, digests: list[bytes]) -> list[bytes]:
         """Return which chunks lack of each blob; nothing where all of all do."""
-        bodies = [self._assembler.unfinished(_SENDER, digest) for digest in digests]
+        bodies = [self._bodies.unfinished(_SENDER, digest) for digest in digests]
         return [body.missing if body is not None else b"" for body in bodies] if any(bodies) else []
 
     def _forget(self, digest: bytes) -> None:
-        self._assembler.forget(_SENDER, digest)
-        if self._kept.pop(digest, None) is not None:
-            self._files.remove(_SENDER, digest)
-
-    def _take_up(self, limit: int) -> None:
-        """Read the pieces that an earlier process kept; the last of a blob is left out, since it completes it."""
-        for sender, chunk in self._files.take(limit):
-            body = self._assembler.unfinished(_SENDER, chunk.digest)
-            if sender != _SENDER or chunk.count - 1 <= (len(body.pieces) if body is not None else 0):
-                continue
-            try:
-                self._assembler.add(_SENDER, chunk)
-            except WireError:
-                self._forget(chunk.digest)
-                continue
-            self._kept.setdefault(chunk.digest, set()).add(chunk.index)
+        self._bodies.forget(_SENDER, digest)
