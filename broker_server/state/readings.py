@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from broker_server.errors import DamagedError, StateError
 from broker_server.state.device_tables import read_hello
+from broker_server.state.kept_manifest import kept_manifest
 from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.rows import RoundRow
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.experts import ExpertId
-from edge_runtime.wire.manifest import Architecture, Manifest
+from edge_runtime.wire.manifest import Architecture
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,9 @@ class Readings(Ledger):
 
         Raises:
             StateError: when the ledger names none.
+            DamagedError: when it cannot be read.
         """
-        manifest = self.get("manifest")
-        if manifest is None:
-            msg = f"{self.path.parent} holds no federation yet: start a gateway with broker_server run"
-            raise StateError(msg)
-        try:
-            return Manifest.from_json(manifest.encode(), str(self.path)).architecture
-        except PackageError as error:
-            msg = f"{self.path} is damaged: its manifest cannot be read; a start of the gateway writes it again"
-            raise DamagedError(msg) from error
+        return kept_manifest(self, self.path.parent).architecture
 
     def count(self, table: str) -> int:
         """Return how many rows "devices", "rounds" or "versions" has."""
