@@ -85,6 +85,7 @@ class GatewayConfig:
         _need(self.round.quorum >= 1, f"quorum {self.round.quorum}, expected 1 or more")
         _need(self.round.deadline_s > 0, f"deadline {self.round.deadline_s} s, expected more than 0")
         waits = (self.round.join_wait_s, self.round.grace_s, self.round.newcomer_wait_s, self.linger_s)
+        _need(self.round.training_s >= 0, f"training_s {self.round.training_s}, expected 0 or more")
         _need(min(waits) >= 0, "times cannot be negative")
         _need(self.round.missed_plans >= 0, f"missed_plans {self.round.missed_plans}, expected 0 or more")
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
@@ -100,6 +101,9 @@ class GatewayConfig:
             _need(value == 0 or value >= 1, f"{name} {value}, expected 1 or more, or 0 for no limit")
         _need(0 <= self.listen.port <= 0xFFFF, f"port {self.listen.port}, expected 0 to 65535")
         _need(1 <= self.train.steps <= 1_000_000, f"{self.train.steps} steps, expected 1 to 1,000,000")
+        for name in ("most_steps", "enough_steps"):
+            value = getattr(self.train, name)
+            _need(1 <= value <= 1_000_000, f"{name} {value}, expected 1 to 1,000,000")
         _need(0 < self.train.learning_rate <= 10, f"learning rate {self.train.learning_rate}, expected up to 10")
         for name in ("final_share", "shared_share", "head_share", "weight_decay"):
             value = getattr(self.train, name)

@@ -67,6 +67,8 @@ class RoundRules:
         grace_s: likewise, how long the start waits for class statistics on their way; it then goes on without them.
         max_staleness: versions that a delta's base may lie behind the current one.
         newcomer_wait_s: once all devices that answered a plan before have answered, how long the others are waited for.
+        training_s: that every device trains in a round: in as many steps as fit, in the top layers alone where a step
+            through all of them takes too long; 0: each makes ``train.steps`` steps, whatever they take.
         missed_plans: in a row without an answer, after which a device rests: it has no place in a quorum and gets no
             plan for ``deadline_s``, then for twice as long with each further one, up to an hour; 0: never.
     """
@@ -77,6 +79,7 @@ class RoundRules:
     grace_s: float = 60.0
     max_staleness: int = 2
     newcomer_wait_s: float = 30.0
+    training_s: float = 0.0
     missed_plans: int = 2
 
 
@@ -85,7 +88,10 @@ class Train:
     """What devices are asked to do.
 
     Args:
-        steps: optimizer steps in a round.
+        steps: optimizer steps in a round; fewer where a device's own budget of seconds is too short.
+        most_steps: with ``round.training_s``, of a device that has time for more.
+        enough_steps: with ``round.training_s`` or a budget of seconds, a device trains only as many layers, from the
+            top, as leave it time for so many steps; where no depth does, the fewest that it can.
         learning_rate: in the first round; falls in a straight line over ``decay_rounds`` to ``final_share`` of it.
         final_share: of the learning rate, in the last round and after it.
         decay_rounds: 0: the planned rounds, or 40 when no end is planned.
@@ -98,6 +104,8 @@ class Train:
     """
 
     steps: int = 10
+    most_steps: int = 90
+    enough_steps: int = 20
     learning_rate: float = 4e-3
     final_share: float = 0.1
     decay_rounds: int = 0

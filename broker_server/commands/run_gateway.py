@@ -137,6 +137,13 @@ def _add_rounds(command: argparse.ArgumentParser) -> None:
 def _add_training(command: argparse.ArgumentParser) -> None:
     train = command.add_argument_group("training")
     train.add_argument("--steps", type=int, help="optimizer steps of a device in a round (default: 10)")
+    train.add_argument(
+        "--training-s",
+        type=float,
+        metavar="S",
+        help="seconds that every device trains in a round: in as many steps as fit, the slow in the top layers alone"
+        " (default: 0, --steps steps whatever they take)",
+    )
     train.add_argument("--lr", type=float, metavar="RATE", help="learning rate, falling to a tenth (default: 0.004)")
     train.add_argument(
         "--head-share",
@@ -246,6 +253,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "round.join_wait_s": args.join_wait,
         "round.grace_s": args.grace,
         "round.max_staleness": args.max_staleness,
+        "round.training_s": args.training_s,
         "train.steps": args.steps,
         "train.learning_rate": args.lr,
         "train.head_share": args.head_share,

@@ -104,7 +104,7 @@ class Acceptance:
         """Take note of a delta that is in the ledger."""
         row = candidate.row
         self._sample(row)
-        self._roster.trained(row.device, row.step_ms)
+        self._roster.trained(row.device, self._store.lineage.shape.depth(row.blocks), row.step_ms)
         self._conductor.accepted(row.digest, candidate.delta)
 
     def _context(

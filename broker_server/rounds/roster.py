@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from broker_server.config_tables import RoundRules
 from broker_server.rules import standing as rules
-from broker_server.rules.planner import Budget
+from broker_server.rules.planner import Budget, Reach
 from broker_server.rules.round import Present
 from broker_server.rules.standing import NEWCOMER, Standing
 from edge_runtime.wire import wire_pb2 as pb
@@ -22,14 +22,14 @@ class Member:
         arrived_at: monotonic seconds; a Hello said again changes it only after a bye or with other data.
         ready_at: when it was first seen with its class statistics; None while they are missing.
         here: has not said bye since.
-        step_ms: of its last accepted delta in this session; 0 before it.
+        step_ms: of its last accepted delta in this session, by the depth that it trained.
     """
 
     hello: pb.Hello
     arrived_at: float
     ready_at: float | None = None
     here: bool = True
-    step_ms: float = 0.0
+    step_ms: dict[int, float] = field(default_factory=dict)
 
 
 class Roster:
@@ -51,7 +51,7 @@ class Roster:
         old = self.members.get(hello.device)
         new = old is None or not old.here
         if old is None or new or old.hello.statistics_digest != hello.statistics_digest:
-            self.members[hello.device] = Member(hello, now, step_ms=old.step_ms if old else 0.0)
+            self.members[hello.device] = Member(hello, now, step_ms=old.step_ms if old else {})
         else:
             old.hello = hello
         return new
@@ -75,11 +75,17 @@ class Roster:
         if member is not None:
             member.here = True
 
-    def trained(self, device: str, step_ms: float) -> None:
-        """Note how long a step took: a first Hello cannot tell, and the planner divides a round's seconds by it."""
+    def trained(self, device: str, layers: int, step_ms: float) -> None:
+        """Note how long a step took: a first Hello cannot tell, and the planner divides a round's seconds by it.
+
+        Args:
+            device: its name.
+            layers: how many, from the top, it trained.
+            step_ms: median.
+        """
         member = self.members.get(device)
         if member is not None:
-            member.step_ms = step_ms
+            member.step_ms[layers] = step_ms
 
     def forget(self, devices: Iterable[str]) -> None:
         """Forget devices that are not here and never answered a plan."""
@@ -159,18 +165,25 @@ class Roster:
 
     # budgets and traffic
 
-    def budget(self, device: str) -> Budget:
-        """Return what a member said it can do."""
+    def budget(self, device: str, layers: int) -> Budget:
+        """Return what a member said it can do. Args: device: its name; layers: that the federation adapts."""
         member = self.members[device]
         hello = member.hello
+        known = {reach.layers: Reach(reach.layers, reach.step_ms, reach.trunk_ms) for reach in hello.reaches}
+        measured = {
+            depth: replace(reach, step_ms=member.step_ms.get(depth) or reach.step_ms) for depth, reach in known.items()
+        }
         return Budget(
             device,
             trained_slots=hello.trained_slots,
             bytes_up=hello.bytes_up_per_round,
             bytes_down=hello.bytes_down_per_round,
             seconds=hello.seconds_per_round,
-            step_ms=member.step_ms or hello.step_ms,
+            step_ms=member.step_ms.get(layers) or hello.step_ms,
             codecs=tuple(hello.codecs),
+            reaches=tuple(measured.values()),
+            examples=hello.examples,
+            batch=hello.batch_size,
         )
 
     def hit(self, device: str, limit: str, times: int = 1) -> None:

@@ -76,8 +76,17 @@ class RoundPlans:
         for (_, block), times in trained.items():
             total[block] = total.get(block, 0) + times
         train = self._config.train
-        request = RoundRequest(train.steps, CODECS[train.codec], train.head_share > 0, train.shared_share > 0)
-        budgets = [self._roster.budget(device) for device in devices]
+        request = RoundRequest(
+            train.steps,
+            CODECS[train.codec],
+            train_head=train.head_share > 0,
+            train_shared=train.shared_share > 0,
+            seconds=self._config.round.training_s,
+            most_steps=train.most_steps,
+            enough_steps=train.enough_steps,
+        )
+        layers = len(self._architecture.bank_shape.layers)
+        budgets = [self._roster.budget(device, layers) for device in devices]
         return plan_round(budgets, self._architecture.bank_shape, number, Coverage(total, trained), request)
 
     def _payloads(

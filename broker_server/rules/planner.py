@@ -3,13 +3,17 @@
 Rotating coverage: at each layer a device takes the experts with the fewest trainers in this round, then the fewest over
 all rounds (so what a device did not deliver comes first next time), then those that it trained least itself. Taking
 the least loaded first keeps the trainers of all experts of a layer within one of each other, whatever the budgets.
+
+How many layers, from the top, and how many steps follow from a device's time: the deepest of its reaches in which
+enough steps fit, else the shallowest, where steps are cheapest. So who is slow trains the top layers with many steps,
+who is fast trains all of them, and nobody is waited for. docs/algorithm.md, "Plans by depth".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
@@ -23,6 +27,28 @@ TIME_SHARE = 0.8
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How deep a device can train, and what that takes.
+
+    Args:
+        layers: adapted layers, from the top.
+        step_ms: one optimizer step with the prefixes of its texts at hand; 0: not measured.
+        trunk_ms: what a step takes more while they are not, that is in its first epoch.
+    """
+
+    layers: int
+    step_ms: float = 0.0
+    trunk_ms: float = 0.0
+
+    def steps(self, ms: float, epoch: int) -> int:
+        """Return how many steps fit in a time. Args: ms: milliseconds; epoch: steps in which prefixes are new."""
+        if not self.step_ms:
+            return 0
+        first = int(ms / (self.step_ms + self.trunk_ms))
+        return first if first <= epoch else epoch + int((ms - epoch * (self.step_ms + self.trunk_ms)) / self.step_ms)
+
+
+@dataclass(frozen=True)
 class Budget:
     """What a device said it can do; 0 means no limit or not measured.
 
@@ -32,8 +58,11 @@ class Budget:
         bytes_up: for a round.
         bytes_down: for a round.
         seconds: for a round.
-        step_ms: one optimizer step, as measured on the device.
+        step_ms: one optimizer step through all adapted layers, as measured on the device.
         codecs: that it can write.
+        reaches: the depths that it can train; none: all adapted layers, at ``step_ms``.
+        examples: that it has.
+        batch: texts of a step at most.
     """
 
     device: str
@@ -43,6 +72,14 @@ class Budget:
     seconds: float = 0.0
     step_ms: float = 0.0
     codecs: tuple[int, ...] = (pb.FLOAT32,)
+    reaches: tuple[Reach, ...] = ()
+    examples: int = 0
+    batch: int = 16
+
+    @property
+    def epoch(self) -> int:
+        """Steps in which a device sees each of its texts once; later ones find prefixes in its cache."""
+        return math.ceil(self.examples / max(1, self.batch))
 
 
 @dataclass(frozen=True)
@@ -50,16 +87,25 @@ class RoundRequest:
     """What the operator wants of a round.
 
     Args:
-        steps: optimizer steps for each device.
+        steps: optimizer steps for each device; at most, where its time is short.
         codec: pb.FLOAT32 or pb.INT8; None chooses float32, and int8 where float32 does not fit the budget.
         train_head: whether devices train the head.
         train_shared: whether devices train the shared experts.
+        seconds: that every device trains in a round, in as many steps as fit, ``most_steps`` at most; 0: ``steps``
+            steps, whatever they take.
+        most_steps: of a device that has time left.
+        enough_steps: a device trains a depth only where its time has room for so many steps.
+        depth: layers from the top that anybody trains at most; 0: all.
     """
 
     steps: int = 10
     codec: int | None = None
     train_head: bool = False
     train_shared: bool = True
+    seconds: float = 0.0
+    most_steps: int = 90
+    enough_steps: int = 20
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,12 +118,21 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One device's part. Args: train: ascending blocks; steps; codec; bytes_up: estimate of its delta."""
+    """One device's part.
+
+    Args:
+        train: ascending blocks.
+        steps: optimizer steps.
+        codec: of its delta.
+        bytes_up: estimate of its delta.
+        layers: adapted layers, from the top, of which it trains experts.
+    """
 
     train: tuple[ExpertId, ...]
     steps: int
     codec: int
     bytes_up: int
+    layers: int = 0
 
 
 def plan_round(
@@ -93,22 +148,23 @@ def plan_round(
     for rank, budget in enumerate(queue[shift:] + queue[:shift]):
         if not _downlink_ready(budget, shape, number, rank):
             continue
-        fitted = _fit(budget, shape, request)
+        reach, steps = _depth(budget, shape, request)
+        layers = shape.layers[len(shape.layers) - reach.layers :]
+        fitted = _fit(budget, shape, layers, request)
         if fitted is None:
             continue
         codec, blocks, always = fitted
         train = list(always)
-        for place in range(len(shape.layers)):
+        for place, layer in enumerate(layers):
             # A budget that is no multiple of the layers gives some layers one expert more; which ones rotates.
-            turn = (place + number + rank) % len(shape.layers)
-            count = min(shape.experts, blocks // len(shape.layers) + (turn < blocks % len(shape.layers)))
+            turn = (place + number + rank) % len(layers)
+            count = min(shape.experts, blocks // len(layers) + (turn < blocks % len(layers)))
             order = _order(budget.device, number * 3 + rank + place, shape.experts, load, coverage)
-            layer = shape.layers[place]
             train += sorted((ExpertId(layer, index) for index in range(shape.experts)), key=order)[:count]
         for block in train:
             load[block] = load.get(block, 0) + 1
         plans[budget.device] = Assignment(
-            tuple(sorted(train)), _steps(budget, request), codec, delta_bytes(shape, train, codec)
+            tuple(sorted(train)), steps, codec, delta_bytes(shape, train, codec), reach.layers
         )
     return plans
 
@@ -142,12 +198,14 @@ def block_bytes(values: int, codec: int) -> int:
     return encoded_size(values, codec) + BLOCK_OVERHEAD
 
 
-def _fit(budget: Budget, shape: BankShape, request: RoundRequest) -> tuple[int, int, list[ExpertId]] | None:
-    """Return (codec, expert blocks over all layers, blocks that are always trained), the largest that fits."""
+def _fit(
+    budget: Budget, shape: BankShape, layers: Sequence[int], request: RoundRequest
+) -> tuple[int, int, list[ExpertId]] | None:
+    """Return (codec, expert blocks over ``layers``, blocks that are always trained), the largest that fits."""
     codecs = [request.codec] if request.codec is not None else [pb.FLOAT32, pb.INT8]
     able = [codec for codec in codecs if codec in (*budget.codecs, pb.FLOAT32)] or [pb.FLOAT32]
-    wanted = min(budget.trained_slots, shape.experts) * len(shape.layers)
-    shared = [shared_expert(layer) for layer in shape.layers] if shape.shared_rank and request.train_shared else []
+    wanted = min(budget.trained_slots, shape.experts) * len(layers)
+    shared = [shared_expert(layer) for layer in layers] if shape.shared_rank and request.train_shared else []
     always = shared + ([HEAD] if request.train_head and shape.labels else [])
     best: tuple[int, int, list[ExpertId]] | None = None
     for extra in (always, []):
@@ -168,10 +226,27 @@ def _room(budget: Budget, shape: BankShape, codec: int, always: list[ExpertId]) 
     return max(0, int(left // block_bytes(shape.expert_size, codec)))
 
 
-def _steps(budget: Budget, request: RoundRequest) -> int:
-    if not (budget.seconds and budget.step_ms):
-        return request.steps
-    return max(1, min(request.steps, int(budget.seconds * 1000 * TIME_SHARE / budget.step_ms)))
+def _depth(budget: Budget, shape: BankShape, request: RoundRequest) -> tuple[Reach, int]:
+    """Return how deep a device trains, and in how many steps."""
+    reaches = _reaches(budget, len(shape.layers), request.depth)
+    seconds = [share for share in (budget.seconds * TIME_SHARE, request.seconds) if share]
+    if not seconds or not all(reach.step_ms for reach in reaches):
+        return reaches[0], request.steps
+    most = request.most_steps if request.seconds else request.steps
+    fitting = [(reach, min(most, reach.steps(1000 * min(seconds), budget.epoch))) for reach in reaches]
+    enough = min(request.enough_steps, most)
+    reach, steps = next((pair for pair in fitting if pair[1] >= enough), fitting[-1])
+    return reach, max(1, steps)
+
+
+def _reaches(budget: Budget, layers: int, depth: int) -> list[Reach]:
+    """Return a device's reaches, deepest first; never none."""
+    told = [reach for reach in budget.reaches if 1 <= reach.layers <= layers] or [Reach(layers, budget.step_ms)]
+    allowed = [reach for reach in told if not depth or reach.layers <= depth]
+    # In a round for the top layers alone, who has no tier for them trains them in the shallowest that it has.
+    least = min(told, key=lambda reach: reach.layers)
+    allowed = allowed or [replace(least, layers=depth)]
+    return sorted(allowed, key=lambda reach: -reach.layers)
 
 
 def _downlink_ready(budget: Budget, shape: BankShape, number: int, rank: int) -> bool:

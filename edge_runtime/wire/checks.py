@@ -87,8 +87,19 @@ def _hello(hello: pb.Hello) -> None:
     _number(hello.seconds_per_round, "seconds_per_round")
     if hello.statistics_digest:
         _digest(hello.statistics_digest, "statistics digest")
+    _reaches(hello.reaches)
     _plain(hello.profile, "profile", limits.NAME_BYTES)
     _plain(hello.runtime, "runtime", limits.NAME_BYTES)
+
+
+def _reaches(reaches: Sequence[pb.Reach]) -> None:
+    _need(len(reaches) <= limits.REACHES_LIMIT, f"{len(reaches)} reaches, limit {limits.REACHES_LIMIT}")
+    layers = [reach.layers for reach in reaches]
+    _need(all(1 <= depth < RESERVED for depth in layers), f"a reach of layers beyond 1 to {RESERVED - 1}")
+    _need(all(a < b for a, b in pairwise(layers)), "layers of reaches are not ascending and unique")
+    for reach in reaches:
+        _number(reach.step_ms, "step_ms of a reach")
+        _number(reach.trunk_ms, "trunk_ms of a reach")
 
 
 def _bye(bye: pb.Bye) -> None:

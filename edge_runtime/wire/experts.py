@@ -5,6 +5,7 @@ Axes: M experts in each adapted layer, r rank, rs shared rank, d width, C labels
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -183,6 +184,11 @@ class BankShape:
         blocks = [ExpertId(layer, index) for layer in self.layers for index in range(self.experts)]
         blocks += [shared_expert(layer) for layer in self.layers if self.shared_rank]
         return tuple(sorted([*blocks, HEAD, MEAN] if self.labels else blocks))
+
+    def depth(self, blocks: Iterable[ExpertId]) -> int:
+        """Return how many adapted layers, from the top, training these blocks goes down to; 0 for the head alone."""
+        rows = [self.layers.index(block.layer) for block in blocks if block.layer in self.layers]
+        return len(self.layers) - min(rows) if rows else 0
 
     def size(self, block: ExpertId) -> int:
         """Return the values of ``block``.

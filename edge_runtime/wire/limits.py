@@ -16,6 +16,8 @@ FIELDS_LIMIT: Final = 100_000
 STEPS_LIMIT: Final = 1_000_000
 SLOTS_LIMIT: Final = 65_535
 BATCH_LIMIT: Final = 65_536
+REACHES_LIMIT: Final = 64
+"""Depths that a Hello tells of."""
 MISSING_BYTES: Final = CHUNKS_LIMIT // 8
 """Bytes that tell which chunks of a body lack."""
 UPDATES_LIMIT: Final = 8

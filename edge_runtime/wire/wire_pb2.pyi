@@ -107,7 +107,7 @@ class GatewayState(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., online: _Optional[bool] = ..., session: _Optional[bytes] = ..., version: _Optional[int] = ..., round: _Optional[int] = ..., rounds_planned: _Optional[int] = ..., finished: _Optional[bool] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest")
+    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest", "reaches")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class Hello(_message.Message):
     SECONDS_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
     CODECS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REACHES_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     federation_digest: bytes
@@ -142,7 +143,18 @@ class Hello(_message.Message):
     seconds_per_round: float
     codecs: _containers.RepeatedScalarFieldContainer[Codec]
     statistics_digest: bytes
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ...) -> None: ...
+    reaches: _containers.RepeatedCompositeFieldContainer[Reach]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ..., reaches: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ...) -> None: ...
+
+class Reach(_message.Message):
+    __slots__ = ("layers", "step_ms", "trunk_ms")
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    STEP_MS_FIELD_NUMBER: _ClassVar[int]
+    TRUNK_MS_FIELD_NUMBER: _ClassVar[int]
+    layers: int
+    step_ms: float
+    trunk_ms: float
+    def __init__(self, layers: _Optional[int] = ..., step_ms: _Optional[float] = ..., trunk_ms: _Optional[float] = ...) -> None: ...
 
 class Bye(_message.Message):
     __slots__ = ("wire_version", "device")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from broker_server.rules.planner import (
     Assignment,
     Budget,
     Coverage,
+    Reach,
     RoundRequest,
     block_bytes,
     delta_bytes,
@@ -183,3 +186,86 @@ def test_learning_rate_falls_in_a_straight_line(number: int, rate: float) -> Non
 def test_learning_rate_of_a_single_round_is_the_first() -> None:
     """No division by zero."""
     assert learning_rate(0.5, 1, 1, 0.1) == 0.5
+
+
+# plans by depth
+
+_SIX: Final = BankShape((0, 1, 2, 3, 4, 5), experts=4, rank=2, shared_rank=3, width=8, labels=3)
+_TIMED: Final = RoundRequest(steps=10, seconds=10.0, most_steps=60, enough_steps=20)
+
+
+def _deep(step_ms: float, *, examples: int = 0) -> Budget:
+    reaches = (Reach(2, step_ms / 4, step_ms / 8), Reach(6, step_ms))
+    return Budget("a", 4, reaches=reaches, examples=examples, batch=16)
+
+
+def _layers(assignment: Assignment) -> list[int]:
+    return sorted({block.layer for block in assignment.train})
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "layers", "steps"),
+    [
+        (100.0, [0, 1, 2, 3, 4, 5], 60),  # 100 steps would fit
+        (400.0, [0, 1, 2, 3, 4, 5], 25),
+        (1000.0, [4, 5], 40),  # 10 of all layers are too few; 10,000 / 250
+        (8000.0, [4, 5], 5),  # not even the top has time for 20: it makes what it can
+        (90_000.0, [4, 5], 1),
+    ],
+)
+def test_depth_and_steps_follow_from_the_time_of_a_round(step_ms: float, layers: list[int], steps: int) -> None:
+    """The deepest reach with enough steps, else the shallowest; then as many steps as fit."""
+    plan = plan_round([_deep(step_ms)], _SIX, 1, Coverage(), _TIMED)["a"]
+    assert (_layers(plan), plan.steps, plan.layers) == (layers, steps, len(layers))
+
+
+def test_prefixes_cost_their_time_in_the_first_epoch_only() -> None:
+    """Later epochs find them in the cache."""
+    # 160 texts are 10 steps of 250 + 125 ms; of the other 6,250 ms each step takes 250.
+    plan = plan_round([_deep(1000.0, examples=160)], _SIX, 1, Coverage(), _TIMED)["a"]
+    assert plan.steps == 10 + 25
+    # 800 texts are an epoch of 50 steps, which is not reached: 10,000 / 375.
+    assert plan_round([_deep(1000.0, examples=800)], _SIX, 1, Coverage(), _TIMED)["a"].steps == 26
+
+
+def test_without_a_time_everybody_trains_all_layers_with_the_same_steps() -> None:
+    """Nothing is planned by depth unless a round has a time."""
+    plan = plan_round([_deep(90_000.0)], _SIX, 1, Coverage(), RoundRequest(steps=10))["a"]
+    assert (_layers(plan), plan.steps) == ([0, 1, 2, 3, 4, 5], 10)
+
+
+def test_a_budget_of_seconds_asks_for_less_depth_too_and_never_for_more_steps() -> None:
+    """A device's own time is short in the same way."""
+    slow = replace(_deep(1000.0), seconds=10.0)  # 8 s of training: 8 steps of all layers, 32 of two
+    plan = plan_round([slow], _SIX, 1, Coverage(), RoundRequest(steps=20))["a"]
+    assert (plan.layers, plan.steps) == (2, 20)
+
+
+def test_a_device_that_never_measured_is_asked_for_all_layers() -> None:
+    """Nothing can be said of its time."""
+    budget = Budget("a", 4, reaches=(Reach(2), Reach(6)))
+    assert plan_round([budget], _SIX, 1, Coverage(), _TIMED)["a"].layers == 6
+
+
+def test_a_device_without_room_for_all_layers_trains_its_deepest() -> None:
+    """Its tiers of all layers do not fit its memory."""
+    budget = Budget("a", 4, reaches=(Reach(3, 10.0),))
+    assert _layers(plan_round([budget], _SIX, 1, Coverage(), _TIMED)["a"]) == [3, 4, 5]
+
+
+def test_a_round_for_the_top_layers_asks_nobody_for_more() -> None:
+    """Who has no tier for them alone trains them in the one that it has."""
+    plans = plan_round([_deep(1.0), Budget("b", 4)], _SIX, 1, Coverage(), replace(_TIMED, depth=2))
+    assert [_layers(plan) for plan in plans.values()] == [[4, 5], [4, 5]]
+
+
+def test_coverage_of_a_layer_is_even_among_those_who_reach_it() -> None:
+    """Four of eight reach the lower layers: each expert there has one trainer, each above two."""
+    budgets = [replace(_deep(1000.0 if i % 2 else 100.0), device=f"d{i}", trained_slots=1) for i in range(8)]
+    plans = plan_round(budgets, _SIX, 1, Coverage(), _TIMED)
+    trainers = {layer: [0] * 4 for layer in _SIX.layers}
+    for plan in plans.values():
+        for block in plan.train:
+            if not block.shared:
+                trainers[block.layer][block.index] += 1
+    assert [trainers[layer] for layer in (0, 3, 4, 5)] == [[1] * 4, [1] * 4, [2] * 4, [2] * 4]

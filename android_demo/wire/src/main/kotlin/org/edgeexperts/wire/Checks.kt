@@ -62,8 +62,20 @@ internal fun checkHello(hello: Hello) {
     number(hello.stepMs, "step_ms")
     number(hello.secondsPerRound, "seconds_per_round")
     if (!hello.statisticsDigest.isEmpty) digest(hello.statisticsDigest, "statistics digest")
+    reaches(hello.reachesList)
     plainText(hello.profile, "profile", NAME_BYTES)
     plainText(hello.runtime, "runtime", NAME_BYTES)
+}
+
+private fun reaches(reaches: List<Reach>) {
+    need(reaches.size <= REACHES_LIMIT) { "${reaches.size} reaches, limit $REACHES_LIMIT" }
+    val layers = reaches.map { it.layers.u32 }
+    need(layers.all { it in 1 until RESERVED }) { "a reach of layers beyond 1 to ${RESERVED - 1}" }
+    need(layers.zipWithNext().all { (a, b) -> a < b }) { "layers of reaches are not ascending and unique" }
+    for (reach in reaches) {
+        number(reach.stepMs, "step_ms of a reach")
+        number(reach.trunkMs, "trunk_ms of a reach")
+    }
 }
 
 internal fun checkBye(bye: Bye) {

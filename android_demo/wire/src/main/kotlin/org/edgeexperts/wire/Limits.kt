@@ -24,6 +24,9 @@ public const val SLOTS_LIMIT: Int = 65_535
 /** Batch size of a Hello. */
 public const val BATCH_LIMIT: Int = 65_536
 
+/** Depths that a Hello tells of. */
+public const val REACHES_LIMIT: Int = 64
+
 /** Bytes that tell which chunks of a body lack. */
 public const val MISSING_BYTES: Int = CHUNKS_LIMIT / 8
 

@@ -59,7 +59,7 @@ public class MessageKind<M : MessageLite> private constructor(
         )
         public val HELLO: MessageKind<Hello> = MessageKind(
             "Hello", MESSAGE_LIMIT, Hello.parser(), Hello::getWireVersion, ::checkHello,
-            Nested(packed = setOf(Hello.CODECS_FIELD_NUMBER)),
+            Nested(setOf(Hello.REACHES_FIELD_NUMBER), packed = setOf(Hello.CODECS_FIELD_NUMBER)),
         )
         public val BYE: MessageKind<Bye> =
             MessageKind("Bye", MESSAGE_LIMIT, Bye.parser(), Bye::getWireVersion, ::checkBye)

@@ -59,6 +59,9 @@ private fun Hello.fields() = mapOf(
     "seconds_per_round" to secondsPerRound.toDouble(),
     "codecs" to codecsValueList.map(Int::toLong),
     "statistics_digest" to hex(statisticsDigest),
+    "reaches" to reachesList.map {
+        mapOf("layers" to it.layers.u32, "step_ms" to it.stepMs.toDouble(), "trunk_ms" to it.trunkMs.toDouble())
+    },
 )
 
 private fun Plan.fields() = mapOf(
