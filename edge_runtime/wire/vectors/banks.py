@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edge_runtime.wire.vectors.build import DIGEST, FEDERATION, INF, NAN
 from edge_runtime.wire.vectors.case import Case
-from edge_runtime.wire.vectors.values import f32
+from edge_runtime.wire.vectors.values import f32, floats
 
 _SHAPE: Final = {"layers": [1], "experts": 1, "rank": 1, "shared_rank": 1, "width": 1, "labels": 2}
 # r = d = 1: an expert has 2·2·1 + 1 = 5 values, the shared one 3·1 + 1 = 4, the head 2·1 + 2 = 4, the mean 1.
@@ -184,16 +184,12 @@ def _class_means() -> Iterator[Case]:
         "one_label": ("its mean is the mean: no direction", f32(3, 0, 3, 0, 0, 0), f32(0, 0, 0, 0, 0, -100), f32(1, 0)),
     }
     for name, (comment, data, head, mean) in good.items():
-        meaning = {"head": _floats(head), "mean": _floats(mean)}
+        meaning = {"head": floats(head), "mean": floats(mean)}
         yield Case("ClassMeans", f"accept_{name}", data, "ACCEPT", comment, context, meaning)
     for name, scale, bias in (("absent_label", 20.0, -100.0), ("absent_in_half_scale", 0.5, -2.5)):
-        meaning = {"head": _floats(f32(*rows, 0, 0, 0, 0, bias)), "mean": _floats(middle)}
+        meaning = {"head": floats(f32(*rows, 0, 0, 0, 0, bias)), "mean": floats(middle)}
         context = {"labels": 3, "width": 2, "logit_scale": scale}
         data = f32(2, 2, 0, 2, 0, 0, 2, 0, 0)
         yield Case("ClassMeans", f"accept_{name}", data, "ACCEPT", "-5 logit scales", context, meaning)
     comment = "nothing to start from"
     yield Case("ClassMeans", "refuse_no_examples", f32(*[0] * 9), "REFUSED", comment, context)
-
-
-def _floats(data: bytes) -> list[float]:
-    return list(struct.unpack(f"<{len(data) // 4}f", data))

@@ -19,6 +19,7 @@ from edge_runtime.wire.digests import canonical_json, sha256, version_digest
 from edge_runtime.wire.enrolment import Enrolment
 from edge_runtime.wire.errors import FederationError, WireError, code_name
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
+from edge_runtime.wire.label_prior import label_weights, with_prior
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.order import epoch_order
 from edge_runtime.wire.packing import Capacity, holds, pack, steps
@@ -153,6 +154,12 @@ def _class_means(data: bytes, labels: int, width: int, logit_scale: float) -> Me
     return {"head": blocks[HEAD].tolist(), "mean": blocks[MEAN].tolist()}
 
 
+def _label_prior(data: bytes, labels: int, strength: float) -> Meaning:
+    values = np.frombuffer(data, "<f4")
+    moved = with_prior(values[labels:], label_weights(values[:labels], strength))
+    return {"probabilities": moved.tolist()}
+
+
 def _epoch_order(data: bytes, seed: str, epoch: int, count: int) -> Meaning:
     del data
     return {"order": epoch_order(int(seed), epoch, count).tolist()}
@@ -233,6 +240,7 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "BankShape": _bank_shape,
     "Bank": _bank,
     "ClassMeans": _class_means,
+    "LabelPrior": _label_prior,
     "EpochOrder": _epoch_order,
     "Packing": _packing,
     "Topic": _topic,

@@ -16,6 +16,7 @@ from edge_runtime.wire.vectors import (
     enrolments,
     manifests,
     packings,
+    priors,
     programs,
     signed,
     training,
@@ -28,7 +29,7 @@ from edge_runtime.wire.vectors.case import CASES, Case, tree_of
 def all_cases() -> Iterator[Case]:
     """Yield every case."""
     messages = (conversation, training, bodies, values, updates)
-    files = (banks, manifests, programs, packings, enrolments, broker_urls, signed)
+    files = (banks, manifests, programs, packings, priors, enrolments, broker_urls, signed)
     return chain.from_iterable(generator.cases() for generator in (*messages, *files))
 
 

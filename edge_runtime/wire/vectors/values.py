@@ -21,6 +21,11 @@ def f32(*values: float) -> bytes:
     return struct.pack(f"<{len(values)}f", *values)
 
 
+def floats(data: bytes) -> list[float]:
+    """Return what ``f32`` made bytes of, as float32 has it."""
+    return list(struct.unpack(f"<{len(data) // 4}f", data))
+
+
 def _int8(scales: Sequence[float], quanta: Sequence[int]) -> bytes:
     return f32(*scales) + struct.pack(f"<{len(quanta)}b", *quanta)
 

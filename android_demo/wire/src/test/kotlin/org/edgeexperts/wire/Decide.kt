@@ -62,6 +62,11 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
         fun told(block: ExpertId) = blocks.getValue(block).map(Float::toDouble)
         mapOf("head" to told(HEAD), "mean" to told(MEAN))
     },
+    "LabelPrior" to Rule("labels", "strength") { data, context ->
+        val (values, labels) = floats(data) to context.int("labels")
+        val weights = labelWeights(values.copyOf(labels), context.any("strength") as Double)
+        mapOf("probabilities" to withPrior(values.copyOfRange(labels, values.size), weights).map(Float::toDouble))
+    },
     "EpochOrder" to Rule("seed", "epoch", "count") { _, context ->
         val seed = (context.any("seed") as String).toULong().toLong()
         mapOf("order" to epochOrder(seed, context.long("epoch"), context.int("count")).map(Int::toLong))
