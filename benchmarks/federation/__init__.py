@@ -1,1 +1,4 @@
-"""Federations of many simulated devices with the product's own planning, merging, schedule and codecs."""
+"""A simulator of federations: many clients trained at once, by the product's own planner, merging and codecs.
+
+``python -m benchmarks.federation run benchmarks/federation/experiments/depth.toml``
+"""
