@@ -30,6 +30,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from broker_server.rules.planner import Reach
 from edge_runtime.wire.tensors import Array
 
 State = dict[str, Array]
@@ -77,21 +78,6 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """A depth that a device can train.
-
-    Args:
-        layers: from the top.
-        step_ms: of an optimizer step with the prefixes of its texts at hand.
-        trunk_ms: more of it where they have to be computed.
-    """
-
-    layers: int
-    step_ms: float
-    trunk_ms: float = 0.0
-
-
-@dataclass(frozen=True)
 class Device:
     """What a client's device can do.
 
@@ -119,18 +105,12 @@ class Device:
 
     def training_s(self, layers: int, steps: int, examples: int, batch: int) -> float:
         """Return the seconds of ``steps``: the prefix of each of the ``examples`` is computed once a version."""
-        reach = self.reach(layers)
-        fresh = min(steps, math.ceil(examples / batch))
+        reach, fresh = self.reach(layers), min(steps, math.ceil(examples / batch))
         return (steps * reach.step_ms + fresh * reach.trunk_ms) / 1000
 
     def steps(self, layers: int, seconds: float, examples: int, batch: int) -> int:
         """Return how many steps fit into ``seconds`` of training; the inverse of ``training_s``, rounded down."""
-        reach, once = self.reach(layers), math.ceil(examples / batch)
-        left = seconds * 1000
-        first = int(left / (reach.step_ms + reach.trunk_ms))
-        if first <= once:
-            return first
-        return int((left - once * reach.trunk_ms) / reach.step_ms)
+        return self.reach(layers).steps(seconds * 1000, math.ceil(examples / batch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +147,7 @@ class Setup:
     seconds: float = 0.0
     batch: int = 16
     steps: int = 30
-    most_steps: int = 120
+    most_steps: int = 90
     enough_steps: int = 20
     rate: float = 4e-3
     final_share: float = 0.1
