@@ -60,7 +60,7 @@ def _manifest(architecture: Architecture, shape: BankShape, files: dict[str, byt
         "train": method_spec(model, MethodShape(MethodKind.TRAIN, SLOTS, EXPERTS - SLOTS, 8, 1, 16)),
         "predict": method_spec(model, MethodShape(MethodKind.PREDICT, EXPERTS, 0, 8, 1, 1)),
     }
-    tiers = (Tier("train", SLOTS, EXPERTS - SLOTS, 8, 1, 16, _COST, _COST),)
+    tiers = (Tier("train", SLOTS, EXPERTS - SLOTS, 8, 1, 16, len(shape.layers), _COST, _COST),)
     listed = {name: FileEntry(sha256(data).hex(), len(data)) for name, data in files.items()}
     return Manifest(
         PACKAGE_FORMAT, 1, PROGRAM_INTERFACE, architecture, "fleet", {}, "none", "all", tiers, methods, ("predict",),

@@ -21,13 +21,15 @@ def check_interface(manifest: Manifest, source: str) -> None:
         PackageError: naming the method, the place, what stands there and what the interface has.
     """
     model = model_shape(manifest)
-    trunks = {name: trunk_shape(manifest.methods[name]) for tier in manifest.tiers for name in tier.trunk_methods}
     predictions = {name: predict_shape(manifest.methods[name]) for name in manifest.predict_methods}
-    wanted = {name: shape for tier in manifest.tiers for name, shape in step_methods(tier).items()}
-    for name, method in (wanted | trunks | predictions).items():
-        _compare(f"{source}: method {shown(name)}", manifest.methods[name], ports.method_spec(model, method))
+    wanted = list(predictions.items())
     for tier in manifest.tiers:
-        _check_trunks(f"{source}: trunk_methods", tier, [trunks[name].sequence for name in tier.trunk_methods])
+        layers = method_layers(tier, manifest)
+        trunks = {name: trunk_shape(manifest.methods[name], layers) for name in tier.trunk_methods}
+        wanted += [*step_methods(tier, layers).items(), *trunks.items()]
+        _check_trunks(f"{source}: trunk_methods", tier, [trunk.sequence for trunk in trunks.values()])
+    for name, method in dict.fromkeys(wanted):  # one name may be asked for twice, in two sizes
+        _compare(f"{source}: method {shown(name)}", manifest.methods[name], ports.method_spec(model, method))
     places = [method.places for method in predictions.values()]
     if places != sorted(places, reverse=True):
         raise PackageError(f"{source}: predict_methods have {places} places, expected the one with most first")
@@ -48,15 +50,20 @@ def model_shape(manifest: Manifest) -> ModelShape:
     return ModelShape(arch.bank_shape, arch.top_k or None, vocabulary)
 
 
-def step_methods(tier: Tier) -> dict[str, MethodShape]:
-    """Return the sizes of the methods that make a tier's step, by name."""
+def method_layers(tier: Tier, manifest: Manifest) -> int:
+    """Return ``layers`` of the methods of a tier: 0 where it trains all adapted layers."""
+    return tier.layers if tier.layers < len(manifest.architecture.adapted_layers) else 0
+
+
+def step_methods(tier: Tier, layers: int) -> dict[str, MethodShape]:
+    """Return the sizes of the methods that make a tier's step, by name. Args: layers: of ``method_layers``."""
     cut, parts = bool(tier.trunk_methods), tier.micro_batches
     kind = MethodKind.TRAIN if parts == 1 else MethodKind.ACCUMULATE
     slots, rows = (tier.trained_slots, tier.frozen_slots), tier.rows // parts
-    step = MethodShape(kind, *slots, tier.seq_len, rows, tier.batch_size, tier.recompute, cut, parts)
+    step = MethodShape(kind, *slots, tier.seq_len, rows, tier.batch_size, tier.recompute, cut, parts, layers)
     methods = {tier.method: step}
     if tier.apply_method:
-        methods[tier.apply_method] = MethodShape(MethodKind.APPLY, tier.trained_slots, 0, 0, 0, 0)
+        methods[tier.apply_method] = MethodShape(MethodKind.APPLY, tier.trained_slots, 0, 0, 0, 0, layers=layers)
     return methods
 
 
@@ -67,9 +74,9 @@ def predict_shape(spec: MethodSpec) -> MethodShape:
     return MethodShape(MethodKind.PREDICT, held, 0, *_places(spec), batch)
 
 
-def trunk_shape(spec: MethodSpec) -> MethodShape:
+def trunk_shape(spec: MethodSpec, layers: int) -> MethodShape:
     """Return the sizes of a trunk, read from its own ids [R, S]; 0 where it has none."""
-    return MethodShape(MethodKind.TRUNK, 0, 0, *_places(spec), 0)
+    return MethodShape(MethodKind.TRUNK, 0, 0, *_places(spec), 0, layers=layers)
 
 
 def _places(spec: MethodSpec) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from edge_runtime.wire.signatures import SIGNATURE_BYTES, verify_manifest
 from edge_runtime.wire.strict_json import JSON_LIMIT, parse, plain_tree, typed
 from edge_runtime.wire.text import shown
 
-PACKAGE_FORMAT: Final = 4
+PACKAGE_FORMAT: Final = 5
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
 """Beside manifest.json in a signed package: 64 bytes."""
@@ -64,6 +64,8 @@ class Tier:
         seq_len: S, tokens of a text at most.
         rows: R; a step's texts stand in R rows of S places, several in a row where they fit (``packing``).
         batch_size: B, texts of a step at most.
+        layers: k, the adapted layers that ``method`` trains, counted from the top; L: all. With k < L every expert of
+            the layers below runs in ``trunk_methods``, as it stands.
         predicted: by export's model of the device.
         measured: on the machine that exported.
         proof: what export measured of this method against eager PyTorch before it wrote the package.
@@ -82,6 +84,7 @@ class Tier:
     seq_len: int
     rows: int
     batch_size: int
+    layers: int
     predicted: Cost
     measured: Cost
     proof: dict[str, float] = field(default_factory=dict)

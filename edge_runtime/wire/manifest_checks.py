@@ -114,6 +114,7 @@ def _check_program(manifest: Manifest, need: _Need) -> None:
         need(slots, f"{tier.trained_slots} trained and {tier.frozen_slots} frozen slots, {experts} experts")
         sizes = min(tier.seq_len, tier.rows, tier.batch_size)
         need(sizes >= 1, f"batch of {tier.batch_size} texts in {tier.rows} rows of {tier.seq_len} places")
+        _check_layers(tier, manifest.architecture, need)
         _check_memory_plan(tier, manifest, need)
     for name, method in manifest.methods.items():
         for tensor in (*method.inputs, *method.outputs):
@@ -122,6 +123,18 @@ def _check_program(manifest: Manifest, need: _Need) -> None:
             axes = tensor.shape
             need(len(axes) <= 8 and all(axis >= 0 for axis in axes), f"{where} has shape {shown(axes)}")
             need(tensor.nbytes <= TENSOR_LIMIT, f"{where} has {tensor.nbytes} bytes, limit {TENSOR_LIMIT}")
+
+
+def _check_layers(tier: Tier, arch: Architecture, need: _Need) -> None:
+    """Below the layers that a tier trains every expert runs, in a trunk: so every one is held, and there is a trunk."""
+    adapted = len(arch.adapted_layers)
+    need(1 <= tier.layers <= adapted, f"tier of {tier.layers} layers, {adapted} are adapted")
+    whole = tier.layers == adapted or (bool(tier.trunk_methods) and tier.held_slots == arch.experts)
+    need(
+        whole,
+        f"tier of {tier.layers} of {adapted} adapted layers with {len(tier.trunk_methods)} trunk_methods and"
+        f" {tier.held_slots} of {arch.experts} experts held, expected a trunk, and all experts",
+    )
 
 
 def _check_memory_plan(tier: Tier, manifest: Manifest, need: _Need) -> None:

@@ -1,7 +1,8 @@
 """The program's interface: what every method of a program.pte takes and gives. SPEC.md, "Program interface", in code.
 
-Axes: L adapted layers, M experts, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared
-expert, C labels, d width, B texts of a call at most, R rows of S places, N = R*S, V vocabulary of a language head.
+Axes: L adapted layers, k of them that a method trains, M experts, m trained and f frozen slots, H = m + f, P values of
+an expert, Ps of a shared expert, C labels, d width, B texts of a call at most, R rows of S places, N = R*S, V
+vocabulary of a language head.
 
 A call takes its texts packed: a row holds whole texts, one behind the other (``packing``).
 
@@ -19,13 +20,16 @@ from typing import Final
 
 from edge_runtime.wire.experts import BankShape
 
-PROGRAM_INTERFACE: Final = 2
+PROGRAM_INTERFACE: Final = 3
 """Version of all that stands here; a manifest says it, and a runtime refuses another."""
 DTYPES: Final = {"float32": 4, "int64": 8}
 """Bytes of an element."""
 
 # The bank, as a method takes it.
 EXPERTS: Final = "experts"
+LOWER_EXPERTS: Final = "lower_experts"
+"""[L - k, M, P]: what a trunk runs, and its tier does not train: every expert of the layers below."""
+LOWER_SHARED: Final = "lower_shared"
 TRAINED: Final = "trained"
 FROZEN: Final = "frozen"
 SHARED: Final = "shared"
@@ -52,8 +56,8 @@ READOUT: Final = "readout"
 PREFIX: Final = "prefix"
 RESIDUAL: Final = "residual"
 BOUNDARY: Final = (PREFIX, RESIDUAL)
-"""What a trunk gives and a cut training method takes, [R, S, d] each: the input of the lowest adapted layer's
-feed-forward, and the sum that the experts' output is added to there."""
+"""What a trunk gives and a cut training method takes, [R, S, d] each: the input of the feed-forward in the lowest layer
+that is trained, and the sum that the experts' output is added to there."""
 LABELS: Final = "labels"
 TARGETS: Final = "targets"
 WEIGHTS: Final = "weights"
@@ -63,7 +67,7 @@ LOGITS: Final = "logits"
 USAGE: Final = "usage"
 AFFINITY: Final = "affinity"
 ROUTER_STATISTICS: Final = (USAGE, AFFINITY)
-"""Means over the call's tokens, [L, H]; the second with top-k gates only."""
+"""Means over the call's tokens, [k, H]; the second with top-k gates only."""
 PROBABILITIES: Final = "probabilities"
 FEATURES: Final = "features"
 LOSSES: Final = "losses"
@@ -94,7 +98,7 @@ class MethodKind(StrEnum):
 
     ``TRAIN`` is a whole optimizer step. ``ACCUMULATE`` and ``APPLY`` are its halves in micro-batches: the first adds a
     micro-batch's gradients to their sums, the second makes the optimizer's step with the sums. ``TRUNK`` is what stands
-    below the lowest adapted layer's experts and depends on the text only.
+    below the experts that a tier trains: it depends on the text, and on the experts of the layers below, if there are.
     """
 
     TRAIN = "train"
@@ -155,6 +159,8 @@ class MethodShape:
         recompute: what is computed twice instead of kept for the backward: ``none``, ``light`` or ``layers``.
         cut: takes the trunk's results instead of token ids.
         parts: calls of ``ACCUMULATE`` that make a batch.
+        layers: k, the adapted layers that are trained, counted from the top; of a ``TRUNK`` those of its tier; 0 for
+            all L.
     """
 
     kind: MethodKind
@@ -166,6 +172,7 @@ class MethodShape:
     recompute: str = "none"
     cut: bool = False
     parts: int = 1
+    layers: int = 0
 
     @property
     def held(self) -> int:
@@ -181,14 +188,15 @@ class MethodShape:
     def name(self) -> str:
         """Name of the method in programs that export writes."""
         texts = f"s{self.sequence}_r{self.rows}"
+        kind = f"{self.kind}_l{self.layers}" if self.layers else str(self.kind)
         if self.kind == MethodKind.TRUNK:
-            return f"{self.kind}_{texts}"
+            return f"{kind}_{texts}"
         if self.kind == MethodKind.PREDICT:
             return f"{self.kind}_{texts}_b{self.batch}"
         if self.kind == MethodKind.APPLY:
-            return f"{self.kind}_m{self.trained}"
+            return f"{kind}_m{self.trained}"
         saving = "" if self.recompute == "none" else f"_{self.recompute}"
-        return f"{self.kind}_m{self.trained}_f{self.frozen}_{texts}_b{self.batch}{saving}"
+        return f"{kind}_m{self.trained}_f{self.frozen}_{texts}_b{self.batch}{saving}"
 
 
 def moments(name: str) -> tuple[str, str]:
@@ -239,8 +247,8 @@ def input_ports(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...
     text = _text(model, method)
     if method.kind == MethodKind.TRUNK:
         return text
-    bank, values = model.bank, _values(model, method)
-    rows, gate = len(bank.layers), _port(GATE_SCALE, len(bank.layers), method.held)
+    bank, values, rows = model.bank, _values(model, method), trained_layers(model, method)
+    gate = _port(GATE_SCALE, rows, method.held)
     shared = [_port(SHARED, rows, bank.shared_size)] if bank.shared_rank else []
     if method.kind == MethodKind.PREDICT:
         readout = _port(READOUT, method.batch, method.places)
@@ -280,7 +288,13 @@ def output_ports(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ..
     told = ROUTER_STATISTICS if model.top_k else ROUTER_STATISTICS[:1]
     logits = (_port(LOGITS, method.batch, bank.labels),) if bank.labels else ()
     changed = (*values, *_moments(values)) if method.kind == MethodKind.TRAIN else _sums(values)
-    return (_port(LOSS, 1), *logits, *(_port(name, len(bank.layers), method.held) for name in told), *changed)
+    statistics = (_port(name, trained_layers(model, method), method.held) for name in told)
+    return (_port(LOSS, 1), *logits, *statistics, *changed)
+
+
+def trained_layers(model: ModelShape, method: MethodShape) -> int:
+    """Return k: the rows of everything that a method has of each layer."""
+    return method.layers or len(model.bank.layers)
 
 
 def _port(name: str, *shape: int) -> TensorSpec:
@@ -290,8 +304,15 @@ def _port(name: str, *shape: int) -> TensorSpec:
 def _text(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
     """What a call's texts are, and where they stand."""
     places = (method.rows, method.sequence)
-    begin = _boundary(model, method) if method.cut else (TensorSpec(IDS, "int64", places),)
+    begin = _boundary(model, method) if method.cut else (*_lower(model, method), TensorSpec(IDS, "int64", places))
     return *begin, TensorSpec(POSITIONS, "int64", places), _port(ATTEND, *places, method.sequence)
+
+
+def _lower(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
+    """What stands in the layers below those that are trained; nothing where all are."""
+    bank, rows = model.bank, len(model.bank.layers) - trained_layers(model, method)
+    shared = [_port(LOWER_SHARED, rows, bank.shared_size)] if bank.shared_rank else []
+    return (_port(LOWER_EXPERTS, rows, bank.experts, bank.expert_size), *shared) if rows else ()
 
 
 def _answers(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
@@ -312,7 +333,7 @@ def _head(bank: BankShape) -> tuple[TensorSpec, ...]:
 
 def _values(model: ModelShape, method: MethodShape) -> tuple[TensorSpec, ...]:
     """Return the trainable tensors that a step has; never none."""
-    bank, rows = model.bank, len(model.bank.layers)
+    bank, rows = model.bank, trained_layers(model, method)
     shapes = {
         TRAINED: (rows, method.trained, bank.expert_size),
         **({SHARED: (rows, bank.shared_size)} if bank.shared_rank else {}),

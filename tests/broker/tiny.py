@@ -64,7 +64,7 @@ def make_package(
     methods = {"train": method_spec(model, train), "predict": method_spec(model, predict)}
     manifest = Manifest(
         PACKAGE_FORMAT, 1, PROGRAM_INTERFACE, architecture, device, {}, "none", "all",
-        (Tier("train", 2, 2, 8, 1, 2, _COST, _COST),),
+        (Tier("train", 2, 2, 8, 1, 2, len(LAYERS), _COST, _COST),),
         methods, ("predict",), {}, "1.3", 1,
         {name: FileEntry(sha256(data).hex(), len(data)) for name, data in files.items()},
     )  # fmt: skip

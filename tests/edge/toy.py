@@ -44,7 +44,7 @@ def train_shape(m: int, f: int, tokens: int = S, rows: int = R, **changes: Any) 
 
 def _tier(m: int, f: int, memory_mib: float, tokens: int = S, rows: int = R) -> Tier:
     cost = Cost(memory_mib, 1.0, 0.1, 8 * m * SHAPE.expert_size, 4 * 10_000)
-    return Tier(train_shape(m, f, tokens, rows).name, m, f, tokens, rows, B, cost, cost)
+    return Tier(train_shape(m, f, tokens, rows).name, m, f, tokens, rows, B, len(SHAPE.layers), cost, cost)
 
 
 PREDICT = tuple(

@@ -77,8 +77,8 @@ def test_refusals_say_where_and_what() -> None:
     tree["tiers"][0]["seq_len"] = "8"
     assert refused(json.dumps(tree).encode()) == 'manifest.json.tiers[0].seq_len is "8", expected int'
     tree["package_format"] = 7
-    assert "package format 7, this software reads 4; export the package again" in refused(json.dumps(tree).encode())
-    assert "missing keys" in refused(b'{"package_format": 4}')
+    assert "package format 7, this software reads 5; export the package again" in refused(json.dumps(tree).encode())
+    assert "missing keys" in refused(b'{"package_format": 5}')
 
 
 JSON = st.recursive(

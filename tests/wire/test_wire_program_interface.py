@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_runtime.wire import program_interface as ports
@@ -28,6 +30,34 @@ def test_a_training_step_takes_and_gives_what_the_spec_lists() -> None:
     )
     assert _said(spec.outputs) == (f"loss[1] logits[4,3] usage[2,3] trained[2,2,38] shared[2,19] head[21] {moments}")
     assert [one.name for one in spec.inputs if one.dtype != "float32"] == ["ids", "positions"]
+
+
+def test_a_step_of_the_upper_layers_takes_their_rows_only() -> None:
+    """Of two adapted layers the upper one is trained: one row of everything, and no ids."""
+    spec = method_spec(ModelShape(BANK), replace(TRAIN, frozen=2, cut=True, layers=1))
+    moments = "trained_m1[1,2,38] trained_m2[1,2,38] shared_m1[1,19] shared_m2[1,19] head_m1[21] head_m2[21]"
+    assert _said(spec.inputs) == (
+        f"trained[1,2,38] frozen[1,2,38] shared[1,19] head[21] mean[6] {moments}"
+        " gate_scale[1,4] update_mask[1,2] hyper[8] prefix[3,8,6] residual[3,8,6] positions[3,8] attend[3,8,8]"
+        " mask[3,8] readout[4,24] labels[4,3]"
+    )
+    assert _said(spec.outputs) == (f"loss[1] logits[4,3] usage[1,4] trained[1,2,38] shared[1,19] head[21] {moments}")
+
+
+def test_a_trunk_below_fewer_layers_takes_the_experts_of_the_others() -> None:
+    """All four experts of the lower layer, and its shared one."""
+    spec = method_spec(ModelShape(BANK), MethodShape(MethodKind.TRUNK, 0, 0, 8, 5, 0, layers=1))
+    lower = "lower_experts[1,4,38] lower_shared[1,19]"
+    assert _said(spec.inputs) == f"{lower} ids[5,8] positions[5,8] attend[5,8,8]"
+    assert _said(spec.outputs) == "prefix[5,8,6] residual[5,8,6]"
+
+
+def test_names_of_methods_say_how_deep_they_train() -> None:
+    """Where that is not all: names of the others are as they were."""
+    kinds = MethodKind.ACCUMULATE, MethodKind.APPLY, MethodKind.TRUNK
+    names = [replace(TRAIN, kind=kind, layers=1).name for kind in kinds]
+    assert names == ["accumulate_l1_m2_f1_s8_r3_b4", "apply_l1_m2", "trunk_l1_s8_r3"]
+    assert replace(TRAIN, kind=MethodKind.TRUNK).name == "trunk_s8_r3"
 
 
 def test_a_language_model_has_targets_in_place_of_labels() -> None:

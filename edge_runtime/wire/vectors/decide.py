@@ -208,13 +208,21 @@ def _signed_manifest(data: bytes, key: str, signature: str) -> Meaning:
 
 
 def program_meaning(
-    *, layers: list[int], top_k: int, vocabulary: int, kind: str, recompute: str, cut: bool, **sizes: int
+    *,
+    layers: list[int],
+    top_k: int,
+    vocabulary: int,
+    kind: str,
+    recompute: str,
+    cut: bool,
+    trained_layers: int,
+    **sizes: int,
 ) -> dict[str, Any]:
     """Return what the sizes of a model and of one of its methods mean: the method's name and ports."""
     bank = {name: sizes[name] for name in ("experts", "rank", "shared_rank", "width", "labels")}
     slots = (sizes["trained"], sizes["frozen"], sizes["sequence"], sizes["rows"], sizes["batch"])
     model = ModelShape(BankShape(tuple(layers), **bank), top_k or None, vocabulary)
-    method = MethodShape(MethodKind(kind), *slots, recompute, cut)
+    method = MethodShape(MethodKind(kind), *slots, recompute, cut, layers=trained_layers)
     spec = method_spec(model, method)
     ways = {"inputs": spec.inputs, "outputs": spec.outputs}
     listed = {way: [[one.name, one.dtype, list(one.shape)] for one in tensors] for way, tensors in ways.items()}

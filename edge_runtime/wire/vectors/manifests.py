@@ -30,9 +30,9 @@ _TRAIN: Final = MethodShape(MethodKind.TRAIN, 1, 1, 8, 2, 3)
 _PREDICT: Final = MethodShape(MethodKind.PREDICT, 2, 0, 8, 1, 1)
 _PACKED: Final = MethodShape(MethodKind.PREDICT, 2, 0, 8, 2, 4)
 _GOOD: Final[Tree] = {
-    "package_format": 4,
+    "package_format": 5,
     "wire_version": 1,
-    "program_interface": 2,
+    "program_interface": 3,
     "architecture": {
         "backbone": {"name": "tiny", "family": "bert", "digest": _A, "width": 3, "layers": 2, "parameters": 1000},
         "task": "classification",
@@ -61,6 +61,7 @@ _GOOD: Final[Tree] = {
             "seq_len": 8,
             "rows": 2,
             "batch_size": 3,
+            "layers": 2,
             "predicted": _COST,
             "measured": _COST,
         }
@@ -144,6 +145,9 @@ def cases() -> Iterator[Case]:
         "a tier whose prefixes have methods of two lengths, and how it was timed",
         meaning=_meaning(),
     )
+    depth = _changed(_with_depth)
+    comment = "a tier of the upper layer alone, whose trunk runs the experts of the lower one"
+    yield Case("Manifest", "accept_depth", depth, "ACCEPT", comment, meaning=_meaning())
     four_bit = _changed(_set("int4", "quantize"))
     yield Case(
         "Manifest", "accept_int4", four_bit, "ACCEPT", "rounded otherwise: the same federation", meaning=_meaning()
@@ -204,6 +208,50 @@ def _with_trunk(tree: Tree) -> None:
     for sequence, rows in ((4, 6), (8, 5)):
         trunk = MethodShape(MethodKind.TRUNK, 0, 0, sequence, rows, 0)
         tree["methods"][trunk.name] = _spec(_SHAPE, trunk)
+
+
+def _with_depth(tree: Tree) -> None:
+    train = replace(_TRAIN, cut=True, layers=1)
+    trunk = MethodShape(MethodKind.TRUNK, 0, 0, 8, 5, 0, layers=1)
+    tree["tiers"].append({**tree["tiers"][0], "method": train.name, "layers": 1, "trunk_methods": [trunk.name]})
+    tree["methods"] |= {method.name: _spec(_SHAPE, method) for method in (train, trunk)}
+
+
+def _depth(**values: object) -> Callable[[Tree], object]:
+    """Return a change of the tier of one layer."""
+
+    def change(tree: Tree) -> None:
+        _with_depth(tree)
+        tree["tiers"][1].update(values)
+
+    return change
+
+
+def _depth_of_few(tree: Tree) -> None:
+    """Let the tier of one layer hold one of two experts, in a method that is right for it."""
+    few = replace(_TRAIN, frozen=0, cut=True, layers=1)
+    _depth(method=few.name, frozen_slots=0)(tree)
+    tree["methods"][few.name] = _spec(_SHAPE, few)
+
+
+def _depth_other_method(tree: Tree) -> None:
+    """Let the tier of one layer have a method that takes and gives two."""
+    _depth()(tree)
+    tree["methods"][tree["tiers"][1]["method"]] = _spec(_SHAPE, replace(_TRAIN, cut=True))
+
+
+def _depth_other_trunk(tree: Tree) -> None:
+    """Let the tier of one layer take prefixes of all layers' trunk."""
+    whole = MethodShape(MethodKind.TRUNK, 0, 0, 8, 5, 0)
+    _depth(trunk_methods=[whole.name])(tree)
+    tree["methods"][whole.name] = _spec(_SHAPE, whole)
+
+
+def _depth_two_of_a_trunk(tree: Tree) -> None:
+    """Let tiers of two depths name one trunk, which cannot be right for both."""
+    _depth()(tree)
+    _with_trunk(tree)
+    tree["tiers"][0]["trunk_methods"] = tree["tiers"][1]["trunk_methods"]
 
 
 def _reversed_trunks(tree: Tree) -> None:
@@ -270,15 +318,17 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "format_1": ("made for an earlier reader", _set(1, "package_format")),
     "format_2": ("made for an earlier reader", _set(2, "package_format")),
     "format_3": ("made for an earlier reader", _set(3, "package_format")),
-    "format_5": ("made for another reader", _set(5, "package_format")),
-    "format_text": ("a format that is no number", _set("4", "package_format")),
+    "format_4": ("made for an earlier reader", _set(4, "package_format")),
+    "format_6": ("made for another reader", _set(6, "package_format")),
+    "format_text": ("a format that is no number", _set("5", "package_format")),
     "format_true": ("a boolean is no number", _set(True, "package_format")),  # noqa: FBT003 - the value itself
     "format_missing": ("no format", lambda t: t.pop("package_format")),
     "wire_version_2": ("speaks another wire version", _set(2, "wire_version")),
     "interface_0": ("no interface", _set(0, "program_interface")),
     "interface_1": ("programs that take padded texts", _set(1, "program_interface")),
-    "interface_3": ("programs of an interface that nobody knows yet", _set(3, "program_interface")),
-    "interface_text": ("wrong type", _set("2", "program_interface")),
+    "interface_2": ("programs that train every layer", _set(2, "program_interface")),
+    "interface_4": ("programs of an interface that nobody knows yet", _set(4, "program_interface")),
+    "interface_text": ("wrong type", _set("3", "program_interface")),
     "interface_missing": ("says not how its tensors are named", lambda t: t.pop("program_interface")),
     "port_name": ("a tensor of another name", _ports("inputs", lambda p: p[0].update(name="experts"))),
     "port_dtype": ("token ids as float32", _ports("inputs", lambda p: _named(p, "ids").update(dtype="float32"))),
@@ -353,6 +403,16 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "tier_rows_0": ("no room for a text", _tier(rows=0)),
     "tier_rows_text": ("wrong type", _tier(rows="2")),
     "tier_rows_missing": ("says not how much it has room for", lambda t: t["tiers"][0].pop("rows")),
+    "tier_layers_0": ("trains no layer", _tier(layers=0)),
+    "tier_layers_3": ("3 of 2 layers", _tier(layers=3)),
+    "tier_layers_text": ("wrong type", _tier(layers="2")),
+    "tier_layers_missing": ("says not how deep it trains", lambda t: t["tiers"][0].pop("layers")),
+    "depth_other_method": ("a method of two layers in a tier of one", _depth_other_method),
+    "depth_no_trunk": ("nothing runs the layer below", _depth(trunk_methods=[])),
+    "depth_few_held": ("experts that nobody runs in the layer above", _depth_of_few),
+    "depth_other_trunk": ("a trunk without the experts of the lower layer", _depth_other_trunk),
+    "depth_two_of_a_trunk": ("one trunk for two depths", _depth_two_of_a_trunk),
+    "depth_all": ("methods of one layer in a tier of two", _depth(layers=2)),
     "tier_twice": ("two tiers of one method", lambda t: t["tiers"].append(t["tiers"][0])),
     "tier_recompute": ("unknown", _tier(recompute="much")),
     "tier_micro_batches_0": ("no part of a batch", _tier(micro_batches=0)),

@@ -34,6 +34,22 @@ _METHODS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "an inference of many texts",
         {"kind": "predict", "trained": 4, "frozen": 0, "sequence": 8, "rows": 4, "batch": 6},
     ),
+    "train_depth": (
+        "a step of the upper layer alone",
+        {"kind": "train", **_TRAIN, "cut": True, "frozen": 2, "trained_layers": 1},
+    ),
+    "accumulate_depth": (
+        "a micro-batch of it",
+        {"kind": "accumulate", **_TRAIN, "rows": 1, "cut": True, "frozen": 2, "trained_layers": 1},
+    ),
+    "apply_depth": (
+        "its optimizer",
+        {"kind": "apply", "trained": 2, "frozen": 0, "sequence": 0, "rows": 0, "batch": 0, "trained_layers": 1},
+    ),
+    "trunk_depth": (
+        "what stands below it, the experts of the lower layer too",
+        {"kind": "trunk", "trained": 0, "frozen": 0, "sequence": 8, "rows": 5, "batch": 0, "trained_layers": 1},
+    ),
     "trunk": (
         "what stands below the experts",
         {"kind": "trunk", "trained": 0, "frozen": 0, "sequence": 8, "rows": 5, "batch": 0},
@@ -52,7 +68,14 @@ def cases() -> Iterator[Case]:
     """Yield the cases of this module."""
     for ending, (model, sizes) in _MODELS.items():
         for name, (method, shape) in _METHODS.items():
-            context = {"top_k": 0, "vocabulary": 0, "recompute": "none", "cut": False, **sizes, **shape}
+            context: dict[str, Any] = {
+                "top_k": 0,
+                "vocabulary": 0,
+                "recompute": "none",
+                "cut": False,
+                "trained_layers": 0,
+            }
+            context |= {**sizes, **shape}
             meaning = program_meaning(**context)
             comment = f"{method}; {model}"
             yield Case("ProgramInterface", f"accept_{name}{ending}", b"", "ACCEPT", comment, context, meaning)

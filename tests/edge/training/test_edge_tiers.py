@@ -37,7 +37,7 @@ def tier(
     """Return a tier with its costs."""
     cost = Cost(memory_mib, step_ms, 30.0, 1000, 1000)
     name = toy.train_shape(trained, frozen, tokens, rows, batch=batch).name
-    return Tier(name, trained, frozen, tokens, rows, batch, cost, cost)
+    return Tier(name, trained, frozen, tokens, rows, batch, 2, cost, cost)
 
 
 LONG = tier(4, 4, 64, 250.0, 200.0)

@@ -30,7 +30,7 @@ def test_a_step_in_micro_batches_takes_its_calls_and_the_optimizer() -> None:
 def _tier(other_cores: float) -> Tier:
     timing = {"median_ms": 81.0, "least_ms": 79.5, "most_ms": 84.25, "threads": 2.0, "other_cores": other_cores}
     cost = Cost(100.0, 81.0, 1.0, 1, 1)
-    return Tier("train_m1_f1_s8_r2_b2", 1, 1, 8, 2, 2, cost, cost, timing=timing)
+    return Tier("train_m1_f1_s8_r2_b2", 1, 1, 8, 2, 2, 2, cost, cost, timing=timing)
 
 
 def test_a_measured_time_comes_with_its_spread() -> None:

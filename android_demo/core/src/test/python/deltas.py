@@ -24,7 +24,7 @@ from edge_runtime.wire.tensors import Array
 
 SHAPE = BankShape(layers=(1, 4), experts=5, rank=3, shared_rank=2, width=24, labels=3)
 FREE = Cost(0.0, 0.0, 0.0, 0, 0)
-TIER = Tier("train", 2, 1, 8, 3, 4, FREE, FREE)
+TIER = Tier("train", 2, 1, 8, 3, 4, len(SHAPE.layers), FREE, FREE)
 ROUNDS = 3
 
 
