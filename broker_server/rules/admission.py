@@ -239,7 +239,7 @@ def read_claims(delta: pb.Delta, shape: BankShape, age: int, examples: float) ->
         WireError: WRONG_SIZE or MALFORMED.
     """
     use, labels = _use(delta, shape), _labels(delta, shape, examples)
-    return Contribution(delta.device, delta.round, examples, age, {}, use, labels)
+    return Contribution(delta.device, delta.round, examples, age, {}, use, labels, max(1, delta.steps))
 
 
 def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: float) -> Contribution:

@@ -46,6 +46,7 @@ class Contribution:
         deltas: trained - base, float32 [P] for each block, as arrays or as they came.
         use: (tokens routed, tokens seen) for each expert; top-k only.
         label_counts: [C] examples for each label, weights of the head's rows; empty when the head was frozen.
+        steps: optimizer steps that it was trained for, 1 or more.
     """
 
     device: str
@@ -55,15 +56,20 @@ class Contribution:
     deltas: Mapping[ExpertId, Block]
     use: Mapping[ExpertId, tuple[float, float]] = field(default_factory=dict)
     label_counts: tuple[float, ...] = ()
+    steps: int = 1
 
 
 @dataclass
 class Sums:
-    """What is kept of a round: for each block float64 [P] of weighted deltas, and [P] or [1] of weights."""
+    """What is kept of a round: for each block float64 [P] of weighted deltas, and [P] or [1] of weights.
+
+    ``steps``: [P] or [1] of weights times steps, of blocks whose deltas were divided by their steps (FedNova).
+    """
 
     deltas: dict[ExpertId, Wide] = field(default_factory=dict)
     weights: dict[ExpertId, Wide] = field(default_factory=dict)
     devices: dict[ExpertId, int] = field(default_factory=dict)
+    steps: dict[ExpertId, Wide] = field(default_factory=dict)
 
 
 def discount(examples: npt.ArrayLike, staleness: npt.ArrayLike) -> Wide:
@@ -81,17 +87,30 @@ def routed_weight(routed: npt.ArrayLike, seen: npt.ArrayLike) -> Wide:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One device's part in a block. Args: weights: [P] or [1]; router: recentred values of the router row."""
+class Part:
+    """One device's part in a block.
+
+    Args:
+        block: its values.
+        weights: [P] or [1].
+        router: recentred values of the router row.
+        steps: that the values are divided by, to be multiplied with the mean steps again; None: they are not.
+    """
 
     block: Block
     weights: Wide
     router: Array | None = None
+    steps: int | None = None
+
+    @property
+    def scale(self) -> Wide:
+        """What the values count in the sum, [P] or [1]."""
+        return self.weights if self.steps is None else self.weights / self.steps
 
 
-def fold(sums: Sums, update: Contribution, shape: BankShape, *, topk: bool) -> None:
+def fold(sums: Sums, update: Contribution, shape: BankShape, *, topk: bool, normalized: bool = False) -> None:
     """Add one contribution to ``sums``."""
-    fold_all(sums, [update], shape, topk=topk)
+    fold_all(sums, [update], shape, topk=topk, normalized=normalized)
 
 
 def in_turn(works: Sequence[Work]) -> None:
@@ -101,7 +120,14 @@ def in_turn(works: Sequence[Work]) -> None:
 
 
 def fold_all(
-    sums: Sums, updates: Sequence[Contribution], shape: BankShape, *, topk: bool, shares: int = 1, run: Run = in_turn
+    sums: Sums,
+    updates: Sequence[Contribution],
+    shape: BankShape,
+    *,
+    topk: bool,
+    normalized: bool = False,
+    shares: int = 1,
+    run: Run = in_turn,
 ) -> None:
     """Add contributions to ``sums``, in their order: the bits are those of folding them one by one.
 
@@ -110,14 +136,14 @@ def fold_all(
         updates: all of them are in memory, so their number is for the caller to bound.
         shape: of the bank.
         topk: whether routers chose experts.
+        normalized: whether each delta is divided by its steps, and the mean multiplied with the mean steps (FedNova:
+            Wang et al., arXiv 2007.07481, with a_i of ones); the same for all contributions of a round.
         shares: pieces of work, of some blocks each.
         run: does them.
     """
-    parts: dict[ExpertId, list[_Part]] = {}
+    parts: dict[ExpertId, list[Part]] = {}
     for update in updates:
-        routers = _recentred(update.deltas, shape) if topk else {}
-        for block, values in update.deltas.items():
-            part = _Part(values, _weights(block, update, shape, topk=topk), routers.get(block))
+        for block, part in parts_of(update, shape, topk=topk, normalized=normalized).items():
             parts.setdefault(block, []).append(part)
     blocks = sorted(parts)
     for block in blocks:
@@ -126,16 +152,24 @@ def fold_all(
     run([partial(_fold_blocks, sums, share, shape) for share in listed])
 
 
-def _fold_blocks(sums: Sums, parts: Mapping[ExpertId, Sequence[_Part]], shape: BankShape) -> None:
+def parts_of(update: Contribution, shape: BankShape, *, topk: bool, normalized: bool = False) -> dict[ExpertId, Part]:
+    """Return a contribution's part in each of its blocks. Args: as fold_all."""
+    routers = _recentred(update.deltas, shape) if topk else {}
+    steps = update.steps if normalized else None
+    return {
+        block: Part(values, _weights(block, update, shape, topk=topk), routers.get(block), steps)
+        for block, values in update.deltas.items()
+    }
+
+
+def _fold_blocks(sums: Sums, parts: Mapping[ExpertId, Sequence[Part]], shape: BankShape) -> None:
     """Fold some blocks; no two shares have the same."""
     buffers = np.empty(PIECE, np.float32), np.empty(PIECE, np.float64)
     for block, listed in parts.items():
-        _fold_block(sums, block, listed, buffers, _router(shape))
+        _fold_block(sums, block, listed, buffers, router_row(shape))
 
 
-def _fold_block(
-    sums: Sums, block: ExpertId, parts: Sequence[_Part], buffers: tuple[Array, Wide], router: slice
-) -> None:
+def _fold_block(sums: Sums, block: ExpertId, parts: Sequence[Part], buffers: tuple[Array, Wide], router: slice) -> None:
     new = block not in sums.deltas
     if new:
         sums.deltas[block] = np.empty(parts[0].block.size, np.float64)
@@ -152,21 +186,29 @@ def _fold_block(
     for number, part in enumerate(parts):
         first = new and number == 0
         sums.weights[block] = part.weights if first else sums.weights[block] + part.weights
+        if part.steps is not None:
+            steps = part.weights * part.steps
+            sums.steps[block] = steps if first else sums.steps[block] + steps
     sums.devices[block] = sums.devices.get(block, 0) + len(parts)
 
 
-def _product(part: _Part, start: int, size: int, buffers: tuple[Array, Wide], router: slice) -> Wide:
+def _product(part: Part, start: int, size: int, buffers: tuple[Array, Wide], router: slice) -> Wide:
     """Return weights times values of a piece, in the buffer."""
     values, product = buffers[0][:size], buffers[1][:size]
-    fill_from(part.block, start, values)
-    if part.router is not None:
-        first, last = max(router.start, start), min(router.stop, start + size)
-        if first < last:
-            values[first - start : last - start] = part.router[first - router.start : last - router.start]
+    fill_part(part, start, values, router)
     np.copyto(product, values)
-    weights = part.weights if part.weights.size == 1 else part.weights[start : start + size]
-    np.multiply(product, weights, out=product)
+    scale = part.scale
+    np.multiply(product, scale if scale.size == 1 else scale[start : start + size], out=product)
     return product
+
+
+def fill_part(part: Part, start: int, into: Array, router: slice) -> None:
+    """Write some values of a part, the router row recentred. Args: start, into: as EncodedBlock.fill."""
+    fill_from(part.block, start, into)
+    if part.router is not None:
+        first, last = max(router.start, start), min(router.stop, start + into.size)
+        if first < last:
+            into[first - start : last - start] = part.router[first - router.start : last - router.start]
 
 
 def combine(parts: Iterable[Sums]) -> Sums:
@@ -179,30 +221,46 @@ def combine(parts: Iterable[Sums]) -> Sums:
                 total.weights[block] = total.weights[block] + part.weights[block]
             else:
                 total.deltas[block], total.weights[block] = part.deltas[block], part.weights[block]
+            if block in part.steps:
+                known = total.steps.get(block)
+                total.steps[block] = part.steps[block] if known is None else known + part.steps[block]
             total.devices[block] = total.devices.get(block, 0) + part.devices[block]
     return total
+
+
+def mean_of(sums: Sums, block: ExpertId) -> tuple[Wide, npt.NDArray[np.bool_]]:
+    """Return the weighted mean of a block's deltas, and where somebody gave weight.
+
+    Returns:
+        [P], 0 where nobody did; of deltas that were divided by their steps, times the weighted mean of the steps. And
+        bool [P] or [1].
+    """
+    weights = sums.weights[block]
+    moved = weights > 0
+    mean = np.divide(sums.deltas[block], weights, out=np.zeros_like(sums.deltas[block]), where=moved)
+    if block in sums.steps:
+        mean *= np.divide(sums.steps[block], weights, out=np.zeros_like(weights), where=moved)
+    return mean, moved
 
 
 def close(base: Bank, sums: Sums) -> Bank:
     """Return base + weighted mean of deltas; a value that nobody gave weight to keeps its bits."""
     changed: dict[ExpertId, Array] = {}
-    for block, total in sums.deltas.items():
-        weights = sums.weights[block]
-        moved = weights > 0
+    for block in sums.deltas:
+        mean, moved = mean_of(sums, block)
         if not moved.any():
             continue
-        mean = np.divide(total, weights, out=np.zeros_like(total), where=moved)
         values = base.block(block)
         after = (values.astype(np.float64) + mean).astype(np.float32)
         changed[block] = np.where(moved, after, values)
     return base.replace(changed)
 
 
-def merge(base: Bank, updates: Iterable[Contribution], *, topk: bool) -> Bank:
+def merge(base: Bank, updates: Iterable[Contribution], *, topk: bool, normalized: bool = False) -> Bank:
     """Fold ``updates`` in their order and close; a gateway's order is (device, round), see ``Ledger.waiting``."""
     sums = Sums()
     for update in updates:
-        fold(sums, update, base.shape, topk=topk)
+        fold(sums, update, base.shape, topk=topk, normalized=normalized)
     return close(base, sums)
 
 
@@ -219,7 +277,7 @@ def _weights(block: ExpertId, update: Contribution, shape: BankShape, *, topk: b
     if sum(other.layer == block.layer and not other.shared for other in update.deltas) > 1:
         return np.full(1, weight)
     weights = np.full(size, weight)
-    weights[_router(shape)] = 0.0  # softmax over one expert trains no router
+    weights[router_row(shape)] = 0.0  # softmax over one expert trains no router
     return weights
 
 
@@ -229,7 +287,7 @@ def _recentred(deltas: Mapping[ExpertId, Block], shape: BankShape) -> dict[Exper
     Softmax ignores an offset shared by all rows, and Adam drifts along it.
     """
     result: dict[ExpertId, Array] = {}
-    router = _router(shape)
+    router = router_row(shape)
     for layer in {block.layer for block in deltas}:
         experts = [block for block in deltas if block.layer == layer and not block.shared and block not in (HEAD, MEAN)]
         if not experts:
@@ -240,5 +298,6 @@ def _recentred(deltas: Mapping[ExpertId, Block], shape: BankShape) -> dict[Exper
     return result
 
 
-def _router(shape: BankShape) -> slice:
+def router_row(shape: BankShape) -> slice:
+    """Return where an expert's router row stands in its block."""
     return slice(shape.rank * shape.width, (shape.rank + 1) * shape.width)
