@@ -5,7 +5,7 @@
     blobs/HEX       blocks and updates, named by their digest: checked on every read, fetched again when damaged
     versions/HEX    Version messages as received, by version digest
     current         digest of the newest complete version
-    plan, checkpoint, delta, sent, done, feedback, statistics: sealed records (below)
+    plan, checkpoint, delta, sent, done, feedback, statistics, labels: sealed records (below)
 
 A sealed record is a magic, the SHA-256 of the rest, the length of a JSON head, the head, a body. It is written beside,
 flushed to the disk, then renamed over the old one, so that a kill or a power cut leaves the old one or the new one.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from edge_runtime.commands.common import (
     tell_skipped,
     warn,
 )
+from edge_runtime.commands.prior_options import add_prior_to_predict, own_labels
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.report import bar
@@ -52,6 +53,8 @@ EXAMPLES = """\
   edge_runtime predict --package packages/pixel8 --bank my-bank "wake me at seven" "play some jazz"
   cat texts.txt | edge_runtime predict --package packages/pixel8 --state state --top 3 --json
   edge_runtime predict --package packages/pixel8 --bank v12 --data held-out.csv
+  edge_runtime predict --package packages/pixel8 --state state --label-prior 0.5 "wake me at seven"
+  edge_runtime predict --package packages/pixel8 --bank my-bank --label-prior 1 --prior-data my.csv "play some jazz"
   edge_runtime predict --package packages/writer --bank my-words "See you" --max-new-tokens 20
   edge_runtime predict --package packages/writer --bank my-words "See you" --suggest 3
 """
@@ -75,6 +78,7 @@ def add(commands: Subcommands) -> None:
     add_columns(parser)
     parser.add_argument("--top", type=positive, default=1, metavar="N", help="likeliest labels to show (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_prior_to_predict(parser)
     writing = parser.add_argument_group("language models")
     writing.add_argument(
         "--max-new-tokens", type=positive, default=32, metavar="N", help="continue by at most N tokens (%(default)s)"
@@ -101,16 +105,20 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError('no text: give one ("wake me at seven"), pipe lines into standard input, or use --data FILE')
     with Parts.open(arguments.package, arguments.threads) as parts:
         bank, name = load_bank(parts, arguments.bank, arguments.state)
+        own = own_labels(arguments, parts)
         if not bank.learned:
+            likely = "all are equally likely" if own is None else "the label prior alone decides"
             warn(
-                f"warning: {name} has not learned any label yet, so all are equally likely;"
+                f"warning: {name} has not learned any label yet, so {likely};"
                 " train it (edge_runtime train --out DIR, then --bank DIR), or take part in a federation"
             )
         if parts.manifest.architecture.task == CAUSAL_LM:
             return _continue(parts, bank, arguments, name)
-        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank, short_of_memory)
+        prior = own.weights if own is not None else None
+        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank, short_of_memory, prior=prior)
         if arguments.data:
-            return _score(parts, predictor, arguments, name, learned=bank.learned)
+            about = {"bank": name, "learned": bank.learned, "label_prior": own.strength if own is not None else 0.0}
+            return _score(parts, predictor, arguments, about)
         labels = parts.manifest.architecture.labels
         for texts in _texts(arguments.text):
             for probabilities, _ in [predictor(texts[0])] if len(texts) == 1 else predictor.many(texts):
@@ -157,13 +165,14 @@ def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: s
     return 0
 
 
-def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, name: str, *, learned: bool) -> int:
+def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, about: dict[str, Any]) -> int:
     source = parts.source(arguments.data, columns_of(arguments))
     tell_skipped(source.skipped, arguments.data)
     with bar("scoring", len(source), show=not arguments.json) as advance:
         share = accuracy(predictor, source, advance)
-    scores = {"accuracy": share, "examples": len(source), "bank": name, "learned": learned}
-    plain = f"accuracy {share:.1%} on {counted(len(source), 'example')} with {name}"
+    scores = {"accuracy": share, "examples": len(source), **about}
+    plain = f"accuracy {share:.1%} on {counted(len(source), 'example')} with {about['bank']}"
+    plain += f" and label prior {about['label_prior']:g}" if about["label_prior"] else ""
     say(json.dumps(scores) if arguments.json else plain)
     return 0
 

@@ -25,6 +25,7 @@ from edge_runtime.commands.common import (
     suited,
     until_signal,
 )
+from edge_runtime.commands.prior_options import add_prior_to_run, check_task
 from edge_runtime.data.batches import Source
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError, StoreError
@@ -38,6 +39,8 @@ from edge_runtime.federation.report import Report, bar
 from edge_runtime.federation.versions import Versions
 from edge_runtime.federation.work import Work
 from edge_runtime.inference.class_sums import class_sums, recalled, remember
+from edge_runtime.inference.own_labels import OwnLabels
+from edge_runtime.inference.own_labels import remember as remember_labels
 from edge_runtime.opened_package import Parts
 from edge_runtime.program.program import inspect
 from edge_runtime.store import Record, Store
@@ -56,6 +59,7 @@ _INBOX = 64  # messages that wait here; beyond, the broker waits
 EXAMPLES = """\
   edge_runtime run --enrolment kitchen.enrolment.json --package packages/pixel8 --data my.csv
   edge_runtime run --package packages/pixel8 --broker mqtt://localhost:1883 --data my.csv
+  edge_runtime run --package packages/pixel8 --broker mqtt://localhost:1883 --data my.csv --label-prior 0.5
   edge_runtime run --package packages/pixel8 --broker mqtts://gateway.example:8883 --ca ca.pem \\
       --certificate me.pem --key me.key --device-id kitchen --data my.jsonl --rounds 20 --codec int8
 """
@@ -98,6 +102,7 @@ def add(commands: Subcommands) -> None:
     add_threads(run)
     add_prefixes(run, "prefixes in the state directory")
     add_tier(run)
+    add_prior_to_run(run)
     secure = run.add_argument_group("security", "with --broker; an enrolment has all of it")
     secure.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the broker's certificate")
     secure.add_argument(
@@ -132,12 +137,14 @@ def main(arguments: argparse.Namespace) -> int:
         Parts.open(arguments.package, arguments.threads, maker) as parts,
     ):
         broker = way if isinstance(way, Broker) else _enrolled(way, parts.package, state)
+        check_task(arguments.label_prior, parts.manifest.architecture)
         config = _complete(config, parts, arguments)
         watch = Watch.of(parts.manifest, config.budget, arguments.tier)
         source = parts.examples(arguments.data, watch.largest, columns_of(arguments))
         watch = suited(watch, parts, source)
         tier = watch.largest
         enrol(store, parts, config)
+        _keep_labels(store, source, parts, config)
         if source.skipped:
             report.emit("skipped", left_out(source.skipped), rows=source.skipped)
         inbox: queue.Queue[LinkEvent] = queue.Queue(_INBOX)
@@ -152,6 +159,7 @@ def main(arguments: argparse.Namespace) -> int:
             tier=tier.method,
             profile=parts.manifest.device,
             runtime=config.driver,
+            label_prior=config.label_prior,
         )
         versions = Versions(store, parts.package)
         cache = open_prefixes(arguments, state / "prefixes") if tier.trunk_methods else None
@@ -211,7 +219,8 @@ def _complete(config: RunConfig, parts: Parts, arguments: argparse.Namespace) ->
     runtime = inspect()
     codecs = (CODECS[arguments.codec],) if arguments.codec else config.codecs
     driver = f"{runtime.driver} executorch {runtime.executorch}"
-    return replace(config, codecs=codecs, budget=budget, checkpoint_s=arguments.checkpoint_every, driver=driver)
+    own = {"checkpoint_s": arguments.checkpoint_every, "label_prior": arguments.label_prior}
+    return replace(config, codecs=codecs, budget=budget, driver=driver, **own)
 
 
 def enrol(store: Store, parts: Parts, config: RunConfig) -> None:
@@ -235,6 +244,13 @@ def enrol(store: Store, parts: Parts, config: RunConfig) -> None:
         store.remove("checkpoint")  # of a program that is no longer there
     if bound != {**mine, "package": package}:
         store.write("enrolment", Record({**mine, "package": package}))
+
+
+def _keep_labels(store: Store, source: Source, parts: Parts, config: RunConfig) -> None:
+    """Keep how often each label occurs here, for ``predict``; windows have none."""
+    if not isinstance(source, WindowSource):
+        labels = len(parts.manifest.architecture.labels)
+        remember_labels(store, OwnLabels.of(source, labels, config.label_prior))
 
 
 def _statistics(store: Store, parts: Parts, source: Source, report: Report) -> ClassSums | None:

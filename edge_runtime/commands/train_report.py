@@ -12,6 +12,7 @@ import numpy as np
 from edge_runtime.data.batches import Source
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.federation.report import bar
+from edge_runtime.inference.own_labels import OwnLabels
 from edge_runtime.inference.predictor import Predictor
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.training.assessment import Score, Shortfall, sample, score, shortfalls
@@ -19,6 +20,7 @@ from edge_runtime.training.local import Trained
 from edge_runtime.training.perplexity import text_loss
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.tensors import Array
 from edge_runtime.wire.text import counted
 
 Worth = Score | float | None
@@ -57,15 +59,31 @@ class EvaluationSet:
             if isinstance(self.source, WindowSource):
                 return text_loss(self.tools, bank, self.source, advance).perplexity
             predictor = Predictor(self.tools.program, self.tools.manifest, self.tools.tokenizer, bank)
-            worth = score(predictor, self.source, self.rows, advance)
+            worth = score(predictor, self.source, self.rows, advance, self._own_labels)
             predictor.release()  # training needs the memory
             return worth
 
-    def compared(self, before: Worth, after: Worth) -> dict[str, float | None]:
-        """Return accuracy or perplexity before and after; None where nothing was held out."""
+    @property
+    def _own_labels(self) -> Array | None:
+        """Label counts of what is learned from, where something else is measured; None where nothing is held out."""
+        learned = self.tools.source
+        if not self.held_out or isinstance(learned, WindowSource):
+            return None
+        return OwnLabels.of(learned, len(self.tools.manifest.architecture.labels), 0.0).counts
+
+    def compared(self, before: Worth, after: Worth) -> dict[str, Any]:
+        """Return accuracy or perplexity before and after; None where nothing was held out.
+
+        A classifier's has the accuracy after under label priors, too, by strength.
+        """
         name = "perplexity" if isinstance(self.tools.source, WindowSource) else "accuracy"
+        if not self.held_out:
+            return {f"{name}_before": None, name: None}
         plain = [worth.accuracy if isinstance(worth, Score) else worth for worth in (before, after)]
-        return {f"{name}_before": plain[0], name: plain[1]} if self.held_out else {f"{name}_before": None, name: None}
+        told: dict[str, Any] = {f"{name}_before": plain[0], name: plain[1]}
+        if isinstance(after, Score):
+            told["accuracy_label_prior"] = {f"{key:g}": share for key, share in after.accuracy_with_prior.items()}
+        return told
 
     def warnings(self, before: Worth, after: Worth, start: str) -> list[dict[str, str]]:
         """Return code and text of each thing to tell of a run that began with ``start``."""
@@ -114,6 +132,8 @@ def sentence(report: dict[str, Any], out: Path | None) -> str:
         text += f", perplexity {report['perplexity_before']:.1f} -> {report['perplexity']:.1f}"
     if report.get("accuracy") is not None:
         text += f", accuracy {report['accuracy_before']:.1%} -> {report['accuracy']:.1%}"
+        priors = report["accuracy_label_prior"].items()
+        text += f" (label prior {', '.join(f'{strength}: {share:.1%}' for strength, share in priors)})"
     prefixes = report["prefix_cache"]
     if prefixes is not None:
         text += f"; prefixes: {prefixes['hits']} found, {prefixes['misses']} computed, {prefixes['bytes'] / 1e6:.1f} MB"

@@ -30,6 +30,7 @@ class RunConfig:
         checkpoint_s: at most that many seconds of training are lost by a kill.
         driver: what executes programs, for Hello.
         gateway_key: public key of the gateway, 32 bytes; empty takes what is not signed.
+        label_prior: strength with which predictions follow this device's own labels; nothing of it is sent.
     """
 
     device: str
@@ -40,6 +41,7 @@ class RunConfig:
     checkpoint_s: float = 5.0
     driver: str = ""
     gateway_key: bytes = b""
+    label_prior: float = 0.0
 
     def __post_init__(self) -> None:
         try:

@@ -3,7 +3,7 @@
 Every event has ``t`` (Unix seconds), ``event``, ``device``, ``bytes_up``, ``bytes_down`` (MQTT payloads since the
 start) and its own fields:
 
-    started            examples, tier, profile, runtime
+    started            examples, tier, profile, runtime, label_prior (strength)
     skipped            rows (without a text)
     features           examples (their class sums are at hand)
     connected

@@ -14,6 +14,7 @@ from edge_runtime.inference.methods import Inference, for_many, longest
 from edge_runtime.program.signature import Executor
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.label_prior import Weights, with_prior
 from edge_runtime.wire.manifest import Manifest
 from edge_runtime.wire.tensors import Array
 
@@ -27,6 +28,7 @@ class Predictor:
         tokenizer: of the package.
         bank: whose experts run; the first H of them where the program holds fewer than M.
         short: whether memory is short; then one inference method at a time is kept.
+        prior: weights of a label prior, [C]; None leaves the probabilities as they come.
     """
 
     def __init__(
@@ -36,9 +38,11 @@ class Predictor:
         tokenizer: Tokenizer,
         bank: Bank,
         short: Callable[[], bool] = lambda: False,
+        *,
+        prior: Weights | None = None,
     ) -> None:
         self._inference, self._tokenizer = Inference(program, manifest, bank, short), tokenizer
-        self._longest = longest(self._inference.methods)
+        self._longest, self._prior = longest(self._inference.methods), prior
 
     def __call__(self, text: str) -> tuple[Array, Array]:
         """Return probabilities [C] and the L2-normalized feature [d] of one text."""
@@ -48,7 +52,7 @@ class Predictor:
     def of_tokens(self, tokens: Sequence[int]) -> tuple[Array, Array]:
         """Return probabilities [C] and feature [d] of a text's tokens."""
         outputs = self._inference.one(tokens)
-        return outputs[ports.PROBABILITIES], outputs[ports.FEATURES]
+        return self._moved(outputs[ports.PROBABILITIES]), outputs[ports.FEATURES]
 
     def many(self, texts: Iterable[str]) -> Iterator[tuple[Array, Array]]:
         """Yield probabilities [C] and feature [d] of each text, in order; a call takes as many as the packing does.
@@ -68,7 +72,10 @@ class Predictor:
             outputs = self._inference.run(method, waiting[: len(packed)], packed)
             del waiting[: len(packed)]
             for slot in range(len(packed)):
-                yield outputs[ports.PROBABILITIES][slot], outputs[ports.FEATURES][slot]
+                yield self._moved(outputs[ports.PROBABILITIES][slot]), outputs[ports.FEATURES][slot]
+
+    def _moved(self, probabilities: Array) -> Array:
+        return probabilities if self._prior is None else with_prior(probabilities, self._prior)
 
     def release(self) -> None:
         """Free what prediction has prepared: another method may need the memory."""

@@ -21,13 +21,18 @@ from edge_runtime import opened_package
 from edge_runtime.__main__ import main
 from edge_runtime.commands import predict as predict_command
 from edge_runtime.commands import run as run_command
+from edge_runtime.commands.prior_options import check_task
+from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Broker, LinkEvent
 from edge_runtime.program.program import inspect
 from edge_runtime.store import Store
 from edge_runtime.training.assessment import Score, sample, shortfalls
+from edge_runtime.wire import messages
+from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.experts import HEAD
+from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.topics import Topic
 
 Said = pytest.CaptureFixture[str]
 
@@ -169,6 +174,7 @@ def test_train_then_predict_with_the_bank(package: Package, data: Path, tmp_path
     assert told["steps"] == 24  # 4 epochs of 24 examples in batches of 4
     assert told["loss_last"] < told["loss_first"]
     assert told["accuracy"] > told["accuracy_before"]
+    assert set(told["accuracy_label_prior"]) == {"0.5", "1"}
     assert (told["texts_per_step"], told["fill"]) == (4.0, pytest.approx(19 / 24, abs=1e-4))  # 7, 6 and 6 tokens a text
     federation = package.manifest.architecture.digest()
     assert Bank.read(bank / "bank.safetensors", toy.SHAPE, federation).digest().hex() == told["bank_digest"]
@@ -481,6 +487,86 @@ def test_statistics_are_computed_once_for_the_same_data(
     for path in (data, data, toy.write_data(tmp_path / "more.csv", 25)):
         assert call(capsys, *arguments, "--data", path, "--state", tmp_path / "state")[0] == 0
     assert [program.calls for program in programs] == [6 * [toy.PACKED], [], 7 * [toy.PACKED]]  # four texts a call
+
+
+def likeliest(said: Said, package: Package, *arguments: object) -> list[float]:
+    """Return the probabilities of the toy's labels for a text, in the order of the labels."""
+    asked = ("predict", "--package", package.folder, "--top", 3, "--json", *arguments, "wake me")
+    code, out, _ = call(said, *asked)
+    assert code == 0
+    shares = {one["label"]: one["probability"] for one in json.loads(out)["labels"]}
+    return [shares[label] for label in toy.LABELS]
+
+
+def test_a_label_prior_is_a_setting_of_the_device(
+    package: Package, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run` keeps counts and strength, `predict --state` follows them or what it is told; `--prior-data` counts a file.
+
+    7 rows are 3, 2 and 2 of each label: weights 4, 3 and 3.
+    """
+    federation(package, monkeypatch, finished=True)
+    data, state = toy.write_data(tmp_path / "data.csv", 7), tmp_path / "state"
+    run = ["run", "--package", package.folder, "--broker", "mqtt://localhost", "--data", data, "--state", state]
+    plain = likeliest(capsys, package)
+
+    def moved(*weights: float) -> list[float]:
+        shares = [share * weight for share, weight in zip(plain, weights, strict=True)]
+        return [pytest.approx(share / sum(shares), abs=2e-6) for share in shares]
+
+    needs = failure(capsys, 2, "predict", "--package", package.folder, "--label-prior", 1, "wake me")
+    assert "--label-prior 1 needs to know this device's labels: give --prior-data FILE" in needs
+    code, out, _ = call(capsys, *run, "--device-id", "me", "--label-prior", 0.5, "--json")
+    assert (code, json.loads(out.splitlines()[0])["label_prior"]) == (0, 0.5)
+    assert likeliest(capsys, package, "--state", state) == moved(2, 3**0.5, 3**0.5)
+    assert likeliest(capsys, package, "--state", state, "--label-prior", 1) == moved(4, 3, 3)
+    assert likeliest(capsys, package, "--state", state, "--label-prior", 0) == plain
+    assert likeliest(capsys, package, "--label-prior", 1, "--prior-data", data) == moved(4, 3, 3)
+    scored = ["predict", "--package", package.folder, "--state", state, "--data", data]
+    assert json.loads(call(capsys, *scored, "--json")[1])["label_prior"] == 0.5
+    assert "and label prior 0.5" in call(capsys, *scored)[1]
+    assert call(capsys, *run, "--device-id", "me")[0] == 0  # off again, since nothing says otherwise
+    assert likeliest(capsys, package, "--state", state) == plain
+    alone = failure(capsys, 2, "predict", "--package", package.folder, "--prior-data", data, "wake me")
+    assert "--prior-data came without --label-prior" in alone
+    with pytest.raises(SystemExit) as ended:
+        call(capsys, "predict", "--package", package.folder, "--label-prior", 0.3, "wake me")
+    assert ended.value.code == 2
+    assert "got 0.3, expected 0 (off), 0.5 (half) or 1 (full)" in capsys.readouterr().err
+
+
+def test_nothing_of_a_label_prior_is_in_any_message(
+    package: Package, data: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round with it off and one with it on say the same on every topic; only the delta's measured time may differ."""
+    said = []
+    for strength in (0, 1):
+        gateway = federation(package, monkeypatch)
+        gateway.give_plan("me", (ExpertId(1, 0), HEAD), head_learning_rate=0.01)
+        arguments = ["--broker", "mqtt://localhost", "--data", data, "--device-id", "me", "--rounds", 1]
+        state = tmp_path / f"state{strength}"
+        code, *_ = call(
+            capsys, "run", "--package", package.folder, *arguments, "--state", state, "--label-prior", strength
+        )
+        assert code == 0
+        (received,) = gateway.deltas
+        received.message.step_ms = 0.0
+        sent = [(topic, payload) for topic, payload in gateway.links[0].said if topic is not Topic.DELTA]
+        offers = [messages.decode(pb.Offer, payload) for topic, payload in sent if topic is Topic.OFFER]
+        rest = [(topic, payload) for topic, payload in sent if topic is not Topic.OFFER]  # they name digests
+        said.append((rest, [offer.kind for offer in offers], received.message))
+    assert said[0] == said[1]
+    assert {topic for topic, _ in said[1][0]} == {Topic.HELLO, Topic.STATISTICS, Topic.BYE}
+    assert (tmp_path / "state0" / "labels").read_bytes() != (tmp_path / "state1" / "labels").read_bytes()
+
+
+def test_a_package_without_labels_has_no_label_prior(package: Package) -> None:
+    """It is refused by name, not skipped; off is what every package can do."""
+    writer = replace(package.manifest.architecture, labels=(), task="causal-lm")
+    with pytest.raises(ConfigError, match="this package continues texts and has no labels; leave it out"):
+        check_task(0.5, writer)
+    check_task(0.0, writer)
+    check_task(1.0, package.manifest.architecture)
 
 
 def test_a_state_directory_belongs_to_one_device_and_federation(
