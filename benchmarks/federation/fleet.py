@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.federation.arms.base import Device
 from broker_server.rules.planner import Reach
 
 DEVICES: Final = Path(__file__).parent / "devices.json"
@@ -26,48 +27,10 @@ MEGABITS: Final = {"lowend-phone": (2.0, 8.0), "pixel8": (10.0, 40.0), "raspberr
 """Up and down a second. Assumed: a phone on a mobile network or a full Wi-Fi, one on Wi-Fi, a box behind DSL."""
 
 
-@dataclass(frozen=True)
-class Device:
-    """One device.
-
-    Args:
-        profile: its name among export's.
-        reaches: times by depth, deepest first, for the set that it learns from.
-        bytes_up: that its owner allows for a round.
-        bytes_down: that its owner allows for a round.
-        up: 10^6 bits a second.
-        down: 10^6 bits a second.
-    """
-
-    profile: str
-    reaches: tuple[Reach, ...]
-    bytes_up: int
-    bytes_down: int
-    up: float
-    down: float
-
-    def reach(self, layers: int) -> Reach:
-        """Return the shallowest reach that trains so many layers, the deepest when none does."""
-        return min((one for one in self.reaches if one.layers >= layers), key=_layers, default=self.reaches[0])
-
-    def training_s(self, layers: int, steps: int, epoch: int) -> float:
-        """Return the seconds of a plan.
-
-        Args:
-            layers: from the top, that the plan trains.
-            steps: of the plan.
-            epoch: of its steps, how many see texts whose prefixes this device does not have.
-        """
-        reach = self.reach(layers)
-        return (steps * reach.step_ms + min(steps, epoch) * reach.trunk_ms) / 1e3
-
-    def transfer_s(self, bytes_up: float, bytes_down: float) -> float:
-        """Return the seconds of transfer, one way after the other."""
-        return 8e-6 * (bytes_up / self.up + bytes_down / self.down)
-
-
-def _layers(reach: Reach) -> int:
-    return reach.layers
+def transfer_s(device: Device, bytes_up: float, bytes_down: float) -> float:
+    """Return the seconds of a transfer, one way after the other; a way without a bandwidth takes no time."""
+    ways = ((bytes_up, device.up_bytes_s), (bytes_down, device.down_bytes_s))
+    return sum(count / speed for count, speed in ways if speed)
 
 
 @dataclass(frozen=True)
@@ -206,5 +169,6 @@ def device(table: Mapping[str, Any], profile: str, name: str, depths: tuple[int,
     by_depth = {int(row["layers"]): Reach(**row) for row in entry["reaches"][name]}
     if not set(depths) <= set(by_depth):
         raise ValueError(f"depths {sorted(depths)}: {DEVICES.name} has {sorted(by_depth)}")
-    reaches = tuple(by_depth[depth] for depth in sorted(depths, reverse=True))
-    return Device(profile, reaches, entry["bytes_up"], entry["bytes_down"], *MEGABITS[profile])
+    reaches = tuple(by_depth[depth] for depth in sorted(depths))
+    up, down = (1e6 * megabits / 8 for megabits in MEGABITS[profile])
+    return Device(profile, reaches, entry["bytes_up"], entry["bytes_down"], up, down)
