@@ -231,17 +231,19 @@ class Learned:
 
 
 class Arm(Protocol):
-    """The rules of one method.
+    """The rules of one method."""
 
-    Attributes:
-        sent: tensors of the state that devices download, coded in steps of int8 with feedback; others stay as they are.
-        feedback: whether what int8 left of them is added to the next version.
-        personal: whether each client has a model of its own and there is no other.
-    """
+    @property
+    def sent(self) -> Sequence[str]:
+        """Tensors of the state that devices download, coded in steps of int8; others stay as they are."""
 
-    sent: Sequence[str]
-    feedback: bool
-    personal: bool
+    @property
+    def feedback(self) -> bool:
+        """Whether what int8 left of them is added to the next version."""
+
+    @property
+    def personal(self) -> bool:
+        """Whether each client has a model of its own and there is no other."""
 
     def start(self) -> State:
         """Return the state before the first round."""
