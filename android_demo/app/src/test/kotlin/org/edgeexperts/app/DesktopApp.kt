@@ -2,6 +2,7 @@
 package org.edgeexperts.app
 
 import android.app.Activity
+import android.app.AlertDialog
 import android.content.Intent
 import android.net.Uri
 import android.os.BatteryManager
@@ -99,6 +100,14 @@ fun MainActivity.label(right: String) {
         shadowOf(list).performItemClick(place)
     }
     until("the example") { it.answer?.kept?.label == right }
+}
+
+/** Presses a row of the settings and chooses one of its options. */
+fun Activity.chooseOption(row: Int, option: String) {
+    press(row)
+    val list = (ShadowDialog.getLatestDialog() as AlertDialog).listView
+    shadowOf(list).performItemClick((0 until list.adapter.count).first { list.adapter.getItem(it) == option })
+    idle()
 }
 
 /** Teaches the app the texts of a device of the little federation. */

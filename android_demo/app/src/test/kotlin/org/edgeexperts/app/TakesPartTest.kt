@@ -59,6 +59,20 @@ class TakesPartTest {
                 host.state.answer!!.prediction.run { personal && label == example.label }
             }
             assertTrue(right >= count - 2, "$right of $count")
+            favoursUsualLabels(activity)
+        }
+    }
+
+    /** Of 18 examples 5 are alarm, 7 music, 6 light: the answer that is shown is weighed by 18/21, 24/21 and 1 at once. */
+    private fun favoursUsualLabels(activity: MainActivity) {
+        activity.classify(PROBE)
+        val plain = host.state.answer!!.prediction.scores
+        activity.go(3)
+        activity.chooseOption(R.id.prior, "fully")
+        until("another answer") { it.answer!!.prediction.scores != plain }
+        val weighed = plain.mapValues { (label, probability) -> probability * FACTORS.getValue(label) }
+        for ((label, probability) in host.state.answer!!.prediction.scores) {
+            assertEquals(weighed.getValue(label) / weighed.values.sum(), probability, 1e-6)
         }
     }
 
@@ -130,5 +144,6 @@ class TakesPartTest {
 
     private companion object {
         const val STEPS = 20
+        val FACTORS = mapOf("alarm" to 18.0 / 21, "music" to 24.0 / 21, "light" to 1.0)
     }
 }

@@ -1,6 +1,7 @@
 package org.edgeexperts.app
 
 import android.app.AlertDialog
+import android.content.Context
 import android.content.Intent
 import android.net.Uri
 import android.os.Bundle
@@ -10,10 +11,13 @@ import android.widget.EditText
 import android.widget.TextView
 import org.edgeexperts.app.host.AppState
 import org.edgeexperts.app.host.PhoneConditions
+import org.edgeexperts.app.host.Settings
 import org.edgeexperts.app.ui.getAnswer
 import org.edgeexperts.app.ui.putAnswer
+import org.edgeexperts.app.widget.FactRow
 import org.edgeexperts.app.widget.NavBar
 import org.edgeexperts.core.Heat
+import org.edgeexperts.core.LabelPrior
 import org.edgeexperts.wire.Case
 import org.junit.Test
 import org.junit.runner.RunWith
@@ -126,6 +130,19 @@ class WindowTest {
             waitFor { it.problem != null }
             assertTrue("This is not an enrolment file the app can use" in opened.get().words())
         }
+    }
+
+    /** Usual labels are favoured once the user says so: the choice is shown, kept for the next process, and no run's business. */
+    @Test fun usualLabelsAreFavouredWhenAskedFor() = Phone().open().use { opened ->
+        val activity = opened.get()
+        activity.go(3)
+        fun shown() = "${activity.findViewById<FactRow>(R.id.prior).value}"
+        assertEquals("no", shown())
+        activity.chooseOption(R.id.prior, "half")
+        assertEquals("half", shown())
+        val kept = RuntimeEnvironment.getApplication().getSharedPreferences("app", Context.MODE_PRIVATE)
+        assertEquals(LabelPrior.HALF, Settings.read(kept).labelPrior)
+        assertEquals(Settings(), host.state.settings.forTraining)
     }
 
     /** The label dialog: everything in it can be read and pressed, in the dark and with large letters, too. */

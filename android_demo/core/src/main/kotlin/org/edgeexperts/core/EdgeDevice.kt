@@ -27,7 +27,8 @@ import java.io.Closeable
  * @property scores probability of every label, likeliest first; they add up to 1.
  * @property version of the bank that said so; 0 is the package's own.
  * @property personal whether this device's own training is on top of it.
- * @property learned whether the bank favours any label; the package's own does not, and all labels are equally likely.
+ * @property learned whether the bank favours any label; the package's own does not, and all labels are equally likely but for
+ *   a [LabelPrior].
  */
 public data class Prediction(
     public val label: String,
@@ -136,10 +137,11 @@ public interface EdgeDevice : Closeable {
     /**
      * Says what [text] is.
      *
+     * @param prior how much the labels of this device's own examples, as they are now, count.
      * @throws ExampleException for a text without a character.
      * @throws EngineException when the program cannot be run here.
      */
-    public fun classify(text: String): Prediction
+    public fun classify(text: String, prior: LabelPrior = LabelPrior.OFF): Prediction
 
     /**
      * Keeps an example on this device.

@@ -36,6 +36,12 @@ internal class Examples(private val store: Store, private val labels: List<Strin
     /** Examples that can be learned from. */
     val usable: Int get() = all().count { it.label in labels }
 
+    /** Returns how many of them each of the package's labels has, [C]. */
+    fun counts(): FloatArray {
+        val byLabel = all().groupingBy(Example::label).eachCount()
+        return FloatArray(labels.size) { (byLabel[labels[it]] ?: 0).toFloat() }
+    }
+
     @Synchronized
     fun add(pairs: List<Pair<String, String>>): List<Example> {
         pairs.forEach(::check)

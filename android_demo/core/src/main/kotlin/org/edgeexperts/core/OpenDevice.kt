@@ -131,10 +131,10 @@ private class OpenDevice(
 
     // --- predicting -------------------------------------------------------------------------------------------
 
-    override fun classify(text: String): Prediction {
+    override fun classify(text: String, prior: LabelPrior): Prediction {
         if (text.isBlank()) throw ExampleException("no text to classify; write or share one first")
         val (number, personal, predictor) = predictor()
-        val probabilities = predictor.read(text).probabilities
+        val probabilities = prior.applied(predictor.read(text).probabilities, kept.counts())
         val order = probabilities.indices.sortedByDescending { probabilities[it] }
         val scores = order.associate { labels[it] to probabilities[it].toDouble() }
         val best = labels[order[0]]

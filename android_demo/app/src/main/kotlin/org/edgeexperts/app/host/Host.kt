@@ -156,11 +156,22 @@ class Host(private val context: Context, private val engine: Engine?, private va
         later {
             if (device == null) packages.current()?.let(::use) // it could not be opened before; now, or the reason again
             val device = device ?: return@later states.change { copy(reading = false) }
-            val began = System.nanoTime()
-            val prediction = device.classify(text)
-            val millis = (System.nanoTime() - began) / NANOS_PER_MILLI
-            states.change { copy(reading = false, answer = Answer(text, prediction, millis)) }
+            val answer = answerOf(device, text)
+            states.change { copy(reading = false, answer = answer) }
         }
+    }
+
+    private fun answerOf(device: EdgeDevice, text: String): Answer {
+        val began = System.nanoTime()
+        val prediction = device.classify(text, state.settings.labelPrior)
+        return Answer(text, prediction, (System.nanoTime() - began) / NANOS_PER_MILLI)
+    }
+
+    /** Reads the text of the answer anew; the example that was made of it stays. */
+    private fun readAgain() {
+        val shown = state.answer ?: return
+        val answer = device?.let { answerOf(it, shown.text) } ?: return
+        states.change { if (this.answer == shown) copy(answer = answer.copy(kept = shown.kept)) else this }
     }
 
     /** Shows an answer again that another process gave. */
@@ -260,9 +271,12 @@ class Host(private val context: Context, private val engine: Engine?, private va
 
     /** Takes other settings. */
     fun set(settings: Settings) {
+        val before = state.settings
         settings.write(kept)
         states.change { copy(settings = settings) }
         later {
+            if (settings.labelPrior != before.labelPrior) readAgain()
+            if (settings.forTraining == before.forTraining) return@later
             over = null
             reconcile()
         }
@@ -291,8 +305,8 @@ class Host(private val context: Context, private val engine: Engine?, private va
         if (stopped || device == null || held.examples.isEmpty()) return null
         val mode = if (now) Mode.NOW else Mode.QUIET
         return when {
-            held.enrolment != null && (now || visible || jobs > 0) -> RunRequest(mode, held.settings, held.enrolment)
-            held.enrolment == null && !upToDate && (now || jobs > 0) -> RunRequest(mode, held.settings, null)
+            held.enrolment != null && (now || visible || jobs > 0) -> RunRequest(mode, held.settings.forTraining, held.enrolment)
+            held.enrolment == null && !upToDate && (now || jobs > 0) -> RunRequest(mode, held.settings.forTraining, null)
             else -> null
         }
     }

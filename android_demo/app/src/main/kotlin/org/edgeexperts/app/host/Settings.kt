@@ -4,6 +4,7 @@ import android.content.SharedPreferences
 import org.edgeexperts.core.Budget
 import org.edgeexperts.core.Constraints
 import org.edgeexperts.core.Heat
+import org.edgeexperts.core.LabelPrior
 
 private const val ONLY_CHARGING = 101
 private const val BYTES_PER_MB = 1_000_000L
@@ -18,6 +19,7 @@ private const val SECONDS_PER_MINUTE = 60.0
  * @property upMb sent in a round, in 10^6 bytes.
  * @property downMb received in a round.
  * @property memoryMib of the training program.
+ * @property labelPrior how much the labels of the phone's own examples count when a text is read; of no concern to training.
  */
 data class Settings(
     val background: Boolean = false,
@@ -30,7 +32,11 @@ data class Settings(
     val upMb: Int = 5,
     val downMb: Int = 20,
     val memoryMib: Int = 0,
+    val labelPrior: LabelPrior = LabelPrior.OFF,
 ) {
+    /** What training goes by: a run does not end and begin anew for how texts are read. */
+    val forTraining: Settings get() = copy(labelPrior = LabelPrior.OFF)
+
     /** Conditions for a run in this mode. */
     fun constraints(mode: Mode): Constraints = when (mode) {
         Mode.NOW -> Constraints(
@@ -67,6 +73,7 @@ data class Settings(
                 upMb = kept.getInt("up_mb", usual.upMb),
                 downMb = kept.getInt("down_mb", usual.downMb),
                 memoryMib = kept.getInt("memory_mib", usual.memoryMib),
+                labelPrior = LabelPrior.values().find { it.name == kept.getString("label_prior", null) } ?: usual.labelPrior,
             )
         }
     }
@@ -85,5 +92,6 @@ fun Settings.write(kept: SharedPreferences) {
         .putInt("up_mb", upMb)
         .putInt("down_mb", downMb)
         .putInt("memory_mib", memoryMib)
+        .putString("label_prior", labelPrior.name)
         .apply()
 }

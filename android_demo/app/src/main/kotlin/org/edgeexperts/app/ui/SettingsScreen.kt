@@ -11,9 +11,10 @@ import org.edgeexperts.app.host.AppState
 import org.edgeexperts.app.host.Settings
 import org.edgeexperts.app.widget.FactRow
 import org.edgeexperts.core.Heat
+import org.edgeexperts.core.LabelPrior
 
 /**
- * When to train, and what it may cost.
+ * When to train, what it may cost, and how texts are read.
  *
  * @param actions what is done here.
  */
@@ -50,6 +51,9 @@ class SettingsScreen(parent: ViewGroup, pick: Pickers, private val actions: Acti
         Choice(R.id.memory, R.string.settings_memory, listOf(150, 250, 500, 1000, 0), ::mebibytes, { it.memoryMib }) { s, v ->
             s.copy(memoryMib = v)
         },
+        Choice(R.id.prior, R.string.settings_prior, PRIORS.indices.toList(), { context.getString(PRIORS[it]) }, {
+            it.labelPrior.ordinal
+        }) { s, v -> s.copy(labelPrior = LabelPrior.values()[v]) },
     )
 
     /** A setting with a few values to choose from. */
@@ -109,6 +113,7 @@ class SettingsScreen(parent: ViewGroup, pick: Pickers, private val actions: Acti
 
     private companion object {
         val HEATS = listOf(R.string.heat_light, R.string.heat_moderate, R.string.heat_severe)
+        val PRIORS = listOf(R.string.prior_off, R.string.prior_half, R.string.prior_full)
         val TOGGLES = mapOf<Int, (Settings, Boolean) -> Settings>(
             R.id.charging to { settings, on -> settings.copy(charging = on) },
             R.id.unmetered to { settings, on -> settings.copy(unmetered = on) },
