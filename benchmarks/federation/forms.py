@@ -151,16 +151,25 @@ def ranks_of(expert: int, shared: int, width: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """Low-rank additions. Args: pairs: a [K, r, in] and b [K, out, r], scale included, by the matrix's name."""
+    """Low-rank additions.
+
+    Args:
+        pairs: a [K, r, in] and b [K, out, r], scale included, by the matrix's name.
+        changes: of the matrix itself, [K, out, in], where it has one.
+    """
 
     pairs: Mapping[str, tuple[Tensor, Tensor]]
+    changes: Mapping[str, Tensor]
 
     def project(self, name: str, x: Tensor) -> Tensor | None:
-        """Return b a x for [K, N, in]; None where the matrix has no factors."""
+        """Return b a x, and the change times x, for [K, N, in]; None where the matrix has no factors."""
         pair = self.pairs.get(name)
         if pair is None:
             return None
-        return torch.bmm(torch.bmm(x, pair[0].transpose(1, 2)), pair[1].transpose(1, 2))
+        inner = torch.bmm(x, pair[0].transpose(1, 2))
+        if name not in self.changes:
+            return torch.bmm(inner, pair[1].transpose(1, 2))
+        return torch.baddbmm(torch.bmm(x, self.changes[name].transpose(1, 2)), inner, pair[1].transpose(1, 2))
 
     def beside(self, x: Tensor, share: Tensor) -> Tensor | None:
         """Return nothing."""
@@ -180,4 +189,4 @@ def _factors(form: Form, layer: Mapping[str, Tensor], scale: Tensor | None) -> F
         if scale is not None:
             second = second * scale[:, :, None].to(second.dtype)
         pairs[name] = (first, second)
-    return Factors(pairs)
+    return Factors(pairs, {name: layer[f"{name}_w"] for name in pairs if f"{name}_w" in layer})

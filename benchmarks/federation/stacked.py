@@ -87,7 +87,7 @@ class Stack:
         self._form, self._low = work.form, work.lowest_layer
         self._layers = len(frozen.encoder.layers)
         whole = {name: stacked([job.work.values[name] for job in jobs], self._device) for name in work.values}
-        self._below = {name: value[:, : self._low] for name, value in whole.items() if name not in OUTSIDE}
+        self._below = {name: value if name in OUTSIDE else value[:, : self._low] for name, value in whole.items()}
         self._values = {name: self._above(name, value) for name, value in whole.items()}
         self._trained = [name for name in work.rates if name in work.masks]
         self._paces = {name: self._pace(name) for name in self._trained}
@@ -183,7 +183,7 @@ class Stack:
     @property
     def _half(self) -> bool:
         """Whether the attention of the lowest trained layer belongs to the prefix: nothing of it is trained."""
-        return not {"q_a", "q_b", "v_a", "v_b"} & set(self._values)
+        return not {"q_a", "v_a"} & set(self._values)
 
     @torch.no_grad()
     def _to_entry(self, batch: Batch, count: int | None = None) -> Tensor:

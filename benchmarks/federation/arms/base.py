@@ -11,7 +11,7 @@ Tensors of a form (all float32, L counts every layer of the backbone):
 
     experts: `experts` [L, M, P], `shared` [L, Ps] (Ps 0: none), `head` [C * (d + 1)]; blocks as in wire/experts
     lora:    `NAME_a` [L, r, in], `NAME_b` [L, out, r] for any NAME of TARGETS, `scale` [1], `head`;
-             a layer computes W x + scale * B A x
+             a layer computes W x + scale * B A x; with `NAME_w` [L, out, in], never trained, (W + w) x + scale * B A x
     ravan:   `NAME_a` [L, h, r, in], `NAME_h` [L, h, r, r], `NAME_b` [L, h, out, r], `NAME_s` [L, h], `head`;
              a layer computes W x + sum over h of s B H A x
     head:    `head` alone
