@@ -8,7 +8,7 @@ import kotlin.test.assertFailsWith
 
 class TiersTest {
     private fun tier(trained: Long, frozen: Long, memoryMib: Double, stepMs: Double, rows: Long = 4) = Tier(
-        "train_m${trained}_f${frozen}_r$rows", trained, frozen, 8, rows, 4, Cost(memoryMib, stepMs, 0.0, 0, 0, 0.0),
+        "train_m${trained}_f${frozen}_r$rows", trained, frozen, 8, rows, 4, 2, Cost(memoryMib, stepMs, 0.0, 0, 0, 0.0),
         Cost(0.0, 0.0, 0.0, 0, 0, 0.0), emptyMap(), "none", 1, "", emptyList(), emptyMap(),
     )
 

@@ -67,7 +67,7 @@ fun writeToy(folder: File, language: Boolean = false): PackageFolder {
     )
     val free = mapOf("memory_mib" to 0, "step_ms" to 0, "storage_mb" to 0, "bytes_up" to 0, "bytes_down" to 0)
     val tier = mapOf(
-        "method" to TOY_TRAIN, "trained_slots" to 1, "frozen_slots" to 0, "seq_len" to 4, "rows" to 1, "batch_size" to 3,
+        "method" to TOY_TRAIN, "trained_slots" to 1, "frozen_slots" to 0, "seq_len" to 4, "rows" to 1, "batch_size" to 3, "layers" to 1,
         "predicted" to free, "measured" to free,
     )
     val backbone = mapOf(

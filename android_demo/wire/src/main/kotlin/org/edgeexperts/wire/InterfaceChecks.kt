@@ -8,13 +8,16 @@ package org.edgeexperts.wire
  */
 internal fun checkInterface(manifest: Manifest, source: String) {
     val model = modelShape(manifest)
-    val trunks = manifest.tiers.flatMap(Tier::trunkMethods).associateWith { trunkShape(manifest.methods.getValue(it)) }
     val predictions = manifest.predictMethods.associateWith { predictShape(manifest.methods.getValue(it)) }
-    for ((name, shape) in manifest.tiers.flatMap(::stepMethods).toMap() + trunks + predictions) {
-        compare("$source: method ${shown(name)}", manifest.methods.getValue(name), methodSpec(model, shape))
-    }
+    val wanted = LinkedHashSet(predictions.toList()) // one name may be asked for twice, in two sizes
     for (tier in manifest.tiers) {
-        checkTrunks("$source: trunk_methods", tier, tier.trunkMethods.map { trunks.getValue(it).sequence })
+        val layers = methodLayers(tier, manifest)
+        val trunks = tier.trunkMethods.map { it to trunkShape(manifest.methods.getValue(it), layers) }
+        wanted += stepMethods(tier, layers) + trunks
+        checkTrunks("$source: trunk_methods", tier, trunks.map { (_, trunk) -> trunk.sequence })
+    }
+    for ((name, shape) in wanted) {
+        compare("$source: method ${shown(name)}", manifest.methods.getValue(name), methodSpec(model, shape))
     }
     val places = predictions.values.map(MethodShape::places)
     if (places != places.sortedDescending()) {
@@ -35,14 +38,18 @@ private fun modelShape(manifest: Manifest): ModelShape {
     return ModelShape(arch.bankShape(), arch.topK, vocabulary)
 }
 
+/** `layers` of the methods of a tier: 0 where it trains all adapted layers. */
+private fun methodLayers(tier: Tier, manifest: Manifest): Long =
+    if (tier.layers < manifest.architecture.adaptedLayers.size) tier.layers else 0
+
 /** Sizes of the methods that make a tier's step, by name. */
-private fun stepMethods(tier: Tier): List<Pair<String, MethodShape>> {
+private fun stepMethods(tier: Tier, layers: Long): List<Pair<String, MethodShape>> {
     val kind = if (tier.microBatches == 1L) MethodKind.TRAIN else MethodKind.ACCUMULATE
     val step = MethodShape(
         kind, tier.trainedSlots, tier.frozenSlots, tier.seqLen, tier.rows / tier.microBatches, tier.batchSize,
-        tier.recompute, cut = tier.trunkMethods.isNotEmpty(),
+        tier.recompute, cut = tier.trunkMethods.isNotEmpty(), layers = layers,
     )
-    val apply = MethodShape(MethodKind.APPLY, tier.trainedSlots, 0, 0, 0, 0)
+    val apply = MethodShape(MethodKind.APPLY, tier.trainedSlots, 0, 0, 0, 0, layers = layers)
     return listOf(tier.method to step, tier.applyMethod to apply).filter { (name, _) -> name.isNotEmpty() }
 }
 
@@ -55,9 +62,9 @@ private fun predictShape(spec: MethodSpec): MethodShape {
 }
 
 /** Sizes of a trunk, read from its own ids [R, S]; 0 where it has none. */
-private fun trunkShape(spec: MethodSpec): MethodShape {
+private fun trunkShape(spec: MethodSpec, layers: Long): MethodShape {
     val (rows, sequence) = placesOf(spec)
-    return MethodShape(MethodKind.TRUNK, 0, 0, sequence, rows, 0)
+    return MethodShape(MethodKind.TRUNK, 0, 0, sequence, rows, 0, layers = layers)
 }
 
 private fun placesOf(spec: MethodSpec) = shapeOf(spec, Ports.IDS).let { (it.firstOrNull() ?: 0) to (it.lastOrNull() ?: 0) }

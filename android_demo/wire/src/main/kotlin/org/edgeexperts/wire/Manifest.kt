@@ -9,7 +9,7 @@
 package org.edgeexperts.wire
 
 /** Format of manifest.json that is read here; another is refused. */
-public const val PACKAGE_FORMAT: Long = 4
+public const val PACKAGE_FORMAT: Long = 5
 
 /** Name of the manifest in a package. */
 public const val MANIFEST: String = "manifest.json"
@@ -65,6 +65,8 @@ public data class Cost(
  * @property seqLen S, tokens of a text at most.
  * @property rows R; a step's texts stand in R rows of S places, several in a row where they fit ([pack]).
  * @property batchSize B, texts of a step at most.
+ * @property layers k, the adapted layers that [method] trains, counted from the top; L: all. With k < L every expert of the layers
+ *   below runs in [trunkMethods], as it stands.
  * @property predicted by export's model of the device.
  * @property measured on the machine that exported.
  * @property proof what export measured of this method against eager PyTorch.
@@ -72,7 +74,7 @@ public data class Cost(
  * @property microBatches k; with k > 1 [method] takes R / k rows, is called k times, and [applyMethod] follows.
  * @property applyMethod the optimizer's method; "" when [method] has it inside.
  * @property timing how the measured stepMs came about: median_ms, least_ms, most_ms, threads, other_cores.
- * @property trunkMethods methods of the frozen layers below the lowest adapter, whose outputs may be kept, the one for the
+ * @property trunkMethods methods of what stands below the experts that are trained, whose outputs may be kept, the one for the
  *   shortest texts first; none when [method] takes token ids.
  */
 public data class Tier(
@@ -82,6 +84,7 @@ public data class Tier(
     public val seqLen: Long,
     public val rows: Long,
     public val batchSize: Long,
+    public val layers: Long,
     public val predicted: Cost,
     public val measured: Cost,
     public val proof: Map<String, Double>,

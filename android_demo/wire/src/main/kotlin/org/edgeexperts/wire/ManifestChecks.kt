@@ -136,7 +136,19 @@ private class ManifestChecks(private val source: String) {
             need(minOf(tier.seqLen, tier.rows, tier.batchSize) >= 1) {
                 "batch of ${tier.batchSize} texts in ${tier.rows} rows of ${tier.seqLen} places"
             }
+            layers(tier, manifest.architecture)
             memoryPlan(tier, manifest)
+        }
+    }
+
+    /** Below the layers that a tier trains every expert runs, in a trunk: so every one is held, and there is a trunk. */
+    private fun layers(tier: Tier, arch: Architecture) {
+        val adapted = arch.adaptedLayers.size
+        need(tier.layers in 1..adapted) { "tier of ${tier.layers} layers, $adapted are adapted" }
+        val whole = tier.layers == adapted.toLong() || (tier.trunkMethods.isNotEmpty() && tier.heldSlots == arch.experts)
+        need(whole) {
+            "tier of ${tier.layers} of $adapted adapted layers with ${tier.trunkMethods.size} trunk_methods and " +
+                "${tier.heldSlots} of ${arch.experts} experts held, expected a trunk, and all experts"
         }
     }
 

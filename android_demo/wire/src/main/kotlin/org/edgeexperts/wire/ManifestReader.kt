@@ -53,6 +53,7 @@ private fun JsonObject.tier() = Tier(
     seqLen = whole("seq_len"),
     rows = whole("rows"),
     batchSize = whole("batch_size"),
+    layers = whole("layers"),
     predicted = nested("predicted") { cost() },
     measured = nested("measured") { cost() },
     proof = optionalNumbers("proof"),

@@ -1,7 +1,7 @@
 /**
  * The program's interface: what every method of a program.pte takes and gives, as edge_runtime/wire/program_interface.py.
  *
- * Axes: L adapted layers, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
+ * Axes: L adapted layers, k of them that a method trains, M experts, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
  * d width, B texts of a call at most, R rows of S places, N = R*S, V vocabulary of a language head. A call takes its texts
  * packed: a row holds whole texts, one behind the other ([pack]). A program's file does not name its tensors: they stand in
  * the order of SPEC.md, "Program interface", and a runtime finds one by the names below.
@@ -11,7 +11,7 @@ package org.edgeexperts.wire
 import kotlin.math.pow
 
 /** Version of all that stands here; a manifest of another is refused. */
-public const val PROGRAM_INTERFACE: Long = 2
+public const val PROGRAM_INTERFACE: Long = 3
 
 /** AdamW's constants, inside every program; the bias corrections of [hyperValues] follow from the first two. */
 public const val BETA1: Double = 0.9
@@ -31,6 +31,10 @@ public val HYPER_PLACES: Map<String, Int> = mapOf(
 /** Names of a program's inputs and outputs. */
 public object Ports {
     public const val EXPERTS: String = "experts"
+
+    /** [L - k, M, P]: what a trunk runs, and its tier does not train: every expert of the layers below. */
+    public const val LOWER_EXPERTS: String = "lower_experts"
+    public const val LOWER_SHARED: String = "lower_shared"
     public const val TRAINED: String = "trained"
     public const val FROZEN: String = "frozen"
     public const val SHARED: String = "shared"
@@ -77,7 +81,7 @@ public object Ports {
     /** What a trunk gives and a cut training method takes, [R, S, d] each. */
     public val BOUNDARY: List<String> = listOf(PREFIX, RESIDUAL)
 
-    /** Means over the call's tokens, [L, H]; the second with top-k gates only. */
+    /** Means over the call's tokens, [k, H]; the second with top-k gates only. */
     public val ROUTER_STATISTICS: List<String> = listOf(USAGE, AFFINITY)
 
     /** Returns the names of AdamW's two moments of a trainable tensor. */
@@ -114,6 +118,7 @@ public data class ModelShape(public val bank: BankShape, public val topK: Long =
  * @property batch B; for ACCUMULATE of the whole step; 0 for APPLY and TRUNK, which tell nothing of a text.
  * @property recompute what is computed twice instead of kept; of the name only.
  * @property cut takes the trunk's results instead of token ids.
+ * @property layers k, the adapted layers that are trained, counted from the top; of TRUNK those of its tier; 0 for all L.
  */
 public data class MethodShape(
     public val kind: MethodKind,
@@ -124,6 +129,7 @@ public data class MethodShape(
     public val batch: Long,
     public val recompute: String = "none",
     public val cut: Boolean = false,
+    public val layers: Long = 0,
 ) {
     /** H = m + f. */
     public val held: Long get() = trained + frozen
@@ -135,12 +141,14 @@ public data class MethodShape(
         Long.MAX_VALUE
     }
 
+    private val word get() = if (layers > 0) "${kind.word}_l$layers" else kind.word
+
     /** Name of the method in programs that export writes. */
     public val name: String get() = when (kind) {
-        MethodKind.TRUNK -> "${kind.word}_s${sequence}_r$rows"
+        MethodKind.TRUNK -> "${word}_s${sequence}_r$rows"
         MethodKind.PREDICT -> "${kind.word}_s${sequence}_r${rows}_b$batch"
-        MethodKind.APPLY -> "${kind.word}_m$trained"
-        else -> "${kind.word}_m${trained}_f${frozen}_s${sequence}_r${rows}_b$batch" +
+        MethodKind.APPLY -> "${word}_m$trained"
+        else -> "${word}_m${trained}_f${frozen}_s${sequence}_r${rows}_b$batch" +
             if (recompute == "none") "" else "_$recompute"
     }
 }
@@ -172,7 +180,8 @@ public fun methodSpec(model: ModelShape, method: MethodShape): MethodSpec =
 
 private class MethodPorts(private val model: ModelShape, private val method: MethodShape) {
     private val bank = model.bank
-    private val rows = bank.layers.size.toLong()
+    private val rows = if (method.layers > 0) method.layers else bank.layers.size.toLong()
+    private val lowerRows = bank.layers.size - rows
     private val places = longArrayOf(method.rows, method.sequence)
     private val values = listOfNotNull(
         port(Ports.TRAINED, rows, method.trained, bank.expertSize.toLong()),
@@ -229,7 +238,13 @@ private class MethodPorts(private val model: ModelShape, private val method: Met
         port(Ports.BALANCE_TARGET, rows, method.held), port(Ports.BALANCE_WEIGHT, rows),
     )
 
-    private fun texts() = (if (method.cut) boundary else listOf(whole(Ports.IDS, *places))) +
+    /** What stands in the layers below those that are trained; nothing where all are. */
+    private fun lower() = if (lowerRows == 0L) emptyList() else listOfNotNull(
+        port(Ports.LOWER_EXPERTS, lowerRows, bank.experts, bank.expertSize.toLong()),
+        port(Ports.LOWER_SHARED, lowerRows, bank.sharedSize.toLong()).takeIf { bank.sharedRank > 0 },
+    )
+
+    private fun texts() = (if (method.cut) boundary else lower() + whole(Ports.IDS, *places)) +
         whole(Ports.POSITIONS, *places) + port(Ports.ATTEND, *places, method.sequence)
 
     private fun readout() = port(Ports.READOUT, method.batch, method.places)

@@ -21,7 +21,7 @@ private class Rule(vararg val keys: String, val replay: (ByteArray, Context) -> 
 private val SHAPE_KEYS = arrayOf("layers", "experts", "rank", "shared_rank", "width", "labels")
 
 private val METHOD_KEYS = arrayOf(
-    "top_k", "vocabulary", "kind", "trained", "frozen", "sequence", "rows", "batch", "recompute", "cut",
+    "top_k", "vocabulary", "kind", "trained", "frozen", "sequence", "rows", "batch", "recompute", "cut", "trained_layers",
 )
 
 private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to messageRule(it) } + mapOf(
@@ -200,6 +200,7 @@ private fun programInterface(context: Context): Map<String, Any?> {
         MethodKind.entries.single { it.word == context.any("kind") },
         context.long("trained"), context.long("frozen"), context.long("sequence"), context.long("rows"),
         context.long("batch"), context.any("recompute") as String, context.any("cut") as Boolean,
+        context.long("trained_layers"),
     )
     val spec = methodSpec(ModelShape(shapeOf(context), context.long("top_k"), context.long("vocabulary")), method)
     fun listed(tensors: List<TensorSpec>) = tensors.map { listOf(it.name, it.dtype, it.shape) }
