@@ -1,0 +1,127 @@
+"""What an experiment had to show, and whether it did: one line for each claim, reached or not. Pure.
+
+The claims and their limits are those with which this work was ordered, before any run; docs/results.md has the lines as
+they come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from benchmarks.federation import metrics
+from benchmarks.federation.figures import Run
+from benchmarks.federation.metrics import DENSE, OURS
+from benchmarks.markdown import table
+
+WALL_SHARE: Final = 0.5
+MARGIN: Final = 0.02
+BEHIND: Final = -0.005
+EQUAL_BYTES: Final = -0.003
+ROBUST: Final = -0.02
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Args: claim; wanted: the limit; seen: the figure; reached: whether it is within."""
+
+    claim: str
+    wanted: str
+    seen: str
+    reached: bool
+
+
+def of_time(runs: Sequence[Run], ours: str = OURS) -> list[Verdict]:
+    """Return the claims at equal device-seconds; a rival respects what small devices can do.
+
+    Raises:
+        ValueError: when there are no runs of ours, of the dense adapter or of any such rival.
+    """
+    rivals = metrics.rivals(runs, respectful=True)
+    missing = [arm for arm in (ours, DENSE) if arm not in metrics.arms(runs)]
+    if missing or not rivals:
+        raise ValueError(f"no runs of {', '.join(missing) or 'rivals that respect small devices'}")
+    return [_wall_clock(runs, ours), _margin(runs, ours, rivals), _behind(runs, ours, rivals)]
+
+
+def _wall_clock(runs: Sequence[Run], ours: str) -> Verdict:
+    goals = {(run.cell, run.seed): run for run in runs if run.arm == DENSE}
+    pairs = [(run, goals[run.cell, run.seed]) for run in runs if run.arm == ours and (run.cell, run.seed) in goals]
+    costs = [(metrics.cost(run, metrics.last(goal)), metrics.spent(goal)) for run, goal in pairs]
+    shares = [cost.wall_s / whole.wall_s for cost, whole in costs if cost is not None]
+    got = f"{len(shares)} of {len(pairs)} runs got there"
+    seen = f"{np.mean(shares):.2f} in the mean; {got}" if shares else got
+    reached = len(shares) == len(pairs) > 0 and float(np.mean(shares)) <= WALL_SHARE
+    claim = f"{ours} reaches the last accuracy of {DENSE}, as a share of its wall clock"
+    return Verdict(claim, f"{WALL_SHARE:.2f} at most", seen, reached)
+
+
+def _margin(runs: Sequence[Run], ours: str, rivals: Sequence[str]) -> Verdict:
+    means = {arm: _mean_difference(runs, (ours, arm), skewed=True) for arm in rivals}
+    known = {arm: mean for arm, mean in means.items() if mean is not None}
+    if not known:
+        return Verdict(f"{ours} over rivals, skewed cells", _limit(MARGIN), "no skewed cell in common", reached=False)
+    nearest = min(known, key=lambda arm: known[arm])
+    claim = f"{ours} over every rival that respects small devices, mean of the skewed cells"
+    return Verdict(claim, _limit(MARGIN), f"{_points(known[nearest])} over {nearest}", known[nearest] >= MARGIN)
+
+
+def _behind(runs: Sequence[Run], ours: str, rivals: Sequence[str]) -> Verdict:
+    each = [
+        (float(np.mean(values)), arm, cell)
+        for arm in rivals
+        for cell in metrics.cells(runs)
+        if (values := metrics.paired(runs, cell, (ours, arm)))
+    ]
+    claim = f"{ours} against any of them in any cell"
+    if not each:
+        return Verdict(claim, _limit(BEHIND), "no cell in common", reached=False)
+    worst, arm, cell = min(each, key=lambda one: one[0])
+    return Verdict(claim, _limit(BEHIND), f"{_points(worst)} to {arm} ({cell})", worst >= BEHIND)
+
+
+def of_bytes(runs: Sequence[Run], ours: str = OURS, dense: str = DENSE) -> list[Verdict]:
+    """Return the claim at equal bytes.
+
+    Raises:
+        ValueError: when the two arms have no cell in common.
+    """
+    mean = _mean_difference(runs, (ours, dense), skewed=False)
+    if mean is None:
+        raise ValueError(f"no cell with runs of both {ours} and {dense}")
+    claim = f"{ours} against {dense} at equal bytes, mean of all cells"
+    return [Verdict(claim, _limit(EQUAL_BYTES), _points(mean), mean >= EQUAL_BYTES)]
+
+
+def of_attacks(runs: Sequence[Run], clean: str, attacked: Sequence[str]) -> list[Verdict]:
+    """Return, for each attacked arm, how far it is below the clean one."""
+    claims = []
+    for arm in attacked:
+        mean = _mean_difference(runs, (arm, clean), skewed=False)
+        if mean is not None:
+            claims.append(Verdict(f"{arm} against {clean}", _limit(ROBUST), _points(mean), mean >= ROBUST))
+    return claims
+
+
+def _mean_difference(runs: Sequence[Run], arms: tuple[str, str], *, skewed: bool) -> float | None:
+    """Return the mean over cells of the mean over seeds. Args: skewed: of those cells only."""
+    cells = [cell for cell in metrics.cells(runs) if metrics.skewed(cell) or not skewed]
+    means = [float(np.mean(values)) for cell in cells if (values := metrics.paired(runs, cell, arms))]
+    return float(np.mean(means)) if means else None
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f} points"
+
+
+def _limit(value: float) -> str:
+    return f"{100 * value:+.1f} points at least"
+
+
+def shown(verdicts: Sequence[Verdict]) -> str:
+    """Return claims as a table."""
+    rows = [[one.claim, one.wanted, one.seen, "yes" if one.reached else "**no**"] for one in verdicts]
+    return table(("claim", "wanted", "seen", "reached"), rows)
