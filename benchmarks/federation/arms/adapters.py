@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks.federation.arms.base import Arm, Form, Learned, Setup, State, Values, Work
 from benchmarks.federation.arms.depth_rules import depth_in_round
 from benchmarks.federation.arms.rival import Rival, rival, top_layers
@@ -130,17 +128,11 @@ def enough_depth(setup: Setup, client: int) -> int:
     reaches = setup.devices[client].reaches
     if not setup.seconds:
         return reaches[-1].layers
-    enough = [
-        one.layers for one in reaches if setup.steps_of(client, one.layers, setup.most_steps) >= setup.enough_steps
-    ]
+    least = min(setup.enough_steps, setup.most_steps)
+    enough = [one.layers for one in reaches if setup.steps_of(client, one.layers, setup.most_steps) >= least]
     return max(enough, default=reaches[0].layers)
 
 
 def _whole(run: Rival, width: int) -> Adapter:
     layers = run.setup.sizes.layers
     return Adapter(run, width, lambda _number: layers)
-
-
-def columns(layers: int) -> Array:
-    """Return a mask that trains every layer, a block each: [L, 1]."""
-    return np.ones((layers, 1), np.float32)

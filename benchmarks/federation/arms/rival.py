@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.federation.arms.base import Learned, Setup, State, Values
+from benchmarks.federation.arms.base import Learned, Setup, State
 from broker_server.rules.planner import CHUNK_OVERHEAD, DELTA_OVERHEAD
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.tensors import Array, encoded_size
@@ -157,8 +157,3 @@ def top_layers(layers: int, count: int, axes: int) -> Array:
     """Return a mask of the ``count`` top layers of ``layers``: [L, 1, ...] with ``axes`` axes."""
     mask = (np.arange(layers) >= layers - count).astype(np.float32)
     return mask.reshape(layers, *[1] * (axes - 1))
-
-
-def with_values(state: State, values: Values, names: Sequence[str]) -> dict[str, Array]:
-    """Return what a model of a form computes with: the tensors of ``names`` from the state, and ``values``."""
-    return {name: state[name] for name in names} | dict(values)
