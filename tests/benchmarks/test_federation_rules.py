@@ -172,3 +172,10 @@ def test_factors_that_do_not_belong_together_are_refused() -> None:
         factors([[1, 0], [0, 1]], [[1], [2]])
     with pytest.raises(ValueError, match="none negative"):
         shares([1, -1])
+
+
+def test_the_norm_of_an_update_is_taken_without_making_it() -> None:
+    """[[0, 4], [6, 0]]: the root of 16 + 36; and the product's own norm where ranks are not at right angles."""
+    assert LARGE.norms().tolist() == pytest.approx([52**0.5])
+    slanted = factors([[1, 2], [3, -1]], [[2, 1], [0, 5]])
+    assert slanted.norms()[0] == pytest.approx(np.linalg.norm(slanted.product()[0]))

@@ -49,6 +49,13 @@ class Factors:
         update: Wide = self.b.astype(np.float64) @ self.a.astype(np.float64)
         return update
 
+    def norms(self) -> Wide:
+        """Return the Frobenius norm of each layer's product, [L], without making it: trace of (b^T b)(a a^T)."""
+        a, b = self.a.astype(np.float64), self.b.astype(np.float64)
+        squares = (np.swapaxes(b, 1, 2) @ b) * (a @ np.swapaxes(a, 1, 2))
+        norms: Wide = np.sqrt(np.maximum(squares.sum((1, 2)), 0.0))
+        return norms
+
     def truncated(self, rank: int) -> Factors:
         """Return the first ``rank`` ranks, or all where there are fewer."""
         return Factors(self.a[:, :rank], self.b[:, :, :rank])

@@ -47,7 +47,7 @@ def hetlora(parts: Sequence[Factors], rank: int) -> Factors:
     follow the device's bytes here.
     """
     padded = [part.padded(rank) for part in parts]
-    norms = np.stack([np.sqrt((part.product() ** 2).sum((1, 2))) for part in parts])
+    norms = np.stack([part.norms() for part in parts])
     layers = [shares(list(column)) for column in norms.T]
     weights = np.asarray(layers).T[:, :, None, None]
 
