@@ -131,7 +131,7 @@ def _experts(form: Form, layer: Mapping[str, Tensor], width: int, traffic: Traff
     rank, shared_rank = ranks_of(blocks.shape[-1], shared.shape[-1], width)
     down, router, bias, up, shift = torch.split(blocks, [rank * width, width, rank, rank * width, width], -1)
     rows = clients, experts * rank, width
-    into, biases, ups = [down.reshape(rows)], [bias.reshape(clients, -1)], [up.reshape(rows)]
+    into, biases, ups = [down.reshape(rows)], [bias.reshape(rows[:2])], [up.reshape(rows)]
     always = torch.zeros(clients, 1, width, dtype=blocks.dtype, device=blocks.device)
     if shared_rank:
         parts = torch.split(shared, [shared_rank * width, shared_rank, shared_rank * width, width], -1)

@@ -28,6 +28,7 @@ ARMS: Final[dict[str, str]] = {
     "ravan": "ravan:ravan",
     "topk_switch": "sparse:topk_switch",
     "topk_balanced": "sparse:topk_balanced",
+    "ours": "ours:ours",
 }
 """Name in an experiment's file -> "module:function" below this folder."""
 

@@ -103,10 +103,18 @@ class Device:
         """Return the shallowest depth that covers ``layers`` from the top; the deepest where none does."""
         return next((reach for reach in self.reaches if reach.layers >= layers), self.reaches[-1])
 
-    def training_s(self, layers: int, steps: int, examples: int, batch: int) -> float:
-        """Return the seconds of ``steps``: the prefix of each of the ``examples`` is computed once a version."""
-        reach, fresh = self.reach(layers), min(steps, math.ceil(examples / batch))
-        return (steps * reach.step_ms + fresh * reach.trunk_ms) / 1000
+    def training_s(self, layers: int, steps: int, examples: int, batch: int, fresh: float = 1.0) -> float:
+        """Return the seconds of ``steps``: the prefix of each of the ``examples`` is computed once a version.
+
+        Args:
+            layers: from the top.
+            steps: optimizer steps.
+            examples: that the client draws from.
+            batch: texts of a step.
+            fresh: share of them whose prefixes are not at hand from rounds before.
+        """
+        reach, first = self.reach(layers), min(steps, math.ceil(examples / batch))
+        return (steps * reach.step_ms + first * reach.trunk_ms * fresh) / 1000
 
     def steps(self, layers: int, seconds: float, examples: int, batch: int) -> int:
         """Return how many steps fit into ``seconds`` of training; the inverse of ``training_s``, rounded down."""
@@ -185,6 +193,7 @@ class Work:
         lowest_layer: lowest layer that is trained, from 0; L where only the head is.
         held: what the client downloads of each tensor that changes, as a mask; None: all of every trained tensor.
         weight_decay: decoupled.
+        fresh: share of the client's texts whose prefixes it has not kept from rounds before.
     """
 
     client: int
@@ -196,6 +205,7 @@ class Work:
     lowest_layer: int
     held: Values | None = None
     weight_decay: float = 0.0
+    fresh: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,99 @@
+"""Merging of a round by the product's rules, for arms of this project. Pure.
+
+Axes: L layers, M experts, P values of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.federation.arms.base import Learned, State
+from broker_server.rules.admission import norms_of
+from broker_server.rules.aggregate import Contribution, Sums, close, fold_all
+from broker_server.rules.capping import cap, cut
+from broker_server.rules.robust import Robust, robust_sums
+from broker_server.rules.server_optimizer import ServerOptimizer, optimized
+from broker_server.rules.weights import Caps, norm_limits
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
+from edge_runtime.wire.tensors import Array
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How a round is merged.
+
+    Args:
+        weights: "examples", "fednova" or "uniform".
+        robust: by number of holders.
+        norm: updates are cut to so many median norms of their kind of block; 0: not.
+        server: "none", "momentum", "adam" or "yogi".
+        server_rate: of it; 0: the usual.
+        top_k: experts that a token takes; 0: gates are soft, or there are none.
+    """
+
+    weights: str = "examples"
+    robust: bool = False
+    norm: float = 1.5
+    server: str = "none"
+    server_rate: float = 0.0
+    top_k: int = 0
+
+    @property
+    def normalized(self) -> bool:
+        """Whether deltas are divided by their steps."""
+        return self.weights == "fednova"
+
+
+def contribution(one: Learned, shape: BankShape, rules: Merging) -> Contribution:
+    """Return what a client learned as the gateway's rules take it."""
+    deltas: dict[ExpertId, Array] = {}
+    changes = {name: one.values[name] - one.work.values[name] for name in one.work.rates}
+    for row, layer in enumerate(shape.layers):
+        for index in range(shape.experts):
+            if one.work.masks["experts"][row, index, 0]:
+                deltas[ExpertId(layer, index)] = changes["experts"][row, index]
+        if "shared" in changes and one.work.masks["shared"][row, 0]:
+            deltas[shared_expert(layer)] = changes["shared"][row]
+    if "head" in changes:
+        deltas[HEAD] = changes["head"]
+    uniform = rules.weights == "uniform"
+    return Contribution(
+        f"{one.client:06}",
+        0,
+        1.0 if uniform else float(one.examples),
+        0,
+        deltas,
+        _use(one, shape, deltas),
+        tuple(map(float, one.label_counts)) if HEAD in deltas else (),
+        one.steps,
+    )
+
+
+def _use(one: Learned, shape: BankShape, deltas: dict[ExpertId, Array]) -> dict[ExpertId, tuple[float, float]]:
+    if one.routed is None:
+        return {}
+    blocks = ((row, ExpertId(layer, index)) for row, layer in enumerate(shape.layers) for index in range(shape.experts))
+    return {block: (float(one.routed[row, block.index]), one.seen) for row, block in blocks if block in deltas}
+
+
+def merged_bank(base: Bank, updates: Sequence[Contribution], state: State, rules: Merging) -> tuple[Bank, State]:
+    """Return the bank after a round, and the server optimizer's moments as tensors of a state."""
+    counted, _ = cap(updates, Caps(norm=rules.norm), top_k=rules.top_k)
+    limits = norm_limits([norms_of(update.deltas) for update in counted], Caps(norm=rules.norm))
+    short = [cut(update, limits)[0] for update in counted]
+    if rules.robust:
+        sums = robust_sums(short, base.shape, Robust(), topk=rules.top_k > 0, normalized=rules.normalized)
+    else:
+        sums = Sums()
+        fold_all(sums, short, base.shape, topk=rules.top_k > 0, normalized=rules.normalized)
+    optimizer = ServerOptimizer(rules.server, rules.server_rate)
+    moments = {_block(name): value for name, value in state.items() if name.startswith("moments:")}
+    steps, after = optimized(sums, moments, optimizer)
+    return close(base, steps), {f"moments:{block.layer}.{block.index}": value for block, value in after.items()}
+
+
+def _block(name: str) -> ExpertId:
+    layer, index = name.removeprefix("moments:").split(".")
+    return ExpertId(int(layer), int(index))
