@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from benchmarks.federation import metrics
@@ -76,7 +77,7 @@ def _saved(canvas: Figure, stem: Path) -> list[Path]:
 
 
 def curves(runs: Sequence[Run]) -> Figure:
-    """Return accuracy of the arms of one cell over each of AXES: means over seeds, with a band of one deviation."""
+    """Return accuracy of one cell's arms over each of AXES: means over seeds, a band of one deviation for bold arms."""
     canvas: Figure
     canvas, grid = plt.subplots(2, 2, figsize=(13, 9.5), layout="constrained", sharey=True)
     names = metrics.arms(runs)
@@ -100,7 +101,8 @@ def _line(axes: Axes, runs: Sequence[Run], along: Callable[[Run], list[float]], 
     middle, band = heights.mean(axis=0), heights.std(axis=0)
     bold = runs[0].arm in BOLD
     axes.plot(places, middle, color=color, linewidth=2.2 if bold else 1.2, label=runs[0].arm, zorder=3 if bold else 2)
-    axes.fill_between(places, middle - band, middle + band, color=color, alpha=0.12, linewidth=0)
+    if bold:  # twenty bands would hide each other
+        axes.fill_between(places, middle - band, middle + band, color=color, alpha=0.12, linewidth=0)
 
 
 def experts(runs: Sequence[Run]) -> Figure:
@@ -133,7 +135,7 @@ def distributions(counts: npt.NDArray[np.int64], title: str) -> Figure:
     shares = counts / counts.sum(axis=1, keepdims=True)
     canvas: Figure
     canvas, axes = plt.subplots(figsize=(9, 2 + 0.14 * len(counts)), layout="constrained")
-    picture = axes.imshow(shares, cmap="Blues", aspect="auto", vmin=0, vmax=1, interpolation="nearest")
+    picture = axes.imshow(shares, cmap="Blues", aspect="auto", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set(xlabel="label", ylabel="client")
     axes.set_title(f"{title}: {counts.sum(axis=1).min()} to {counts.sum(axis=1).max()} texts", loc="left")
     canvas.colorbar(picture, ax=axes, label="share of a client's texts")
