@@ -13,7 +13,7 @@ from benchmarks.demo.split import Example
 from benchmarks.federation import corpus
 from benchmarks.federation.texts import MIXED, Backbone, Part, TextSet, load, load_backbone, mixture, names, save
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 class Letters:
