@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from broker_server.config_tables import Limits, Listen, RoundRules, Train
 from broker_server.errors import UsageError
+from broker_server.server_config import RobustMerging, Server
 from broker_server.web_config import Web
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import is_loopback
@@ -75,6 +76,8 @@ class GatewayConfig:
     round: RoundRules = field(default_factory=RoundRules)
     train: Train = field(default_factory=Train)
     limits: Limits = field(default_factory=Limits)
+    server: Server = field(default_factory=Server)
+    robust: RobustMerging = field(default_factory=RobustMerging)
     web: Web = field(default_factory=Web)
 
     def __post_init__(self) -> None:
@@ -114,6 +117,8 @@ class GatewayConfig:
         _need(self.mqtt in MQTT, f"mqtt {self.mqtt!r}, expected one of {', '.join(MQTT)}")
         down = self.train.codec_down
         _need(down in CODECS_DOWN, f"codec_down {down!r}, expected one of {', '.join(CODECS_DOWN)}")
+        for fault in (self.server.fault(), self.robust.fault()):
+            _need(not fault, fault)
         self._check_listen()
 
     @property

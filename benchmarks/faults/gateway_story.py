@@ -2,7 +2,8 @@
 
 The devices keep what a device keeps: a delta until it is accepted, and an accepted one until a version of its round is
 there, for a gateway that asks for it again. They outlive the process: what was accepted is told to whoever started it.
-Versions go down in steps of int8, so that what a step left out has to outlive the gateway, too.
+Versions go down in steps of int8, so that what a step left out has to outlive the gateway, too; and merging is robust,
+with an optimizer, so that its moments and the norms that were usual have to.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from benchmarks.faults.suite import part
 from broker_server.config_tables import Limits, RoundRules, Train
 from broker_server.errors import StateError, StorageError
 from broker_server.rules.round import State
+from broker_server.server_config import RobustMerging, Server
 from edge_runtime.wire import wire_pb2 as pb
 
 DEVICES: Final = {"ada": (["rose", "leaf"], [0, 1]), "bo": (["sky"], [2]), "cy": (["rose", "stone"], [0, 1])}
@@ -68,9 +70,10 @@ def play(
     rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness)
     limits = Limits(keep_versions=story.keep_versions, keep_rounds=story.keep_rounds)
     train = Train(learning_rate=0.1, codec_down="int8")
+    merging = {"server": Server(optimizer="yogi", normalize_steps=True), "robust": RobustMerging(enabled=True)}
     try:
         gateway = part("tiny_gateway", "broker").Gateway(
-            folder, opened, rounds=story.rounds, round=rules, limits=limits, train=train
+            folder, opened, rounds=story.rounds, round=rules, limits=limits, train=train, **merging
         )
     except (StateError, StorageError) as error:
         say(refused=str(error), storage=isinstance(error, StorageError))

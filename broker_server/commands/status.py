@@ -48,6 +48,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
         ("page", status.facts.page if status.facts and status.works else ""),
         ("federation", f"{status.backbone}, digest {status.federation_digest[:12]}"),
         ("version", version),
+        ("merging", status.merging),
         ("round", _round(status.round, status.now)),
         ("devices", _devices(status)),
         ("bytes", f"{size(status.bytes_up)} up, {size(status.bytes_down)} down"),

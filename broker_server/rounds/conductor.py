@@ -22,6 +22,7 @@ from broker_server.rounds.round_status import RoundStatus, reopened
 from broker_server.rounds.waiting import Waiting
 from broker_server.rules import round as rules
 from broker_server.rules.round import Event, State
+from broker_server.rules.server_rules import ServerRules
 from broker_server.rules.weights import Caps
 from broker_server.state.rows import RoundRow, VersionRow
 from edge_runtime.wire import wire_pb2 as pb
@@ -46,7 +47,8 @@ class Conductor:
         caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip)
         train = parts.config.train
         rounded = train.codec_down == "int8"
-        self._merging = Merging(parts.store, train_head=train.head_share > 0, caps=caps, rounded=rounded)
+        server = ServerRules.of(parts.config.server, parts.config.robust)
+        self._merging = Merging(parts.store, train_head=train.head_share > 0, caps=caps, rounded=rounded, rules=server)
         self._announcer = Announcer(parts, session)
         self._versions = NewVersions(parts, self._merging, self._announcer)
         self._plans, self._waiting = RoundPlans(parts, self._merging), Waiting(parts)

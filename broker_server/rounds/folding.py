@@ -9,18 +9,23 @@ from __future__ import annotations
 import dataclasses
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from broker_server.errors import BodyError
 from broker_server.rules.admission import read_claims, read_contribution
-from broker_server.rules.aggregate import Contribution, Sums, Work, fold_all
+from broker_server.rules.aggregate import Contribution, Part, Sums, Work, combine, fold_all, parts_of, router_row
 from broker_server.rules.capping import Limited, cap, cut
+from broker_server.rules.robust import NO_NORMS, Robust, UsualNorms, add_robust
+from broker_server.rules.server_rules import PLAIN, ServerRules
 from broker_server.rules.weights import Caps, norm_limits
 from broker_server.state.rows import DeltaRow
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.messages import decode
 
 FOLD_BYTES: Final = 32 * 1024 * 1024
@@ -29,13 +34,43 @@ THREADS: Final = min(4, os.cpu_count() or 1)
 """That share the blocks of deltas which are folded together; NumPy computes without Python's lock."""
 CLAIMS_BYTES: Final = 8 * 1024 * 1024
 """Claims that are remembered; those beyond are read again."""
+ROBUST_BYTES: Final = 64 * 1024 * 1024
+"""Blocks of all deltas that are compared together; for each such part every body is read again."""
 
 
 def at_once(works: Sequence[Work]) -> None:
-    """Do pieces of work in threads of their own; return when all are done."""
-    with ThreadPoolExecutor(len(works)) as pool:
+    """Do pieces of work in threads, THREADS at most; return when all are done."""
+    with ThreadPoolExecutor(max(1, min(THREADS, len(works)))) as pool:
         for done in [pool.submit(work) for work in works]:
             done.result()
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A round's deltas, folded.
+
+    Args:
+        sums: of them.
+        capped: the contributions without their deltas, as they counted.
+        limited: who reached a limit.
+        norms: that are usual after them; of robust merging.
+    """
+
+    sums: Sums
+    capped: list[Contribution]
+    limited: list[Limited]
+    norms: UsualNorms = NO_NORMS
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Norms that updates are cut to. Args: norms: by kind; steps: whether they are those of one step."""
+
+    norms: Mapping[str, float]
+    steps: bool
+
+    def of(self, one: Contribution) -> dict[str, float]:
+        return {kind: norm * (one.steps if self.steps else 1) for kind, norm in self.norms.items()}
 
 
 class Folding:
@@ -65,33 +100,88 @@ class Folding:
         return damaged
 
     def folded(
-        self, rows: Sequence[DeltaRow], caps: Caps, merges: Sequence[int]
-    ) -> tuple[Sums, list[Contribution], list[Limited]]:
+        self,
+        rows: Sequence[DeltaRow],
+        caps: Caps,
+        merges: Sequence[int],
+        rules: ServerRules = PLAIN,
+        usual: UsualNorms = NO_NORMS,
+    ) -> Folded:
         """Fold deltas; what devices claim is read before, since a cap depends on all claims.
 
         Args:
             rows: of the deltas.
             caps: what one device may weigh.
             merges: versions that were merges when they are folded, ascending.
-
-        Returns:
-            The sums, the contributions without their deltas as they counted, and who reached a limit.
+            rules: beyond the mean.
+            usual: norms that were usual before; of robust merging.
 
         Raises:
             BodyError: when a delta is damaged or gone.
         """
         claims = [self._claimed(row, merges) for row in rows]
         capped, limited = cap(claims, caps, self._top_k if self._topk else 0)
-        norms, sums = norm_limits([row.norms for row in rows], caps), Sums()
-        for some in _in_parts(list(zip(rows, capped, strict=True))):
+        counted, norms = list(zip(rows, capped, strict=True)), _norms(rows, claims, rules)
+        if rules.robust is None:
+            limits = _Limits(norm_limits(norms, caps), rules.normalized)
+            sums, shortened = self._means(counted, limits, rules)
+        else:
+            usual = usual.after(norms)
+            limits = _Limits(usual.limits(caps.norm), rules.normalized)
+            sums, shortened = self._robust(counted, limits, rules, rules.robust)
+        self._forget()
+        return Folded(sums, capped, limited + shortened, usual)
+
+    def _means(self, counted: Sequence[_Counted], limits: _Limits, rules: ServerRules) -> tuple[Sums, list[Limited]]:
+        """Fold into weighted means: a few deltas at a time, all of their blocks."""
+        sums, limited = Sums(), list[Limited]()
+        for some in _in_parts(counted):
             whole = []
-            for row, counted in some:
-                update, shortened = cut(self._with_deltas(row, counted), norms, row.norms)
+            for row, one in some:
+                update, shortened = cut(self._with_deltas(row, one), limits.of(one), row.norms)
                 whole.append(update)
                 limited += shortened
-            fold_all(sums, whole, self._shape, topk=self._topk, shares=THREADS, run=at_once)
-        self._forget()
-        return sums, capped, limited
+            fold_all(
+                sums, whole, self._shape, topk=self._topk, normalized=rules.normalized, shares=THREADS, run=at_once
+            )
+        return sums, limited
+
+    def _robust(
+        self, counted: Sequence[_Counted], limits: _Limits, rules: ServerRules, robust: Robust
+    ) -> tuple[Sums, list[Limited]]:
+        """Merge robustly: all deltas at a time, a few of their blocks, since a value is compared with all others."""
+        sums, limited = Sums(), list[Limited]()
+        for number, blocks in enumerate(self._in_blocks([row for row, _ in counted])):
+            parts: dict[ExpertId, list[Part]] = {block: [] for block in blocks}
+            for row, one in counted:
+                if parts.keys().isdisjoint(row.blocks):
+                    continue
+                update, shortened = cut(self._with_deltas(row, one), limits.of(one), row.norms)
+                limited += shortened if number == 0 else []
+                every = parts_of(update, self._shape, topk=self._topk, normalized=rules.normalized)
+                for block in parts.keys() & every.keys():
+                    parts[block].append(every[block])
+            merged = {block: Sums() for block in blocks}
+            router = router_row(self._shape)
+            at_once([partial(add_robust, merged[block], block, parts[block], robust, router) for block in blocks])
+            sums = combine([sums, *merged.values()])
+        return sums, limited
+
+    def _in_blocks(self, rows: Sequence[DeltaRow]) -> Iterator[list[ExpertId]]:
+        """Yield the blocks that were trained, ascending, about ROBUST_BYTES of all bodies at a time."""
+        bytes_of: dict[ExpertId, float] = {}
+        for row in rows:
+            sizes = {block: self._shape.size(block) for block in row.blocks}
+            for block, size in sizes.items():
+                bytes_of[block] = bytes_of.get(block, 0.0) + row.bytes * size / sum(sizes.values())
+        part: list[ExpertId] = []
+        for block in sorted(bytes_of):
+            if part and sum(bytes_of[one] for one in part) + bytes_of[block] > ROBUST_BYTES:
+                yield part
+                part = []
+            part.append(block)
+        if part:
+            yield part
 
     def _forget(self) -> None:
         """Forget all claims: what waits still, of devices that were revoked, is not folded."""
@@ -113,6 +203,13 @@ class Folding:
 
 
 _Counted = tuple[DeltaRow, Contribution]
+
+
+def _norms(rows: Sequence[DeltaRow], claims: Sequence[Contribution], rules: ServerRules) -> list[Mapping[str, float]]:
+    """Return what norms are compared: those of a step where steps are taken out, so that few steps are no excuse."""
+    if not rules.normalized:
+        return [row.norms for row in rows]
+    return [{kind: norm / one.steps for kind, norm in row.norms.items()} for row, one in zip(rows, claims, strict=True)]
 
 
 def _in_parts(counted: Sequence[_Counted]) -> Iterator[list[_Counted]]:

@@ -17,13 +17,16 @@ import numpy as np
 
 from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding
+from broker_server.rounds.making import Before, How, made
 from broker_server.rounds.mending import mended
 from broker_server.rules.balance import Balance, next_balance
 from broker_server.rules.capping import Limited
 from broker_server.rules.head import absent_labels, with_new_labels
-from broker_server.rules.updates import Step, next_step
+from broker_server.rules.server_rules import PLAIN, ServerNotes, ServerRules
+from broker_server.rules.updates import Step
 from broker_server.rules.weights import Caps, capped_sums
 from broker_server.state.lineage import Origin
+from broker_server.state.moments import notes_of
 from broker_server.state.residuals import digests_of
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS, ROLLBACK
@@ -70,25 +73,41 @@ class Merging:
         train_head: whether devices train the head; class means are then its start only.
         caps: what one device may weigh.
         rounded: whether versions go down in steps of int8.
+        rules: how deltas become a version beyond their weighted mean.
 
     ``row`` and ``bank`` are the newest version, as devices have it.
     """
 
-    def __init__(self, store: Store, *, train_head: bool, caps: Caps, rounded: bool = False) -> None:
-        self._store, self._train_head, self._caps, self._rounded = store, train_head, caps, rounded
+    def __init__(
+        self,
+        store: Store,
+        *,
+        train_head: bool,
+        caps: Caps,
+        rounded: bool = False,
+        rules: ServerRules = PLAIN,
+    ) -> None:
+        self._store, self._train_head, self._caps = store, train_head, caps
+        self._how = How(caps, rules, rounded)
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
         self._folding = Folding(store, topk=self._topk, top_k=self._architecture.top_k)
         self._merges = store.ledger.steps()[-MERGES:]
-        self.row, self.bank = self._newest()
-        self.row, residuals = mended(store, self.row, self.rederived)
-        self._residuals: Mapping[ExpertId, Array] = residuals
+        self.row, bank = self._newest()
+        self.row = mended(store, self.row, self.rederived)
+        residuals, moments = store.residuals.whole(self.row), store.moments.whole(self.row)
+        self._before = Before(bank, residuals, moments, notes_of(self.row).norms)
         self._listed: VersionRow | None = None
         self._blocks: dict[bytes, ExpertId] = {}  # of the version that is listed, by digest
         store.blobs.sources.insert(0, self._block)
         tree, shape = store.ledger.newest_balance(), self._architecture.bank_shape
         self._balance = Balance.from_tree(json.loads(tree)) if tree else Balance.start(shape)
         self._head_sums = _digests(store.ledger.get(HEAD_SUMS))
+
+    @property
+    def bank(self) -> Bank:
+        """The newest version's bank."""
+        return self._before.bank
 
     def _caps_of(self, version: int) -> Caps:
         """Return what one device might weigh when a version was made; before there were caps, anything."""
@@ -150,10 +169,11 @@ class Merging:
 
     def _merged_again(self, parent: VersionRow, base: Bank, row: VersionRow) -> list[Step]:
         """Return what a merge can have made: its version as merged, or in steps of int8."""
-        before = [version for version in self._merges if version < row.version]
-        rows, residuals = self._store.ledger.merged_into(row.version), self._store.residuals.load(parent)
-        sums = self._folding.folded(rows, self._caps_of(row.version), before)[0]
-        return [next_step(base, residuals, sums, rounded=rounded) for rounded in (False, True)]
+        merges = [version for version in self._merges if version < row.version]
+        rows, before = self._store.ledger.merged_into(row.version), Before.load(self._store, parent, base)
+        how = How(self._caps_of(row.version), notes_of(row).rules)
+        hows = [how, dataclasses.replace(how, rounded=True)]
+        return [made(self._folding, rows, merges, before, how)[0] for how in hows]
 
     def _heads_again(self, base: Bank, caps: Caps) -> list[Bank]:
         """Return what a new head on ``base`` can be: all of it made from class sums, or the rows of new labels only."""
@@ -197,30 +217,32 @@ class Merging:
         waiting, removed = ledger.waiting(), set(ledger.revoked_devices())
         rows = [row for row in waiting if row.device not in removed]
         revoked = [row for row in waiting if row.device in removed]
-        sums, capped, limited = self._folding.folded(rows, self._caps, self._merges)
-        step, balance = next_step(self.bank, self._residuals, sums, rounded=self._rounded), self._balance
+        step, folded = made(self._folding, rows, self._merges, self._before, self._how)
+        balance = self._balance
         if self._topk:
-            balance = next_balance(balance, capped, top_k=self._architecture.top_k)
+            balance = next_balance(balance, folded.capped, top_k=self._architecture.top_k)
         tree = json.dumps(balance.to_tree()) if self._topk else None
         origin = Origin(self.row.version, number, len(rows), "merge", tree)
-        version = self._written(step, origin, wall)
+        version = self._written(step, origin, wall, ServerNotes(self._how.server, folded.norms))
         with ledger.transaction():
             ledger.leave_out(revoked, wall)
         self._store.add_version(version, rows, wall, self._noted_caps(version.version))
-        self.row, self.bank, self._residuals, self._balance = version, step.bank, step.residuals, balance
+        self.row, self._balance = version, balance
+        self._before = Before(step.bank, step.residuals, step.moments, folded.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
         self._store.tidy()
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
-        trainers = {expert: sums.devices.get(expert, 0) for expert in experts}
-        return Merged(version.version, rows, trainers, limited, revoked)
+        trainers = {expert: folded.sums.devices.get(expert, 0) for expert in experts}
+        return Merged(version.version, rows, trainers, folded.limited, revoked)
 
-    def _written(self, step: Step, origin: Origin, wall: float) -> VersionRow:
-        """Write the blocks, updates and residuals of the next version; return its row."""
+    def _written(self, step: Step, origin: Origin, wall: float, notes: ServerNotes) -> VersionRow:
+        """Write the blocks, updates, residuals and moments of the next version; return its row."""
         store, number = self._store, self.row.version + 1
         blocks, updates = store.lineage.write_blocks(step.bank), store.lineage.write_updates(step.updates)
         residuals = store.residuals.write(step.residuals)
-        return store.lineage.row(number, blocks, origin, wall, updates=updates, residuals=residuals)
+        server = dataclasses.replace(notes, moments=store.moments.write(step.moments)).text()
+        return store.lineage.row(number, blocks, origin, wall, updates=updates, residuals=residuals, server=server)
 
     def remember(self, digest: bytes, delta: pb.Delta) -> None:
         """Keep what an accepted delta claims. Args: digest: of its body; delta: without values."""
@@ -245,10 +267,13 @@ class Merging:
         balance = self._balance_of(old)
         tree = json.dumps(balance.to_tree()) if self._topk else None
         origin = Origin(old.version, 0, 0, "rollback", tree)
-        version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
+        server = ServerNotes(self._how.server, self._before.norms).text()
+        blocks = self._store.lineage.write_blocks(bank)
+        version = self._store.lineage.row(self.row.version + 1, blocks, origin, wall, server=server)
         # With other sums than any: those of a device that was revoked since must leave the head.
         self._store.add_version(version, (), wall, {ROLLBACK: "", HEAD_SUMS: "{}"})
-        self.row, self.bank, self._residuals, self._balance, self._head_sums = version, bank, {}, balance, {}
+        self.row, self._balance, self._head_sums = version, balance, {}
+        self._before = Before(bank, norms=self._before.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
 
     def _balance_of(self, row: VersionRow) -> Balance:
@@ -286,7 +311,10 @@ class Merging:
         lost = absent_labels(bank.head, labels, scale) & ~absent_labels(self.bank.head, labels, scale)
         labels_lost = int(lost.sum()) if self._head_sums else 0  # the initial head knows of no examples
         origin = Origin(self.row.version, 0, len(digests), "head")
-        version = self._store.lineage.row(self.row.version + 1, self._store.lineage.write_blocks(bank), origin, wall)
+        before = self._before.with_bank(bank)
+        version = self._written(
+            Step(bank, moments=before.moments), origin, wall, ServerNotes(self._how.server, before.norms)
+        )
         changed = version.digest != self.row.digest
         made_from = json.dumps({device: digest.hex() for device, digest in digests.items()})
         if changed:
@@ -297,7 +325,7 @@ class Merging:
         self._head_sums = digests
         if not changed:
             return None
-        self.row, self.bank, self._residuals = version, bank, {}
+        self.row, self._before = version, before
         return labels_lost
 
     def _lost_sums(self, digests: Mapping[str, bytes]) -> bool:
@@ -320,11 +348,12 @@ class Merging:
 
 
 def _is(step: Step, row: VersionRow) -> bool:
-    """Return whether a version that was made again is a row's; residuals that the row names no more do not count."""
+    """Return whether a version that was made again is a row's; beside the bank it may have more than the row names."""
     if step.bank.digest() != row.digest:
         return False
     residuals = {block: sha256(tensors.encode(values)) for block, values in step.residuals.items()}
-    return digests_of(row).items() <= residuals.items()
+    moments = {block: sha256(tensors.encode(values)) for block, values in step.moments.items()}
+    return digests_of(row).items() <= residuals.items() and notes_of(row).moments.items() <= moments.items()
 
 
 def _caps_told(store: Store) -> list[list[float]]:

@@ -210,6 +210,8 @@ def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Acc
     if (delta.round, delta.base_version) != (plan.round, plan.base_version):
         came, want = (delta.round, delta.base_version), (plan.round, plan.base_version)
         raise WireError(pb.MALFORMED, f"round and base version {came} came, its plan says {want}")
+    if delta.steps > plan.steps:
+        raise WireError(pb.MALFORMED, f"a delta of {delta.steps} steps, its plan says {plan.steps}")
     if context.accepted is not None and context.accepted != digest:
         raise WireError(pb.DUPLICATE, f"another delta of this device was accepted in round {plan.round}")
     if context.closed or context.age > context.max_staleness:

@@ -66,6 +66,9 @@ class UsualNorms:
         return {kind: multiple * float(median(values)) for kind, values in self.medians.items() if multiple}
 
 
+NO_NORMS: Final = UsualNorms()
+
+
 def robust_sums(
     updates: Sequence[Contribution], shape: BankShape, rules: Robust, *, topk: bool, normalized: bool = False
 ) -> Sums:

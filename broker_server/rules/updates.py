@@ -37,11 +37,13 @@ class Step:
         bank: that devices get.
         residuals: master - bank by block, float32 [P]; a block of zeros is left out.
         updates: of the blocks that changed by one, in codec INT8: it makes the new block of the one before.
+        moments: of the gateway's optimizer after it, by block (``server_optimizer.py``).
     """
 
     bank: Bank
     residuals: Mapping[ExpertId, Array] = field(default_factory=dict)
     updates: Mapping[ExpertId, bytes] = field(default_factory=dict)
+    moments: Mapping[ExpertId, Array] = field(default_factory=dict)
 
 
 def next_step(base: Bank, residuals: Mapping[ExpertId, Array], sums: Sums, *, rounded: bool) -> Step:

@@ -70,8 +70,10 @@ def _copy(store: Store, part: Path) -> int:
     for row in copy.ledger.spooled():
         copy.spool.keep(row.digest, store.spool.read(row.digest))
     copy.residuals.write(store.residuals.load(newest))
+    copy.moments.write(store.moments.load(newest))
     for version in copy.ledger.residual_rows():  # to make the newest merge again, which may also be impossible
         copy.residuals.write(store.residuals.whole(version))
+        copy.moments.write(store.moments.whole(version))
     for number in [number for number in store.versions.numbers() if number in rows]:
         record = store.versions.read(number)
         if record is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from broker_server.errors import StateError
 from broker_server.state.announced import Announced
 from broker_server.state.blobs import Blobs
+from broker_server.state.moments import notes_of
 from broker_server.state.open_round import NAME as ROUND
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import digests_of
@@ -102,15 +103,17 @@ def _version(store: Store, row: VersionRow) -> Iterator[Finding]:
 
 
 def _beside(store: Store, row: VersionRow) -> Iterator[Finding]:
-    """Yield what is wrong with the updates and residuals of the newest version; those of older ones nobody needs."""
+    """Yield what is wrong beside the blocks of the newest version; what older ones have there nobody needs."""
     try:
-        updates, residuals = store.lineage.updates(row), digests_of(row)
+        updates, residuals, moments = store.lineage.updates(row), digests_of(row), notes_of(row).moments
     except (WireError, StateError):
         return  # told above, or the row is not what its file says
     for digest in updates:
         yield from _blob(store.blobs, digest, f"an update that version {row.version} lists")
     for digest in residuals.values():
         yield from _blob(store.residuals.blobs, digest, f"a residual of version {row.version}")
+    for digest in moments.values():
+        yield from _blob(store.moments.blobs, digest, f"a moment of version {row.version}")
 
 
 def _blob(blobs: Blobs, digest: bytes, name: str) -> Iterator[Finding]:

@@ -86,6 +86,7 @@ class Lineage:
         *,
         updates: Mapping[ExpertId, bytes] | None = None,
         residuals: bytes = b"",
+        server: str = "",
     ) -> VersionRow:
         """Return the row of a new version; the caller appends it inside its transaction.
 
@@ -96,6 +97,7 @@ class Lineage:
             now: seconds since 1970.
             updates: digest of each that makes a block of the parent's.
             residuals: the list of them, see residuals.py.
+            server: what it notes of its merge, see moments.py.
         """
         message = pb.Version(
             federation_digest=self.federation,
@@ -113,7 +115,7 @@ class Lineage:
                 block.updates.extend(fitting.get(ExpertId(block.layer, block.index), ()))
         return VersionRow(
             number, origin.parent, message.digest, origin.round, origin.contributors, origin.reason, now,
-            encode(message), origin.balance, residuals,
+            encode(message), origin.balance, residuals, server,
         )  # fmt: skip
 
     def _here(self, steps: Mapping[ExpertId, Sequence[pb.Update]]) -> dict[ExpertId, list[pb.Update]]:

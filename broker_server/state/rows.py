@@ -45,7 +45,11 @@ class RoundRow:
 class VersionRow:
     """A version.
 
-    Args: payload: pb.Version as published; balance: JSON of the top-k statistics after it; residuals: see residuals.py.
+    Args:
+        payload: pb.Version as published.
+        balance: JSON of the top-k statistics after it.
+        residuals: see residuals.py.
+        server: JSON, what it notes of its merge (``rules/server_rules.py``); "": nothing.
     """
 
     version: int
@@ -58,3 +62,4 @@ class VersionRow:
     payload: bytes
     balance: str | None
     residuals: bytes = b""
+    server: str = ""

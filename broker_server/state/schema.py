@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 """Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas; 3: with limits hit;
-4: with counted verdicts, and deltas and plans found by their round; 5: with residuals."""
+4: with counted verdicts, and deltas and plans found by their round; 5: with residuals;
+6: with what a version notes of its merge."""
 
 _VERDICT_COUNTS: Final = """
 CREATE TABLE IF NOT EXISTS verdict_counts ( -- final verdicts, counted for good; "verdicts" keeps the last ones
@@ -26,6 +27,7 @@ INSERT OR IGNORE INTO verdict_counts SELECT device, kind, code, COUNT(*) FROM ve
 """
 
 MIGRATIONS: Final[dict[int, str]] = {
+    6: "ALTER TABLE versions ADD COLUMN server TEXT NOT NULL DEFAULT '';",
     5: "ALTER TABLE versions ADD COLUMN residuals BLOB NOT NULL DEFAULT x'';",
     4: _VERDICT_COUNTS + _COUNT_KEPT,
     3: "",  # likewise
@@ -134,7 +136,8 @@ CREATE TABLE IF NOT EXISTS versions (
   created REAL NOT NULL,
   payload BLOB NOT NULL,            -- pb.Version as published
   balance TEXT,                     -- JSON; top-k only
-  residuals BLOB NOT NULL DEFAULT x'' -- (layer u32, index u32, digest) of what int8 left out of each block
+  residuals BLOB NOT NULL DEFAULT x'', -- (layer u32, index u32, digest) of what int8 left out of each block
+  server TEXT NOT NULL DEFAULT ''   -- JSON, what it notes of its merge; '': nothing
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS trained (

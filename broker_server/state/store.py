@@ -7,6 +7,7 @@ ledger.sqlite3  see schema.py
 versions/       what each kept version puts into the ledger, see version_files.py
 blobs/          blocks of versions by digest, and updates that lead to them
 residuals/      what int8 left out of blocks, see residuals.py
+moments/        of the gateway's optimizer, see moments.py
 spool/          accepted deltas that are not yet part of a version, and those of the newest merge
 journal.jsonl   one line for each round
 reserve         space that a start on a full disk gives back, so that SQLite has room for its log
@@ -34,6 +35,7 @@ from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.ledger_opening import open_ledger
 from broker_server.state.ledger_watch import LedgerWatch
 from broker_server.state.lineage import Lineage, Origin
+from broker_server.state.moments import MomentFiles
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import Residuals
 from broker_server.state.rows import DeltaRow, VersionRow
@@ -52,7 +54,7 @@ class Store:
     Args:
         folder: where it is.
         manifest: of the package that it was started with first.
-        ledger, blobs, residuals, spool, versions: what is kept.
+        ledger, blobs, residuals, moments, spool, versions: what is kept.
         lineage: of the versions.
         lock: held by this process; None when it is open for reading.
         keep_versions: the newest versions whose blocks stay; 0: all.
@@ -65,6 +67,7 @@ class Store:
     ledger: Ledger
     blobs: Blobs
     residuals: Residuals
+    moments: MomentFiles
     spool: Spool
     lineage: Lineage
     versions: VersionFiles
@@ -148,8 +151,9 @@ class Store:
         shape = manifest.architecture.bank_shape
         lineage = Lineage(ledger, blobs, manifest.architecture.digest(), shape)
         residuals = Residuals(Blobs(folder / "residuals"), shape)
+        moments = MomentFiles(Blobs(folder / "moments"), shape)
         spool, versions = Spool(folder / "spool"), VersionFiles(folder / "versions")
-        return cls(folder, manifest, ledger, blobs, residuals, spool, lineage, versions, lock)
+        return cls(folder, manifest, ledger, blobs, residuals, moments, spool, lineage, versions, lock)
 
     def copies(self) -> Source:
         """Return what looks a block up in the copies of banks, which are read when the first is asked for."""
@@ -263,6 +267,7 @@ class Store:
         wanted = {digest for row in kept for digest in self.lineage.blocks(row)}
         self.blobs.sweep(wanted.union(*(self.lineage.updates(row) for row in kept[-2:])))
         self.residuals.sweep(self.ledger.residual_rows())
+        self.moments.sweep([*self.ledger.residual_rows(), *self.ledger.newest_versions(1)])
         self.versions.sweep(row.version for row in kept)
         self.spool.sweep(row.digest for row in self.ledger.spooled())
 

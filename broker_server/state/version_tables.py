@@ -18,10 +18,10 @@ class VersionTables(Database):
     def append_version(self, row: VersionRow) -> None:
         """Keep a version."""
         self._execute(
-            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.version, row.parent, row.digest, row.round, row.contributors, row.reason, row.created,
-                row.payload, row.balance, row.residuals,
+                row.payload, row.balance, row.residuals, row.server,
             ),
         )  # fmt: skip
 

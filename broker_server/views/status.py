@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from broker_server.state.gateway_facts import GatewayFacts
+from broker_server.state.moments import notes_of
 from broker_server.state.readings import Readings
 from broker_server.views.disk import Disk, disk
 from broker_server.views.evaluations import Evaluation
@@ -51,6 +52,7 @@ class Status:
         backbone, federation_digest: of the federation.
         version, version_at: the newest, and when it was made; None before the first start has ended.
         evaluation: of the newest version that was measured.
+        merging: how deltas become versions, where that is no weighted mean, in words.
         round: the last.
         late: accepted deltas of other rounds that wait for a version.
         devices, here, revoked: known by name; of them connected; removed by the operator.
@@ -70,6 +72,7 @@ class Status:
     version: int | None
     version_at: float | None
     evaluation: Evaluation | None
+    merging: str
     round: LastRound
     late: int
     devices: int
@@ -113,6 +116,7 @@ class Status:
             "version": self.version,
             "version_made": instant(self.version_at) if self.version_at is not None else None,
             "evaluation": {"version": self.evaluation.version, **self.evaluation.plain()} if self.evaluation else None,
+            "merging": self.merging or None,
             "round": self.round.number,
             "round_open": self.round.open,
             "planned": list(self.round.planned),
@@ -152,6 +156,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         version=version.version if version else None,
         version_at=version.created if version else None,
         evaluation=Evaluation.of(measured) if measured else None,
+        merging=notes_of(version).rules.words() if version else "",
         round=last,
         late=ledger.late_deltas(last.number),
         devices=totals["known"],

@@ -16,6 +16,7 @@ from broker_server.config import GatewayConfig, differences
 from broker_server.config_file import load
 from broker_server.config_tables import Listen, RoundRules, Train
 from broker_server.errors import UsageError
+from broker_server.server_config import RobustMerging, Server
 from edge_runtime.wire.broker_url import BrokerUrl
 
 FULL = """
@@ -97,6 +98,12 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"train": Train(head_share=2)}, "head_share 2"),
         ({"mqtt": "4"}, "mqtt '4', expected one of 3, 5"),
         ({"train": Train(codec="int4")}, "codec 'int4', expected one of auto, float32, int8"),
+        ({"server": Server(optimizer="lamb")}, "server.optimizer 'lamb', expected one of none, momentum, adam, yogi"),
+        ({"server": Server(rate=-1)}, "server.rate -1, expected 0 to 10"),
+        ({"server": Server(beta2=1)}, "server.beta2 1, expected 0 or more and less than 1"),
+        ({"server": Server(tau=0)}, "server.tau 0, expected more than 0"),
+        ({"robust": RobustMerging(trim=0.5)}, "robust.trim 0.5, expected 0 or more and less than 0.5"),
+        ({"robust": RobustMerging(shrink=-1)}, "robust.shrink -1, expected 0 or more"),
     ],
 )
 def test_impossible_settings(fields: dict[str, Any], error: str) -> None:
@@ -175,6 +182,9 @@ def test_what_changed_between_settings_is_named_by_key() -> None:
     assert differences(new, new, ["rounds"]) == ([], [])
 
 
+TABLES = ("listen", "round", "train", "limits", "server", "robust", "web")
+
+
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return what ``broker_server config`` prints."""
     assert run(["config", *arguments]) == 0
@@ -187,7 +197,7 @@ def test_every_setting_is_printed_with_its_default(
     """In a folder without a file every line is a comment, and without the # it is the configuration of the defaults."""
     monkeypatch.chdir(tmp_path)
     text = shown(capsys)
-    assert tomllib.loads(text) == {name: {} for name in ("listen", "round", "train", "limits", "web")}
+    assert tomllib.loads(text) == {name: {} for name in TABLES}
     plain = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
     (tmp_path / "gateway.toml").write_text(plain)
     assert load(tmp_path / "gateway.toml", {"package": Path("p")}) == GatewayConfig(
@@ -207,9 +217,11 @@ def test_a_file_s_values_are_printed_and_its_secrets_are_not(
     config = str(write(tmp_path, secrets))
     text = shown(capsys, "--config", config)
     assert tomllib.loads(text) == {
-        "broker": "mqtts://gw:(hidden)@broker.example", "listen": {}, "round": {"quorum": 6}, "train": {}, "limits": {},
+        **{name: {} for name in TABLES},
+        "broker": "mqtts://gw:(hidden)@broker.example",
+        "round": {"quorum": 6},
         "web": {"token": "(hidden)"},
-    }  # fmt: skip
+    }
     assert "(default: 2)\nquorum = 6\n" in text
     assert "hunter22" not in shown(capsys, "--config", config, "--json")
     assert shown(capsys, "--config", config, "round.quorum").startswith("[round]\n# quorum: ")

@@ -178,7 +178,7 @@ def test_what_is_lost_beside_the_blocks_is_made_again(
     named = {"residuals": "a residual of version 2 is missing", "updates": "an update that version 2 lists is missing"}
     assert named[folder] in text
     gateway = opened(state, package)
-    assert gateway.store.notes[0].startswith("damaged: 1 file of residuals and updates (")
+    assert gateway.store.notes[0].startswith("damaged: 1 file of residuals, moments and updates (")
     assert gateway.conductor.row == row
     assert told(state, capsys)[0] == 0
     gateway.close()
@@ -207,7 +207,7 @@ def test_what_cannot_be_made_again_is_told_and_gone_on_without(
     row = lose(state, package, folder)
     shutil.rmtree(state / "spool")
     gateway = opened(state, package)
-    assert gateway.store.notes[0].startswith("lost: 1 file of residuals and updates (")
+    assert gateway.store.notes[0].startswith("lost: 1 file of residuals, moments and updates (")
     now = gateway.conductor.row
     assert (now.version, now.digest) == (row.version, row.digest)
     counts = [len(digests_of(one)) for one in (row, now)], [len(updates_of(one)) for one in (row, now)]

@@ -163,11 +163,12 @@ def test_state_of_before_heads_goes_on(state: Path, package: Any) -> None:
     shutil.rmtree(state / "versions")
     database = sqlite3.connect(state / NAME)
     database.executescript(
-        "DROP TABLE lost; ALTER TABLE versions DROP COLUMN residuals; UPDATE meta SET value = '1' WHERE key = 'schema'"
+        "DROP TABLE lost; ALTER TABLE versions DROP COLUMN residuals; ALTER TABLE versions DROP COLUMN server; "
+        "UPDATE meta SET value = '1' WHERE key = 'schema'"
     )
     database.close()
     store = Store.open(state, package, 9.0)
-    assert store.ledger.get("schema") == "5"
+    assert store.ledger.get("schema") == "6"
     assert store.ledger.lost() == []
     assert store.versions.numbers() == [3]
     store.close()
@@ -180,7 +181,7 @@ def test_state_of_a_newer_gateway_is_refused(state: Path, package: Any, *, read_
     database.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
     database.commit()
     database.close()
-    with pytest.raises(StateError, match="is of schema 99, this gateway knows up to 5"):
+    with pytest.raises(StateError, match="is of schema 99, this gateway knows up to 6"):
         Store.open_read_only(state) if read_only else Store.open(state, package, 0.0)
 
 

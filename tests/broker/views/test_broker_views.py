@@ -128,6 +128,7 @@ def test_a_ledger_of_an_older_gateway_is_read_as_it_is(gateway: Gateway, tmp_pat
     database = sqlite3.connect(tmp_path / "state" / NAME)
     database.executescript(
         "DROP TABLE verdict_counts; DROP TABLE limit_hits; ALTER TABLE versions DROP COLUMN residuals; "
+        "ALTER TABLE versions DROP COLUMN server; "
         "UPDATE meta SET value = '2' WHERE key = 'schema'"
     )
     database.close()
@@ -143,6 +144,7 @@ def test_what_was_decided_before_is_counted_at_the_upgrade(gateway: Gateway, tmp
     database = sqlite3.connect(tmp_path / "state" / NAME)
     database.executescript(
         "DROP TABLE verdict_counts; ALTER TABLE versions DROP COLUMN residuals; "
+        "ALTER TABLE versions DROP COLUMN server; "
         "UPDATE meta SET value = '3' WHERE key = 'schema'"
     )
     database.close()

@@ -1,0 +1,64 @@
+"""The tables [server] and [robust] of a configuration: how a round's deltas become the next version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+OPTIMIZERS: Final = ("none", "momentum", "adam", "yogi")
+
+
+@dataclass(frozen=True)
+class Server:
+    """The gateway's own optimizer, which takes a round's mean update as a gradient (docs/algorithm.md).
+
+    Args:
+        optimizer: "none": the mean update is added as it is; "momentum": FedAvgM; "adam": FedAdam; "yogi": FedYogi.
+        rate: of its steps; 0: 1 for "none" and "momentum", 0.01 for "adam" and "yogi", which move a value by about so
+            much in a round.
+        beta1: how much of its momentum stays from round to round.
+        beta2: of "adam" and "yogi": how much of its squares stays.
+        tau: of "adam" and "yogi": size of an update below which a value is no longer moved as far as the others.
+        normalize_steps: divide each delta by its steps before the mean, and multiply with their mean after it
+            (FedNova), so that devices with more time do not pull further than their examples say.
+    """
+
+    optimizer: str = "none"
+    rate: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    tau: float = 1e-3
+    normalize_steps: bool = False
+
+    def fault(self) -> str:
+        """Return what is wrong with the values, for people; "" when nothing is."""
+        if self.optimizer not in OPTIMIZERS:
+            return f"server.optimizer {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}"
+        if not 0 <= self.rate <= 10:
+            return f"server.rate {self.rate}, expected 0 to 10"
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                return f"server.{name} {getattr(self, name)}, expected 0 or more and less than 1"
+        return "" if 0 < self.tau <= 1 else f"server.tau {self.tau}, expected more than 0, at most 1"
+
+
+@dataclass(frozen=True)
+class RobustMerging:
+    """Merging that a minority of lying devices cannot steer, at some cost in accuracy (docs/algorithm.md).
+
+    Args:
+        enabled: merge each value by a rule for the number of devices that trained it: of five or more a trimmed mean,
+            of three or four the median, of one or two a mean that is cut and shrunk.
+        trim: of five devices or more, the share that is left out at each side; one device at least is.
+        shrink: of n devices, one or two, the mean counts n / (n + shrink); 0: whole.
+    """
+
+    enabled: bool = False
+    trim: float = 0.2
+    shrink: float = 1.0
+
+    def fault(self) -> str:
+        """Return what is wrong with the values, for people; "" when nothing is."""
+        if not 0 <= self.trim < 0.5:
+            return f"robust.trim {self.trim}, expected 0 or more and less than 0.5"
+        return "" if self.shrink >= 0 else f"robust.shrink {self.shrink}, expected 0 or more"
