@@ -14,7 +14,10 @@ HEAD_SLICE: Final = 4096
 
 
 def uncut(method: MethodShape, model: ModelShape) -> MethodShape:
-    """Return the method that takes ids, which this one is a part of; a trunk is a part of the inference."""
+    """Return the method that takes ids, which this one is a part of; a trunk is a part of an inference.
+
+    One of fewer layers than all takes the experts below beside the ids, and trains none of them.
+    """
     if method.kind == MethodKind.TRUNK:
         return replace(method, kind=MethodKind.PREDICT, trained=model.bank.experts, batch=1)
     return replace(method, cut=False)
@@ -26,7 +29,7 @@ def halves(train: MethodShape, parts: int) -> tuple[MethodShape, MethodShape]:
     A micro-batch is a part of the step's rows, with a slot for every text of the step.
     """
     micro = replace(train, kind=MethodKind.ACCUMULATE, rows=train.rows // parts, parts=parts)
-    return micro, MethodShape(MethodKind.APPLY, train.trained, 0, 0, 0, 0)
+    return micro, MethodShape(MethodKind.APPLY, train.trained, 0, 0, 0, 0, layers=train.layers)
 
 
 def whole(micro: MethodShape) -> MethodShape:

@@ -1,12 +1,12 @@
-"""Cut a traced graph where the trainable part begins: below it nothing depends on anything but the text.
+"""Cut a traced graph where the trainable part begins: below it nothing depends on anything but text and lower experts.
 
 Axes: R rows, S places of a row, N = R*S places, d width.
 
 The cut is found in the graph and not in a model's code, so it is the same for every family: a value that only token
-ids, where texts stand, and constants lead to is the same for a text in every epoch. Two such values are read by the
-rest: the input of the lowest adapted layer's feed-forward (its experts read it), and the sum that the experts' output
-is added to (residual and frozen feed-forward). So the lowest adapted layer costs its experts only, and nothing below is
-run again.
+ids, experts of layers that are not trained, where texts stand, and constants lead to is the same for a text in every
+epoch. Two such values are read by the rest: the input of the feed-forward in the lowest layer that is trained (its
+experts read it), and the sum that the experts' output is added to (residual and frozen feed-forward). So that layer
+costs its experts only, and nothing below is run again.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ _MOVES: Final = {
 """Operations that compute nothing: the rest repeats them instead of taking their results as inputs."""
 
 
-def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
-    """Return the graph of a method that takes ``prefix`` and ``residual`` [R, S, d] in place of the token ids.
+_BELOW: Final = (ports.IDS, ports.LOWER_EXPERTS, ports.LOWER_SHARED)
+"""Inputs that lead to what is below the cut, and to nothing else."""
 
-    Before: ``ids -> frozen layers -> prefix, residual -> experts, layers above``.
+
+def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
+    """Return the graph of a method that takes ``prefix`` and ``residual`` [R, S, d] in place of what leads to them.
+
+    Before: ``ids, lower experts -> layers below -> prefix, residual -> experts, layers above``.
     After: ``prefix, residual -> experts, layers above``.
 
     Args:
@@ -58,16 +62,18 @@ def above_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> Gr
         view.meta["val"] = torch.empty(tuple(value(node).shape), device="meta")
         node.replace_all_uses_with(view)
     module.graph.eliminate_dead_code()
-    module.graph.erase_node(inputs[ports.IDS])
+    for name in _BELOW:
+        if name in inputs:
+            module.graph.erase_node(inputs[name])
     module.recompile()
     return module
 
 
 def below_cut(module: GraphModule, model: ModelShape, method: MethodShape) -> GraphModule:
-    """Return the graph of the trunk: ids, positions, attend -> ``prefix``, ``residual`` [R, S, d].
+    """Return the graph of the trunk: lower experts, ids, positions, attend -> ``prefix``, ``residual`` [R, S, d].
 
-    Before: ``ids -> frozen layers -> prefix, residual -> experts, layers above``.
-    After: ``ids -> frozen layers -> prefix, residual``.
+    Before: ``ids, lower experts -> layers below -> prefix, residual -> experts, layers above``.
+    After: ``ids, lower experts -> layers below -> prefix, residual``.
 
     Args:
         module: a traced method that takes ids, of the trunk's rows and places (``uncut(method, model)``); changed.
@@ -110,15 +116,16 @@ def _boundary(graph: Graph, inputs: dict[str, Node]) -> dict[str, Node]:
     others = ends - {residual}
     if residual is None or len(others) != 1 or any(value(node).dtype != torch.float32 for node in ends):
         raise LoweringError(
-            f"no prefix can be cut off this model: {len(ends)} values lead from its frozen layers into the trained"
+            f"no prefix can be cut off this model: {len(ends)} values lead from the layers below into the trained"
             " part, expected 2 (the feed-forward's input, and one residual sum); export it with --no-trunk"
         )
     return {ports.PREFIX: others.pop(), ports.RESIDUAL: residual}
 
 
 def _text_only(graph: Graph, inputs: dict[str, Node]) -> set[Node]:
-    """Return the nodes that ids lead to, and no other input but those that say where texts stand."""
-    texts = {inputs[ports.IDS]}
+    """Return the nodes that ids and lower experts lead to, and no other input but those that say where texts stand."""
+    begin = {inputs[name] for name in _BELOW if name in inputs}
+    texts = set(begin)
     # From these and constants only: both sides compute it.
     neutral = {inputs[name] for name in (ports.POSITIONS, ports.ATTEND, ports.MASK) if name in inputs}
     for node in graph.nodes:
@@ -129,7 +136,7 @@ def _text_only(graph: Graph, inputs: dict[str, Node]) -> set[Node]:
             neutral.add(node)
         elif sources <= neutral | texts:
             texts.add(node)
-    return texts - {inputs[ports.IDS]}
+    return texts - begin
 
 
 def _sum_first(graph: Graph, below: set[Node]) -> Node | None:

@@ -32,13 +32,13 @@ class Traffic:
 
     Args:
         banks: parameters by place among the adapted layers.
-        balances: inputs of the auxiliary loss by place; empty in soft mode.
+        balances: inputs of the auxiliary loss by place, for the layers that are trained; empty in soft mode.
         share: [1, N] weights of the mean over real tokens.
         top_k: k, or None for soft gates.
     """
 
     banks: list[LayerBank]
-    balances: list[Balance]
+    balances: dict[int, Balance]
     share: Tensor
     top_k: int | None
     mixtures: dict[int, Mixture] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class _Entry(nn.Module):
         traffic = self._graft.traffic
         if traffic is not None:
             place = self._place
-            balance = traffic.balances[place] if traffic.balances else None
+            balance = traffic.balances.get(place)
             with within("experts"):
                 traffic.mixtures[place] = mixture(_flat(x), traffic.banks[place], traffic.share, traffic.top_k, balance)
         return self.inner(x, *args, **kwargs)

@@ -1,7 +1,8 @@
 """The training step and the prediction as functions of tensors: loss, gradients, AdamW and router statistics inside.
 
-Axes: L adapted layers, m trained and f frozen slots, H = m + f, P values of an expert, Ps of a shared expert, C labels,
-d width, B texts at most, R rows of S places, N = R*S places.
+Axes: L adapted layers, k of them trained, the upper ones (all, but in a tier of fewer layers), m trained and f frozen
+slots, H = m + f, P values of an expert, Ps of a shared expert, C labels, d width, B texts at most, R rows of S places,
+N = R*S places.
 
 Trainable tensors are inputs and outputs, so one program serves any experts in its slots. A step knows nothing of
 modules: ``Network`` gives hidden states, the rest is arithmetic.
@@ -55,10 +56,9 @@ def build_step(graft: Graft, model: ModelShape, method: MethodShape) -> Function
 
 
 def _predict(graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    sizes = (model.bank.rank, model.bank.shared_rank, model.bank.width)
-    banks = layer_banks(inputs[ports.EXPERTS], None, inputs.get(ports.SHARED), inputs[ports.GATE_SCALE], sizes)
+    own = layer_banks(inputs[ports.EXPERTS], None, inputs.get(ports.SHARED), inputs[ports.GATE_SCALE], _sizes(model))
     every = torch.ones(1, inputs[ports.IDS].numel())  # the router's statistics are not told: any weights will do
-    hidden = _hidden(graft, inputs, Traffic(banks, [], every, model.top_k))
+    hidden = _hidden(graft, inputs, Traffic([*_lower_banks(model, inputs), *own], {}, every, model.top_k))
     with within("head"):
         states = read_out(hidden, inputs[ports.READOUT])
         if model.vocabulary:
@@ -68,6 +68,18 @@ def _predict(graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]) -> d
         weight = inputs[ports.HEAD][:cut].reshape(model.bank.labels, model.bank.width)
         logits = classify(features, weight, inputs[ports.HEAD][cut:], inputs[ports.MEAN])
         return {ports.PROBABILITIES: torch.softmax(logits, dim=-1), ports.FEATURES: features}
+
+
+def _sizes(model: ModelShape) -> tuple[int, int, int]:
+    return model.bank.rank, model.bank.shared_rank, model.bank.width
+
+
+def _lower_banks(model: ModelShape, inputs: Mapping[str, Tensor]) -> list[LayerBank]:
+    """Return the layers below those that are trained: every expert runs, none learns."""
+    experts = inputs.get(ports.LOWER_EXPERTS)
+    if experts is None:
+        return []
+    return layer_banks(experts, None, inputs.get(ports.LOWER_SHARED), torch.ones(experts.shape[:2]), _sizes(model))
 
 
 def _hidden(graft: Graft, inputs: Mapping[str, Tensor], traffic: Traffic) -> Tensor:
@@ -131,12 +143,9 @@ def _gradients(
     graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the task's loss, logits and statistics; and each trainable block's gradient, auxiliary losses included."""
-    sizes = (model.bank.rank, model.bank.shared_rank, model.bank.width)
     with within("experts"):
-        stacked = layer_banks(
-            inputs[ports.TRAINED], inputs.get(ports.FROZEN), inputs.get(ports.SHARED), inputs[ports.GATE_SCALE], sizes
-        )
-        banks = [_leaf(bank) for bank in stacked]
+        held = inputs[ports.TRAINED], inputs.get(ports.FROZEN), inputs.get(ports.SHARED)
+        banks = [_leaf(bank) for bank in layer_banks(*held, inputs[ports.GATE_SCALE], _sizes(model))]
         head = _head_leaves(model, inputs)
     flat = [part for bank in banks for part in vars(bank.leaves).values()]
     with torch.enable_grad():
@@ -171,14 +180,18 @@ def _head_leaves(model: ModelShape, inputs: Mapping[str, Tensor]) -> list[Tensor
 def _loss(
     graft: Graft, model: ModelShape, inputs: Mapping[str, Tensor], banks: list[LayerBank], head: list[Tensor]
 ) -> tuple[Tensor, list[Tensor], Tensor | None, dict[str, Tensor]]:
-    """Return the task's loss, auxiliary losses, logits [B, C] of a classifier and the router's statistics [L, H].
+    """Return the task's loss, auxiliary losses, logits [B, C] of a classifier and the router's statistics [k, H].
 
     The losses are scalars. What is auxiliary (top-k only: balance and z-loss) gives gradients and is never told, for a
     perplexity is the exponential of the task's loss.
     """
-    places = range(len(model.bank.layers)) if model.top_k else ()
-    balances = [Balance(inputs[ports.BALANCE_TARGET][p], inputs[ports.BALANCE_WEIGHT][p : p + 1]) for p in places]
-    traffic = Traffic(banks, balances, token_share(inputs[ports.MASK]), model.top_k)
+    with within("experts"):
+        lower = _lower_banks(model, inputs)
+    balances = {
+        len(lower) + p: Balance(inputs[ports.BALANCE_TARGET][p], inputs[ports.BALANCE_WEIGHT][p : p + 1])
+        for p in range(len(banks) if model.top_k else 0)
+    }
+    traffic = Traffic([*lower, *banks], balances, token_share(inputs[ports.MASK]), model.top_k)
     hidden = _hidden(graft, inputs, traffic)
     logits: Tensor | None = None
     with within("head"):
@@ -188,7 +201,7 @@ def _loss(
             features = unit(read_out(hidden, inputs[ports.READOUT]))
             logits = classify(features, head[0], head[1], inputs[ports.MEAN])
             loss = cross_entropy(logits, inputs[ports.LABELS])
-    mixtures = [traffic.mixtures[place] for place in range(len(model.bank.layers))]
+    mixtures = [traffic.mixtures[len(lower) + place] for place in range(len(banks))]
     statistics = {ports.USAGE: torch.stack([one.usage for one in mixtures])}
     if model.top_k:
         statistics[ports.AFFINITY] = torch.stack([one.affinity for one in mixtures if one.affinity is not None])

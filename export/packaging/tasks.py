@@ -184,7 +184,9 @@ def measure_steps(job: Job, scratch: Path, progress: Progress) -> dict[str, dict
             job.model, method, job.backbone.sizes.vocabulary, _Runner(scratch / PROGRAM_FILE, own)
         )[1]
         timings[method.name] = {"timing": asdict(step.timing)}
-        timings |= {trunk_methods(method.sequence)[-1].name: {"timing": asdict(trunk.timing)} for trunk in trunks}
+        timings |= {
+            trunk_methods(method.sequence, method.layers)[-1].name: {"timing": asdict(trunk.timing)} for trunk in trunks
+        }
     return timings
 
 
@@ -225,7 +227,7 @@ def _one_step(
     if step.cut:
         inputs |= _with_prefixes(step, inputs, runner)
         # Both in one process: a device has both loaded while it fills its cache.
-        longest = trunk_methods(step.sequence)[-1]
+        longest = trunk_methods(step.sequence, step.layers)[-1]
         texts = places_of(inputs)[: longest.rows]
         beside = [Run(longest.name, trunk_inputs(longest, inputs, texts), runner.repeats)]
     if method.kind == MethodKind.ACCUMULATE:
@@ -244,7 +246,7 @@ def outputs_digest(outputs: Sequence[Tensor]) -> str:
 
 def _with_prefixes(method: MethodShape, inputs: Mapping[str, Tensor], runner: _Runner) -> dict[str, Tensor]:
     """Return ``prefix`` and ``residual`` [R, S, d] of packed texts, each text by the shortest trunk that holds it."""
-    trunks, texts = trunk_methods(method.sequence), places_of(inputs)
+    trunks, texts = trunk_methods(method.sequence, method.layers), places_of(inputs)
     batches = [
         (trunk, batch)
         for trunk in trunks

@@ -49,7 +49,12 @@ def _predict(held: int, sequence: int, rows: int, batch: int) -> MethodShape:
     return MethodShape(MethodKind.PREDICT, held, 0, sequence, rows, batch)
 
 
-def trunk_methods(longest: int) -> tuple[MethodShape, ...]:
-    """Return the trunks of a program whose longest texts have ``longest`` tokens, shortest first."""
+def trunk_methods(longest: int, layers: int = 0) -> tuple[MethodShape, ...]:
+    """Return the trunks of tiers whose longest texts have ``longest`` tokens, shortest first.
+
+    Args:
+        longest: S.
+        layers: k of the tiers; 0 for all adapted layers.
+    """
     lengths = lengths_to(longest, SHORTEST_TRUNK)
-    return tuple(MethodShape(MethodKind.TRUNK, 0, 0, length, TRUNK_ROWS, 0) for length in lengths)
+    return tuple(MethodShape(MethodKind.TRUNK, 0, 0, length, TRUNK_ROWS, 0, layers=layers) for length in lengths)

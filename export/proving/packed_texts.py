@@ -95,14 +95,18 @@ def places_of(inputs: Inputs) -> list[Place]:
     return sorted(places, key=lambda place: place.slot)
 
 
-def trunk_inputs(trunk: MethodShape, inputs: Inputs, texts: Sequence[Place]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``ids``, ``positions`` and ``attend`` of a trunk's call for some texts, each at the beginning of a row."""
+def trunk_inputs(trunk: MethodShape, inputs: Inputs, texts: Sequence[Place]) -> tuple[Tensor, ...]:
+    """Return the inputs of a trunk's call for some texts, each at the beginning of a row, in order.
+
+    They are ``ids``, ``positions`` and ``attend``; before them the experts below where ``inputs`` have some.
+    """
     alone = [replace(text, slot=row, row=row, start=0) for row, text in enumerate(texts)]
     told = text_inputs(alone, replace(trunk, batch=trunk.rows))
     ids = torch.zeros(trunk.rows, trunk.sequence, dtype=torch.int64)
     for own, text in zip(alone, texts, strict=True):
         ids[own.places] = inputs[ports.IDS][text.places]
-    return ids, told[ports.POSITIONS], told[ports.ATTEND]
+    lower = (inputs[name] for name in (ports.LOWER_EXPERTS, ports.LOWER_SHARED) if name in inputs)
+    return *lower, ids, told[ports.POSITIONS], told[ports.ATTEND]
 
 
 def joined_prefixes(inputs: Inputs, calls: Sequence[tuple[Sequence[Place], Sequence[Tensor]]]) -> dict[str, Tensor]:

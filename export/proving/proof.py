@@ -105,15 +105,24 @@ def reference_gradients(reference: Reference, inputs: Mapping[str, Tensor]) -> t
     """
     names = [name for name in TRAINABLE if name in inputs]
     leaves = {name: inputs[name].clone().requires_grad_() for name in names}
-    experts = (
-        torch.cat([leaves[ports.TRAINED], inputs[ports.FROZEN]], 1) if ports.FROZEN in inputs else leaves[ports.TRAINED]
-    )
-    bank = {**leaves, ports.EXPERTS: experts, ports.GATE_SCALE: inputs[ports.GATE_SCALE]}
-    if ports.MEAN in inputs:
-        bank[ports.MEAN] = inputs[ports.MEAN]
+    bank = _whole_bank({**inputs, **leaves})
     loss = _language_loss(reference, bank, inputs) if ports.TARGETS in inputs else _label_loss(reference, bank, inputs)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return loss.detach(), dict(zip(names, gradients, strict=True))
+
+
+def _whole_bank(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the bank of all layers as the reference takes it: frozen slots behind the trained, lower layers first."""
+    held = torch.cat([inputs[name] for name in (ports.TRAINED, ports.FROZEN) if name in inputs], 1)
+    layers = {
+        ports.EXPERTS: held,
+        **{name: inputs[name] for name in (ports.SHARED, ports.GATE_SCALE) if name in inputs},
+    }
+    if ports.LOWER_EXPERTS in inputs:
+        lower = {ports.EXPERTS: inputs[ports.LOWER_EXPERTS], ports.SHARED: inputs.get(ports.LOWER_SHARED)}
+        lower[ports.GATE_SCALE] = torch.ones(inputs[ports.LOWER_EXPERTS].shape[:2])
+        layers = {name: torch.cat([below, layers[name]]) for name, below in lower.items() if below is not None}
+    return layers | {name: inputs[name] for name in (ports.HEAD, ports.MEAN) if name in inputs}
 
 
 def _label_loss(reference: Reference, bank: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:

@@ -45,15 +45,15 @@ def _named(model: ModelShape, method: MethodShape, outputs: tuple[Tensor, ...]) 
     return dict(zip([port.name for port in output_ports(model, method)], outputs, strict=True))
 
 
-def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
+def _check_cut(graft: Graft, model: ModelShape, vocabulary: int, layers: int = 0) -> None:
     """Hold trunk and cut step against the uncut step: loss, statistics, new values, moments."""
-    whole = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
-    cut = replace(whole, cut=True)
+    whole = MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6, layers=layers)
+    cut, below = replace(whole, cut=True), replace(TRUNK, layers=layers)
     inputs = proof_inputs(model, whole, vocabulary)
     wanted = _named(model, whole, build_step(graft, model, whole)(*inputs.values()))
-    trunk = below_cut(_traced(graft, model, uncut(TRUNK, model)), model, TRUNK)
+    trunk = below_cut(_traced(graft, model, uncut(below, model)), model, below)
     texts = places_of(inputs)
-    inputs |= joined_prefixes(inputs, [(texts, trunk(*trunk_inputs(TRUNK, inputs, texts)))])
+    inputs |= joined_prefixes(inputs, [(texts, trunk(*trunk_inputs(below, inputs, texts)))])
     rest = above_cut(_traced(graft, model, whole), model, cut)
     cut_outputs = _named(model, cut, rest(*(inputs[port.name] for port in input_ports(model, cut))))
     for name, tensor in wanted.items():
@@ -64,6 +64,29 @@ def _check_cut(graft: Graft, model: ModelShape, vocabulary: int) -> None:
 def test_trunk_and_rest_make_the_uncut_step(tiny: Path, top_k: int | None) -> None:
     """Each text goes through the trunk in a row of its own, then the cut step runs on the packed texts."""
     _check_cut(_graft(tiny, ADAPTED), _model(top_k), 100)
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_a_step_of_the_upper_layer_is_the_uncut_step_of_that_layer(tiny: Path, top_k: int | None) -> None:
+    """Of three adapted layers one is trained; the experts of the two below run in the trunk."""
+    model = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 5), top_k)
+    _check_cut(_graft(tiny, (0, 1, 2)), model, 100, layers=1)
+
+
+def test_a_step_of_the_upper_layers_has_the_gradients_of_the_whole_model(tiny: Path) -> None:
+    """Without cutting: loss, statistics, and each new value of two of three layers are those of the step of all."""
+    model = ModelShape(BankShape((0, 1, 2), 3, 4, 3, 32, 5))
+    graft, whole = _graft(tiny, (0, 1, 2)), MethodShape(MethodKind.TRAIN, 2, 1, 12, 4, 6)
+    inputs = proof_inputs(model, whole, 100)
+    wanted = _named(model, whole, build_step(graft, model, whole)(*inputs.values()))
+    upper = replace(whole, layers=2)
+    own = {name: tensor[1:] if tensor.shape[0] == 3 and name != "mean" else tensor for name, tensor in inputs.items()}
+    own["lower_experts"] = torch.cat([inputs["trained"], inputs["frozen"]], 1)[:1]
+    own["lower_shared"] = inputs["shared"][:1]
+    outputs = build_step(graft, model, upper)(*(own[port.name] for port in input_ports(model, upper)))
+    for name, tensor in _named(model, upper, outputs).items():
+        expected = wanted[name][1:] if wanted[name].shape[0] == 3 else wanted[name]
+        torch.testing.assert_close(tensor, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", sorted(set(FAMILIES) - {"bert"}))
