@@ -137,8 +137,9 @@ def parser() -> argparse.ArgumentParser:
     program.add_argument(
         "--tiers",
         type=_tiers,
-        metavar="NxS,..",
-        help="slots x tokens of a text of every tier, such as 8x64,4x32; or one number: make at most that many tiers",
+        metavar="NxS[xK],..",
+        help="slots x tokens of a text of every tier, such as 8x64,4x32; for one that trains fewer adapted layers, how"
+        " many, counted from the top: 8x64,8x64x2; or one number: make at most that many tiers",
     )
     program.add_argument(
         "--batch-size", type=int, metavar="B", help="texts in a step at most (default: the profile's, or what fits)"
@@ -193,16 +194,25 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(msg) from None
 
 
-def _tiers(text: str) -> int | tuple[tuple[int, int], ...]:
-    """Read ``8x64,4x32``, or a number of tiers."""
+def _tiers(text: str) -> int | tuple[tuple[int, int, int], ...]:
+    """Read ``8x64,4x32x2`` (of all layers, and of two), or a number of tiers."""
     if text.isdecimal() and int(text) > 0:
         return int(text)
     try:
-        pairs = [part.split("x") for part in text.split(",")]
-        return tuple((int(slots), int(tokens)) for slots, tokens in pairs)
+        return tuple(map(_tier, text.split(",")))
     except ValueError:
-        msg = f"came {text!r}; expected slots x tokens joined by commas, such as 8x64,4x32, or the number of tiers"
+        msg = (
+            f"came {text!r}; expected slots x tokens, or slots x tokens x layers, joined by commas, such as 8x64,4x32"
+            " or 8x64,8x64x2, or the number of tiers"
+        )
         raise argparse.ArgumentTypeError(msg) from None
+
+
+def _tier(text: str) -> tuple[int, int, int]:
+    slots, tokens, *layers = map(int, text.split("x"))
+    if len(layers) > 1 or any(number < 1 for number in layers):
+        raise ValueError(text)
+    return slots, tokens, layers[0] if layers else 0
 
 
 def main(arguments: list[str] | None = None) -> int:

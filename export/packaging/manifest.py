@@ -101,7 +101,8 @@ def _tier(planned: PackagePlan, plan: TierPlan, record: Record, files: Mapping[s
             f"{planned.profile.name}: the finished {plan.train.name} needs {', '.join(over)}; nothing was written"
         )
     shape = plan.shape
-    sizes = (shape.trained, shape.frozen, shape.sequence, shape.rows, shape.batch, len(planned.job.adapted))
+    layers = shape.layers or len(planned.job.adapted)
+    sizes = (shape.trained, shape.frozen, shape.sequence, shape.rows, shape.batch, layers)
     return Tier(
         plan.train.name,
         *sizes,

@@ -44,7 +44,8 @@ class ExportConfig:
         quantize: ``int8``, ``int4`` or ``none``.
         cache_dir: of lowered programs; None for no cache.
         texts: such as devices will learn from; their lengths say how long rows are and how many.
-        tiers: (m, S) of every tier, in place of ``train_slots`` and ``seq_len``.
+        tiers: (m, S, k) of every tier, in place of ``train_slots`` and ``seq_len``; k adapted layers are trained,
+            counted from the top, 0 for all.
         most_tiers: tiers at most; 0 for no limit.
         recompute: level of recomputation, or ``auto``.
         micro_batches: k; None lets the planner choose.
@@ -73,7 +74,7 @@ class ExportConfig:
     quantize: str = "int8"
     cache_dir: Path | None = None
     texts: tuple[str, ...] = field(default=(), repr=False)
-    tiers: tuple[tuple[int, int], ...] = ()
+    tiers: tuple[tuple[int, int, int], ...] = ()
     most_tiers: int = 0
     task: str = CLASSIFICATION
     trunk: bool = True
@@ -86,8 +87,8 @@ class ExportConfig:
             raise ConfigError("; ".join(faults))
 
     def _faults(self) -> list[str]:
-        slots = [*self.slots, *(trained for trained, _ in self.tiers)]
-        lengths = [*self.lengths, *(length for _, length in self.tiers)]
+        slots = [*self.slots, *(trained for trained, _, _ in self.tiers)]
+        lengths = [*self.lengths, *(length for _, length, _ in self.tiers)]
         faults = [
             f"--{name} {value}: must be between {low} and {high}"
             for name, values, low, high in (
@@ -105,6 +106,11 @@ class ExportConfig:
         ]
         if self.tiers and (self.slots or self.lengths):
             faults.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len do; give one or the other")
+        if any(layers for _, _, layers in self.tiers) and not self.has_depth:
+            faults.append(
+                "--tiers SLOTSxTOKENSxLAYERS: the layers below run in a method of their own, with all their experts;"
+                " leave out --no-trunk and --held slots"
+            )
         if self.recompute not in (AUTO, *RECOMPUTE):
             faults.append(f"--recompute {self.recompute}: must be {AUTO} or one of {', '.join(RECOMPUTE)}")
         held = min(slots, default=self.experts) if self.held == "slots" else self.experts
@@ -136,6 +142,11 @@ class ExportConfig:
     def capacities(self) -> tuple[int, ...]:
         """The N that the user named."""
         return _several(self.tokens)
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether a tier may train the upper layers alone: the others, and every expert in them, run in a trunk."""
+        return self.trunk and self.held == "all"
 
     @property
     def routed(self) -> int | None:

@@ -1,8 +1,8 @@
 """Predict what a program costs a device. Pure: numbers in, numbers out.
 
-Axes: L adapted layers, D all layers, M experts, m trained and f frozen slots, H = m + f, r rank, rs shared rank,
-d width, I inner width, h heads, C labels, V rows of a language head, B texts of a step at most, R rows, S places of a
-row, N = R * S places: whether a token stands in a place or not, the place is computed.
+Axes: L adapted layers, k of them that a tier trains, D all layers, M experts, m trained and f frozen slots, H = m + f,
+r rank, rs shared rank, d width, I inner width, h heads, C labels, V rows of a language head, B texts of a step at most,
+R rows, S places of a row, N = R * S places: whether a token stands in a place or not, the place is computed.
 
 The model is stated here so that a refusal can be checked by hand; its constants were fitted to programs that
 ``export`` lowered (tests hold prediction and measurement together).
@@ -14,14 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Cost
 from edge_runtime.wire.manifest_checks import Quantization
-from edge_runtime.wire.program_interface import ModelShape
 from export.planning.inference_sizes import TRUNK_ROWS, predict_methods, trunk_methods
 from export.planning.profiles import DeviceProfile
+from export.planning.sizes import Sizes, TierShape
 from export.shapes import GROUP, HEAD_SLICE
-from export.source.families import BackboneSizes
 
 MIB: Final = 2**20
 TRAIN_BYTES: Final = 75_000
@@ -38,96 +36,6 @@ INT4_SLOWNESS: Final = 1.5
 AVX2 it is 1.9."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of a backbone and of the bank on it.
-
-    Args:
-        backbone: of the frozen network.
-        model: of the bank and of the language head.
-        quantize: how what is frozen is rounded; the embedding table has 8 bits at least.
-        cut: a step begins at the lowest adapted layer's experts; what lies below is the trunk's, once a text.
-    """
-
-    backbone: BackboneSizes
-    model: ModelShape
-    quantize: Quantization = Quantization.INT8
-    cut: bool = False
-
-    @property
-    def bank(self) -> BankShape:
-        """Sizes of the bank."""
-        return self.model.bank
-
-    @property
-    def adapted(self) -> int:
-        """L."""
-        return len(self.bank.layers)
-
-    @property
-    def lowest(self) -> int:
-        """Number of the lowest adapted layer; below it nothing is differentiated."""
-        return self.bank.layers[0]
-
-    @property
-    def rounded(self) -> bool:
-        """Whether the embedding table and the frozen linears are of integers."""
-        return self.quantize != Quantization.NONE
-
-    @property
-    def forward(self) -> int:
-        """Layers whose frozen linears a step runs forward."""
-        return self.differentiated if self.cut else self.backbone.depth
-
-    @property
-    def differentiated(self) -> int:
-        """Layers whose frozen linears a step runs backward: in the lowest adapted one only the experts learn."""
-        return self.backbone.depth - self.lowest - 1
-
-    @property
-    def frozen_weights(self) -> int:
-        """Weights of the frozen linears of one layer."""
-        return sum(count * outputs * inputs for count, outputs, inputs in self.backbone.linears)
-
-    @property
-    def language_weights(self) -> int:
-        """Weights of the frozen language head; 0 for a classifier."""
-        return self.model.vocabulary * self.backbone.width
-
-
-@dataclass(frozen=True)
-class TierShape:
-    """Size of a training program.
-
-    Args:
-        trained: m.
-        frozen: f.
-        sequence: S.
-        rows: R.
-        batch: B, texts of an optimizer step at most.
-        recompute: what a step computes twice instead of keeping it (``recompute``).
-        micro_batches: k; a call takes R / k rows.
-    """
-
-    trained: int
-    frozen: int
-    sequence: int
-    rows: int
-    batch: int
-    recompute: str = "none"
-    micro_batches: int = 1
-
-    @property
-    def places(self) -> int:
-        """N."""
-        return self.rows * self.sequence
-
-    @property
-    def rows_per_call(self) -> int:
-        """Rows that are in memory at a time."""
-        return self.rows // self.micro_batches
-
-
 def linear_bytes(sizes: Sizes) -> int:
     """Return the bytes of the frozen linears, in both directions where a gradient passes."""
     each = 1 if sizes.rounded else 4
@@ -137,7 +45,7 @@ def linear_bytes(sizes: Sizes) -> int:
 
 
 def trunk_bytes(sizes: Sizes) -> int:
-    """Return the bytes of the frozen linears that a trunk has: those up to the lowest adapted layer's, forward only."""
+    """Return the bytes of the frozen linears that a trunk has: those up to the lowest trained layer's, forward only."""
     return int((sizes.lowest + 1) * _forward_bytes(sizes))
 
 
@@ -168,11 +76,25 @@ def storage_bytes(sizes: Sizes, tiers: int = 1, inferences: int = 1, trunks: int
 
 
 def storage_mb(sizes: Sizes, tiers: Sequence[TierShape]) -> float:
-    """Return the same in 10^6 bytes for a list of tiers and the inferences and trunks that come with them."""
+    """Return the same in 10^6 bytes for a list of tiers and the inferences and trunks that come with them.
+
+    Weights are the deepest tier's: a step of fewer layers reads some of them, and adds its graph and its trunks'.
+    """
     longest = max(tier.sequence for tier in tiers)
     inferences = predict_methods(1, longest, packed=not sizes.model.vocabulary)
-    trunks = len(trunk_methods(longest)) if sizes.cut else 0
-    return round(storage_bytes(sizes, len(tiers), len(inferences), trunks) / 1e6, 1)
+    deepest, *others = sorted({tier.layers for tier in tiers}, key=lambda layers: -sizes.at_depth(layers).adapted)
+    whole = sizes.at_depth(deepest)
+    count = sum(tier.layers == deepest for tier in tiers)
+    size = storage_bytes(whole, count, len(inferences), _trunks(whole, longest))
+    for layers in others:
+        own = sizes.at_depth(layers)
+        size += sum(tier.layers == layers for tier in tiers) * (own.differentiated + 1) * TRAIN_BYTES
+        size += _trunks(own, longest) * (own.lowest + 1) * PREDICT_BYTES
+    return round(size / 1e6, 1)
+
+
+def _trunks(sizes: Sizes, longest: int) -> int:
+    return len(trunk_methods(longest)) if sizes.cut else 0
 
 
 def kept_bytes(sizes: Sizes, tier: TierShape) -> int:
@@ -239,9 +161,13 @@ def activation_bytes(sizes: Sizes, tier: TierShape) -> int:
 
 
 def state_bytes(sizes: Sizes, tier: TierShape) -> int:
-    """Return the bytes of a step's inputs and outputs: values, both moments and, in micro-batches, gradient sums."""
+    """Return the bytes of a step's inputs and outputs: values, both moments and, in micro-batches, gradient sums.
+
+    The experts below stand in the trunk's inputs, and once more as it multiplies them.
+    """
     copies = 2 * (3 if tier.micro_batches == 1 else 5)
-    return 4 * (copies * _values(sizes, tier) + sizes.adapted * tier.frozen * sizes.bank.expert_size)
+    lower = 2 * sizes.below * (sizes.bank.experts * sizes.bank.expert_size + sizes.bank.shared_size)
+    return 4 * (copies * _values(sizes, tier) + sizes.adapted * tier.frozen * sizes.bank.expert_size + lower)
 
 
 def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
@@ -251,14 +177,18 @@ def memory_bytes(sizes: Sizes, tier: TierShape, runtime_bytes: int) -> int:
     that the trunks share count once more for each further trunk. An inference is loaded for prediction, and is no part
     of it. Inputs and outputs of a step (values and both moments) count twice as well.
     """
-    trunks = len(trunk_methods(tier.sequence)) - 1 if sizes.cut else 0
+    trunks = max(0, _trunks(sizes, tier.sequence) - 1)
     packed = 2 * storage_bytes(sizes) + trunks * trunk_bytes(sizes) + packed_again_bytes(sizes, tier)
     return runtime_bytes + packed + activation_bytes(sizes, tier) + state_bytes(sizes, tier)
 
 
 def _units(sizes: Sizes, tier: TierShape) -> int:
     """Columns of a layer's held experts: hidden units, routers, biases."""
-    return (tier.trained + tier.frozen) * (sizes.bank.rank + 1) + 2 * sizes.bank.shared_rank + 1
+    return _columns(sizes, tier.trained + tier.frozen)
+
+
+def _columns(sizes: Sizes, held: int) -> int:
+    return held * (sizes.bank.rank + 1) + 2 * sizes.bank.shared_rank + 1
 
 
 def _values(sizes: Sizes, tier: TierShape) -> int:
@@ -280,8 +210,11 @@ def step_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float
 
 def trunk_seconds(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> float:
     """Return the time that the trunks take for the texts of one step; 0 without a trunk."""
+    if not sizes.cut:
+        return 0.0
     places = trunk_texts(tier) * tier.sequence
-    return _seconds(sizes, places, tier.sequence, profile, _Work(sizes.lowest + 1, 0)) if sizes.cut else 0.0
+    experts = 2 * places * _columns(sizes, sizes.bank.experts) * sizes.backbone.width * sizes.below
+    return _seconds(sizes, places, tier.sequence, profile, _Work(sizes.lowest + 1, 0, experts))
 
 
 def trunk_texts(tier: TierShape) -> int:
@@ -354,7 +287,7 @@ _MOVED: Final[dict[bool, tuple[_Rows, _Rows, dict[str, _Rows]]]] = {
 
 
 def round_bytes(sizes: Sizes, trained: int) -> tuple[int, int]:
-    """Return (up, down) of a round in float32: trained and shared experts up, the whole bank down.
+    """Return (up, down) of a round in float32: trained and shared experts of its layers up, the whole bank down.
 
     The head is frozen unless a gateway's operator asks for it; then the gateway's planner counts it against the budget.
     """
@@ -364,6 +297,7 @@ def round_bytes(sizes: Sizes, trained: int) -> tuple[int, int]:
 
 def predict(sizes: Sizes, tier: TierShape, profile: DeviceProfile) -> Cost:
     """Return what a tier will cost a device, as the only one of its package."""
+    sizes = sizes.at_depth(tier.layers)
     up, down = round_bytes(sizes, tier.trained)
     runtime = int(profile.defaults.runtime_mib * MIB)
     return Cost(

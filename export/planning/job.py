@@ -18,13 +18,13 @@ from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelSh
 from edge_runtime.wire.text import counted
 from export.errors import ConfigError
 from export.planning.config import ExportConfig, adapted_layers
-from export.planning.cost_model import Sizes, TierShape
 from export.planning.inference_sizes import predict_methods, trunk_methods
-from export.planning.memory_plan import Fixed
+from export.planning.memory_plan import Fixed, Planned
 from export.planning.profiles import DeviceProfile, load_profile
 from export.planning.row_choice import RowChoice
+from export.planning.sizes import Sizes, TierShape
 from export.planning.text_lengths import TextLengths
-from export.planning.tiers import TierRequest, choose
+from export.planning.tiers import TierRequest, Wish, choose
 from export.shapes import GROUP, halves
 from export.source import backbone as backbones
 from export.source.backbone import BackboneInfo
@@ -43,7 +43,7 @@ class TierPlan:
         predicted: what it will cost the device.
         why: why its memory plan and no other.
         fill: how full its steps will be; None where there were no texts to count.
-        cut: its step begins above the frozen prefix, which is a method of its own.
+        cut: its step begins above the prefix, which is a method of its own.
     """
 
     shape: TierShape
@@ -65,7 +65,7 @@ class TierPlan:
     @property
     def trunks(self) -> tuple[MethodShape, ...]:
         """The methods that compute prefixes of texts, for the shortest first; none where ``train`` takes token ids."""
-        return trunk_methods(self.shape.sequence) if self.cut else ()
+        return trunk_methods(self.shape.sequence, self.shape.layers) if self.cut else ()
 
     @property
     def _step(self) -> tuple[MethodShape, ...]:
@@ -80,6 +80,7 @@ class TierPlan:
             shape.batch,
             shape.recompute,
             cut=self.cut,
+            layers=shape.layers,
         )
         return (whole,) if shape.micro_batches == 1 else halves(whole, shape.micro_batches)
 
@@ -190,18 +191,17 @@ def plan(config: ExportConfig, progress: Callable[[str], None] = lambda _: None)
     quantize = Quantization(config.quantize)
     sizes = Sizes(backbone.sizes, model, quantize, cut=config.trunk and adapted[0] > 0)
     _check_groups(sizes, backbone.name)
-    request = _request(config, profile, backbone, progress)
+    request = _request(config, profile, backbone, len(adapted), progress)
     choice = choose(sizes, request, profile)
-    tiers = tuple(
-        TierPlan(tier.shape, tier.cost, tier.why, _fill(request.row_choice, tier.shape), sizes.cut)
-        for tier in choice.tiers
-    )
+    tiers = tuple(_tier_plan(sizes, tier, request.row_choice) for tier in choice.tiers)
     job = Job(backbone, model, program_methods(tiers, packed=not vocabulary), quantize)
     return PackagePlan(config, profile, job, tiers, choice.left_out, request.row_choice)
 
 
-def _fill(row_choice: RowChoice, shape: TierShape) -> Fill | None:
-    return row_choice.fill(shape.sequence, shape.rows, shape.batch)
+def _tier_plan(sizes: Sizes, tier: Planned, row_choice: RowChoice) -> TierPlan:
+    shape = tier.shape
+    fill = row_choice.fill(shape.sequence, shape.rows, shape.batch)
+    return TierPlan(shape, tier.cost, tier.why, fill, sizes.at_depth(shape.layers).cut)
 
 
 def bank_shape(config: ExportConfig, adapted: tuple[int, ...], width: int) -> BankShape:
@@ -239,9 +239,9 @@ def _check_groups(sizes: Sizes, name: str) -> None:
 
 
 def _request(
-    config: ExportConfig, profile: DeviceProfile, backbone: BackboneInfo, progress: Callable[[str], None]
+    config: ExportConfig, profile: DeviceProfile, backbone: BackboneInfo, adapted: int, progress: Callable[[str], None]
 ) -> TierRequest:
-    named = [*config.lengths, *(length for _, length in config.tiers)]
+    named = [*config.lengths, *(length for _, length, _ in config.tiers)]
     longest = _longest(config, named, profile, backbone)
     windows = config.task == CAUSAL_LM
     row_choice = RowChoice(config.capacities, _lengths(config, backbone, longest, progress), windows)
@@ -249,7 +249,7 @@ def _request(
     batch = config.batch_size or profile.defaults.batch_size
     _check_capacities(config, max(named or [suiting]), batch)
     return TierRequest(
-        pairs=config.tiers,
+        wishes=_wishes(config, adapted),
         slots=config.slots,
         lengths=config.lengths,
         suiting=suiting,
@@ -261,6 +261,18 @@ def _request(
         fixed_batch=config.batch_size is not None,
         memory=Fixed(config.recompute, config.micro_batches or 0),
     )
+
+
+def _wishes(config: ExportConfig, adapted: int) -> tuple[Wish, ...]:
+    """Return the tiers that were named, 0 for as many layers as are adapted.
+
+    Raises:
+        ConfigError: for a tier of more layers.
+    """
+    for _, _, layers in config.tiers:
+        if layers > adapted:
+            raise ConfigError(f"--tiers: a tier of {layers} layers, and {adapted} are adapted; give {adapted} or fewer")
+    return tuple((slots, length, layers if layers < adapted else 0) for slots, length, layers in config.tiers)
 
 
 def _longest(config: ExportConfig, named: list[int], profile: DeviceProfile, backbone: BackboneInfo) -> int:

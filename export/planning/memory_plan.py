@@ -12,8 +12,9 @@ from typing import Final
 from edge_runtime.wire.manifest import Cost
 from edge_runtime.wire.manifest_checks import RECOMPUTE
 from edge_runtime.wire.text import counted
-from export.planning.cost_model import Sizes, TierShape, excesses, predict, step_seconds
+from export.planning.cost_model import excesses, predict, step_seconds
 from export.planning.profiles import DeviceProfile
+from export.planning.sizes import Sizes, TierShape
 
 AUTO: Final = "auto"
 PARTS: Final = (1, 2, 4, 8)
@@ -65,6 +66,7 @@ def candidates(tier: TierShape, fixed: Fixed) -> list[TierShape]:
 
 def cheapest(sizes: Sizes, tier: TierShape, fixed: Fixed, profile: DeviceProfile) -> Planned | None:
     """Return the fastest plan that fits; the one of least memory when none does; None when no plan is possible."""
+    sizes = sizes.at_depth(tier.layers)
     costs = [(shape, predict(sizes, shape, profile)) for shape in candidates(tier, fixed)]
     if not costs:
         return None

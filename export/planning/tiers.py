@@ -1,7 +1,8 @@
 """Choose the tiers of a package: which sizes of program a device profile has room for. Pure: numbers in, numbers out.
 
-Axes: M experts, m trained slots, B texts of a step at most, R rows, S places of a row. All tiers of a package have one
-B, so that a plan that moves between two of the same R and S goes on with the same batches.
+Axes: L adapted layers, k of them that a tier trains, M experts, m trained slots, B texts of a step at most, R rows, S
+places of a row. All tiers of a package have one B, so that a plan that moves between two of the same R and S goes on
+with the same batches.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from typing import Final
 
 from edge_runtime.wire.text import counted
 from export.errors import BudgetError
-from export.planning.cost_model import Sizes, TierShape, storage_mb
+from export.planning.cost_model import storage_mb
 from export.planning.memory_plan import OPEN, Fixed, Planned, cheapest, shown
 from export.planning.profiles import DeviceProfile
 from export.planning.row_choice import HALF, RowChoice
+from export.planning.sizes import Sizes, TierShape
 
 SMALLEST_BATCH: Final = 4
 SHORTEST: Final = 8
 """Tokens below which a length is not halved to step down."""
-Pair = tuple[int, int]
+Wish = tuple[int, int, int]
+"""m, S and k, which is 0 for all adapted layers."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class TierRequest:
     """What the user fixed of the tiers.
 
     Args:
-        pairs: (m, S) of every tier; empty lets the next two decide.
+        wishes: every tier; empty lets the next two decide.
         slots: m to make tiers of; empty lets the planner take the most that fit.
         lengths: S to make tiers of; empty takes the suiting one.
         suiting: S that suits the texts; 0 takes the profile's.
@@ -38,9 +41,10 @@ class TierRequest:
         batch: B, the largest one to take.
         fixed_batch: take no smaller one.
         memory: what is fixed of the memory plan.
+        shallow: k of a tier for devices that are short of time; 0: none.
     """
 
-    pairs: tuple[Pair, ...] = ()
+    wishes: tuple[Wish, ...] = ()
     slots: tuple[int, ...] = ()
     lengths: tuple[int, ...] = ()
     suiting: int = 0
@@ -51,6 +55,7 @@ class TierRequest:
     batch: int = 16
     fixed_batch: bool = False
     memory: Fixed = OPEN
+    shallow: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,24 +67,24 @@ class Choice:
 
 
 def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice:
-    """Return the tiers that fit: longest texts first, then most trained slots, then most rows; at one batch.
+    """Return the tiers that fit: all layers first, then longest texts, most trained slots, most rows; at one batch.
 
     Where nothing is asked for, the tier with most slots that fits comes with a smaller one to step down to, when the
-    device is hot or short of memory. Slots come before batch: a smaller batch costs time, fewer slots cost learning in
-    every round. Each batch is tried with every memory plan, then halved, down to 4, unless fixed. The batch is the
-    largest one of the first tier.
+    device is hot or short of memory, and one of its upper layers alone, for when it is short of time. Slots come
+    before batch: a smaller batch costs time, fewer slots cost learning in every round. Each batch is tried with every
+    memory plan, then halved, down to 4, unless fixed. The batch is the largest one of the first tier.
 
     Raises:
         BudgetError: with the numbers of the smallest candidate when none fits.
     """
     firsts = _asked(request, profile) or [
-        (slots, _longest(request, profile)) for slots in _slot_choices(sizes, request)
+        (slots, _longest(request, profile), 0) for slots in _slot_choices(sizes, request)
     ]
     first = _first(sizes, request, profile, firsts)
-    asked = _asked(request, profile) or [(first.shape.trained, length) for length in _lengths(request, profile)]
+    asked = _asked(request, profile) or [(first.shape.trained, length, 0) for length in _lengths(request, profile)]
     left_out: list[str] = []
     fitting: list[Planned] = []
-    for tier in (tier for pair in asked for tier in _tiers(sizes, request, pair, first.shape.batch)):
+    for tier in (tier for wish in asked for tier in _tiers(sizes, request, wish, first.shape.batch)):
         planned = cheapest(sizes, tier, request.memory, profile)
         if planned is None or planned.over:
             left_out.append(f"{_shown(tier)} needs {', '.join(planned.over) if planned else 'another batch'}")
@@ -89,6 +94,8 @@ def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice
         plan = Fixed(first.shape.recompute, first.shape.micro_batches)  # or it might need more than the first
         smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, request, first.shape)]
         fitting += [planned for planned in smaller if planned is not None]
+        shallow = [cheapest(sizes, tier, request.memory, profile) for tier in _shallow(sizes, request, first.shape)]
+        fitting += [planned for planned in shallow if planned is not None and not planned.over]
     return _within(sizes, profile, fitting[: request.most or None], left_out)
 
 
@@ -101,24 +108,26 @@ def _lengths(request: TierRequest, profile: DeviceProfile) -> list[int]:
     return sorted(set(request.lengths or (request.suiting or profile.defaults.seq_len,)), reverse=True)
 
 
-def _asked(request: TierRequest, profile: DeviceProfile) -> list[Pair]:
-    """Return the (m, S) that the user named, largest first; none where the planner chooses the slots."""
-    pairs = request.pairs or tuple((slots, length) for slots in request.slots for length in _lengths(request, profile))
-    return sorted(set(pairs), key=lambda pair: (-pair[1], -pair[0]))
+def _asked(request: TierRequest, profile: DeviceProfile) -> list[Wish]:
+    """Return the tiers that the user named, largest first; none where the planner chooses the slots."""
+    lengths = _lengths(request, profile)
+    wishes = request.wishes or tuple((slots, length, 0) for slots in request.slots for length in lengths)
+    return sorted(set(wishes), key=lambda wish: (wish[2] > 0, -wish[2], -wish[1], -wish[0]))
 
 
-def _tiers(sizes: Sizes, request: TierRequest, pair: Pair, batch: int) -> list[TierShape]:
-    """Return the tiers of some slots and a length, most rows first."""
-    trained, length = pair
+def _tiers(sizes: Sizes, request: TierRequest, wish: Wish, batch: int) -> list[TierShape]:
+    """Return the tiers of some slots, a length and a depth, most rows first."""
+    trained, length, layers = wish
     frozen = sizes.bank.experts - trained if request.hold_all else 0
-    return [TierShape(trained, frozen, length, rows, batch) for rows in request.row_choice.rows(length, batch)]
+    counts = request.row_choice.rows(length, batch)
+    return [TierShape(trained, frozen, length, rows, batch, layers=layers) for rows in counts]
 
 
-def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, pairs: list[Pair]) -> Planned:
-    """Return the first of ``pairs`` that fits, at its largest batch, with its cheapest memory plan."""
+def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, wishes: list[Wish]) -> Planned:
+    """Return the first of ``wishes`` that fits, at its largest batch, with its cheapest memory plan."""
     last: Planned | None = None
-    for pair in pairs:
-        for tier in (tier for batch in _batches(request) for tier in _tiers(sizes, request, pair, batch)):
+    for wish in wishes:
+        for tier in (tier for batch in _batches(request) for tier in _tiers(sizes, request, wish, batch)):
             planned = cheapest(sizes, tier, request.memory, profile)
             if planned is not None and not planned.over:
                 return planned
@@ -136,7 +145,8 @@ def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, pairs: li
 
 def _shown(tier: TierShape) -> str:
     rows = counted(tier.rows, "row")
-    return f"{tier.trained} trained slot(s) with {tier.batch} texts in {rows} of {tier.sequence} tokens"
+    where = f" in the upper {counted(tier.layers, 'layer')}" if tier.layers else ""
+    return f"{tier.trained} trained slot(s){where} with {tier.batch} texts in {rows} of {tier.sequence} tokens"
 
 
 def _step_down(sizes: Sizes, request: TierRequest, first: TierShape) -> list[TierShape]:
@@ -145,7 +155,7 @@ def _step_down(sizes: Sizes, request: TierRequest, first: TierShape) -> list[Tie
     With half the rows every plan of the larger tier goes on, on the same texts; at half the length on their beginnings;
     with half the slots only a smaller plan goes on. A language model's window has a row of its own: it keeps the rows.
     """
-    if request.pairs or (request.slots and request.lengths):
+    if _all_named(request):
         return []
     if request.row_choice.halves and first.rows // 2 >= first.micro_batches:
         return [replace(first, rows=first.rows // 2)]
@@ -156,6 +166,17 @@ def _step_down(sizes: Sizes, request: TierRequest, first: TierShape) -> list[Tie
         frozen = sizes.bank.experts - fewer if request.hold_all else 0
         return [replace(first, trained=fewer, frozen=frozen)]
     return []
+
+
+def _shallow(sizes: Sizes, request: TierRequest, first: TierShape) -> list[TierShape]:
+    """Return the tier of the upper layers that goes with a lone one of more layers."""
+    fewer = 0 < request.shallow < sizes.adapted
+    return [replace(first, layers=request.shallow)] if fewer and not _all_named(request) else []
+
+
+def _all_named(request: TierRequest) -> bool:
+    """Return whether the user said which tiers there shall be, and no other."""
+    return bool(request.wishes or (request.slots and request.lengths))
 
 
 def _within(sizes: Sizes, profile: DeviceProfile, tiers: list[Planned], left_out: list[str]) -> Choice:

@@ -9,13 +9,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.wire.manifest import Tier
+from edge_runtime.wire.manifest import Architecture, Tier
 from edge_runtime.wire.text import counted
 from export.packaging.pipeline import Built
 from export.report.display import print_whole
 from export.report.rows import rows_object, rows_sentences
 
-_SIZES: Final = ("method", "trained_slots", "frozen_slots", "seq_len", "rows", "batch_size")
+_SIZES: Final = ("method", "trained_slots", "frozen_slots", "seq_len", "rows", "batch_size", "layers")
 BUSY_CORES: Final = 0.3
 """Cores that other work may keep busy before a measured time is doubtful."""
 
@@ -85,11 +85,8 @@ def print_table(built: Built, console: Console) -> None:
         f" {purpose}, up to {first.batch_size} texts a step in {counted(first.rows, 'row')} of {first.seq_len} tokens,"
         f" {manifest.quantize}"
     )
-    if first.trunk_methods:
-        console.print(
-            f"{shape.backbone.layers} layers, the lowest {shape.adapted_layers[0]} and the attention of the next are a"
-            " method of their own: a device keeps what they make of each text"
-        )
+    for layers in dict.fromkeys(tier.layers for tier in manifest.tiers if tier.trunk_methods):
+        console.print(_trunk_line(shape, layers))
     _print_proof(built, console)
     console.print(
         f"texts: on {built.texts['texts']} in many scripts the ids are those that the model's folder asks for, and"
@@ -107,6 +104,18 @@ def print_table(built: Built, console: Console) -> None:
         console.print(f"left out: {sentence}")
 
 
+def _trunk_line(shape: Architecture, layers: int) -> str:
+    """Say what a tier of so many adapted layers does not compute in each step."""
+    below = len(shape.adapted_layers) - layers
+    experts = f", with all experts of {counted(below, 'adapted layer')}," if below else ""
+    keeps = "until one of those changes" if below else "for as long as it keeps the package"
+    return (
+        f"tiers that train {counted(layers, 'layer')}: of the backbone's {shape.backbone.layers} layers the lowest"
+        f" {shape.adapted_layers[-layers]}{experts} and the attention of the next are a method of their own: a device"
+        f" keeps what they make of each text {keeps}"
+    )
+
+
 def _add_rows(table: Table, built: Built, tier: Tier) -> None:
     budget, steps = built.profile.budget, built.profile.defaults.steps_per_round
     guess, measured_cost = tier.predicted, tier.measured
@@ -120,7 +129,9 @@ def _add_rows(table: Table, built: Built, tier: Tier) -> None:
         ("up a round, kB", guess.bytes_up / 1e3, None, budget.bytes_up / 1e3, guess.bytes_up / 1e3),
         ("down a round, kB", guess.bytes_down / 1e3, None, budget.bytes_down / 1e3, guess.bytes_down / 1e3),
     )
-    heads = chain((f"{tier.trained_slots} x {tier.seq_len}", counted(tier.rows, "row")), repeat(""))
+    whole = tier.layers == len(built.package.manifest.architecture.adapted_layers)
+    depth = () if whole else (f"upper {counted(tier.layers, 'layer')}",)
+    heads = chain((f"{tier.trained_slots} x {tier.seq_len}", counted(tier.rows, "row"), *depth), repeat(""))
     for head, (name, predicted, measured, allowed, used) in zip(heads, rows, strict=False):
         shown = "" if measured is None else f"{measured:,.1f}"
         table.add_row(head, name, f"{predicted:,.1f}", shown, f"{allowed:,.0f}", f"{100 * used / allowed:.0f} %")

@@ -151,7 +151,7 @@ def test_options_that_do_not_fit_the_backbone(
     [
         ("--tokens", "many", "came 'many'; expected whole numbers joined by commas, such as 32,64"),
         ("--seq-len", "32;64", "came '32;64'; expected whole numbers joined by commas"),
-        ("--tiers", "8x", "came '8x'; expected slots x tokens joined by commas, such as 8x64,4x32, or the number of"),
+        ("--tiers", "8x", "came '8x'; expected slots x tokens, or slots x tokens x layers, joined by commas, such as"),
     ],
 )
 def test_lists_of_numbers_that_are_none(

@@ -18,7 +18,8 @@ from export.compiling.simplify import eliminate_dead_tensors
 from export.compiling.trace import sample_inputs, trace
 from export.model.graft import Graft
 from export.model.step import build_step
-from export.planning.cost_model import Sizes, moved_values
+from export.planning.cost_model import moved_values
+from export.planning.sizes import Sizes
 from export.provenance import inherited, place_of
 from export.source.families import FAMILIES, BackboneSizes
 

@@ -59,6 +59,8 @@ def test_all_faults_are_told_at_once() -> None:
         ({"batch_size": 0}, "--batch-size 0"),
         ({"tokens": (64, 3)}, "--tokens 3: must be between 4 and 4194304"),
         ({"tokens": 10**9}, "--tokens 1000000000: must be between 4 and 4194304"),
+        ({"tiers": ((2, 64, 1),), "trunk": False}, "leave out --no-trunk and --held slots"),
+        ({"tiers": ((2, 64, 1),), "held": "slots"}, "leave out --no-trunk and --held slots"),
         (
             {"tokens": 64, "task": "causal-lm"},
             "--tokens 64: each window of a causal-lm fills a row of its own; say how",

@@ -10,9 +10,10 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import ModelShape
 from export.errors import BudgetError
-from export.planning.cost_model import Sizes, TierShape, excesses, predict, round_bytes, step_seconds, storage_bytes
+from export.planning.cost_model import excesses, predict, round_bytes, step_seconds, storage_bytes, storage_mb
 from export.planning.memory_plan import Fixed
 from export.planning.profiles import DeviceProfile, load_profile, profile_names
+from export.planning.sizes import Sizes, TierShape
 from export.planning.tiers import TierRequest, choose
 from export.source.families import BackboneSizes
 
@@ -88,6 +89,32 @@ def test_a_step_above_a_cached_prefix_runs_one_layer_both_ways_and_a_round_still
     beside = 4 * 8 * 64 * (2 * 1536 + 6 * 384 + 2 * 12 * 64)  # what passes through the trunk for eight texts
     packed = 2 * 5 * 1_769_472  # trunks of 16, 32 and 64 tokens each pack the five layers' weights for themselves
     assert cut.memory_mib - whole.memory_mib == pytest.approx((beside + packed) / 2**20, abs=0.1)
+
+
+def test_a_tier_of_the_upper_layers_costs_what_a_package_of_those_costs_and_the_experts_below() -> None:
+    """Two of six layers: the step of `last:2`; its trunk runs eight experts in each of four layers more, two products.
+
+    Each has 8 * 9 + 2 * 8 + 1 columns. In memory they stand twice, beside the bank that is larger.
+    """
+    profile = load_profile("pixel8")
+    pace = replace(profile.compute, int8_gmac_s=1e9, fp32_gmac_s=1.0, memory_gb_s=1e9)
+    slow = replace(profile, compute=pace)
+    tier = TierShape(4, 4, 64, 4, 16)
+    top, upper = replace(TOP, cut=True), MINILM.at_depth(2)
+    depth, alone = predict(MINILM, replace(tier, layers=2), slow), predict(top, tier, slow)
+    assert depth == predict(upper, tier, slow)
+    assert (depth.step_ms, depth.bytes_up) == (alone.step_ms, alone.bytes_up)
+    products = 2 * 8 * 64 * (8 * 9 + 2 * 8 + 1) * 384 * 4
+    assert depth.trunk_ms - alone.trunk_ms == pytest.approx(1e3 * products / 1e9, abs=0.1)
+    lower = 4 * 4 * (8 * 6920 + 6536)  # float32, four layers
+    assert depth.memory_mib - alone.memory_mib == pytest.approx(4 * lower / 2**20, abs=0.1)
+
+
+def test_a_tier_of_the_upper_layers_adds_its_graph_to_a_package_and_its_trunks() -> None:
+    """A step of two layers, and trunks of 16, 32 and 64 tokens through five; the weights are there already."""
+    tier = TierShape(4, 4, 64, 8, 16)
+    more = storage_mb(MINILM, [tier, replace(tier, layers=2)]) - storage_mb(MINILM, [tier])
+    assert more == pytest.approx((2 * 75_000 + 3 * 5 * 25_000) / 1e6, abs=0.1)
 
 
 def test_4_bits_take_nine_sixteenths_of_a_byte_for_each_linear_weight() -> None:

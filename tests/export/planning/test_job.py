@@ -93,6 +93,19 @@ def test_every_method_is_there_once(tiny: Path) -> None:
     ]
 
 
+def test_a_tier_of_fewer_layers_has_methods_and_trunks_of_its_own(tiny: Path) -> None:
+    """Of three adapted layers two; as many layers as are adapted are all, and have no trunk."""
+    package = planned(tiny, train_slots=None, tiers=((2, 32, 2), (2, 32, 3)), micro_batches=2)
+    whole, upper = package.tiers
+    step = ["accumulate_m2_f1_s32_r4_b16", "apply_m2"]
+    assert [method.name for method in whole.methods] == step
+    upper_step = ["accumulate_l2_m2_f1_s32_r4_b16", "apply_l2_m2"]
+    assert [method.name for method in upper.methods] == [*upper_step, "trunk_l2_s16_r8", "trunk_l2_s32_r8"]
+    assert (whole.cut, upper.cut) == (False, True)
+    with pytest.raises(ConfigError, match=r"--tiers: a tier of 4 layers, and 3 are adapted; give 3 or fewer"):
+        planned(tiny, train_slots=None, tiers=((2, 32, 4),))
+
+
 def test_each_window_of_a_language_model_has_a_row(tmp_path: Path) -> None:
     """As many rows as windows; half the length to step down to; no inference for many texts."""
     folder = save_tiny(tmp_path / "llama", "llama")

@@ -10,8 +10,6 @@ from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import ModelShape
 from export.errors import BudgetError
 from export.planning.cost_model import (
-    Sizes,
-    TierShape,
     kept_bytes,
     linear_bytes,
     memory_bytes,
@@ -22,6 +20,7 @@ from export.planning.cost_model import (
 )
 from export.planning.memory_plan import OPEN, Fixed, candidates, cheapest, shown
 from export.planning.profiles import DeviceProfile, load_profile
+from export.planning.sizes import Sizes, TierShape
 from export.planning.tiers import TierRequest, choose
 from export.source.families import BackboneSizes
 

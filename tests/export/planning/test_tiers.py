@@ -9,9 +9,10 @@ import pytest
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import ModelShape
 from export.errors import BudgetError
-from export.planning.cost_model import Sizes, storage_mb
+from export.planning.cost_model import storage_mb
 from export.planning.profiles import DeviceProfile, load_profile
 from export.planning.row_choice import RowChoice
+from export.planning.sizes import Sizes
 from export.planning.text_lengths import TextLengths
 from export.planning.tiers import Choice, TierRequest, choose
 from export.source.families import BackboneSizes
@@ -44,7 +45,7 @@ def with_budget(profile: DeviceProfile, **budget: float) -> DeviceProfile:
         (TierRequest(slots=(4,), lengths=(64,)), [(4, 4, 64, 8)]),  # everything fixed: that
         (TierRequest(lengths=(12,), slots=(1,), hold_all=False), [(1, 0, 12, 8)]),
         (TierRequest(most=1), [(4, 4, 64, 8)]),
-        (TierRequest(pairs=((1, 32), (4, 16))), [(1, 7, 32, 8), (4, 4, 16, 8)]),
+        (TierRequest(wishes=((1, 32, 0), (4, 16, 0))), [(1, 7, 32, 8), (4, 4, 16, 8)]),
         (
             TierRequest(slots=(1, 2, 4), lengths=(32, 64), batch=8),
             [(4, 4, 64, 4), (2, 6, 64, 4), (1, 7, 64, 4), (4, 4, 32, 4), (2, 6, 32, 4), (1, 7, 32, 4)],
@@ -71,6 +72,38 @@ def test_the_tiers_of_a_wish(asked: TierRequest, wanted: list[tuple[int, int, in
     choice = choose(MINILM, asked, PIXEL)
     assert sizes(choice) == wanted
     assert {plan.shape.batch for plan in choice.tiers} == {asked.batch}
+
+
+def depths(choice: Choice) -> list[tuple[int, int, int]]:
+    """Return (m, S, k) of each tier, 0 for all layers."""
+    return [(plan.shape.trained, plan.shape.sequence, plan.shape.layers) for plan in choice.tiers]
+
+
+def test_tiers_of_fewer_layers_come_behind_those_of_all() -> None:
+    """Whatever their slots and lengths; deeper ones first."""
+    asked = TierRequest(wishes=((4, 64, 2), (1, 32, 0), (4, 64, 4), (4, 32, 2)))
+    assert depths(choose(MINILM, asked, PIXEL)) == [(1, 32, 0), (4, 64, 4), (4, 64, 2), (4, 32, 2)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (TierRequest(shallow=2), [(4, 64, 0), (4, 64, 0), (4, 64, 2)]),  # behind the one of half the rows
+        (TierRequest(shallow=6), [(4, 64, 0), (4, 64, 0)]),  # six layers are all
+        (TierRequest(shallow=2, most=2), [(4, 64, 0), (4, 64, 0)]),
+        (TierRequest(shallow=2, slots=(4,), lengths=(64,)), [(4, 64, 0)]),
+        (TierRequest(shallow=2, wishes=((4, 64, 0),)), [(4, 64, 0)]),
+    ],
+)
+def test_what_is_left_open_comes_with_a_tier_of_the_upper_layers(
+    asked: TierRequest, wanted: list[tuple[int, int, int]]
+) -> None:
+    """Of two layers, the slots and the rows of the first; none where the user named the tiers."""
+    choice = choose(MINILM, asked, PIXEL)
+    assert depths(choice) == wanted
+    first, last = choice.tiers[0], choice.tiers[-1]
+    assert not last.shape.layers or last.shape.rows == first.shape.rows
+    assert not last.shape.layers or last.cost.step_ms < 0.4 * first.cost.step_ms
 
 
 def test_asked_tiers_without_room_are_left_out_with_the_numbers() -> None:

@@ -25,7 +25,8 @@ from edge_runtime.wire.program_interface import BETA1, MethodKind, MethodShape, 
 from export.build import main as build_command
 from export.build import parser
 from export.errors import ConfigError
-from export.planning.cost_model import Sizes, linear_bytes
+from export.planning.cost_model import linear_bytes
+from export.planning.sizes import Sizes
 from export.proving.measure import Run, run_methods
 from export.proving.packed_texts import Place, text_inputs
 from export.proving.proof import gradient_errors, proof_inputs, reference_gradients

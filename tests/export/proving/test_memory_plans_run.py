@@ -20,8 +20,9 @@ from edge_runtime.wire.manifest_checks import Quantization
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
 from export.compiling.compile import compile_program
 from export.compiling.recompute import LEVELS
-from export.planning.cost_model import Sizes, TierShape, activation_bytes
+from export.planning.cost_model import activation_bytes
 from export.planning.job import Job
+from export.planning.sizes import Sizes, TierShape
 from export.shapes import halves
 from export.source.backbone import BackboneInfo
 from export.source.families import BackboneSizes
