@@ -25,9 +25,9 @@ from benchmarks.federation.texts import Part
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.program_interface import ModelShape
 from export.planning import cost_model
-from export.planning.cost_model import Sizes, TierShape
 from export.planning.inference_sizes import SHORTEST_TRUNK, lengths_to
 from export.planning.profiles import DeviceProfile, load_profile
+from export.planning.sizes import Sizes, TierShape
 from export.planning.text_lengths import TextLengths
 from export.source.backbone import find
 
