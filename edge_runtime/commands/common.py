@@ -142,8 +142,9 @@ def add_tier(parser: argparse.ArgumentParser) -> None:
         "--tier",
         default=AUTO,
         metavar="NAME",
-        help="program size to train with, as `doctor` lists them; auto: the largest that the budget allows, with no"
-        " more rows than the texts need, a smaller one while memory is short or the device is hot (%(default)s)",
+        help="program size to train with, as `doctor` lists them; one of fewer layers (l2_...) trains the top ones"
+        " alone; auto: the largest that the budget allows, with no more rows than the texts need, a smaller one while"
+        " memory is short or the device is hot (%(default)s)",
     )
 
 

@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from edge_runtime.inference.predictor import Predictor
 from edge_runtime.opened_package import Parts
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.program.program import inspect
+from edge_runtime.program.slots import lower
 from edge_runtime.store import Store
 from edge_runtime.training.budget import Budget, choose_tier, cost_of, excess
 from edge_runtime.training.sensors import read_sensors
@@ -52,7 +53,8 @@ _TIMED = 3
 """Steps of a tier that are timed."""
 _BUSY_CORES = 0.3
 """Cores that other work kept busy where a package was made, before its times are doubtful."""
-_TEXT = "a short sentence to measure with"
+_SENTENCE = "a short sentence to measure"
+_TEXT = f"{_SENTENCE} with"
 
 EXAMPLES = """\
   edge_runtime doctor --package packages/pixel8
@@ -81,7 +83,7 @@ Finding = tuple[str, dict[str, float]]
 
 
 class _Texts:
-    """One sentence as often as a batch needs, under the first label."""
+    """A sentence for each place of a batch, under the first label; no two alike, or a trunk would take one for all."""
 
     digest = b""
 
@@ -91,9 +93,9 @@ class _Texts:
     def __len__(self) -> int:
         return int(self.labels.size)
 
-    def texts(self, rows: object) -> list[str]:
-        """Return the sentence for each row."""
-        return [_TEXT for _ in rows]  # type: ignore[attr-defined]
+    def texts(self, rows: Sequence[int]) -> list[str]:
+        """Return the sentence of each row."""
+        return [f"{_SENTENCE} {row}" for row in rows]
 
 
 def _source(parts: Parts, tier: Tier, folder: Path) -> Source:
@@ -170,8 +172,8 @@ def _package_checks(parts: Parts, arguments: argparse.Namespace) -> Iterator[Che
         yield _tier(parts, tier)
     if arguments.data:
         yield _measured("texts", lambda: _texts(parts, arguments.data))
-    if choose_tier(parts.manifest, Budget()).trunk_methods:
-        yield _check("prefixes", lambda: _prefixes(parts))
+    for tier in _trunks(parts.manifest.tiers):
+        yield _check("prefixes", partial(_prefixes, parts, tier))
     if arguments.broker:
         yield _check("broker", lambda: _broker(arguments, parts.manifest.architecture.digest()))
 
@@ -268,13 +270,18 @@ def _predictor(parts: Parts) -> Callable[[], Array]:
     return lambda: predictor(_TEXT)[0]
 
 
-def _prefixes(parts: Parts) -> str:
-    """Put one text through the trunk and a cache of its own, twice."""
-    tier = choose_tier(parts.manifest, Budget())
+def _trunks(tiers: Sequence[Tier]) -> list[Tier]:
+    """Return a tier for each set of trunks: those of one depth share them."""
+    return list({tier.trunk_methods: tier for tier in reversed(tiers) if tier.trunk_methods}.values())[::-1]
+
+
+def _prefixes(parts: Parts, tier: Tier) -> str:
+    """Put one text through a tier's trunk and a cache of its own, twice."""
     with tempfile.TemporaryDirectory() as folder:
         complaints: list[str] = []
         cache = PrefixCache(Path(folder), DEFAULT_MB, complaints.append)
-        trunk = Trunk(parts.program, parts.manifest, tier, cache, DEFAULT_ROUNDING)
+        below = lower(parts.initial_bank(), tier.layers)
+        trunk = Trunk(parts.program, parts.manifest, tier, cache, DEFAULT_ROUNDING, lower=below)
         times, prefixes = [], []
         for _ in range(2):
             began = time.perf_counter()
@@ -292,7 +299,8 @@ def _prefixes(parts: Parts) -> str:
 
 
 def _train(parts: Parts, tier: Tier) -> Finding:
-    layers = parts.manifest.architecture.adapted_layers
+    adapted = parts.manifest.architecture.adapted_layers
+    layers = adapted[len(adapted) - tier.layers :]
     task = Task(tuple(ExpertId(layer, 0) for layer in layers), steps=1 + _TIMED, learning_rate=1e-3)
     with tempfile.TemporaryDirectory() as folder:
         source = _source(parts, tier, Path(folder))
@@ -305,14 +313,21 @@ def _train(parts: Parts, tier: Tier) -> Finding:
     parts.program.unload(tier.method)  # the next tier has the memory to itself
     if not np.isfinite(losses).all():
         raise EdgeError(f"a training step gave the loss {losses[-1]}")
-    what = "step with its trunk" if tier.trunk_methods else "step"
+    depth = "all" if tier.layers == len(adapted) else f"the top {tier.layers} of"
     said = (
-        f"{tier.trained_slots} of {tier.held_slots} slots trained, {tier.batch_size} texts in"
+        f"{depth} {counted(len(adapted), 'layer')}, {tier.trained_slots} of {tier.held_slots} slots trained,"
+        f" {tier.batch_size} texts in"
         f" {tier.rows} x {tier.seq_len} places:"
-        f" {median(times):.0f} ms a {what} here ({min(times):.0f} to {max(times):.0f}), {_there(tier)};"
-        f" {trainer.fill}; peak {peak_rss_mib():.0f} MiB"
+        f" {median(times):.0f} ms a step here ({min(times):.0f} to {max(times):.0f}), {_there(tier)};"
+        f"{_trunk(trainer)} {trainer.fill}; peak {peak_rss_mib():.0f} MiB"
     )
     return said, trainer.fill.figures()
+
+
+def _trunk(trainer: Trainer) -> str:
+    """Say what a step takes more in its first epoch, while no cache has the prefixes of its texts."""
+    pace = trainer.pace
+    return f" {pace.trunk_ms:.1f} ms more while its texts are new;" if pace is not None and pace.trunk_ms else ""
 
 
 def _texts(parts: Parts, path: Path) -> Finding:

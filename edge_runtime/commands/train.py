@@ -149,7 +149,8 @@ def main(arguments: argparse.Namespace) -> int:
             if arguments.out:
                 write_bank(trained.bank, arguments.out, parts.manifest.architecture.digest())
         after = evaluation.measure(trained.bank)
-        report = figures(trained, len(source)) | evaluation.compared(before, after)
+        depth = {"layers": tier.layers, "adapted_layers": len(parts.manifest.architecture.adapted_layers)}
+        report = figures(trained, len(source)) | depth | evaluation.compared(before, after)
         report["prefix_cache"] = asdict(cache.use) if cache is not None else None
         report["warnings"] = evaluation.warnings(before, after, start) if trained.losses else []
     for warning in report["warnings"]:

@@ -124,6 +124,8 @@ def figures(trained: Trained, examples: int) -> dict[str, Any]:
 def sentence(report: dict[str, Any], out: Path | None) -> str:
     """Return the figures in one line for people."""
     text = f"{counted(report['steps'], 'step')} on {counted(report['examples'], 'example')}"
+    if report["layers"] < report["adapted_layers"]:
+        text += f" in the top {report['layers']} of {report['adapted_layers']} layers"
     text += f", {report['step_ms']:.0f} ms a step"
     text += f" of {report['texts_per_step']:.1f} texts ({report['fill']:.0%} of its places filled)"
     if report["steps"]:

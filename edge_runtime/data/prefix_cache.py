@@ -1,7 +1,8 @@
 """Prefixes of examples on disk, of bounded size: what the frozen layers make of a text is the same in every epoch.
 
-    FOLDER/KEY          an entry: magic, SHA-256 of the rest, the rest
-    FOLDER/.KEY.PID.new an entry that is being written; renamed when it is whole
+    FOLDER/KEY            an entry: magic, SHA-256 of the rest, the rest
+    FOLDER/GENERATION-KEY one that also depends on something that changes, as experts below a prefix do with a version
+    FOLDER/.NAME.PID.new  an entry that is being written; renamed when it is whole
 
 Nothing here must last: an entry that is missing, cut off or changed is computed again, and the folder may be deleted at
 any time. No index is kept in memory, so the device's memory does not grow with its data. Several processes may share a
@@ -9,7 +10,8 @@ folder. No text is stored; what is stored was computed from it, so the folder is
 
 The size counts what the entries take on the disk. When an entry would not fit, those that nobody used since this
 process began go first, the longest unused first. Where all were used, what is not there yet is not kept: with the least
-recently used going first, an epoch over more examples than fit would not find one of them.
+recently used going first, an epoch over more examples than fit would not find one of them. Entries of a generation that
+is over are of use to nobody, and are removed when the next begins.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import errno
 import heapq
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,10 @@ class CacheUse:
     limit_bytes: int = 0
 
 
+def _name(key: bytes, generation: str) -> str:
+    return f"{generation}-{key.hex()}" if generation else key.hex()
+
+
 class PrefixCache:
     """A folder of entries by 32-byte key; never raises.
 
@@ -80,23 +86,36 @@ class PrefixCache:
         """What was found and kept so far."""
         return CacheUse(self._hits, self._misses, self._damaged, self._used, self._limit)
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes, generation: str = "") -> bytes | None:
         """Return the bytes of an entry; None when there is none, or a damaged one, which is removed."""
-        body = self._read(f"{self._folder}/{key.hex()}") if self._reads else None
+        body = self._read(f"{self._folder}/{_name(key, generation)}") if self._reads else None
         if body is None:
             self._misses += 1
         else:
             self._hits += 1
         return body
 
-    def put(self, key: bytes, body: bytes) -> None:
-        """Keep an entry, if there is room."""
+    def put(self, key: bytes, body: bytes, generation: str = "") -> None:
+        """Keep an entry, if there is room. Args: generation: letters and digits; empty: it is good for ever."""
         data = _MAGIC + sha256(body) + body
         need = -(-len(data) // _BLOCK) * _BLOCK
         if self._writes and self._fits(need):
-            self._attempt(lambda: self._write(self._folder / key.hex(), data))
+            self._attempt(lambda: self._write(self._folder / _name(key, generation), data))
             self._used += need
             self._unseen += need
+
+    def drop_generations(self, family: str, kept: Collection[str]) -> None:
+        """Remove the entries of all generations whose names begin with ``family``, but for those to be kept."""
+        if self._writes:
+            self._attempt(lambda: self._drop(family, kept))
+
+    def _drop(self, family: str, kept: Collection[str]) -> None:
+        for path, *_ in self._entries():
+            generation, parted, _ = Path(path).name.partition("-")
+            if parted and generation.startswith(family) and generation not in kept:
+                Path(path).unlink(missing_ok=True)
+        self._wait = 0
+        self._survey()
 
     # --- files ------------------------------------------------------------------------------------------------
 

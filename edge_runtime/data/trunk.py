@@ -1,17 +1,23 @@
 """What a training method takes in place of token ids: prefixes of texts, from the cache or from the trunk.
 
-Axes: R rows of S places of a trunk method, n tokens of a text, d width, g values that share a scale.
+Axes: R rows of S places of a trunk method, n tokens of a text, d width, g values that share a scale, k layers of L that
+a tier trains.
 
 A prefix is rounded before it is used, also when it was computed a moment ago: so a run ends with the same bytes whether
 its prefixes were found or computed, and whether the cache was deleted in between. Only a text's own tokens are kept,
 and they say how many it has: a text that is found is not cut into tokens.
+
+Below a tier of fewer layers than are adapted, the trunk runs the experts of the layers below as a version has them.
+Their values are part of a prefix's key, so no prefix of another version is ever used, and name its generation in the
+cache, so that older ones are removed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -19,8 +25,10 @@ import numpy as np
 from edge_runtime.data.packed import Packed, method_capacity
 from edge_runtime.data.prefix_cache import CacheUse, PrefixCache
 from edge_runtime.data.tokenizer import Tokenizer
+from edge_runtime.program import slots as placement
 from edge_runtime.program.signature import Executor
 from edge_runtime.wire import program_interface as ports
+from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.manifest import Manifest, Tier
 from edge_runtime.wire.tensors import Array
@@ -29,6 +37,9 @@ ROUNDINGS: Final = ("int8", "fp16")
 DEFAULT_ROUNDING: Final = "int8"
 _GROUP: Final = 64
 _FP16_MAX: Final = 65504.0
+_FAMILY: Final = 8
+_GENERATION: Final = 32
+"""Hex digits of a package, and of the experts below, in the name of a generation."""
 
 
 def encode(values: Array, rounding: str) -> bytes:
@@ -69,6 +80,56 @@ class Prefix:
     data: bytes
 
 
+def family_of(manifest: Manifest) -> str:
+    """Return what the names of all generations of a package begin with."""
+    return manifest.files["program.pte"].sha256[:_FAMILY]
+
+
+def generation_of(manifest: Manifest, lower: Mapping[str, Array]) -> str:
+    """Return the generation of prefixes above these experts: changed by any bit of them; empty where there are none."""
+    if not lower:
+        return ""
+    digest = sha256(b"".join(sha256(np.ascontiguousarray(lower[name]).tobytes()) for name in sorted(lower)))
+    return family_of(manifest) + digest.hex()[:_GENERATION]
+
+
+def drop_older(cache: PrefixCache, manifest: Manifest, bank: Bank) -> None:
+    """Remove what the cache has of a package's prefixes above the experts of other versions than this one."""
+    adapted = len(manifest.architecture.adapted_layers)
+    depths = {tier.layers for tier in manifest.tiers if tier.layers < adapted}
+    if depths:
+        kept = {generation_of(manifest, placement.lower(bank, layers)) for layers in depths}
+        cache.drop_generations(family_of(manifest), kept)
+
+
+@dataclass
+class TrunkTimes:
+    """What computing prefixes took.
+
+    Args:
+        ms: in all.
+        steady_ms: without the first call of each method, which loads it; of ``steady_texts`` texts.
+    """
+
+    ms: float = 0.0
+    steady_ms: float = 0.0
+    steady_texts: int = 0
+    _called: set[str] = field(default_factory=set)
+
+    def add(self, method: str, ms: float, texts: int) -> None:
+        """Count a call."""
+        self.ms += ms
+        if method in self._called:
+            self.steady_ms += ms
+            self.steady_texts += texts
+        self._called.add(method)
+
+    @property
+    def text_ms(self) -> float:
+        """Milliseconds a text; 0 when nothing was measured."""
+        return self.steady_ms / self.steady_texts if self.steady_texts else 0.0
+
+
 class Trunk:
     """The frozen prefix of a tier's texts, through a cache.
 
@@ -78,10 +139,20 @@ class Trunk:
         tier: whose trunk methods compute it, and whose texts are cut at S.
         cache: None computes every prefix.
         rounding: one of ``ROUNDINGS``.
+        lower: what stands in the layers below those that the tier trains (``slots.lower``).
+        clock: seconds, for ``times`` only.
     """
 
     def __init__(
-        self, program: Executor, manifest: Manifest, tier: Tier, cache: PrefixCache | None, rounding: str
+        self,
+        program: Executor,
+        manifest: Manifest,
+        tier: Tier,
+        cache: PrefixCache | None,
+        rounding: str,
+        *,
+        lower: Mapping[str, Array] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._program, self._cache, self._rounding = program, cache, rounding
         self._methods = {name: method_capacity(manifest.methods[name]) for name in tier.trunk_methods}
@@ -89,7 +160,10 @@ class Trunk:
         self._width = manifest.architecture.backbone.width
         # The program's digest stands for backbone, layers and quantization: what a prefix depends on beside the ids.
         named = " ".join(tier.trunk_methods)
-        self._salt = f"{manifest.files['program.pte'].sha256} {named} {self._length} {rounding} ".encode()
+        self._lower, self._clock, self.times = dict(lower or {}), clock, TrunkTimes()
+        self._generation = generation_of(manifest, self._lower)
+        above = f"{self._generation} " if self._generation else ""
+        self._salt = f"{manifest.files['program.pte'].sha256} {named} {self._length} {rounding} {above}".encode()
         self._text_salt = self._salt + f"text {manifest.files['tokenizer.json'].sha256} ".encode()
 
     @property
@@ -138,11 +212,11 @@ class Trunk:
             known |= zip(new, self._computed(tokens(list(new.values()))), strict=True)
             for key in new:
                 if self._cache is not None and known[key].count:
-                    self._cache.put(key, known[key].data)
+                    self._cache.put(key, known[key].data, self._generation)
         return [known[key] for key in keys]
 
     def _kept(self, key: bytes) -> Prefix | None:
-        data = self._cache.get(key) if self._cache is not None else None
+        data = self._cache.get(key, self._generation) if self._cache is not None else None
         count = tokens_in(data, self._width, self._rounding) if data is not None else 0
         return Prefix(count, data) if data is not None and 0 < count <= self._length else None
 
@@ -166,8 +240,10 @@ class Trunk:
 
     def _call(self, name: str, tokens: Sequence[Sequence[int]]) -> list[Prefix]:
         packed = Packed.in_own_rows([len(text) for text in tokens], self._methods[name])
-        inputs = {ports.IDS: packed.spread(tokens, np.int64), **packed.frame()}
+        inputs = {**self._lower, ports.IDS: packed.spread(tokens, np.int64), **packed.frame()}
+        began = self._clock()
         results = self._program.execute(name, inputs)
+        self.times.add(name, (self._clock() - began) * 1000, len(tokens))
         prefixes = []
         for _, row, start, end in packed.spans():
             values = np.stack([results[port][row, start:end] for port in ports.BOUNDARY])

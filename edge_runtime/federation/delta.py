@@ -76,7 +76,7 @@ def _use(shape: BankShape, slots: Slots, outcome: Outcome) -> list[pb.ExpertUse]
     """List every held expert: the gateway needs the use of those that were not trained too."""
     uses = [
         pb.ExpertUse(layer=layer, index=int(index), routed=float(min(routed, seen)), seen=float(seen))
-        for row, layer in enumerate(shape.layers)
+        for row, layer in enumerate(slots.layers(shape))
         for index, routed, seen in zip(slots.held[row], outcome.routed[row], outcome.seen[row], strict=True)
     ]
     return sorted(uses, key=lambda use: (use.layer, use.index))

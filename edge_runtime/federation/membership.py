@@ -166,6 +166,10 @@ class Membership:
             seconds_per_round=budget.round_seconds,
             codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
             statistics_digest=self.statistics_digest,
+            reaches=[
+                pb.Reach(layers=layers, step_ms=pace.step_ms, trunk_ms=pace.trunk_ms)
+                for layers, pace in self._work.reaches.items()
+            ],
         )
 
     def offer_statistics(self) -> None:

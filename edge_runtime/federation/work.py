@@ -20,8 +20,9 @@ from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.federation import delta as deltas
 from edge_runtime.federation.session import WorkState
 from edge_runtime.federation.versions import Versions
-from edge_runtime.program.slots import needed_slots
+from edge_runtime.program.slots import need_of
 from edge_runtime.store import Record, Store, pack
+from edge_runtime.training.pace import Pace, reaches
 from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
 from edge_runtime.training.watch import Watch
 from edge_runtime.wire import messages
@@ -199,7 +200,7 @@ class Work:
     def _trainer(self, plan: pb.Plan, bank: Bank) -> Trainer:
         tools = self.tools
         task = task_of(plan)
-        tier = self._watch.begin(needed_slots(task.train))
+        tier = self._watch.begin(need_of(task.train, bank.shape))
         return Trainer(replace(tools, tier=tier), bank, task)
 
     def adapt(self) -> str:
@@ -236,7 +237,7 @@ class Work:
         head = {"delta": self.pending.digest.hex(), "blocks": blocks}
         self.store.write("residuals", Record(head, pack(deltas.pack_residuals(left))))
         self.store.write("delta", Record({"round": plan.round, "plan": training.digest.hex()}, body))
-        self.store.write("measure", Record({"step_ms": outcome.step_ms}))
+        self._remember_pace(training.trainer, outcome.step_ms)
         self._drop_training()
         return self.pending, outcome
 
@@ -296,6 +297,27 @@ class Work:
         if plan_digest.hex() not in self._done:
             self._done = [*self._done, plan_digest.hex()][-_REMEMBERED:]
             self.store.write("done", Record({"plans": self._done}))
+
+    # --- how fast it is ---------------------------------------------------------------------------------------
+
+    def _remember_pace(self, trainer: Trainer, step_ms: float) -> None:
+        paces = dict(self._paces)
+        if (pace := trainer.pace) is not None:
+            old = paces.get(trainer.tier.method, pace)  # a round may find every prefix: the trunk is as slow as before
+            paces[trainer.tier.method] = replace(pace, trunk_ms=pace.trunk_ms or old.trunk_ms)
+        kept = {method: [pace.step_ms, pace.trunk_ms] for method, pace in paces.items()}
+        self.store.write("measure", Record({"step_ms": step_ms, "paces": kept}))
+
+    @property
+    def _paces(self) -> dict[str, Pace]:
+        record = self.store.recall("measure")
+        kept = record.head.get("paces", {}) if record is not None else {}
+        return {method: Pace(*map(float, times)) for method, times in kept.items()}
+
+    @property
+    def reaches(self) -> dict[int, Pace]:
+        """The depths that this device can train, ascending, and how fast it is there."""
+        return reaches(self._watch.tiers, self._watch.largest, self._paces)
 
     @property
     def step_ms(self) -> float:

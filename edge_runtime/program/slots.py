@@ -1,6 +1,7 @@
 """Which expert sits in which slot of a program, and back: what a plan's blocks are to a method's tensors.
 
-Axes: L adapted layers, M experts, m trained slots, f frozen slots, H = m + f, P values of an expert.
+Axes: L adapted layers, k of them that a tier trains (from the top), M experts, m trained slots, f frozen slots,
+H = m + f, P values of an expert.
 A sum over experts knows no order, so any subset fits into any slots: trained first, frozen after. A trained slot that
 the plan leaves free holds another expert with an update mask of 0, so that the model still runs whole.
 """
@@ -29,9 +30,9 @@ class Slots:
 
     Args:
         tier: the program's size.
-        held: [L, H] index of the expert in each slot.
-        update_mask: float32 [L, m], 1 where the plan trains the slot.
-        gate_scale: float32 [L, H].
+        held: [k, H] index of the expert in each slot.
+        update_mask: float32 [k, m], 1 where the plan trains the slot.
+        gate_scale: float32 [k, H].
     """
 
     tier: Tier
@@ -39,14 +40,31 @@ class Slots:
     update_mask: Array
     gate_scale: Array
 
+    def layers(self, shape: BankShape) -> tuple[int, ...]:
+        """Return the numbers of the k layers, ascending."""
+        return shape.layers[len(shape.layers) - len(self.held) :]
 
-def needed_slots(train: Iterable[ExpertId]) -> int:
-    """Return the trained slots that ``train`` needs: the most experts of one layer."""
-    counts: dict[int, int] = {}
-    for block in train:
+
+@dataclass(frozen=True)
+class Need:
+    """What a plan needs of a tier.
+
+    Args:
+        slots: n, trained ones, at its fullest layer.
+        layers: adapted layers from the top down to its lowest block; 1 for the head alone.
+    """
+
+    slots: int
+    layers: int
+
+
+def need_of(train: Iterable[ExpertId], shape: BankShape) -> Need:
+    """Return what the blocks of a plan need of a tier."""
+    blocks, counts = list(train), dict[int, int]()
+    for block in blocks:
         if not block.shared and block not in (HEAD, MEAN):
             counts[block.layer] = counts.get(block.layer, 0) + 1
-    return max(counts.values(), default=0)
+    return Need(max(counts.values(), default=0), max(1, shape.depth(blocks)))
 
 
 def place(train: Iterable[ExpertId], architecture: Architecture, tier: Tier) -> Slots:
@@ -56,18 +74,24 @@ def place(train: Iterable[ExpertId], architecture: Architecture, tier: Tier) -> 
     all (docs/algorithm.md, "Experts"); a softmax over the held needs no scale.
 
     Raises:
-        PlanError: for a block that the bank lacks, or more experts at a layer than trained slots.
+        PlanError: for a block that the bank lacks, or that lies below the tier's layers, or more experts at a layer
+            than trained slots.
     """
     shape = architecture.bank_shape
     planned = sorted(set(train))
     for block in planned:
         _known(block, shape)
-    needed = needed_slots(planned)
-    if needed > tier.trained_slots:
-        msg = f"the plan trains {needed} experts at a layer, the program {tier.method} has {tier.trained_slots} slots"
+    need = need_of(planned, shape)
+    if need.slots > tier.trained_slots:
+        msg = (
+            f"the plan trains {need.slots} experts at a layer, the program {tier.method} has {tier.trained_slots} slots"
+        )
+        raise PlanError(msg)
+    if need.layers > tier.layers:
+        msg = f"the plan trains the top {need.layers} layers, the program {tier.method} has {tier.layers} of them"
         raise PlanError(msg)
     rows, masks = [], []
-    for layer in shape.layers:
+    for layer in shape.layers[len(shape.layers) - tier.layers :]:
         chosen = [block.index for block in planned if block.layer == layer and not block.shared]
         rows.append(_row(chosen, shape.experts, tier.held_slots))
         masks.append([1.0] * len(chosen) + [0.0] * (tier.trained_slots - len(chosen)))
@@ -99,7 +123,8 @@ def inputs(bank: Bank, slots: Slots) -> dict[str, Array]:
 
     Frozen, shared, head and mean only where the program has them.
     """
-    held = bank.experts[np.arange(len(slots.held))[:, None], slots.held]  # [L, H, P]
+    below = len(bank.experts) - len(slots.held)
+    held = bank.experts[below + np.arange(len(slots.held))[:, None], slots.held]  # [k, H, P]
     cut = slots.tier.trained_slots
     tensors = {ports.TRAINED: np.ascontiguousarray(held[:, :cut])}
     if bank.shape.labels:
@@ -107,7 +132,21 @@ def inputs(bank: Bank, slots: Slots) -> dict[str, Array]:
     if held.shape[1] > cut:
         tensors[ports.FROZEN] = np.ascontiguousarray(held[:, cut:])
     if bank.shared.size:
-        tensors[ports.SHARED] = bank.shared.copy()
+        tensors[ports.SHARED] = bank.shared[below:].copy()
+    return tensors
+
+
+def lower(bank: Bank, layers: int) -> dict[str, Array]:
+    """Return what a trunk runs below the top ``layers``: every expert [L - k, M, P] and shared expert [L - k, Ps].
+
+    Nothing where all layers are trained.
+    """
+    below = len(bank.experts) - layers
+    if not below:
+        return {}
+    tensors = {ports.LOWER_EXPERTS: np.ascontiguousarray(bank.experts[:below])}
+    if bank.shared.size:
+        tensors[ports.LOWER_SHARED] = np.ascontiguousarray(bank.shared[:below])
     return tensors
 
 
@@ -120,14 +159,15 @@ def blocks(
         train: the plan's blocks.
         shape: of the bank.
         slots: where they sat.
-        values: the method's outputs: trained [L, m, P], shared [L, Ps] where there is one, head [C * (d + 1)].
+        values: the method's outputs: trained [k, m, P], shared [k, Ps] where there is one, head [C * (d + 1)].
     """
+    layers = slots.layers(shape)
     trained: dict[ExpertId, Array] = {}
     for block in sorted(set(train)):
         if block == HEAD:
             trained[block] = values[ports.HEAD]
             continue
-        row = shape.layers.index(block.layer)
+        row = layers.index(block.layer)
         if block.shared:
             trained[block] = values[ports.SHARED][row]
         else:

@@ -29,11 +29,11 @@ def suiting(tiers: Sequence[Tier], counts: Callable[[], Sequence[int]]) -> tuple
     return tuple(tier for tier in tiers if tier.rows <= most[_all_but_rows(tier)])
 
 
-def _all_but_rows(tier: Tier) -> tuple[int, int, int, int]:
-    return tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size
+def _all_but_rows(tier: Tier) -> tuple[int, ...]:
+    return tier.trained_slots, tier.frozen_slots, tier.seq_len, tier.batch_size, tier.layers
 
 
-def _alike(tiers: Sequence[Tier], key: tuple[int, int, int, int]) -> list[Tier]:
+def _alike(tiers: Sequence[Tier], key: tuple[int, ...]) -> list[Tier]:
     return sorted((tier for tier in tiers if _all_but_rows(tier) == key), key=lambda tier: tier.rows)
 
 

@@ -15,7 +15,7 @@ from edge_runtime.data.examples import EntryOrder, ExampleSource
 from edge_runtime.data.packed import Packed
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.predictor import Predictor
-from edge_runtime.program.slots import needed_slots
+from edge_runtime.program.slots import need_of
 from edge_runtime.training.assessment import score
 from edge_runtime.training.trainer import Task, Tools, Trainer
 from edge_runtime.training.watch import Watch
@@ -90,7 +90,7 @@ def stretches(recipe: Recipe, architecture: Architecture, tier: Tier) -> Iterato
         end = min(start + length, recipe.steps)
         ring = [chosen[(number * slots + place) % len(chosen)] for place in range(min(slots, len(chosen)))]
         yield Task(
-            train=_blocks(sorted(set(ring)), recipe, architecture),
+            train=_blocks(sorted(set(ring)), recipe, architecture, tier.layers),
             steps=end - start,
             learning_rate=recipe.learning_rate,
             shared_learning_rate=recipe.shared_learning_rate,
@@ -134,10 +134,11 @@ def _factor(recipe: Recipe, step: int) -> float:
     return 1.0 + (recipe.final - 1.0) * step / recipe.steps
 
 
-def _blocks(experts: list[int], recipe: Recipe, architecture: Architecture) -> tuple[ExpertId, ...]:
-    blocks = [ExpertId(layer, index) for layer in architecture.adapted_layers for index in experts]
+def _blocks(experts: list[int], recipe: Recipe, architecture: Architecture, depth: int) -> tuple[ExpertId, ...]:
+    layers = architecture.adapted_layers[len(architecture.adapted_layers) - depth :]
+    blocks = [ExpertId(layer, index) for layer in layers for index in experts]
     if architecture.shared_rank and recipe.shared_learning_rate:
-        blocks += [shared_expert(layer) for layer in architecture.adapted_layers]
+        blocks += [shared_expert(layer) for layer in layers]
     return tuple(sorted([*blocks, HEAD] if recipe.head_learning_rate else blocks))
 
 
@@ -159,7 +160,7 @@ def train(
     moves: list[str] = []
     fill = Fill()
     for task in stretches(recipe, tools.manifest.architecture, tools.tier):
-        tier = watch.begin(needed_slots(task.train)) if watch else tools.tier
+        tier = watch.begin(need_of(task.train, bank.shape)) if watch else tools.tier
         trainer = Trainer(replace(tools, tier=tier), bank, task)
         while not trainer.done and not stopped():
             moves += [moved] if watch and (moved := watch.look(trainer)) else []

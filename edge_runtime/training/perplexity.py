@@ -42,7 +42,7 @@ def text_loss(tools: Tools, bank: Bank, source: WindowSource, progress: Callable
         source: windows of held-out text.
         progress: told after each batch.
     """
-    tier, reader = tools.tier, tools.reader(source)
+    tier, reader = tools.tier, tools.reader(bank, source)
     slots = placement.place((), tools.manifest.architecture, tier)
     fixed = {**placement.inputs(bank, slots), ports.GATE_SCALE: slots.gate_scale}
     specs = tools.manifest.methods[tier.method].inputs

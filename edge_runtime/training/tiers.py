@@ -1,8 +1,9 @@
 """Which tier to train in: what a plan needs, what the device may spend, and what it feels. Pure.
 
-Tiers are methods of one program. A plan can be trained in any tier with a trained slot for each of its experts; the
-best of them is the one nearest to the model that is merged (most experts held, longest texts, most rows), and of those
-the one with the fewest slots to spare. Memory and heat decide how far down from the best one has to go.
+Tiers are methods of one program. A plan can be trained in any tier with a trained slot for each of its experts and as
+many layers as it goes down. The best has no more layers than that needs, since a step costs by the layers; then it is
+the one nearest to the model that is merged (most experts held, longest texts, most rows), and of those the one with the
+fewest slots to spare. Memory and heat decide how far down from the best one has to go.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_runtime.errors import ConfigError, PlanError
+from edge_runtime.program.slots import Need
 from edge_runtime.training.budget import cost_of
 from edge_runtime.wire.manifest import Manifest, Tier
 
@@ -51,32 +53,42 @@ def by_name(manifest: Manifest, name: str) -> Tier:
 
 
 def short(tier: Tier) -> str:
-    """Return a tier's name without the kind of its method: m4_f4_s64_r4_b16."""
+    """Return a tier's name without the kind of its method: m4_f4_s64_r4_b16, l2_m4_f4_s64_r4_b16 for two layers."""
     return tier.method.partition("_")[2] or tier.method
 
 
-def fitting(tiers: Iterable[Tier], largest: Tier, needed: int) -> list[Tier]:
+def fitting(tiers: Iterable[Tier], largest: Tier, need: Need) -> list[Tier]:
     """Return the tiers in which a plan can be trained, best first.
 
     Args:
         tiers: of the package.
         largest: what the device offered: no more slots, no longer texts, the same batch.
-        needed: trained slots that the plan needs.
+        need: what the plan needs.
 
     Raises:
-        PlanError: when even the largest has not enough.
+        PlanError: when none has enough.
     """
+    listed = list(tiers)
     fitting = [
         tier
-        for tier in tiers
-        if needed <= tier.trained_slots <= largest.trained_slots
+        for tier in listed
+        if need.slots <= tier.trained_slots <= largest.trained_slots
+        and need.layers <= tier.layers
         and tier.held_slots <= largest.held_slots
         and tier.seq_len <= largest.seq_len
         and tier.batch_size == largest.batch_size
     ]
     if not fitting:
-        raise PlanError(f"the plan trains {needed} experts at a layer, this device has {largest.trained_slots} slots")
-    return sorted(fitting, key=lambda tier: (-tier.held_slots, -tier.seq_len, -tier.rows, tier.trained_slots))
+        raise PlanError(
+            f"the plan trains {need.slots} experts at a layer and the top {need.layers} layers, this device has"
+            f" {largest.trained_slots} slots and {max(tier.layers for tier in listed)} layers"
+        )
+    return sorted(fitting, key=_farness)
+
+
+def _farness(tier: Tier) -> tuple[int, int, int, int, int]:
+    """Return how far a tier is from the best, what counts most first."""
+    return tier.layers, -tier.held_slots, -tier.seq_len, -tier.rows, tier.trained_slots
 
 
 def choose(candidates: list[Tier], signal: Signal, current: Tier | None = None) -> Tier:

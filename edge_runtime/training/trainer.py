@@ -1,6 +1,7 @@
 """One round of local steps: a task's experts in a program's slots, step by step, resumable after any of them.
 
-Axes: L adapted layers, M experts, m trained slots, H held slots, C labels, B texts of a step at most, N examples.
+Axes: L adapted layers, k of them that a tier trains, M experts, m trained slots, H held slots, C labels, B texts of a
+step at most, N examples.
 A run is a function of (bank, task, examples): a step's texts follow from the seed and from how many the steps before
 took, so a run that was killed and went on from a checkpoint ends with the same values as one that was not, bit for bit.
 """
@@ -21,7 +22,7 @@ from edge_runtime.data.packed import tier_capacity
 from edge_runtime.data.prefix_cache import PrefixCache
 from edge_runtime.data.stream import Step, TextStream
 from edge_runtime.data.tokenizer import Tokenizer
-from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk
+from edge_runtime.data.trunk import DEFAULT_ROUNDING, Trunk, drop_older
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.program import slots as placement
@@ -29,6 +30,7 @@ from edge_runtime.program.signature import Executor
 from edge_runtime.training import carry
 from edge_runtime.training.heterogeneity import balance_target, balance_weight, divergence
 from edge_runtime.training.micro_batches import run_step
+from edge_runtime.training.pace import Pace, Stretch
 from edge_runtime.wire import program_interface as ports
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, ExpertId
@@ -93,18 +95,18 @@ class Tools:
     cache: PrefixCache | None = None
     rounding: str = DEFAULT_ROUNDING
 
-    @property
-    def trunk(self) -> Trunk | None:
-        """What computes the tier's prefixes; None when its method takes token ids."""
+    def trunk(self, bank: Bank) -> Trunk | None:
+        """Return what computes the tier's prefixes with a bank's lower layers; None when its method takes token ids."""
         if not self.tier.trunk_methods:
             return None
-        return Trunk(self.program, self.manifest, self.tier, self.cache, self.rounding)
+        lower = placement.lower(bank, self.tier.layers)
+        return Trunk(self.program, self.manifest, self.tier, self.cache, self.rounding, lower=lower, clock=self.clock)
 
-    def reader(self, source: Source | None = None) -> Reader:
-        """Return what reads texts for the tier's steps: those to train on, or of another source."""
+    def reader(self, bank: Bank, source: Source | None = None) -> Reader:
+        """Return what reads texts for the tier's steps with a bank: those to train on, or of another source."""
         labels = len(self.manifest.architecture.labels)
         own = self.source if source is None else source
-        return Reader(own, self.tokenizer, labels, self.tier.seq_len, self.trunk)
+        return Reader(own, self.tokenizer, labels, self.tier.seq_len, self.trunk(bank))
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ class Outcome:
         label_counts: [C] of these examples.
         losses: one for each step.
         step_ms: median.
-        routed: [L, H] tokens by slot (soft gates: sums of gates).
-        seen: [L, H] tokens that came by while the slot's expert was held.
+        routed: [k, H] tokens by slot (soft gates: sums of gates).
+        seen: [k, H] tokens that came by while the slot's expert was held.
         fill: how full the steps were.
     """
 
@@ -166,9 +168,11 @@ class Trainer:
         self._program, self._manifest, self._task = tools.program, tools.manifest, task
         self._architecture = tools.manifest.architecture
         self._clock, self.tier, self._bank, self._tools = tools.clock, tools.tier, bank, tools
-        self.needed: Final = placement.needed_slots(task.train)
+        self.need: Final = placement.need_of(task.train, bank.shape)
         self.slots = placement.place(task.train, self._architecture, self.tier)
         self._order = EntryOrder(task.seed, len(tools.source))
+        if tools.cache is not None:
+            drop_older(tools.cache, tools.manifest, bank)
         self._stream = self._texts_of(tools)
         self.fill = Fill()
         self._values: dict[str, Array] = carry.start(bank, self.slots)
@@ -179,6 +183,7 @@ class Trainer:
         self._seen = np.zeros(everyone, np.float64)
         self.losses: list[float] = []
         self._times: list[float] = []
+        self._here = Stretch()
 
     @property
     def steps(self) -> int:
@@ -192,19 +197,32 @@ class Trainer:
 
     def step(self) -> float:
         """Make one step and return its loss."""
-        began = self._clock()
+        began, trunk = self._clock(), self._stream.reader.trunk
+        before = trunk.times.ms if trunk is not None else 0.0
         texts = self._next_texts()
         inputs = self._with_values(texts.inputs)
         outputs = run_step(self._program.execute, self._manifest, self.tier, inputs)
         self._values |= {name: outputs[name] for name in self._values if name in outputs}
         for row in self._held_rows:
-            self._values[ports.SHARED][row] = self._bank.shared[row]
+            self._values[ports.SHARED][row - self._below] = self._bank.shared[row]
         self._add(self._routed, outputs[ports.USAGE].astype(np.float64) * texts.tokens)
         self._add(self._seen, np.full(self.slots.held.shape, float(texts.tokens)))
         self.fill += Fill(1, texts.texts, texts.tokens, self.tier.places)
         self.losses.append(float(outputs[ports.LOSS][0]))
         self._times.append((self._clock() - began) * 1000)
+        self._here.add(self._times[-1] - (trunk.times.ms - before if trunk is not None else 0.0), texts.texts)
         return self.losses[-1]
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast this process stepped in the tier at hand; None before it did."""
+        trunk = self._stream.reader.trunk
+        return self._here.pace(trunk.times.text_ms if trunk is not None else 0.0)
+
+    @property
+    def _below(self) -> int:
+        """Adapted layers below those that the tier trains."""
+        return len(self._bank.shape.layers) - self.tier.layers
 
     def step_inputs(self) -> dict[str, npt.NDArray[Any]]:
         """Return the inputs of the next step by name."""
@@ -230,7 +248,8 @@ class Trainer:
         """Go on in another tier; what was learned is carried over to the bit.
 
         Raises:
-            PlanError: when the task needs more slots than it has, or its batches are others; nothing is changed then.
+            PlanError: when the task needs more slots or layers than it has, or its batches are others; nothing is
+                changed then.
         """
         if tier.batch_size != self.tier.batch_size:
             raise PlanError(
@@ -238,15 +257,16 @@ class Trainer:
                 f" {self.tier.batch_size}"
             )
         slots = placement.place(self._task.train, self._architecture, tier)
-        self._values = carry.carry(carry.learned(self._values, self.needed), self._bank, slots, self.needed)
+        self._values = carry.carry(carry.learned(self._values, self.need), self._bank, slots, self.need)
         for method in sorted(_methods(self.tier) - _methods(tier)):
             self._program.unload(method)  # before the next is loaded: there may be no room for both
         self._stream = self._texts_of(replace(self._tools, tier=tier))
         self.slots, self.tier = slots, tier
+        self._held_rows, self._here = self._frozen_shared_rows(), Stretch()
 
     def checkpoint(self) -> Checkpoint:
         """Return all that is needed to go on later, in this tier or in any that has room for the task."""
-        kept = carry.learned(self._values, self.needed)
+        kept = carry.learned(self._values, self.need)
         # float64 sums in two float32 halves: what came back must equal what was kept.
         for name, sums in (("routed", self._routed), ("seen", self._seen)):
             high = sums.astype(np.float32)
@@ -271,7 +291,7 @@ class Trainer:
         )
         sums = ("routed", "routed_rest", "seen", "seen_rest")
         kept = {name: value for name, value in saved.tensors.items() if name not in sums}
-        self._values = carry.carry(kept, self._bank, self.slots, self.needed)
+        self._values = carry.carry(kept, self._bank, self.slots, self.need)
         self.losses = [float(loss) for loss in saved.numbers["losses"]]
         self._times = [float(ms) for ms in saved.numbers["step_ms"]]
         self.fill = Fill(self.steps, *(int(saved.numbers[name]) for name in ("taken", "tokens", "places")))
@@ -292,12 +312,17 @@ class Trainer:
         )
 
     def _add(self, sums: Sums, values: Sums) -> None:
-        """Add what slots [L, H] counted to the sums [L, M] of their experts."""
-        sums[np.arange(len(sums))[:, None], self.slots.held] += values
+        """Add what slots [k, H] counted to the sums [L, M] of their experts."""
+        sums[self._rows, self.slots.held] += values
 
     def _of_held(self, sums: Sums) -> Sums:
-        """Return the sums [L, M] of the experts in the slots [L, H]."""
-        return sums[np.arange(len(sums))[:, None], self.slots.held]
+        """Return the sums [k, H] of the experts in the slots, of all [L, M]."""
+        return sums[self._rows, self.slots.held]
+
+    @property
+    def _rows(self) -> npt.NDArray[np.int64]:
+        """Rows of a bank [k, 1] that the tier trains."""
+        return np.arange(self._below, len(self._bank.shape.layers), dtype=np.int64)[:, None]
 
     def _trained_rows(self) -> npt.NDArray[np.int64]:
         count = len(self._tools.source)
@@ -306,7 +331,7 @@ class Trainer:
         return np.array([self._order.row(entry) for entry in range(self.fill.texts)], np.int64)
 
     def _texts_of(self, tools: Tools) -> TextStream:
-        reader = tools.reader()
+        reader = tools.reader(self._bank)
         own = isinstance(tools.source, WindowSource)  # windows are all of a length: one call of the trunk is enough
         ahead = 0 if reader.trunk is None else reader.trunk.rows if own else READ_AHEAD
         return TextStream(reader, self._order, tier_capacity(tools.tier), ahead)
@@ -321,11 +346,12 @@ class Trainer:
         return task.learning_rate, shared, task.head_learning_rate if HEAD in task.train else 0.0
 
     def _frozen_shared_rows(self) -> list[int]:
-        """Rows of shared experts that must not move although others do: the program has one rate for all of them."""
+        """Rows of the bank's shared experts that must not move although others do: the program has one rate for all."""
         moving = {block.layer for block in self._task.train if block.shared}
         if not moving or not self._bank.shared.size:
             return []
-        return [row for row, layer in enumerate(self._bank.shape.layers) if layer not in moving]
+        layers = self._bank.shape.layers
+        return [row for row in range(self._below, len(layers)) if layers[row] not in moving]
 
     def _hyper(self) -> Array:
         first, last = self._task.decay
@@ -344,13 +370,13 @@ class Trainer:
         held, experts = self.slots.held.shape[1], self._bank.shape.experts
         target = np.full(self.slots.held.shape, 1 / held, np.float32)
         weight = np.zeros(len(target), np.float32)
-        for row, layer in enumerate(self._bank.shape.layers):
+        for row, layer in enumerate(self.slots.layers(self._bank.shape)):
             use = self._task.use.get(layer)
             if use is None or len(use) != experts:
                 continue
             mine = use[self.slots.held[row]]
             target[row] = balance_target(mine, float(use.mean()))
-            mixed = self._routed[row, self.slots.held[row]].astype(np.float32)
+            mixed = self._routed[self._below + row, self.slots.held[row]].astype(np.float32)
             unlike = divergence(mixed, mine)
             weight[row] = balance_weight(self._task.pressure, unlike, held, experts)
         return {ports.BALANCE_TARGET: target, ports.BALANCE_WEIGHT: weight}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
+from edge_runtime.program.slots import Need
 from edge_runtime.training.budget import Budget, choose_tier, excess
 from edge_runtime.training.capacity import suiting
 from edge_runtime.training.sensors import read_sensors
@@ -63,14 +64,14 @@ class Watch:
         tiers = suiting(self.tiers, counts)
         return replace(self, tiers=tiers, largest=tiers[0])
 
-    def begin(self, needed: int) -> Tier:
-        """Return the tier to start a task in that needs so many trained slots.
+    def begin(self, need: Need) -> Tier:
+        """Return the tier to start a task in that needs such a tier.
 
         Raises:
-            PlanError: when no tier has as many.
+            PlanError: when there is none.
         """
         self._looked_at = self.clock()
-        return choose(fitting(self.tiers, self.largest, needed), self.sensors())
+        return choose(fitting(self.tiers, self.largest, need), self.sensors())
 
     def look(self, trainer: Trainer) -> str:
         """Move training to another tier if memory or heat ask for it; return what was done, empty for nothing."""
@@ -79,7 +80,7 @@ class Watch:
             return ""
         self._looked_at = now
         before, signal = trainer.tier, self.sensors()
-        after = choose(fitting(self.tiers, self.largest, trainer.needed), signal, before)
+        after = choose(fitting(self.tiers, self.largest, trainer.need), signal, before)
         if after.method == before.method:
             return ""
         trainer.switch(after)

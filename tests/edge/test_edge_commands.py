@@ -609,6 +609,29 @@ def test_doctor_says_what_works(package: Package, tmp_path: Path, capsys: Said) 
     assert "note  tier m4_f0_s16_r2_b4" in out
 
 
+def test_a_tier_of_the_top_layer_is_shown_and_trains_that_layer_alone(
+    package: Package, data: Path, tmp_path: Path, capsys: Said
+) -> None:
+    """`doctor` times its steps and, apart, its trunk; `train --tier` moves the experts of layer 3, and says so."""
+    del package  # its program is numpy
+    deep = toy.write_package(tmp_path / "deep", tiers=(*toy.TIERS, toy.TOP))
+    code, out, _ = call(capsys, "doctor", "--package", deep.folder)
+    lines = {line.split()[1] + line.split()[2]: line for line in out.splitlines()}
+    assert code == 0
+    assert "all 2 layers, 2 of 4 slots trained" in lines["tierm2_f2_s16_r2_b4"]
+    assert "the top 1 of 2 layers, 2 of 4 slots trained" in lines["tierl1_m2_f2_s16_r2_b4"]
+    assert "ms more while its texts are new" in lines["tierl1_m2_f2_s16_r2_b4"]
+    assert "trunk_l1_s8_r3" in next(line for line in out.splitlines() if "prefixes" in line.split()[1])
+    arguments = ["train", "--package", deep.folder, "--data", data, "--steps", 2, "--prefix-cache-mb", 0]
+    top = ["--tier", "l1_m2_f2_s16_r2_b4", "--head", "bank", "--out", tmp_path / "bank"]
+    code, out, _ = call(capsys, *arguments, *top)
+    assert (code, out.partition(",")[0]) == (0, "2 steps on 24 examples in the top 1 of 2 layers")
+    bank = Bank.read(tmp_path / "bank" / "bank.safetensors", toy.SHAPE, deep.manifest.architecture.digest())
+    moved = (bank.experts != toy.initial_bank().experts).any(axis=2)
+    assert moved.tolist() == [[False] * 4, [True, True, False, False]]
+    assert json.loads(call(capsys, *arguments, *top, "--json")[1])["layers"] == 1
+
+
 def test_doctor_says_how_full_steps_are_with_own_texts(package: Package, data: Path, capsys: Said) -> None:
     """24 texts of 7, 6 and 6 tokens: four a step, 25 or 26 of its 32 places."""
     _, out, _ = call(capsys, "doctor", "--package", package.folder, "--data", data, "--json")

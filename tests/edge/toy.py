@@ -57,6 +57,15 @@ TRUNKS = tuple(MethodShape(MethodKind.TRUNK, 0, 0, tokens, 3, 0) for tokens in (
 TIERS = (_tier(4, 0, 90.0), _tier(2, 2, 60.0), _tier(1, 1, 30.0))
 CUT = replace(TIERS[1], method="train_cut", trunk_methods=tuple(shape.name for shape in TRUNKS))
 """The second tier above the trunk; in no package unless a test puts it there."""
+TOP_TRUNKS = tuple(replace(trunk, layers=1) for trunk in TRUNKS)
+TOP = replace(
+    TIERS[1],
+    method=train_shape(2, 2, cut=True, layers=1).name,
+    layers=1,
+    trunk_methods=tuple(shape.name for shape in TOP_TRUNKS),
+    predicted=Cost(55.0, 0.5, 0.1, 4 * 2 * SHAPE.expert_size, 4 * 10_000, trunk_ms=0.25),
+)
+"""The second tier for layer 3 alone, the experts of layer 1 in its trunk; in no package unless a test puts it there."""
 SHORT = _tier(2, 2, 40.0, S // 2, 2 * R)
 """A tier of half the length, for tests that put it among the others."""
 HALF = _tier(2, 2, 45.0, S, R // 2)
@@ -74,8 +83,9 @@ def methods(*, topk: bool = False) -> dict[str, MethodSpec]:
     """Return the methods of the toy package, and of the tiers that only tests put into it."""
     model = ModelShape(SHAPE, 1 if topk else None)
     whole = [train_shape(one.trained_slots, one.frozen_slots, one.seq_len, one.rows) for one in (*TIERS, SHORT, HALF)]
-    shapes = {shape.name: shape for shape in (*whole, train_shape(2, 0), *PREDICT, *TRUNKS)}
+    shapes = {shape.name: shape for shape in (*whole, train_shape(2, 0), *PREDICT, *TRUNKS, *TOP_TRUNKS)}
     shapes[CUT.method] = train_shape(2, 2, cut=True)
+    shapes[TOP.method] = train_shape(2, 2, cut=True, layers=1)
     shapes[IN_PARTS.method] = train_shape(2, 2, rows=R // 2, kind=MethodKind.ACCUMULATE, parts=2)
     shapes[IN_PARTS.apply_method] = MethodShape(MethodKind.APPLY, 2, 0, 0, 0, 0)
     return {name: method_spec(model, shape) for name, shape in shapes.items()}
@@ -127,7 +137,7 @@ class ToyProgram:
         if method.startswith("trunk"):
             self.prefixes += int(inputs["attend"][:, 0, 0].sum())
             tokens = self._mixed(self.embedding[inputs["ids"]], inputs)
-            return {"prefix": tokens, "residual": 2 * tokens}
+            return {"prefix": tokens, "residual": 2 * tokens + self._below(tokens, inputs)}
         bodies = {"predict": self._predict, "train": self._train, "apply": self._apply, "accumulate": self._accumulate}
         return bodies[method.split("_", maxsplit=1)[0]](inputs)
 
@@ -136,6 +146,15 @@ class ToyProgram:
 
     def close(self) -> None:
         """Nothing to free."""
+
+    def _below(self, tokens: Any, inputs: Arrays) -> Any:
+        """Return what the experts of lower layers add to each place, [R, S, d]: here to a token, not to a text."""
+        if "lower_experts" not in inputs:
+            return np.float32(0)
+        experts = inputs["lower_experts"]
+        flat = tokens.reshape(-1, SHAPE.width)
+        changed, _, _ = self._features(flat, experts, np.ones(experts.shape[:2], np.float32))
+        return (3 * (changed - flat)).reshape(tokens.shape).astype(np.float32)
 
     @staticmethod
     def _topk(inputs: Arrays, spec: MethodSpec) -> bool:
@@ -211,7 +230,7 @@ class ToyProgram:
         back = slope @ inputs["head"][:cut].reshape(SHAPE.labels, d)
         gradient = {name: np.zeros_like(inputs[name]) for name in ("trained", "shared", "head")}
         parts = np.einsum("blhr,bd->lhrd", units[:, :, :m], back)
-        gradient["trained"][..., (r + 1) * d + r :] = parts.reshape(2, m, -1)
+        gradient["trained"][..., (r + 1) * d + r :] = parts.reshape(len(experts), m, -1)
         gradient["shared"][...] = back.mean()
         gradient["head"][:cut] = (slope.T @ (features - inputs["mean"])).reshape(-1)
         gradient["head"][cut:] = slope.sum(0) / SCALE
@@ -269,12 +288,15 @@ def write_tokenizer(path: Path) -> None:
     tokenizer.save(str(path))
 
 
-def write_package(folder: Path, bank: Bank | None = None, **changes: Any) -> Package:
+def write_package(
+    folder: Path, bank: Bank | None = None, *, tiers: tuple[Tier, ...] = TIERS, **changes: Any
+) -> Package:
     """Write a package whose program.pte is a token of a program.
 
     Args:
         folder: gets it.
         bank: version 0; left out: ``initial_bank``.
+        tiers: largest first.
         changes: replace fields of the architecture.
     """
     folder.mkdir(parents=True)
@@ -312,7 +334,7 @@ def write_package(folder: Path, bank: Bank | None = None, **changes: Any) -> Pac
         profile={"name": "toy", "budget": {"memory_mib": 64.0}},
         quantize="none",
         held="all",
-        tiers=TIERS,
+        tiers=tiers,
         methods=methods(topk=changes.get("gate") == "topk"),
         predict_methods=(PACKED, WHOLE, BRIEF),
         versions={"export": "0"},

@@ -18,6 +18,7 @@ from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.data.trunk import Prefix, Trunk, decode, encode, tokens_in
 from edge_runtime.store import Record, pack
 from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
+from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.packing import Capacity, Stand
 from edge_runtime.wire.tensors import Array
@@ -59,9 +60,9 @@ def computed(tools: Tools) -> int:
     return program.prefixes
 
 
-def trunk_of(tools: Tools) -> Trunk:
-    """Return the trunk of the tier."""
-    trunk = tools.trunk
+def trunk_of(tools: Tools, bank: Bank | None = None) -> Trunk:
+    """Return the trunk of the tier, with the toy's bank below it unless another is named."""
+    trunk = tools.trunk(toy.initial_bank() if bank is None else bank)
     assert trunk is not None
     return trunk
 
@@ -195,6 +196,103 @@ def test_no_text_is_stored(tools: Tools, tmp_path: Path) -> None:
         assert not any(word.encode() in data for word in toy.WORDS if len(word) > 3)
         (ids,) = tools.tokenizer.encode(tools.source.texts([0]), toy.S)
         assert np.array(ids[1:4], np.int64).tobytes() not in data
+
+
+# --- above experts that change --------------------------------------------------------------------------------------
+
+
+def changed_at(row: int) -> Bank:
+    """Return the toy's bank with another first expert in a layer: 0 is below the tier of the top layer, 1 is in it."""
+    bank = toy.initial_bank()
+    bank.experts[row, 0] += np.float32(0.25)
+    return bank
+
+
+def top_of(tools: Tools) -> Tools:
+    """Return the same in the tier of the top layer, which its package then has."""
+    return replace(tools, tier=toy.TOP, manifest=replace(tools.manifest, tiers=(*toy.TIERS, toy.TOP)))
+
+
+def test_a_prefix_belongs_to_the_version_of_the_layers_below(tools: Tools) -> None:
+    """Another expert below gives another prefix, never found for the first; one in the layers above gives the same."""
+    top, texts = top_of(tools), ["wake me", "play song now"]
+    first = trunk_of(top).of_texts(texts, tools.tokenizer)
+    assert computed(tools) == 2
+    other = trunk_of(top, changed_at(0)).of_texts(texts, tools.tokenizer)
+    assert computed(tools) == 4
+    assert all(one.data != two.data for one, two in zip(first, other, strict=True))
+    assert trunk_of(top, changed_at(1)).of_texts(texts, tools.tokenizer) == first
+    assert computed(tools) == 4
+
+
+def test_prefixes_of_older_versions_are_removed_when_training_begins(tools: Tools, tmp_path: Path) -> None:
+    """Those of the version at hand stay, as do those that no version changes, and those of another package."""
+    top, texts = top_of(tools), ["wake me", "play song now"]
+    files = {name: replace(entry, sha256="9" * 64) for name, entry in top.manifest.files.items()}
+    neighbour = replace(top, manifest=replace(top.manifest, files=files))
+    trunk_of(tools).of_texts(texts[:1], tools.tokenizer)
+    trunk_of(neighbour).of_texts(texts[:1], tools.tokenizer)
+    for bank in (toy.initial_bank(), changed_at(0)):
+        trunk_of(top, bank).of_texts(texts, tools.tokenizer)
+    assert len(list((tmp_path / "prefixes").iterdir())) == 6
+    task = Task((ExpertId(3, 0),), steps=1, learning_rate=0.05)
+    Trainer(top, changed_at(0), task)
+    assert len(list((tmp_path / "prefixes").iterdir())) == 4
+    before = computed(tools)
+    trunk_of(top, changed_at(0)).of_texts(texts, tools.tokenizer)
+    trunk_of(tools).of_texts(texts[:1], tools.tokenizer)
+    trunk_of(neighbour).of_texts(texts[:1], tools.tokenizer)
+    assert computed(tools) == before
+    assert tools.cache is not None
+    assert tools.cache.use.bytes == sum(path.stat().st_blocks * 512 for path in (tmp_path / "prefixes").iterdir())
+
+
+def test_the_top_layer_trains_alike_from_its_cache_and_without(tools: Tools) -> None:
+    """Each text goes through the trunk once a version: 24 texts, two epochs; off, the bytes are the same."""
+    top, task = top_of(tools), Task((ExpertId(3, 0), ExpertId(3, 1)), steps=12, learning_rate=0.05, seed=5)
+    kept = finish(Trainer(top, toy.initial_bank(), task))
+    assert computed(tools) == len(set(tools.source.texts(range(24))))
+    off = finish(Trainer(replace(top, cache=None), toy.initial_bank(), task))
+    assert kept.losses == off.losses
+    assert all(kept.blocks[block].tobytes() == off.blocks[block].tobytes() for block in task.train)
+
+
+class Ticks:
+    """A clock that a program moves: 10 ms a call of a trunk, 7 ms a step."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return seconds."""
+        return self.now
+
+
+class Timed(toy.ToyProgram):
+    """Takes time."""
+
+    def __init__(self, clock: Ticks) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def execute(self, method: str, inputs: toy.Arrays) -> toy.Arrays:
+        """Let the time of a call pass."""
+        self.clock.now += 0.010 if method.startswith("trunk") else 0.007
+        return super().execute(method, inputs)
+
+
+def test_a_step_and_its_trunk_are_timed_apart(tools: Tools) -> None:
+    """7 ms a step; 24 texts, three a call of 10 ms, the first call not counted; four texts to a step."""
+    clock = Ticks()
+    top = replace(top_of(tools), program=Timed(clock), clock=clock, cache=None)
+    trainer = Trainer(top, toy.initial_bank(), Task((ExpertId(3, 0),), steps=6, learning_rate=0.05))
+    assert trainer.pace is None
+    finish(trainer)
+    assert trainer.pace is not None
+    assert trainer.pace.step_ms == pytest.approx(7.0)
+    assert trainer.pace.trunk_ms == pytest.approx(4 * 10 / 3)
+    trainer.switch(toy.TIERS[1])
+    assert trainer.pace is None
 
 
 def rounded(values: Array, rounding: str) -> Array:

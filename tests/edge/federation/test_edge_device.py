@@ -6,6 +6,7 @@ import json
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,15 @@ class Rig:
     config: RunConfig = field(default_factory=lambda: RunConfig("me", checkpoint_s=0.0))
     clock: Clock = field(default_factory=Clock)
     program: toy.ToyProgram = field(default_factory=toy.ToyProgram)
+    stopwatch: Callable[[], float] = lambda: 0.0
+    """Of steps."""
 
     def start(self) -> Device:
         """Start the device as a new process would."""
         self.store = Store(self.folder / "state")
         source = open_source(self.folder / "data.csv", toy.LABELS)
         tokenizer = Tokenizer(self.package.path("tokenizer.json"))
-        tools = Tools(self.program, self.package.manifest, tokenizer, source, toy.TIERS[1], lambda: 0.0)
+        tools = Tools(self.program, self.package.manifest, tokenizer, source, toy.TIERS[1], self.stopwatch)
         sums = class_sums(self.program, self.package.manifest, tokenizer, source, lambda _: None)
         inbox: queue.Queue[LinkEvent] = queue.Queue()
         self.link = FakeLink(inbox, "me", self.weather)
@@ -129,6 +132,7 @@ def test_a_round_from_hello_to_accepted_delta(rig: Rig) -> None:
     rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is WorkState.IDLE)
     (hello,) = rig.gateway.hellos
     assert (hello.trained_slots, hello.held_slots, hello.batch_size, hello.examples) == (2, 4, 4, 24)
+    assert [(reach.layers, reach.step_ms) for reach in hello.reaches] == [(2, 1.0)]  # as predicted, until measured
     assert len(rig.gateway.statistics) == 1
     (received,) = rig.gateway.deltas
     delta = received.message
@@ -139,6 +143,29 @@ def test_a_round_from_hello_to_accepted_delta(rig: Rig) -> None:
     assert not rig.gateway.wants, "every block of version 0 is in the package"
     assert [event["step"] for event in rig.events("step")][-1] == 6
     assert [(event["texts_per_step"], event["fill"]) for event in rig.events("trained")] == [(4.0, round(19 / 24, 4))]
+
+
+def test_a_device_tells_how_deep_it_can_train_and_trains_a_plan_as_deep_as_it_goes(rig: Rig) -> None:
+    """A plan of the top layer runs in the tier for it; what its steps took scales the other depth in the next Hello."""
+    rig.package = toy.write_package(rig.folder / "deep", tiers=(*toy.TIERS, toy.TOP))
+    rig.stopwatch = iter(count(0, 0.002)).__next__
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    assert [(reach.layers, reach.step_ms, reach.trunk_ms) for reach in rig.gateway.hellos[0].reaches] == [
+        (1, 0.5, 0.25),
+        (2, 1.0, 0.0),
+    ]
+    rig.gateway.give_plan("me", (ExpertId(3, 0), ExpertId(3, 1), shared_expert(3)))
+    rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is WorkState.IDLE)
+    assert toy.TOP.method in rig.program.calls
+    assert messages.ids(rig.gateway.deltas[0].message.experts) == (ExpertId(3, 0), ExpertId(3, 1), shared_expert(3))
+    rig.kill()
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    top, both = rig.gateway.hellos[-1].reaches
+    assert top.step_ms >= 2.0  # two looks at the stopwatch, 2 ms apart
+    assert top.trunk_ms > 0
+    assert both.step_ms == pytest.approx(2 * top.step_ms)
 
 
 def test_only_changed_blocks_are_fetched_and_the_next_round_starts_from_them(rig: Rig) -> None:
@@ -475,7 +502,10 @@ def test_a_plan_that_does_not_fit_is_refused_here_and_the_next_is_taken(rig: Rig
     rig.run(lambda: rig.device.session.member)
     rig.gateway.give_plan("me", [ExpertId(1, index) for index in range(3)])
     rig.run(lambda: bool(rig.events("error")))
-    assert "3 experts at a layer, this device has 2 slots" in rig.events("error")[-1]["reason"]
+    assert (
+        "3 experts at a layer and the top 2 layers, this device has 2 slots and 2 layers"
+        in rig.events("error")[-1]["reason"]
+    )
     rig.gateway.give_plan("me", TRAIN, 2)
     rig.run(lambda: len(rig.gateway.deltas) == 1)
 

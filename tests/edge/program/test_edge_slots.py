@@ -81,10 +81,40 @@ def test_a_plan_that_does_not_fit_is_refused_with_numbers(architecture: Architec
             slots.place([block], architecture, M4)
 
 
-def test_needed_slots_counts_routed_experts_of_the_fullest_layer() -> None:
-    """Shared experts and the head take no slot."""
-    assert slots.needed_slots([ExpertId(1, 0), ExpertId(3, 1), ExpertId(3, 2), shared_expert(3), HEAD]) == 2
-    assert slots.needed_slots([HEAD]) == 0
+def test_a_plan_needs_slots_for_its_fullest_layer_and_layers_down_to_its_lowest_block() -> None:
+    """Shared experts and the head take no slot; a shared expert goes down to its layer, the head to the top one."""
+
+    def need(*train: ExpertId) -> slots.Need:
+        return slots.need_of(train, toy.SHAPE)
+
+    assert need(ExpertId(1, 0), ExpertId(3, 1), ExpertId(3, 2), shared_expert(3), HEAD) == slots.Need(2, 2)
+    assert need(ExpertId(3, 1), HEAD) == slots.Need(1, 1)
+    assert need(ExpertId(3, 1), shared_expert(1)) == slots.Need(1, 2)
+    assert need(HEAD) == slots.Need(0, 1)
+
+
+def test_a_tier_of_the_top_layer_has_its_rows_alone(architecture: Architecture) -> None:
+    """The tensors have one row, of layer 3; every expert of layer 1 goes to the trunk; blocks come back as theirs."""
+    bank, train = numbered(), [ExpertId(3, 2), shared_expert(3), HEAD]
+    placed = slots.place(train, architecture, toy.TOP)
+    assert (placed.held.tolist(), placed.update_mask.tolist()) == ([[2, 3, 0, 1]], [[1, 0]])
+    assert placed.gate_scale.shape == (1, 4)
+    assert placed.layers(toy.SHAPE) == (3,)
+    inputs = slots.inputs(bank, placed)
+    assert inputs["trained"][:, :, 0].tolist() == [[12, 13]]
+    assert inputs["frozen"][:, :, 0].tolist() == [[10, 11]]
+    assert inputs["shared"][:, 0].tolist() == [71]
+    below = slots.lower(bank, 1)
+    assert below["lower_experts"].shape == (1, 4, toy.SHAPE.expert_size)
+    assert below["lower_experts"][0, :, 0].tolist() == [0, 1, 2, 3]
+    assert below["lower_shared"][:, 0].tolist() == [70]
+    assert slots.lower(bank, 2) == {}
+    blocks = slots.blocks(train, toy.SHAPE, placed, {name: value + 1 for name, value in inputs.items()})
+    assert {str(block): float(values[0]) for block, values in blocks.items()} == {
+        "3.2": 13, "3.shared": 72, "head": 51,
+    }  # fmt: skip
+    with pytest.raises(PlanError, match="trains the top 2 layers, the program train_l1_m2_f2_s16_r2_b4 has 1 of them"):
+        slots.place([ExpertId(1, 0)], architecture, toy.TOP)
 
 
 def test_prediction_holds_the_first_experts(architecture: Architecture) -> None:

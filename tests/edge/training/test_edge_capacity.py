@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import toy
 
+from edge_runtime.program.slots import Need
 from edge_runtime.training.capacity import suiting
 from edge_runtime.training.local import steps_of_epochs
 from edge_runtime.training.watch import Watch
@@ -54,8 +55,8 @@ def test_texts_are_not_read_where_no_tiers_differ_in_rows_only() -> None:
 def test_a_watch_begins_with_the_chosen_tier() -> None:
     """And never goes above it."""
     watch = Watch(ALL, FOUR_ROWS).for_texts(lambda: [7] * 40)
-    assert (watch.largest, watch.begin(2)) == (TWO_ROWS, TWO_ROWS)
-    assert Watch(ALL, FOUR_ROWS).for_texts(lambda: [99] * 40).begin(2) == FOUR_ROWS
+    assert (watch.largest, watch.begin(Need(2, 2))) == (TWO_ROWS, TWO_ROWS)
+    assert Watch(ALL, FOUR_ROWS).for_texts(lambda: [99] * 40).begin(Need(2, 2)) == FOUR_ROWS
 
 
 SEED = 3

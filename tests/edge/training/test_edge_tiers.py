@@ -13,7 +13,7 @@ import toy
 from edge_runtime.data.examples import open_source
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.errors import ConfigError, PlanError
-from edge_runtime.program.slots import place
+from edge_runtime.program.slots import Need, place
 from edge_runtime.store import Record, pack
 from edge_runtime.training import carry
 from edge_runtime.training.budget import Budget
@@ -49,13 +49,28 @@ ALL = (LONG, LEAN, BRIEF, FEW)
 
 def test_a_plan_fits_tiers_with_a_slot_for_each_expert_of_its_fullest_layer() -> None:
     """All experts held and long texts come first, then the fewest slots to spare; another batch is another order."""
-    assert fitting(ALL, LONG, 2) == [LEAN, LONG, BRIEF, FEW]
-    assert fitting(ALL, LONG, 3) == [LONG, BRIEF, FEW]
-    assert fitting(ALL, BRIEF, 1) == [BRIEF, FEW]
-    assert fitting((*ALL, tier(4, 4, 16, 100.0, 50.0, batch=4)), LONG, 4) == [LONG, BRIEF, FEW]
-    assert [fitting(toy.TIERS, FOUR, needed)[0].trained_slots for needed in (1, 2, 3, 4)] == [2, 2, 4, 4]
-    with pytest.raises(PlanError, match="3 experts at a layer, this device has 2 slots"):
-        fitting(toy.TIERS, TWO, 3)
+    assert fitting(ALL, LONG, Need(2, 2)) == [LEAN, LONG, BRIEF, FEW]
+    assert fitting(ALL, LONG, Need(3, 2)) == [LONG, BRIEF, FEW]
+    assert fitting(ALL, BRIEF, Need(1, 2)) == [BRIEF, FEW]
+    assert fitting((*ALL, tier(4, 4, 16, 100.0, 50.0, batch=4)), LONG, Need(4, 2)) == [LONG, BRIEF, FEW]
+    slots = [fitting(toy.TIERS, FOUR, Need(needed, 2))[0].trained_slots for needed in (1, 2, 3, 4)]
+    assert slots == [2, 2, 4, 4]
+    with pytest.raises(
+        PlanError, match="3 experts at a layer and the top 1 layers, this device has 2 slots and 2 layers"
+    ):
+        fitting(toy.TIERS, TWO, Need(3, 1))
+
+
+def test_a_plan_is_trained_in_the_fewest_layers_that_it_goes_down() -> None:
+    """A step costs by its layers; deeper tiers are for where memory has no room for those, less deep ones never."""
+    short = replace(BRIEF, method="short", layers=1)
+    top = replace(LONG, method="top", layers=1)
+    deep = replace(FEW, method="deep", layers=3)
+    tiers = (deep, LONG, BRIEF, top, short)
+    assert fitting(tiers, LONG, Need(4, 1)) == [top, short, LONG, BRIEF, deep]
+    assert fitting(tiers, LONG, Need(4, 2)) == [LONG, BRIEF, deep]
+    with pytest.raises(PlanError, match="top 4 layers, this device has 4 slots and 3 layers"):
+        fitting(tiers, LONG, Need(4, 4))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +157,7 @@ def tools(package: Package, tmp_path: Path) -> Tools:
 def task(**changes: Any) -> Task:
     """Return ten steps over TRAIN."""
     fields: dict[str, Any] = {"learning_rate": 0.05, "shared_learning_rate": 0.02, "head_learning_rate": 0.01}
-    return Task(train=TRAIN, steps=10, seed=5, **{**fields, **changes})
+    return Task(**{"train": TRAIN, "steps": 10, "seed": 5, **fields, **changes})
 
 
 def steps(trainer: Trainer, count: int) -> Trainer:
@@ -241,7 +256,7 @@ def test_a_task_without_experts_moves_too(tools: Tools) -> None:
     """Only the head learns: nothing of a slot is carried, and the moved run is the same run."""
     head = replace(task(), train=(HEAD,))
     trainer = steps(Trainer(tools, toy.initial_bank(), head), 2)
-    assert trainer.needed == 0
+    assert trainer.need == Need(0, 1)
     learned = trainer.checkpoint().tensors["head_m1"].tobytes()
     trainer.switch(ONE)
     assert trainer.checkpoint().tensors["head_m1"].tobytes() == learned
@@ -262,7 +277,67 @@ def test_learned_is_apart_from_the_tier(tools: Tools) -> None:
     """The state of a plan of two experts a layer has two slots, whatever the tier has."""
     for one in (FOUR, TWO):
         trainer = Trainer(replace(tools, tier=one), toy.initial_bank(), task())
-        assert carry.learned(trainer._values, 2)["trained_m2"].shape == (2, 2, toy.SHAPE.expert_size)
+        assert carry.learned(trainer._values, Need(2, 2))["trained_m2"].shape == (2, 2, toy.SHAPE.expert_size)
+
+
+# --- tiers of other depths -------------------------------------------------------------------------------------------
+
+UPPER = (ExpertId(3, 0), ExpertId(3, 2), shared_expert(3), HEAD)
+"""A plan of the top layer alone."""
+
+
+def bits(trainer: Trainer) -> dict[str, bytes]:
+    """Return what a trainer has learned and counted."""
+    return {name: value.tobytes() for name, value in trainer.checkpoint().tensors.items()}
+
+
+def test_what_was_learned_moves_between_depths_to_the_bit(tools: Tools) -> None:
+    """A plan of the top layer in a tier of both layers, of the top alone, and back; a checkpoint goes on in either."""
+    trainer = steps(Trainer(tools, toy.initial_bank(), task(train=UPPER)), 3)
+    before = bits(trainer)
+    assert trainer.checkpoint().tensors["trained"].shape == (1, 2, toy.SHAPE.expert_size)
+    trainer.switch(toy.TOP)
+    assert bits(trainer) == before
+    saved = trainer.checkpoint()
+    wanted = steps(trainer, 2)
+    resumed = Trainer(replace(tools, tier=toy.TOP), toy.initial_bank(), task(train=UPPER))
+    resumed.restore(saved)
+    assert bits(steps(resumed, 2)) == bits(wanted)
+    moved = bits(trainer)
+    trainer.switch(FOUR)
+    assert bits(trainer) == moved
+    assert steps(trainer, 1).outcome().seen.shape == (2, 4)
+
+
+def test_a_shallow_step_moves_nothing_below_its_layers(tools: Tools) -> None:
+    """Blocks of the plan alone come back, and each moved; the lower layer's shared expert is not one of them."""
+    bank = toy.initial_bank()
+    outcome = steps(Trainer(replace(tools, tier=toy.TOP), bank, task(train=UPPER)), 2).outcome()
+    assert set(outcome.blocks) == set(UPPER)
+    assert all((outcome.blocks[block] != bank.block(block)).any() for block in UPPER)
+    assert outcome.routed.shape == (1, 4)
+    frozen = steps(Trainer(replace(tools, tier=toy.TOP), bank, task(train=UPPER[:2])), 2)
+    assert (frozen._values["shared"] == bank.shared[1:]).all()
+
+
+def test_a_deep_tier_keeps_the_shared_experts_below_a_shallow_plan(tools: Tools) -> None:
+    """The program has one rate for all shared experts, so that of layer 1 is put back after each step, in any tier."""
+    bank = toy.initial_bank()
+    trainer = steps(Trainer(replace(tools, tier=toy.TOP), bank, task(train=UPPER)), 1)
+    trainer.switch(FOUR)
+    steps(trainer, 1)
+    assert (trainer._values["shared"][0] == bank.shared[0]).all()
+    assert (trainer._values["shared"][1] != bank.shared[1]).any()
+
+
+def test_a_plan_of_all_layers_is_not_moved_to_a_tier_of_the_top(tools: Tools) -> None:
+    """It is refused, and nothing is changed."""
+    trainer = steps(Trainer(tools, toy.initial_bank(), task()), 1)
+    with pytest.raises(PlanError, match="trains the top 2 layers, the program train_l1_m2_f2_s16_r2_b4 has 1 of them"):
+        trainer.switch(toy.TOP)
+    assert trainer.tier == FOUR
+    assert Watch((FOUR, TWO, toy.TOP), FOUR).begin(Need(2, 2)) == TWO
+    assert Watch((FOUR, TWO, toy.TOP), FOUR).begin(Need(2, 1)) == toy.TOP
 
 
 # --- the watch ------------------------------------------------------------------------------------------------------
@@ -284,7 +359,7 @@ def test_a_watch_moves_training_between_steps_and_says_why(tools: Tools) -> None
     """Short of memory down, with room again up; not before ten seconds have passed."""
     weather, tiers = Weather(), (FOUR, TWO, toy.SHORT)
     eye = watch(tiers, weather)
-    trainer = Trainer(replace(tools, tier=eye.begin(2)), toy.initial_bank(), task())
+    trainer = Trainer(replace(tools, tier=eye.begin(Need(2, 2))), toy.initial_bank(), task())
     assert trainer.tier == TWO
     weather.signal = Signal(room_mib=110.0)
     assert eye.look(trainer) == ""
