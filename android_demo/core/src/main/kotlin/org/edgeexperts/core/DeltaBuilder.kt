@@ -2,7 +2,7 @@
  * What training changed, block by block, as the wire carries it; and what a lossy codec left behind.
  *
  * Error feedback (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847): what rounding dropped from a block is added
- * to that block's next delta, so that over rounds nothing is lost. Axes: L adapted layers, H held slots, C labels.
+ * to that block's next delta, so that over rounds nothing is lost. Axes: k adapted layers of a tier, H held slots, C labels.
  */
 package org.edgeexperts.core
 
@@ -41,8 +41,8 @@ public class Origin(
  * @property labelCounts [C] of these examples.
  * @property losses one for each step.
  * @property stepMs median.
- * @property routed [L, H] tokens by slot.
- * @property seen [L, H] tokens that passed while the expert was held.
+ * @property routed [k, H] tokens by slot.
+ * @property seen [k, H] tokens that passed while the expert was held.
  */
 public class Outcome(
     public val blocks: Map<ExpertId, FloatArray>,
@@ -124,7 +124,7 @@ private fun change(trained: FloatArray, base: FloatArray, residual: FloatArray?)
 
 /** Lists every held expert: the gateway needs the use of those that were not trained too. */
 private fun uses(shape: BankShape, slots: Slots, outcome: Outcome): List<ExpertUse> {
-    val uses = shape.layers.flatMapIndexed { row, layer ->
+    val uses = slots.layers(shape).flatMapIndexed { row, layer ->
         slots.held[row].mapIndexed { slot, index ->
             val seen = outcome.seen[row][slot]
             ExpertUse.newBuilder().setLayer(layer.toInt()).setIndex(index)

@@ -32,8 +32,12 @@ internal class DiskPrefixes(private val folder: File, private val limit: Long = 
 
     private fun spaceOf(file: File) = (file.length() + BLOCK - 1) / BLOCK * BLOCK
 
-    override fun get(key: ByteArray): ByteArray? {
-        val file = File(folder, hex(key))
+    /** One that depends on something that changes, as experts below a prefix do with a version, has its generation in its name. */
+    private fun fileOf(key: ByteArray, generation: String) =
+        File(folder, if (generation.isEmpty()) hex(key) else "$generation-${hex(key)}")
+
+    override fun get(key: ByteArray, generation: String): ByteArray? {
+        val file = fileOf(key, generation)
         val data = try {
             if (file.isFile) file.readBytes() else return null
         } catch (_: IOException) {
@@ -44,28 +48,34 @@ internal class DiskPrefixes(private val folder: File, private val limit: Long = 
             file.setLastModified(System.currentTimeMillis())
             return body
         }
-        used -= spaceOf(file)
-        file.delete()
+        remove(file)
         return null
     }
 
-    override fun put(key: ByteArray, body: ByteArray) {
+    override fun put(key: ByteArray, body: ByteArray, generation: String) {
         val need = (body.size + DIGEST_BYTES + BLOCK - 1) / BLOCK * BLOCK
         if (used + need > limit) makeRoom(need)
         if (used + need > limit) return
         try {
-            replaceFile(File(folder, hex(key)), sha256(body) + body, flush = false)
+            replaceFile(fileOf(key, generation), sha256(body) + body, flush = false)
             used += need
         } catch (_: StoreException) {
             return // a full disk: it is computed again
         }
     }
 
+    override fun keepGenerations(kept: Set<String>) =
+        files().filter { '-' in it.name && it.name.substringBefore('-') !in kept }.forEach(::remove)
+
+    private fun remove(file: File) {
+        used -= spaceOf(file)
+        file.delete()
+    }
+
     private fun makeRoom(need: Long) {
         for (file in files().filter { it.lastModified() < began }.sortedBy(File::lastModified)) {
             if (used + need <= limit) return
-            used -= spaceOf(file)
-            file.delete()
+            remove(file)
         }
     }
 }

@@ -5,6 +5,7 @@ import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.Codec
 import org.edgeexperts.wire.GatewayState
 import org.edgeexperts.wire.Hello
+import org.edgeexperts.wire.Reach
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.asField
 
@@ -41,6 +42,9 @@ internal class Clock(
     val chance: () -> Double = Math::random,
 )
 
+private fun reachOf(layers: Int, pace: Pace): Reach =
+    Reach.newBuilder().setLayers(layers).setStepMs(pace.stepMs.toFloat()).setTrunkMs(pace.trunkMs.toFloat()).build()
+
 /**
  * Returns the bytes of a Hello.
  *
@@ -59,6 +63,7 @@ internal fun helloOf(identity: Identity, work: Work, statisticsDigest: ByteArray
         .setBytesUpPerRound(budget.bytesUp).setBytesDownPerRound(budget.bytesDown)
         .setSecondsPerRound(budget.roundSeconds.toFloat()).addAllCodecs(CODECS)
         .setStatisticsDigest(statisticsDigest.asField())
+        .addAllReaches(work.reaches.map { (layers, pace) -> reachOf(layers, pace) })
     gateway?.let { hello.gatewaySession = it.session }
     return hello.build().toByteArray()
 }

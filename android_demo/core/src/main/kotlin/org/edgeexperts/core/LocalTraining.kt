@@ -6,6 +6,7 @@ import org.edgeexperts.wire.BankException
 import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.HEAD
+import org.edgeexperts.wire.Tier
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sharedExpert
 
@@ -77,8 +78,8 @@ internal class LocalTraining(
     ): Boolean {
         val marks = marks(tools.source, options)
         val bank = begin(marks, sums) ?: return false
-        val task = task(options, watch.largest.trainedSlots.toInt())
-        val trainer = Trainer(tools, bank, task, watch.begin(neededSlots(task.train)))
+        val task = task(options, watch.largest)
+        val trainer = Trainer(tools, bank, task, watch.begin(needOf(task.train, bank.shape)))
         restore(trainer, marks)
         board.change { beginning(trainer, task.steps) }
         try {
@@ -176,11 +177,11 @@ internal class LocalTraining(
     /** The package's own head knows nothing; class means of the examples are a start that a federation makes, too. */
     private fun withClassMeans(bank: Bank, sums: ClassSums): Bank = bank.replace(sums.classMeanHead(shape.logitScale))
 
-    private fun task(options: TrainOptions, slots: Int): Task {
-        val experts = shape.experts.toInt()
+    private fun task(options: TrainOptions, tier: Tier): Task {
+        val (experts, slots) = shape.experts.toInt() to tier.trainedSlots.toInt()
         val first = runs() * slots
         val chosen = (0 until minOf(slots, experts)).map { ((first + it) % experts).toInt() }
-        val layers = shape.adaptedLayers.map(Long::toInt)
+        val layers = shape.adaptedLayers.takeLast(tier.layers.toInt()).map(Long::toInt)
         val shared = if (shape.sharedRank > 0 && options.sharedShare > 0) layers.map(::sharedExpert) else emptyList()
         val head = if (options.headShare > 0) listOf(HEAD) else emptyList()
         return Task(

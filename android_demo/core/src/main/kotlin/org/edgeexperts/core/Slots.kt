@@ -1,7 +1,7 @@
 /**
  * Which expert sits in which slot of a program: what a plan's blocks are to a method's tensors.
  *
- * Axes: L adapted layers, M experts, m trained slots, f frozen slots, H = m + f. A sum over experts knows no order, so
+ * Axes: L adapted layers, k of them that a tier trains (from the top), M experts, m trained slots, f frozen slots, H = m + f. A sum over experts knows no order, so
  * any subset fits into any slots: trained first, frozen after. A trained slot that the plan leaves free holds another
  * expert with an update mask of 0, so that the model still runs whole.
  */
@@ -18,8 +18,8 @@ import org.edgeexperts.wire.Tier
  * One placement.
  *
  * @property tier the program's size.
- * @property held [L, H] index of the expert in each slot.
- * @property updateMask [L, m], 1 where the plan trains the slot.
+ * @property held [k, H] index of the expert in each slot.
+ * @property updateMask [k, m], 1 where the plan trains the slot.
  * @property gateScale of every slot.
  */
 public class Slots(
@@ -27,11 +27,24 @@ public class Slots(
     public val held: List<IntArray>,
     public val updateMask: List<FloatArray>,
     public val gateScale: Float,
-)
+) {
+    /** Returns the numbers of the k layers, ascending. */
+    public fun layers(shape: BankShape): List<Long> = shape.layers.takeLast(held.size)
+}
 
-/** Returns the trained slots that [train] needs: the most experts of one layer. */
-public fun neededSlots(train: Iterable<ExpertId>): Int =
-    train.filter { !it.shared && it.layer != RESERVED }.groupingBy { it.layer }.eachCount().values.maxOrNull() ?: 0
+/**
+ * What a plan needs of a tier.
+ *
+ * @property slots n, trained ones, at its fullest layer.
+ * @property layers adapted layers from the top down to its lowest block; 1 for the head alone.
+ */
+public data class Need(public val slots: Int, public val layers: Int)
+
+/** Returns what the blocks of a plan need of a tier. */
+public fun needOf(train: Iterable<ExpertId>, shape: BankShape): Need {
+    val experts = train.filter { !it.shared && it.layer != RESERVED }
+    return Need(experts.groupingBy { it.layer }.eachCount().values.maxOrNull() ?: 0, maxOf(1, shape.depth(train)))
+}
 
 /**
  * Gives every planned expert a trained slot, then fills the other slots with the experts that follow them.
@@ -39,20 +52,24 @@ public fun neededSlots(train: Iterable<ExpertId>): Int =
  * With soft gates and H < M, each gate is scaled by M/H, so that the sum over the held has the size of the sum over
  * all; a softmax over the held needs no scale.
  *
- * @throws PlanException for a block that the bank lacks, or more experts at a layer than trained slots.
+ * @throws PlanException for a block that the bank lacks, or that lies below the tier's layers, or more experts at a layer than
+ *   trained slots.
  */
 public fun place(train: Iterable<ExpertId>, architecture: Architecture, tier: Tier): Slots {
     val shape = architecture.bankShape()
     val planned = train.toSortedSet()
     planned.forEach { checkTrainable(it, shape) }
-    val needed = neededSlots(planned)
+    val need = needOf(planned, shape)
     val (experts, trained, held) = Triple(shape.experts.toInt(), tier.trainedSlots.toInt(), tier.heldSlots.toInt())
-    if (needed > trained) {
+    if (need.slots > trained) {
         throw PlanException(
-            "the plan trains $needed experts at a layer, the program ${tier.method} has $trained slots",
+            "the plan trains ${need.slots} experts at a layer, the program ${tier.method} has $trained slots",
         )
     }
-    val chosen = shape.layers.map { layer ->
+    if (need.layers > tier.layers) {
+        throw PlanException("the plan trains the top ${need.layers} layers, the program ${tier.method} has ${tier.layers} of them")
+    }
+    val chosen = shape.layers.takeLast(tier.layers.toInt()).map { layer ->
         planned.filter { it.layer.toLong() == layer && !it.shared }.map(ExpertId::index)
     }
     return Slots(

@@ -56,7 +56,7 @@ internal fun DeviceState.beginning(trainer: Trainer, steps: Int): DeviceState {
 /** Returns the state with the tier and the experts of [trainer]. */
 internal fun DeviceState.placed(trainer: Trainer): DeviceState {
     val slots = trainer.slots
-    val held = trainer.layers.mapIndexed { row, layer ->
+    val held = slots.layers(trainer.shape).mapIndexed { row, layer ->
         val moving = slots.held[row].filterIndexed { slot, _ -> slots.updateMask[row].getOrElse(slot) { 0f } > 0 }
         HeldExperts(layer.toInt(), moving, slots.held[row].filterNot(moving::contains))
     }

@@ -14,7 +14,7 @@ private const val SAMPLE_TEXTS = 256
  * @param counts gives the tokens of the first texts, uncut or cut at the longest S; asked only where it matters.
  */
 internal fun suiting(tiers: List<Tier>, counts: () -> List<Int>): List<Tier> {
-    val alike = tiers.groupBy { listOf(it.trainedSlots, it.frozenSlots, it.seqLen, it.batchSize) }.values
+    val alike = tiers.groupBy { listOf(it.trainedSlots, it.frozenSlots, it.seqLen, it.batchSize, it.layers) }.values
     if (alike.all { it.size == 1 }) return tiers
     val texts = counts()
     val suited = alike.flatMap { group ->

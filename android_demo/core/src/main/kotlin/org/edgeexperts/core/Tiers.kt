@@ -1,9 +1,10 @@
 /**
  * Which tier to train in: what a plan needs, what the device may spend, and what it feels; as edge_runtime/training/tiers.py.
  *
- * A plan can be trained in any tier with a trained slot for each of its experts; the best of them is the one nearest to the
- * model that is merged (most experts held, longest texts, most rows), and of those the one with the fewest slots to spare. Memory and
- * heat decide how far down from the best one has to go.
+ * A plan can be trained in any tier with a trained slot for each of its experts and as many layers as it goes down. The best has
+ * no more layers than that needs, since a step costs by the layers; then it is the one nearest to the model that is merged
+ * (most experts held, longest texts, most rows), and of those the one with the fewest slots to spare. Memory and heat
+ * decide how far down from the best one has to go.
  */
 package org.edgeexperts.core
 
@@ -24,26 +25,30 @@ internal const val RESERVE_MIB = 64.0
  */
 public class Signal(public val roomMib: Double? = null, public val celsius: Double? = null)
 
-/** Returns a tier's name without the kind of its method: m4_f4_s64_r4_b16. */
+/** Returns a tier's name without the kind of its method: m4_f4_s64_r4_b16, l2_m4_f4_s64_r4_b16 for two layers. */
 internal fun shortName(tier: Tier): String = tier.method.substringAfter('_')
 
 /**
  * Returns the tiers in which a plan can be trained, best first.
  *
  * @param largest what the device offered: no more slots, no longer texts, the same batch.
- * @param needed trained slots that the plan needs.
- * @throws PlanException when even the largest has not enough.
+ * @param need what the plan needs.
+ * @throws PlanException when none has enough.
  */
-internal fun fitting(tiers: List<Tier>, largest: Tier, needed: Int): List<Tier> {
+internal fun fitting(tiers: List<Tier>, largest: Tier, need: Need): List<Tier> {
     val fitting = tiers.filter {
-        it.trainedSlots in needed..largest.trainedSlots && it.heldSlots <= largest.heldSlots &&
-            it.seqLen <= largest.seqLen && it.batchSize == largest.batchSize
+        it.trainedSlots in need.slots..largest.trainedSlots && it.layers >= need.layers &&
+            it.heldSlots <= largest.heldSlots && it.seqLen <= largest.seqLen && it.batchSize == largest.batchSize
     }
     if (fitting.isEmpty()) {
-        val slots = largest.trainedSlots
-        throw PlanException("the plan trains $needed experts at a layer, this device has $slots slots")
+        throw PlanException(
+            "the plan trains ${need.slots} experts at each of the top ${need.layers} layers, this device has " +
+                "${largest.trainedSlots} slots and ${tiers.maxOf(Tier::layers)} layers",
+        )
     }
-    return fitting.sortedWith(compareBy({ -it.heldSlots }, { -it.seqLen }, { -it.rows }, { it.trainedSlots }))
+    return fitting.sortedWith(
+        compareBy({ it.layers }, { -it.heldSlots }, { -it.seqLen }, { -it.rows }, { it.trainedSlots }),
+    )
 }
 
 /**
@@ -84,13 +89,13 @@ private fun memoryMib(tier: Tier) = costOf(tier, Cost::memoryMib)
 /**
  * Watches memory and heat while training, and moves to another tier between two steps when they ask for it.
  *
- * @param tiers that the budget leaves.
- * @param largest that the device offers for plans.
+ * @property tiers that the budget leaves.
+ * @property largest that the device offers for plans.
  * @param sensors tell memory and temperature.
  * @param seconds a clock.
  */
 internal class Watch(
-    private val tiers: List<Tier>,
+    val tiers: List<Tier>,
     val largest: Tier,
     private val sensors: () -> Signal,
     private val seconds: () -> Double,
@@ -101,10 +106,14 @@ internal class Watch(
     fun forTexts(counts: () -> List<Int>): Watch =
         suiting(tiers, counts).let { Watch(it, it[0], sensors, seconds) }
 
-    /** Returns the tier to start a task in that needs so many trained slots. */
-    fun begin(needed: Int): Tier {
+    /**
+     * Returns the tier to start a task in that needs such a tier.
+     *
+     * @throws PlanException when there is none.
+     */
+    fun begin(need: Need): Tier {
         lookedAt = seconds()
-        return choose(fitting(tiers, largest, needed), sensors())
+        return choose(fitting(tiers, largest, need), sensors())
     }
 
     /** Moves training to another tier if memory or heat ask for it; returns what was done, empty for nothing. */
@@ -113,7 +122,7 @@ internal class Watch(
         if (tiers.size < 2 || now - lookedAt < LOOK_EVERY_S) return ""
         lookedAt = now
         val before = trainer.tier
-        val after = choose(fitting(tiers, largest, trainer.needed), sensors(), before)
+        val after = choose(fitting(tiers, largest, trainer.need), sensors(), before)
         if (after.method == before.method) return ""
         trainer.switch(after)
         return "${shortName(before)} -> ${shortName(after)}"

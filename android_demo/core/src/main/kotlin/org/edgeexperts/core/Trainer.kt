@@ -1,13 +1,14 @@
 /**
  * One round of local steps: a task's experts in a program's slots, step by step, resumable after any of them.
  *
- * Axes: L adapted layers, M experts, m trained slots, H held slots, C labels, B texts of a step at most, N examples. A run is
- * a function of (bank, task, examples): a step's texts follow from the seed and from how many the steps before took, so a run
+ * Axes: L adapted layers, k of them that a tier trains, M experts, m trained slots, H held slots, C labels, B texts of a step at
+ * most, N examples. A run is a function of (bank, task, examples): a step's texts follow from the seed and from how many the steps before took, so a run
  * that was killed and went on from a checkpoint ends with the same values as one that was not, bit for bit.
  */
 package org.edgeexperts.core
 
 import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.BankShape
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.HEAD
 import org.edgeexperts.wire.HYPER_SIZE
@@ -68,9 +69,16 @@ public class Tools internal constructor(
     public constructor(program: Executor, manifest: Manifest, tokenizer: Tokenizer, source: ExampleSource) :
         this(program, manifest, tokenizer, source, System::nanoTime, null)
 
-    /** What computes a tier's prefixes; null when its method takes token ids. */
-    internal fun trunk(tier: Tier): Trunk? =
-        if (tier.trunkMethods.isEmpty()) null else Trunk(program, manifest, tier, cache)
+    /** What computes a tier's prefixes with a bank's lower layers; null when its method takes token ids. */
+    internal fun trunk(tier: Tier, bank: Bank): Trunk? {
+        if (tier.trunkMethods.isEmpty()) return null
+        return Trunk(program, manifest, tier, cache, lowerInputs(bank, tier.layers.toInt()), nanos)
+    }
+
+    /** Removes the prefixes that no training with this bank uses. */
+    internal fun dropOlder(bank: Bank) {
+        cache?.let { dropOlder(it, manifest, bank) }
+    }
 }
 
 /**
@@ -86,11 +94,11 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     private val architecture = manifest.architecture
     private val order = EntryOrder(task.seed, tools.source.size)
 
-    /** Numbers of the adapted layers. */
-    internal val layers: List<Long> get() = bank.shape.layers
+    /** Of the bank. */
+    internal val shape: BankShape get() = bank.shape
 
-    /** Trained slots that the task needs. */
-    internal val needed: Int = neededSlots(task.train)
+    /** What the task needs of a tier. */
+    internal val need: Need = needOf(task.train, bank.shape)
 
     /** Where training is. */
     public var tier: Tier = tier
@@ -100,15 +108,24 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     public var slots: Slots = place(task.train, architecture, tier)
         private set
     private var values = startValues(bank, slots)
+    private var trunk = tools.trunk(tier, bank)
     private var stream = texts(tier)
     private val rates = learningRates()
-    private val heldRows = frozenSharedRows()
+    private var heldRows = frozenSharedRows()
+    private var here = Stretch()
 
     // [L, M], by expert, because tiers hold different ones.
     private val routed = List(bank.shape.layers.size) { DoubleArray(bank.shape.experts.toInt()) }
     private val seen = List(bank.shape.layers.size) { DoubleArray(bank.shape.experts.toInt()) }
     private val lossesSoFar = ArrayList<Double>()
     private val times = ArrayList<Double>()
+
+    init {
+        tools.dropOlder(bank)
+    }
+
+    /** Adapted layers below those that the tier trains. */
+    private val below: Int get() = bank.shape.layers.size - tier.layers.toInt()
 
     /** How full the steps were. */
     public var fill: Fill = Fill()
@@ -133,6 +150,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
      */
     public fun step(): Double {
         val began = tools.nanos()
+        val before = trunk?.times?.ms ?: 0.0
         val texts = nextTexts()
         val outputs = runStep(tools.program, manifest, tier, withValues(texts.inputs))
         values = values.mapValues { (name, value) -> outputs[name] as TensorValue.Floats? ?: value }
@@ -142,15 +160,19 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         val held = tier.heldSlots.toInt()
         slots.held.forEachIndexed { row, experts ->
             experts.forEachIndexed { slot, index ->
-                routed[row][index] += usage[row * held + slot].toDouble() * tokens
-                seen[row][index] += tokens
+                routed[below + row][index] += usage[row * held + slot].toDouble() * tokens
+                seen[below + row][index] += tokens
             }
         }
         fill += Fill(1, texts.texts.toLong(), texts.tokens.toLong(), tier.rows * tier.seqLen)
         lossesSoFar += outputs.floats(Ports.LOSS)[0].toDouble()
         times += (tools.nanos() - began) / NANOS_PER_MS
+        here.add(times.last() - ((trunk?.times?.ms ?: 0.0) - before), texts.texts)
         return lossesSoFar.last()
     }
+
+    /** How fast this process stepped in the tier at hand; null before it did. */
+    internal val pace: Pace? get() = here.pace(trunk?.times?.textMs ?: 0.0)
 
     /** Returns the inputs of the next step by name. */
     public fun stepInputs(): Tensors = withValues(nextTexts().inputs)
@@ -158,7 +180,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     private fun nextTexts(): StepTexts = stream.step(fill.texts)
 
     private fun texts(tier: Tier) = TextStream(
-        tools.source, tools.tokenizer, order, bank.shape.labels.toInt(), capacityOf(tier), tools.trunk(tier),
+        tools.source, tools.tokenizer, order, bank.shape.labels.toInt(), capacityOf(tier), trunk,
     )
 
     private fun withValues(batch: Tensors): Tensors {
@@ -175,7 +197,8 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     /**
      * Goes on in another tier; what was learned is carried over to the bit.
      *
-     * @throws PlanException when the task needs more slots than it has, or its batches are others; nothing is changed then.
+     * @throws PlanException when the task needs more slots or layers than it has, or its batches are others; nothing is changed
+     *   then.
      */
     public fun switch(tier: Tier) {
         if (tier.batchSize != this.tier.batchSize) {
@@ -185,18 +208,21 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
             )
         }
         val after = place(task.train, architecture, tier)
-        values = carried(learned(values, needed), bank, after)
+        values = carried(learned(values, need), bank, after)
         fun methods(of: Tier) = setOf(of.method, of.applyMethod) + of.trunkMethods - ""
         // Before the next is loaded: there may be no room for both.
         (methods(this.tier) - methods(tier)).forEach(tools.program::unload)
+        trunk = tools.trunk(tier, bank)
         stream = texts(tier)
         slots = after
         this.tier = tier
+        heldRows = frozenSharedRows()
+        here = Stretch()
     }
 
     /** Returns all that is needed to go on later, in this tier or in any that has room for the task. */
     public fun checkpoint(): Map<String, NamedTensor> {
-        val kept = learned(values, needed).mapValues { (_, value) -> NamedTensor.of(value.values, value.shape.toList()) }
+        val kept = learned(values, need).mapValues { (_, value) -> NamedTensor.of(value.values, value.shape.toList()) }
         val sums = mapOf("routed" to joinedSums(routed), "seen" to joinedSums(seen))
         val series = mapOf("losses" to lossesSoFar.toDoubleArray(), "step_ms" to times.toDoubleArray())
         val cursor = mapOf(CURSOR to doubleArrayOf(fill.texts.toDouble(), fill.tokens.toDouble(), fill.places.toDouble()))
@@ -247,7 +273,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
     }
 
     private fun ofHeld(sums: List<DoubleArray>): List<FloatArray> = slots.held.mapIndexed { row, held ->
-        FloatArray(held.size) { sums[row][held[it]].toFloat() }
+        FloatArray(held.size) { sums[below + row][held[it]].toFloat() }
     }
 
     private fun trainedRows(): IntArray {
@@ -263,11 +289,12 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         if (HEAD in task.train) task.headLearningRate else 0.0,
     )
 
-    /** Rows of shared experts that must not move although others do: the program has one rate for all of them. */
+    /** Rows of the tier's shared experts that must not move although others do: the program has one rate for all of them. */
     private fun frozenSharedRows(): List<Int> {
         val moving = task.train.filter(ExpertId::shared).map { it.layer.toLong() }.toSet()
         if (moving.isEmpty() || bank.shape.sharedSize == 0) return emptyList()
-        return bank.shape.layers.indices.filter { bank.shape.layers[it] !in moving }
+        val layers = slots.layers(bank.shape)
+        return layers.indices.filter { layers[it] !in moving }
     }
 
     private fun keepFrozenShared() {
@@ -275,7 +302,7 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         val shared = values.getValue(Ports.SHARED)
         val kept = shared.values.copyOf()
         for (row in heldRows) {
-            bank.block(sharedExpert(bank.shape.layers[row].toInt())).copyInto(kept, row * bank.shape.sharedSize)
+            bank.block(sharedExpert(bank.shape.layers[below + row].toInt())).copyInto(kept, row * bank.shape.sharedSize)
         }
         values = values + (Ports.SHARED to TensorValue.Floats(shared.shape, kept))
     }
@@ -292,10 +319,10 @@ public class Trainer(private val tools: Tools, private val bank: Bank, private v
         val experts = bank.shape.experts.toInt()
         val target = slots.held.map { FloatArray(held) { (1.0 / held).toFloat() } }.toMutableList()
         val weight = FloatArray(slots.held.size)
-        bank.shape.layers.forEachIndexed { row, layer ->
+        slots.layers(bank.shape).forEachIndexed { row, layer ->
             val use = task.use[layer.toInt()]?.takeIf { it.size == experts } ?: return@forEachIndexed
             val mine = FloatArray(held) { use[slots.held[row][it]] }
-            val mixed = FloatArray(held) { routed[row][slots.held[row][it]].toFloat() }
+            val mixed = FloatArray(held) { routed[below + row][slots.held[row][it]].toFloat() }
             target[row] = balanceTarget(mine, use.map(Float::toDouble).average())
             weight[row] = balanceWeight(task.pressure, divergence(mixed, mine), held, experts).toFloat()
         }

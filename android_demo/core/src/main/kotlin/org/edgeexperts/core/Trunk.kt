@@ -1,17 +1,24 @@
 /**
  * What a training method takes in place of token ids: prefixes of texts, as the frozen layers of the trunk make them.
  *
- * Axes: R rows of S places of a trunk method, n tokens of a text, d width, g values that share a scale. A prefix is rounded
+ * Axes: R rows of S places of a trunk method, n tokens of a text, d width, g values that share a scale, k layers of L that a
+ * tier trains. A prefix is rounded
  * before it is used, as edge_runtime/data/trunk.py does: so a run ends with the same bytes whether its prefixes were found in
  * the cache or computed. Only a text's own tokens are kept, and they say how many it has: a text that is found is not cut
  * into tokens.
+ *
+ * Below a tier of fewer layers than are adapted, the trunk runs the experts of the layers below as a version has them. Their
+ * values are part of a prefix's key, so no prefix of another version is ever used, and name its generation in the cache, so
+ * that older ones are removed.
  */
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.Stand
 import org.edgeexperts.wire.Tier
+import org.edgeexperts.wire.encodeValues
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
 import java.nio.ByteBuffer
@@ -20,12 +27,30 @@ import kotlin.math.abs
 
 private const val GROUP = 64
 private const val LEAST_SCALE = 1e-12f
+private const val GENERATION_DIGITS = 32
+private const val NANOS_PER_MS = 1e6
 
-/** Prefixes by key; what is not there is computed again. */
+/** Prefixes by key and generation (empty: good for ever); what is not there is computed again. */
 internal interface PrefixCache {
-    fun get(key: ByteArray): ByteArray?
+    fun get(key: ByteArray, generation: String): ByteArray?
 
-    fun put(key: ByteArray, body: ByteArray)
+    fun put(key: ByteArray, body: ByteArray, generation: String)
+
+    /** Removes what belongs to other generations than these; what belongs to none stays. */
+    fun keepGenerations(kept: Set<String>)
+}
+
+/** Returns the generation of prefixes above these experts: changed by any bit of them; empty where there are none. */
+internal fun generationOf(lower: Floats): String {
+    if (lower.isEmpty()) return ""
+    val digests = lower.toSortedMap().values.map { sha256(encodeValues(it.values)) }
+    return hex(sha256(digests.reduce(ByteArray::plus))).take(GENERATION_DIGITS)
+}
+
+/** Removes the prefixes that stand above the experts of other versions than [bank]. */
+internal fun dropOlder(cache: PrefixCache, manifest: Manifest, bank: Bank) {
+    val depths = manifest.tiers.map { it.layers.toInt() }.filter { it < bank.shape.layers.size }.distinct()
+    if (depths.isNotEmpty()) cache.keepGenerations(depths.map { generationOf(lowerInputs(bank, it)) }.toSet())
 }
 
 /**
@@ -36,25 +61,53 @@ internal interface PrefixCache {
  */
 internal class Prefix(val count: Int, val data: ByteArray)
 
+/** What computing prefixes took. */
+internal class TrunkTimes {
+    private val called = HashSet<String>()
+    private var steadyMs = 0.0
+    private var steadyTexts = 0
+
+    /** Milliseconds in all. */
+    var ms = 0.0
+        private set
+
+    /** Milliseconds a text, but for the first call of each method, which loads it; 0 when nothing was measured. */
+    val textMs: Double get() = if (steadyTexts > 0) steadyMs / steadyTexts else 0.0
+
+    /** Counts a call. */
+    fun add(method: String, took: Double, texts: Int) {
+        ms += took
+        if (called.add(method)) return
+        steadyMs += took
+        steadyTexts += texts
+    }
+}
+
 /**
  * The frozen prefix of a tier's texts, through a cache.
  *
  * @param tier whose trunk methods compute it, and whose texts are cut at S.
  * @param cache null computes every prefix.
+ * @param lower what stands in the layers below those that the tier trains ([lowerInputs]).
+ * @param nanos a clock, for [times] only.
  */
 internal class Trunk(
     private val program: Executor,
     manifest: Manifest,
     tier: Tier,
     private val cache: PrefixCache?,
+    private val lower: Floats = emptyMap(),
+    private val nanos: () -> Long = System::nanoTime,
 ) {
+    val times = TrunkTimes()
+    private val generation = generationOf(lower)
     private val width = manifest.architecture.backbone.width.toInt()
     private val methods = tier.trunkMethods.map { it to capacityOf(manifest.methods.getValue(it)) }
     private val longest = methods.maxOf { (_, room) -> room.sequence }
 
     // The program's digest stands for backbone, layers and quantization: what a prefix depends on beside the ids.
     private val salt = listOf("program.pte", "tokenizer.json").joinToString(" ") { manifest.files.getValue(it).sha256 }
-        .plus(" ${tier.trunkMethods.joinToString(" ")} $longest int8 ").toByteArray()
+        .plus(" ${tier.trunkMethods.joinToString(" ")} $longest int8 $generation ").toByteArray()
 
     /** Returns the prefixes of [texts], each cut at S. */
     fun prefixes(texts: List<String>, tokenizer: Tokenizer): List<Prefix> {
@@ -64,13 +117,13 @@ internal class Trunk(
         val unknown = keys.indices.filter { hex(keys[it]) !in known }.distinctBy { hex(keys[it]) }
         unknown.zip(computed(unknown.map { tokenizer.ids(texts[it], longest) })) { place, prefix ->
             known[hex(keys[place])] = prefix
-            if (prefix.count > 0) cache?.put(keys[place], prefix.data)
+            if (prefix.count > 0) cache?.put(keys[place], prefix.data, generation)
         }
         return keys.map { known.getValue(hex(it)) }
     }
 
     private fun kept(key: ByteArray): Prefix? {
-        val data = cache?.get(key) ?: return null
+        val data = cache?.get(key, generation) ?: return null
         return Prefix(tokensIn(data, width), data).takeIf { it.count in 1..longest }
     }
 
@@ -107,7 +160,9 @@ internal class Trunk(
 
     private fun call(name: String, ids: List<LongArray>): List<Prefix> {
         val packed = Packed.inOwnRows(ids.map(LongArray::size), methods.toMap().getValue(name))
-        val results = program.execute(name, packed.frame() + (Ports.IDS to packed.spread(ids)))
+        val began = nanos()
+        val results = program.execute(name, lower + packed.frame() + (Ports.IDS to packed.spread(ids)))
+        times.add(name, (nanos() - began) / NANOS_PER_MS, ids.size)
         return packed.stands.map { stand ->
             val own = Ports.BOUNDARY.map { part(results.floats(it), packed.placeOf(stand), stand) }
             Prefix(stand.count, encodePrefix(joined(own), width))

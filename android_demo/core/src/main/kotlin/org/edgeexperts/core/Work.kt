@@ -133,7 +133,7 @@ internal class Work(
         val begun = try {
             val bank = versions.bank(version) ?: return null
             val task = taskOf(planned.plan)
-            val trainer = Trainer(tools, bank, task, watch.begin(neededSlots(task.train)))
+            val trainer = Trainer(tools, bank, task, watch.begin(needOf(task.train, bank.shape)))
             Training(planned.plan, planned.digest, bank, trainer)
         } catch (error: PlanException) {
             throw givenUp(planned, error)
@@ -201,7 +201,7 @@ internal class Work(
         val head = mapOf("delta" to hex(left.digest), "blocks" to blocks)
         store.write("residuals", Record.of(head, packResiduals(built.residuals)))
         store.write("delta", Record(mapOf("round" to plan.round, "plan" to at.digest), left.body))
-        store.write("measure", Record(mapOf("step_ms" to outcome.stepMs)))
+        rememberPace(at.trainer, outcome.stepMs)
         dropTraining()
         return left to outcome
     }
@@ -257,6 +257,27 @@ internal class Work(
         done = (done + planDigest).takeLast(REMEMBERED)
         store.write("done", Record(mapOf("plans" to done)))
     }
+
+    // --- how fast it is -----------------------------------------------------------------------------------------
+
+    private fun rememberPace(trainer: Trainer, stepMs: Double) {
+        val measured = trainer.pace?.let { pace ->
+            // A round may find every prefix: the trunk is as slow as before.
+            val trunkMs = if (pace.trunkMs > 0) pace.trunkMs else paces[trainer.tier.method]?.trunkMs ?: 0.0
+            mapOf(trainer.tier.method to pace.copy(trunkMs = trunkMs))
+        }
+        val kept = (paces + measured.orEmpty()).mapValues { (_, pace) -> listOf(pace.stepMs, pace.trunkMs) }
+        store.write("measure", Record(mapOf("step_ms" to stepMs, "paces" to kept)))
+    }
+
+    private val paces: Map<String, Pace>
+        get() = (store.recall("measure")?.head?.get("paces") as? Map<*, *>).orEmpty().entries.associate { (method, times) ->
+            val (step, trunk) = (times as List<*>).map { it as Double }
+            method as String to Pace(step, trunk)
+        }
+
+    /** The depths that this device can train, ascending, and how fast it is there. */
+    val reaches: Map<Int, Pace> get() = reaches(watch.tiers, watch.largest, paces)
 
     /** Median step time of the last round on this device; 0 before the first. */
     val stepMs: Double get() = (store.recall("measure")?.head?.get("step_ms") as? Double) ?: 0.0

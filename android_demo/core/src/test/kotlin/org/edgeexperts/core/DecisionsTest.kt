@@ -82,17 +82,17 @@ class DecisionsTest {
         try {
             val (a, b, c) = List(3) { ByteArray(32) { _ -> it.toByte() } }
             val cache = DiskPrefixes(folder, limit = 8192)
-            listOf(a, b, c).forEach { cache.put(it, byteArrayOf(it[0], 7)) }
-            assertContentEquals(byteArrayOf(0, 7), cache.get(a))
-            assertNull(cache.get(c))
+            listOf(a, b, c).forEach { cache.put(it, byteArrayOf(it[0], 7), "") }
+            assertContentEquals(byteArrayOf(0, 7), cache.get(a, ""))
+            assertNull(cache.get(c, ""))
             folder.listFiles()!!.forEach { it.setLastModified(1000) }
             val later = DiskPrefixes(folder, limit = 8192)
-            assertContentEquals(byteArrayOf(0, 7), later.get(a)) // used now, so b is the one to go
-            later.put(c, byteArrayOf(9))
-            assertContentEquals(byteArrayOf(9), later.get(c))
-            assertNull(later.get(b))
+            assertContentEquals(byteArrayOf(0, 7), later.get(a, "")) // used now, so b is the one to go
+            later.put(c, byteArrayOf(9), "")
+            assertContentEquals(byteArrayOf(9), later.get(c, ""))
+            assertNull(later.get(b, ""))
             File(folder, folder.list()!!.first()).writeText("damaged")
-            assertEquals(1, listOf(a, c).count { later.get(it) != null })
+            assertEquals(1, listOf(a, c).count { later.get(it, "") != null })
             assertEquals(1, folder.list()!!.size)
         } finally {
             folder.deleteRecursively()
@@ -110,5 +110,25 @@ class DecisionsTest {
         board.change { copy(step = 3) }
         assertEquals(listOf(0, 1, 2), heard)
         assertTrue(board.state.step == 3)
+    }
+
+    /** Prefixes above the experts of a version go with it; those of the backbone alone stay. */
+    @Test
+    fun prefixesOfOlderVersionsGo() {
+        val folder = Files.createTempDirectory("prefixes").toFile()
+        try {
+            val (cache, key) = DiskPrefixes(folder, limit = 8192) to ByteArray(32)
+            cache.put(key, byteArrayOf(1), "")
+            cache.put(key, byteArrayOf(2), "aa")
+            cache.keepGenerations(setOf("bb"))
+            assertContentEquals(byteArrayOf(1), cache.get(key, ""))
+            assertNull(cache.get(key, "aa"))
+            cache.put(key, byteArrayOf(3), "bb") // there is room for two
+            cache.keepGenerations(setOf("bb"))
+            assertContentEquals(byteArrayOf(3), cache.get(key, "bb"))
+            assertEquals(2, folder.list()!!.size)
+        } finally {
+            folder.deleteRecursively()
+        }
     }
 }

@@ -89,7 +89,9 @@ class DeltaTest {
         assertTrue("trains 3 experts at a layer, the program train has 2" in refusal(*Array(3) { ExpertId(1, it) }))
         assertTrue("trains 2.0, which this package cannot train" in refusal(ExpertId(2, 0)))
         assertTrue("trains mean" in refusal(MEAN))
-        assertEquals(0, neededSlots(listOf(HEAD, ExpertId(1, 65_535))))
+        assertTrue("trains the top 2 layers, the program train has 1" in assertFailsWith<PlanException> {
+            place(listOf(ExpertId(1, 0)), device.architecture, tier.copy(layers = 1))
+        }.message!!)
     }
 
     /** A diverged training gives no delta. */

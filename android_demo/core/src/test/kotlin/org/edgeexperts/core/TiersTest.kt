@@ -5,10 +5,11 @@ import org.edgeexperts.wire.Tier
 import kotlin.test.Test
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
+import kotlin.test.assertTrue
 
 class TiersTest {
-    private fun tier(trained: Long, frozen: Long, memoryMib: Double, stepMs: Double, rows: Long = 4) = Tier(
-        "train_m${trained}_f${frozen}_r$rows", trained, frozen, 8, rows, 4, 2, Cost(memoryMib, stepMs, 0.0, 0, 0, 0.0),
+    private fun tier(trained: Long, frozen: Long, memoryMib: Double, stepMs: Double, rows: Long = 4, layers: Long = 2) = Tier(
+        "train_l${layers}_m${trained}_f${frozen}_r$rows", trained, frozen, 8, rows, 4, layers, Cost(memoryMib, stepMs, 0.0, 0, 0, 0.0),
         Cost(0.0, 0.0, 0.0, 0, 0, 0.0), emptyMap(), "none", 1, "", emptyList(), emptyMap(),
     )
 
@@ -20,10 +21,22 @@ class TiersTest {
     /** Most experts held first; no more than was offered; a plan that needs more than that is refused. */
     @Test
     fun tiersThatFitComeBestFirst() {
-        assertEquals(listOf(large, middle, small), fitting(listOf(small, large, middle), large, 1))
-        assertEquals(listOf(large, middle), fitting(all, large, 2))
-        assertEquals(listOf(middle, small), fitting(all, middle, 1))
-        assertFailsWith<PlanException> { fitting(all, middle, 3) }
+        assertEquals(listOf(large, middle, small), fitting(listOf(small, large, middle), large, Need(1, 2)))
+        assertEquals(listOf(large, middle), fitting(all, large, Need(2, 1)))
+        assertEquals(listOf(middle, small), fitting(all, middle, Need(1, 1)))
+        assertFailsWith<PlanException> { fitting(all, middle, Need(3, 1)) }
+    }
+
+    /** No more layers than the plan needs, where there is such a tier; a deeper one does, too; one that is not so deep does not. */
+    @Test
+    fun thePlansDepthComesFirst() {
+        val (top, deep) = listOf(1L, 4L).map { tier(4, 4, memoryMib = 200.0, stepMs = 30.0, layers = it) }
+        val tiers = listOf(deep, large, small, top)
+        assertEquals(listOf(top, large, small, deep), fitting(tiers, deep, Need(1, 1)))
+        assertEquals(listOf(large, small, deep), fitting(tiers, deep, Need(1, 2)))
+        assertEquals(listOf(deep), fitting(tiers, deep, Need(4, 3)))
+        val refusal = assertFailsWith<PlanException> { fitting(listOf(top, large), large, Need(1, 3)) }
+        assertTrue("the top 3 layers, this device has 4 slots and 2 layers" in refusal.message!!)
     }
 
     /** 64 MiB are left to others; a step up needs them twice; where nothing fits the smallest is taken. */
@@ -63,6 +76,6 @@ class TiersTest {
     @Test
     fun moreRowsComeFirst() {
         val (two, one) = listOf(2L, 1L).map { tier(4, 4, memoryMib = 400.0, stepMs = 100.0, rows = it) }
-        assertEquals(listOf(two, one), fitting(listOf(one, two), two, 1))
+        assertEquals(listOf(two, one), fitting(listOf(one, two), two, Need(1, 1)))
     }
 }

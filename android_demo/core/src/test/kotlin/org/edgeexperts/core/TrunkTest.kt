@@ -1,7 +1,9 @@
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.Capacity
 import org.edgeexperts.wire.Case
+import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.Manifest
 import org.edgeexperts.wire.Ports
 import org.edgeexperts.wire.hex
@@ -22,7 +24,8 @@ class TrunkTest {
     private val tokenizer by lazy { Tokenizer.read(writeToy(File(temporary.root, "package")).path("tokenizer.json")) }
 
     /** The prefix of a token is its id, the residual the id's negative; keeps what each call had for ids. */
-    private inner class Recorder : Executor {
+    private inner class Recorder(private val manifest: Manifest = this@TrunkTest.manifest) : Executor {
+        val lower = ArrayList<FloatArray>()
         val calls = ArrayList<Pair<String, List<Long>>>()
 
         override fun execute(method: String, inputs: Tensors): Tensors {
@@ -30,6 +33,7 @@ class TrunkTest {
             assertEquals(spec.inputs.map { it.name to it.shape }, spec.inputs.map { it.name to inputs.getValue(it.name).shape.toList() })
             val ids = (inputs.getValue(Ports.IDS) as TensorValue.Longs).values
             calls += method to ids.toList()
+            inputs[Ports.LOWER_EXPERTS]?.let { lower += (it as TensorValue.Floats).values }
             fun port(sign: Float) = FloatArray(ids.size * width) { sign * ids[it / width] }
             return spec.outputs.associate { tensor ->
                 tensor.name to TensorValue.Floats(tensor.shape.toLongArray(), port(if (tensor.name == Ports.PREFIX) 1f else -1f))
@@ -42,10 +46,14 @@ class TrunkTest {
     private class Memory : PrefixCache {
         val kept = HashMap<String, ByteArray>()
 
-        override fun get(key: ByteArray) = kept[hex(key)]
+        override fun get(key: ByteArray, generation: String) = kept["$generation ${hex(key)}"]
 
-        override fun put(key: ByteArray, body: ByteArray) {
-            kept[hex(key)] = body
+        override fun put(key: ByteArray, body: ByteArray, generation: String) {
+            kept["$generation ${hex(key)}"] = body
+        }
+
+        override fun keepGenerations(kept: Set<String>) {
+            this.kept.keys.removeAll { !it.startsWith(" ") && it.substringBefore(' ') !in kept }
         }
     }
 
@@ -78,6 +86,29 @@ class TrunkTest {
         cache.kept.replaceAll { _, body -> body.copyOf(body.size - 1) } // cut off: computed again
         assertContentEquals(computed[0].data, trunk(second, cache).prefixes(texts, tokenizer)[0].data)
         assertEquals(1, second.calls.size)
+    }
+
+    /** Above experts of the lower layer: they are given to the trunk, and no prefix of others is found; those go. */
+    @Test
+    fun prefixesBelongToTheExpertsBelow() {
+        val deep = Manifest.fromJson(Case.bytes("Manifest", "accept_depth"))
+        val (cache, program) = Memory() to Recorder(deep)
+        val shape = deep.architecture.bankShape()
+        fun bank(value: Float) = Bank.zeros(shape).replace(mapOf(ExpertId(0, 1) to FloatArray(shape.expertSize) { value }))
+        fun read(bank: Bank) = Trunk(program, deep, deep.tiers[1], cache, lowerInputs(bank, 1)).prefixes(listOf("play", "me"), tokenizer)
+        val (one, other) = bank(1f) to bank(2f)
+        listOf(one, one, other).forEach(::read)
+        assertEquals(listOf("trunk_l1_s8_r5", "trunk_l1_s8_r5"), program.calls.map { it.first })
+        assertEquals(listOf(listOf(0f, 1f), listOf(0f, 2f)), program.lower.map { listOf(it[0], it.last()) })
+        assertEquals(4, cache.kept.size)
+        dropOlder(cache, deep, other)
+        assertEquals(2, cache.kept.size)
+        read(other)
+        assertEquals(2, program.calls.size)
+        dropOlder(cache, manifest, other) // no tier there stands above experts: nothing to drop
+        assertEquals(2, cache.kept.size)
+        // The upper layer is trained: its experts are no part of what stands below.
+        assertEquals(generationOf(lowerInputs(one, 1)), generationOf(lowerInputs(one.replace(mapOf(ExpertId(1, 0) to FloatArray(shape.expertSize) { 7f })), 1)))
     }
 
     /** Prefixes stand where the ids would: the longer text first, the shorter behind it. */

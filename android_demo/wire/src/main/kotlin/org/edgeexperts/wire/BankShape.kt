@@ -85,6 +85,12 @@ public data class BankShape(
         if (sharedRank > 0) routed + sharedExpert(layer.toInt()) else routed
     } + (if (labels > 0) listOf(HEAD, MEAN) else emptyList())
 
+    /** Returns how many adapted layers, from the top, training [blocks] goes down to; 0 for the head alone. */
+    public fun depth(blocks: Iterable<ExpertId>): Int {
+        val lowest = blocks.map { layers.indexOf(it.layer.toLong()) }.filter { it >= 0 }.minOrNull()
+        return if (lowest == null) 0 else layers.size - lowest
+    }
+
     /**
      * Returns the values of [block].
      *
