@@ -1,4 +1,4 @@
-"""Write docs/results.md, docs/reliability.md and README's table: ``python -m benchmarks.results``.
+"""Write docs/results.md, docs/reliability.md, tables of README and docs/choosing.md: ``python -m benchmarks.results``.
 
 All of it comes from benchmarks/results/*.jsonl.
 
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import record, reliability
+from benchmarks.federation import page as federations
 from benchmarks.markdown import source
 from benchmarks.sections import SECTIONS, step_table
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
 RELIABILITY: Final = PAGE.with_name("reliability.md")
+CHOOSING: Final = PAGE.with_name("choosing.md")
 README: Final = Path(__file__).parent.parent / "README.md"
 MARKERS: Final = ("<!-- train_step: written by make results -->", "<!-- /train_step -->")
 HEADER: Final = """# Results
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     written = {
         PAGE: page(),
         RELIABILITY: reliability.page(),
+        CHOOSING: federations.filled(CHOOSING.read_text(encoding="utf-8"), record.read(federations.NAME)),
         README: readme(README.read_text(encoding="utf-8"), record.read("train_step")),
     }
     if arguments.check:

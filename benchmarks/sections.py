@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from benchmarks.federation import page as federations
 from benchmarks.fleet import page as fleet
 from benchmarks.language_model import ABOUT as LANGUAGE_ARMS
 from benchmarks.longevity import page as longevity
@@ -229,6 +230,7 @@ def fold(lines: Sequence[dict[str, Any]]) -> str:
 
 SECTIONS: Final = {
     "demo": federation,
+    "federation": federations.section,
     "train_step": train_step,
     "real_text": real_texts.section,
     "quantization": quantization,

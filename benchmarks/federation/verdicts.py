@@ -7,13 +7,13 @@ they come out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from benchmarks.federation import metrics
-from benchmarks.federation.figures import Run
+from benchmarks.federation.figures import Cell, Run
 from benchmarks.federation.metrics import DENSE, OURS
 from benchmarks.markdown import table
 
@@ -22,6 +22,8 @@ MARGIN: Final = 0.02
 BEHIND: Final = -0.005
 EQUAL_BYTES: Final = -0.003
 ROBUST: Final = -0.02
+LIES: Final = " lie by "
+"""Of a cell's words on its fleet: a share of the clients, and the factor of their deltas."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,29 @@ def of_bytes(runs: Sequence[Run], ours: str = OURS, dense: str = DENSE) -> list[
     return [Verdict(claim, _limit(EQUAL_BYTES), _points(mean), mean >= EQUAL_BYTES)]
 
 
-def of_attacks(runs: Sequence[Run], clean: str, attacked: Sequence[str]) -> list[Verdict]:
-    """Return, for each attacked arm, how far it is below the clean one."""
-    claims = []
-    for arm in attacked:
-        mean = _mean_difference(runs, (arm, clean), skewed=False)
-        if mean is not None:
-            claims.append(Verdict(f"{arm} against {clean}", _limit(ROBUST), _points(mean), mean >= ROBUST))
-    return claims
+def of_attacks(runs: Sequence[Run], clean: str = OURS) -> list[Verdict]:
+    """Return, for each attack and arm, how far it is below the arm ``clean`` in the same cell without liars."""
+    peaceful = {(run.cell, run.seed): metrics.last(run) for run in runs if run.arm == clean and not _attack(run.cell)}
+    falls: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        before = peaceful.get((_without_attack(run.cell), run.seed))
+        if _attack(run.cell) and before is not None:
+            falls.setdefault((_attack(run.cell), run.arm), []).append(metrics.last(run) - before)
+    return [_fallen(arm, attack, float(np.mean(values)), clean) for (attack, arm), values in falls.items()]
+
+
+def _fallen(arm: str, attack: str, mean: float, clean: str) -> Verdict:
+    claim = f"{arm}, {attack}, against {clean} without liars"
+    return Verdict(claim, _limit(ROBUST), _points(mean), mean >= ROBUST)
+
+
+def _attack(cell: Cell) -> str:
+    """Return the words of a cell that say who lies; none where nobody does."""
+    return next((words for words in cell.fleet.split(", ") if LIES in words), "")
+
+
+def _without_attack(cell: Cell) -> Cell:
+    return replace(cell, fleet=", ".join(words for words in cell.fleet.split(", ") if LIES not in words))
 
 
 def _mean_difference(runs: Sequence[Run], arms: tuple[str, str], *, skewed: bool) -> float | None:

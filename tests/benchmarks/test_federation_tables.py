@@ -83,8 +83,19 @@ def test_verdicts_say_what_was_reached_and_what_was_not() -> None:
         verdicts.of_time([one for one in RUNS if one.arm != "adapter_dense"])
 
 
-def test_equal_bytes_and_attacks_have_their_own_limits() -> None:
-    """-1 point is beyond -0.3 at equal bytes, and within -2 under attack."""
-    runs = [run("ours", (0.5, 0.80)), run("adapter_dense", (0.5, 0.81)), run("ours_attacked", (0.5, 0.79))]
+def test_equal_bytes_have_a_limit_of_their_own() -> None:
+    """-1 point is beyond -0.3 at equal bytes."""
+    runs = [run("ours", (0.5, 0.80)), run("adapter_dense", (0.5, 0.81))]
     assert [one.reached for one in verdicts.of_bytes(runs)] == [False]
-    assert [one.reached for one in verdicts.of_attacks(runs, "ours", ["ours_attacked", "absent"])] == [True]
+
+
+def test_attacks_are_held_against_the_same_cell_without_liars() -> None:
+    """Robust merging loses a point of 80, merging without it forty; a cell without a clean run says nothing."""
+    flipped = Cell("trec", "dirichlet:0.1", 2, "drop 0.1, 0.2 lie by -1")
+    calm = Cell("trec", "dirichlet:0.1", 2, "drop 0.1")
+    runs = [run("ours", (0.5, 0.80), calm), run("robust", (0.5, 0.79), flipped), run("ours", (0.5, 0.40), flipped)]
+    runs.append(run("robust", (0.5, 0.1), Cell("sst2", "iid", 2, "0.2 lie by -1")))
+    assert [(one.claim, one.reached) for one in verdicts.of_attacks(runs)] == [
+        ("robust, 0.2 lie by -1, against ours without liars", True),
+        ("ours, 0.2 lie by -1, against ours without liars", False),
+    ]
