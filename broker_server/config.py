@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from broker_server.config_tables import Limits, Listen, RoundRules, Train
 from broker_server.errors import UsageError
+from broker_server.gate_config import Gate
 from broker_server.server_config import RobustMerging, Server
 from broker_server.web_config import Web
 from edge_runtime.wire import wire_pb2 as pb
@@ -46,7 +47,7 @@ class GatewayConfig:
         keep_serving: go on serving versions after the last round.
         linger_s: after the last round, how long devices may take to fetch the final version.
         events: file for one JSON object a line.
-        evaluate: held-out file that each version is measured on (docs/data.md).
+        evaluate: held-out file that each version is measured on (docs/data.md); [gate] says what follows from it.
         text_column: of that file; "": text.
         label_column: of that file; "": label.
         log_format: "text": time, level and words; "json": one object a line; "journal": as systemd's journal takes it;
@@ -78,6 +79,7 @@ class GatewayConfig:
     limits: Limits = field(default_factory=Limits)
     server: Server = field(default_factory=Server)
     robust: RobustMerging = field(default_factory=RobustMerging)
+    gate: Gate = field(default_factory=Gate)
     web: Web = field(default_factory=Web)
 
     def __post_init__(self) -> None:
@@ -119,6 +121,11 @@ class GatewayConfig:
         _need(down in CODECS_DOWN, f"codec_down {down!r}, expected one of {', '.join(CODECS_DOWN)}")
         for fault in (self.server.fault(), self.robust.fault()):
             _need(not fault, fault)
+        _need(
+            not self.gate.hold or self.evaluate is not None,
+            "gate.hold measures each version before devices get it: set evaluate to a file of texts that no device "
+            "trains on, or hold to false",
+        )
         self._check_listen()
 
     @property

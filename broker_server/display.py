@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from broker_server.views.wording import size
+from broker_server.rules.gate import Decision
+from broker_server.views.wording import decided, size
 from edge_runtime.wire.text import counted
 
 
@@ -158,6 +159,12 @@ def _version(e: dict[str, Any]) -> str:
     )
 
 
+def _not_served(e: dict[str, Any]) -> str:
+    decision = Decision(e["version"], **{name: e[name] for name in Decision(0, served=False).plain()})
+    deltas = f"{counted(e['accepted'], 'delta')} of round {e['round']} count for nothing"
+    return f"{decided(decision)}; version {e['again']} is version {e['parent']} again, {deltas}"
+
+
 def _evaluated(e: dict[str, Any]) -> str:
     if e.get("failure"):
         return f"version {e['version']} could not be evaluated: {e['failure']}"
@@ -207,6 +214,8 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "waiting": lambda e: f"waiting: {e['reason']}",
     "delta": _delta,
     "version": _version,
+    "held": lambda e: f"version {e['version']} from round {e['round']} is measured before devices get it",
+    "not_served": _not_served,
     "evaluated": _evaluated,
     "storage": lambda e: f"storage: {e['detail']}",
     "finished": lambda e: (

@@ -23,7 +23,8 @@ class RoundLine:
     Args:
         round: its number.
         version: that it made.
-        reason: why it closed: "all in", "expected in" or "deadline".
+        reason: why it closed: "all in", "expected in" or "deadline"; "restarted": the gateway was started anew before
+            its version was decided on, and nobody remembers.
         seconds: it was open.
         planned, accepted, late, left: devices.
         withdrawn: devices whose plan was taken back, because they came with other data.
@@ -37,6 +38,7 @@ class RoundLine:
         examples: that were trained on.
         loss_first, loss_last: means over devices.
         bytes_up, bytes_down: payload of all messages from and to devices since the merge before, or since the start.
+        gate: "served" or "not served"; "": no gate decided on its version.
     """
 
     round: int
@@ -61,6 +63,7 @@ class RoundLine:
     loss_last: float
     bytes_up: int = 0
     bytes_down: int = 0
+    gate: str = ""
 
     def write(self, path: Path) -> None:
         """Append this line; a disk that refuses costs the line only."""

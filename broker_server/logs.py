@@ -17,7 +17,7 @@ from broker_server.display import describe
 LEVELS: Final = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
 _WARNINGS: Final = frozenset(
-    {"broker", "certificate", "down", "left_out", "limit", "plaintext", "refused", "repaired", "rests"}
+    {"broker", "certificate", "down", "left_out", "limit", "not_served", "plaintext", "refused", "repaired", "rests"}
 )
 _ERRORS: Final = frozenset({"damaged", "lost", "storage"})
 _DEBUG: Final = frozenset({"ignored"})

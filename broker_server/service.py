@@ -177,7 +177,7 @@ class Service:
         for note in self._store.notes:
             self._events.tell("repaired", detail=note)
         self._conductor.resume(time.monotonic())
-        self._measuring.submit_missed(self._conductor.row.version)
+        self._measuring.submit_missed(self._conductor.newest.version, self._conductor.compared)
         self._link.start()
 
     def _keep_facts(self, facts: GatewayFacts) -> None:
@@ -274,7 +274,15 @@ class Service:
         elif isinstance(event, Said):
             self._events.tell("broker", detail=event.text)
         elif isinstance(event, Evaluated):
-            self._measuring.note(event, wall)
+            self._note_measured(event, wall)
+
+    def _note_measured(self, result: Evaluated, wall: float) -> None:
+        """Take what a version is worth; a full disk costs the row, not the decision."""
+        self._conductor.measured(result)
+        try:
+            self._measuring.note(result, wall)
+        except StorageError as error:
+            self._events.tell("storage", detail=str(error))
 
     @property
     def _embedded(self) -> bool:
@@ -293,7 +301,7 @@ class Service:
         except StorageError as error:
             self._rest_until = now + STORAGE_RETRY_S
             self._events.tell("storage", detail=str(error))
-        self._measuring.submit(self._conductor.row.version, self._conductor.bank)
+        self._measuring.submit(self._conductor.newest, self._conductor.bank)
 
     def _tell_revoked(self, now: float) -> None:
         """Let the broker know whom another process revoked."""

@@ -21,7 +21,13 @@ from typing import Final
 from benchmarks import record
 from benchmarks.faults import shim
 from benchmarks.faults.device_walk import device_at_rest, device_walk
-from benchmarks.faults.gateway_walk import gateway_at_rest, gateway_history, gateway_pairs, gateway_walk
+from benchmarks.faults.gateway_walk import (
+    gateway_at_rest,
+    gateway_gate,
+    gateway_history,
+    gateway_pairs,
+    gateway_walk,
+)
 from benchmarks.faults.live import live
 from benchmarks.faults.tally import Injection, Tally
 
@@ -49,6 +55,7 @@ PARTS: Final[dict[str, tuple[str, str, float, Part]]] = {
         0.2,
         gateway_history,
     ),
+    "gate": ("the gateway's commit points with a gate", "forked, real calls, no sockets", 0.2, gateway_gate),
     "pairs": (
         "the gateway's commit points, two in a row",
         "forked, real calls, no sockets",

@@ -19,6 +19,10 @@ from benchmarks.faults.children import Say
 from benchmarks.faults.suite import part
 from broker_server.config_tables import Limits, RoundRules, Train
 from broker_server.errors import StateError, StorageError
+from broker_server.evaluation.onnx_model import Figures
+from broker_server.evaluation.worker import Evaluated
+from broker_server.gate_config import Gate
+from broker_server.rounds.measuring import Measuring
 from broker_server.rules.round import State
 from broker_server.server_config import RobustMerging, Server
 from edge_runtime.wire import wire_pb2 as pb
@@ -30,16 +34,26 @@ Accepted = tuple[str, int]
 
 @dataclass(frozen=True)
 class Story:
-    """What happens. Args: rounds: in all; max_staleness: of [round]; keep_versions, keep_rounds: of [limits]."""
+    """What happens.
+
+    Args:
+        rounds: in all.
+        max_staleness: of [round].
+        keep_versions, keep_rounds: of [limits].
+        gate: versions are measured before they are served; that of round 2 is not.
+    """
 
     rounds: int = 2
     max_staleness: int = 2
     keep_versions: int = 50
     keep_rounds: int = 1000
+    gate: bool = False
 
 
 LONG: Final = Story(rounds=4, max_staleness=0, keep_versions=1, keep_rounds=1)
 """The rows of its first rounds go while it runs."""
+GATED: Final = Story(rounds=3, gate=True)
+TEXTS: Final = "share of values above the start's"
 
 
 def package(folder: Path) -> Any:  # noqa: ANN401 - a Package
@@ -73,8 +87,9 @@ def play(
     merging = {"server": Server(optimizer="yogi", normalize_steps=True), "robust": RobustMerging(enabled=True)}
     try:
         gateway = part("tiny_gateway", "broker").Gateway(
-            folder, opened, rounds=story.rounds, round=rules, limits=limits, train=train, **merging
-        )
+            folder, opened, rounds=story.rounds, round=rules, limits=limits, train=train,
+            gate=Gate(hold=story.gate), evaluate=folder if story.gate else None, **merging,
+        )  # fmt: skip
     except (StateError, StorageError) as error:
         say(refused=str(error), storage=isinstance(error, StorageError))
         return 1
@@ -87,6 +102,8 @@ def play(
             return 0
         try:
             turn(gateway, known, say)
+            if story.gate:
+                measure(gateway)
         except StorageError:
             continue  # as the service does: the next look tries again
         except StateError as error:
@@ -114,10 +131,23 @@ def turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 
             key = (device, gateway.conductor.round)
             if device in plans and (key not in known or asked(gateway, device)):
                 value = 0.01 * (place + 1) * gateway.conductor.round
+                value *= -1 if gateway.config.gate.hold and gateway.conductor.round == 2 else 1
                 sent[device] = gateway.train(device, value=value, spread=value / 3)
                 _note(gateway, device, sent[device], known, say)
     for device, digest in sent.items():
         _note(gateway, device, digest, known, say)
+
+
+def measure(gateway: Any) -> None:  # noqa: ANN401 - the tests' gateway
+    """Measure the newest version if it waits, or was not measured; a start measures again what waits."""
+    row, ledger = gateway.conductor.newest, gateway.store.ledger
+    if row.version in ledger.accuracies(TEXTS) and gateway.conductor.held is None:
+        return
+    share = float((gateway.conductor.bank.experts > gateway.package.bank().experts).mean())
+    result = Evaluated(row.version, TEXTS, Figures(share, share, 1))
+    gateway.conductor.measured(result)
+    Measuring(gateway.store, gateway.parts.events).note(result, gateway.now)
+    gateway.tick()
 
 
 def _note(gateway: Any, device: str, digest: bytes, known: set[Accepted], say: Say) -> None:  # noqa: ANN401
@@ -148,6 +178,7 @@ def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
         "digest": bank.digest().hex(),
         "version": row.version,
         "folded": folded,
+        "reasons": [version.reason for version in ledger.versions()],
         "trained": times,
         "pruned": ledger.pruned,
     }

@@ -21,7 +21,9 @@ def add(commands: Subcommands) -> None:
     """Add the subcommand."""
     command = parser(commands, "export", "write a version's bank to a folder", EXAMPLES)
     add_state(command)
-    command.add_argument("--version", type=int, metavar="N", help="version to write (default: the newest)")
+    command.add_argument(
+        "--version", type=int, metavar="N", help="version to write (default: the newest that devices get)"
+    )
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for bank.safetensors and version.json"
     )
@@ -31,7 +33,9 @@ def add(commands: Subcommands) -> None:
 def main(args: argparse.Namespace) -> int:
     """Do it; every block's digest is checked on the way out."""
     store = Store.open_read_only(args.state)
-    row, bank = store.lineage.load(args.version)
+    served = store.ledger.served()
+    newest = served.version if served is not None else None
+    row, bank = store.lineage.load(newest if args.version is None else args.version)
     data = bank.to_bytes(store.lineage.federation)
     about = {
         "version": row.version,

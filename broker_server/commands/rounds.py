@@ -49,6 +49,6 @@ def _row(one: Round, now: float) -> list[str | Cell]:
         "" if sent is None else size(sent),
         "" if loss is None else f"{loss:.3f}",
         duration(one.seconds(now)),
-        "" if one.version is None else str(one.version),
+        "" if one.version is None else f"{one.version}{'' if one.served else ', not served'}",
         ago(one.opened_at, now),
     ]

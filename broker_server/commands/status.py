@@ -9,7 +9,7 @@ from broker_server.commands import Subcommands, add_state, parser, say_json
 from broker_server.commands.tables import Cell, say_lines
 from broker_server.views.reading import reading
 from broker_server.views.status import LastRound, Status, read_status
-from broker_server.views.wording import ago, duration, instant, size, times
+from broker_server.views.wording import ago, decided, duration, instant, size, times
 
 EXAMPLES = """  broker_server status
   broker_server status --json --config /etc/edge-experts/gateway.toml
@@ -49,6 +49,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
         ("federation", f"{status.backbone}, digest {status.federation_digest[:12]}"),
         ("version", version),
         ("merging", status.merging),
+        ("gate", _gate(status)),
         ("round", _round(status.round, status.now)),
         ("devices", _devices(status)),
         ("bytes", f"{size(status.bytes_up)} up, {size(status.bytes_down)} down"),
@@ -74,6 +75,15 @@ def _worth(status: Status) -> str:
         return ""
     which = "" if one.version == status.version else f" (version {one.version})"
     return f", {one.figure} {one.value:.4f}{which}"
+
+
+def _gate(status: Status) -> str | Cell:
+    if status.held is not None:
+        return f"version {status.held} is measured before devices get it"
+    if status.gate is None:
+        return ""
+    words = decided(status.gate)
+    return words if status.gate.served else Cell(words, "yellow")
 
 
 def _round(last: LastRound, now: float) -> str:

@@ -38,11 +38,17 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _reason(one: Version) -> str:
+    if one.held:
+        return f"{one.reason}, measured first"
+    return one.reason if one.served else f"{one.reason}, not served"
+
+
 def _row(one: Version, figure: str, now: float) -> list[str]:
     return [
         str(one.number),
         "" if one.parent is None else str(one.parent),
-        one.reason,
+        _reason(one),
         str(one.round or ""),
         str(one.contributors or ""),
         "" if one.changed_bytes is None else size(one.changed_bytes),

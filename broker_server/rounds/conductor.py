@@ -11,16 +11,20 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from broker_server.errors import BodyError, StorageError
+from broker_server.evaluation.worker import Evaluated
+from broker_server.journal import RoundLine
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.gating import Gate
 from broker_server.rounds.lost_deltas import LostDeltas
 from broker_server.rounds.merging import Merging
 from broker_server.rounds.new_versions import NewVersions
 from broker_server.rounds.round_plans import RoundPlans
-from broker_server.rounds.round_reports import tell_merged, tell_plans
-from broker_server.rounds.round_status import RoundStatus, reopened
+from broker_server.rounds.round_reports import merged_line, tell_not_served, tell_plans, tell_version
+from broker_server.rounds.round_status import RoundStatus, reopened, restarted_line
 from broker_server.rounds.waiting import Waiting
 from broker_server.rules import round as rules
+from broker_server.rules.gate import Decision
 from broker_server.rules.round import Event, State
 from broker_server.rules.server_rules import ServerRules
 from broker_server.rules.weights import Caps
@@ -53,6 +57,8 @@ class Conductor:
         self._versions = NewVersions(parts, self._merging, self._announcer)
         self._plans, self._waiting = RoundPlans(parts, self._merging), Waiting(parts)
         self._lost = LostDeltas(parts, self._merging)
+        self._gate = Gate(parts)
+        self._line: RoundLine | None = None  # of the round whose version waits
         self.state = State.GATHERING
         self._round = RoundStatus()
         self._looked_through, self._say_again_at = False, -1.0
@@ -61,12 +67,28 @@ class Conductor:
 
     @property
     def row(self) -> VersionRow:
-        """The newest version."""
+        """The newest version that devices get."""
+        return self._gate.before or self._merging.row
+
+    @property
+    def held(self) -> VersionRow | None:
+        """The version that waits for its decision, before devices get it."""
+        return self._gate.waiting
+
+    @property
+    def compared(self) -> Sequence[int]:
+        """The version that waits for its decision, and those that it is compared with."""
+        held = self._gate.waiting
+        return () if held is None else (held.version, *self._gate.references())
+
+    @property
+    def newest(self) -> VersionRow:
+        """The newest version, whether or not it waits."""
         return self._merging.row
 
     @property
     def bank(self) -> Bank:
-        """The newest version's bank."""
+        """The newest version's bank, whether or not it waits."""
         return self._merging.bank
 
     @property
@@ -93,7 +115,12 @@ class Conductor:
             self._reopen(last, now)
         elif last is not None:
             self._round.number = last.round
-            if self._over():
+            held = self._store.ledger.held() if self._gate.holds else None
+            if held is not None:
+                self.state = State.MERGING
+                self._gate.hold(held)
+                self._line = restarted_line(self._store.ledger, held, self._store.lineage.shape)
+            elif self._over():
                 self.state = State.FINISHED
 
     def _reopen(self, row: RoundRow, now: float) -> None:
@@ -174,6 +201,10 @@ class Conductor:
         """Take note of a delta that came too late to count: its device is slow, not silent."""
         self._roster.answered(device)
 
+    def measured(self, result: Evaluated) -> None:
+        """Take what a version is worth."""
+        self._gate.measured(result)
+
     # the table
 
     def tick(self, now: float, wall: float) -> None:
@@ -194,6 +225,11 @@ class Conductor:
             self._say_again(now)
         if self.state in (State.GATHERING, State.FINISHED):
             self._roll_back(wall)
+        self._advance(now, wall)
+        self._versions.remove_old()
+
+    def _advance(self, now: float, wall: float) -> None:
+        """Open, extend, merge or decide, whichever is due."""
         if self.state is State.GATHERING and now >= self._retry_at:
             present = self._waiting.present(now)
             if rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM:
@@ -204,7 +240,8 @@ class Conductor:
                 self._extend(now, wall)
             elif due is not None:
                 self._merge(due, now, wall)
-        self._versions.remove_old()
+        elif self.state is State.MERGING and now >= self._retry_at:
+            self._decide(now, wall)
 
     def _say_again(self, now: float) -> None:
         """Say once more what devices wait for: a broker whose queue is full drops even what it retains, in silence."""
@@ -280,17 +317,47 @@ class Conductor:
 
     def _merge(self, reason: Event, now: float, wall: float) -> None:
         try:
-            merged = self._merging.merge(self.round, wall)
+            merged = self._merging.merge(self.round, wall, hold=self._gate.holds)
         except BodyError:
             self._lost.take_back(self._round, wall)
             return  # the table is looked at again without them
         self._waiting.note_missed(self._round, now)
         self.state = rules.step(self.state, reason)
-        self.state = rules.step(self.state, Event.LAST if self._over() else Event.MERGED)
+        self._line = merged_line(self._parts, self._round, reason, merged, now)
+        if self._gate.holds:
+            self._gate.hold(self._merging.row)
+            self._events.tell("held", version=merged.version, round=self.round, before=self.row.version)
+            return
         self._versions.announce()
+        self._close(None)
+
+    def _decide(self, now: float, wall: float) -> None:
+        """Serve the version that waits, or the one before it again, as soon as it is known which."""
+        decision = self._gate.decision()
+        if decision is None:
+            return
+        with self._store.ledger.transaction():
+            self._store.ledger.decide_version(decision, wall)
+        if decision.served:
+            self._gate.hold(None)
+            self._versions.announce()
+        elif self._versions.take_back(wall):
+            self._gate.hold(None)
+        else:
+            self._retry_at = now + RETRY_S
+            return
+        self._close(decision)
+
+    def _close(self, decision: Decision | None) -> None:
+        """End a round whose version devices have. Args: decision: of the gate; None: it holds nothing."""
+        self.state = rules.step(self.state, Event.LAST if self._over() else Event.MERGED)
         with contextlib.suppress(StorageError), self._store.ledger.transaction():
             self._store.ledger.forget_lost(self.round - self._config.round.max_staleness)
-        tell_merged(self._parts, self._round, reason, merged, now)
+        line, self._line = self._line, None
+        if line is not None and (decision is None or decision.served):
+            tell_version(self._parts, line, decision)
+        elif line is not None and decision is not None:
+            tell_not_served(self._parts, line, decision, self._merging.row)
         if self.state is State.FINISHED:
             self._announcer.withdraw(list(self._announcer.outstanding))
         self.publish_state()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from broker_server.config import GatewayConfig
 from broker_server.errors import StateError
@@ -11,7 +11,9 @@ from broker_server.evaluation.gain import no_better_than
 from broker_server.evaluation.onnx_model import TextFigures
 from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.events import Events
+from broker_server.state.rows import VersionRow
 from broker_server.state.store import Store
+from broker_server.state.version_tables import GATE
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.manifest import Package
@@ -45,23 +47,30 @@ class Measuring:
             columns = Columns(config.text_column, config.label_column)
             self._evaluator = Evaluator(package, config.evaluate, post, columns)
 
-    def submit_missed(self, newest: int) -> None:
-        """Have versions measured that a gateway before this one did not come to. Args: newest: version."""
+    def submit_missed(self, newest: int, compared: Sequence[int] = ()) -> None:
+        """Have versions measured that a gateway before this one did not come to.
+
+        Args:
+            newest: version.
+            compared: a version that waits for a decision, and those that it is compared with; it is measured again.
+        """
         if self._evaluator is None:
             return
         data, ledger = self._evaluator.data, self._store.ledger
         done = {row["version"] for row in (*ledger.evaluations(), *ledger.text_evaluations()) if row["data"] == data}
-        for row in self._store.kept():
+        done -= {*compared[:1]}
+        for row in sorted(self._store.kept(), key=lambda row: (row.version not in compared, row.version)):
             if row.version not in done:
                 with contextlib.suppress(StateError):  # its blocks were removed, or are damaged
                     self._evaluator.submit(row.version, self._store.lineage.load(row.version)[1])
         self._submitted = newest
 
-    def submit(self, version: int, bank: Bank) -> None:
-        """Have the newest version measured, once. Args: version: its number; bank: its blocks."""
-        if self._evaluator is not None and version > self._submitted:
-            self._submitted = version
-            self._evaluator.submit(version, bank)
+    def submit(self, row: VersionRow, bank: Bank) -> None:
+        """Have the newest version measured, once. Args: row: of it; bank: its blocks."""
+        if self._evaluator is not None and row.version > self._submitted:
+            self._submitted = row.version
+            if row.reason != GATE:  # of that what was measured of its parent is true
+                self._evaluator.submit(row.version, bank)
 
     def note(self, result: Evaluated, wall: float) -> None:
         """Keep a result, and tell it. Args: result: of a version; wall: seconds since 1970."""

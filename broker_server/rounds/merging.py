@@ -25,12 +25,14 @@ from broker_server.rules.head import absent_labels, with_new_labels
 from broker_server.rules.server_rules import PLAIN, ServerNotes, ServerRules
 from broker_server.rules.updates import Step
 from broker_server.rules.weights import Caps, capped_sums
+from broker_server.state.gate_tables import HELD
 from broker_server.state.lineage import Origin
 from broker_server.state.moments import notes_of
 from broker_server.state.residuals import digests_of
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS, ROLLBACK
 from broker_server.state.store import Store
+from broker_server.state.version_tables import GATE
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -75,7 +77,7 @@ class Merging:
         rounded: whether versions go down in steps of int8.
         rules: how deltas become a version beyond their weighted mean.
 
-    ``row`` and ``bank`` are the newest version, as devices have it.
+    ``row`` and ``bank`` are the newest version: as devices have it, or while it waits for its decision, will have it.
     """
 
     def __init__(
@@ -162,6 +164,8 @@ class Merging:
         parent, base = self._store.lineage.load(row.parent)
         if row.reason == "merge":
             steps = self._merged_again(parent, base, row)
+        elif row.reason == GATE:
+            steps = [Step(base, self._store.residuals.whole(parent), moments=self._store.moments.whole(parent))]
         else:
             banks = self._heads_again(base, self._caps_of(row.version)) if row.reason == "head" else [base]
             steps = [Step(bank) for bank in banks]
@@ -206,8 +210,13 @@ class Merging:
         """Return the oldest version that is at most so many merges behind the bank."""
         return self._merges[-max_staleness - 1] if len(self._merges) > max_staleness else 0
 
-    def merge(self, number: int, wall: float) -> Merged:
-        """Fold what was accepted into the next version, which ends round ``number``. Args: wall: seconds since 1970.
+    def merge(self, number: int, wall: float, *, hold: bool = False) -> Merged:
+        """Fold what was accepted into the next version, which ends round ``number``.
+
+        Args:
+            number: of the round.
+            wall: seconds since 1970.
+            hold: the version waits for a decision before devices get it.
 
         Raises:
             BodyError: when a delta is damaged or gone; nothing is changed.
@@ -226,7 +235,8 @@ class Merging:
         version = self._written(step, origin, wall, ServerNotes(self._how.server, folded.norms))
         with ledger.transaction():
             ledger.leave_out(revoked, wall)
-        self._store.add_version(version, rows, wall, self._noted_caps(version.version))
+        settings = self._noted_caps(version.version) | ({HELD: str(version.version)} if hold else {})
+        self._store.add_version(version, rows, wall, settings)
         self.row, self._balance = version, balance
         self._before = Before(step.bank, step.residuals, step.moments, folded.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
@@ -275,6 +285,37 @@ class Merging:
         self.row, self._balance, self._head_sums = version, balance, {}
         self._before = Before(bank, norms=self._before.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
+
+    def take_back(self, wall: float) -> None:
+        """Make the version before a merge that is not served the next one, as it was, with what int8 had left out.
+
+        Its deltas are part of the merge and count for nothing; what was trained from the version before is not stale.
+
+        Args:
+            wall: seconds since 1970.
+
+        Raises:
+            StateError: when a block of the version before is damaged or missing.
+            StorageError: when the disk refuses; nothing is changed.
+        """
+        merged, store = self.row, self._store
+        if merged.parent is None:
+            msg = f"version {merged.version} was made from none"
+            raise StateError(msg)
+        before, bank = store.lineage.load(merged.parent)
+        notes, balance = notes_of(before), self._balance_of(before)
+        residuals, moments = store.residuals.whole(before), store.moments.whole(before)
+        tree = json.dumps(balance.to_tree()) if self._topk else None
+        # It has the round of the merge: devices let go of the deltas that they sent for it.
+        origin = Origin(before.version, merged.round, 0, GATE, tree)
+        blocks, left = store.lineage.write_blocks(bank), store.residuals.write(residuals)
+        server = dataclasses.replace(notes, moments=store.moments.write(moments)).text()
+        version = store.lineage.row(merged.version + 1, blocks, origin, wall, residuals=left, server=server)
+        store.add_version(version, (), wall, {HELD: ""})
+        self.row, self._balance = version, balance
+        self._before = Before(bank, residuals, moments, notes.norms)
+        self._merges = [number for number in self._merges if number != merged.version]
+        store.tidy()
 
     def _balance_of(self, row: VersionRow) -> Balance:
         """Return the statistics as of a version: its own, or those of the nearest version before it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from broker_server.errors import StateError
+import contextlib
+
+from broker_server.errors import StateError, StorageError
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merging
@@ -42,6 +44,26 @@ class NewVersions:
         self._events.tell(
             "version", reason="head", version=row.version, devices=row.contributors, labels_lost=labels_lost
         )
+
+    def take_back(self, wall: float) -> bool:
+        """Make the version before a merge that is not served the next one; return whether that could be.
+
+        Args:
+            wall: seconds since 1970.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        try:
+            self._merging.take_back(wall)
+        except StateError as error:
+            self._events.tell("damaged", detail=str(error))
+            return False
+        row = self._merging.row
+        with contextlib.suppress(StorageError), self._store.ledger.transaction():
+            self._store.ledger.copy_measurements(row.version, row.parent or 0)
+        self.announce()
+        return True
 
     def roll_back(self, wall: float) -> bool:
         """Go back to an earlier version when the operator asked for it; return whether there is a new version.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from broker_server.journal import JOURNAL
+from broker_server.journal import JOURNAL, RoundLine
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merged
 from broker_server.rounds.round_status import RoundStatus, round_line
+from broker_server.rules.gate import Decision
 from broker_server.rules.planner import Assignment
 from broker_server.rules.round import Event
+from broker_server.state.rows import VersionRow
 from edge_runtime.wire import wire_pb2 as pb
 
 
@@ -34,8 +36,8 @@ def tell_plans(
     )  # fmt: skip
 
 
-def tell_merged(parts: GatewayParts, status: RoundStatus, reason: Event, merged: Merged, now: float) -> None:
-    """Tell what a round made and who reached a limit, and write its line into the journal.
+def merged_line(parts: GatewayParts, status: RoundStatus, reason: Event, merged: Merged, now: float) -> RoundLine:
+    """Tell who reached a limit in a round that was merged; return its line for the journal.
 
     Args:
         parts: shared parts of the gateway; the roster counts the limits.
@@ -51,8 +53,40 @@ def tell_merged(parts: GatewayParts, status: RoundStatus, reason: Event, merged:
         parts.roster.hit(one.device, one.limit)
     for row in merged.revoked:
         parts.events.tell("left_out", device=row.device, round=row.round)
-    up, down = parts.roster.take_totals()
-    line = round_line(status, reason, merged, left, now)
-    line = dataclasses.replace(line, bytes_up=up, bytes_down=down)
-    line.write(parts.store.folder / JOURNAL)
+    return round_line(status, reason, merged, left, now)
+
+
+def tell_version(parts: GatewayParts, line: RoundLine, decision: Decision | None) -> None:
+    """Tell of a merged version that devices get, and write its round into the journal.
+
+    Args:
+        parts: shared parts of the gateway.
+        line: of its round.
+        decision: of the gate; None: it holds nothing.
+    """
+    line = _written(parts, line, "served" if decision is not None else "")
     parts.events.tell("version", **dataclasses.asdict(line) | {"closed": line.reason, "reason": "merge"})
+
+
+def tell_not_served(parts: GatewayParts, line: RoundLine, decision: Decision, row: VersionRow) -> None:
+    """Tell of a merged version that no device gets, and write its round into the journal.
+
+    Args:
+        parts: shared parts of the gateway.
+        line: of its round.
+        decision: on the version.
+        row: that came in its place.
+    """
+    line = _written(parts, line, "not served")
+    parts.events.tell(
+        "not_served", **{**decision.plain(), "version": decision.version}, round=line.round, accepted=line.accepted,
+        again=row.version, parent=row.parent,
+    )  # fmt: skip
+
+
+def _written(parts: GatewayParts, line: RoundLine, gate: str) -> RoundLine:
+    """Write a round into the journal, with the bytes of all messages up to its end; return its line."""
+    up, down = parts.roster.take_totals()
+    line = dataclasses.replace(line, bytes_up=up, bytes_down=down, gate=gate)
+    line.write(parts.store.folder / JOURNAL)
+    return line

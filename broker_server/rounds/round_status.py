@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from broker_server.journal import RoundLine
 from broker_server.rounds.merging import Merged, Merging
 from broker_server.rules.round import Event
 from broker_server.state.ledger import Ledger
-from broker_server.state.rows import RoundRow
+from broker_server.state.rows import RoundRow, VersionRow
+from edge_runtime.wire.experts import HEAD, MEAN, BankShape
+
+RESTARTED: Final = "restarted"
 
 
 @dataclass
@@ -103,6 +108,23 @@ def round_line(status: RoundStatus, reason: Event, merged: Merged, left: int, no
         loss_first=_mean([row.loss_first for row in rows]),
         loss_last=_mean([row.loss_last for row in rows]),
     )
+
+
+def restarted_line(ledger: Ledger, row: VersionRow, shape: BankShape) -> RoundLine:
+    """Return the line of a round whose version waits for a decision since before this start: what the ledger knows.
+
+    Args:
+        ledger: of the gateway.
+        row: of the version.
+        shape: of the bank.
+    """
+    rows, its_round = ledger.merged_into(row.version), ledger.round(row.round)
+    opened = its_round.opened if its_round is not None else row.created
+    times = Counter(block for delta in rows for block in delta.blocks)
+    trainers = {block: times[block] for block in shape.ids() if not block.shared and block not in (HEAD, MEAN)}
+    merged = Merged(row.version, rows, trainers)
+    status = RoundStatus(row.round, ledger.plans(row.round), extensions=its_round.extensions if its_round else 0)
+    return replace(round_line(status, Event.DEADLINE, merged, 0, row.created - opened), reason=RESTARTED)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -2,7 +2,7 @@
 
 GATHERING  devices say hello; nobody trains.
 OPEN       plans are out.
-MERGING    the deltas of the round are folded into a new version.
+MERGING    the deltas of the round are folded into a new version; with a gate, until it is decided on.
 FINISHED   all planned rounds are done.
 """
 
@@ -47,6 +47,7 @@ NEXT: Final = {
     (State.OPEN, Event.EXPECTED_IN): State.MERGING,
     (State.OPEN, Event.DEADLINE): State.MERGING,
     (State.OPEN, Event.SHORT): State.OPEN,
+    (State.MERGING, Event.DELTA): State.MERGING,  # late, while the version is measured; folded into the next one
     (State.MERGING, Event.MERGED): State.GATHERING,
     (State.MERGING, Event.LAST): State.FINISHED,
 }

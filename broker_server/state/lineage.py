@@ -24,8 +24,8 @@ from edge_runtime.wire.limits import MESSAGE_LIMIT
 from edge_runtime.wire.messages import block_digests, decode, encode
 from edge_runtime.wire.signatures import TRAILER_BYTES
 
-ONWARD: Final = ("merge", "head")
-"""Reasons of versions that were made from the one before, so that updates of that one lead to them."""
+ONWARD: Final = ("merge", "head", "gate")
+"""Reasons of versions that were made from their parent, so that updates of that one lead to them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Origin:
         parent: the version it was made from; None for the initial bank.
         round: that made it; 0 for the initial bank and for a new head.
         contributors: deltas or devices that went into it.
-        reason: "initial", "head", "merge" or "rollback".
+        reason: "initial", "head", "merge", "rollback" or "gate".
         balance: JSON of the top-k statistics after it.
     """
 

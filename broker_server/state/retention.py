@@ -127,6 +127,7 @@ class Retention:
             ("verdicts", "round < ?", keep.round),
             ("evaluations", _LATER, keep.history_version),
             ("text_evaluations", _LATER, keep.history_version),
+            ("gate", "version < ?", keep.history_version),
             ("rounds", "round < ?", keep.history_round),
             ("versions", _LATER, keep.history_version),
         ]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA: Final = 6
+SCHEMA: Final = 7
 """Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas; 3: with limits hit;
 4: with counted verdicts, and deltas and plans found by their round; 5: with residuals;
-6: with what a version notes of its merge."""
+6: with what a version notes of its merge; 7: with the gate's decisions."""
 
 _VERDICT_COUNTS: Final = """
 CREATE TABLE IF NOT EXISTS verdict_counts ( -- final verdicts, counted for good; "verdicts" keeps the last ones
@@ -27,6 +27,7 @@ INSERT OR IGNORE INTO verdict_counts SELECT device, kind, code, COUNT(*) FROM ve
 """
 
 MIGRATIONS: Final[dict[int, str]] = {
+    7: "",  # a new table only
     6: "ALTER TABLE versions ADD COLUMN server TEXT NOT NULL DEFAULT '';",
     5: "ALTER TABLE versions ADD COLUMN residuals BLOB NOT NULL DEFAULT x'';",
     4: _VERDICT_COUNTS + _COUNT_KEPT,
@@ -132,7 +133,7 @@ CREATE TABLE IF NOT EXISTS versions (
   digest BLOB NOT NULL,
   round INTEGER NOT NULL,           -- 0: the initial bank or a new head
   contributors INTEGER NOT NULL,
-  reason TEXT NOT NULL,             -- "initial", "head", "merge", "rollback"
+  reason TEXT NOT NULL,             -- "initial", "head", "merge", "rollback", "gate"
   created REAL NOT NULL,
   payload BLOB NOT NULL,            -- pb.Version as published
   balance TEXT,                     -- JSON; top-k only
@@ -156,6 +157,18 @@ CREATE TABLE IF NOT EXISTS evaluations (
   examples INTEGER NOT NULL,
   at REAL NOT NULL,
   PRIMARY KEY (version, data)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS gate ( -- what was decided on merged versions, see rules/gate.py
+  version INTEGER PRIMARY KEY,
+  served INTEGER NOT NULL,          -- 0: devices never got it, and the version after it has the bank before it
+  figure TEXT NOT NULL,
+  value REAL,
+  against INTEGER,                  -- version that it was compared with
+  reference REAL,
+  margin REAL NOT NULL,
+  detail TEXT NOT NULL,
+  at REAL NOT NULL
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS text_evaluations ( -- of a federation that continues texts

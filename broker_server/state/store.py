@@ -238,7 +238,10 @@ class Store:
         Raises:
             StateError: when no version is whole.
         """
+        unserved = self.ledger.unserved()
         for old in reversed(self.kept()):
+            if old.version in unserved:
+                continue
             try:
                 bank = self.lineage.load(old.version)[1]
             except StateError:
@@ -268,7 +271,8 @@ class Store:
         self.blobs.sweep(wanted.union(*(self.lineage.updates(row) for row in kept[-2:])))
         self.residuals.sweep(self.ledger.residual_rows())
         self.moments.sweep([*self.ledger.residual_rows(), *self.ledger.newest_versions(1)])
-        self.versions.sweep(row.version for row in kept)
+        # While a version waits for its decision, what devices have is the one before it.
+        self.versions.sweep((row.version for row in kept), copies=1 if self.ledger.held() is None else 2)
         self.spool.sweep(row.digest for row in self.ledger.spooled())
 
     def tell_alive(self) -> None:

@@ -103,10 +103,15 @@ class VersionFiles:
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
 
-    def sweep(self, wanted: Iterable[int]) -> None:
-        """Delete every file but those of the versions that are wanted, and every copy but that of the last of them."""
+    def sweep(self, wanted: Iterable[int], copies: int = 1) -> None:
+        """Delete every file but those of the versions that are wanted, and every copy but those of the last of them.
+
+        Args:
+            wanted: numbers, ascending.
+            copies: that stay.
+        """
         paths = [self._path(number) for number in wanted]
-        keep = {path.name for path in (*paths, *(path.with_suffix(_BANK) for path in paths[-1:]))}
+        keep = {path.name for path in (*paths, *(path.with_suffix(_BANK) for path in paths[-copies:]))}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.name not in keep:

@@ -9,7 +9,9 @@ from broker_server.state.database import Database
 from broker_server.state.rows import VersionRow
 
 STEPS: Final = ("merge", "rollback")
-"""Reasons of versions from which on a delta that was trained before is stale."""
+"""Reasons of versions from which on a delta that was trained before is stale; not a merge that was not served."""
+GATE: Final = "gate"
+"""Reason of a version that follows a merge that was not served, and has the bank of the version before that."""
 
 
 class VersionTables(Database):
@@ -60,7 +62,9 @@ class VersionTables(Database):
 
     def steps(self) -> list[int]:
         """Return the versions from which on a delta that was trained before is staler by one, ascending."""
-        rows = self._rows("SELECT version FROM versions WHERE reason IN (?, ?) ORDER BY version", STEPS)
+        unserved = "SELECT version - 1 FROM versions WHERE reason = ?"
+        where = f"reason IN (?, ?) AND version NOT IN ({unserved})"
+        rows = self._rows(f"SELECT version FROM versions WHERE {where} ORDER BY version", (*STEPS, GATE))  # noqa: S608
         return [int(row["version"]) for row in rows]
 
     def newest_balance(self) -> str | None:
@@ -110,3 +114,8 @@ class VersionTables(Database):
         """Return the accuracy on a data file by version, of those that were measured on it."""
         rows = self._rows("SELECT version, accuracy FROM evaluations WHERE data = ?", (data,))
         return {row["version"]: row["accuracy"] for row in rows}
+
+    def losses(self, data: str) -> dict[int, float]:
+        """Return the mean loss of a token on a file of text by version, of those that were measured on it."""
+        rows = self._rows("SELECT version, loss FROM text_evaluations WHERE data = ?", (data,))
+        return {row["version"]: row["loss"] for row in rows}

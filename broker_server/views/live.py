@@ -74,15 +74,16 @@ class Live:
 
     Args:
         at: seconds since 1970; started: of the gateway, likewise.
-        state: "gathering", "open" or "finished".
+        state: "gathering", "open", "merging" (while a version is measured before it is served) or "finished".
         round: the last.
-        version: the newest.
+        version: the newest that devices get.
         here: names of the devices that said hello and not bye.
         rests_s: of those left out for now because they gave no answer, the seconds that are left.
         standings: of every device that a plan was made for since the start.
         bytes_up, bytes_down: of messages from and to devices since the start.
         load: what waits.
         resident_bytes: memory of the process; 0 where the system does not tell.
+        held: the version that waits to be measured before devices get it; None: there is none.
     """
 
     at: float
@@ -97,6 +98,7 @@ class Live:
     resident_bytes: int
     rests_s: Mapping[str, float] = field(default_factory=dict)
     standings: Mapping[str, Standing] = field(default_factory=dict)
+    held: int | None = None
 
     def standing(self, device: str) -> str:
         """Return what may be expected of a device, in a few words."""
@@ -120,6 +122,7 @@ class Live:
             "open_s": round(self.round.open_s, 1),
             "deadline_s": round(self.round.deadline_s, 1),
             "version": self.version,
+            "held": self.held,
             "here": len(self.here),
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
@@ -154,6 +157,7 @@ def look(conductor: Conductor, roster: Roster, load: Load, times: tuple[float, f
         resident_bytes=resident_bytes(),
         rests_s={name: one.again_at - now for name, one in standings.items() if one.rests(now)},
         standings=standings,
+        held=conductor.held.version if conductor.held is not None else None,
     )
 
 

@@ -51,6 +51,11 @@ class Round:
         """Why it closed: "all in", "expected in", "deadline"; "" while it is open, or when that was forgotten."""
         return str(self.journal.get("reason", ""))
 
+    @property
+    def served(self) -> bool:
+        """Whether devices got the version that it made; not known of an old round."""
+        return self.journal.get("gate") != "not served"
+
     def seconds(self, now: float) -> float:
         """Return how long it was open. Args: now: seconds since 1970, for one that still is."""
         return max(0.0, (now if self.closed_at is None else self.closed_at) - self.opened_at)
@@ -73,7 +78,10 @@ class Round:
             "loss_last": round(deltas.loss_last, 4) if deltas else self.journal.get("loss_last"),
             "extensions": self.extensions,
             "reason": self.reason,
-            **{key: self.journal.get(key) for key in ("late", "left", "missed", "withdrawn", "limited", "left_out")},
+            **{
+                key: self.journal.get(key)
+                for key in ("late", "left", "missed", "withdrawn", "limited", "left_out", "gate")
+            },
         }
 
 

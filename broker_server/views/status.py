@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker_server.rules.gate import Decision
 from broker_server.state.gateway_facts import GatewayFacts
 from broker_server.state.moments import notes_of
 from broker_server.state.readings import Readings
@@ -50,7 +51,9 @@ class Status:
         gateway: "running", "stuck" or "stopped"; liveness: since when.
         facts: of the gateway's last start; None: of an older release.
         backbone, federation_digest: of the federation.
-        version, version_at: the newest, and when it was made; None before the first start has ended.
+        version, version_at: the newest that devices get, and when it was made; None before the first start has ended.
+        held: the version that is measured before devices get it; None: there is none.
+        gate: what was decided last on a version; None: nothing yet.
         evaluation: of the newest version that was measured.
         merging: how deltas become versions, where that is no weighted mean, in words.
         round: the last.
@@ -71,6 +74,8 @@ class Status:
     federation_digest: str
     version: int | None
     version_at: float | None
+    held: int | None
+    gate: Decision | None
     evaluation: Evaluation | None
     merging: str
     round: LastRound
@@ -115,6 +120,8 @@ class Status:
             "federation_digest": self.federation_digest,
             "version": self.version,
             "version_made": instant(self.version_at) if self.version_at is not None else None,
+            "held": self.held,
+            "gate": {"version": self.gate.version, **self.gate.plain()} if self.gate else None,
             "evaluation": {"version": self.evaluation.version, **self.evaluation.plain()} if self.evaluation else None,
             "merging": self.merging or None,
             "round": self.round.number,
@@ -142,7 +149,8 @@ def read_status(ledger: Readings, now: float) -> Status:
     """
     folder = ledger.path.parent
     alive = liveness(folder)
-    architecture, version, totals = ledger.architecture(), ledger.version(), ledger.device_totals()
+    architecture, version, totals = ledger.architecture(), ledger.served(), ledger.device_totals()
+    held = ledger.held()
     measured = ledger.newest_evaluation()
     last = _last_round(ledger)
     return Status(
@@ -155,6 +163,8 @@ def read_status(ledger: Readings, now: float) -> Status:
         federation_digest=architecture.digest().hex(),
         version=version.version if version else None,
         version_at=version.created if version else None,
+        held=held.version if held else None,
+        gate=ledger.newest_decision(),
         evaluation=Evaluation.of(measured) if measured else None,
         merging=notes_of(version).rules.words() if version else "",
         round=last,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from broker_server.rules.gate import Decision
 from broker_server.state.readings import Readings
 from broker_server.state.rows import VersionRow
 from broker_server.views.evaluations import Evaluation
@@ -25,13 +26,15 @@ class Version:
         number: from 0.
         parent: None: the package's initial bank.
         digest: in hex.
-        reason: "initial", "head", "merge" or "rollback".
+        reason: "initial", "head", "merge", "rollback" or "gate" (the version before one that was not served, again).
         round: that made it; 0: none did.
         contributors: deltas or devices that went into it.
         made_at: seconds since 1970.
         changed_blocks, changed_bytes: that are not its parent's: what a device with the parent fetches, which is the
             updates where the version lists them; None where the parent is not known.
         evaluations: of it, oldest first.
+        gate: what was decided on it; None: nothing.
+        held: it waits for its decision.
     """
 
     number: int
@@ -44,6 +47,13 @@ class Version:
     changed_blocks: int | None
     changed_bytes: int | None
     evaluations: tuple[Evaluation, ...]
+    gate: Decision | None = None
+    held: bool = False
+
+    @property
+    def served(self) -> bool:
+        """Whether devices get it, or got it once."""
+        return not self.held and (self.gate is None or self.gate.served)
 
     def plain(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -58,6 +68,8 @@ class Version:
             "changed_blocks": self.changed_blocks,
             "changed_bytes": self.changed_bytes,
             "evaluations": [one.plain() for one in self.evaluations],
+            "served": self.served,
+            "gate": self.gate.plain() if self.gate else None,
         }
 
 
@@ -97,7 +109,16 @@ def read_versions(ledger: Readings, newest: int = 20) -> Versions:
     digests = {row.version: _digests(row) for row in rows}
     parents = {row.parent for row in rows if row.parent is not None} - digests.keys()
     digests |= {number: _digests(ledger.version(number)) for number in parents}
-    views = (_view(row, digests, shape, tuple(measured.get(row.version, ()))) for row in rows)
+    decided = {one.version: one for one in ledger.decisions_between(rows[0].version, rows[-1].version)} if rows else {}
+    held = ledger.held()
+    views = (
+        replace(
+            _view(row, digests, shape, tuple(measured.get(row.version, ()))),
+            gate=decided.get(row.version),
+            held=held is not None and held.version == row.version,
+        )
+        for row in rows
+    )
     figure = "perplexity" if architecture.task == CAUSAL_LM else "accuracy"
     return Versions(ledger.count("versions"), tuple(views), figure, sum(4 * shape.size(block) for block in shape.ids()))
 

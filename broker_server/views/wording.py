@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from broker_server.rules.gate import Decision
+
 
 def size(count: int) -> str:
     """Return bytes for people (10^3 steps)."""
@@ -31,6 +33,15 @@ def ago(at: float, now: float) -> str:
 def instant(at: float) -> str:
     """Return a time as programs read it: "2026-11-29T18:05:00Z". Args: at: seconds since 1970."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def decided(decision: Decision) -> str:
+    """Return what the gate decided: "version 7 is not served: accuracy 0.8125, version 5 has 0.9000 (margin 0.01)"."""
+    verdict = "is served" if decision.served else "is not served"
+    if decision.value is None or decision.reference is None:
+        return f"version {decision.version} {verdict}: {decision.detail}"
+    compared = f"version {decision.against} has {decision.reference:.4f} (margin {decision.margin:g})"
+    return f"version {decision.version} {verdict}: {decision.figure} {decision.value:.4f}, {compared}"
 
 
 def times(counts: Mapping[str, int]) -> str:

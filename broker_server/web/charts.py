@@ -24,11 +24,13 @@ _LEVELS: Final = 6
 """Steps of colour of the heat map above "nobody"."""
 _NUMBERED: Final = 20
 """Pixels of a cell from which on a number stands in it."""
+NOT_SERVED: Final = "not-served"
+"""In place of a version's reason: the gate kept it from devices."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measured version. Args: reason: what made it; value: what was measured."""
+    """One measured version. Args: reason: what made it, or NOT_SERVED; value: what was measured."""
 
     version: int
     value: float
@@ -198,7 +200,10 @@ def _cell(coverage: Coverage, layer: int, index: int, box: tuple[float, float, f
 def _shape(reason: str, x: float, y: float) -> Html:
     if reason == "head":
         return markup('<rect x="{}" y="{}" width="8" height="8"/>', f"{x - 4:.1f}", f"{y - 4:.1f}")
-    if reason == "rollback":
+    if reason == NOT_SERVED:
+        path = '<path d="M{} {}l2 2 2-2 2 2-2 2 2 2-2 2-2-2-2 2-2-2 2-2-2-2z"/>'
+        return markup(path, f"{x - 2:.1f}", f"{y - 4:.1f}")
+    if reason in ("rollback", "gate"):
         return markup('<path d="M{} {}l5.5 9h-11z"/>', f"{x:.1f}", f"{y - 6:.1f}")
     if reason == "initial":
         return markup('<path d="M{} {}l5 5l-5 5l-5-5z"/>', f"{x:.1f}", f"{y - 5:.1f}")

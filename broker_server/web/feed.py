@@ -103,8 +103,8 @@ class Feed:
 
 def _same(one: Status, other: Status) -> bool:
     """Return whether nothing but traffic and greetings came in between."""
-    return (one.version, one.evaluation, one.round, one.verdicts) == (
-        other.version, other.evaluation, other.round, other.verdicts,
+    return (one.version, one.held, one.gate, one.evaluation, one.round, one.verdicts) == (
+        other.version, other.held, other.gate, other.evaluation, other.round, other.verdicts,
     )  # fmt: skip
 
 

@@ -102,6 +102,9 @@ def _of_tally(tally: Tally) -> Iterator[Metric]:
     yield _by(CounterMetricFamily, "connections_refused", text, "reason", dict(tally.refused))
     yield _by(CounterMetricFamily, "limits", "Times that a limit was reached.", "limit", dict(tally.limits))
     yield _by(CounterMetricFamily, "versions", "Versions made since the start.", "reason", dict(tally.versions))
+    yield CounterMetricFamily(
+        PREFIX + "versions_not_served", "Versions that the gate kept from devices.", tally.not_served
+    )
     yield CounterMetricFamily(PREFIX + "deltas_bytes", "Bytes of accepted deltas.", tally.deltas_bytes)
     buckets, total = [], 0
     for end, times in zip([*map(str, SECONDS), "+Inf"], tally.buckets, strict=True):

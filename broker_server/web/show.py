@@ -11,8 +11,20 @@ from broker_server.config import GatewayConfig
 from broker_server.views.devices import Devices
 from broker_server.views.live import Live
 from broker_server.views.versions import Version
+from broker_server.views.wording import decided
 from broker_server.web import actions
-from broker_server.web.charts import HALF, NARROW, WIDE, Pair, Point, bytes_chart, heat_map, worth_chart, written
+from broker_server.web.charts import (
+    HALF,
+    NARROW,
+    NOT_SERVED,
+    WIDE,
+    Pair,
+    Point,
+    bytes_chart,
+    heat_map,
+    worth_chart,
+    written,
+)
 from broker_server.web.feed import Feed, Figures
 from broker_server.web.health import health
 from broker_server.web.rendering import Html
@@ -67,6 +79,8 @@ def _headline(live: Live, config: GatewayConfig) -> str:
     if live.state == "open":
         of = f" of {config.rounds}" if config.rounds else ""
         return f"Round {number}{of} is open"
+    if live.held is not None:
+        return f"Version {live.held} is measured before devices get it"
     if live.state == "finished":
         return f"Finished after round {number}"
     return f"Waiting for devices for round {number + 1}"
@@ -108,7 +122,23 @@ def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
         "heat": [heat_map(figures.coverage, width) for width in (HALF, NARROW)] if figures.coverage.total else [],
         "memory": _memory(feed.live()),
         "how_to_join": _how_to_join(feed.config, figures),
+        "gate": _gate(feed.config, figures),
     }
+
+
+def _gate(config: GatewayConfig, figures: Figures) -> str:
+    """Return what the gate does, and what it decided last."""
+    status, rules = figures.status, config.gate
+    if not rules.hold:
+        return "Every merge becomes a version that devices get: no gate decides on its figures."
+    rule = (
+        "A merged version is measured before devices get it, and not served when it is more than "
+        f"{rules.margin:g} worse than the best of the last {rules.versions}."
+    )
+    if status.gate is None:
+        return f"{rule} Nothing was decided yet."
+    words = decided(status.gate)
+    return f"{rule} Last: {words}."
 
 
 def _both(draw: Callable[[Sequence[T], int], Html], rows: Sequence[T], width: int = WIDE) -> list[Html]:
@@ -118,7 +148,9 @@ def _both(draw: Callable[[Sequence[T], int], Html], rows: Sequence[T], width: in
 
 def _points(figures: Figures) -> list[Point]:
     return [
-        Point(row.number, row.evaluations[-1].value, row.reason) for row in figures.versions.rows if row.evaluations
+        Point(row.number, row.evaluations[-1].value, row.reason if row.served else NOT_SERVED)
+        for row in figures.versions.rows
+        if row.evaluations
     ]
 
 
@@ -197,7 +229,12 @@ def _may_return(config: GatewayConfig, numbers: Sequence[int]) -> frozenset[int]
 
 
 def _decision(row: Version, rows: Iterable[Version]) -> str:
-    """Return what is known of a version's worth beside its parent's."""
+    """Return what the gate decided on a version, else what is known of its worth beside its parent's."""
+    if row.held:
+        return "is measured before devices get it"
+    if row.gate is not None and not row.gate.served:
+        words = decided(row.gate).partition(": ")[2]
+        return f"not served: {words}"
     parent = next((one for one in rows if one.number == row.parent), None)
     if parent is None or not row.evaluations or not parent.evaluations:
         return ""

@@ -21,6 +21,7 @@ class Tally:
         verdicts: final answers by kind and code; refused: connections by reason; limits: reached, by limit.
         versions: by reason; buckets: rounds by the first of SECONDS they fit in, len(SECONDS) for longer ones.
         round_s: seconds of all rounds together; deltas_bytes: of all deltas that were accepted.
+        not_served: versions that the gate kept from devices.
     """
 
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -30,6 +31,7 @@ class Tally:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
     round_s: float = 0.0
     deltas_bytes: int = 0
+    not_served: int = 0
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take an event."""
@@ -42,6 +44,8 @@ class Tally:
             _count(self.refused if kind == "refused" else self.limits, str(event["reason"]), int(event["times"]))
         elif kind == "limited":
             _count(self.limits, str(event["limit"]), 1)
+        elif kind == "not_served":
+            self.not_served += 1
         elif kind == "version":
             self.versions[str(event["reason"])] += 1
             if "seconds" in event:

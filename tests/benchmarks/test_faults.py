@@ -10,17 +10,19 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import reliability
 from benchmarks.faults.damage import DAMAGES, damage
+from benchmarks.faults.gateway_story import GATED, package, play
 from benchmarks.faults.proxy import KINDS, Proxy
 from benchmarks.faults.tally import Injection, Tally, compared
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the library is compiled with gcc")
-@pytest.mark.parametrize("part", ["walk", "history", "device"])
+@pytest.mark.parametrize("part", ["walk", "history", "gate", "device"])
 def test_struck_commit_points_lose_nothing(part: str) -> None:
     """A handful of them, by the command that people run: no delta lost or double, the same bytes."""
     command = [sys.executable, "-m", "benchmarks.faults", "--only", part, "--count", "0.004", "--seed", "3", "--json"]
@@ -28,6 +30,13 @@ def test_struck_commit_points_lose_nothing(part: str) -> None:
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert sum(line["injected"] for line in lines) > 3
     assert {(line["lost"], line["double"], line["identical"] - line["injected"]) for line in lines} == {(0, 0, 0)}
+
+
+def test_the_gate_of_the_story_keeps_one_version_from_devices(tmp_path: Path) -> None:
+    """Of three merges the second is not served; without that, its commit points were not struck."""
+    told: list[dict[str, Any]] = []
+    assert play(tmp_path / "state", package(tmp_path / "package"), [], lambda **said: told.append(said), GATED) == 0
+    assert told[-1]["reasons"] == ["initial", "head", "merge", "merge", "gate", "merge"]
 
 
 @pytest.mark.parametrize("kind", DAMAGES)

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import Assembler, Cut, missing_chunks
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import block_digests, decode, encode, ids
 from edge_runtime.wire.tensors import encode as encode_values
@@ -33,6 +33,7 @@ class Device:
         limit: how many rounds it delivers in; it keeps silent in later ones.
         examples: that it claims in its deltas.
         piece: bytes of a delta in a chunk.
+        turned: rounds in which it turns the head round, where that is trained: every label then gets another's texts.
         hello: fields of its Hello that are unlike others'.
     """
 
@@ -47,12 +48,15 @@ class Device:
         limit: int = 99,
         examples: int = 10,
         piece: int = 300,
+        turned: frozenset[int] = frozenset(),
         **hello: Any,
     ) -> None:
         self._package, self.name, self._limit, self._examples = package, name, limit, examples
         self._statistics, self._piece = b"", piece
+        self._turned, self._label_counts = turned, [0.0] * len(tiny.LABELS)
         if texts:
             words, labels = [text for text, _ in texts], [label for _, label in texts]
+            self._label_counts = [float(labels.count(label)) for label in range(len(tiny.LABELS))]
             self._statistics = encode(tiny.statistics(package, name, words, labels))
             hello["statistics_digest"] = sha256(self._statistics)
         self._hello = {"trained_slots": slots} | hello
@@ -169,7 +173,11 @@ class Device:
             self.send(Topic.WANT, [encode(pb.Want(device=self.name, digests=missing))])
             return
         self._done.add(sha256(self._plan))
-        delta = tiny.delta(plan, self._plan, experts=self._trained(plan), codec=plan.codec, examples=self._examples)
+        counts = self._label_counts if HEAD in ids(plan.train) else []
+        delta = tiny.delta(
+            plan, self._plan, experts=self._trained(plan), codec=plan.codec, examples=self._examples,
+            label_counts=counts,
+        )  # fmt: skip
         body = encode(delta)
         self._keep(Topic.DELTA, Cut.of(body, pb.DELTA, self._piece))
 
@@ -181,6 +189,9 @@ class Device:
 
         def move(block: ExpertId) -> bytes:
             base = np.frombuffer(self._blobs[digests[block]], "<f4")
+            if block == HEAD:
+                turned = -1.5 * base if plan.round in self._turned else 0 * base
+                return encode_values(turned.astype(np.float32), plan.codec)
             return encode_values(((goal - base) / 100).astype(np.float32), plan.codec)
 
         return [pb.ExpertDelta(layer=b.layer, index=b.index, values=move(b)) for b in ids(plan.train)]

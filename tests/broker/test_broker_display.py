@@ -97,6 +97,31 @@ def test_live_table(told: list[dict[str, Any]]) -> None:
             "version 4: head from the class means of 2 devices; 1 label that it knew has no example any more",
         ),
         (
+            {"event": "held", "version": 3, "round": 2, "before": 2},
+            "version 3 from round 2 is measured before devices get it",
+        ),
+        (
+            {
+                "event": "not_served",
+                "version": 3,
+                "round": 2,
+                "accepted": 2,
+                "again": 4,
+                "parent": 2,
+                "served": False,
+                "figure": "accuracy",
+                "value": 0.5,
+                "against": 1,
+                "reference": 0.75,
+                "margin": 0.01,
+                "detail": "",
+            },
+            (
+                "version 3 is not served: accuracy 0.5000, version 1 has 0.7500 (margin 0.01); "
+                "version 4 is version 2 again, 2 deltas of round 2 count for nothing"
+            ),
+        ),
+        (
             {"event": "resumed", "round": 3, "planned": ["a", "b"], "accepted": ["a"]},
             "round 3 goes on: 1 of 2 deltas are kept",
         ),

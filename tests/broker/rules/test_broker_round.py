@@ -30,6 +30,7 @@ EXPECTED = {
     ("open", "expected in"): "merging",
     ("open", "deadline"): "merging",
     ("open", "short"): "open",
+    ("merging", "delta"): "merging",
     ("merging", "merged"): "gathering",
     ("merging", "last"): "finished",
 }

@@ -16,6 +16,7 @@ from broker_server.errors import DamagedError, StateError
 from broker_server.rules.round import State
 from broker_server.state.announced import Announced
 from broker_server.state.ledger import NAME, Ledger
+from broker_server.state.schema import SCHEMA
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 
@@ -168,7 +169,7 @@ def test_state_of_before_heads_goes_on(state: Path, package: Any) -> None:
     )
     database.close()
     store = Store.open(state, package, 9.0)
-    assert store.ledger.get("schema") == "6"
+    assert store.ledger.get("schema") == str(SCHEMA)
     assert store.ledger.lost() == []
     assert store.versions.numbers() == [3]
     store.close()
@@ -181,7 +182,7 @@ def test_state_of_a_newer_gateway_is_refused(state: Path, package: Any, *, read_
     database.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
     database.commit()
     database.close()
-    with pytest.raises(StateError, match="is of schema 99, this gateway knows up to 6"):
+    with pytest.raises(StateError, match=f"is of schema 99, this gateway knows up to {SCHEMA}"):
         Store.open_read_only(state) if read_only else Store.open(state, package, 0.0)
 
 

@@ -142,6 +142,8 @@ def test_what_happens_is_counted_by_few_names() -> None:
     tally({"event": "version", "reason": "merge", "seconds": 2.0})
     tally({"event": "version", "reason": "merge", "seconds": 1e9})
     tally({"event": "version", "reason": "head"})
+    tally({"event": "not_served", "version": 3})
+    assert tally.not_served == 1
     assert tally.verdicts == {("delta", "ACCEPTED"): 1, ("delta", "STALE"): 1, ("hello", "ACCEPTED"): 1}
     assert tally.deltas_bytes == 300
     assert len(tally.refused) == REASONS + 1
