@@ -32,13 +32,12 @@ from export.planning.text_lengths import TextLengths
 from export.source.backbone import find
 
 BATCH: Final = 16
-EXPERTS: Final = 8
-RANK: Final = 6
-SHARED_RANK: Final = 28
-"""Of a bank like the pilots' (docs/algorithm.md): time depends on it little."""
+BANK: Final = (8, 6, 28)
+"""M, r and rs of the simulated bank; time depends on them little."""
 MEASURED: Final = "prefix_cache"
 MEASURED_ON: Final = "linux-x86_64"
 MEASURED_TIER: Final = TierShape(trained=4, frozen=4, sequence=64, rows=8, batch=8)
+MEASURED_BANK: Final = (8, 8, 8)
 MEASURED_DEPTH: Final = 2
 
 
@@ -53,7 +52,7 @@ class Workload:
     @property
     def tier(self) -> TierShape:
         """The tier of such steps: all experts trained."""
-        return TierShape(EXPERTS, 0, self.tokens, self.rows, BATCH)
+        return TierShape(BANK[0], 0, self.tokens, self.rows, BATCH)
 
     @property
     def trunk_share(self) -> float:
@@ -76,7 +75,7 @@ def table(data: Path) -> dict[str, Any]:
     work = {name: workload(data, name) for name in texts.names(data)}
     return {
         "written_by": "python -m benchmarks.federation.devices --data F.npz --write",
-        "bank": {"experts": EXPERTS, "rank": RANK, "shared_rank": SHARED_RANK, "batch": BATCH},
+        "bank": {**dict(zip(("experts", "rank", "shared_rank"), BANK, strict=True)), "batch": BATCH},
         "measured": {key: run[key] for key in ("command", "date", "machine", "commit")}
         | {"depth": MEASURED_DEPTH, "times_predicted_step": factors.step, "times_predicted_trunk": factors.trunk},
         "work": {name: asdict(one) for name, one in work.items()},
@@ -99,34 +98,37 @@ def correction(run: Mapping[str, Any]) -> Ratios:
     """Return what the product measured as a multiple of what the cost model says of the same program and machine."""
     ms = {arm: run["arms"][arm]["ms_median"] for arm in ("all", "cached", "first")}
     measured = Ratios(ms["cached"] / ms["all"], (ms["first"] - ms["cached"]) / ms["all"])
-    predicted = ratios(load_profile(MEASURED_ON), MEASURED_TIER, MEASURED_DEPTH)
+    predicted = ratios(load_profile(MEASURED_ON), MEASURED_TIER, sizes(MEASURED_BANK), measured_sizes())
     return Ratios(measured.step / predicted.step, measured.trunk / predicted.trunk)
 
 
-def ratios(profile: DeviceProfile, shape: TierShape, layers: int) -> Ratios:
-    """Return what the cost model says of the top layers, relative to all."""
-    whole = cost_model.step_seconds(sizes(), shape, profile)
-    top = sizes(layers)
+def ratios(profile: DeviceProfile, shape: TierShape, whole: Sizes, top: Sizes) -> Ratios:
+    """Return what the cost model says of a step through the top layers, relative to one through all."""
+    all_layers = cost_model.step_seconds(whole, shape, profile)
     step, trunk = (cost(top, shape, profile) for cost in (cost_model.step_seconds, cost_model.trunk_seconds))
-    return Ratios(step / whole, trunk / whole)
+    return Ratios(step / all_layers, trunk / all_layers)
 
 
-def sizes(layers: int = 0) -> Sizes:
-    """Return the sizes of the default backbone with a bank in its top layers; 0: in all."""
+def sizes(bank: tuple[int, int, int] = BANK, first: int = 0) -> Sizes:
+    """Return the sizes of the default backbone with a bank. Args: bank: M, r and rs; first: adapted layer."""
     backbone = find(None).sizes
-    first = backbone.depth - (layers or backbone.depth)
-    bank = BankShape(tuple(range(first, backbone.depth)), EXPERTS, RANK, SHARED_RANK, backbone.width, 2)
-    return Sizes(backbone, ModelShape(bank), cut=first > 0)
+    shape = BankShape(tuple(range(first, backbone.depth)), *bank, backbone.width, 2)
+    return Sizes(backbone, ModelShape(shape), cut=first > 0)
+
+
+def measured_sizes() -> Sizes:
+    """Return the sizes of the package that was measured: experts in its last layers only, none below."""
+    return sizes(MEASURED_BANK, find(None).sizes.depth - MEASURED_DEPTH)
 
 
 def reaches(profile: DeviceProfile, work: Workload, factors: Ratios) -> list[dict[str, float]]:
-    """Return the times of each depth in ms, deepest first."""
-    depth = sizes().adapted
-    whole = 1e3 * cost_model.step_seconds(sizes(), work.tier, profile)
-    rows = [{"layers": depth, "step_ms": round(whole, 2), "trunk_ms": 0.0}]
-    for layers in range(depth - 1, 0, -1):
-        top = ratios(profile, work.tier, layers)
-        step, trunk = whole * top.step * factors.step, whole * top.trunk * factors.trunk * work.trunk_share
+    """Return the times of each depth in ms, deepest first; below a depth, the experts run in its trunk."""
+    whole = sizes()
+    ms = 1e3 * cost_model.step_seconds(whole, work.tier, profile)
+    rows = [{"layers": whole.adapted, "step_ms": round(ms, 2), "trunk_ms": 0.0}]
+    for layers in range(whole.adapted - 1, 0, -1):
+        top = ratios(profile, work.tier, whole, whole.at_depth(layers))
+        step, trunk = ms * top.step * factors.step, ms * top.trunk * factors.trunk * work.trunk_share
         rows.append({"layers": layers, "step_ms": round(step, 2), "trunk_ms": round(trunk, 2)})
     return rows
 

@@ -83,6 +83,7 @@ def test_the_correction_gives_back_what_was_measured() -> None:
     """On the measured machine and program, predicted times the correction is the measured ratio."""
     run = {"arms": {arm: {"ms_median": ms} for arm, ms in (("all", 80.0), ("cached", 20.0), ("first", 50.0))}}
     factors = devices.correction(run)
-    predicted = devices.ratios(load_profile(devices.MEASURED_ON), devices.MEASURED_TIER, devices.MEASURED_DEPTH)
+    whole, top = devices.sizes(devices.MEASURED_BANK), devices.measured_sizes()
+    predicted = devices.ratios(load_profile(devices.MEASURED_ON), devices.MEASURED_TIER, whole, top)
     assert predicted.step * factors.step == pytest.approx(0.25)
     assert predicted.trunk * factors.trunk == pytest.approx(30 / 80)
