@@ -77,9 +77,22 @@ class Uplink:
     codec: int
     left: dict[tuple[int, str], Array] = field(default_factory=dict)
 
-    def send(self, work: Work, after: Values) -> tuple[dict[str, Array], int]:
-        """Return a client's trained tensors as the server reads them, and the bytes of its delta."""
-        heard, size = {}, float(DELTA_OVERHEAD)
+    def size(self, work: Work) -> int:
+        """Return the bytes of a work's delta."""
+        size = float(DELTA_OVERHEAD)
+        for name in work.rates:
+            if name in work.masks:
+                mask, values = work.masks[name], work.values[name]
+                which, single = block_mask(mask, values.shape)
+                count = int(which.sum())
+                blocks = (1, count) if single else (count, values.size // max(1, which.size))
+                headers = blocks[0] if work.form.kind == "experts" else _layers(mask, values)
+                size += block_bytes(blocks[0], blocks[1], self.codec, headers)
+        return int(size * (1 + CHUNK_OVERHEAD))
+
+    def send(self, work: Work, after: Values) -> dict[str, Array]:
+        """Return a client's trained tensors as the server reads them."""
+        heard = {}
         for name, values in after.items():
             mask, start = work.masks[name], work.values[name]
             delta = picked(values - start, mask)
@@ -93,9 +106,7 @@ class Uplink:
                 self.left[work.client, name] = kept
             heard[name] = np.array(start)
             put(heard[name], mask, picked(start, mask) + read)
-            headers = len(read) if work.form.kind == "experts" else _layers(mask, start)
-            size += block_bytes(len(read), read.shape[1], self.codec, headers)
-        return heard, int(size * (1 + CHUNK_OVERHEAD))
+        return heard
 
 
 def _layers(mask: npt.ArrayLike, values: Array) -> int:
@@ -127,7 +138,7 @@ class Downlink:
         """Return the state as devices get it."""
         served = dict(merged)
         for name in self.sent:
-            if name not in before or before[name].shape != merged[name].shape:
+            if name not in before or before[name].shape != merged[name].shape or not merged[name].size:
                 continue
             size = before[name].shape[-1]
             base, wanted = before[name].reshape(-1, size), merged[name].reshape(-1, size)
