@@ -1,7 +1,8 @@
 """What goes over the wire, both ways, for every arm alike: int8 by `wire/tensors`, what it left is sent the next time.
 
 Axes: n blocks of P values. A block is a row of a tensor with scales of its own, as on the wire. Up, blocks follow from
-the mask of a work (`arms.base`); down, a row is the last axis of a tensor of the state.
+the mask of a work (`arms.base`); down, a row is the last axis of a tensor of the state, or its
+last axes where they are short.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from edge_runtime.wire.tensors import GROUP, Array
 
 UPDATES: Final = 3
 """Updates of a block that are fewer bytes than the block itself (`rules/updates`, steps_back)."""
+SHORT: Final = 4 * GROUP
+"""Values; shorter rows are sent together, or most of their groups would be half empty."""
 CODECS: Final[Mapping[str, int]] = {"float32": pb.FLOAT32, "int8": pb.INT8}
 
 
@@ -72,9 +75,17 @@ def block_bytes(count: int, size: int, codec: int, headers: int) -> int:
 
 @dataclass
 class Uplink:
-    """What devices keep of what they could not say in int8. Args: codec; left: by client and tensor."""
+    """What devices keep of what they could not say in int8.
+
+    Args:
+        codec: of what goes up.
+        feedback: whether what int8 left of a delta is added to the next; not where values of one round mean nothing in
+            the next, as factors that the server turns or draws anew.
+        left: by client and tensor.
+    """
 
     codec: int
+    feedback: bool = True
     left: dict[tuple[int, str], Array] = field(default_factory=dict)
 
     def size(self, work: Work) -> int:
@@ -100,7 +111,7 @@ class Uplink:
             if left is not None:
                 delta = delta + picked(left, mask)
             read = coded(delta, self.codec)
-            if self.codec != pb.FLOAT32:
+            if self.codec != pb.FLOAT32 and self.feedback:
                 kept = np.zeros_like(start) if left is None else left
                 put(kept, mask, delta - read)
                 self.left[work.client, name] = kept
@@ -140,7 +151,7 @@ class Downlink:
         for name in self.sent:
             if name not in before or before[name].shape != merged[name].shape or not merged[name].size:
                 continue
-            size = before[name].shape[-1]
+            size = row_size(before[name].shape)
             base, wanted = before[name].reshape(-1, size), merged[name].reshape(-1, size)
             if name in self.left:
                 wanted = wanted + self.left[name].reshape(-1, size)
@@ -166,7 +177,7 @@ class Downlink:
                 continue
             missed = changes - self.had.get((work.client, name), np.zeros_like(changes))
             self.had[work.client, name] = changes
-            values = state[name].shape[-1]
+            values = row_size(state[name].shape)
             whole = tensors.encoded_size(values, pb.FLOAT32)
             each = np.minimum(missed * tensors.encoded_size(values, self.codec), whole)
             size += float((each * self._held(work, name, state[name].shape)).sum())
@@ -174,9 +185,10 @@ class Downlink:
 
     def _held(self, work: Work, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """Return the share of each row of a tensor that a work's client downloads."""
-        rows = int(np.prod(shape[:-1]))
+        values = row_size(shape)
+        rows = int(np.prod(shape)) // values
         if work.held is not None and name in work.held:
-            on = np.broadcast_to(np.asarray(work.held[name]) != 0, shape).reshape(rows, shape[-1])
+            on = np.broadcast_to(np.asarray(work.held[name]) != 0, shape).reshape(rows, values)
             share: npt.NDArray[np.float64] = on.mean(1)
             return share
         return np.ones(rows) if work.held is None else np.zeros(rows)
@@ -204,6 +216,19 @@ class Downlink:
             results.append(_with_values(work, values))
             sizes.append(size)
         return results, sizes
+
+
+def row_size(shape: tuple[int, ...]) -> int:
+    """Return the values of a row on the way down: the last axes of a tensor, at least SHORT of them, never the first.
+
+    A tensor of one axis is one row.
+    """
+    size = shape[-1]
+    for axis in reversed(shape[1:-1]):
+        if size >= SHORT:
+            break
+        size *= axis
+    return size
 
 
 def _with_values(work: Work, values: dict[str, Any]) -> Work:

@@ -73,7 +73,7 @@ class Simulation:
         codec = CODECS[task.arm.settings.codec]
         down = Downlink(codec, self.arm.sent, feedback=self.arm.feedback)
         books = Books(plans=np.zeros((len(ground.shares), 3)))
-        self.at = Position(0, self.arm.start(), Uplink(codec), down, books)
+        self.at = Position(0, self.arm.start(), Uplink(codec, self.arm.feedback), down, books)
         self._weights = own_weights(ground.targets[ground.test], ground.counts.astype(np.float64))
         count = round(task.attack.share * len(ground.shares))
         self._liars = set(np.random.default_rng([task.seed, 99]).permutation(len(ground.shares))[:count].tolist())

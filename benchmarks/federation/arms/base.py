@@ -249,7 +249,7 @@ class Arm(Protocol):
 
     @property
     def feedback(self) -> bool:
-        """Whether what int8 left of them is added to the next version."""
+        """Whether what int8 left is added the next time: to a version, and to a client's delta."""
 
     @property
     def personal(self) -> bool:

@@ -33,7 +33,7 @@ class Flora:
     run: Rival
     targets: tuple[str, ...]
     ranks: tuple[int, ...]
-    feedback: bool = True
+    feedback: bool = False
     personal: bool = False
 
     @property
