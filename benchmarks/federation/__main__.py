@@ -2,7 +2,8 @@
 
 ``run EXPERIMENT.toml`` appends one JSON line for each run to ``OUT/NAME.jsonl``; runs that are there are not made
 again, and one that was stopped goes on from its last round. The file of texts comes from
-``python -m benchmarks.federation.texts --out F.npz``.
+``python -m benchmarks.federation.texts --out F.npz``. ``tables`` and ``plots`` show runs, ``keep`` adds them to the
+results that docs/results.md is written from.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import record
+from benchmarks.federation import reporting
 from benchmarks.federation.experiment import Experiment, ExperimentError, Task, read
 from benchmarks.federation.figures import run_of
 
@@ -30,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.federation", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_run(commands.add_parser("run", help="make the runs of an experiment"))
+    reporting.add_commands(commands)
     options = parser.parse_args(argv)
     try:
-        return _run(options, read(options.experiment))
-    except ExperimentError as error:
+        return int(options.main(options))
+    except (ExperimentError, reporting.RunsError) as error:
         sys.stderr.write(f"{error}\n")
         return WRONG
 
@@ -49,6 +52,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--seeds", default="", metavar="S,..", help="instead of the experiment's")
     run.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="begin no run after so many minutes")
     run.add_argument("--compile", action="store_true", help="put layers through torch.compile")
+    run.set_defaults(main=lambda options: _run(options, read(options.experiment)))
 
 
 def _run(options: argparse.Namespace, experiment: Experiment) -> int:

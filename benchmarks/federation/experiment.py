@@ -1,7 +1,8 @@
 """An experiment as its TOML says it: where, which arms, which seeds, and what a run is like.
 
-Tables: `[run]` (Settings), `[fleet]` (words of `fleet.fleet`, and `attack`), `[[cells]]`, `[[arms]]`. An arm may change
-any setting of `[run]` for itself; what is neither a setting nor `name` or `arm` is an option of the arm.
+Tables: `[run]` (Settings), `[fleet]` (words of `fleet.fleet`, and `attack`), `[[cells]]`, `[[arms]]`, and `[personal]`
+(Tuning) where clients' own models are made after the last round. An arm may change any setting of `[run]` for itself;
+what is neither a setting nor `name` or `arm` is an option of the arm.
 """
 
 from __future__ import annotations
@@ -65,6 +66,14 @@ class Attack:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How clients make the last merged model their own. Args: steps: of each; rates: validation chooses one."""
+
+    steps: int = 60
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+
+
+@dataclass(frozen=True)
 class ArmPlan:
     """An arm of an experiment. Args: name: in results; arm: in ARMS; settings: of its runs; options: its own."""
 
@@ -84,7 +93,7 @@ class Task:
     seed: int
     fleet: Mapping[str, Any]
     attack: Attack
-    personal: tuple[str, ...] = ()
+    personal: Tuning | None = None
 
     @property
     def key(self) -> str:
@@ -106,7 +115,7 @@ class Experiment:
         arms: what is compared.
         fleet: words of ``fleet.fleet``.
         attack: by some clients.
-        personal: methods by which clients' own models are made after the last round.
+        personal: how clients' own models are made after the last round; None: there are none.
     """
 
     name: str
@@ -116,7 +125,7 @@ class Experiment:
     arms: tuple[ArmPlan, ...]
     fleet: Mapping[str, Any] = field(default_factory=dict)
     attack: Attack = field(default_factory=Attack)
-    personal: tuple[str, ...] = ()
+    personal: Tuning | None = None
 
     def tasks(self, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> Iterator[Task]:
         """Yield the runs, seed by seed, so that what is there early is whole. Args: only: arms' names; none: all."""
@@ -157,8 +166,13 @@ def read(file: Path) -> Experiment:
         tuple(arms),
         fleet,
         attack,
-        tuple(tree.get("personal", ())),
+        _tuning(tree["personal"]) if "personal" in tree else None,
     )
+
+
+def _tuning(table: Mapping[str, Any]) -> Tuning:
+    tuning: Tuning = _made(Tuning, table, "[personal]")
+    return replace(tuning, rates=tuple(tuning.rates))
 
 
 def _arm(table: Mapping[str, Any], settings: Settings) -> ArmPlan:

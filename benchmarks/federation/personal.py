@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.federation.arms.base import Form, Values, Work
+from benchmarks.federation.experiment import Tuning
 from benchmarks.federation.figures import Floats, own_accuracy, own_weights
 from benchmarks.federation.reading import Frozen, Rows
 from benchmarks.federation.stacked import Job, train
@@ -29,16 +30,6 @@ AT_ONCE = 20
 """Models that predict side by side."""
 UNTOUCHED = ("head", "scale")
 """What no way to be personal trains: a head tuned to few labels is a prior that costs training."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Args: steps: of a client; batch: texts of a step; rates: to choose from; seed: of the order of texts."""
-
-    steps: int = 60
-    batch: int = 16
-    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +44,8 @@ class Federation:
         test: rows.
         form: of the merged model.
         values: of the merged model.
+        batch: texts of a step.
+        seed: of the order of texts.
     """
 
     frozen: Frozen
@@ -62,6 +55,8 @@ class Federation:
     test: Rows
     form: Form
     values: Values
+    batch: int = 16
+    seed: int = 0
 
     @property
     def counts(self) -> Floats:
@@ -89,13 +84,13 @@ Correct = npt.NDArray[np.bool_]
 """[K, n]: whether each client's model is right."""
 
 
-def measure(held: Federation, settings: Settings) -> Personal:
+def measure(held: Federation, tuning: Tuning) -> Personal:
     """Return what every way is worth for a merged model."""
     merged = predictions(held, [held.values], held.test)
     methods = {"merged model": merged(0.0), "half prior": merged(0.5), "prior": merged(1.0)}
     rates = {}
     for name, masks in trainable(held).items():
-        rates[name], models = _best(held, masks, settings)
+        rates[name], models = _best(held, masks, tuning)
         tuned = predictions(held, models, held.test)
         methods |= {name: tuned(0.0), f"{name}, prior": tuned(1.0)}
     weights = own_weights(held.targets[held.test], held.counts)
@@ -126,36 +121,42 @@ def router_mask(size: int, width: int) -> Array:
     return mask[None, None]
 
 
-def _best(held: Federation, masks: Values, settings: Settings) -> tuple[float, list[Values]]:
+def _best(held: Federation, masks: Values, tuning: Tuning) -> tuple[float, list[Values]]:
     """Return the rate with the best mean of own accuracies on validation texts, and its models."""
     weights = own_weights(held.targets[held.validation], held.counts)
     tried = []
-    for rate in settings.rates:
-        models = tuned_models(held, masks, rate, settings)
+    for rate in tuning.rates:
+        models = tuned_models(held, masks, rate, tuning)
         correct = predictions(held, models, held.validation)(0.0)
         tried.append((float(own_accuracy(correct, weights).mean()), rate, models))
     _, rate, models = max(tried, key=lambda one: one[0])
     return rate, models
 
 
-def tuned_models(held: Federation, masks: Values, rate: float, settings: Settings) -> list[Values]:
+def tuned_models(held: Federation, masks: Values, rate: float, tuning: Tuning) -> list[Values]:
     """Return each client's model after training what ``masks`` name on its own texts."""
     form = replace(held.form, balance="")
     rates = dict.fromkeys(masks, rate)
-    works = [Work(client, form, held.values, masks, rates, settings.steps, 0) for client in range(len(held.shares))]
+    works = [Work(client, form, held.values, masks, rates, tuning.steps, 0) for client in range(len(held.shares))]
     jobs = [
-        Job(work, draws(rows, settings, client))
+        Job(work, draws(rows, (tuning.steps, held.batch), (held.seed, client)))
         for client, (work, rows) in enumerate(zip(works, held.shares, strict=True))
     ]
     return [{**held.values, **outcome.values} for outcome in train(held.frozen, jobs)]
 
 
-def draws(rows: Rows, settings: Settings, client: int) -> Rows:
-    """Return [steps, batch] rows of a client's texts, epoch by epoch, each in an order of its own."""
-    random = np.random.default_rng([settings.seed, client])
-    wanted = settings.steps * settings.batch
+def draws(rows: Rows, shape: tuple[int, int], words: tuple[int, int]) -> Rows:
+    """Return rows of a client's texts, epoch by epoch, each in an order of its own.
+
+    Args:
+        rows: of the client.
+        shape: steps and texts of a step.
+        words: seed and client.
+    """
+    random = np.random.default_rng(words)
+    wanted = shape[0] * shape[1]
     epochs = [random.permutation(rows) for _ in range(-(-wanted // len(rows)))]
-    return np.concatenate(epochs)[:wanted].reshape(settings.steps, settings.batch)
+    return np.concatenate(epochs)[:wanted].reshape(shape)
 
 
 def predictions(held: Federation, models: Sequence[Values], rows: Rows) -> Callable[[float], Correct]:

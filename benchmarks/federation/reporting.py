@@ -35,7 +35,9 @@ def add_commands(commands: Commands) -> None:
     plots.add_argument(
         "--data", type=Path, metavar="F.npz", help="with it, the labels of each client are drawn as well"
     )
-    keep.add_argument("--command", required=True, help="the command that made the runs, to stand beside the figures")
+    keep.add_argument(
+        "--made-by", required=True, metavar="COMMAND", help="that made the runs; it stands beside the figures"
+    )
     tables.set_defaults(main=print_tables)
     plots.set_defaults(main=draw)
     keep.set_defaults(main=keep_runs)
@@ -95,6 +97,6 @@ def keep_runs(options: argparse.Namespace) -> int:
     """Add the runs to the kept results."""
     runs = metrics.newest(read(options.runs))
     for run in runs:
-        page.keep(run, options.command)
+        page.keep(run, options.made_by)
     sys.stdout.write(f"kept {len(runs)} runs; now: make results\n")
     return 0

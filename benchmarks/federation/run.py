@@ -29,6 +29,7 @@ from benchmarks.federation.codec import CODECS, Downlink, Uplink
 from benchmarks.federation.experiment import Task, settings_of
 from benchmarks.federation.figures import Curve, Run, own_accuracy, own_weights
 from benchmarks.federation.fleet import transfer_s
+from benchmarks.federation.personal import Federation, Personal, measure
 from benchmarks.federation.place import Ground, accuracy
 from benchmarks.federation.reading import Rows
 from benchmarks.federation.stacked import Job, train
@@ -221,6 +222,7 @@ class Simulation:
         books, setup = self.at.books, self.ground.setup
         right = self.right()[:, len(self.ground.validation) :]
         plans = np.maximum(books.plans[:, :1], 1)
+        own_models = self._personal()
         rows = {name: _rows(value) for name, value in (("trained", books.trained), ("load", _shares(books.routed)))}
         return Run(
             self.task.experiment,
@@ -234,8 +236,10 @@ class Simulation:
             layers=tuple((books.plans[:, 1] / plans[:, 0]).tolist()),
             steps=tuple((books.plans[:, 2] / plans[:, 0]).tolist()),
             **rows,
+            personal=own_models.own,
+            everybody=own_models.everybody,
             options={"arm": self.task.arm.arm, **self.task.arm.options},
-            settings=settings_of(self.task),
+            settings=settings_of(self.task) | ({"personal_rates": own_models.rates} if own_models.rates else {}),
             seconds=round(books.seconds, 1),
             where={
                 "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
@@ -243,6 +247,16 @@ class Simulation:
                 "commit": record.commit(),
             },
         )
+
+    def _personal(self) -> Personal:
+        """Return what clients' own models are worth where the experiment asks for them."""
+        tuning, ground = self.task.personal, self.ground
+        if tuning is None or self.arm.personal:
+            return Personal({}, {})
+        form, values = self.arm.served(self.at.state)
+        rows = ground.shares, ground.validation, ground.test
+        batch, seed = ground.setup.batch, self.task.seed
+        return measure(Federation(ground.frozen, ground.targets, *rows, form, values, batch, seed), tuning)
 
     def _go_on(self) -> None:
         if self._file is not None and self._file.is_file():

@@ -10,7 +10,8 @@ from tiny_backbone import save_tiny
 from benchmarks.federation import personal
 from benchmarks.federation.arms.base import Form
 from benchmarks.federation.backbone import Encoder
-from benchmarks.federation.personal import Federation, Settings
+from benchmarks.federation.experiment import Tuning
+from benchmarks.federation.personal import Federation
 from benchmarks.federation.reading import Frozen, Texts
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.label_prior import label_weights, with_prior
@@ -18,7 +19,7 @@ from export.source import backbone
 
 WIDTH, LABELS = 32, 4
 BANK = BankShape((0, 1, 2), 2, 3, 2, WIDTH, LABELS)
-SETTINGS = Settings(steps=4, batch=4, rates=(1e-5, 2e-2))
+TUNING = Tuning(steps=4, rates=(1e-5, 2e-2))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Federation:
     train = np.arange(40)
     shares = [train[targets[:40] < 2], train[targets[:40] >= 2]]
     frozen = Frozen(encoder, texts, torch.zeros(WIDTH))
-    return Federation(frozen, targets, shares, np.arange(40, 60), np.arange(60, 80), Form("experts", "soft"), values)
+    return Federation(frozen, targets, shares, np.arange(40, 60), np.arange(60, 80), Form("experts", "soft"), values, 4)
 
 
 def test_the_prior_is_the_products(held: Federation) -> None:
@@ -54,7 +55,7 @@ def test_the_prior_is_the_products(held: Federation) -> None:
 def test_a_tuned_gate_moves_routers_alone_and_clients_apart(held: Federation) -> None:
     """Of an expert's block the router row moves; two clients with other labels move otherwise."""
     masks = personal.trainable(held)["gate"]
-    models = personal.tuned_models(held, masks, 1e-2, SETTINGS)
+    models = personal.tuned_models(held, masks, 1e-2, TUNING)
     moved = [model["experts"] != held.values["experts"] for model in models]
     router = np.zeros(BANK.expert_size, bool)
     router[BANK.rank * WIDTH : (BANK.rank + 1) * WIDTH] = True
@@ -65,12 +66,12 @@ def test_a_tuned_gate_moves_routers_alone_and_clients_apart(held: Federation) ->
 
 def test_all_ways_are_measured_for_every_client(held: Federation) -> None:
     """Without training three ways, and two for each thing that is trained; the rate is one of those on offer."""
-    result = personal.measure(held, SETTINGS)
+    result = personal.measure(held, TUNING)
     trained = ["gate", "gate, prior", "fine-tuning", "fine-tuning, prior"]
     assert list(result.own) == ["merged model", "half prior", "prior", *trained]
     assert all(len(own) == 2 for own in result.own.values())
     assert set(result.rates) == {"gate", "fine-tuning"}
-    assert set(result.rates.values()) <= set(SETTINGS.rates)
+    assert set(result.rates.values()) <= set(TUNING.rates)
     right = personal.predictions(held, [held.values], held.test)(0.0)
     assert result.everybody["merged model"] == pytest.approx(right.mean())
     own = [right[0][held.targets[held.test] < 2].mean(), right[0][held.targets[held.test] >= 2].mean()]
@@ -89,7 +90,7 @@ def test_a_model_without_gates_has_none_to_tune(held: Federation) -> None:
 
 def test_draws_go_through_all_texts_before_any_comes_again() -> None:
     """Twelve draws of six texts: each twice."""
-    rows = personal.draws(np.arange(10, 16), Settings(steps=3, batch=4), 0)
+    rows = personal.draws(np.arange(10, 16), (3, 4), (0, 0))
     assert sorted(rows.ravel().tolist()) == sorted([*range(10, 16)] * 2)
 
 
