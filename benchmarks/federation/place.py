@@ -111,7 +111,8 @@ def ground_of(task: Task, loaded: LoadedSet, make_fleet: Callable[..., Fleet] = 
     shares = split(cell.split, own, cell.clients, task.seed)
     counts = label_counts(shares, own)
     devices = make_fleet(cell.texts, cell.clients, task.seed, depths=settings.depths, **task.fleet)
-    start = class_mean_head(ClassSums.total([_sums(loaded, share, counts.shape[1]) for share in shares]), LOGIT_SCALE)
+    sums = [_sums(loaded, share, counts.shape[1]) for share in shares]
+    start = class_mean_head(ClassSums.total(sums), LOGIT_SCALE)
     encoder = loaded.encoder
     sizes = Sizes(len(encoder.layers), encoder.width, encoder.inner, counts.shape[1])
     setup = Setup(
@@ -131,6 +132,7 @@ def ground_of(task: Task, loaded: LoadedSet, make_fleet: Callable[..., Fleet] = 
         settings.rate,
         settings.final_share,
         task.arm.options,
+        np.stack([one.sums for one in sums]).astype(np.float32),
     )
     mean = torch.tensor(start[MEAN], device=encoder.device)
     rows = {part: own.rows(part) for part in (Part.VALIDATION, Part.TEST)}

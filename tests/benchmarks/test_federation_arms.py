@@ -34,6 +34,7 @@ SETUP = Setup(
     rate=4e-3,
 )
 ALL = [0, 1, 2]
+RIVALS = sorted(set(ARMS) - {"ours"})
 
 
 def setup(**options: object) -> Setup:
@@ -52,7 +53,7 @@ def taught(work: Work, change: Mapping[str, float]) -> Learned:
     return Learned(work.client, work, after, examples, counts, work.steps, routed, 4.0)
 
 
-@pytest.mark.parametrize("name", sorted(ARMS))
+@pytest.mark.parametrize("name", RIVALS)
 def test_every_arm_goes_from_round_to_round(name: str) -> None:
     """Names, shapes and types of the state stay, and what is served has finite values and the form's tensors."""
     arm = arm_of(name, setup())
@@ -73,7 +74,7 @@ def test_every_arm_goes_from_round_to_round(name: str) -> None:
     assert values["head"].shape == (15,)
 
 
-@pytest.mark.parametrize("name", sorted(ARMS))
+@pytest.mark.parametrize("name", RIVALS)
 def test_a_round_without_answers_changes_nothing(name: str) -> None:
     """All devices left: every array keeps its bits, but for the statistics of routers."""
     arm = arm_of(name, setup())
@@ -171,7 +172,8 @@ def test_ffa_lora_sends_b_alone() -> None:
     assert "ffn_in_a" not in arm.sent
     after = arm.merge(state, [taught(work, {"ffn_in_b": 2}) for work in works])
     assert np.array_equal(after["ffn_in_a"], state["ffn_in_a"])
-    assert after["ffn_in_b"] == pytest.approx(np.full((2, 8, 2), 2.0))
+    # Twice the rank of the others, so as many values are trained.
+    assert after["ffn_in_b"] == pytest.approx(np.full((2, 8, 4), 2.0))
 
 
 def test_fed_plora_gives_all_modules_and_trains_some() -> None:
@@ -192,7 +194,14 @@ def test_flora_adds_the_mean_update_to_the_weight_and_draws_new_factors() -> Non
     after = arm.merge(state, [taught(work, {"ffn_in_b": 1}) for work in works])
     rows = works[0].values["ffn_in_a"].sum(1)
     assert after["ffn_in_w"] == pytest.approx(np.repeat(0.5 * rows[:, None], 8, axis=1), abs=1e-6)
-    assert not np.array_equal(arm.assign(after, 2, [0])[0].values["ffn_in_a"], works[0].values["ffn_in_a"])
+    again = arm.assign(after, 2, [0])[0]
+    assert not np.array_equal(again.values["ffn_in_a"], works[0].values["ffn_in_a"])
+    # Three devices of rank 2: six ranks of 12 values, more than the 32 of the weight; of one device 24, six rows of 4.
+    assert again.held is not None
+    assert again.held["ffn_in_w"].sum() == 8
+    alone = arm.assign(arm.merge(state, [taught(works[0], {})]), 2, [0])[0]
+    assert alone.held is not None
+    assert alone.held["ffn_in_w"].sum() == 6
 
 
 def test_ravan_sends_cores_times_scales() -> None:
@@ -238,3 +247,24 @@ def test_options_that_an_arm_does_not_have_are_refused() -> None:
         arm_of("adapter", setup(width="wide"))
     with pytest.raises(ValueError, match="option targets is 'all', known: qv, ffn"):
         arm_of("hetlora", setup(targets="all"))
+
+
+def test_a_device_alone_starts_from_its_own_class_means() -> None:
+    """Client 1 has one text of label 0 at (1, 0, 0, 0) and two of label 1 at (0, 1, 0, 0): its mean lies between.
+
+    Its logits are 20 (f - own mean) w with w at a right angle to what is in the middle of both, whatever the mean is
+    that the model takes off; a label that it never saw stays far below.
+    """
+    sums = np.zeros((3, 3, 4), np.float32)
+    sums[:, 0, 0], sums[:, 1, 1] = 1.0, 2.0
+    run = replace(setup(), class_sums=sums, mean=np.array([0.5, 0, 0, 0.5], np.float32))
+    head = arm_of("local_only", run).start()["head"][1]
+    rows, bias = head[:12].reshape(3, 4), head[12:]
+    own = np.array([1 / 3, 2 / 3, 0, 0])
+    features = np.array([[1, 0, 0, 0], [0, 1, 0, 0]])
+    logits = 20 * (features - run.mean) @ rows.T + bias
+    direction = np.array([1, -1, 0, 0]) / 2**0.5
+    assert logits[:, 0] == pytest.approx(20 * (features - own) @ direction, abs=1e-4)
+    assert logits[:, 1] == pytest.approx(20 * (features - own) @ -direction, abs=1e-4)
+    assert (logits[:, 2] == -100).all()
+    assert np.array_equal(arm_of("local_only", setup()).start()["head"][1], SETUP.head)

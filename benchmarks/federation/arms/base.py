@@ -142,6 +142,7 @@ class Setup:
         rate: learning rate of the first round.
         final_share: of it in the last, linear between.
         options: the arm's own, from the experiment's file.
+        class_sums: [N, C, d], of each client's frozen features by label; [0, 0, 0] where nobody needs them.
     """
 
     sizes: Sizes
@@ -160,6 +161,7 @@ class Setup:
     rate: float = 4e-3
     final_share: float = 0.1
     options: Mapping[str, Any] = field(default_factory=dict)
+    class_sums: Array = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
 
     def rate_of(self, number: int) -> float:
         """Return the learning rate of a round, from 1."""

@@ -10,6 +10,10 @@ import numpy as np
 from benchmarks.federation.arms.adapters import FORM, adapter_values
 from benchmarks.federation.arms.base import EVERYBODY, Arm, Form, Learned, Setup, State, Values, Work
 from benchmarks.federation.arms.rival import Rival, rival, top_layers
+from edge_runtime.wire.class_means import ClassSums, class_mean_head
+from edge_runtime.wire.experts import HEAD, MEAN
+from edge_runtime.wire.program_interface import LOGIT_SCALE
+from edge_runtime.wire.tensors import Array
 
 HEAD_FORM = Form("head")
 SPAN = 4
@@ -58,7 +62,7 @@ class HeadAlone:
 
 @dataclass(frozen=True, eq=False)
 class LocalOnly:
-    """Every client trains adapters on its own texts and sends nothing. It starts from the head of class means.
+    """Every client trains adapters on its own texts and sends nothing; its head starts from its own class means.
 
     Args:
         run: common to all rivals.
@@ -71,9 +75,10 @@ class LocalOnly:
 
     def start(self) -> State:
         """Return the start for each client: [N, ...] of each tensor."""
-        start = adapter_values(self.run.setup, self.run.options["width"]) | {"head": self.run.setup.head}
+        start = adapter_values(self.run.setup, self.run.options["width"])
         clients = len(self.run.setup.devices)
-        return {name: np.repeat(values[None], clients, axis=0) for name, values in start.items()}
+        state = {name: np.repeat(values[None], clients, axis=0) for name, values in start.items()}
+        return state | {"head": own_heads(self.run.setup)}
 
     def assign(self, state: State, number: int, here: list[int]) -> list[Work]:
         """Return one work for each client, from where it stopped."""
@@ -105,6 +110,24 @@ class LocalOnly:
 
     def _own(self, state: State, client: int) -> State:
         return {name: values[client] for name, values in state.items()}
+
+
+def own_heads(setup: Setup) -> Array:
+    """Return the head of each client's own class means, [N, C * (d + 1)]; the federation's where there are no sums.
+
+    A model takes the federation's mean off its features. A client that is alone does not know that, so what its own
+    mean makes of the logits goes into the bias: s (f - own) w = s (f - mean) w + s (mean - own) w.
+    """
+    clients, labels, width = len(setup.devices), setup.sizes.labels, setup.sizes.width
+    if not setup.class_sums.size:
+        return np.repeat(setup.head[None], clients, axis=0)
+    heads = []
+    for counts, sums in zip(setup.label_counts, setup.class_sums, strict=True):
+        alone = class_mean_head(ClassSums(counts, sums), LOGIT_SCALE)
+        head, rows = alone[HEAD], alone[HEAD][: labels * width].reshape(labels, width)
+        head[labels * width :] += LOGIT_SCALE * rows @ (setup.mean - alone[MEAN])
+        heads.append(head)
+    return np.stack(heads)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,9 @@
 """FLoRA: updates are stacked, added to the frozen weight, and every round begins with new factors.
 
-What devices fetch is the change of the weight itself, `NAME_w` [L, out, in] of the form: a stack of K devices has
-K r (in + out) values, which is more from K r = in out / (in + out) on (77 for a matrix of 384 x 96). Either is far
-above what small devices can fetch in a round; the method ignores that.
+A device fetches the stack of all devices of a round, sum of r_k times (in + out) values, or the changed weight where
+that is less. Here the change of the weight, `NAME_w` [L, out, in] of the form, is what is kept and coded; of its rows
+as many are counted as make the bytes of the stack. That is far above what small devices can fetch in a round; the
+method ignores it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Flora:
     def start(self) -> State:
         """Return weights that are not changed yet, and the head of class means."""
         sizes = self.run.setup.sizes
-        state: State = {"head": self.run.setup.head}
+        state: State = {"head": self.run.setup.head, "stacked": np.zeros(1, np.float32)}
         for target in self.targets:
             into, out = sizes.target(target)
             state[f"{target}_w"] = np.zeros((sizes.layers, out, into), np.float32)
@@ -54,15 +55,24 @@ class Flora:
         """Return one work for each client, from factors that are drawn for the round and the same for all."""
         most = max(self.ranks)
         drawn = drawn_factors(self.run.setup, self.targets, most, self.run.options["scale"], number)
-        values = drawn | state
+        values = drawn | self._model(state)
         layers = self.run.setup.sizes.layers
         names = [f"{target}_{kind}" for target in self.targets for kind in "ab"]
         rates = self.run.rates(number, names)
-        held = {f"{target}_w": np.ones((layers, 1, 1), np.float32) for target in self.targets} | self.run.head_mask
+        held = {f"{target}_w": self._fetched(target, state) for target in self.targets} | self.run.head_mask
         return [
             Work(client, FORM, values, self._masks(client), rates, self.run.steps(client, layers), 0, held)
             for client in here
         ]
+
+    def _model(self, state: State) -> State:
+        return {name: values for name, values in state.items() if name != "stacked"}
+
+    def _fetched(self, target: str, state: State) -> Array:
+        """Return as many rows of the weight as have the bytes of the stack, [1, out, 1]."""
+        into, out = self.run.setup.sizes.target(target)
+        rows = float(state["stacked"][0]) * (into + out) / into
+        return (np.arange(out) < rows).astype(np.float32)[None, :, None]
 
     def _masks(self, client: int) -> dict[str, Array]:
         first = (np.arange(max(self.ranks)) < self.ranks[client]).astype(np.float32)
@@ -79,7 +89,7 @@ class Flora:
             parts = [self._part(one, target) for one in learned]
             update = self.run.options["scale"] * lora_rules.flora(parts, examples).product()
             after[f"{target}_w"] = (state[f"{target}_w"] + update).astype(np.float32)
-        return after
+        return after | {"stacked": np.full(1, sum(self.ranks[one.client] for one in learned), np.float32)}
 
     def _part(self, one: Learned, target: str) -> Factors:
         whole = Factors(one.values[f"{target}_a"], one.values[f"{target}_b"])
@@ -88,7 +98,7 @@ class Flora:
     def served(self, state: State, client: int | None = None) -> tuple[Form, Values]:
         """Return the model with its changed weights; factors of rank one that add nothing complete the form."""
         del client
-        return FORM, drawn_factors(self.run.setup, self.targets, 1, 1.0, 0) | state
+        return FORM, drawn_factors(self.run.setup, self.targets, 1, 1.0, 0) | self._model(state)
 
 
 def flora(setup: Setup) -> Arm:

@@ -199,17 +199,22 @@ def targets_of(run: Rival) -> tuple[str, ...]:
     return TARGET_SETS[name]
 
 
-def rank_of_width(run: Rival, targets: Sequence[str]) -> int:
-    """Return the option ``rank``, or the rank with as many values as adapters of the option ``width``."""
-    sizes = run.setup.sizes
-    values = sum(sum(sizes.target(target)) for target in targets)
-    return int(run.options["rank"]) or max(1, 2 * run.options["width"] * sizes.width // values)
+def rank_of_width(run: Rival, values: int) -> int:
+    """Return the option ``rank``, or the rank with as many trained values as adapters of the option ``width``.
+
+    Args:
+        run: common to all rivals.
+        values: that are trained in each rank of a layer.
+    """
+    return int(run.options["rank"]) or max(1, 2 * run.options["width"] * run.setup.sizes.width // values)
 
 
 def ranks_of(run: Rival, targets: Sequence[str], *, trains_a: bool = True) -> tuple[int, ...]:
     """Return r_k of each client: at most R, what its bytes allow, and what the option ``ranks`` says of its profile."""
-    sizes, most = run.setup.sizes, rank_of_width(run, targets)
-    one = sizes.layers * sum(sum(sizes.target(target)) if trains_a else sizes.target(target)[1] for target in targets)
+    sizes = run.setup.sizes
+    each = [sizes.target(target) for target in targets]
+    values = sum(into * trains_a + out for into, out in each)
+    most, one = rank_of_width(run, values), sizes.layers * values
     limits = [int(run.options["ranks"].get(device.profile, most)) for device in run.setup.devices]
     return tuple(run.fitting(client, min(most, limit), lambda rank: rank * one) for client, limit in enumerate(limits))
 
