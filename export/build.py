@@ -132,7 +132,8 @@ def parser() -> argparse.ArgumentParser:
         type=_numbers,
         metavar="N,..",
         help="places for tokens in a step, one tier each; they are rows of S, and a row takes several whole texts"
-        " (default: what suits the texts of --data, or half of B x S; with a tier of half as many to step down to)",
+        " (default: what suits the texts of --data, or half of B x S; with a tier of half as many to step down to, and"
+        " for a classifier one of the upper two layers)",
     )
     program.add_argument(
         "--tiers",

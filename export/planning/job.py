@@ -24,7 +24,7 @@ from export.planning.profiles import DeviceProfile, load_profile
 from export.planning.row_choice import RowChoice
 from export.planning.sizes import Sizes, TierShape
 from export.planning.text_lengths import TextLengths
-from export.planning.tiers import TierRequest, Wish, choose
+from export.planning.tiers import SHALLOW, TierRequest, Wish, choose
 from export.shapes import GROUP, halves
 from export.source import backbone as backbones
 from export.source.backbone import BackboneInfo
@@ -260,6 +260,7 @@ def _request(
         batch=batch,
         fixed_batch=config.batch_size is not None,
         memory=Fixed(config.recompute, config.micro_batches or 0),
+        shallow=SHALLOW if config.has_depth and config.task == CLASSIFICATION else 0,
     )
 
 

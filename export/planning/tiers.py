@@ -21,6 +21,8 @@ from export.planning.sizes import Sizes, TierShape
 SMALLEST_BATCH: Final = 4
 SHORTEST: Final = 8
 """Tokens below which a length is not halved to step down."""
+SHALLOW: Final = 2
+"""k of the tier that a classifier's package has for devices that are short of time."""
 Wish = tuple[int, int, int]
 """m, S and k, which is 0 for all adapted layers."""
 

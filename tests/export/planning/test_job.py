@@ -29,16 +29,20 @@ def planned(tiny: Path, told: list[str] | None = None, **changes: object) -> Pac
 
 
 def test_texts_choose_length_and_rows_and_say_how_full_steps_are(tiny: Path) -> None:
-    """Rows of 16 take two texts of 8: eight rows take 16 texts and are full, half as many take eight texts."""
+    """Rows of 16 take two texts of 8: eight rows take 16 texts and are full, half as many take eight texts.
+
+    The tier of the upper two of three layers has the rows of the first.
+    """
     told: list[str] = []
     package = planned(tiny, told, texts=TEXTS)
     assert told == ["count the tokens of 1000 texts"]
-    assert [tier.train.name for tier in package.tiers] == ["train_m2_f1_s16_r8_b16", "train_m2_f1_s16_r4_b16"]
+    names = ["train_m2_f1_s16_r8_b16", "train_m2_f1_s16_r4_b16", "train_l2_m2_f1_s16_r8_b16"]
+    assert [tier.train.name for tier in package.tiers] == names
     assert package.row_choice.texts is not None
     assert package.row_choice.texts.longer(16) == 1
     fills = [tier.fill for tier in package.tiers]
-    assert [fill.texts_per_step for fill in fills if fill] == pytest.approx([15.9, 8.0], abs=0.1)
-    assert [fill.share for fill in fills if fill] == pytest.approx([0.99, 0.99], abs=0.015)
+    assert [fill.texts_per_step for fill in fills if fill] == pytest.approx([15.9, 8.0, 15.9], abs=0.1)
+    assert [fill.share for fill in fills if fill] == pytest.approx([0.99, 0.99, 0.99], abs=0.015)
 
 
 def test_a_length_by_hand_is_kept_and_rows_follow_the_texts(tiny: Path) -> None:
@@ -91,6 +95,16 @@ def test_every_method_is_there_once(tiny: Path) -> None:
         "predict_s16_r1_b1",
         "predict_s8_r1_b1",
     ]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"trunk": False}, {"held": "slots"}, {"layers": "last:2"}, {"seq_len": 16}, {"most_tiers": 2}]
+)
+def test_no_tier_of_the_upper_layers_where_it_cannot_be_or_is_not_asked_for(
+    tiny: Path, changes: dict[str, object]
+) -> None:
+    """No trunk; experts that nobody runs; no more layers than two; sizes by hand; two tiers at most."""
+    assert not any(tier.shape.layers for tier in planned(tiny, texts=TEXTS, **changes).tiers)
 
 
 def test_a_tier_of_fewer_layers_has_methods_and_trunks_of_its_own(tiny: Path) -> None:
