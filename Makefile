@@ -42,7 +42,7 @@ $(VENV)/.installed: pyproject.toml $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,gateway,demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,gateway,privacy,demo,dev]'
 	@touch $@
 
 demo: setup ## the whole loop on this machine: export, gateway, twelve devices, rounds, figures; DEMO_ARGS=--serve leaves its page up

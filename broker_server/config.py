@@ -11,6 +11,7 @@ from typing import Any, Final
 from broker_server.config_tables import Limits, Listen, RoundRules, Train
 from broker_server.errors import UsageError
 from broker_server.gate_config import Gate
+from broker_server.privacy_config import PrivacyTable, conflict
 from broker_server.server_config import RobustMerging, Server
 from broker_server.web_config import Web
 from edge_runtime.wire import wire_pb2 as pb
@@ -80,6 +81,7 @@ class GatewayConfig:
     server: Server = field(default_factory=Server)
     robust: RobustMerging = field(default_factory=RobustMerging)
     gate: Gate = field(default_factory=Gate)
+    privacy: PrivacyTable = field(default_factory=PrivacyTable)
     web: Web = field(default_factory=Web)
 
     def __post_init__(self) -> None:
@@ -119,7 +121,7 @@ class GatewayConfig:
         _need(self.mqtt in MQTT, f"mqtt {self.mqtt!r}, expected one of {', '.join(MQTT)}")
         down = self.train.codec_down
         _need(down in CODECS_DOWN, f"codec_down {down!r}, expected one of {', '.join(CODECS_DOWN)}")
-        for fault in (self.server.fault(), self.robust.fault()):
+        for fault in (self.server.fault(), self.robust.fault(), self.privacy.fault(), conflict(self)):
             _need(not fault, fault)
         _need(
             not self.gate.hold or self.evaluate is not None,

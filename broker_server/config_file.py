@@ -38,8 +38,8 @@ def load(
     """Read a TOML file and put the command line over it.
 
     Args:
-        file: with the keys of GatewayConfig; its tables are [listen], [round], [train], [limits], [server], [robust]
-            and [web].
+        file: with the keys of GatewayConfig; its tables are [listen], [round], [train], [limits], [server], [robust],
+            [privacy] and [web].
             Relative paths in it begin in its folder, and "" is no path.
         overrides: values by dotted key ("round.quorum"); None leaves the file's value.
         package_of: chooses the package for a state directory when neither names one.

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broker_server.rules.gate import Decision
-from broker_server.views.wording import decided, size
+from broker_server.views.wording import decided, privacy_words, size
 from edge_runtime.wire.text import counted
 
 
@@ -135,6 +135,16 @@ def _delta(e: dict[str, Any]) -> str:
     return f"{e['device']}: delta of {size(e['bytes'])}, loss {e['loss_first']:.3f} to {e['loss_last']:.3f}{late}"
 
 
+def _privacy(e: dict[str, Any]) -> str:
+    told = privacy_words(e)
+    if e["noise_to_signal"] < 1:
+        return told
+    return (
+        f"{told}. WARNING: that noise is longer than all updates of a round together can be, so versions will mostly "
+        "be noise: more devices a round, fewer trained values, or less noise for a larger epsilon"
+    )
+
+
 def _statistics(e: dict[str, Any]) -> str:
     if e["code"] == "ACCEPTED":
         return f"{e['device']}: class statistics"
@@ -211,6 +221,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"{e['device']}: {e['limit']} {e['came']:g} counts as {e['counted']:g}, because others have far less"
     ),
     "left_out": lambda e: f"{e['device']}: removed before the merge; its delta of round {e['round']} is left out",
+    "privacy": _privacy,
     "waiting": lambda e: f"waiting: {e['reason']}",
     "delta": _delta,
     "version": _version,

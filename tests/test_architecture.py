@@ -120,6 +120,7 @@ DRIVERS = {
     "markupsafe": {"broker_server/web/rendering.py"},
     "prometheus_client": {"broker_server/web/metrics.py"},
     "playwright": {"benchmarks/demo/pictures.py"},
+    "dp_accounting": {"?broker_server/accounting.py"},
     "sqlite3": {"broker_server/state/database.py", "benchmarks/fleet/kept.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }
@@ -137,6 +138,7 @@ PURE = (
     "broker_server/rules/aggregate.py",
     "broker_server/rules/balance.py",
     "broker_server/rules/planner.py",
+    "broker_server/rules/privacy.py",
     "broker_server/rules/robust.py",
     "broker_server/rules/round.py",
     "broker_server/rules/server_optimizer.py",

@@ -9,7 +9,7 @@ from broker_server.commands import Subcommands, add_state, parser, say_json
 from broker_server.commands.tables import Cell, say_lines
 from broker_server.views.reading import reading
 from broker_server.views.status import LastRound, Status, read_status
-from broker_server.views.wording import ago, decided, duration, instant, size, times
+from broker_server.views.wording import ago, decided, duration, instant, privacy_words, size, times
 
 EXAMPLES = """  broker_server status
   broker_server status --json --config /etc/edge-experts/gateway.toml
@@ -50,6 +50,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
         ("version", version),
         ("merging", status.merging),
         ("gate", _gate(status)),
+        ("privacy", privacy_words(status.privacy) if status.privacy else ""),
         ("round", _round(status.round, status.now)),
         ("devices", _devices(status)),
         ("bytes", f"{size(status.bytes_up)} up, {size(status.bytes_down)} down"),

@@ -19,6 +19,7 @@ from broker_server.rounds.gating import Gate
 from broker_server.rounds.lost_deltas import LostDeltas
 from broker_server.rounds.merging import Merging
 from broker_server.rounds.new_versions import NewVersions
+from broker_server.rounds.privacy_budget import budget_of
 from broker_server.rounds.round_plans import RoundPlans
 from broker_server.rounds.round_reports import merged_line, tell_not_served, tell_plans, tell_version
 from broker_server.rounds.round_status import RoundStatus, reopened, restarted_line
@@ -51,8 +52,11 @@ class Conductor:
         caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip)
         train = parts.config.train
         rounded = train.codec_down == "int8"
-        server = ServerRules.of(parts.config.server, parts.config.robust)
-        self._merging = Merging(parts.store, train_head=train.head_share > 0, caps=caps, rounded=rounded, rules=server)
+        budget = budget_of(parts.config, parts.store)
+        server = ServerRules.of(parts.config.server, parts.config.robust, budget.privacy if budget else None)
+        self._merging = Merging(
+            parts.store, train_head=train.head_share > 0, caps=caps, rounded=rounded, rules=server, budget=budget
+        )
         self._announcer = Announcer(parts, session)
         self._versions = NewVersions(parts, self._merging, self._announcer)
         self._plans, self._waiting = RoundPlans(parts, self._merging), Waiting(parts)
@@ -111,7 +115,8 @@ class Conductor:
         """Take up what the ledger says was going on."""
         last = self._store.ledger.last_round()
         self._announcer.remember(self._merging.oldest_base(self._config.round.max_staleness))
-        if last is not None and last.closed is None:
+        self._tell_privacy()
+        if last is not None and last.closed is None and not self._spent:
             self._reopen(last, now)
         elif last is not None:
             self._round.number = last.round
@@ -151,7 +156,20 @@ class Conductor:
         return self._announcer.gateway_state(self.row.version, self.round, online=online, finished=finished)
 
     def _over(self) -> bool:
-        return 0 < self._config.rounds <= self.round
+        return 0 < self._config.rounds <= self.round or self._spent
+
+    @property
+    def _spent(self) -> bool:
+        """Whether [privacy] has no room for another merge."""
+        return self._merging.budget is not None and self._merging.budget.over
+
+    def _tell_privacy(self) -> None:
+        if self._merging.budget is not None:
+            self._events.tell("privacy", **self._merging.budget.telling(self._config.round.quorum))
+
+    def takes_sums(self, hello: pb.Hello) -> bool:
+        """Return whether the class sums that a Hello tells of are wanted."""
+        return self._merging.budget is None or self._merging.budget.takes_sums(hello)
 
     # what devices did
 
@@ -358,6 +376,7 @@ class Conductor:
             tell_version(self._parts, line, decision)
         elif line is not None and decision is not None:
             tell_not_served(self._parts, line, decision, self._merging.row)
+        self._tell_privacy()
         if self.state is State.FINISHED:
             self._announcer.withdraw(list(self._announcer.outstanding))
         self.publish_state()

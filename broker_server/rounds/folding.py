@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from broker_server.errors import BodyError
 from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution, Part, Sums, Work, combine, fold_all, parts_of, router_row
 from broker_server.rules.capping import Limited, cap, cut
+from broker_server.rules.privacy import Private, cut_whole, norm_left, private_sums
 from broker_server.rules.robust import NO_NORMS, Robust, UsualNorms, add_robust
 from broker_server.rules.server_rules import PLAIN, ServerRules
 from broker_server.rules.weights import Caps, norm_limits
@@ -131,6 +133,26 @@ class Folding:
             sums, shortened = self._robust(counted, limits, rules, rules.robust)
         self._forget()
         return Folded(sums, capped, limited + shortened, usual)
+
+    def private(self, rows: Sequence[DeltaRow], private: Private) -> Folded:
+        """Fold deltas into noisy sums, whatever devices claim; one with several deltas shares its norm among them.
+
+        Args:
+            rows: of the deltas.
+            private: what is promised of the merge.
+
+        Raises:
+            BodyError: when a delta is damaged or gone.
+        """
+        norm, sums = norm_left(private.privacy, self._shape.nbytes // 4), Sums()
+        times = Counter(row.device for row in rows)
+        claims = [self._claimed(row, ()) for row in rows]
+        for some in _in_parts(list(zip(rows, claims, strict=True))):
+            whole = [cut_whole(self._with_deltas(row, one), norm / times[row.device]) for row, one in some]
+            fold_all(sums, whole, self._shape, topk=False, shares=THREADS, run=at_once)
+        self._forget()
+        noisy = private_sums(sums, private.planned, private.privacy, private.key, self._shape)
+        return Folded(noisy, claims, [])
 
     def _means(self, counted: Sequence[_Counted], limits: _Limits, rules: ServerRules) -> tuple[Sums, list[Limited]]:
         """Fold into weighted means: a few deltas at a time, all of their blocks."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from broker_server.rounds.folding import Folded, Folding
+from broker_server.rules.privacy import Private
 from broker_server.rules.robust import NO_NORMS, UsualNorms
 from broker_server.rules.server_optimizer import optimized
 from broker_server.rules.server_rules import PLAIN, ServerRules
@@ -58,11 +59,13 @@ class How:
         caps: what one device may weigh.
         server: rules beyond the weighted mean.
         rounded: whether the version goes down in steps of int8.
+        private: what is promised of it, of private merging.
     """
 
     caps: Caps
     server: ServerRules = PLAIN
     rounded: bool = False
+    private: Private | None = None
 
 
 def made(
@@ -80,7 +83,10 @@ def made(
     Raises:
         BodyError: when a delta is damaged or gone.
     """
-    folded = folding.folded(rows, how.caps, merges, how.server, before.norms)
+    if how.private is not None:
+        folded = folding.private(rows, how.private)
+    else:
+        folded = folding.folded(rows, how.caps, merges, how.server, before.norms)
     sums, moments = optimized(folded.sums, before.moments, how.server.optimizer)
     step = next_step(before.bank, before.residuals, sums, rounded=how.rounded)
     return replace(step, moments=moments), folded

@@ -5,13 +5,11 @@ A new version is in the ledger, in one transaction with what it was made from, b
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -19,16 +17,19 @@ from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding
 from broker_server.rounds.making import Before, How, made
 from broker_server.rounds.mending import mended
+from broker_server.rounds.privacy_budget import PrivacyBudget
+from broker_server.rounds.remaking import CAPS, MERGES, Remaking, caps_of, caps_told, newest, parts
 from broker_server.rules.balance import Balance, next_balance
 from broker_server.rules.capping import Limited
 from broker_server.rules.head import absent_labels, with_new_labels
+from broker_server.rules.privacy import Private, private_class_sums
+from broker_server.rules.robust import UsualNorms
 from broker_server.rules.server_rules import PLAIN, ServerNotes, ServerRules
 from broker_server.rules.updates import Step
 from broker_server.rules.weights import Caps, capped_sums
 from broker_server.state.gate_tables import HELD
 from broker_server.state.lineage import Origin
 from broker_server.state.moments import notes_of
-from broker_server.state.residuals import digests_of
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS, ROLLBACK
 from broker_server.state.store import Store
@@ -37,15 +38,9 @@ from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
-from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import HEAD, MEAN, ExpertId
 from edge_runtime.wire.messages import decode, ids
 from edge_runtime.wire.tensors import Array
-
-MERGES: Final = 4096
-"""The last merges, whose numbers are remembered: more of them behind the bank, a version is older than any limit."""
-CAPS: Final = "caps"
-"""Setting of the state directory: JSON, what one device might weigh, as [first version, multiple, share, norm]."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +71,10 @@ class Merging:
         caps: what one device may weigh.
         rounded: whether versions go down in steps of int8.
         rules: how deltas become a version beyond their weighted mean.
+        budget: of private merging, whose rules are among these.
 
     ``row`` and ``bank`` are the newest version: as devices have it, or while it waits for its decision, will have it.
+    ``rederived`` makes a version again.
     """
 
     def __init__(
@@ -88,14 +85,16 @@ class Merging:
         caps: Caps,
         rounded: bool = False,
         rules: ServerRules = PLAIN,
+        budget: PrivacyBudget | None = None,
     ) -> None:
         self._store, self._train_head, self._caps = store, train_head, caps
-        self._how = How(caps, rules, rounded)
+        self._how, self.budget = How(caps, rules, rounded), budget
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
         self._folding = Folding(store, topk=self._topk, top_k=self._architecture.top_k)
         self._merges = store.ledger.steps()[-MERGES:]
-        self.row, bank = self._newest()
+        self.rederived = Remaking(store, self._folding).rederived
+        self.row, bank = newest(store, self.rederived)
         self.row = mended(store, self.row, self.rederived)
         residuals, moments = store.residuals.whole(self.row), store.moments.whole(self.row)
         self._before = Before(bank, residuals, moments, notes_of(self.row).norms)
@@ -111,82 +110,12 @@ class Merging:
         """The newest version's bank."""
         return self._before.bank
 
-    def _caps_of(self, version: int) -> Caps:
-        """Return what one device might weigh when a version was made; before there were caps, anything."""
-        told = [entry for entry in _caps_told(self._store) if entry[0] <= version]
-        return Caps(*told[-1][1:]) if told else Caps(0.0, 1.0, 0.0)
-
     def _noted_caps(self, version: int) -> dict[str, str]:
         """Return the setting that says what counted for a version, so that it can be made again whatever changes."""
-        if self._caps_of(version) == self._caps:
+        if caps_of(self._store, version) == self._caps:
             return {}
-        told = [entry for entry in _caps_told(self._store) if entry[0] < version]
+        told = [entry for entry in caps_told(self._store) if entry[0] < version]
         return {CAPS: json.dumps([*told, [version, *dataclasses.astuple(self._caps)]])}
-
-    def _newest(self) -> tuple[VersionRow, Bank]:
-        """Load the newest version; one with a damaged block is made again from its parent.
-
-        Raises:
-            StateError: when that cannot be, and the operator did not accept the loss.
-        """
-        store = self._store
-        try:
-            return store.lineage.load()
-        except StateError as error:
-            row = store.ledger.version()
-            if row is None:
-                raise
-            what = str(error).partition(";")[0]
-            with contextlib.suppress(StateError):
-                step = self.rederived(row)
-                if step is not None:
-                    store.lineage.write_blocks(step.bank)
-                    store.notes.append(f"{what}; made again from version {row.parent}")
-                    return row, step.bank
-            if not store.accept_loss:
-                msg = (
-                    f"{what}, and it cannot be made again; put a backup in its place with broker_server restore, or go "
-                    "on with the newest version that is whole: broker_server run --accept-loss"
-                )
-                raise StateError(msg) from error
-            fallen = store.fall_back(row.version, row.created)
-            store.notes.append(f"version {row.version} is lost; version {fallen.version} is version {fallen.parent}")
-            return store.lineage.load()
-
-    def rederived(self, row: VersionRow) -> Step | None:
-        """Return a version from its parent and what it was made from; None when something of it is gone.
-
-        Raises:
-            StateError: when a delta, or a block or residual of the parent, is damaged.
-        """
-        if row.parent is None:
-            return None
-        parent, base = self._store.lineage.load(row.parent)
-        if row.reason == "merge":
-            steps = self._merged_again(parent, base, row)
-        elif row.reason == GATE:
-            steps = [Step(base, self._store.residuals.whole(parent), moments=self._store.moments.whole(parent))]
-        else:
-            banks = self._heads_again(base, self._caps_of(row.version)) if row.reason == "head" else [base]
-            steps = [Step(bank) for bank in banks]
-        return next((step for step in steps if _is(step, row)), None)
-
-    def _merged_again(self, parent: VersionRow, base: Bank, row: VersionRow) -> list[Step]:
-        """Return what a merge can have made: its version as merged, or in steps of int8."""
-        merges = [version for version in self._merges if version < row.version]
-        rows, before = self._store.ledger.merged_into(row.version), Before.load(self._store, parent, base)
-        how = How(self._caps_of(row.version), notes_of(row).rules)
-        hows = [how, dataclasses.replace(how, rounded=True)]
-        return [made(self._folding, rows, merges, before, how)[0] for how in hows]
-
-    def _heads_again(self, base: Bank, caps: Caps) -> list[Bank]:
-        """Return what a new head on ``base`` can be: all of it made from class sums, or the rows of new labels only."""
-        if not self._store.ledger.statistics_digests():
-            return []
-        blocks = class_mean_head(self._class_sums(caps), self._architecture.logit_scale)
-        labels, scale = self._architecture.bank_shape.labels, self._architecture.logit_scale
-        rows = {HEAD: with_new_labels(base.head, blocks[HEAD], labels, scale)}
-        return [base.replace(blocks), base.replace(rows)]
 
     def _block(self, digest: bytes) -> bytes | None:
         """Return a block of the newest version from memory."""
@@ -226,13 +155,17 @@ class Merging:
         waiting, removed = ledger.waiting(), set(ledger.revoked_devices())
         rows = [row for row in waiting if row.device not in removed]
         revoked = [row for row in waiting if row.device in removed]
-        step, folded = made(self._folding, rows, self._merges, self._before, self._how)
+        private = self.budget.private(number, rows) if self.budget is not None else None
+        how = dataclasses.replace(self._how, private=private)
+        step, folded = made(self._folding, rows, self._merges, self._before, how)
+        if self.budget is not None and private is not None:
+            self.budget.count_merge(private, len({row.device for row in rows}))
         balance = self._balance
         if self._topk:
             balance = next_balance(balance, folded.capped, top_k=self._architecture.top_k)
         tree = json.dumps(balance.to_tree()) if self._topk else None
         origin = Origin(self.row.version, number, len(rows), "merge", tree)
-        version = self._written(step, origin, wall, ServerNotes(self._how.server, folded.norms))
+        version = self._written(step, origin, wall, self._notes(folded.norms, private))
         with ledger.transaction():
             ledger.leave_out(revoked, wall)
         settings = self._noted_caps(version.version) | ({HELD: str(version.version)} if hold else {})
@@ -245,6 +178,12 @@ class Merging:
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
         trainers = {expert: folded.sums.devices.get(expert, 0) for expert in experts}
         return Merged(version.version, rows, trainers, folded.limited, revoked)
+
+    def _notes(self, norms: UsualNorms, private: Private | None = None) -> ServerNotes:
+        """Return what a version notes; without its moments. Args: private: of a private merge."""
+        planned = private.planned if private is not None else {}
+        releases = tuple(sorted(self.budget.account.releases.items())) if self.budget is not None else ()
+        return ServerNotes(self._how.server, norms, planned=planned, releases=releases)
 
     def _written(self, step: Step, origin: Origin, wall: float, notes: ServerNotes) -> VersionRow:
         """Write the blocks, updates, residuals and moments of the next version; return its row."""
@@ -277,7 +216,7 @@ class Merging:
         balance = self._balance_of(old)
         tree = json.dumps(balance.to_tree()) if self._topk else None
         origin = Origin(old.version, 0, 0, "rollback", tree)
-        server = ServerNotes(self._how.server, self._before.norms).text()
+        server = self._notes(self._before.norms).text()
         blocks = self._store.lineage.write_blocks(bank)
         version = self._store.lineage.row(self.row.version + 1, blocks, origin, wall, server=server)
         # With other sums than any: those of a device that was revoked since must leave the head.
@@ -309,7 +248,7 @@ class Merging:
         # It has the round of the merge: devices let go of the deltas that they sent for it.
         origin = Origin(before.version, merged.round, 0, GATE, tree)
         blocks, left = store.lineage.write_blocks(bank), store.residuals.write(residuals)
-        server = dataclasses.replace(notes, moments=store.moments.write(moments)).text()
+        server = dataclasses.replace(self._notes(notes.norms), moments=store.moments.write(moments)).text()
         version = store.lineage.row(merged.version + 1, blocks, origin, wall, residuals=left, server=server)
         store.add_version(version, (), wall, {HELD: ""})
         self.row, self._balance = version, balance
@@ -328,7 +267,8 @@ class Merging:
 
     def head_has(self, hello: pb.Hello) -> bool:
         """Return whether the head was made with the sums of the data that a device has now."""
-        return not hello.statistics_digest or self._head_sums.get(hello.device) == hello.statistics_digest
+        asked = self.budget is None and hello.statistics_digest  # private sums are released once, without latecomers
+        return not asked or self._head_sums.get(hello.device) == hello.statistics_digest
 
     def refresh_head(self, wall: float) -> int | None:
         """Make the head anew when class sums came; of a head that devices train, only the rows of new labels.
@@ -342,10 +282,15 @@ class Merging:
         ledger, labels = self._store.ledger, self._architecture.bank_shape.labels
         scale = self._architecture.logit_scale
         digests = ledger.statistics_digests()
+        if self.budget is not None:
+            digests = self.budget.head_digests(digests, self._head_sums)
         if digests == self._head_sums or self._lost_sums(digests):
             return None
+        if self.budget is not None:
+            self.budget.count_sums(digests)
         # Without any sums left (their devices were revoked) it is that of version 0 again, which favours no label.
-        blocks = class_mean_head(self._class_sums(self._caps), scale) if digests else self._blank_head()
+        sums = self._sums(digests) if digests else None
+        blocks = class_mean_head(sums, scale) if sums is not None else self._blank_head()
         if self._train_head and ledger.get(HEAD_SUMS) is not None:
             blocks = {HEAD: with_new_labels(self.bank.head, blocks[HEAD], labels, scale)}
         bank = self.bank.replace(blocks)
@@ -353,9 +298,7 @@ class Merging:
         labels_lost = int(lost.sum()) if self._head_sums else 0  # the initial head knows of no examples
         origin = Origin(self.row.version, 0, len(digests), "head")
         before = self._before.with_bank(bank)
-        version = self._written(
-            Step(bank, moments=before.moments), origin, wall, ServerNotes(self._how.server, before.norms)
-        )
+        version = self._written(Step(bank, moments=before.moments), origin, wall, self._notes(before.norms))
         changed = version.digest != self.row.digest
         made_from = json.dumps({device: digest.hex() for device, digest in digests.items()})
         if changed:
@@ -381,26 +324,12 @@ class Merging:
     def _blank_head(self) -> dict[ExpertId, Array]:
         return {HEAD: np.zeros_like(self.bank.head), MEAN: np.zeros_like(self.bank.mean)}
 
-    def _class_sums(self, caps: Caps) -> ClassSums:
-        statistics = self._store.ledger.statistics()
-        return ClassSums.total(
-            capped_sums([ClassSums.from_bytes(counts, sums) for _, counts, sums in statistics], caps)
-        )
-
-
-def _is(step: Step, row: VersionRow) -> bool:
-    """Return whether a version that was made again is a row's; beside the bank it may have more than the row names."""
-    if step.bank.digest() != row.digest:
-        return False
-    residuals = {block: sha256(tensors.encode(values)) for block, values in step.residuals.items()}
-    moments = {block: sha256(tensors.encode(values)) for block, values in step.moments.items()}
-    return digests_of(row).items() <= residuals.items() and notes_of(row).moments.items() <= moments.items()
-
-
-def _caps_told(store: Store) -> list[list[float]]:
-    """Read CAPS, oldest first."""
-    told: list[list[float]] = json.loads(store.ledger.get(CAPS) or "[]")
-    return told
+    def _sums(self, digests: Mapping[str, bytes]) -> ClassSums | None:
+        """Return the class sums of devices, with noise where that is promised; None when nothing stands out of it."""
+        listed = parts(self._store, digests)
+        if self.budget is None:
+            return ClassSums.total(capped_sums(listed, self._caps))
+        return private_class_sums(listed, self.budget.privacy, self.budget.sums_key(digests))
 
 
 def _digests(setting: str | None) -> dict[str, bytes]:

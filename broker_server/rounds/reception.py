@@ -128,6 +128,8 @@ class Reception:
             self._greetings.check_rate(device, now)
             hello = decode(pb.Hello, payload)
             check_hello(hello, self._parts.identity(device), self._store.lineage.federation, self._description)
+            if not self._conductor.takes_sums(hello):
+                hello.statistics_digest = b""  # as if it had none: it is not asked for them, and nothing waits for them
             self._check_room(device)
             self._greetings.check_new(device, now)
             if not self._roster.told(hello):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
+from broker_server.rules.privacy import Privacy
 from broker_server.rules.robust import NO_NORMS, Robust, UsualNorms
 from broker_server.rules.server_optimizer import ServerOptimizer
 from broker_server.server_config import RobustMerging, Server
@@ -18,21 +19,32 @@ from edge_runtime.wire.experts import ExpertId
 
 @dataclass(frozen=True)
 class ServerRules:
-    """Args: optimizer: of the gateway; normalized: whether steps are taken out (FedNova); robust: None: plain means."""
+    """Rules beyond the weighted mean.
+
+    Args:
+        optimizer: of the gateway.
+        normalized: whether steps are taken out (FedNova).
+        robust: None: plain means.
+        privacy: None: nothing is promised.
+    """
 
     optimizer: ServerOptimizer = field(default_factory=ServerOptimizer)
     normalized: bool = False
     robust: Robust | None = None
+    privacy: Privacy | None = None
 
     @classmethod
-    def of(cls, server: Server, robust: RobustMerging) -> Self:
+    def of(cls, server: Server, robust: RobustMerging, privacy: Privacy | None = None) -> Self:
         """Return the rules that settings say."""
         optimizer = ServerOptimizer(server.optimizer, server.rate, server.beta1, server.beta2, server.tau)
-        return cls(optimizer, server.normalize_steps, Robust(robust.trim, robust.shrink) if robust.enabled else None)
+        trimmed = Robust(robust.trim, robust.shrink) if robust.enabled else None
+        return cls(optimizer, server.normalize_steps, trimmed, privacy)
 
     def words(self) -> str:
         """Return them for people; "" for a plain weighted mean."""
-        parts = [f"robust, trims {self.robust.trim:g}"] if self.robust is not None else []
+        private = self.privacy
+        parts = [f"private, noise {private.noise:g} times {private.clip:g}"] if private is not None else []
+        parts += [f"robust, trims {self.robust.trim:g}"] if self.robust is not None else []
         parts += ["steps taken out"] if self.normalized else []
         parts += [] if self.optimizer.plain else [f"{self.optimizer.kind} at a rate of {self.optimizer.eta:g}"]
         return "; ".join(parts)
@@ -49,24 +61,32 @@ class ServerNotes:
         rules: that it was merged by.
         norms: the usual norms up to it; of robust merging.
         moments: digest by block of the optimizer's moments after it.
+        planned: devices by block; of private merging.
+        releases: (noise multiplier, how often) up to it; of private merging.
     """
 
     rules: ServerRules = PLAIN
     norms: UsualNorms = NO_NORMS
     moments: Mapping[ExpertId, bytes] = field(default_factory=dict)
+    planned: Mapping[ExpertId, int] = field(default_factory=dict)
+    releases: tuple[tuple[float, int], ...] = ()
 
     def text(self) -> str:
         """Return JSON; "" where there is nothing to note."""
         if self == ServerNotes():
             return ""
-        robust = self.rules.robust
-        tree = {
+        robust, privacy = self.rules.robust, self.rules.privacy
+        tree: dict[str, Any] = {
             "optimizer": asdict(self.rules.optimizer),
             "normalized": self.rules.normalized,
             "robust": None if robust is None else asdict(robust),
             "norms": {kind: list(values) for kind, values in sorted(self.norms.medians.items())},
             "moments": [[block.layer, block.index, self.moments[block].hex()] for block in sorted(self.moments)],
         }
+        if privacy is not None:
+            tree["privacy"] = asdict(privacy)
+            tree["planned"] = [[block.layer, block.index, self.planned[block]] for block in sorted(self.planned)]
+            tree["releases"] = [list(release) for release in self.releases]
         return json.dumps(tree)
 
     @classmethod
@@ -80,13 +100,18 @@ class ServerNotes:
             return cls()
         try:
             tree: dict[str, Any] = json.loads(text)
-            robust = tree["robust"]
+            robust, privacy = tree["robust"], tree.get("privacy")
             rules = ServerRules(
-                ServerOptimizer(**tree["optimizer"]), tree["normalized"], None if robust is None else Robust(**robust)
+                ServerOptimizer(**tree["optimizer"]),
+                tree["normalized"],
+                None if robust is None else Robust(**robust),
+                None if privacy is None else Privacy(**privacy),
             )
             norms = UsualNorms({kind: tuple(map(float, values)) for kind, values in tree["norms"].items()})
             moments = {ExpertId(layer, index): bytes.fromhex(digest) for layer, index, digest in tree["moments"]}
+            planned = {ExpertId(layer, index): int(count) for layer, index, count in tree.get("planned", ())}
+            releases = tuple((float(noise), int(times)) for noise, times in tree.get("releases", ()))
         except (KeyError, TypeError, AttributeError) as error:
             msg = f"notes of a merge have another form than expected ({error})"
             raise ValueError(msg) from error
-        return cls(rules, norms, moments)
+        return cls(rules, norms, moments, planned, releases)

@@ -16,6 +16,7 @@ from broker_server.state.files import make_folder, sync_folder, tighten, write_d
 from broker_server.state.inspection import inspect
 from broker_server.state.ledger import NAME
 from broker_server.state.open_round import OpenRound
+from broker_server.state.privacy_account import PrivacyAccount
 from broker_server.state.rows import RoundRow
 from broker_server.state.store import Store
 
@@ -87,6 +88,9 @@ def _copy(store: Store, part: Path) -> int:
         plans = copy.ledger.plans(last.round)
         OpenRound(last.round, last.base_version, last.opened, last.extensions, plans).write(part)
     Announced(newest.version, newest.digest, last.round if last else 0).write(part)
+    account = PrivacyAccount.read(store.folder)
+    if account is not None:
+        account.write(part)
     journal = store.folder / JOURNAL
     if journal.is_file():
         write_durably(part / journal.name, journal.read_bytes())
@@ -118,6 +122,7 @@ def restore(backup: Path, state: Path, now: float, *, announced: int = -1, set_a
     shutil.rmtree(part, ignore_errors=True)
     back_up(backup, part)
     versions = _go_on(part, max(announced, old), known_round, now)
+    _keep_spent(part, state)
     aside = None
     if not _is_empty(state):
         aside = _set_aside(state)
@@ -152,6 +157,16 @@ def _go_on(part: Path, announced: int, known_round: int, now: float) -> tuple[in
         return store.fall_back(announced, now).version, row.version
     finally:
         store.close()
+
+
+def _keep_spent(part: Path, state: Path) -> None:
+    """Let what the old state released stay released."""
+    try:
+        ours, theirs = PrivacyAccount.read(part), PrivacyAccount.read(state)
+    except StateError:
+        return
+    if ours is not None and theirs is not None:
+        ours.at_least(theirs).write(part)
 
 
 def _set_aside(state: Path) -> Path:

@@ -11,6 +11,7 @@ from broker_server.state.blobs import Blobs
 from broker_server.state.moments import notes_of
 from broker_server.state.open_round import NAME as ROUND
 from broker_server.state.open_round import OpenRound
+from broker_server.state.privacy_account import PrivacyAccount
 from broker_server.state.residuals import digests_of
 from broker_server.state.rows import VersionRow
 from broker_server.state.store import Store
@@ -51,6 +52,7 @@ def inspect(store: Store) -> Iterator[Finding]:
             yield from _version(store, rows[number])
     if rows:
         yield from _beside(store, rows[max(rows)])
+    yield from _privacy(store)
     yield from _spool(store)
 
 
@@ -100,6 +102,14 @@ def _version(store: Store, row: VersionRow) -> Iterator[Finding]:
         yield Finding("ledger.sqlite3", f"the blocks of version {row.version} do not have its digest", AT_START)
     for digest in dict.fromkeys(digests.values()):
         yield from _blob(store.blobs, digest, f"a block of version {row.version}")
+
+
+def _privacy(store: Store) -> Iterator[Finding]:
+    """Yield what is wrong with the account of what was released."""
+    try:
+        PrivacyAccount.read(store.folder)
+    except StateError as error:
+        yield Finding("PRIVACY", str(error), "a start counts anew from what the newest version notes")
 
 
 def _beside(store: Store, row: VersionRow) -> Iterator[Finding]:

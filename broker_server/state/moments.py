@@ -7,7 +7,7 @@ newest version, those of the newest merge's parent make that merge again, and no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker_server.errors import StateError
 from broker_server.rules.server_rules import ServerNotes
@@ -30,6 +30,11 @@ def notes_of(row: VersionRow) -> ServerNotes:
     except ValueError as error:
         msg = f"version {row.version} was changed: {error}"
         raise StateError(msg) from error
+
+
+def without_moments(row: VersionRow) -> str:
+    """Return what a version that is brought back notes: the rules and what was spent, and no moments."""
+    return replace(notes_of(row), moments={}, planned={}).text()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ blobs/          blocks of versions by digest, and updates that lead to them
 residuals/      what int8 left out of blocks, see residuals.py
 moments/        of the gateway's optimizer, see moments.py
 spool/          accepted deltas that are not yet part of a version, and those of the newest merge
+PRIVACY         what was released with noise, see privacy_account.py
 journal.jsonl   one line for each round
 reserve         space that a start on a full disk gives back, so that SQLite has room for its log
 
@@ -35,7 +36,7 @@ from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.ledger_opening import open_ledger
 from broker_server.state.ledger_watch import LedgerWatch
 from broker_server.state.lineage import Lineage, Origin
-from broker_server.state.moments import MomentFiles
+from broker_server.state.moments import MomentFiles, without_moments
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import Residuals
 from broker_server.state.rows import DeltaRow, VersionRow
@@ -247,7 +248,11 @@ class Store:
             except StateError:
                 continue
             row = self.lineage.row(
-                max(announced, old.version) + 1, bank.digests(), Origin(old.version, 0, 0, "rollback", old.balance), now
+                max(announced, old.version) + 1,
+                bank.digests(),
+                Origin(old.version, 0, 0, "rollback", old.balance),
+                now,
+                server=without_moments(old),
             )
             self.add_version(row, (), now)
             return row

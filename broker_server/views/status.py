@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from broker_server.rules.gate import Decision
 from broker_server.state.gateway_facts import GatewayFacts
 from broker_server.state.moments import notes_of
+from broker_server.state.privacy_account import PrivacyAccount
 from broker_server.state.readings import Readings
 from broker_server.views.disk import Disk, disk
 from broker_server.views.evaluations import Evaluation
@@ -56,6 +58,7 @@ class Status:
         gate: what was decided last on a version; None: nothing yet.
         evaluation: of the newest version that was measured.
         merging: how deltas become versions, where that is no weighted mean, in words.
+        privacy: what [privacy] counted so far (``PrivacyAccount.told``); empty: nothing was promised.
         round: the last.
         late: accepted deltas of other rounds that wait for a version.
         devices, here, revoked: known by name; of them connected; removed by the operator.
@@ -78,6 +81,7 @@ class Status:
     gate: Decision | None
     evaluation: Evaluation | None
     merging: str
+    privacy: Mapping[str, Any]
     round: LastRound
     late: int
     devices: int
@@ -124,6 +128,7 @@ class Status:
             "gate": {"version": self.gate.version, **self.gate.plain()} if self.gate else None,
             "evaluation": {"version": self.evaluation.version, **self.evaluation.plain()} if self.evaluation else None,
             "merging": self.merging or None,
+            "privacy": dict(self.privacy) or None,
             "round": self.round.number,
             "round_open": self.round.open,
             "planned": list(self.round.planned),
@@ -167,6 +172,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         gate=ledger.newest_decision(),
         evaluation=Evaluation.of(measured) if measured else None,
         merging=notes_of(version).rules.words() if version else "",
+        privacy=_privacy(folder),
         round=last,
         late=ledger.late_deltas(last.number),
         devices=totals["known"],
@@ -178,6 +184,11 @@ def read_status(ledger: Readings, now: float) -> Status:
         limits=ledger.limits_hit(),
         disk=disk(folder),
     )
+
+
+def _privacy(folder: Path) -> Mapping[str, Any]:
+    account = PrivacyAccount.read(folder)
+    return account.told if account is not None else {}
 
 
 def _last_round(ledger: Readings) -> LastRound:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from broker_server.rules.gate import Decision
+from edge_runtime.wire.text import counted
 
 
 def size(count: int) -> str:
@@ -47,3 +49,12 @@ def decided(decision: Decision) -> str:
 def times(counts: Mapping[str, int]) -> str:
     """Return "hellos 3 x, messages 1 x"."""
     return ", ".join(f"{what} {count} x" for what, count in counts.items())
+
+
+def privacy_words(told: Mapping[str, Any]) -> str:
+    """Return what of a privacy budget is spent, for people. Args: told: see ``PrivacyAccount``."""
+    left = f"room for {counted(told['left'], 'more merge')}" if told["left"] else "no merge is left, and none is made"
+    return (
+        f"epsilon {told['epsilon']:.3g} of {told['budget']:g} spent at delta {told['delta']:g} in "
+        f"{counted(told['releases'], 'release')}, {left}; noise to signal {told['noise_to_signal']:.3g}"
+    )

@@ -125,6 +125,9 @@ def _of_figures(figures: Figures) -> Iterator[Metric]:
     yield _gauge("experts_trained", "Experts that at least one device trained.", coverage.trained)
     yield _gauge("expert_trainers_min", "Devices that trained the expert with the fewest.", coverage.fewest)
     yield _gauge("expert_trainers_max", "Devices that trained the expert with the most.", coverage.most)
+    if status.privacy:
+        yield _gauge("privacy_epsilon", "What of the privacy budget is spent.", float(status.privacy["epsilon"]))
+        yield _gauge("privacy_budget", "Epsilon beyond which nothing is merged.", float(status.privacy["budget"]))
     if status.evaluation is not None:
         values = {name: float(value) for name, value in status.evaluation.figures.items()}
         yield _by(GaugeMetricFamily, "evaluation", "Of the newest measured version.", "figure", values)

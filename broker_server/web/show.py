@@ -11,7 +11,7 @@ from broker_server.config import GatewayConfig
 from broker_server.views.devices import Devices
 from broker_server.views.live import Live
 from broker_server.views.versions import Version
-from broker_server.views.wording import decided
+from broker_server.views.wording import decided, privacy_words
 from broker_server.web import actions
 from broker_server.web.charts import (
     HALF,
@@ -123,6 +123,7 @@ def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
         "memory": _memory(feed.live()),
         "how_to_join": _how_to_join(feed.config, figures),
         "gate": _gate(feed.config, figures),
+        "privacy": privacy_words(figures.status.privacy) if figures.status.privacy else "",
     }
 
 

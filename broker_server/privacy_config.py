@@ -1,0 +1,55 @@
+"""The table [privacy] of a configuration, and which other settings would break what it promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from broker_server.config import GatewayConfig
+
+
+@dataclass(frozen=True)
+class PrivacyTable:
+    """Differential privacy of devices (docs/security.md says what it covers, and what not).
+
+    Args:
+        enabled: cut each device's update to a norm, count all alike, and add noise to the sum of each merge. It wants
+            limits.norm_factor = 0, round.max_staleness = 0, and a state directory that began with it.
+        clip: norm of a device's whole update, over all of its blocks, that longer ones are cut to.
+        noise: standard deviation of the noise, as a multiple of clip.
+        epsilon: the budget; the gateway merges no more when one more merge would be beyond it.
+        delta: chance that is left out of the promise; well below one over the number of devices.
+        class_noise: standard deviation of the noise of class sums, whose norm is cut to 1: they are released once, with
+            the first round; 0: devices are not asked for them, and the head has to be trained (train.head_share).
+    """
+
+    enabled: bool = False
+    clip: float = 1.0
+    noise: float = 1.0
+    epsilon: float = 8.0
+    delta: float = 1e-5
+    class_noise: float = 0.0
+
+    def fault(self) -> str:
+        """Return what is wrong with the values, for people; "" when nothing is."""
+        for name in ("clip", "noise", "epsilon"):
+            if not 0 < getattr(self, name) <= 1e6:
+                return f"privacy.{name} {getattr(self, name)}, expected more than 0"
+        if not 0 <= self.class_noise <= 1e6:
+            return f"privacy.class_noise {self.class_noise}, expected 0 or more"
+        return "" if 0 < self.delta < 1 else f"privacy.delta {self.delta}, expected more than 0 and less than 1"
+
+
+def conflict(config: GatewayConfig) -> str:
+    """Return which setting goes against [privacy], what it does, and what to do; "" when none does."""
+    if not config.privacy.enabled:
+        return ""
+    against = {
+        "limits.norm_factor = 0: a device would be refused by what others sent": config.limits.norm_factor != 0,
+        "round.max_staleness = 0: a device would be in a merge more than once": config.round.max_staleness != 0,
+        "robust.enabled = false: a median has no noise that would hide one device": config.robust.enabled,
+        "server.normalize_steps = false: every device counts alike": config.server.normalize_steps,
+    }
+    wanted = [text for text, broken in against.items() if broken]
+    return f"privacy.enabled wants {'; '.join(wanted)}" if wanted else ""

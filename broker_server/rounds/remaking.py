@@ -1,0 +1,172 @@
+"""Versions made again: from their parent, and the deltas or class sums that they were made from, by their own rules."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Final
+
+from broker_server.errors import StateError
+from broker_server.rounds.folding import Folding
+from broker_server.rounds.making import Before, How, made
+from broker_server.rules.head import with_new_labels
+from broker_server.rules.privacy import Private, merge_key, private_class_sums, sums_key
+from broker_server.rules.server_rules import ServerNotes
+from broker_server.rules.updates import Step
+from broker_server.rules.weights import Caps, capped_sums
+from broker_server.state.moments import notes_of
+from broker_server.state.privacy_account import PrivacyAccount
+from broker_server.state.residuals import digests_of
+from broker_server.state.rows import DeltaRow, VersionRow
+from broker_server.state.store import Store
+from broker_server.state.version_tables import GATE
+from edge_runtime.wire import tensors
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import ClassSums, class_mean_head
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.experts import HEAD
+
+MERGES: Final = 4096
+"""The last merges, whose numbers are remembered: more of them behind the bank, a version is older than any limit."""
+CAPS: Final = "caps"
+"""Setting of the state directory: JSON, what one device might weigh, as [first version, multiple, share, norm]."""
+
+
+class Remaking:
+    """Makes versions again. Args: store: opened state; folding: reads deltas."""
+
+    def __init__(self, store: Store, folding: Folding) -> None:
+        self._store, self._folding = store, folding
+        self._architecture = store.manifest.architecture
+
+    def rederived(self, row: VersionRow) -> Step | None:
+        """Return a version from its parent and what it was made from; None when something of it is gone.
+
+        Raises:
+            StateError: when a delta, or a block or residual of the parent, is damaged.
+        """
+        if row.parent is None:
+            return None
+        parent, base = self._store.lineage.load(row.parent)
+        if row.reason == "merge":
+            steps = self._merged_again(parent, base, row)
+        elif row.reason == GATE:
+            steps = [Step(base, self._store.residuals.whole(parent), moments=self._store.moments.whole(parent))]
+        elif row.reason == "head":
+            before = Before(base, moments=self._store.moments.whole(parent))
+            steps = [Step(bank, moments=before.with_bank(bank).moments) for bank in self._heads_again(base, row)]
+        else:
+            steps = [Step(base)]
+        return next((step for step in steps if _is(step, row)), None)
+
+    def _merged_again(self, parent: VersionRow, base: Bank, row: VersionRow) -> list[Step]:
+        """Return what a merge can have made: its version as merged, or in steps of int8."""
+        merges = [version for version in self._store.ledger.steps()[-MERGES:] if version < row.version]
+        rows, before = self._store.ledger.merged_into(row.version), Before.load(self._store, parent, base)
+        notes = notes_of(row)
+        how = How(caps_of(self._store, row.version), notes.rules, private=self._private_again(rows, notes))
+        return [made(self._folding, rows, merges, before, one)[0] for one in (how, replace(how, rounded=True))]
+
+    def _private_again(self, rows: Sequence[DeltaRow], notes: ServerNotes) -> Private | None:
+        """Return what was promised of a merge; None: nothing.
+
+        Raises:
+            StateError: when the seed of its noise is lost.
+        """
+        privacy = notes.rules.privacy
+        if privacy is None:
+            return None
+        key = merge_key(self._account().seed, (row.digest for row in rows), notes.planned, privacy)
+        return Private(privacy, notes.planned, key)
+
+    def _account(self) -> PrivacyAccount:
+        account = PrivacyAccount.read(self._store.folder)
+        if account is None:
+            msg = f"PRIVACY in {self._store.folder} is missing: without its seed the noise of a version is lost"
+            raise StateError(msg)
+        return account
+
+    def _heads_again(self, base: Bank, row: VersionRow) -> list[Bank]:
+        """Return what a new head on ``base`` can be: all of it made from class sums, or the rows of new labels only."""
+        sums = self._sums_again(row)
+        if sums is None:
+            return []
+        labels, scale = self._architecture.bank_shape.labels, self._architecture.logit_scale
+        blocks = class_mean_head(sums, scale)
+        rows = {HEAD: with_new_labels(base.head, blocks[HEAD], labels, scale)}
+        return [base.replace(blocks), base.replace(rows)]
+
+    def _sums_again(self, row: VersionRow) -> ClassSums | None:
+        here, privacy = self._store.ledger.statistics_digests(), notes_of(row).rules.privacy
+        if privacy is None:
+            caps = caps_of(self._store, row.version)
+            return ClassSums.total(capped_sums(parts(self._store, here), caps)) if here else None
+        account = self._account()
+        released = {device: bytes.fromhex(digest) for device, digest in account.sums.items()}
+        if not released or not released.items() <= here.items():
+            return None
+        key = sums_key(account.seed, released.values(), privacy)
+        return private_class_sums(parts(self._store, released), privacy, key)
+
+
+def newest(store: Store, rederived: Callable[[VersionRow], Step | None]) -> tuple[VersionRow, Bank]:
+    """Load the newest version; one with a damaged block is made again from its parent.
+
+    Args:
+        store: opened state.
+        rederived: makes a version again.
+
+    Raises:
+        StateError: when that cannot be, and the operator did not accept the loss.
+    """
+    try:
+        return store.lineage.load()
+    except StateError as error:
+        row = store.ledger.version()
+        if row is None:
+            raise
+        what = str(error).partition(";")[0]
+        with contextlib.suppress(StateError):
+            step = rederived(row)
+            if step is not None:
+                store.lineage.write_blocks(step.bank)
+                store.notes.append(f"{what}; made again from version {row.parent}")
+                return row, step.bank
+        if not store.accept_loss:
+            msg = (
+                f"{what}, and it cannot be made again; put a backup in its place with broker_server restore, or go "
+                "on with the newest version that is whole: broker_server run --accept-loss"
+            )
+            raise StateError(msg) from error
+        fallen = store.fall_back(row.version, row.created)
+        store.notes.append(f"version {row.version} is lost; version {fallen.version} is version {fallen.parent}")
+        return store.lineage.load()
+
+
+def parts(store: Store, devices: Collection[str]) -> list[ClassSums]:
+    """Return the class sums of some devices, by name."""
+    listed = store.ledger.statistics()
+    return [ClassSums.from_bytes(counts, sums) for device, counts, sums in listed if device in devices]
+
+
+def caps_told(store: Store) -> list[list[float]]:
+    """Read CAPS, oldest first."""
+    told: list[list[float]] = json.loads(store.ledger.get(CAPS) or "[]")
+    return told
+
+
+def caps_of(store: Store, version: int) -> Caps:
+    """Return what one device might weigh when a version was made; before there were caps, anything."""
+    told = [entry for entry in caps_told(store) if entry[0] <= version]
+    return Caps(*told[-1][1:]) if told else Caps(0.0, 1.0, 0.0)
+
+
+def _is(step: Step, row: VersionRow) -> bool:
+    """Return whether a version that was made again is a row's; beside the bank it may have more than the row names."""
+    if step.bank.digest() != row.digest:
+        return False
+    residuals = {block: sha256(tensors.encode(values)) for block, values in step.residuals.items()}
+    moments = {block: sha256(tensors.encode(values)) for block, values in step.moments.items()}
+    return digests_of(row).items() <= residuals.items() and notes_of(row).moments.items() <= moments.items()
