@@ -54,15 +54,21 @@ def pace_of(tier: Tier, tiers: Sequence[Tier], paces: Mapping[str, Pace]) -> Pac
     """Return a tier's pace: measured, or predicted times what the nearest measured tier took of its prediction."""
     if tier.method in paces:
         return paces[tier.method]
-    predicted = tier.predicted
-    known = [one for one in tiers if one.method in paces and one.predicted.step_ms]
+    known = [one for one in tiers if one.method in paces and _expected(one).step_ms]
+    expected = _expected(tier)
     if not known:
-        return Pace(predicted.step_ms, predicted.trunk_ms)
+        return expected
     nearest = min(known, key=lambda one: (abs(one.layers - tier.layers), abs(one.rows - tier.rows)))
-    measured = paces[nearest.method]
-    factor = measured.step_ms / nearest.predicted.step_ms
-    trunk = measured.trunk_ms / nearest.predicted.trunk_ms if nearest.predicted.trunk_ms else 0.0
-    return Pace(predicted.step_ms * factor, predicted.trunk_ms * (trunk or factor))
+    measured, foreseen = paces[nearest.method], _expected(nearest)
+    factor = measured.step_ms / foreseen.step_ms
+    trunk = measured.trunk_ms / foreseen.trunk_ms if foreseen.trunk_ms else 0.0
+    return Pace(expected.step_ms * factor, expected.trunk_ms * (trunk or factor))
+
+
+def _expected(tier: Tier) -> Pace:
+    """Return what export told of a tier: predicted, or as it measured a step that is too quick for a prediction."""
+    predicted, measured = tier.predicted, tier.measured
+    return Pace(predicted.step_ms or measured.step_ms, predicted.trunk_ms or measured.trunk_ms)
 
 
 @dataclass

@@ -10,10 +10,15 @@ from edge_runtime.training.pace import Pace, Stretch, pace_of, reaches
 from edge_runtime.wire.manifest import Cost, Tier
 
 
+def cost(step_ms: float, trunk_ms: float = 0.0) -> Cost:
+    """Return what a tier costs."""
+    return Cost(50.0, step_ms, 1.0, 1000, 1000, trunk_ms)
+
+
 def tier(name: str, layers: int, rows: int, step_ms: float, trunk_ms: float, *, slots: int = 2) -> Tier:
     """Return a tier with what export predicted of it."""
-    cost = Cost(50.0, step_ms, 1.0, 1000, 1000, trunk_ms)
-    return replace(toy.TIERS[1], method=name, layers=layers, rows=rows, predicted=cost, trained_slots=slots)
+    predicted = cost(step_ms, trunk_ms)
+    return replace(toy.TIERS[1], method=name, layers=layers, rows=rows, predicted=predicted, trained_slots=slots)
 
 
 DEEP, HALF = tier("deep", 6, 8, 200.0, 0.0), tier("half", 6, 4, 110.0, 0.0)
@@ -33,6 +38,17 @@ def test_a_depth_that_was_never_tried_is_scaled_by_one_that_was() -> None:
     assert reaches(ALL, DEEP, both) == {2: Pace(50.0, 90.0), 6: Pace(600.0)}
     # 44 of 22 ms is twice, 48 of 32 ms of the trunk half as much again; there is no trunk below all layers
     assert reaches(ALL, DEEP, {"top_half": Pace(44.0, 48.0)}) == {2: Pace(80.0, 90.0), 6: Pace(400.0, 0.0)}
+
+
+def test_a_step_that_is_too_quick_to_be_predicted_is_told_as_export_measured_it() -> None:
+    """0.0 ms predicted, 0.4 measured there: half of what a deeper one of 0.8 takes, which is 2 ms here."""
+
+    def quick(one: Tier, step_ms: float) -> Tier:
+        return replace(one, predicted=replace(one.predicted, step_ms=0.0, trunk_ms=0.0), measured=cost(step_ms))
+
+    tiers = (quick(DEEP, 0.8), quick(TOP, 0.4))
+    assert reaches(tiers, tiers[0], {}) == {2: Pace(0.4), 6: Pace(0.8)}
+    assert reaches(tiers, tiers[0], {"deep": Pace(2.0)}) == {2: Pace(1.0), 6: Pace(2.0)}
 
 
 def test_the_nearest_tier_is_the_measure() -> None:
