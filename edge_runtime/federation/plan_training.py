@@ -50,7 +50,9 @@ class PlanTraining:
         self._saved_at, self._spent_s = self._clock(), 0.0
         plan, trainer = training.plan, training.trainer
         blocks = [f"{block.layer}.{block.index}" for block in messages.ids(plan.train)]
-        text = f"round {plan.round}: training {len(blocks)} blocks from version {plan.base_version}"
+        layers, adapted = trainer.need.layers, len(training.bank.shape.layers)
+        depth = f" of the top {layers} of {adapted} layers" if layers < adapted else ""
+        text = f"round {plan.round}: training {len(blocks)} blocks{depth} from version {plan.base_version}"
         text += f", going on after step {trainer.steps}" if trainer.steps else ""
         self._report.emit(
             "round",
@@ -58,6 +60,8 @@ class PlanTraining:
             round=plan.round,
             base_version=plan.base_version,
             blocks=blocks,
+            layers=layers,
+            tier=trainer.tier.method,
             steps=plan.steps,
             step=trainer.steps,
         )

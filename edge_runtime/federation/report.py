@@ -18,7 +18,7 @@ start) and its own fields:
     version            version (it is complete here)
     plan               round, experts, steps, deadline_s
     withdrawn          (the gateway took the plan back)
-    round              round, base_version, blocks, steps, step (already made)
+    round              round, base_version, blocks, layers (from the top), tier, steps, step (already made)
     step               round, step, steps, loss, step_ms
     trained            round, steps, step_ms (median), examples, loss_first, loss_last, peak_rss_mib,
                        fill (share of the steps' places that held a token), texts_per_step

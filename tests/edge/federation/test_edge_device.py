@@ -157,6 +157,8 @@ def test_a_device_tells_how_deep_it_can_train_and_trains_a_plan_as_deep_as_it_go
     ]
     rig.gateway.give_plan("me", (ExpertId(3, 0), ExpertId(3, 1), shared_expert(3)))
     rig.run(lambda: bool(rig.gateway.deltas) and rig.device.session.work is WorkState.IDLE)
+    (event,) = rig.events("round")
+    assert (event["layers"], event["tier"]) == (1, toy.TOP.method)
     assert toy.TOP.method in rig.program.calls
     assert messages.ids(rig.gateway.deltas[0].message.experts) == (ExpertId(3, 0), ExpertId(3, 1), shared_expert(3))
     rig.kill()

@@ -39,15 +39,20 @@ private fun best(tiers: List<Tier>, largest: Tier, layers: Int): Tier? = try {
 /** Returns a tier's pace: measured, or predicted times what the nearest measured tier took of its prediction. */
 private fun paceOf(tier: Tier, tiers: List<Tier>, paces: Map<String, Pace>): Pace {
     paces[tier.method]?.let { return it }
-    val predicted = tier.predicted
-    val nearest = tiers.filter { it.method in paces && it.predicted.stepMs > 0 }
-        .minWithOrNull(compareBy({ abs(it.layers - tier.layers) }, { abs(it.rows - tier.rows) }))
-        ?: return Pace(predicted.stepMs, predicted.trunkMs)
-    val measured = paces.getValue(nearest.method)
-    val factor = measured.stepMs / nearest.predicted.stepMs
-    val trunk = if (nearest.predicted.trunkMs > 0) measured.trunkMs / nearest.predicted.trunkMs else 0.0
-    return Pace(predicted.stepMs * factor, predicted.trunkMs * (if (trunk > 0) trunk else factor))
+    val expected = expected(tier)
+    val nearest = tiers.filter { it.method in paces && expected(it).stepMs > 0 }
+        .minWithOrNull(compareBy({ abs(it.layers - tier.layers) }, { abs(it.rows - tier.rows) })) ?: return expected
+    val (measured, foreseen) = paces.getValue(nearest.method) to expected(nearest)
+    val factor = measured.stepMs / foreseen.stepMs
+    val trunk = if (foreseen.trunkMs > 0) measured.trunkMs / foreseen.trunkMs else 0.0
+    return Pace(expected.stepMs * factor, expected.trunkMs * (if (trunk > 0) trunk else factor))
 }
+
+/** Returns what export told of a tier: predicted, or as it measured a step that is too quick for a prediction. */
+private fun expected(tier: Tier): Pace = Pace(
+    tier.predicted.stepMs.takeIf { it > 0 } ?: tier.measured.stepMs,
+    tier.predicted.trunkMs.takeIf { it > 0 } ?: tier.measured.trunkMs,
+)
 
 /** Steps that one process made in one tier. */
 internal class Stretch {

@@ -35,6 +35,15 @@ class PaceTest {
         assertEquals(Pace(60.0, 20.0), reaches(listOf(tier(4, 40.0, trunkMs = 5.0), upper), upper, trunks)[4])
     }
 
+    /** A step that is predicted to take 0.0 ms is told as export measured it, and scales others as such. */
+    @Test
+    fun aStepTooQuickForAPredictionIsToldAsMeasured() {
+        val quick = listOf(6L to 0.8, 2L to 0.4).map { (layers, ms) -> tier(layers, 0.0).copy(measured = none.copy(stepMs = ms)) }
+        assertEquals(mapOf(2 to Pace(0.4), 6 to Pace(0.8)), reaches(quick, quick[0], emptyMap()))
+        val slow = mapOf(quick[0].method to Pace(2.0))
+        assertEquals(mapOf(2 to Pace(1.0), 6 to Pace(2.0)), reaches(quick, quick[0], slow))
+    }
+
     /** A depth is told of only where a tier has all the slots that are offered. */
     @Test
     fun aDepthNeedsTheSlotsThatAreOffered() {
