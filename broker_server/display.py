@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,6 +14,9 @@ from rich.text import Text
 from broker_server.rules.gate import Decision
 from broker_server.views.wording import decided, privacy_words, size
 from edge_runtime.wire.text import counted
+
+NOISY: Final = 1.0
+"""Noise to signal from which on an operator is warned."""
 
 
 class LiveTable:
@@ -137,7 +140,7 @@ def _delta(e: dict[str, Any]) -> str:
 
 def _privacy(e: dict[str, Any]) -> str:
     told = privacy_words(e)
-    if e["noise_to_signal"] < 1:
+    if e["noise_to_signal"] < NOISY:
         return told
     return (
         f"{told}. WARNING: that noise is longer than all updates of a round together can be, so versions will mostly "

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from broker_server.config import LOG_LEVELS
-from broker_server.display import describe
+from broker_server.display import NOISY, describe
 
 LEVELS: Final = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
@@ -30,7 +30,8 @@ def level_of(event: Mapping[str, Any]) -> int:
     kind = event["event"]
     if kind in _ERRORS or event.get("failure"):
         return logging.ERROR
-    if kind in _WARNINGS or event.get("code", "ACCEPTED") not in (None, "ACCEPTED"):
+    noisy = kind == "privacy" and (not event["left"] or event["noise_to_signal"] >= NOISY)
+    if noisy or kind in _WARNINGS or event.get("code", "ACCEPTED") not in (None, "ACCEPTED"):
         return logging.WARNING
     return logging.DEBUG if kind in _DEBUG else logging.INFO
 

@@ -137,6 +137,7 @@ PURE = (
     "broker_server/rules/admission.py",
     "broker_server/rules/aggregate.py",
     "broker_server/rules/balance.py",
+    "broker_server/rules/norm_cuts.py",
     "broker_server/rules/planner.py",
     "broker_server/rules/privacy.py",
     "broker_server/rules/robust.py",

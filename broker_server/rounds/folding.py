@@ -10,7 +10,7 @@ import dataclasses
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,11 @@ from broker_server.errors import BodyError
 from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution, Part, Sums, Work, combine, fold_all, parts_of, router_row
 from broker_server.rules.capping import Limited, cap, cut
+from broker_server.rules.norm_cuts import NormCuts, norm_cuts
 from broker_server.rules.privacy import Private, cut_whole, norm_left, private_sums
 from broker_server.rules.robust import NO_NORMS, Robust, UsualNorms, add_robust
 from broker_server.rules.server_rules import PLAIN, ServerRules
-from broker_server.rules.weights import Caps, norm_limits
+from broker_server.rules.weights import Caps
 from broker_server.state.rows import DeltaRow
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
@@ -62,17 +63,6 @@ class Folded:
     capped: list[Contribution]
     limited: list[Limited]
     norms: UsualNorms = NO_NORMS
-
-
-@dataclass(frozen=True)
-class _Limits:
-    """Norms that updates are cut to. Args: norms: by kind; steps: whether they are those of one step."""
-
-    norms: Mapping[str, float]
-    steps: bool
-
-    def of(self, one: Contribution) -> dict[str, float]:
-        return {kind: norm * (one.steps if self.steps else 1) for kind, norm in self.norms.items()}
 
 
 class Folding:
@@ -123,13 +113,11 @@ class Folding:
         """
         claims = [self._claimed(row, merges) for row in rows]
         capped, limited = cap(claims, caps, self._top_k if self._topk else 0)
-        counted, norms = list(zip(rows, capped, strict=True)), _norms(rows, claims, rules)
+        counted = list(zip(rows, capped, strict=True))
+        limits, usual = norm_cuts([row.norms for row in rows], claims, caps, rules, usual)
         if rules.robust is None:
-            limits = _Limits(norm_limits(norms, caps), rules.normalized)
             sums, shortened = self._means(counted, limits, rules)
         else:
-            usual = usual.after(norms)
-            limits = _Limits(usual.limits(caps.norm), rules.normalized)
             sums, shortened = self._robust(counted, limits, rules, rules.robust)
         self._forget()
         return Folded(sums, capped, limited + shortened, usual)
@@ -154,7 +142,7 @@ class Folding:
         noisy = private_sums(sums, private.planned, private.privacy, private.key, self._shape)
         return Folded(noisy, claims, [])
 
-    def _means(self, counted: Sequence[_Counted], limits: _Limits, rules: ServerRules) -> tuple[Sums, list[Limited]]:
+    def _means(self, counted: Sequence[_Counted], limits: NormCuts, rules: ServerRules) -> tuple[Sums, list[Limited]]:
         """Fold into weighted means: a few deltas at a time, all of their blocks."""
         sums, limited = Sums(), list[Limited]()
         for some in _in_parts(counted):
@@ -169,7 +157,7 @@ class Folding:
         return sums, limited
 
     def _robust(
-        self, counted: Sequence[_Counted], limits: _Limits, rules: ServerRules, robust: Robust
+        self, counted: Sequence[_Counted], limits: NormCuts, rules: ServerRules, robust: Robust
     ) -> tuple[Sums, list[Limited]]:
         """Merge robustly: all deltas at a time, a few of their blocks, since a value is compared with all others."""
         sums, limited = Sums(), list[Limited]()
@@ -225,13 +213,6 @@ class Folding:
 
 
 _Counted = tuple[DeltaRow, Contribution]
-
-
-def _norms(rows: Sequence[DeltaRow], claims: Sequence[Contribution], rules: ServerRules) -> list[Mapping[str, float]]:
-    """Return what norms are compared: those of a step where steps are taken out, so that few steps are no excuse."""
-    if not rules.normalized:
-        return [row.norms for row in rows]
-    return [{kind: norm / one.steps for kind, norm in row.norms.items()} for row, one in zip(rows, claims, strict=True)]
 
 
 def _in_parts(counted: Sequence[_Counted]) -> Iterator[list[_Counted]]:

@@ -142,6 +142,19 @@ def test_descriptions(event: dict[str, Any], line: str) -> None:
     assert describe(event) == line
 
 
+def test_a_privacy_budget_in_words() -> None:
+    """What is spent, what is left, how long the noise is; and a warning where versions will be noise."""
+    told = {"event": "privacy", "epsilon": 3.456, "budget": 8.0, "delta": 1e-05, "releases": 12, "left": 1}
+    line = "epsilon 3.46 of 8 spent at delta 1e-05 in 12 releases, room for 1 more merge; noise to signal 0.5"
+    assert describe({**told, "noise_to_signal": 0.5}) == line
+    assert "room for 1 more merge; noise to signal 41.2. WARNING: that noise is longer" in describe(
+        {**told, "noise_to_signal": 41.2}
+    )
+    assert "in 12 releases, no merge is left, and none is made;" in describe(
+        {**told, "left": 0, "noise_to_signal": 0.5}
+    )
+
+
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_250_000, "1.2 MB")])
 def test_sizes(count: int, text: str) -> None:
     """In steps of a thousand."""

@@ -69,6 +69,9 @@ def test_levels_leave_lines_out() -> None:
     assert level_of({"event": "hello", "code": None}) == logging.INFO
     assert level_of({"event": "reload", "failure": "no TOML"}) == logging.ERROR
     assert level_of({"event": "ignored"}) == logging.DEBUG
+    private = {"event": "privacy", "left": 3, "noise_to_signal": 0.9}
+    assert level_of(private) == logging.INFO
+    assert level_of({**private, "left": 0}) == level_of({**private, "noise_to_signal": 1.0}) == logging.WARNING
 
 
 def test_what_libraries_log_is_a_line_of_the_same_form() -> None:

@@ -12,9 +12,11 @@ from benchmarks.federation.arms.base import Learned, State
 from broker_server.rules.admission import norms_of
 from broker_server.rules.aggregate import Contribution, Sums, close, fold_all
 from broker_server.rules.capping import cap, cut
+from broker_server.rules.norm_cuts import norm_cuts
 from broker_server.rules.robust import Robust, robust_sums
 from broker_server.rules.server_optimizer import ServerOptimizer, optimized
-from broker_server.rules.weights import Caps, norm_limits
+from broker_server.rules.server_rules import ServerRules
+from broker_server.rules.weights import Caps
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
 from edge_runtime.wire.tensors import Array
@@ -81,8 +83,9 @@ def _use(one: Learned, shape: BankShape, deltas: dict[ExpertId, Array]) -> dict[
 def merged_bank(base: Bank, updates: Sequence[Contribution], state: State, rules: Merging) -> tuple[Bank, State]:
     """Return the bank after a round, and the server optimizer's moments as tensors of a state."""
     counted, _ = cap(updates, Caps(norm=rules.norm), top_k=rules.top_k)
-    limits = norm_limits([norms_of(update.deltas) for update in counted], Caps(norm=rules.norm))
-    short = [cut(update, limits)[0] for update in counted]
+    server = ServerRules(normalized=rules.normalized, robust=Robust() if rules.robust else None)
+    limits, _ = norm_cuts([norms_of(one.deltas) for one in counted], counted, Caps(norm=rules.norm), server)
+    short = [cut(update, limits.of(update))[0] for update in counted]
     if rules.robust:
         sums = robust_sums(short, base.shape, Robust(), topk=rules.top_k > 0, normalized=rules.normalized)
     else:
