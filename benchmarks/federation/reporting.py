@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from benchmarks import record
 from benchmarks.federation import metrics, page, texts
 from benchmarks.federation.figures import Run, run_of
+
+UNKNOWN: Final = "unknown"
+"""What ``record.commit`` says where there is no git."""
 
 
 class Commands(Protocol):
@@ -37,6 +42,9 @@ def add_commands(commands: Commands) -> None:
     )
     keep.add_argument(
         "--made-by", required=True, metavar="COMMAND", help="that made the runs; it stands beside the figures"
+    )
+    keep.add_argument(
+        "--commit", help="of runs made from a copy without git, which do not know theirs (default: this checkout's)"
     )
     tables.set_defaults(main=print_tables)
     plots.set_defaults(main=draw)
@@ -96,7 +104,9 @@ def _by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
 def keep_runs(options: argparse.Namespace) -> int:
     """Add the runs to the kept results."""
     runs = metrics.newest(read(options.runs))
+    commit = options.commit or record.commit()
     for run in runs:
-        page.keep(run, options.made_by)
+        known = run.where.get("commit", UNKNOWN) != UNKNOWN
+        page.keep(run if known else replace(run, where={**run.where, "commit": commit}), options.made_by)
     sys.stdout.write(f"kept {len(runs)} runs; now: make results\n")
     return 0

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import record
 from benchmarks.federation import page, reporting
+from benchmarks.federation.__main__ import main
 from benchmarks.federation.figures import Cell, Curve, Run
 
 CELL = Cell("trec", "dirichlet:0.1", 2)
@@ -36,6 +37,21 @@ def test_a_run_is_read_as_it_was_kept(kept: Path) -> None:
     one = page.kept(record.read(page.NAME))[0]
     assert (one.arm, one.curve, one.own) == ("ours", run("ours", 0.8).curve, (0.5, 0.7))
     assert one.where["commit"] == "abc"
+
+
+def test_a_run_from_a_copy_without_git_gets_the_commit_that_the_copy_was_of(kept: Path, tmp_path: Path) -> None:
+    """A machine that is lent has no git; a run that knows its commit keeps it."""
+    file = tmp_path / "runs.jsonl"
+    told = [
+        run(arm, 0.8, where=WHERE | {"commit": commit}) for arm, commit in (("ours", "unknown"), ("hetlora", "def"))
+    ]
+    file.write_text("".join(f"{one.line()}\n" for one in told), encoding="utf-8")
+    assert main(["keep", str(file), "--made-by", "run grid", "--commit", "abc"]) == 0
+    assert kept.is_file()
+    assert {one.arm: one.where["commit"] for one in page.kept(record.read(page.NAME))} == {
+        "ours": "abc",
+        "hetlora": "def",
+    }
 
 
 def test_the_section_has_claims_tables_and_sources(kept: Path) -> None:
