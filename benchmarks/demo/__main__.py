@@ -161,6 +161,8 @@ def gather(settings: Settings, outcome: Outcome) -> Figures:
             "rounds": settings.rounds,
             "steps": settings.steps,
             "rate": settings.rate,
+            "head_share": settings.head_share,
+            "training_s": settings.training_s,
             "pooled_steps": settings.pooled_steps,
             "codec_down": settings.codec_down,
             "alpha": settings.alpha,

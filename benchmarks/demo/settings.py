@@ -36,6 +36,8 @@ class Settings:
         rounds: federated rounds.
         steps: optimizer steps of a device in a round.
         rate: learning rate of the first round.
+        head_share: the head's learning rate, as a share of ``rate``; 0: it stays as the class means made it.
+        training_s: seconds that every device trains in a round, as in the gateway's settings; 0: ``steps`` steps.
         codec_down: how versions go down, as in the gateway's settings.
         pooled_steps: of the centralized bound; 0: as many as all devices make together.
         alpha: of the Dirichlet split; ignored for data with users.
@@ -57,6 +59,8 @@ class Settings:
     rounds: int
     steps: int
     rate: float
+    head_share: float
+    training_s: float
     codec_down: str
     pooled_steps: int
     alpha: float
@@ -96,6 +100,20 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument("--rounds", type=int, default=8, metavar="N", help="rounds (%(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of a device in a round (%(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, metavar="LR", help="first learning rate (%(default)s)")
+    parser.add_argument(
+        "--head-share",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="the head's learning rate as a share of --rate (%(default)s)",
+    )
+    parser.add_argument(
+        "--training-s",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds that every device trains in a round, the slow in the top layers alone (%(default)s: --steps)",
+    )
     parser.add_argument(
         "--codec-down",
         choices=CODECS_DOWN,
@@ -157,6 +175,8 @@ def parse(argv: Sequence[str] | None) -> Settings:
             "rounds",
             "steps",
             "rate",
+            "head_share",
+            "training_s",
             "codec_down",
             "pooled_steps",
             "alpha",
@@ -176,6 +196,8 @@ def parse(argv: Sequence[str] | None) -> Settings:
         rounds=options.rounds,
         steps=options.steps,
         rate=options.rate,
+        head_share=options.head_share,
+        training_s=options.training_s,
         codec_down=options.codec_down,
         pooled_steps=options.pooled_steps or options.devices * options.rounds * options.steps,
         alpha=options.alpha,

@@ -185,8 +185,8 @@ def _gateway_arguments(
         f'federation = "{FEDERATION}"\nrounds = {settings.rounds}\nevents = "{events.resolve()}"\n{serve}'
         f'[listen]\nhost = "127.0.0.1"\nport = 0\n'
         f"[web]\nport = {_free(PAGE_PORT)}\n"
-        f"[round]\nquorum = {len(data.shares)}\ndeadline_s = 300.0\n"
-        f"[train]\nsteps = {settings.steps}\nlearning_rate = {settings.rate}\n"
+        f"[round]\nquorum = {len(data.shares)}\ndeadline_s = 300.0\ntraining_s = {settings.training_s}\n"
+        f"[train]\nsteps = {settings.steps}\nlearning_rate = {settings.rate}\nhead_share = {settings.head_share}\n"
         f'codec_down = "{settings.codec_down}"\n',
         encoding="utf-8",
     )
