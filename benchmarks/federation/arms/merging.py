@@ -27,7 +27,7 @@ class Merging:
     """How a round is merged.
 
     Args:
-        weights: "examples", "fednova" or "uniform".
+        weights: "examples", "fednova", "uniform" or "uniform fednova".
         robust: by number of holders.
         norm: updates are cut to so many median norms of their kind of block; 0: not.
         server: "none", "momentum", "adam" or "yogi".
@@ -45,7 +45,7 @@ class Merging:
     @property
     def normalized(self) -> bool:
         """Whether deltas are divided by their steps."""
-        return self.weights == "fednova"
+        return self.weights.endswith("fednova")
 
 
 def contribution(one: Learned, shape: BankShape, rules: Merging) -> Contribution:
@@ -60,7 +60,7 @@ def contribution(one: Learned, shape: BankShape, rules: Merging) -> Contribution
             deltas[shared_expert(layer)] = changes["shared"][row]
     if "head" in changes:
         deltas[HEAD] = changes["head"]
-    uniform = rules.weights == "uniform"
+    uniform = rules.weights.startswith("uniform")
     return Contribution(
         f"{one.client:06}",
         0,

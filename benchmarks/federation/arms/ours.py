@@ -8,7 +8,8 @@ Options, beside the sizes of the bank:
   time allows) or "wait" (all layers and all steps, whatever the time: the round waits for the slowest).
 - ``stale``: A; who trains the top layers alone may go on with prefixes of a version up to A versions old.
 - ``lower_every``: k; layers that not everybody reaches are trained in every k-th round only, so that prefixes last.
-- ``weights``: "examples", "fednova" (deltas divided by their steps) or "uniform".
+- ``weights``: "examples", "fednova" (deltas divided by their steps), "uniform" or "uniform fednova".
+- ``local_prior``: strength of the label prior that devices train under: what they learn is what the prior does not say.
 - ``slots``: m, experts of a layer that a device trains at most, a number or a table by profile; 0: as many as fit.
 - ``bytes``: whether the devices' budgets of bytes count.
 - ``norm``: updates are cut to so many median norms, as the gateway does; ``robust``: merge by number of holders;
@@ -32,6 +33,7 @@ from broker_server.rules.aggregate import Contribution
 from broker_server.rules.balance import PRESSURE_START, Balance, next_balance
 from broker_server.rules.planner import Assignment, Budget, Coverage, RoundRequest, plan_round
 from edge_runtime.training.heterogeneity import balance_target, balance_weight, divergence
+from edge_runtime.training.local_prior import prior_shift
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, RESERVED, BankShape, ExpertId
@@ -54,6 +56,7 @@ OPTIONS: Final[Mapping[str, Any]] = {
     "slots": 0,
     "bytes": False,
     "weights": "examples",
+    "local_prior": 0.0,
     "robust": False,
     "norm": 1.5,
     "server": "none",
@@ -166,6 +169,7 @@ class Ours:
         kept = prefixes.Kept(state, self.options["stale"])
         values = {name: state[name] for name in BANK}
         own = {**values, **kept.lower(client, low, values), **self._balance(state, client)}
+        own["head"] = self._under_prior(client, state["head"])
         fresh = kept.fresh(client, self.setup) if low else 1.0
         rates = self._rates(number)
         if not self.shape.shared_rank:
@@ -173,6 +177,15 @@ class Ours:
         if HEAD not in plan.train:
             rates.pop("head", None)
         return Work(client, self.form, own, masks, rates, plan.steps, low, fresh=fresh)
+
+    def _under_prior(self, client: int, head: Array) -> Array:
+        """Return the head that a client trains from: biases moved by its label prior; a delta takes that off again."""
+        strength, labels = self.options["local_prior"], self.shape.labels
+        if not strength:
+            return head
+        moved = head.copy()
+        moved[-labels:] += prior_shift(self.setup.label_counts[client], strength)
+        return moved
 
     def _rates(self, number: int) -> dict[str, float]:
         rate = self.setup.rate_of(number) * ((self.options["rate"] or self.setup.rate) / self.setup.rate)
