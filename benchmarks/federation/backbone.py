@@ -69,7 +69,7 @@ class Layer:
     heads: int
 
     def attend(self, states: Tensor, mask: Tensor, addition: Addition | None) -> Tensor:
-        """Return the feed-forward's input [K, N, d]. Args: states: [K, N, d]; mask: bool [K * T, 1, 1, S]."""
+        """Return the feed-forward's input [K, N, d]. Args: states: [K, N, d]; mask: as attention_mask."""
         query, key, value = self.qkv(states).chunk(3, -1)
         if addition is not None:
             query, value = _plus(query, addition.project("q", states)), _plus(value, addition.project("v", states))
@@ -193,9 +193,10 @@ class Batch:
         return torch.arange(self.ids.shape[2], device=self.ids.device) < self.lengths[:, :, None]
 
 
-def attention_mask(real: Tensor) -> Tensor:
-    """Return bool [K * T, 1, 1, S] for bool [K, T, S]."""
-    return real.reshape(-1, 1, 1, real.shape[2])
+def attention_mask(real: Tensor, kind: torch.dtype) -> Tensor:
+    """Return what is added to attention scores, [K * T, 1, 1, S], for bool [K, T, S]: 0 at tokens, else -inf."""
+    added = torch.zeros(real.shape, dtype=kind, device=real.device).masked_fill_(~real, -torch.inf)
+    return added.reshape(-1, 1, 1, real.shape[2])
 
 
 def token_share(real: Tensor) -> Tensor:

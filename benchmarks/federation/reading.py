@@ -82,7 +82,7 @@ class Frozen:
             there = torch.tensor(some, device=self.encoder.device).expand(count, -1)
             batch = self.texts.batch(there, self.texts.places(some))
             real = batch.real()
-            mask, share = attention_mask(real), token_share(real)
+            mask, share = attention_mask(real, self.encoder.kind), token_share(real)
             states = self.encoder.embed(batch.ids)
             for place, layer in enumerate(self.encoder.layers):
                 addition = added[place] if added else None

@@ -190,7 +190,7 @@ class Stack:
         """Return the states [K, N, d] that enter the trained part."""
         below = {name: value[:count] for name, value in self._below.items()}
         real = batch.real()
-        mask, share = attention_mask(real), token_share(real)
+        mask, share = attention_mask(real, self._encoder.kind), token_share(real)
         states = self._encoder.embed(batch.ids)
         added = additions(self._form, below, self._encoder.width, self._encoder.kind, Traffic())
         for place in range(self._low):
@@ -226,7 +226,7 @@ class Stack:
     def _features(self, states: Tensor, batch: Batch, values: Mapping[str, Tensor], traffic: Traffic) -> Tensor:
         real = batch.real()
         states = states.reshape(real.shape[0], -1, self._encoder.width)
-        mask, share = attention_mask(real), token_share(real)
+        mask, share = attention_mask(real, self._encoder.kind), token_share(real)
         added = additions(self._form, values, self._encoder.width, self._encoder.kind, traffic)
         for place, layer in enumerate(self._encoder.layers[self._low :]):
             addition = added[place] if added else None

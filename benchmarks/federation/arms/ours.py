@@ -105,7 +105,7 @@ class Ours:
         """Return the works that the planner's assignments say."""
         kept = prefixes.Kept(state, self.options["stale"])
         plans = plan_round(
-            [self._budget(client, float(kept.fresh(client, self.setup))) for client in here],
+            [self._budget(client, kept) for client in here],
             self.shape,
             number,
             self._coverage(state),
@@ -113,11 +113,15 @@ class Ours:
         )
         return [self._work(int(name), plan, number, state) for name, plan in sorted(plans.items())]
 
-    def _budget(self, client: int, fresh: float) -> Budget:
-        device, options = self.setup.devices[client], self.options
+    def _budget(self, client: int, kept: prefixes.Kept) -> Budget:
+        setup, options = self.setup, self.options
+        device, layers = setup.devices[client], setup.sizes.layers
         slots = options["slots"]
         slots = slots.get(device.profile, 0) if isinstance(slots, Mapping) else slots
-        reaches = [replace(reach, trunk_ms=reach.trunk_ms * fresh) for reach in device.reaches]
+        reaches = [
+            replace(reach, trunk_ms=reach.trunk_ms * kept.fresh(client, layers - reach.layers, setup))
+            for reach in device.reaches
+        ]
         if options["depth"] != "plan":
             reaches = reaches[-1:]
         return Budget(
@@ -126,8 +130,8 @@ class Ours:
             device.bytes_up if options["bytes"] else 0,
             codecs=(pb.FLOAT32, pb.INT8),
             reaches=tuple(reaches),
-            examples=self.setup.examples[client],
-            batch=self.setup.batch,
+            examples=setup.examples[client],
+            batch=setup.batch,
         )
 
     def _request(self, number: int) -> RoundRequest:
@@ -168,9 +172,9 @@ class Ours:
         masks = {"experts": experts, "shared": shared, "head": np.ones(1, np.float32)}
         kept = prefixes.Kept(state, self.options["stale"])
         values = {name: state[name] for name in BANK}
-        own = {**values, **kept.lower(client, low, values), **self._balance(state, client)}
+        own = {**values, **kept.lower(client, low, self.setup, values), **self._balance(state, client)}
         own["head"] = self._under_prior(client, state["head"])
-        fresh = kept.fresh(client, self.setup) if low else 1.0
+        fresh = kept.fresh(client, low, self.setup)
         rates = self._rates(number)
         if not self.shape.shared_rank:
             rates.pop("shared")

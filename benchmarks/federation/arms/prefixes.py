@@ -27,6 +27,11 @@ def shallowest(setup: Setup) -> int:
     return min(device.reaches[0].layers for device in setup.devices)
 
 
+def lowest(setup: Setup, client: int) -> int:
+    """Return the lowest layer that a client trains at its shallowest reach, from 0."""
+    return setup.sizes.layers - setup.devices[client].reaches[0].layers
+
+
 def start(setup: Setup, stale: int, bank: State) -> State:
     """Return the state before the first round."""
     clients = len(setup.devices)
@@ -57,17 +62,18 @@ class Kept:
         same = of >= int(self.state["changed"][:low].max(initial=0))
         return of if of >= 0 and (same or self.version - of <= self.stale) else self.version
 
-    def fresh(self, client: int, setup: Setup) -> float:
-        """Return the share of a client's texts whose prefixes, at its shallowest reach, it has to compute."""
-        low = setup.sizes.layers - setup.devices[client].reaches[0].layers
-        if self.usable(client, low) != int(self.state["kept_of"][client]):
+    def fresh(self, client: int, low: int, setup: Setup) -> float:
+        """Return the share of a client's texts whose prefixes up to its lowest layer ``low`` it has to compute."""
+        if low != lowest(setup, client) or self.usable(client, low) != int(self.state["kept_of"][client]):
             return 1.0
         return max(0.0, 1.0 - float(self.state["kept"][client]) / setup.examples[client])
 
-    def lower(self, client: int, low: int, values: Values) -> dict[str, Array]:
+    def lower(self, client: int, low: int, setup: Setup, values: Values) -> dict[str, Array]:
         """Return the bank with the layers below ``low`` of the version that a client's prefixes are of."""
+        if not low or low != lowest(setup, client) or not self.stale:
+            return {}
         version = self.usable(client, low)
-        if not low or not self.stale or version == self.version or f"experts@{version}" not in self.state:
+        if version == self.version or f"experts@{version}" not in self.state:
             return {}
         mixed = {}
         for name in ("experts", "shared"):
@@ -85,7 +91,7 @@ def after(before: State, merged: State, learned: Sequence[Learned], setup: Setup
         low = one.work.lowest_layer
         trained = one.work.masks["experts"].any((1, 2)) | (one.work.masks["shared"] > 0).any(1)
         changed[trained] = new
-        if low and low == setup.sizes.layers - setup.devices[one.client].reaches[0].layers:
+        if low and low == lowest(setup, one.client):
             version = had.usable(one.client, low)
             drawn = min(one.steps * setup.batch, setup.examples[one.client])
             held = texts[one.client] if version == kept_of[one.client] else 0.0
