@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace, experiment: Experiment) -> int:
     count = options.workers or (CUDA_WORKERS * len(devices) if on_gpu else 1)
     count = min(count, len(left))
     kind = options.precision or ("bfloat16" if on_gpu else "float32")
-    threads = max(1, (len(os.sched_getaffinity(0)) // count))
+    threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(1, len(os.sched_getaffinity(0)) // count)
     machine = workers.Machine(options.data, devices, kind, options.out / "states", threads, options.compile)
     until = time.monotonic() + 60 * options.minutes
     said = workers.here(machine, left, until) if count == 1 else workers.apart(machine, left, until, count)

@@ -50,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def frozen(folder: Path) -> Frozen:
     """Return the tiny encoder, random texts of one to eight tokens, and a mean."""
+    torch.set_num_threads(1)
     random = np.random.default_rng(1)
     info = backbone.find(str(folder))
     weights = {name: tensor.numpy() for name, tensor in backbone.load(info).state_dict().items()}
