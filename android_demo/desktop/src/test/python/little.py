@@ -2,7 +2,8 @@
 
 Prints one JSON object: folders of the packages by name, and of the texts by device. ``soft`` has shared experts and
 four tiers, of which those with four rows are more than the texts need; ``all`` has what else a program may have:
-top-k gates, micro-batches and a trunk. The texts have 6 to 8 tokens, so two stand in a row of 16.
+top-k gates, micro-batches and a trunk; ``depth`` has a tier of both layers and one of the upper layer alone. The texts
+have 6 to 8 tokens, so two stand in a row of 16.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ PACKAGES = {
         *("--gate", "topk", "--top-k", "2", "--train-slots", "2", "--held", "slots"),
         *("--micro-batches", "2", "--layers", "last:1"),
     ),
+    "depth": ("--tiers", "2x16,2x16x1"),
 }
 TEXTS = {
     "ada": {"alarm": 12, "music": 3},
@@ -43,6 +45,14 @@ def key() -> str:
     return digest.hexdigest()[:16]
 
 
+def common(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what all packages have in common; tiers that are written out say the length of a text themselves."""
+    if "--tiers" not in options:
+        return COMMON
+    at = COMMON.index("--seq-len")
+    return *COMMON[:at], *COMMON[at + 2 :]
+
+
 def make(folder: Path) -> None:
     """Export the packages that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +62,7 @@ def make(folder: Path) -> None:
     for name, options in PACKAGES.items():
         if (folder / name / "manifest.json").exists():
             continue
-        line = command("export.build", "--model", backbone, *COMMON, *options, "--out", folder / name)
+        line = command("export.build", "--model", backbone, *common(options), *options, "--out", folder / name)
         done = subprocess.run(
             [*line, "--cache-dir", str(folder.parent / "cache")], env=environment(), cwd=folder, capture_output=True,
             text=True, check=False,

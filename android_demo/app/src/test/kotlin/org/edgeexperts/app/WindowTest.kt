@@ -10,6 +10,7 @@ import android.view.View
 import android.widget.EditText
 import android.widget.TextView
 import org.edgeexperts.app.host.AppState
+import org.edgeexperts.app.host.Model
 import org.edgeexperts.app.host.PhoneConditions
 import org.edgeexperts.app.host.Settings
 import org.edgeexperts.app.ui.getAnswer
@@ -19,6 +20,7 @@ import org.edgeexperts.app.widget.NavBar
 import org.edgeexperts.core.Heat
 import org.edgeexperts.core.LabelPrior
 import org.edgeexperts.wire.Case
+import org.edgeexperts.wire.Manifest
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -143,6 +145,17 @@ class WindowTest {
         val kept = RuntimeEnvironment.getApplication().getSharedPreferences("app", Context.MODE_PRIVATE)
         assertEquals(LabelPrior.HALF, Settings.read(kept).labelPrior)
         assertEquals(Settings(), host.state.settings.forTraining)
+    }
+
+    /** A tier of the upper layer alone says so; one of all layers does not. */
+    @Test fun theTierSaysHowDeepItTrains() = Phone().open().use { opened ->
+        val deep = Model(Manifest.fromJson(Case.bytes("Manifest", "accept_depth")), "")
+        fun shown(tier: String): String {
+            opened.get().show(training.copy(model = deep, device = training.device.copy(tier = tier)))
+            return "${opened.get().findViewById<FactRow>(R.id.fact_tier).value}"
+        }
+        assertEquals("up to 3 texts in 2 × 8 tokens, 2 slots, 1 of 2 layers", shown("l1_m1_f1_s8_r2_b3"))
+        assertEquals("up to 3 texts in 2 × 8 tokens, 2 slots", shown("m1_f1_s8_r2_b3"))
     }
 
     /** The label dialog: everything in it can be read and pressed, in the dark and with large letters, too. */

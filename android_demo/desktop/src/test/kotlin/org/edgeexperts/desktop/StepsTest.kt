@@ -2,6 +2,8 @@ package org.edgeexperts.desktop
 
 import org.edgeexperts.core.ExampleSource
 import org.edgeexperts.core.NamedProgram
+import org.edgeexperts.core.Origin
+import org.edgeexperts.core.Outcome
 import org.edgeexperts.core.Predictor
 import org.edgeexperts.core.Reading
 import org.edgeexperts.core.Task
@@ -9,8 +11,10 @@ import org.edgeexperts.core.TensorValue
 import org.edgeexperts.core.Tools
 import org.edgeexperts.core.Tokenizer
 import org.edgeexperts.core.Trainer
+import org.edgeexperts.core.buildDelta
 import org.edgeexperts.core.classSums
 import org.edgeexperts.wire.Bank
+import org.edgeexperts.wire.Codec
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.hex
@@ -71,15 +75,15 @@ class StepsTest {
         tree.items.associate { ExpertId(it.items[0].whole, it.items[1].whole) to unhexFloats(it.items[2]) }
 
     /** Makes a task's steps, holding loss, values and moments of each against Python's. */
-    private fun replay(run: PythonRun, tree: Any?, interrupt: Int = -1): Trainer {
+    private fun replay(run: PythonRun, tree: Any?, interrupt: Int = -1, bank: Bank = run.bank): Trainer {
         val task = task(tree)
-        var trainer = Trainer(run.tools, run.bank, task, run.manifest.tiers[0])
+        var trainer = Trainer(run.tools, bank, task, run.manifest.tiers[0])
         val switches = tree["switches"].items.associate { it.items[0].whole to it.items[1].whole }
         tree["seen"].items.forEachIndexed { step, seen ->
             switches[step]?.let { trainer.switch(run.manifest.tiers[it]) }
             if (step == interrupt) {
                 val saved = trainer.checkpoint()
-                trainer = Trainer(run.tools, run.bank, task, run.manifest.tiers[0]).also { it.restore(saved) }
+                trainer = Trainer(run.tools, bank, task, run.manifest.tiers[0]).also { it.restore(saved) }
             }
             assertEquals(seen["loss"].number, trainer.step(), "loss of step ${step + 1}")
             val inputs = trainer.stepInputs()
@@ -117,6 +121,21 @@ class StepsTest {
         val tier = run.manifest.tiers[0]
         assertTrue(tier.microBatches == 2L && tier.trunkMethods.isNotEmpty() && run.manifest.architecture.gate == "topk")
         run.told["tasks"].items.forEach { replay(run, it, interrupt = 11) }
+    }
+
+    /**
+     * A plan of the upper layer, above trained experts of the lower one: 24 steps in the tier of that layer, in the one of both
+     * and in the first again, and the delta that is sent for it.
+     */
+    @Test
+    fun stepsOfTheUpperLayerAreEqual() = PythonRun("depth").use { run ->
+        assertEquals(listOf(2L to 0, 1L to 1), run.manifest.tiers.map { it.layers to it.trunkMethods.size })
+        val (tree, bank) = run.told["upper"].items.single() to run.bank.replace(blocks(run.told["tasks"].items[0]["blocks"]))
+        val trainer = replay(run, tree, bank = bank)
+        val outcome = trainer.outcome().run { Outcome(blocks, examples, labelCounts, losses, 0.0, routed, seen) }
+        val delta = buildDelta(Origin("cy", ByteArray(32), 1, 1, Codec.INT8_VALUE), bank, trainer.slots, outcome, emptyMap(), topk = false)
+        assertEquals(tree["delta"], hex(delta.body))
+        run.told["tasks"].items.forEach { replay(run, it) }
     }
 
     /** Class sums, the head that starts from them, and predictions with the trained bank, one by one and many in a call. */

@@ -16,6 +16,7 @@ import org.edgeexperts.core.Doing
 import org.edgeexperts.core.Fill
 import org.edgeexperts.core.HeldExperts
 import org.edgeexperts.core.LossPoint
+import org.edgeexperts.wire.Manifest
 import kotlin.math.roundToInt
 
 private const val PERCENT = 100
@@ -95,15 +96,18 @@ class TrainingScreen(parent: ViewGroup, private val actions: Actions) : Screen {
             if (mib > 0) context.getString(R.string.unit_mib, number(context, mib)) else context.getString(R.string.unknown),
         )
         fact(R.id.fact_examples, number(context, device.examples.toDouble()))
-        val tier = state.model?.manifest?.tiers?.find { it.method.substringAfter('_') == device.tier }
-        fact(
-            R.id.fact_tier,
-            tier?.let { context.getString(R.string.fact_tier_value, it.batchSize, it.rows, it.seqLen, it.heldSlots) }
-                ?: context.getString(R.string.unknown),
-        )
+        fact(R.id.fact_tier, state.model?.manifest?.let { tierOf(it, device.tier) } ?: context.getString(R.string.unknown))
         fact(R.id.fact_fill, filled(device.fill))
         val version = if (device.personal) R.string.version_own else R.string.version_plain
         fact(R.id.fact_version, context.getString(version, device.version))
+    }
+
+    /** Says how large a tier is, and where it does not train all layers how deep; null when the package has none of that name. */
+    private fun tierOf(manifest: Manifest, name: String): String? {
+        val tier = manifest.tiers.find { it.method.substringAfter('_') == name } ?: return null
+        val size = tier.run { context.getString(R.string.fact_tier_value, batchSize, rows, seqLen, heldSlots) }
+        val adapted = manifest.architecture.adaptedLayers.size
+        return if (tier.layers == adapted.toLong()) size else context.getString(R.string.fact_tier_depth, size, tier.layers, adapted)
     }
 
     private fun filled(fill: Fill) =
