@@ -19,11 +19,10 @@ KEYS: Final = ("date", "command", "machine", "commit")
 """What a record adds to a run."""
 ABOUT: Final = {
     "depth": "**Exploration**: which plans by depth are worth what. Choices of the others were made here.",
-    "grid": "**Quality under a budget of time**: every device trains as long as all others in a round.",
+    "grid": "**Quality under a budget of time**: every device trains as long as all others in a round. Fresh seeds.",
     "hundred": "The same with 100 clients, a tenth of them in a round; some leave, some are slow.",
     "wide": "Further sets and splits, fewer arms and seeds; the bounds beside them.",
     "parts": "Ours minus each of its parts.",
-    "confirm": "**Confirmed** on seeds that no choice was made on.",
     "bytes": "**Cost to a target, equal bytes**: every arm all layers and as many steps, bytes alone are short.",
     "robust": "**Robustness**: a fifth of the clients lies.",
     "personal": "**Personal**: ways to make the last merged model a client's own.",
@@ -79,7 +78,7 @@ def claimed(name: str, runs: Sequence[Run]) -> list[Verdict]:
     """Return the verdicts on what an experiment was to show; none where it has not the arms for it."""
     arms = metrics.arms(runs)
     both = OURS in arms and DENSE in arms
-    if name in ("grid", "confirm", "hundred") and both and metrics.rivals(runs, respectful=True):
+    if name in ("grid", "hundred") and both and metrics.rivals(runs, respectful=True):
         return verdicts.of_time(runs)
     if name == "bytes" and both:
         return verdicts.of_bytes(runs)
