@@ -70,7 +70,8 @@ def section(lines: Sequence[dict[str, Any]]) -> str:
 def experiment(name: str, runs: Sequence[Run]) -> str:
     """Return the part of one experiment: claims, tables, where it ran."""
     claims = claimed(name, runs)
-    parts = [f"\n### {name}\n\n{ABOUT.get(name, '')}\n", verdicts.shown(claims) if claims else "", tables.page(runs)]
+    about = f"{ABOUT[name]}\n" if name in ABOUT else ""
+    parts = [f"\n### {name}\n", about, verdicts.shown(claims) if claims else "", tables.page(runs)]
     return "\n".join(part for part in parts if part) + "\n" + _sources(runs)
 
 

@@ -26,8 +26,11 @@ from benchmarks.federation.figures import Cell, Run
 from benchmarks.federation.metrics import DENSE, OURS
 from benchmarks.federation.splits import label_counts, split
 from benchmarks.federation.texts import TextSet
+from edge_runtime.wire.text import counted
 
 GREY: Final = "#9ca3af"
+COLORS: Final = tuple(mpl.colormaps["tab10"](range(10)))
+STYLES: Final = ("-", "--", ":")
 BOLD: Final = {OURS: "#2563eb", DENSE: "#ea580c", "centralized": "#15803d"}
 AXES: Final[dict[str, Callable[[Run], list[float]]]] = {
     "round": lambda run: [float(number) for number in range(len(run.curve.test))],
@@ -81,26 +84,27 @@ def curves(runs: Sequence[Run]) -> Figure:
     canvas: Figure
     canvas, grid = plt.subplots(2, 2, figsize=(13, 9.5), layout="constrained", sharey=True)
     names = metrics.arms(runs)
-    colors = mpl.colormaps["tab20"](np.linspace(0, 1, max(2, len(names))))
     for axes, (about, along) in zip(grid.flat, AXES.items(), strict=True):
-        for name, color in zip(names, colors, strict=True):
-            _line(axes, [run for run in runs if run.arm == name], along, BOLD.get(name, color))
+        for number, name in enumerate(names):
+            look = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
+            _line(axes, [run for run in runs if run.arm == name], along, look)
         axes.set(xlabel=about)
         axes.grid(axis="y", color="#e5e7eb", zorder=0)
     for axes in grid[:, 0]:
         axes.set_ylabel("test accuracy, %")
-    canvas.suptitle(f"{runs[0].cell}; {len({run.seed for run in runs})} seeds", fontweight="bold")
+    canvas.suptitle(f"{runs[0].cell}; {counted(len({run.seed for run in runs}), 'seed')}", fontweight="bold")
     canvas.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return canvas
 
 
-def _line(axes: Axes, runs: Sequence[Run], along: Callable[[Run], list[float]], color: object) -> None:
+def _line(axes: Axes, runs: Sequence[Run], along: Callable[[Run], list[float]], look: tuple[object, str]) -> None:
     rounds = min(len(run.curve.test) for run in runs)
     heights = 100 * np.array([run.curve.test[:rounds] for run in runs])
     places = np.mean([along(run)[:rounds] for run in runs], axis=0)
     middle, band = heights.mean(axis=0), heights.std(axis=0)
-    bold = runs[0].arm in BOLD
-    axes.plot(places, middle, color=color, linewidth=2.2 if bold else 1.2, label=runs[0].arm, zorder=3 if bold else 2)
+    name, bold = runs[0].arm, runs[0].arm in BOLD
+    color, style = (BOLD[name], "-") if bold else look
+    axes.plot(places, middle, color=color, linestyle=style, linewidth=2.4 if bold else 1.2, label=name, zorder=2 + bold)
     if bold:  # twenty bands would hide each other
         axes.fill_between(places, middle - band, middle + band, color=color, alpha=0.12, linewidth=0)
 

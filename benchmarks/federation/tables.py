@@ -19,15 +19,19 @@ EMPTY = "-"
 
 
 def shown(value: Spread) -> str:
-    """Return a mean with its deviation, and how many seeds where there are fewer than three."""
-    few = f" ({value.count})" if value.count < 3 else ""
-    return f"{percent(value.mean)} ± {percent(value.deviation)}{few}"
+    """Return a mean with its deviation over seeds, and how many they are where it is not three or more."""
+    return _over_seeds(percent(value.mean), value)
 
 
 def signed(value: Spread) -> str:
-    """Return a mean difference in points with its deviation."""
-    few = f" ({value.count})" if value.count < 3 else ""
-    return f"{100 * value.mean:+.1f} ± {percent(value.deviation)}{few}"
+    """Return a mean difference in points with its deviation over seeds."""
+    return _over_seeds(f"{100 * value.mean:+.1f}", value)
+
+
+def _over_seeds(mean: str, value: Spread) -> str:
+    spread = "" if value.count == 1 else f" ± {percent(value.deviation)}"
+    seeds = {1: ", one seed", 2: ", two seeds"}.get(value.count, "")
+    return f"{mean}{spread}{seeds}"
 
 
 def quality(runs: Sequence[Run]) -> str:
@@ -41,7 +45,8 @@ def _accuracy(runs: Sequence[Run], cell: Cell, arm: str) -> str:
     own = metrics.of(runs, cell, arm)
     if not own:
         return EMPTY
-    return f"{shown(metrics.spread([*map(metrics.last, own)]))} ({percent(float(np.mean([*map(metrics.best, own)])))})"
+    best = percent(float(np.mean([*map(metrics.best, own)])))
+    return f"{shown(metrics.spread([*map(metrics.last, own)]))} ({best})"
 
 
 def ranked(runs: Sequence[Run]) -> list[str]:
@@ -75,14 +80,22 @@ def _points(values: Sequence[float], over: Callable[[Sequence[float]], float]) -
 
 
 def clients(runs: Sequence[Run]) -> str:
-    """Return what clients see on their own distributions, load and dead experts: means over cells and seeds."""
-    head = ("accuracy on a client's own labels, %", "mean", "worst decile", "worst client", "load CV", "dead experts")
+    """Return what clients see on their own labels, load and dead experts: means over an arm's cells and seeds."""
+    head = (
+        "accuracy on a client's own labels, %",
+        "mean",
+        "worst decile",
+        "worst client",
+        "load CV",
+        "dead experts",
+        "runs",
+    )
     rows = []
     for name in ranked(runs):
         own = [run for run in runs if run.arm == name and run.own]
         if own:
             views = (metrics.own_mean, metrics.own_worst_decile, metrics.own_worst)
-            rows.append([name, *(percent(_mean(own, view)) for view in views), *_load(own)])
+            rows.append([name, *(percent(_mean(own, view)) for view in views), *_load(own), str(len(own))])
     return table(head, rows)
 
 

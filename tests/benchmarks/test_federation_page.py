@@ -62,7 +62,7 @@ def test_the_section_has_claims_tables_and_sources(kept: Path) -> None:
     assert kept.is_file()
     assert "### grid" in text
     assert "+10.00 points over hetlora" in text
-    assert "| ours | 90.0 ± 0.0 (1) (90.0) |" in text
+    assert "| ours | 90.0, one seed (90.0) |" in text
     assert "- `run grid`, 2026-11-29, one GPU, commit abc" in text
 
 
@@ -74,7 +74,7 @@ def test_a_document_gets_the_tables_between_its_markers_again_and_again(kept: Pa
     text = page.filled(f"a\n{mark.format('quality')}\nb", lines)
     assert kept.is_file()
     assert "old" not in text
-    assert "| ours | 90.0 ± 0.0 (1) (90.0) |" in text
+    assert "| ours | 90.0, one seed (90.0) |" in text
     assert (text[:2], text[-2:]) == ("a\n", "\nb")
     assert page.filled(text, lines) == text
     assert page.NOT_KEPT in page.filled(mark.format("quality").replace("grid", "bytes"), lines)
