@@ -28,8 +28,7 @@ from edge_runtime.wire.experts import HEAD, MEAN
 from edge_runtime.wire.program_interface import LOGIT_SCALE
 from edge_runtime.wire.tensors import Array
 
-SETS_KEPT = 3
-HOUR = 3600.0
+SETS_KEPT = 8
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,8 @@ each process finish its round and keep its state; the same command goes on from 
 
 from __future__ import annotations
 
+import math
+import os
 import queue
 import signal
 import time
@@ -54,8 +56,17 @@ class Machine:
         device = torch.device(self.devices[number % len(self.devices)])
         if device.type == "cuda":
             torch.cuda.set_device(device)
+            torch.backends.cuda.enable_cudnn_sdp(False)  # noqa: FBT003 - it plans anew for every size of a batch
             torch.set_float32_matmul_precision("high")
         return Workplace(self.data, device, getattr(torch, self.kind))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Monotonic seconds. Args: begin: no run begins later; stop: runs under way are kept for later."""
+
+    begin: float = math.inf
+    stop: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -84,30 +95,30 @@ def make(workplace: Workplace, task: Task, out: Path, stopped: Any, say: Any) ->
         say(Said("failed", task.key, text=traceback.format_exc()))
 
 
-def here(machine: Machine, tasks: Sequence[Task], until: float) -> Iterator[Said]:
-    """Make runs in this process, one after the other. Args: until: monotonic seconds; no run begins later."""
+def here(machine: Machine, tasks: Sequence[Task], limits: Limits) -> Iterator[Said]:
+    """Make runs in this process, one after the other."""
     workplace, stop = machine.workplace(0), _Flag()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
         for task in tasks:
-            if stop.is_set() or time.monotonic() > until:
+            if stop.is_set() or time.monotonic() > limits.begin:
                 return
             said: list[Said] = []
-            make(workplace, task, machine.out, stop.is_set, said.append)
+            make(workplace, task, machine.out, lambda: stop.is_set() or time.monotonic() > limits.stop, said.append)
             yield from said
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def apart(machine: Machine, tasks: Sequence[Task], until: float, workers: int) -> Iterator[Said]:
+def apart(machine: Machine, tasks: Sequence[Task], limits: Limits, workers: int) -> Iterator[Said]:
     """Make runs in processes of their own. Args: as ``here``; workers: how many processes."""
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # batches are of many sizes
     context = torch.multiprocessing.get_context("spawn")
     todo, said, stop = context.Queue(), context.Queue(), context.Event()
     for task in (*tasks, *[None] * workers):
         todo.put(task)
-    left_s = until - time.monotonic()
-    shared = _Shared(todo, said, stop)
-    processes = [context.Process(target=_work, args=(machine, number, shared, left_s)) for number in range(workers)]
+    shared = _Shared(todo, said, stop, limits)
+    processes = [context.Process(target=_work, args=(machine, number, shared)) for number in range(workers)]
     for process in processes:
         process.start()
     try:
@@ -138,23 +149,34 @@ def _heard(said: Any, processes: Sequence[Any], stop: Any) -> Iterator[Said]:  #
 
 @dataclass(frozen=True)
 class _Shared:
-    """Between processes. Args: todo: queue of tasks, None for each process at its end; said: queue; stop: event."""
+    """Between processes of a machine, whose clock is one.
+
+    Args:
+        todo: queue of tasks, None for each process at its end.
+        said: queue of Said.
+        stop: event.
+        limits: of time.
+    """
 
     todo: Any
     said: Any
     stop: Any
+    limits: Limits
+
+    def stopped(self) -> bool:
+        """Return whether runs shall stop where they are."""
+        return bool(self.stop.is_set()) or time.monotonic() > self.limits.stop
 
 
-def _work(machine: Machine, number: int, shared: _Shared, left_s: float) -> None:
+def _work(machine: Machine, number: int, shared: _Shared) -> None:
     """Take tasks until there are none, or time is over."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
-    until = time.monotonic() + left_s
     workplace = machine.workplace(number)
-    while not shared.stop.is_set() and time.monotonic() < until:
+    while not shared.stopped() and time.monotonic() < shared.limits.begin:
         task = shared.todo.get()
         if task is None:
             break
-        make(workplace, task, machine.out, shared.stop.is_set, shared.said.put)
+        make(workplace, task, machine.out, shared.stopped, shared.said.put)
     shared.said.put(Said("ended"))
 
 

@@ -103,6 +103,16 @@ def test_a_run_writes_a_line_and_is_not_made_again(
     assert len((tmp_path / "tiny.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
+def test_processes_stop_in_time_and_a_later_call_goes_on(data: Path, tmp_path: Path) -> None:
+    """Two processes told to stop at once make no run; the next call, without a limit, makes both."""
+    file = _experiment(tmp_path, TOML.replace("seeds = [1]", "seeds = [1, 2]").replace("rounds = 4", "rounds = 1"))
+    words = ["run", str(file), "--data", str(data), "--out", str(tmp_path), "--device", "cpu", "--workers", "2"]
+    assert command.main([*words, "--stop", "0"]) == 1
+    assert not (tmp_path / "tiny.jsonl").exists()
+    assert command.main(words) == 0
+    assert len((tmp_path / "tiny.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
 def test_a_run_that_was_stopped_ends_as_one_in_a_piece(data: Path, tmp_path: Path) -> None:
     """Stopped after two rounds, and gone on with from its file: the same curve to the digit, and no file is left."""
     for name in "ab":
