@@ -10,23 +10,15 @@ from dataclasses import replace
 from typing import Any, Final
 
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, method_spec
-from edge_runtime.wire.strict_json import plain_tree
+from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape
 from edge_runtime.wire.vectors.case import Case
-
-Tree = dict[str, Any]
-
-
-def _spec(model: ModelShape, method: MethodShape) -> Tree:
-    """Return a method's inputs and outputs as manifest.json has them."""
-    spec: Tree = plain_tree(method_spec(model, method))
-    return spec
-
+from edge_runtime.wire.vectors.depth_tiers import DepthTiers, Tree, spec_tree
 
 _A, _B, _C, _D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 _COST: Final = {"memory_mib": 133.5, "step_ms": 81, "storage_mb": 26.0, "bytes_up": 1000, "bytes_down": 2000}
 _SHAPE: Final = ModelShape(BankShape((0, 1), 2, 2, 0, 3, 3))
 _TRAIN: Final = MethodShape(MethodKind.TRAIN, 1, 1, 8, 2, 3)
+_DEPTHS: Final = DepthTiers(_SHAPE, _TRAIN)
 _PREDICT: Final = MethodShape(MethodKind.PREDICT, 2, 0, 8, 1, 1)
 _PACKED: Final = MethodShape(MethodKind.PREDICT, 2, 0, 8, 2, 4)
 _GOOD: Final[Tree] = {
@@ -67,9 +59,9 @@ _GOOD: Final[Tree] = {
         }
     ],
     "methods": {
-        "train_m1_f1_s8_r2_b3": _spec(_SHAPE, _TRAIN),
-        "predict_s8_r2_b4": _spec(_SHAPE, _PACKED),
-        "predict_s8_r1_b1": _spec(_SHAPE, _PREDICT),
+        "train_m1_f1_s8_r2_b3": spec_tree(_SHAPE, _TRAIN),
+        "predict_s8_r2_b4": spec_tree(_SHAPE, _PACKED),
+        "predict_s8_r1_b1": spec_tree(_SHAPE, _PREDICT),
     },
     "predict_methods": ["predict_s8_r2_b4", "predict_s8_r1_b1"],
     "versions": {"torch": "2.13.0"},
@@ -145,7 +137,7 @@ def cases() -> Iterator[Case]:
         "a tier whose prefixes have methods of two lengths, and how it was timed",
         meaning=_meaning(),
     )
-    depth = _changed(_with_depth)
+    depth = _changed(_DEPTHS.add)
     comment = "a tier of the upper layer alone, whose trunk runs the experts of the lower one"
     yield Case("Manifest", "accept_depth", depth, "ACCEPT", comment, meaning=_meaning())
     four_bit = _changed(_set("int4", "quantize"))
@@ -167,7 +159,7 @@ def cases() -> Iterator[Case]:
     yield Case("Manifest", "accept_top_k", routed, "ACCEPT", "a program of top-k gates", meaning=other)
     no_proof = _changed(lambda t: t.pop("proof"))
     yield Case("Manifest", "accept_no_proof", no_proof, "ACCEPT", "proof may be left out", meaning=_meaning())
-    for name, (comment, change) in _CHANGES.items():
+    for name, (comment, change) in (_CHANGES | _DEPTHS.faults()).items():
         yield Case("Manifest", f"refuse_{name}", _changed(change), "REFUSED", comment)
     for name, (comment, data) in _texts().items():
         yield Case("Manifest", f"refuse_{name}", data, "REFUSED", comment)
@@ -188,70 +180,26 @@ def _set(value: object, *path: str | int) -> Callable[[Tree], object]:
 def _two_tiers(tree: Tree) -> None:
     small = {**tree["tiers"][0], "method": "train_m1_f1_s8_r1_b3", "rows": 1, "proof": {"loss_error": 1e-7}}
     tree["tiers"].append(small)
-    tree["methods"]["train_m1_f1_s8_r1_b3"] = _spec(_SHAPE, replace(_TRAIN, rows=1))
-    tree["methods"]["predict_s4_r1_b1"] = _spec(_SHAPE, replace(_PREDICT, sequence=4))
+    tree["methods"]["train_m1_f1_s8_r1_b3"] = spec_tree(_SHAPE, replace(_TRAIN, rows=1))
+    tree["methods"]["predict_s4_r1_b1"] = spec_tree(_SHAPE, replace(_PREDICT, sequence=4))
     tree["predict_methods"].append("predict_s4_r1_b1")
 
 
 def _micro_batches(tree: Tree) -> None:
     tree["tiers"][0].update(recompute="light", micro_batches=2, apply_method="apply_m1")
     accumulate = replace(_TRAIN, kind=MethodKind.ACCUMULATE, rows=1)
-    tree["methods"]["train_m1_f1_s8_r2_b3"] = _spec(_SHAPE, accumulate)
-    tree["methods"]["apply_m1"] = _spec(_SHAPE, MethodShape(MethodKind.APPLY, 1, 0, 0, 0, 0))
+    tree["methods"]["train_m1_f1_s8_r2_b3"] = spec_tree(_SHAPE, accumulate)
+    tree["methods"]["apply_m1"] = spec_tree(_SHAPE, MethodShape(MethodKind.APPLY, 1, 0, 0, 0, 0))
 
 
 def _with_trunk(tree: Tree) -> None:
     tree["tiers"][0]["trunk_methods"] = ["trunk_s4_r6", "trunk_s8_r5"]
     tree["tiers"][0]["measured"] = {**_COST, "trunk_ms": 12.5}
     tree["tiers"][0]["timing"] = {"median_ms": 81, "least_ms": 79.5, "most_ms": 84.25, "threads": 4, "other_cores": 0.5}
-    tree["methods"]["train_m1_f1_s8_r2_b3"] = _spec(_SHAPE, replace(_TRAIN, cut=True))
+    tree["methods"]["train_m1_f1_s8_r2_b3"] = spec_tree(_SHAPE, replace(_TRAIN, cut=True))
     for sequence, rows in ((4, 6), (8, 5)):
         trunk = MethodShape(MethodKind.TRUNK, 0, 0, sequence, rows, 0)
-        tree["methods"][trunk.name] = _spec(_SHAPE, trunk)
-
-
-def _with_depth(tree: Tree) -> None:
-    train = replace(_TRAIN, cut=True, layers=1)
-    trunk = MethodShape(MethodKind.TRUNK, 0, 0, 8, 5, 0, layers=1)
-    tree["tiers"].append({**tree["tiers"][0], "method": train.name, "layers": 1, "trunk_methods": [trunk.name]})
-    tree["methods"] |= {method.name: _spec(_SHAPE, method) for method in (train, trunk)}
-
-
-def _depth(**values: object) -> Callable[[Tree], object]:
-    """Return a change of the tier of one layer."""
-
-    def change(tree: Tree) -> None:
-        _with_depth(tree)
-        tree["tiers"][1].update(values)
-
-    return change
-
-
-def _depth_of_few(tree: Tree) -> None:
-    """Let the tier of one layer hold one of two experts, in a method that is right for it."""
-    few = replace(_TRAIN, frozen=0, cut=True, layers=1)
-    _depth(method=few.name, frozen_slots=0)(tree)
-    tree["methods"][few.name] = _spec(_SHAPE, few)
-
-
-def _depth_other_method(tree: Tree) -> None:
-    """Let the tier of one layer have a method that takes and gives two."""
-    _depth()(tree)
-    tree["methods"][tree["tiers"][1]["method"]] = _spec(_SHAPE, replace(_TRAIN, cut=True))
-
-
-def _depth_other_trunk(tree: Tree) -> None:
-    """Let the tier of one layer take prefixes of all layers' trunk."""
-    whole = MethodShape(MethodKind.TRUNK, 0, 0, 8, 5, 0)
-    _depth(trunk_methods=[whole.name])(tree)
-    tree["methods"][whole.name] = _spec(_SHAPE, whole)
-
-
-def _depth_two_of_a_trunk(tree: Tree) -> None:
-    """Let tiers of two depths name one trunk, which cannot be right for both."""
-    _depth()(tree)
-    _with_trunk(tree)
-    tree["tiers"][0]["trunk_methods"] = tree["tiers"][1]["trunk_methods"]
+        tree["methods"][trunk.name] = spec_tree(_SHAPE, trunk)
 
 
 def _reversed_trunks(tree: Tree) -> None:
@@ -284,9 +232,9 @@ def _labels(labels: list[str]) -> Callable[[Tree], object]:
 
 def _methods(tree: Tree, model: ModelShape) -> None:
     tree["methods"] = {
-        "train_m1_f1_s8_r2_b3": _spec(model, _TRAIN),
-        "predict_s8_r2_b4": _spec(model, _PACKED),
-        "predict_s8_r1_b1": _spec(model, _PREDICT),
+        "train_m1_f1_s8_r2_b3": spec_tree(model, _TRAIN),
+        "predict_s8_r2_b4": spec_tree(model, _PACKED),
+        "predict_s8_r1_b1": spec_tree(model, _PREDICT),
     }
 
 
@@ -407,12 +355,6 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "tier_layers_3": ("3 of 2 layers", _tier(layers=3)),
     "tier_layers_text": ("wrong type", _tier(layers="2")),
     "tier_layers_missing": ("says not how deep it trains", lambda t: t["tiers"][0].pop("layers")),
-    "depth_other_method": ("a method of two layers in a tier of one", _depth_other_method),
-    "depth_no_trunk": ("nothing runs the layer below", _depth(trunk_methods=[])),
-    "depth_few_held": ("experts that nobody runs in the layer above", _depth_of_few),
-    "depth_other_trunk": ("a trunk without the experts of the lower layer", _depth_other_trunk),
-    "depth_two_of_a_trunk": ("one trunk for two depths", _depth_two_of_a_trunk),
-    "depth_all": ("methods of one layer in a tier of two", _depth(layers=2)),
     "tier_twice": ("two tiers of one method", lambda t: t["tiers"].append(t["tiers"][0])),
     "tier_recompute": ("unknown", _tier(recompute="much")),
     "tier_micro_batches_0": ("no part of a batch", _tier(micro_batches=0)),
