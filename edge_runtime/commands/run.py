@@ -162,7 +162,7 @@ def main(arguments: argparse.Namespace) -> int:
             label_prior=config.label_prior,
         )
         versions = Versions(store, parts.package)
-        cache = open_prefixes(arguments, state / "prefixes") if tier.trunk_methods else None
+        cache = open_prefixes(arguments, state / "prefixes") if watch.uses_prefixes() else None
         rounding = arguments.prefix_rounding
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=rounding)
         work = Work(tools, store, versions, config.device, watch)

@@ -130,7 +130,7 @@ def main(arguments: argparse.Namespace) -> int:
         tell_skipped(source.skipped, arguments.data)
         experts = _experts(arguments, parts, tier)
         recipe = _recipe(arguments, experts, arguments.steps or _steps(arguments, parts, source, tier))
-        cache = open_prefixes(arguments, default_prefixes()) if tier.trunk_methods else None
+        cache = open_prefixes(arguments, default_prefixes()) if watch.uses_prefixes(tier.layers) else None
         tools = Tools(
             parts.program,
             parts.manifest,

@@ -64,6 +64,10 @@ class Watch:
         tiers = suiting(self.tiers, counts)
         return replace(self, tiers=tiers, largest=tiers[0])
 
+    def uses_prefixes(self, layers: int = 1) -> bool:
+        """Return whether a plan that goes down so many layers, or more, may be trained above prefixes."""
+        return any(tier.trunk_methods for tier in self.tiers if tier.layers >= layers)
+
     def begin(self, need: Need) -> Tier:
         """Return the tier to start a task in that needs such a tier.
 

@@ -632,6 +632,22 @@ def test_a_tier_of_the_top_layer_is_shown_and_trains_that_layer_alone(
     assert json.loads(call(capsys, *arguments, *top, "--json")[1])["layers"] == 1
 
 
+def test_a_plan_of_the_top_layer_has_a_cache_beside_a_largest_tier_without_a_trunk(
+    package: Package, data: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tier that a device offers takes token ids; its shallow plans still compute each of 24 texts once a round."""
+    del package  # its program is numpy
+    deep = toy.write_package(tmp_path / "deep", tiers=(*toy.TIERS, toy.TOP))
+    gateway = federation(deep, monkeypatch)
+    gateway.give_plan("me", (ExpertId(3, 0),), steps=12)
+    state = tmp_path / "state"
+    arguments = ["--broker", "mqtt://localhost", "--data", data, "--device-id", "me", "--rounds", 1, "--json"]
+    code, out, _ = call(capsys, "run", "--package", deep.folder, *arguments, "--state", state)
+    (told,) = (event for event in map(json.loads, out.splitlines()) if event["event"] == "prefixes")
+    distinct = len({line.partition(",")[0] for line in data.read_text().splitlines()[1:]})
+    assert (code, told["misses"], len(list((state / "prefixes").iterdir()))) == (0, distinct, distinct)
+
+
 def test_doctor_says_how_full_steps_are_with_own_texts(package: Package, data: Path, capsys: Said) -> None:
     """24 texts of 7, 6 and 6 tokens: four a step, 25 or 26 of its 32 places."""
     _, out, _ = call(capsys, "doctor", "--package", package.folder, "--data", data, "--json")
