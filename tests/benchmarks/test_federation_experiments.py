@@ -69,8 +69,11 @@ def test_the_grid_has_what_its_claims_are_made_of() -> None:
     assert not set(grid.seeds) & set(depth.seeds)
 
 
-def test_an_experiment_runs_from_its_file_to_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_experiment_runs_from_its_file_to_its_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two arms on a tiny encoder: a line each with personal models, tables, and pictures of all of it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data, file = tiny_file(tmp_path), tmp_path / "small.toml"
     file.write_text(SMALL, encoding="utf-8")
     out = tmp_path / "out"

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
-from tiny_backbone import save_tiny
+from tiny_federation import LABELS, LAYERS, WIDTH, tiny_file
 
 from benchmarks.federation import personal
 from benchmarks.federation.arms.base import Form
-from benchmarks.federation.backbone import Encoder
 from benchmarks.federation.experiment import Tuning
 from benchmarks.federation.personal import Federation
-from benchmarks.federation.reading import Frozen, Texts
+from benchmarks.federation.place import Workplace
+from benchmarks.federation.reading import Frozen
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.label_prior import label_weights, with_prior
-from export.source import backbone
 
-WIDTH, LABELS = 32, 4
-BANK = BankShape((0, 1, 2), 2, 3, 2, WIDTH, LABELS)
+BANK = BankShape(tuple(range(LAYERS)), 2, 3, 2, WIDTH, LABELS)
 TUNING = Tuning(steps=4, rates=(1e-5, 2e-2))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: on matrices this small more of them wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Federation:
     """Return two clients of a tiny encoder, each with half of the labels, and a bank that does something."""
     random = np.random.default_rng(1)
-    info = backbone.find(str(save_tiny(tmp_path_factory.mktemp("tiny"))))
-    weights = {name: tensor.numpy() for name, tensor in backbone.load(info).state_dict().items()}
-    encoder = Encoder.of(weights, info.sizes.heads, float(info.config["layer_norm_eps"]), torch.device("cpu"))
-    targets = np.arange(80) % LABELS
-    ids, lengths = random.integers(5, 95, (80, 6)), random.integers(2, 7, 80)
-    texts = Texts.of(ids, lengths, targets, torch.device("cpu"))
-    shapes = {"experts": (3, 2, BANK.expert_size), "shared": (3, BANK.shared_size), "head": (BANK.head_size,)}
+    workplace = Workplace(tiny_file(tmp_path_factory.mktemp("tiny")), torch.device("cpu"), torch.float32)
+    texts, targets = workplace.load("trec").texts, workplace.load("trec").own.targets
+    shapes = {"experts": (LAYERS, 2, BANK.expert_size), "shared": (LAYERS, BANK.shared_size), "head": (BANK.head_size,)}
     values = {name: (0.2 * random.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
     train = np.arange(40)
     shares = [train[targets[:40] < 2], train[targets[:40] >= 2]]
-    frozen = Frozen(encoder, texts, torch.zeros(WIDTH))
+    frozen = Frozen(workplace.encoder, texts, torch.zeros(WIDTH))
     return Federation(frozen, targets, shares, np.arange(40, 60), np.arange(60, 80), Form("experts", "soft"), values, 4)
 
 
