@@ -42,7 +42,7 @@ internal fun fitting(tiers: List<Tier>, largest: Tier, need: Need): List<Tier> {
     }
     if (fitting.isEmpty()) {
         throw PlanException(
-            "the plan trains ${need.slots} experts at each of the top ${need.layers} layers, this device has " +
+            "the plan trains ${need.slots} experts at a layer and the top ${need.layers} layers, this device has " +
                 "${largest.trainedSlots} slots and ${tiers.maxOf(Tier::layers)} layers",
         )
     }

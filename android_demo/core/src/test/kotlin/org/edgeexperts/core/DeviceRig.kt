@@ -65,14 +65,18 @@ internal class DeviceRig(
     private val folder: File,
     private val options: PartOptions = PartOptions(checkpointSeconds = 0.0),
     private val gatewayKey: ByteArray = ByteArray(0),
+    deep: Boolean = false,
 ) {
-    private val toy = writeToy(File(folder, "package"))
+    private val toy = writeToy(File(folder, "package"), deep = deep)
     private val federation = toy.manifest.architecture.digest()
     private val inbox = LinkedBlockingQueue<LinkEvent>()
     private var store = Store(File(folder, "state"))
     val program = ToyProgram(toy)
     val board = StateBoard(DeviceState())
     var now = 0.0
+
+    /** Nanoseconds, for step times. */
+    var stopwatch = { (now * 1e9).toLong() }
     var budget = Budget()
     var link = FakeLink()
     var device = start()
@@ -85,7 +89,7 @@ internal class DeviceRig(
         val examples = Examples(store, toy.manifest.architecture.labels)
         if (examples.usable == 0) examples.add(listOf("wake me" to "alarm", "play" to "music", "play song" to "music"))
         val tokenizer = Tokenizer.read(toy.path("tokenizer.json"))
-        val tools = Tools(named, toy.manifest, tokenizer, examples.snapshot(), { (now * 1e9).toLong() }, null)
+        val tools = Tools(named, toy.manifest, tokenizer, examples.snapshot(), { stopwatch() }, null)
         val tiers = toy.manifest.tiers
         val work = Work(tools, store, Versions(store, toy), "me", Watch(tiers, tiers[0], ::Signal, ::now))
         val sums = checkNotNull(classSums(named, toy.manifest, tokenizer, tools.source))

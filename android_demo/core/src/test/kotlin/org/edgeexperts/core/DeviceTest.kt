@@ -344,13 +344,47 @@ class DeviceTest {
         assertEquals(WorkState.IDLE, rig.work())
     }
 
+    /**
+     * A plan of the upper layer runs in the tier for it, above the version's experts of the lower one; what its steps took scales
+     * the time of both layers in the next Hello. A plan of both runs in the other tier.
+     */
+    @Test
+    fun aPlanIsTrainedAsDeepAsItGoes() {
+        val rig = DeviceRig(File(folder, "deep"), deep = true).also { rigs += it }
+        var looks = 0L
+        rig.stopwatch = { 2_000_000 * looks++ }
+        rig.join()
+        fun reaches() = rig.link.hellos().last().reachesList.map { Triple(it.layers, it.stepMs, it.trunkMs) }
+        assertEquals(listOf(Triple(1, 1f, 0.5f), Triple(2, 4f, 0f)), reaches())
+        val below = FloatArray(TOY_SHAPE.expertSize) { 2f }
+        val version = rig.version(toyBank(deep = true).replace(mapOf(ExpertId(2, 1) to below)))
+        rig.plan(version, steps = 2)
+        rig.blob(below)
+        rig.turn(4)
+        assertEquals(setOf(TOY_TOP, "trunk_l1_s4_r2"), rig.program.calls.filterNot { it.startsWith("predict") }.toSet())
+        assertEquals(setOf(2f), rig.program.below.map { it[TOY_SHAPE.expertSize] }.toSet())
+        assertEquals(listOf(ExpertId(3, 1)), rig.deltas().single().expertsList.map { ExpertId(it.layer, it.index) })
+        rig.verdict(Kind.DELTA, rig.link.bodies(Topic.DELTA).single())
+
+        rig.killAndStart()
+        rig.join()
+        val (top, both) = reaches()
+        assertTrue(top.second >= 2f && top.third > 0f, "$top")
+        assertEquals(4 * top.second, both.second, 1e-3f)
+        rig.program.calls.clear()
+        rig.plan(version, round = 2, steps = 1, train = listOf(ExpertId(2, 0), ExpertId(3, 1)))
+        rig.turn(3)
+        assertEquals(listOf(2, 3), rig.deltas().single().expertsList.map { it.layer })
+        assertEquals(listOf("train_m1_f2_s4_r1_b3"), rig.program.calls.filter { it.startsWith("train") })
+    }
+
     /** What this package cannot train is told, and the next plan is taken. */
     @Test
     fun aPlanThatDoesNotFitIsRefusedHere() {
         val (rig, version) = member()
         rig.plan(version, train = listOf(ExpertId(3, 0), ExpertId(3, 1)))
         rig.turn()
-        assertTrue("trains 2 experts at each of the top 1 layers" in rig.board.state.notice, rig.board.state.notice)
+        assertTrue("trains 2 experts at a layer and the top 1 layers" in rig.board.state.notice, rig.board.state.notice)
         assertEquals(WorkState.IDLE, rig.work())
         rig.plan(version, round = 2, steps = 1)
         rig.turn(2)

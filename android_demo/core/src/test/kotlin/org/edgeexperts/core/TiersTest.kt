@@ -36,7 +36,7 @@ class TiersTest {
         assertEquals(listOf(large, small, deep), fitting(tiers, deep, Need(1, 2)))
         assertEquals(listOf(deep), fitting(tiers, deep, Need(4, 3)))
         val refusal = assertFailsWith<PlanException> { fitting(listOf(top, large), large, Need(1, 3)) }
-        assertTrue("the top 3 layers, this device has 4 slots and 2 layers" in refusal.message!!)
+        assertTrue("1 experts at a layer and the top 3 layers, this device has 4 slots and 2 layers" in refusal.message!!)
     }
 
     /** 64 MiB are left to others; a step up needs them twice; where nothing fits the smallest is taken. */
