@@ -93,11 +93,7 @@ def choose(sizes: Sizes, request: TierRequest, profile: DeviceProfile) -> Choice
         else:
             fitting.append(planned)
     if len(fitting) == 1:
-        plan = Fixed(first.shape.recompute, first.shape.micro_batches)  # or it might need more than the first
-        smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, request, first.shape)]
-        fitting += [planned for planned in smaller if planned is not None]
-        shallow = [cheapest(sizes, tier, request.memory, profile) for tier in _shallow(sizes, request, first.shape)]
-        fitting += [planned for planned in shallow if planned is not None and not planned.over]
+        fitting += _beside(sizes, request, profile, first.shape)
     return _within(sizes, profile, fitting[: request.most or None], left_out)
 
 
@@ -149,6 +145,15 @@ def _shown(tier: TierShape) -> str:
     rows = counted(tier.rows, "row")
     where = f" in the upper {counted(tier.layers, 'layer')}" if tier.layers else ""
     return f"{tier.trained} trained slot(s){where} with {tier.batch} texts in {rows} of {tier.sequence} tokens"
+
+
+def _beside(sizes: Sizes, request: TierRequest, profile: DeviceProfile, first: TierShape) -> list[Planned]:
+    """Return the tiers that come with a lone one: the smaller, then the one of the upper layers if it fits."""
+    plan = Fixed(first.recompute, first.micro_batches)  # or it might need more than the first
+    smaller = [cheapest(sizes, tier, plan, profile) for tier in _step_down(sizes, request, first)]
+    shallow = [cheapest(sizes, tier, request.memory, profile) for tier in _shallow(sizes, request, first)]
+    fitting = [planned for planned in shallow if planned is not None and not planned.over]
+    return [*(planned for planned in smaller if planned is not None), *fitting]
 
 
 def _step_down(sizes: Sizes, request: TierRequest, first: TierShape) -> list[TierShape]:
