@@ -75,27 +75,6 @@ def test_cut_and_whole_program_learn_the_same(build: Build, data: Path, tmp_path
     assert float(moved[0] @ moved[1] / np.linalg.norm(moved[0]) / np.linalg.norm(moved[1])) > 0.99
 
 
-def test_the_upper_layer_learns_alike_in_its_own_tier_and_in_that_of_all_layers(
-    build: Build, data: Path, tmp_path: Path
-) -> None:
-    """Nine steps above prefixes as fp16, with experts below that do something, which the trunk runs."""
-    task = replace(TASK, train=(ExpertId(2, 0), ExpertId(2, 1)))
-    built = build("depth", train_slots=None, seq_len=None, tiers=((2, 12, 0), (2, 12, 1)))
-    losses, moved = [], []
-    with Parts.open(built.package.folder, 1) as parts:
-        bank = _start(parts)
-        bank.experts[...] += 0.1 * np.random.default_rng(3).standard_normal(bank.experts.shape)
-        for tier in parts.manifest.tiers:
-            cache = PrefixCache(tmp_path / tier.method, 1, pytest.fail)
-            tools = replace(_tools(parts, data, cache), tier=tier, rounding="fp16")
-            outcome = _finished(Trainer(tools, bank, task)).outcome()
-            losses.append(outcome.losses)
-            moved.append(np.concatenate([outcome.blocks[e] - bank.experts[e.layer, e.index] for e in task.train]))
-        assert cache.use.misses == 12
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert float(moved[0] @ moved[1] / np.linalg.norm(moved[0]) / np.linalg.norm(moved[1])) > 0.99
-
-
 def test_a_killed_run_ends_with_the_same_bytes_whatever_became_of_its_cache(
     build: Build, data: Path, tmp_path: Path
 ) -> None:

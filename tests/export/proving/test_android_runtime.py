@@ -42,6 +42,9 @@ KINDS: dict[str, dict[str, object]] = {
     "top-k": {"quantize": "int8", "gate": "topk", "top_k": 2},
     "micro-batches": {"quantize": "int8", "micro_batches": 2},
     "last-layer": {"layers": "last:1", "recompute": "light"},
+    "top-k in the upper layer": {
+        "quantize": "int8", "gate": "topk", "top_k": 2, "train_slots": None, "seq_len": None, "tiers": ((2, 12, 1),),
+    },
 }  # fmt: skip
 FIRST = tuple(KINDS)[:5]
 """Packages that other tests have, too, so that they are compiled once; what the others are made of is in them."""
