@@ -18,7 +18,9 @@ NAME: Final = "federation"
 KEYS: Final = ("date", "command", "machine", "commit")
 """What a record adds to a run."""
 ABOUT: Final = {
-    "depth": "**Exploration**: which plans by depth are worth what. Choices of the others were made here.",
+    "explore": "**Exploration**: plans by depth, and how unequal steps are merged. Others' choices were made here.",
+    "explore2": "**Exploration**: training under the label prior, momentum, rates, very short rounds.",
+    "explore3": "**Exploration**: widths, experts or one adapter, lengths of a round.",
     "grid": "**Quality under a budget of time**: every device trains as long as all others in a round. Fresh seeds.",
     "hundred": "The same with 100 clients, a tenth of them in a round; some leave, some are slow.",
     "wide": "Further sets and splits, fewer arms and seeds; the bounds beside them.",

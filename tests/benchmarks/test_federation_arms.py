@@ -243,7 +243,7 @@ def test_options_that_an_arm_does_not_have_are_refused() -> None:
     """By name, and with those that it has; a value of another type too."""
     with pytest.raises(ValueError, match="no option 'heads'; known: head_share, ignore_budgets, rate, width"):
         arm_of("adapter", setup(heads=2))
-    with pytest.raises(TypeError, match="option width is 'wide', expected a value like 58"):
+    with pytest.raises(TypeError, match="option width is 'wide', expected a value like 160"):
         arm_of("adapter", setup(width="wide"))
     with pytest.raises(ValueError, match="option targets is 'all', known: qv, ffn"):
         arm_of("hetlora", setup(targets="all"))

@@ -26,7 +26,7 @@ from broker_server.rules.planner import CHUNK_OVERHEAD, DELTA_OVERHEAD
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.tensors import Array, encoded_size
 
-COMMON: Final[Mapping[str, Any]] = {"rate": 0.0, "head_share": 0.1, "width": 58, "ignore_budgets": False}
+COMMON: Final[Mapping[str, Any]] = {"rate": 0.0, "head_share": 0.1, "width": 160, "ignore_budgets": False}
 Wide = npt.NDArray[np.float64]
 
 
