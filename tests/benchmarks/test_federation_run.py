@@ -186,7 +186,15 @@ def _setup(**options: Any) -> Setup:
         30,
         30,
         10,
-        options={"experts": 2, "rank": 2, "shared_rank": 3, **options},
+        options={
+            "experts": 2,
+            "rank": 2,
+            "shared_rank": 3,
+            "depth": "plan",
+            "bytes": False,
+            "weights": "examples",
+            **options,
+        },
     )
 
 
