@@ -94,6 +94,7 @@ class GatewayConfig:
         waits = (self.round.join_wait_s, self.round.grace_s, self.round.newcomer_wait_s, self.linger_s)
         _need(self.round.training_s >= 0, f"training_s {self.round.training_s}, expected 0 or more")
         _need(min(waits) >= 0, "times cannot be negative")
+        _need(self.round.buffer >= 0, f"buffer {self.round.buffer}, expected 1 or more deltas, or 0 for rounds")
         _need(self.round.missed_plans >= 0, f"missed_plans {self.round.missed_plans}, expected 0 or more")
         _need(self.round.max_staleness >= 0, f"max_staleness {self.round.max_staleness}, expected 0 or more")
         for name in ("keep_versions", "keep_rounds"):

@@ -69,6 +69,10 @@ class RoundRules:
         newcomer_wait_s: once all devices that answered a plan before have answered, how long the others are waited for.
         training_s: that every device trains in a round: in as many steps as fit, in the top layers alone where a step
             through all of them takes too long; 0: each makes ``train.steps`` steps, whatever they take.
+        buffer: merge as soon as so many deltas came, whoever sent them, and give a device its next plan as soon as it
+            answered (FedBuff); deltas count less the more versions moved their experts meanwhile, so max_staleness
+            wants room; ``quorum`` is needed for the first start, ``deadline_s`` is how long a plan may take and the
+            buffer may fill, and ``rounds`` counts merges; 0: in rounds, which all start from one version.
         missed_plans: in a row without an answer, after which a device rests: it has no place in a quorum and gets no
             plan for ``deadline_s``, then for twice as long with each further one, up to an hour; 0: never.
     """
@@ -80,6 +84,7 @@ class RoundRules:
     max_staleness: int = 2
     newcomer_wait_s: float = 30.0
     training_s: float = 0.0
+    buffer: int = 0
     missed_plans: int = 2
 
 

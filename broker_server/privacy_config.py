@@ -15,7 +15,7 @@ class PrivacyTable:
 
     Args:
         enabled: cut each device's update to a norm, count all alike, and add noise to the sum of each merge. It wants
-            limits.norm_factor = 0, round.max_staleness = 0, and a state directory that began with it.
+            limits.norm_factor = 0, round.max_staleness = 0, round.buffer = 0, and a state directory that began with it.
         clip: norm of a device's whole update, over all of its blocks, that longer ones are cut to.
         noise: standard deviation of the noise, as a multiple of clip.
         epsilon: the budget; the gateway merges no more when one more merge would be beyond it.
@@ -48,6 +48,7 @@ def conflict(config: GatewayConfig) -> str:
     against = {
         "limits.norm_factor = 0: a device would be refused by what others sent": config.limits.norm_factor != 0,
         "round.max_staleness = 0: a device would be in a merge more than once": config.round.max_staleness != 0,
+        "round.buffer = 0: a device that is quick would be in a merge more than once": config.round.buffer != 0,
         "robust.enabled = false: a median has no noise that would hide one device": config.robust.enabled,
         "server.normalize_steps = false: every device counts alike": config.server.normalize_steps,
     }

@@ -23,6 +23,7 @@ from benchmarks.faults import shim
 from benchmarks.faults.device_walk import device_at_rest, device_walk
 from benchmarks.faults.gateway_walk import (
     gateway_at_rest,
+    gateway_buffer,
     gateway_gate,
     gateway_history,
     gateway_pairs,
@@ -56,6 +57,7 @@ PARTS: Final[dict[str, tuple[str, str, float, Part]]] = {
         gateway_history,
     ),
     "gate": ("the gateway's commit points with a gate", "forked, real calls, no sockets", 0.2, gateway_gate),
+    "buffer": ("the gateway's commit points with a buffer", "forked, real calls, no sockets", 0.2, gateway_buffer),
     "pairs": (
         "the gateway's commit points, two in a row",
         "forked, real calls, no sockets",

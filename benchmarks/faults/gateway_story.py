@@ -26,6 +26,8 @@ from broker_server.rounds.measuring import Measuring
 from broker_server.rules.round import State
 from broker_server.server_config import RobustMerging, Server
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.messages import decode, encode
 
 DEVICES: Final = {"ada": (["rose", "leaf"], [0, 1]), "bo": (["sky"], [2]), "cy": (["rose", "stone"], [0, 1])}
 TURNS: Final = 200
@@ -41,6 +43,8 @@ class Story:
         max_staleness: of [round].
         keep_versions, keep_rounds: of [limits].
         gate: versions are measured before they are served; that of round 2 is not.
+        buffer: deltas that are merged as soon as they came, with plans as soon as a device answered; 0: in rounds. Then
+            ``rounds`` counts merges.
     """
 
     rounds: int = 2
@@ -48,11 +52,16 @@ class Story:
     keep_versions: int = 50
     keep_rounds: int = 1000
     gate: bool = False
+    buffer: int = 0
 
 
 LONG: Final = Story(rounds=4, max_staleness=0, keep_versions=1, keep_rounds=1)
 """The rows of its first rounds go while it runs."""
 GATED: Final = Story(rounds=3, gate=True)
+BUFFERED: Final = Story(rounds=5, max_staleness=4, buffer=2)
+"""The first device answers twice as often as the third: merges have deltas of other rounds and of older versions."""
+PACE: Final = (0, 1, 0, 2, 1, 0)
+"""Of BUFFERED: who answers next, by its place, over and over."""
 TEXTS: Final = "share of values above the start's"
 
 
@@ -81,7 +90,7 @@ def play(
         0 when all rounds are done, 1 when the gateway refused to start or ended with an error of its own.
     """
     began = time.monotonic()
-    rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness)
+    rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness, buffer=story.buffer)
     limits = Limits(keep_versions=story.keep_versions, keep_rounds=story.keep_rounds)
     train = Train(learning_rate=0.1, codec_down="int8")
     merging = {"server": Server(optimizer="yogi", normalize_steps=True), "robust": RobustMerging(enabled=True)}
@@ -101,7 +110,7 @@ def play(
             gateway.close()
             return 0
         try:
-            turn(gateway, known, say)
+            (buffered_turn if story.buffer else turn)(gateway, known, say)
             if story.gate:
                 measure(gateway)
         except StorageError:
@@ -115,11 +124,7 @@ def play(
 
 def turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 - the tests' gateway
     """Let every device do what it can, then look at the clock."""
-    for device, (texts, labels) in DEVICES.items():
-        if device not in gateway.conductor._roster.here():  # noqa: SLF001
-            body = gateway.hello_with(device, texts, labels)
-            if gateway.verdict(device).want_statistics:
-                gateway.statistics(device, body)
+    come(gateway)
     gateway.tick()
     if gateway.conductor.state is not State.OPEN:
         return
@@ -133,9 +138,49 @@ def turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 
                 value = 0.01 * (place + 1) * gateway.conductor.round
                 value *= -1 if gateway.config.gate.hold and gateway.conductor.round == 2 else 1
                 sent[device] = gateway.train(device, value=value, spread=value / 3)
-                _note(gateway, device, sent[device], known, say)
+                _note(gateway, key, sent[device], known, say)
     for device, digest in sent.items():
-        _note(gateway, device, digest, known, say)
+        _note(gateway, (device, gateway.conductor.round), digest, known, say)
+
+
+def buffered_turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 - the tests' gateway
+    """Let the table be looked at until nothing is due, and then one device answer, or again if it is asked."""
+    come(gateway)
+    for _ in range(3):  # merge, make a head, give plans
+        gateway.tick()
+    if gateway.conductor.state is not State.OPEN:
+        return
+    device = list(DEVICES)[PACE[len(known) % len(PACE)]]
+    again = [one for one in DEVICES if asked(gateway, one)]
+    for one in again or [device]:
+        key = (one, _at_hand(gateway, one, known, sent=one in again))
+        count = sum(key_[0] == one and key_[1] <= key[1] for key_ in known | {key})
+        value = 0.01 * count * (1 + list(DEVICES).index(one))
+        payload = gateway.store.ledger.plans(key[1])[one]
+        body = encode(part("tiny", "broker").delta(decode(pb.Plan, payload), payload, value=value, spread=value / 3))
+        gateway.deliver(one, body)
+        _note(gateway, key, sha256(body), known, say)
+
+
+def _at_hand(gateway: Any, device: str, known: set[Accepted], *, sent: bool) -> int:  # noqa: ANN401
+    """Return the round of the plan whose delta a device has: the first after those accepted, or the last it sent."""
+    last = max((number for name, number in known if name == device), default=0)
+    if sent:
+        return last
+    return next(
+        number
+        for number in range(last + 1, gateway.conductor.round + 1)
+        if device in gateway.store.ledger.plans(number)
+    )
+
+
+def come(gateway: Any) -> None:  # noqa: ANN401 - the tests' gateway
+    """Let every device that is not here say hello, and send its class sums if they are wanted."""
+    for device, (texts, labels) in DEVICES.items():
+        if device not in gateway.conductor._roster.here():  # noqa: SLF001
+            body = gateway.hello_with(device, texts, labels)
+            if gateway.verdict(device).want_statistics:
+                gateway.statistics(device, body)
 
 
 def measure(gateway: Any) -> None:  # noqa: ANN401 - the tests' gateway
@@ -150,9 +195,9 @@ def measure(gateway: Any) -> None:  # noqa: ANN401 - the tests' gateway
     gateway.tick()
 
 
-def _note(gateway: Any, device: str, digest: bytes, known: set[Accepted], say: Say) -> None:  # noqa: ANN401
+def _note(gateway: Any, key: Accepted, digest: bytes, known: set[Accepted], say: Say) -> None:  # noqa: ANN401
     """Tell of an acceptance as soon as the device would hear of it, once."""
-    verdict, key = gateway.verdict(device), (device, gateway.conductor.round)
+    verdict = gateway.verdict(key[0])
     if verdict.digest == digest and verdict.code == pb.ACCEPTED:
         say(accepted=key)
         known.add(key)

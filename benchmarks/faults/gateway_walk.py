@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.faults import shim
 from benchmarks.faults.children import CRASHED, Ended, run
 from benchmarks.faults.damage import DAMAGES, damage
-from benchmarks.faults.gateway_story import GATED, LONG, Accepted, Story, package, play
+from benchmarks.faults.gateway_story import BUFFERED, GATED, LONG, Accepted, Story, package, play
 from benchmarks.faults.tally import Injection, compared
 
 STARTS = 6
@@ -119,6 +119,15 @@ def gateway_gate(folder: Path, chance: random.Random, share: float) -> Iterator[
         for point in range(walk.points):
             if chance.random() < share:
                 yield "gateway, with a gate", name, walk.strike([shim.fault(name, point)])
+
+
+def gateway_buffer(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
+    """Yield what came of faults while merging has a buffer. Args: as gateway_walk."""
+    walk = GatewayWalk(folder, BUFFERED)
+    for name in shim.KINDS:
+        for point in range(walk.points):
+            if chance.random() < share:
+                yield "gateway, with a buffer", name, walk.strike([shim.fault(name, point)])
 
 
 def gateway_pairs(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str, Injection]]:

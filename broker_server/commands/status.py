@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 from broker_server.commands import Subcommands, add_state, parser, say_json
 from broker_server.commands.tables import Cell, say_lines
@@ -51,7 +52,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
         ("merging", status.merging),
         ("gate", _gate(status)),
         ("privacy", privacy_words(status.privacy) if status.privacy else ""),
-        ("round", _round(status.round, status.now)),
+        ("buffer", _buffer(status)) if status.buffer else ("round", _round(status.round, status.now)),
         ("devices", _devices(status)),
         ("bytes", f"{size(status.bytes_up)} up, {size(status.bytes_down)} down"),
         ("deltas", f"{status.accepted} accepted, {sum(status.refusals.values())} refused"),
@@ -87,11 +88,21 @@ def _gate(status: Status) -> str | Cell:
     return words if status.gate.served else Cell(words, "yellow")
 
 
+def _buffer(status: Status) -> str:
+    work = [name for name in status.round.planned if name not in status.round.revoked]
+    names = f"; at work: {_names(work)}" if work else ""
+    return f"{status.buffered} of {status.buffer} deltas wait for the next merge{names}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
+
+
 def _round(last: LastRound, now: float) -> str:
     if not last.number:
         return "none yet"
     waits = last.awaited
-    names = f"; waits for {', '.join(waits[:8])}{' …' if len(waits) > 8 else ''}" if waits else ""
+    names = f"; waits for {_names(waits)}" if waits else ""
     since = f" for {duration(now - last.opened_at)}" if last.open else ""
     phase = "open" if last.open else "closed"
     return f"{last.number} {phase}{since}, {len(last.answered)} of {len(last.planned)} deltas{names}"

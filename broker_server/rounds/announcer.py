@@ -49,6 +49,11 @@ class Announcer:
             self._roster.count(device, down=len(payload))
             self.outstanding[device] = base_version
 
+    def plans_again(self, plans: Mapping[str, bytes]) -> None:
+        """Publish plans once more: payload by device."""
+        for device, payload in sorted(plans.items()):
+            self._publisher.publish(Topic.PLAN, device, [payload])
+
     def withdraw(self, devices: Iterable[str]) -> None:
         """Take the plans of devices back."""
         for device in devices:

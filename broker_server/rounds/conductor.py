@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from broker_server.errors import BodyError, StorageError
 from broker_server.evaluation.worker import Evaluated
 from broker_server.journal import RoundLine
 from broker_server.rounds.announcer import Announcer
+from broker_server.rounds.buffered import Buffered
+from broker_server.rounds.extending import Extending
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.gating import Gate
 from broker_server.rounds.lost_deltas import LostDeltas
-from broker_server.rounds.merging import Merging
-from broker_server.rounds.new_versions import NewVersions
-from broker_server.rounds.privacy_budget import budget_of
+from broker_server.rounds.new_versions import NewVersions, merging_of
 from broker_server.rounds.round_plans import RoundPlans
-from broker_server.rounds.round_reports import merged_line, tell_not_served, tell_plans, tell_version
+from broker_server.rounds.round_reports import merged_line, tell_closed, tell_plans
 from broker_server.rounds.round_status import RoundStatus, reopened, restarted_line
 from broker_server.rounds.waiting import Waiting
 from broker_server.rules import round as rules
 from broker_server.rules.gate import Decision
 from broker_server.rules.round import Event, State
-from broker_server.rules.server_rules import ServerRules
-from broker_server.rules.weights import Caps
 from broker_server.state.rows import RoundRow, VersionRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.topics import Topic
 
 RETRY_S: Final = 5.0
 SAY_AGAIN_S: Final = 60.0
@@ -47,21 +45,16 @@ class Conductor:
 
     def __init__(self, parts: GatewayParts, session: bytes) -> None:
         self._parts, self._config, self._store, self._roster = parts, parts.config, parts.store, parts.roster
-        self._publisher, self._events = parts.publisher, parts.events
-        limits = parts.config.limits
-        caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip)
-        train = parts.config.train
-        rounded = train.codec_down == "int8"
-        budget = budget_of(parts.config, parts.store)
-        server = ServerRules.of(parts.config.server, parts.config.robust, budget.privacy if budget else None)
-        self._merging = Merging(
-            parts.store, train_head=train.head_share > 0, caps=caps, rounded=rounded, rules=server, budget=budget
-        )
+        self._events = parts.events
+        self._merging = merging_of(parts)
         self._announcer = Announcer(parts, session)
         self._versions = NewVersions(parts, self._merging, self._announcer)
         self._plans, self._waiting = RoundPlans(parts, self._merging), Waiting(parts)
         self._lost = LostDeltas(parts, self._merging)
+        self._extending = Extending(parts, self._announcer, self._plans, self._waiting, self._lost)
         self._gate = Gate(parts)
+        others = (self._merging, self._versions, self._announcer, self._waiting)
+        self._buffered = Buffered(parts, *others) if parts.config.round.buffer else None
         self._line: RoundLine | None = None  # of the round whose version waits
         self.state = State.GATHERING
         self._round = RoundStatus()
@@ -101,6 +94,16 @@ class Conductor:
         return self._round.number
 
     @property
+    def buffer(self) -> tuple[int, int]:
+        """How many deltas wait to be merged, and how many are as soon as they came; both 0 in rounds."""
+        return (self._store.ledger.buffered(), self._config.round.buffer) if self._buffered is not None else (0, 0)
+
+    @property
+    def done(self) -> int:
+        """What ``rounds`` of the settings counts: rounds that were opened, or merges of the buffer."""
+        return self.round if self._buffered is None else self._buffered.merges
+
+    @property
     def status(self) -> RoundStatus:
         """The last round that was opened, for the thread that decides: it changes."""
         return self._round
@@ -116,22 +119,28 @@ class Conductor:
         last = self._store.ledger.last_round()
         self._announcer.remember(self._merging.oldest_base(self._config.round.max_staleness))
         self._tell_privacy()
-        if last is not None and last.closed is None and not self._spent:
-            self._reopen(last, now)
-        elif last is not None:
+        if last is None:
+            return
+        if self._buffered is not None:
+            self._round = self._buffered.resumed(now)
+        else:
             self._round.number = last.round
-            held = self._store.ledger.held() if self._gate.holds else None
-            if held is not None:
-                self.state = State.MERGING
-                self._gate.hold(held)
-                self._line = restarted_line(self._store.ledger, held, self._store.lineage.shape)
-            elif self._over():
-                self.state = State.FINISHED
+        held = self._store.ledger.held() if self._gate.holds else None
+        if held is not None:
+            self.state = State.MERGING
+            self._gate.hold(held)
+            self._line = restarted_line(self._store.ledger, held, self._store.lineage.shape)
+        elif self._over() and (last.closed is not None or self._buffered is not None or self._spent):
+            self.state = State.FINISHED
+        elif self._buffered is not None or last.closed is None:
+            self._reopen(last, now)
 
     def _reopen(self, row: RoundRow, now: float) -> None:
         self.state = State.OPEN
-        current = self._round = reopened(self._store.ledger, row, self._merging, now, self._config.round.deadline_s)
-        self._waiting.expect(current, current.plans, now)
+        if self._buffered is None:
+            self._round = reopened(self._store.ledger, row, self._merging, now, self._config.round.deadline_s)
+            self._waiting.expect(self._round, self._round.plans, now)
+        current = self._round
         self._events.tell(
             "resumed", round=current.number, planned=sorted(current.plans), accepted=sorted(current.answered)
         )
@@ -140,11 +149,16 @@ class Conductor:
         """Publish everything that is retained; after a start, and when the broker was away."""
         if self.state is State.FINISHED:
             self._announcer.outstanding.clear()
-        plans = self._round.awaited if self.state is State.OPEN else {}
+        plans = self._round.awaited if self._trains else {}
         self._announcer.again(self.row, plans, [row["device"] for row in self._store.ledger.devices()])
-        if self.state is State.OPEN:
+        if self._trains:
             self._announcer.withdraw(sorted(self._round.void))
         self.publish_state()
+
+    @property
+    def _trains(self) -> bool:
+        """Whether devices have plans whose answers are waited for; with a buffer also while a version is measured."""
+        return self.state is State.OPEN or (self.state is State.MERGING and self._buffered is not None)
 
     def publish_state(self) -> None:
         """Publish what the gateway is doing."""
@@ -156,7 +170,7 @@ class Conductor:
         return self._announcer.gateway_state(self.row.version, self.round, online=online, finished=finished)
 
     def _over(self) -> bool:
-        return 0 < self._config.rounds <= self.round or self._spent
+        return 0 < self._config.rounds <= self.done or self._spent
 
     @property
     def _spent(self) -> bool:
@@ -179,13 +193,13 @@ class Conductor:
         To be called before the device is welcomed: it begins nothing until then. A delta that it has finished counts.
         """
         device, has_plan = hello.device, hello.device in self._announcer.outstanding
-        void = self.state is State.OPEN and device in self._round.void
+        void = self._trains and device in self._round.void
         if self.state is State.FINISHED or not (has_plan or void) or self._merging.head_has(hello):
             return
         self._announcer.withdraw([device])
         if not has_plan:
             return  # told before
-        if self.state is State.OPEN and device in self._round.awaited:
+        if self._trains and device in self._round.awaited:
             self._round.void.add(device)
             self._round.withdrawn.add(device)
         self._events.tell("withdrawn", device=device, round=self.round, version=self.row.version)
@@ -200,7 +214,7 @@ class Conductor:
         self.state = rules.step(self.state, Event.DELTA)
         self._announcer.outstanding.pop(device, None)
         self._roster.answered(device)
-        if number == self.round:
+        if self._round.asks(device, number):
             self._round.answered.add(device)
             self._round.void.discard(device)
             if device in self._round.expected:
@@ -208,7 +222,7 @@ class Conductor:
 
     def refused(self, device: str, number: int) -> None:
         """Take note that a device's delta of round ``number`` was refused: it has dropped it, and makes no other."""
-        if number == self.round:
+        if self._round.asks(device, number):
             self._round.refused.add(device)
 
     def ask_again(self, device: str) -> None:
@@ -252,6 +266,8 @@ class Conductor:
             present = self._waiting.present(now)
             if rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM:
                 self._open(sorted(rules.ready(present)), now, wall)
+        elif self.state is State.OPEN and self._buffered is not None:
+            self._fill(self._buffered, now, wall)
         elif self.state is State.OPEN:
             due = rules.may_close(self._waiting.opened(self._round, now), self._config.round)
             if due is Event.SHORT:
@@ -268,29 +284,26 @@ class Conductor:
             return
         self.publish_state()
         if self.state is State.OPEN:
-            self._say_plans_again()
-
-    def _say_plans_again(self) -> None:
-        for device, payload in sorted(self._round.awaited.items()):
-            self._publisher.publish(Topic.PLAN, device, [payload])
+            self._announcer.plans_again(self._round.awaited)
 
     def _heed_revocations(self) -> None:
-        """Let whom the operator removed leave: no round waits for them, no quorum counts them or their deltas.
-
-        The ledger is watched, because another process writes it.
-        """
+        """Let whom the operator removed leave: no round waits for them, no quorum counts them or their deltas."""
         for device in self._store.watch.revoked():
             self._roster.leave(device)
             self._round.answered.discard(device)
 
-    def _roll_back(self, wall: float) -> None:
+    def _roll_back(self, wall: float) -> bool:
         """Go back to an earlier version when the operator asked for it; between rounds, since plans name their base."""
         if not self._versions.roll_back(wall):
-            return
+            return False
         self.publish_state()
         self._events.tell("version", reason="rollback", version=self.row.version, parent=self.row.parent)
+        return True
 
     def _open(self, devices: Sequence[str], now: float, wall: float) -> None:
+        if self._buffered is not None:
+            self._begin(self._buffered, now, wall)
+            return
         self._versions.refresh_head(wall)
         number = self.round + 1
         planned = self._plans.open(devices, number, wall)
@@ -307,6 +320,24 @@ class Conductor:
         self.publish_state()
         tell_plans(self._parts, "round", self._round, self.row.version, planned.assignments)
 
+    def _begin(self, buffered: Buffered, now: float, wall: float) -> None:
+        """Give the first plans; from then on the buffer fills."""
+        self._round = replace(self._round, opened_at=now, deadline_at=now + self._config.round.deadline_s)
+        if buffered.plan(self._round, now, wall):
+            self.state = rules.step(self.state, Event.QUORUM)
+            self.publish_state()
+
+    def _fill(self, buffered: Buffered, now: float, wall: float) -> None:
+        """Merge the buffer when it is due, and else give plans to those who have none."""
+        due = buffered.due(self._round, now)
+        if due is not None:
+            self._merge(due, now, wall)
+        elif self._versions.rollback_asked:
+            if self._roll_back(wall):
+                self._round.void |= set(self._round.awaited)  # they train from what is gone back from
+        else:
+            buffered.plan(self._round, now, wall)
+
     def _too_late(self, plans: Mapping[str, bytes]) -> list[str]:
         """Return who has an older plan whose delta would come too late to count."""
         outstanding, limit = self._announcer.outstanding, self._config.round.max_staleness
@@ -315,67 +346,56 @@ class Conductor:
     def _extend(self, now: float, wall: float) -> None:
         self._versions.refresh_head(wall)
         self.state = rules.step(self.state, Event.SHORT)
-        current = self._round
-        # Who was asked to send a lost delta again and did not has no body any more: another plan then.
-        current.void |= self._lost.of_round(current.number)
-        devices = sorted(self._waiting.ready(now) - (set(current.plans) - current.void))
-        planned = self._plans.extend(current, devices)
-        plans = planned.payloads
-        self._waiting.note_missed(current, now)
-        current.extensions += 1
-        self._announcer.version(self.row)  # whoever did not answer may not have heard of it, nor of its plan
-        self._say_plans_again()
-        current.deadline_at = now + self._config.round.deadline_s
-        current.plans |= plans
-        current.void -= set(plans)
-        current.passed_over = set(devices) - set(plans)
-        self._waiting.expect(current, plans, now)
-        self._announcer.plans(plans, self.row.version)
-        tell_plans(self._parts, "extended", current, self.row.version, planned.assignments)
+        self._extending.extend(self._round, self.row, now)
 
     def _merge(self, reason: Event, now: float, wall: float) -> None:
         try:
-            merged = self._merging.merge(self.round, wall, hold=self._gate.holds)
+            settings = self._buffered.next_merge if self._buffered is not None else None
+            before = self._merging.row.version
+            merged = self._merging.merge(self.round, wall, hold=self._gate.holds, settings=settings)
         except BodyError:
             self._lost.take_back(self._round, wall)
             return  # the table is looked at again without them
-        self._waiting.note_missed(self._round, now)
+        if self._buffered is None:
+            self._waiting.note_missed(self._round, now)
         self.state = rules.step(self.state, reason)
         self._line = merged_line(self._parts, self._round, reason, merged, now)
+        if self._buffered is not None:
+            self._line = replace(self._line, late=self._buffered.late(merged.rows, before))
         if self._gate.holds:
             self._gate.hold(self._merging.row)
             self._events.tell("held", version=merged.version, round=self.round, before=self.row.version)
             return
         self._versions.announce()
-        self._close(None)
+        self._close(None, now)
 
     def _decide(self, now: float, wall: float) -> None:
         """Serve the version that waits, or the one before it again, as soon as it is known which."""
         decision = self._gate.decision()
         if decision is None:
             return
-        with self._store.ledger.transaction():
-            self._store.ledger.decide_version(decision, wall)
-        if decision.served:
+        if self._versions.carry_out(decision, wall):
             self._gate.hold(None)
-            self._versions.announce()
-        elif self._versions.take_back(wall):
-            self._gate.hold(None)
+            self._close(decision, now)
         else:
             self._retry_at = now + RETRY_S
-            return
-        self._close(decision)
 
-    def _close(self, decision: Decision | None) -> None:
-        """End a round whose version devices have. Args: decision: of the gate; None: it holds nothing."""
-        self.state = rules.step(self.state, Event.LAST if self._over() else Event.MERGED)
+    def _close(self, decision: Decision | None, now: float) -> None:
+        """End a round whose version devices have.
+
+        Args:
+            decision: of the gate; None: it holds nothing.
+            now: monotonic seconds.
+        """
+        goes_on, oldest = Event.MERGED, self.round - self._config.round.max_staleness
+        if self._buffered is not None:
+            goes_on, oldest = Event.ON, self._buffered.oldest_round
+            self._round = self._buffered.merged(self._round, now)
+        self.state = rules.step(self.state, Event.LAST if self._over() else goes_on)
         with contextlib.suppress(StorageError), self._store.ledger.transaction():
-            self._store.ledger.forget_lost(self.round - self._config.round.max_staleness)
+            self._store.ledger.forget_lost(oldest)
         line, self._line = self._line, None
-        if line is not None and (decision is None or decision.served):
-            tell_version(self._parts, line, decision)
-        elif line is not None and decision is not None:
-            tell_not_served(self._parts, line, decision, self._merging.row)
+        tell_closed(self._parts, line, decision, self._merging.row)
         self._tell_privacy()
         if self.state is State.FINISHED:
             self._announcer.withdraw(list(self._announcer.outstanding))

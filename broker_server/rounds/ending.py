@@ -45,7 +45,7 @@ class Ending:
             for row in self._ledger.devices()
         }
         self._events.tell(
-            "finished", version=self._conductor.row.version, rounds=self._conductor.round, devices=devices,
+            "finished", version=self._conductor.row.version, rounds=self._conductor.done, devices=devices,
             bytes_up=sum(row["bytes_up"] for row in devices.values()),
             bytes_down=sum(row["bytes_down"] for row in devices.values()),
         )  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from functools import partial
 from typing import Final
 
 from broker_server.errors import BodyError
+from broker_server.rounds.staleness import Staleness
 from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution, Part, Sums, Work, combine, fold_all, parts_of, router_row
 from broker_server.rules.capping import Limited, cap, cut
@@ -71,6 +71,7 @@ class Folding:
     def __init__(self, store: Store, *, topk: bool, top_k: int) -> None:
         self._store, self._topk, self._top_k = store, topk, top_k
         self._shape = store.manifest.architecture.bank_shape
+        self._staleness = Staleness(store.ledger)
         self._claims: dict[bytes, bytes] = {}
         self._claims_bytes = 0
 
@@ -201,8 +202,10 @@ class Folding:
     def _claimed(self, row: DeltaRow, merges: Sequence[int]) -> Contribution:
         claim = self._claims.get(row.digest)
         delta = pb.Delta.FromString(claim) if claim is not None else self._delta(row)
-        age = len(merges) - bisect_right(merges, delta.base_version)
-        return read_claims(delta, self._shape, age, row.examples)
+        stale = self._staleness.of(row.blocks, delta.base_version, merges)
+        # What one device may weigh is bounded by the most that any of its blocks weighs.
+        claims = read_claims(delta, self._shape, min(stale.values(), default=0), row.examples)
+        return dataclasses.replace(claims, stale=stale)
 
     def _with_deltas(self, row: DeltaRow, counted: Contribution) -> Contribution:
         delta = self._delta(row)

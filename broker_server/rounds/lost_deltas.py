@@ -48,7 +48,7 @@ class LostDeltas:
         for row, what in self._merging.unreadable():
             with self._ledger.transaction():
                 self._ledger.lose(row, wall)
-            if row.round == current.number:
+            if current.asks(row.device, row.round):
                 current.answered.discard(row.device)
             self._events.tell("lost", device=row.device, round=row.round, detail=what)
             self.ask_again(row.device)

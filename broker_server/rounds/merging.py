@@ -139,13 +139,16 @@ class Merging:
         """Return the oldest version that is at most so many merges behind the bank."""
         return self._merges[-max_staleness - 1] if len(self._merges) > max_staleness else 0
 
-    def merge(self, number: int, wall: float, *, hold: bool = False) -> Merged:
+    def merge(
+        self, number: int, wall: float, *, hold: bool = False, settings: Mapping[str, str] | None = None
+    ) -> Merged:
         """Fold what was accepted into the next version, which ends round ``number``.
 
         Args:
             number: of the round.
             wall: seconds since 1970.
             hold: the version waits for a decision before devices get it.
+            settings: of the state directory that change with it.
 
         Raises:
             BodyError: when a delta is damaged or gone; nothing is changed.
@@ -168,8 +171,8 @@ class Merging:
         version = self._written(step, origin, wall, self._notes(folded.norms, private))
         with ledger.transaction():
             ledger.leave_out(revoked, wall)
-        settings = self._noted_caps(version.version) | ({HELD: str(version.version)} if hold else {})
-        self._store.add_version(version, rows, wall, settings)
+        noted = self._noted_caps(version.version) | ({HELD: str(version.version)} if hold else {})
+        self._store.add_version(version, rows, wall, noted | dict(settings or {}))
         self.row, self._balance = version, balance
         self._before = Before(step.bank, step.residuals, step.moments, folded.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]

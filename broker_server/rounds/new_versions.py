@@ -8,8 +8,28 @@ from broker_server.errors import StateError, StorageError
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merging
+from broker_server.rounds.privacy_budget import budget_of
+from broker_server.rules.gate import Decision
+from broker_server.rules.server_rules import ServerRules
+from broker_server.rules.weights import Caps
 from broker_server.state.retention import Retention
 from broker_server.state.settings_table import ROLLBACK
+
+
+def merging_of(parts: GatewayParts) -> Merging:
+    """Return what merges by the settings of a gateway."""
+    limits, train = parts.config.limits, parts.config.train
+    caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip)
+    budget = budget_of(parts.config, parts.store)
+    server = ServerRules.of(parts.config.server, parts.config.robust, budget.privacy if budget else None)
+    return Merging(
+        parts.store,
+        train_head=train.head_share > 0,
+        caps=caps,
+        rounded=train.codec_down == "int8",
+        rules=server,
+        budget=budget,
+    )
 
 
 class NewVersions:
@@ -45,15 +65,27 @@ class NewVersions:
             "version", reason="head", version=row.version, devices=row.contributors, labels_lost=labels_lost
         )
 
-    def take_back(self, wall: float) -> bool:
-        """Make the version before a merge that is not served the next one; return whether that could be.
+    def carry_out(self, decision: Decision, wall: float) -> bool:
+        """Write a decision down; then serve the version that waited, or the one before it again.
 
         Args:
+            decision: of the gate.
             wall: seconds since 1970.
+
+        Returns:
+            Whether that could be: the version before may be damaged.
 
         Raises:
             StorageError: when the disk refuses.
         """
+        with self._store.ledger.transaction():
+            self._store.ledger.decide_version(decision, wall)
+        if decision.served:
+            self.announce()
+            return True
+        return self._take_back(wall)
+
+    def _take_back(self, wall: float) -> bool:
         try:
             self._merging.take_back(wall)
         except StateError as error:
@@ -64,6 +96,11 @@ class NewVersions:
             self._store.ledger.copy_measurements(row.version, row.parent or 0)
         self.announce()
         return True
+
+    @property
+    def rollback_asked(self) -> bool:
+        """Whether the operator wants an earlier version back."""
+        return bool(self._store.watch.rollback())
 
     def roll_back(self, wall: float) -> bool:
         """Go back to an earlier version when the operator asked for it; return whether there is a new version.

@@ -31,21 +31,31 @@ class RoundPlans:
         self._architecture = parts.store.manifest.architecture
         self._merging = merging
 
-    def open(self, devices: Sequence[str], number: int, wall: float) -> Planned | None:
+    def open(
+        self,
+        devices: Sequence[str],
+        number: int,
+        wall: float,
+        *,
+        turn: int | None = None,
+        at_work: Mapping[ExpertId, int] | None = None,
+    ) -> Planned | None:
         """Plan a new round and keep it; return None, and keep nothing, when no device's budget has room for an expert.
 
         Args:
             devices: that may be planned for, by name.
             number: of the round.
             wall: seconds since 1970.
+            turn: of the learning rate, which falls from turn to turn; None: the round.
+            at_work: how often each block is in training already.
 
         Raises:
             StorageError: when the disk refuses.
         """
-        assignments = self._assignments(devices, number)
+        assignments = self._assignments(devices, number, at_work or {})
         if not assignments:
             return None
-        plans = self._payloads(assignments, number, {})
+        plans = self._payloads(assignments, number, {}, turn)
         with self._store.ledger.transaction():
             self._store.ledger.open_round(number, self._merging.row.version, plans, wall)
         self._store.note_round()
@@ -61,7 +71,7 @@ class RoundPlans:
         Raises:
             StorageError: when the disk refuses.
         """
-        assignments = self._assignments(devices, status.number) if devices else {}
+        assignments = self._assignments(devices, status.number, {}) if devices else {}
         attempts = dict.fromkeys(status.void, status.extensions + 1)
         plans = self._payloads(assignments, status.number, attempts)
         with self._store.ledger.transaction():
@@ -70,9 +80,11 @@ class RoundPlans:
         self._store.note_round()
         return Planned(assignments, plans)
 
-    def _assignments(self, devices: Iterable[str], number: int) -> dict[str, Assignment]:
+    def _assignments(
+        self, devices: Iterable[str], number: int, at_work: Mapping[ExpertId, int]
+    ) -> dict[str, Assignment]:
         trained = self._store.ledger.trained()
-        total: dict[ExpertId, int] = {}
+        total = dict(at_work)
         for (_, block), times in trained.items():
             total[block] = total.get(block, 0) + times
         train = self._config.train
@@ -90,10 +102,14 @@ class RoundPlans:
         return plan_round(budgets, self._architecture.bank_shape, number, Coverage(total, trained), request)
 
     def _payloads(
-        self, assignments: Mapping[str, Assignment], number: int, attempts: Mapping[str, int]
+        self,
+        assignments: Mapping[str, Assignment],
+        number: int,
+        attempts: Mapping[str, int],
+        turn: int | None = None,
     ) -> dict[str, bytes]:
         row = self._merging.row
-        base = Base(number, row.version, row.digest, self._merging.balance)
+        base = Base(number, row.version, row.digest, self._merging.balance, number if turn is None else turn)
         messages = {
             device: plan_message(device, part, base, self._config, attempts.get(device, 0))
             for device, part in assignments.items()

@@ -56,6 +56,14 @@ def merged_line(parts: GatewayParts, status: RoundStatus, reason: Event, merged:
     return round_line(status, reason, merged, left, now)
 
 
+def tell_closed(parts: GatewayParts, line: RoundLine | None, decision: Decision | None, row: VersionRow) -> None:
+    """Tell of a merged version, whether or not devices get it. Args: as the two below; line: None: it was told."""
+    if line is not None and (decision is None or decision.served):
+        tell_version(parts, line, decision)
+    elif line is not None and decision is not None:
+        tell_not_served(parts, line, decision, row)
+
+
 def tell_version(parts: GatewayParts, line: RoundLine, decision: Decision | None) -> None:
     """Tell of a merged version that devices get, and write its round into the journal.
 

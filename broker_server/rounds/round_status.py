@@ -9,6 +9,7 @@ from typing import Final
 
 from broker_server.journal import RoundLine
 from broker_server.rounds.merging import Merged, Merging
+from broker_server.rules.buffer import Given
 from broker_server.rules.round import Event
 from broker_server.state.ledger import Ledger
 from broker_server.state.rows import RoundRow, VersionRow
@@ -34,6 +35,9 @@ class RoundStatus:
         expected: of those planned, the ones that are waited for to the deadline.
         expected_at: when the last of them answered, monotonic seconds; None: since the last look.
         missed: devices that were here when a deadline passed or the round closed, and did not answer.
+        given: of buffered merging, the newest plan of each device; ``number`` is that of the last of them, and what is
+            said of devices above is said of their newest plans.
+        overdue: likewise, whose plan had its time.
     """
 
     number: int = 0
@@ -49,6 +53,18 @@ class RoundStatus:
     expected: set[str] = field(default_factory=set)
     expected_at: float | None = 0.0
     missed: set[str] = field(default_factory=set)
+    given: dict[str, Given] = field(default_factory=dict)
+    overdue: set[str] = field(default_factory=set)
+
+    def give(self, device: str, payload: bytes, given: Given) -> None:
+        """Note a device's newest plan."""
+        self.plans[device], self.given[device] = payload, given
+        for devices in (self.answered, self.void, self.refused, self.overdue):
+            devices.discard(device)
+
+    def asks(self, device: str, number: int) -> bool:
+        """Return whether round ``number`` is that of the device's newest plan."""
+        return number == (self.given[device].round if device in self.given else self.number)
 
     @property
     def awaited(self) -> dict[str, bytes]:

@@ -44,9 +44,9 @@ class Waiting:
         current.expected |= {one for one in devices if self._roster.standing(one).expected(certified=certified)}
         current.expected_at = now
 
-    def note_missed(self, current: RoundStatus, now: float) -> None:
-        """Take note of who was here to the end and did not answer."""
-        silent = set(current.awaited) - self._roster.gone()
+    def note_missed(self, current: RoundStatus, now: float, devices: Iterable[str] | None = None) -> None:
+        """Take note of who was here to the end and did not answer. Args: devices: of these; None: of all."""
+        silent = set(current.awaited if devices is None else devices) - self._roster.gone()
         for device, standing in sorted(self._roster.missed(silent, now, self._config.round).items()):
             current.missed.add(device)
             if standing.rests(now):

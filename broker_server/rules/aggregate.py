@@ -42,11 +42,13 @@ class Contribution:
         device: its name; the order of folding.
         round: of its plan; second in the order.
         examples: n, weight in the mean; a fraction once it was capped.
-        staleness: versions between its base and the version it is added to.
+        staleness: versions between its base and the version it is added to that moved its block, of that block of its
+            for which they are fewest.
         deltas: trained - base, float32 [P] for each block, as arrays or as they came.
         use: (tokens routed, tokens seen) for each expert; top-k only.
         label_counts: [C] examples for each label, weights of the head's rows; empty when the head was frozen.
         steps: optimizer steps that it was trained for, 1 or more.
+        stale: likewise by block; ``staleness`` for those that are not here.
     """
 
     device: str
@@ -57,6 +59,11 @@ class Contribution:
     use: Mapping[ExpertId, tuple[float, float]] = field(default_factory=dict)
     label_counts: tuple[float, ...] = ()
     steps: int = 1
+    stale: Mapping[ExpertId, int] = field(default_factory=dict)
+
+    def staleness_of(self, block: ExpertId) -> int:
+        """Return the versions since its base that moved a block."""
+        return self.stale.get(block, self.staleness)
 
 
 @dataclass
@@ -265,10 +272,11 @@ def merge(base: Bank, updates: Iterable[Contribution], *, topk: bool, normalized
 
 
 def _weights(block: ExpertId, update: Contribution, shape: BankShape, *, topk: bool) -> Wide:
-    base = float(discount(update.examples, update.staleness))
+    staleness = update.staleness_of(block)
+    base = float(discount(update.examples, staleness))
     size = shape.size(block)
     if block == HEAD and update.label_counts:
-        rows = discount(update.label_counts, update.staleness)
+        rows = discount(update.label_counts, staleness)
         return np.concatenate([np.repeat(rows, shape.width), rows])
     if not topk or block in (HEAD, MEAN) or block.shared:
         return np.full(1, base)

@@ -17,12 +17,20 @@ OPEN_END = 40
 
 @dataclass(frozen=True)
 class Base:
-    """What all plans of a round share. Args: version, digest: to train from; balance: with a top-k gate only."""
+    """What all plans of a round share.
+
+    Args:
+        round: its number.
+        version, digest: to train from.
+        balance: with a top-k gate only.
+        turn: from 1; the learning rate falls from turn to turn.
+    """
 
     round: int
     version: int
     digest: bytes
     balance: Balance | None
+    turn: int
 
 
 def plan_message(device: str, assignment: Assignment, base: Base, config: GatewayConfig, attempt: int = 0) -> bytes:
@@ -38,7 +46,7 @@ def plan_message(device: str, assignment: Assignment, base: Base, config: Gatewa
     """
     train = config.train
     horizon = train.decay_rounds or config.rounds or OPEN_END
-    rate = learning_rate(train.learning_rate, base.round, horizon, train.final_share)
+    rate = learning_rate(train.learning_rate, base.turn, horizon, train.final_share)
     seed = sha256(f"{config.federation}/{device}/{base.round}{f'/{attempt}' if attempt else ''}".encode())
     plan = pb.Plan(
         device=device,

@@ -35,7 +35,9 @@ class Event(StrEnum):
     EXPECTED_IN = "expected in"  # the same of those that are expected, and the others had their time
     DEADLINE = "deadline"  # passed, and enough answered
     SHORT = "short"  # passed, or nobody trains, and too few answered: wait once more, plan for newcomers
+    FULL = "buffer full"  # so many deltas came that they are merged, whoever is at work
     MERGED = "merged"
+    ON = "goes on"  # merged, and the buffer fills again
     LAST = "last"  # merged, and no further round is planned
 
 
@@ -47,8 +49,10 @@ NEXT: Final = {
     (State.OPEN, Event.EXPECTED_IN): State.MERGING,
     (State.OPEN, Event.DEADLINE): State.MERGING,
     (State.OPEN, Event.SHORT): State.OPEN,
+    (State.OPEN, Event.FULL): State.MERGING,
     (State.MERGING, Event.DELTA): State.MERGING,  # late, while the version is measured; folded into the next one
     (State.MERGING, Event.MERGED): State.GATHERING,
+    (State.MERGING, Event.ON): State.OPEN,
     (State.MERGING, Event.LAST): State.FINISHED,
 }
 

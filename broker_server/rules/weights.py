@@ -6,7 +6,7 @@ are a form of weight truncation (Portnoy, Tirosh and Hendler, arXiv 2004.04986):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -119,6 +119,16 @@ def capped_sums(parts: Sequence[ClassSums], caps: Caps) -> list[ClassSums]:
         ClassSums(part.counts * row, part.sums.astype(np.float64) * row[:, None])
         for part, row in zip(parts, scale, strict=True)
     ]
+
+
+def stale_blocks(blocks: Iterable[ExpertId], moved: Sequence[Collection[ExpertId] | None]) -> dict[ExpertId, int]:
+    """Return for each block how many versions since its base moved it: 0 where it still is what was trained from.
+
+    Args:
+        blocks: of a delta.
+        moved: by each version since its base, the blocks that it moved; None: not known, so all.
+    """
+    return {block: sum(some is None or block in some for some in moved) for block in blocks}
 
 
 def norm_limits(norms: Sequence[Mapping[str, float]], caps: Caps) -> dict[str, float]:

@@ -41,6 +41,14 @@ class DeltaTables(Database):
         rows = self._rows("SELECT MIN(round) AS round FROM deltas WHERE version IS NULL")
         return None if rows[0]["round"] is None else int(rows[0]["round"])
 
+    def buffered(self) -> int:
+        """Return how many accepted deltas wait for a version, without those of devices that are revoked."""
+        query = (
+            "SELECT COUNT(*) AS number FROM deltas WHERE version IS NULL "
+            "AND device NOT IN (SELECT device FROM devices WHERE revoked = 1)"
+        )
+        return int(self._rows(query)[0]["number"])
+
     def deltas(self, number: int) -> list[DeltaRow]:
         """Return the accepted deltas of a round's plans."""
         return self._deltas("WHERE round = ? ORDER BY device", (number,))

@@ -19,6 +19,7 @@ class GatewayFacts:
         url: where devices connect.
         quorum, rounds: as [round] and ``rounds`` say.
         page: its address; "": there is none.
+        buffer: as [round] says; 0: it works in rounds.
     """
 
     started: float
@@ -26,6 +27,7 @@ class GatewayFacts:
     quorum: int
     rounds: int
     page: str = ""
+    buffer: int = 0
 
     def keep(self, ledger: Ledger) -> None:
         """Put them into the ledger.

@@ -152,6 +152,15 @@ class Readings(Ledger):
         )
         return {row[0]: RoundDeltas(*row[1:]) for row in self._rows(query, (first, last))}
 
+    def at_work(self) -> list[str]:
+        """Return the devices whose newest plan has no accepted delta, by name."""
+        query = (
+            "SELECT device FROM (SELECT device, MAX(round) AS round FROM plans GROUP BY device) AS newest "
+            "WHERE NOT EXISTS (SELECT 1 FROM deltas AS sent "
+            "WHERE sent.device = newest.device AND sent.round = newest.round) ORDER BY device"
+        )
+        return [row["device"] for row in self._rows(query)]
+
     def late_deltas(self, number: int) -> int:
         """Return how many accepted deltas wait for a version that are of other rounds than this one."""
         query = "SELECT COUNT(*) AS number FROM deltas WHERE version IS NULL AND round <> ?"

@@ -166,6 +166,7 @@ def _put_in(store: Store, record: VersionRecord) -> None:
             base, opened = (before.base_version, before.opened) if before else (row.parent or 0, row.created)
             extensions = before.extensions if before else 0
             ledger.keep_round(RoundRow(row.round, base, opened, row.created, row.version, extensions))
+            ledger.close_round(row.round, row.version, row.created)
 
 
 def _refuse_or_fall_back(store: Store, announced: Announced, lost: list[int], now: float) -> None:

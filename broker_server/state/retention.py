@@ -63,7 +63,9 @@ def bounds(store: Store, keep_rounds: int, oldest_base: int) -> Bounds:
         return Bounds()
     kept = [row for row in store.kept() if row.version > 0]
     needed = [last.round, merge.round, *(row.round for row in kept if row.reason == "merge")]
-    needed += [row.round for row in ledger.rounds_from(oldest_base)[:1]]
+    # With a buffer a merge has plans of many rounds: whoever answers one too late is told just that.
+    parents = [row.parent for row in kept if row.reason == "merge" and row.parent is not None]
+    needed += [row.round for row in ledger.rounds_from(min([oldest_base, *parents]))[:1]]
     first = min(*needed, ledger.oldest_waiting() or last.round)
     version = min(kept[0].version, ledger.first_version_since(first))
     if keep_rounds == 0:

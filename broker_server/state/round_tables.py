@@ -29,8 +29,11 @@ class RoundTables(Database):
         self._execute("UPDATE rounds SET extensions = extensions + 1 WHERE round = ?", (number,))
 
     def close_round(self, number: int, version: int, now: float) -> None:
-        """Note what a round made."""
-        self._execute("UPDATE rounds SET closed = ?, version = ? WHERE round = ?", (now, version, number))
+        """Note what a round made; of buffered merging, also those before it that are open."""
+        values = (now, version, number, number)
+        self._execute(
+            "UPDATE rounds SET closed = ?, version = ? WHERE round = ? OR (round < ? AND closed IS NULL)", values
+        )
 
     def keep_round(self, row: RoundRow) -> None:
         """Keep a round that this ledger did not know of, or its end."""

@@ -60,6 +60,10 @@ class VersionTables(Database):
         earlier = "earlier ones, " if len(numbers) == 20 and numbers[-1] > 0 else ""
         return earlier + (", ".join(str(number) for number in reversed(numbers)) or "none yet")
 
+    def merges(self) -> int:
+        """Return how many versions that are kept were merged from deltas."""
+        return int(self._rows("SELECT COUNT(*) AS number FROM versions WHERE reason = 'merge'")[0]["number"])
+
     def steps(self) -> list[int]:
         """Return the versions from which on a delta that was trained before is staler by one, ascending."""
         unserved = "SELECT version - 1 FROM versions WHERE reason = ?"

@@ -84,6 +84,7 @@ class Live:
         load: what waits.
         resident_bytes: memory of the process; 0 where the system does not tell.
         held: the version that waits to be measured before devices get it; None: there is none.
+        buffer: deltas that are merged as soon as they came, 0 in rounds; buffered: of them, those that did.
     """
 
     at: float
@@ -99,6 +100,8 @@ class Live:
     rests_s: Mapping[str, float] = field(default_factory=dict)
     standings: Mapping[str, Standing] = field(default_factory=dict)
     held: int | None = None
+    buffer: int = 0
+    buffered: int = 0
 
     def standing(self, device: str) -> str:
         """Return what may be expected of a device, in a few words."""
@@ -123,6 +126,8 @@ class Live:
             "deadline_s": round(self.round.deadline_s, 1),
             "version": self.version,
             "held": self.held,
+            "buffer": self.buffer,
+            "buffered": self.buffered,
             "here": len(self.here),
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
@@ -158,6 +163,8 @@ def look(conductor: Conductor, roster: Roster, load: Load, times: tuple[float, f
         rests_s={name: one.again_at - now for name, one in standings.items() if one.rests(now)},
         standings=standings,
         held=conductor.held.version if conductor.held is not None else None,
+        buffer=conductor.buffer[1],
+        buffered=conductor.buffer[0],
     )
 
 

@@ -26,7 +26,8 @@ class LastRound:
         number: from 1; 0: there was none yet.
         open: whether it runs.
         opened_at: seconds since 1970.
-        planned, answered, revoked: names of devices: with a plan, with an accepted delta, removed by the operator.
+        planned, answered, revoked: names of devices: with a plan, with an accepted delta, removed by the operator; with
+            a buffer planned are those at work, whatever the round of their plan.
     """
 
     number: int = 0
@@ -61,6 +62,7 @@ class Status:
         privacy: what [privacy] counted so far (``PrivacyAccount.told``); empty: nothing was promised.
         round: the last.
         late: accepted deltas of other rounds that wait for a version.
+        buffered: accepted deltas that wait for a version; buffer: how many are merged, 0 in rounds.
         devices, here, revoked: known by name; of them connected; removed by the operator.
         bytes_up, bytes_down: of all devices since the state began.
         verdicts: final verdicts on deltas by code ("ACCEPTED", "STALE"), since the state began.
@@ -84,6 +86,7 @@ class Status:
     privacy: Mapping[str, Any]
     round: LastRound
     late: int
+    buffered: int
     devices: int
     here: int
     revoked: int
@@ -92,6 +95,11 @@ class Status:
     verdicts: dict[str, int]
     limits: dict[str, int]
     disk: Disk
+
+    @property
+    def buffer(self) -> int:
+        """Deltas that are merged as soon as they came; 0: it works in rounds."""
+        return self.facts.buffer if self.facts else 0
 
     @property
     def works(self) -> bool:
@@ -134,6 +142,8 @@ class Status:
             "planned": list(self.round.planned),
             "answered": list(self.round.answered),
             "late": self.late,
+            "buffer": self.buffer,
+            "buffered": self.buffered,
             "devices": self.devices,
             "devices_here": self.here,
             "devices_revoked": self.revoked,
@@ -157,13 +167,14 @@ def read_status(ledger: Readings, now: float) -> Status:
     architecture, version, totals = ledger.architecture(), ledger.served(), ledger.device_totals()
     held = ledger.held()
     measured = ledger.newest_evaluation()
-    last = _last_round(ledger)
+    facts = GatewayFacts.read(ledger)
+    last = _last_round(ledger, with_buffer=facts is not None and facts.buffer > 0)
     return Status(
         folder=folder,
         now=now,
         gateway=alive.state(now),
         liveness=alive,
-        facts=GatewayFacts.read(ledger),
+        facts=facts,
         backbone=architecture.backbone.name,
         federation_digest=architecture.digest().hex(),
         version=version.version if version else None,
@@ -175,6 +186,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         privacy=_privacy(folder),
         round=last,
         late=ledger.late_deltas(last.number),
+        buffered=ledger.buffered(),
         devices=totals["known"],
         here=totals["present"] if alive.held else 0,
         revoked=totals["revoked"],
@@ -191,10 +203,12 @@ def _privacy(folder: Path) -> Mapping[str, Any]:
     return account.told if account is not None else {}
 
 
-def _last_round(ledger: Readings) -> LastRound:
+def _last_round(ledger: Readings, *, with_buffer: bool) -> LastRound:
     row = ledger.last_round()
     if row is None:
         return LastRound()
-    planned, answered = ledger.planned_devices(row.round), ledger.answered_devices(row.round)
     revoked = frozenset(ledger.revoked_devices())
+    if with_buffer:  # rounds overlap
+        return LastRound(row.round, row.closed is None, row.opened, tuple(ledger.at_work()), (), revoked)
+    planned, answered = ledger.planned_devices(row.round), ledger.answered_devices(row.round)
     return LastRound(row.round, row.closed is None, row.opened, tuple(planned), tuple(answered), revoked)

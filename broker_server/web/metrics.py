@@ -79,6 +79,8 @@ def _of_live(live: Live, now: float) -> Iterator[Metric]:
     yield _gauge("round_deadline_seconds", "Until this round's deadline; below 0 after it.", current.deadline_s)
     answers = {name: float(len(getattr(current, name))) for name in ("planned", "answered", "refused", "left")}
     yield _by(GaugeMetricFamily, "round_devices", "Devices of this round.", "part", answers)
+    yield _gauge("buffer_deltas", "Deltas that wait for the next merge, where merging has a buffer.", live.buffered)
+    yield _gauge("buffer_size", "Deltas that are merged as soon as they came; 0: merging is in rounds.", live.buffer)
     yield _gauge("devices_here", "Devices that said hello and not bye.", len(live.here))
     yield _gauge("devices_resting", "Devices that get no plan for now: they gave no answer.", len(live.rests_s))
     yield CounterMetricFamily(PREFIX + "received_bytes", "Payload from devices since the start.", live.bytes_up)

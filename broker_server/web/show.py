@@ -76,6 +76,8 @@ def live_round(feed: Feed) -> dict[str, Any]:
 
 def _headline(live: Live, config: GatewayConfig) -> str:
     number = live.round.number
+    if live.state == "open" and live.buffer:
+        return f"{live.buffered} of {live.buffer} deltas for the next merge"
     if live.state == "open":
         of = f" of {config.rounds}" if config.rounds else ""
         return f"Round {number}{of} is open"

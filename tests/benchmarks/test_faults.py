@@ -16,13 +16,13 @@ import pytest
 
 from benchmarks import reliability
 from benchmarks.faults.damage import DAMAGES, damage
-from benchmarks.faults.gateway_story import GATED, package, play
+from benchmarks.faults.gateway_story import BUFFERED, GATED, package, play
 from benchmarks.faults.proxy import KINDS, Proxy
 from benchmarks.faults.tally import Injection, Tally, compared
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the library is compiled with gcc")
-@pytest.mark.parametrize("part", ["walk", "history", "gate", "device"])
+@pytest.mark.parametrize("part", ["walk", "history", "gate", "buffer", "device"])
 def test_struck_commit_points_lose_nothing(part: str) -> None:
     """A handful of them, by the command that people run: no delta lost or double, the same bytes."""
     command = [sys.executable, "-m", "benchmarks.faults", "--only", part, "--count", "0.004", "--seed", "3", "--json"]
@@ -37,6 +37,17 @@ def test_the_gate_of_the_story_keeps_one_version_from_devices(tmp_path: Path) ->
     told: list[dict[str, Any]] = []
     assert play(tmp_path / "state", package(tmp_path / "package"), [], lambda **said: told.append(said), GATED) == 0
     assert told[-1]["reasons"] == ["initial", "head", "merge", "merge", "gate", "merge"]
+
+
+def test_the_buffer_of_the_story_has_late_deltas_and_devices_that_answer_twice(tmp_path: Path) -> None:
+    """Five merges of two: ada has answered five times, cy twice, and some deltas are of older versions."""
+    told: list[dict[str, Any]] = []
+    assert play(tmp_path / "state", package(tmp_path / "package"), [], lambda **said: told.append(said), BUFFERED) == 0
+    assert told[-1]["reasons"] == ["initial", "head", *["merge"] * 5]
+    names = [device for device, _ in told[-1]["folded"]]
+    assert {name: names.count(name) for name in ("ada", "bo", "cy")} == {"ada": 5, "bo": 3, "cy": 2}
+    lines = [json.loads(line) for line in (tmp_path / "state" / "journal.jsonl").read_text().splitlines()]
+    assert sum(line["late"] for line in lines) > 0
 
 
 @pytest.mark.parametrize("kind", DAMAGES)

@@ -62,6 +62,7 @@ class Device:
         self._hello = {"trained_slots": slots} | hello
         self._session = b""
         self._version: pb.Version | None = None
+        self._versions: dict[bytes, pb.Version] = {}
         self._plan = b""
         self._blobs: dict[bytes, bytes] = {}
         self._assembler = Assembler()
@@ -92,6 +93,11 @@ class Device:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def begin(self) -> None:
+        """Train the plan at hand, after a limit was raised."""
+        with self._changed:
+            self._work()
+
     def send(self, topic: Topic, payloads: Any) -> None:
         """Publish on this device's topic."""
         for payload in payloads:
@@ -113,7 +119,8 @@ class Device:
         if address.topic is Topic.GATEWAY:
             self._gateway(decode(pb.GatewayState, payload))
         elif address.topic is Topic.VERSION:
-            self._version = decode(pb.Version, payload)
+            newest = decode(pb.Version, payload)
+            self._versions[newest.digest] = newest
         elif address.topic is Topic.PLAN:
             self._plan = payload
             if payload:
@@ -161,10 +168,11 @@ class Device:
 
     def _work(self) -> None:
         """Train when plan, version and blocks are here."""
-        if not self._plan or self._version is None or sha256(self._plan) in self._done:
+        if not self._plan or sha256(self._plan) in self._done:
             return
         plan = decode(pb.Plan, self._plan)
-        if plan.version_digest != self._version.digest or len(self._done) >= self._limit:
+        self._version = self._versions.get(plan.version_digest)
+        if self._version is None or len(self._done) >= self._limit:
             return
         missing = sorted({block.digest for block in self._version.blocks} - set(self._blobs))
         if missing:

@@ -29,9 +29,11 @@ EXPECTED = {
     ("open", "all in"): "merging",
     ("open", "expected in"): "merging",
     ("open", "deadline"): "merging",
+    ("open", "buffer full"): "merging",
     ("open", "short"): "open",
     ("merging", "delta"): "merging",
     ("merging", "merged"): "gathering",
+    ("merging", "goes on"): "open",
     ("merging", "last"): "finished",
 }
 
