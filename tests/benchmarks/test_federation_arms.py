@@ -6,15 +6,18 @@ step through both layers, 0.25 s through the top one. The others take 0.1 s.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import federation
 from benchmarks.federation.arms import ARMS, arm_of
 from benchmarks.federation.arms.base import Device, Learned, Reach, Setup, Sizes, Work
-from benchmarks.federation.arms.rival import merged_head
+from benchmarks.federation.arms.rival import COMMON, merged_head
 
 SLOW = Device("lowend-phone", (Reach(1, 250.0), Reach(2, 1000.0)))
 FAST = Device("linux-x86_64", (Reach(1, 50.0), Reach(2, 100.0)))
@@ -268,3 +271,15 @@ def test_a_device_alone_starts_from_its_own_class_means() -> None:
     assert logits[:, 1] == pytest.approx(20 * (features - own) @ -direction, abs=1e-4)
     assert (logits[:, 2] == -100).all()
     assert np.array_equal(arm_of("local_only", setup()).start()["head"][1], SETUP.head)
+
+
+def test_the_readme_of_the_arms_has_all_of_them_with_their_options() -> None:
+    """One row for each name, and the options are those that an arm says it has when it refuses another."""
+    text = (Path(federation.__file__).parent / "arms" / "README.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(" `"): cells[3] for line in text.splitlines() if len(cells := line.split("|")) == 5}
+    assert set(ARMS) <= set(rows)
+    for name in RIVALS:
+        with pytest.raises(ValueError, match="no option 'other'") as refused:
+            arm_of(name, setup(other=1))
+        own = set(str(refused.value).partition("known: ")[2].split(", ")) - set(COMMON)
+        assert set(re.findall(r"`(\w+)`", rows[name])) == own
