@@ -119,17 +119,20 @@ def apart(machine: Machine, tasks: Sequence[Task], limits: Limits, workers: int)
         todo.put(task)
     shared = _Shared(todo, said, stop, limits)
     processes = [context.Process(target=_work, args=(machine, number, shared)) for number in range(workers)]
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     for process in processes:
         process.start()
     try:
-        yield from _heard(said, processes, stop)
+        yield from _heard(said, processes)
     finally:
         stop.set()
+        signal.signal(signal.SIGINT, before)
         for process in processes:
             process.join()
 
 
-def _heard(said: Any, processes: Sequence[Any], stop: Any) -> Iterator[Said]:  # noqa: ANN401 - of multiprocessing
+def _heard(said: Any, processes: Sequence[Any]) -> Iterator[Said]:  # noqa: ANN401 - of multiprocessing
+    """Yield what processes say until all have ended, or died."""
     ended = 0
     while ended < len(processes):
         try:
@@ -137,9 +140,6 @@ def _heard(said: Any, processes: Sequence[Any], stop: Any) -> Iterator[Said]:  #
         except queue.Empty:
             if not any(process.is_alive() for process in processes) and said.empty():
                 return
-            continue
-        except KeyboardInterrupt:
-            stop.set()
             continue
         if one.what == "ended":
             ended += 1

@@ -28,6 +28,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import BankShape, ExpertId, shared_expert
 
+EXPERIMENTS = Path(command.__file__).parent / "experiments"
 SHAPE = BankShape((0, 1, 2), 2, 2, 3, 64, 3)
 TOML = """
 name = "tiny"
@@ -164,6 +165,14 @@ def test_unknown_words_are_refused_by_name(tmp_path: Path, data: Path, capsys: p
     assert "known: adapter" in capsys.readouterr().err
     with pytest.raises(ValueError, match="no option gates; known: bytes"):
         _simulation(data, tmp_path, TOML + 'gates = "soft"\n')
+
+
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_experiment_of_the_repository_can_be_read(file: Path) -> None:
+    """Their settings and arms exist, and no two runs have one name."""
+    keys = [task.key for task in read(file).tasks()]
+    assert keys
+    assert len(set(keys)) == len(keys)
 
 
 def _setup(**options: Any) -> Setup:
