@@ -30,15 +30,17 @@ FILLERS = {
 WIDTH, LAYERS, EXPERTS, RANK = 32, 2, 4, 2
 COMMON = (
     "--device", "pixel8", "--labels", ",".join(LABELS), "--experts", str(EXPERTS), "--rank", str(RANK),
-    "--shared-rank", str(RANK), "--seq-len", "16", "--batch-size", "4", "--json",
+    "--shared-rank", str(RANK), "--batch-size", "4", "--json",
 )  # fmt: skip
+LENGTH = ("--seq-len", "16")
 VARIANTS = {
-    "one": ("--train-slots", "1"),
-    "two": ("--train-slots", "2", "--held", "slots"),
-    "topk": ("--train-slots", "2", "--gate", "topk", "--top-k", "2"),
-    "float": ("--train-slots", "2", "--quantize", "none"),
+    "one": (*LENGTH, "--train-slots", "1"),
+    "two": (*LENGTH, "--train-slots", "2", "--held", "slots"),
+    "topk": (*LENGTH, "--train-slots", "2", "--gate", "topk", "--top-k", "2"),
+    "float": ("--tiers", "2x16,2x16x1", "--quantize", "none"),
 }
-"""``one``, ``two`` and ``float`` make one federation: slots and number formats are a device's own affair."""
+"""``one``, ``two`` and ``float`` make one federation: slots, number formats and depths are a device's own affair; the
+last has a tier of the upper layer, too."""
 
 
 def sentences() -> list[tuple[str, str]]:

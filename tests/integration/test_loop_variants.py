@@ -10,6 +10,7 @@ from loop_packages import Packages
 from loop_story import Data
 
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.manifest import Package
 
 QUICK = ("--rounds", "2", "--steps", "6")
 
@@ -68,6 +69,33 @@ def test_number_formats_share_a_federation_and_deltas_may_be_int8(
     values = 2 * 3 * 32 + 2  # 2 (r + 1) d + r
     assert sizes == {values + 4 * -(-values // 64)}
     assert len(federation.digests()) == 4
+
+
+def test_a_device_of_the_upper_layer_and_one_of_both_merge_what_each_trained(
+    federation: Federation, packages: Packages, data: Data
+) -> None:
+    """Plans go as deep as a device says that it can; each version, prefixes are computed anew and old ones removed.
+
+    ada has 15 texts, and 6 steps of 4 look at all of them at once.
+    """
+    package = packages["float"]
+    gateway = federation.gateway(package, *QUICK)
+    wires = {name: federation.wire(gateway) for name in ("ada", "bo")}
+    upper = Package.open(package, part="manifest").manifest.tiers[-1].method
+    ada = federation.device("ada", package, data.ada, wires["ada"].url, "--tier", upper)
+    bo = federation.device("bo", package, data.bo, wires["bo"].url)
+    for running in (ada, bo, gateway):
+        running.done()
+    reaches = {name: pb.Hello.FromString(wire.heard("hello")[0].payload).reaches for name, wire in wires.items()}
+    assert {name: [reach.layers for reach in told] for name, told in reaches.items()} == {"ada": [1], "bo": [1, 2]}
+    layers = {
+        name: [{expert.layer for expert in delta.experts} for delta in deltas(wire)] for name, wire in wires.items()
+    }
+    assert layers == {"ada": [{1}, {1}], "bo": [{0, 1}, {0, 1}]}
+    prefixes = ada.event("prefixes")
+    assert (prefixes["misses"], prefixes["hits"]) == (30, 0)
+    assert len(list((federation.folder / "ada" / "prefixes").iterdir())) == 15
+    assert len(set(federation.digests())) == 4
 
 
 def test_an_exported_version_predicts_on_a_device_as_the_gateway_measures_it(
