@@ -144,6 +144,24 @@ def test_shallow_adapters_go_as_deep_as_the_slowest_has_time_for_enough_steps() 
     assert after["shared"][1] - state["shared"][1] == pytest.approx(np.ones(112), abs=1e-6)
 
 
+def test_prefixes_below_shallow_adapters_last() -> None:
+    """64 texts are four steps of 2 s with new prefixes, later ones take 1 s: 6 in 10 s at first, then 10."""
+    slow = replace(SLOW, reaches=(Reach(1, 1000.0, 1000.0), Reach(2, 4000.0)))
+    run = replace(setup(depth=1), devices=(slow, FAST, FAST), examples=(64, 3, 4))
+    arm = arm_of("adapter_shallow", run)
+    state = arm.start()
+    first = arm.assign(state, 1, [0])[0]
+    assert (first.steps, first.fresh) == (6, 1.0)
+    after = arm.merge(state, [taught(first, {})])
+    again = arm.assign(after, 2, [0])[0]
+    assert (again.steps, again.fresh) == (10, 0.0)
+    # After two steps half of the texts have one: 4 steps at 1.5 s, and four more.
+    half = arm.assign(arm.merge(state, [replace(taught(first, {}), steps=2)]), 2, [0])[0]
+    assert (half.steps, half.fresh) == (8, 0.5)
+    # Another device, and all layers, have no prefixes to keep.
+    assert arm.assign(after, 2, [1])[0].fresh == 1.0
+
+
 def test_fed_adapter_trains_the_top_layer_first() -> None:
     """Eight rounds, two layers: both from half of the rounds on."""
     arm = arm_of("fed_adapter", setup())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.federation.arms.base import Arm, Form, Learned, Setup, State, Values, Work
 from benchmarks.federation.arms.depth_rules import depth_in_round
-from benchmarks.federation.arms.rival import Rival, rival, top_layers
+from benchmarks.federation.arms.rival import KeptPrefixes, Rival, rival, top_layers
 from edge_runtime.wire.experts import BankShape, block_size, shared_parts
 from edge_runtime.wire.tensors import Array
 from export.packaging.bank_init import initial_bank
@@ -43,27 +43,34 @@ class Adapter:
 
     def start(self) -> State:
         """Return adapters that change nothing, and the head of class means."""
-        return adapter_values(self.run.setup, self.width) | {"head": self.run.setup.head}
+        values = adapter_values(self.run.setup, self.width) | {"head": self.run.setup.head}
+        return values | KeptPrefixes(self.run.setup).start()
 
     def assign(self, state: State, number: int, here: list[int]) -> list[Work]:
         """Return one work for each client, all at the round's depth."""
         layers = self.run.setup.sizes.layers
         depth = self.depth(number)
         masks = {"shared": top_layers(layers, depth, 2)} | self.run.head_mask
-        rates = self.run.rates(number, ["shared"])
-        return [
-            Work(client, FORM, state, masks, rates, self.run.steps(client, depth), layers - depth, masks)
-            for client in here
-        ]
+        rates, values = self.run.rates(number, ["shared"]), _model(state)
+        works = []
+        for client in here:
+            fresh = KeptPrefixes(self.run.setup).fresh(state, client, depth)
+            steps = self.run.steps(client, depth, fresh)
+            works.append(Work(client, FORM, values, masks, rates, steps, layers - depth, masks, fresh=fresh))
+        return works
 
     def merge(self, state: State, learned: list[Learned]) -> State:
         """Average by examples."""
-        return self.run.merged(state, learned, ["shared"])
+        return self.run.merged(state, learned, ["shared"]) | KeptPrefixes(self.run.setup).after(state, learned)
 
     def served(self, state: State, client: int | None = None) -> tuple[Form, Values]:
         """Return the one model."""
         del client
-        return FORM, state
+        return FORM, _model(state)
+
+
+def _model(state: State) -> State:
+    return {name: state[name] for name in ("experts", "shared", "head")}
 
 
 def adapter_values(setup: Setup, width: int) -> dict[str, Array]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -116,9 +116,11 @@ class Device:
         reach, first = self.reach(layers), min(steps, math.ceil(examples / batch))
         return (steps * reach.step_ms + first * reach.trunk_ms * fresh) / 1000
 
-    def steps(self, layers: int, seconds: float, examples: int, batch: int) -> int:
+    def steps(self, layers: int, seconds: float, examples: int, batch: int, fresh: float = 1.0) -> int:
         """Return how many steps fit into ``seconds`` of training; the inverse of ``training_s``, rounded down."""
-        return self.reach(layers).steps(seconds * 1000, math.ceil(examples / batch))
+        reach = self.reach(layers)
+        reckoned = replace(reach, trunk_ms=reach.trunk_ms * fresh)
+        return reckoned.steps(seconds * 1000, math.ceil(examples / batch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,12 +170,12 @@ class Setup:
         done = min(1.0, (number - 1) / max(1, self.rounds - 1))
         return self.rate * (1.0 - (1.0 - self.final_share) * done)
 
-    def steps_of(self, client: int, layers: int, most: int | None = None) -> int:
-        """Return how many steps a client makes in a round at a depth, at least 1."""
+    def steps_of(self, client: int, layers: int, most: int | None = None, fresh: float = 1.0) -> int:
+        """Return how many steps a client makes in a round at a depth, at least 1; ``fresh`` as in a Work."""
         limit = self.steps if most is None else most
         if not self.seconds:
             return limit
-        fitting = self.devices[client].steps(layers, self.seconds, self.examples[client], self.batch)
+        fitting = self.devices[client].steps(layers, self.seconds, self.examples[client], self.batch, fresh)
         return max(1, min(limit, fitting))
 
     def generator(self, *words: int) -> np.random.Generator:

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.federation.arms.adapters import FORM, adapter_values
 from benchmarks.federation.arms.base import EVERYBODY, Arm, Form, Learned, Setup, State, Values, Work
-from benchmarks.federation.arms.rival import Rival, rival, top_layers
+from benchmarks.federation.arms.rival import KeptPrefixes, Rival, rival, top_layers
 from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.experts import HEAD, MEAN
 from edge_runtime.wire.program_interface import LOGIT_SCALE
@@ -41,23 +41,27 @@ class HeadAlone:
 
     def start(self) -> State:
         """Return the head of class means."""
-        return {"head": self.run.setup.head}
+        return {"head": self.run.setup.head} | KeptPrefixes(self.run.setup).start()
 
     def assign(self, state: State, number: int, here: list[int]) -> list[Work]:
         """Return the head's training; no work at all for class means."""
         layers = self.run.setup.sizes.layers
         rates, masks = self.run.rates(number, []), self.run.head_mask
-        works = [Work(client, HEAD_FORM, state, masks, rates, self.run.steps(client, 0), layers) for client in here]
-        return works if self.trained else []
+        values, works = {"head": state["head"]}, []
+        for client in here if self.trained else ():
+            fresh = KeptPrefixes(self.run.setup).fresh(state, client, 0)
+            steps = self.run.steps(client, 0, fresh)
+            works.append(Work(client, HEAD_FORM, values, masks, rates, steps, layers, fresh=fresh))
+        return works
 
     def merge(self, state: State, learned: list[Learned]) -> State:
         """Average each row by the counts of its label."""
-        return self.run.merged(state, learned, [])
+        return self.run.merged(state, learned, []) | KeptPrefixes(self.run.setup).after(state, learned)
 
     def served(self, state: State, client: int | None = None) -> tuple[Form, Values]:
         """Return the one model."""
         del client
-        return HEAD_FORM, state
+        return HEAD_FORM, {"head": state["head"]}
 
 
 @dataclass(frozen=True, eq=False)

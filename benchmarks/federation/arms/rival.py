@@ -59,11 +59,12 @@ class Rival:
         """The head, where it is trained."""
         return tuple(self.head_mask)
 
-    def steps(self, client: int, layers: int) -> int:
-        """Return the steps of a client in a round in which it trains ``layers`` from the top."""
+    def steps(self, client: int, layers: int, fresh: float = 1.0) -> int:
+        """Return the steps of a client in a round at a depth of ``layers`` from the top; ``fresh`` as in a Work."""
         if self.options["ignore_budgets"]:
             return self.setup.steps
-        return self.setup.steps_of(client, layers, self.setup.most_steps if self.setup.seconds else self.setup.steps)
+        most = self.setup.most_steps if self.setup.seconds else self.setup.steps
+        return self.setup.steps_of(client, layers, most, fresh)
 
     def fitting(self, client: int, most: int, values: Callable[[int], int]) -> int:
         """Return the largest size of at most ``most``, and at least 1, whose int8 values fit a client's bytes.
@@ -151,6 +152,41 @@ def merged_head(before: Array, learned: Sequence[Learned], width: int) -> dict[s
         total += weights
     mean = np.divide(sums, total, out=sums, where=total > 0)
     return {"head": np.where(total > 0, before + mean, before).astype(np.float32)}
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPrefixes:
+    """Prefixes that devices have kept from rounds before, where nothing below the trained layers ever changes.
+
+    Then they last, as those of FedAdapter's activation cache do. State: `kept` [N] texts that have one, `kept_at` [N]
+    layers of the reach that it is for.
+
+    Args:
+        setup: of the run.
+    """
+
+    setup: Setup
+
+    def start(self) -> State:
+        """Return the state of devices that have none."""
+        clients = len(self.setup.devices)
+        return {"kept": np.zeros(clients, np.float32), "kept_at": np.zeros(clients, np.float32)}
+
+    def fresh(self, state: State, client: int, layers: int) -> float:
+        """Return the share of a client's texts whose prefixes it has to compute when it trains ``layers``."""
+        if int(state["kept_at"][client]) != self.setup.devices[client].reach(layers).layers:
+            return 1.0
+        return max(0.0, 1.0 - float(state["kept"][client]) / self.setup.examples[client])
+
+    def after(self, state: State, learned: Sequence[Learned]) -> State:
+        """Return the state after a round: texts are drawn at random, so those without a prefix by their share."""
+        kept, kept_at = state["kept"].copy(), state["kept_at"].copy()
+        for one in learned:
+            layers, examples = self.setup.sizes.layers - one.work.lowest_layer, self.setup.examples[one.client]
+            fresh = self.fresh(state, one.client, layers)
+            kept[one.client] = examples * (1.0 - fresh) + min(one.steps * self.setup.batch, examples) * fresh
+            kept_at[one.client] = self.setup.devices[one.client].reach(layers).layers
+        return {"kept": kept, "kept_at": kept_at}
 
 
 def top_layers(layers: int, count: int, axes: int) -> Array:
