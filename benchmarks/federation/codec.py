@@ -56,7 +56,8 @@ def picked(values: Array, mask: npt.ArrayLike) -> Array:
     which, single = block_mask(mask, values.shape)
     if single:
         return np.ascontiguousarray(values[which][None])
-    return np.ascontiguousarray(values.reshape(*which.shape, -1)[which]).reshape(int(which.sum()), -1)
+    blocks = values.reshape(*which.shape, -1)[which]
+    return np.ascontiguousarray(blocks.reshape(int(which.sum()), values.size // max(1, which.size)))
 
 
 def put(values: Array, mask: npt.ArrayLike, blocks: Array) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.federation.arms.base import Form, Work
-from benchmarks.federation.codec import Downlink, Uplink, row_size
+from benchmarks.federation.codec import Downlink, Uplink, picked, row_size
 from edge_runtime.wire import wire_pb2 as pb
 
 
@@ -46,3 +46,12 @@ def test_short_rows_go_down_together() -> None:
     assert downlink.fetch(work(4), after) == int(2 * (256 + 16) * 1.01)
     assert downlink.fetch(work(4), after) == 0
     assert Downlink(pb.INT8, ["q_b"], changes=downlink.changes).fetch(work(2), after) == int((256 + 16) * 1.01)
+
+
+def test_a_mask_that_trains_nothing_sends_no_block() -> None:
+    """A device whose bytes hold no expert sends none, and its values stay; blocks keep their length of 5."""
+    mask = np.zeros((2, 3, 1), np.float32)
+    values = np.ones((2, 3, 5), np.float32)
+    assert picked(values, mask).shape == (0, 5)
+    nothing = Work(0, Form("experts"), {"experts": values}, {"experts": mask}, {"experts": 1.0}, 1, 0)
+    assert Uplink(pb.INT8).send(nothing, {"experts": values})["experts"] == pytest.approx(values)

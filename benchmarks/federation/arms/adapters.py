@@ -131,13 +131,17 @@ def fed_adapter(setup: Setup) -> Arm:
 
 
 def enough_depth(setup: Setup, client: int) -> int:
-    """Return the deepest depth at which ``enough_steps`` steps fit a client's time, else its shallowest."""
+    """Return the deepest depth at which ``enough_steps`` steps fit a client's time, else its shallowest.
+
+    From the second round on, that is, when prefixes are at hand.
+    """
     reaches = setup.devices[client].reaches
     if not setup.seconds:
         return reaches[-1].layers
-    least = min(setup.enough_steps, setup.most_steps)
-    enough = [one.layers for one in reaches if setup.steps_of(client, one.layers, setup.most_steps) >= least]
-    return max(enough, default=reaches[0].layers)
+    most = setup.most_steps
+    fitting = {one.layers: setup.steps_of(client, one.layers, most, fresh=0.0) for one in reaches}
+    least = min(setup.enough_steps, most)
+    return max((layers for layers, steps in fitting.items() if steps >= least), default=reaches[0].layers)
 
 
 def _whole(run: Rival, width: int) -> Adapter:
