@@ -296,6 +296,7 @@ def test_the_readme_of_the_arms_has_all_of_them_with_their_options() -> None:
     text = (Path(federation.__file__).parent / "arms" / "README.md").read_text(encoding="utf-8")
     rows = {cells[1].strip(" `"): cells[3] for line in text.splitlines() if len(cells := line.split("|")) == 5}
     assert set(ARMS) <= set(rows)
+    assert f"`width` ({COMMON['width']}:" in text
     for name in RIVALS:
         with pytest.raises(ValueError, match="no option 'other'") as refused:
             arm_of(name, setup(other=1))
