@@ -39,6 +39,8 @@ class PrivacyBudget:
         self._store, self._table = store, table
         self._check(topk=topk, trains_head=trains_head)
         self.account = self._opened()
+        if self.account.told and self._telling(self.account, self._ratio) != self.account.told:
+            self._write(self.account, self._ratio)  # the budget is another one now
         if not self.account.releases and self.merges_left < 1:
             first = spent([(table.noise, 1), (table.class_noise, int(table.class_noise > 0))], table.delta)
             msg = (
@@ -86,6 +88,10 @@ class PrivacyBudget:
             if self._store.lock is not None:
                 account.write(self._store.folder)
         return account
+
+    @property
+    def _ratio(self) -> float:
+        return float(self.account.told.get("noise_to_signal", 0.0))
 
     @property
     def _releases(self) -> list[tuple[float, int]]:
@@ -139,7 +145,7 @@ class PrivacyBudget:
             return
         account = self.account.with_release(self.privacy.class_noise, self.sums_key(digests))
         sums = {device: digest.hex() for device, digest in digests.items()}
-        self._write(replace(account, sums=sums), float(self.account.told.get("noise_to_signal", 0.0)))
+        self._write(replace(account, sums=sums), self._ratio)
 
     def head_digests(self, here: dict[str, bytes], made_from: dict[str, bytes]) -> dict[str, bytes]:
         """Return the class sums that the head is to be made from: those of its one release, and no others.
@@ -152,7 +158,8 @@ class PrivacyBudget:
             return made_from
         released = {device: bytes.fromhex(digest) for device, digest in self.account.sums.items()}
         if not released:
-            return here
+            after = spent([*self._releases, (self.privacy.class_noise, 1)], self._table.delta)
+            return here if after <= self._table.epsilon else made_from
         return released if released.items() <= here.items() else made_from
 
     def takes_sums(self, hello: pb.Hello) -> bool:

@@ -139,7 +139,13 @@ def test_the_budget_ends_merging(tmp_path: Path, package: Any, capsys: pytest.Ca
     assert f"{left[0]} releases, no merge is left, and none is made" in " ".join(capsys.readouterr().out.split())
     run(["status", "--state", str(state), "--json"])
     assert json.loads(capsys.readouterr().out)["privacy"]["left"] == 0
+    # Class sums that are asked for late do not go beyond it either.
+    late = opened(state, package, noise=4.0, epsilon=2.0, class_noise=0.5)
+    late.tick()
+    assert account(state).releases == {4.0: left[0]}
+    late.close()
     more = opened(state, package, noise=4.0, epsilon=3.0)
+    assert account(state).told["budget"] == 3.0
     play(more, 1)
     assert account(state).releases == {4.0: left[0] + 1}
     more.close()
