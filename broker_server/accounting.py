@@ -42,7 +42,7 @@ def spent(releases: Releases, delta: float) -> float:
 
 
 def merges_left(releases: Releases, noise: float, epsilon: float, delta: float) -> int:
-    """Return how many more merges the budget has room for.
+    """Return how many more merges the budget has room for, MOST_MERGES or a little more at most.
 
     Args:
         releases: so far.
@@ -51,11 +51,14 @@ def merges_left(releases: Releases, noise: float, epsilon: float, delta: float) 
         delta: of (epsilon, delta).
     """
     before = list(releases)
-    fits, too_many = -1, MOST_MERGES
-    while too_many - fits > 1:
-        middle = (fits + too_many) // 2
-        if spent([*before, (noise, middle)], delta) <= epsilon:
-            fits = middle
-        else:
-            too_many = middle
-    return max(0, fits)
+
+    def fits(merges: int) -> bool:
+        return spent([*before, (noise, merges)], delta) <= epsilon
+
+    most, too_many = 0, 1
+    while too_many < MOST_MERGES and fits(too_many):
+        most, too_many = too_many, 2 * too_many
+    while too_many - most > 1:
+        middle = (most + too_many) // 2
+        most, too_many = (middle, too_many) if fits(middle) else (most, middle)
+    return most

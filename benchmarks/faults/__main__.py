@@ -27,6 +27,7 @@ from benchmarks.faults.gateway_walk import (
     gateway_gate,
     gateway_history,
     gateway_pairs,
+    gateway_private,
     gateway_walk,
 )
 from benchmarks.faults.live import live
@@ -58,6 +59,7 @@ PARTS: Final[dict[str, tuple[str, str, float, Part]]] = {
     ),
     "gate": ("the gateway's commit points with a gate", "forked, real calls, no sockets", 0.2, gateway_gate),
     "buffer": ("the gateway's commit points with a buffer", "forked, real calls, no sockets", 0.2, gateway_buffer),
+    "private": ("the gateway's commit points with privacy", "forked, real calls, no sockets", 0.05, gateway_private),
     "pairs": (
         "the gateway's commit points, two in a row",
         "forked, real calls, no sockets",

@@ -22,9 +22,11 @@ from broker_server.errors import StateError, StorageError
 from broker_server.evaluation.onnx_model import Figures
 from broker_server.evaluation.worker import Evaluated
 from broker_server.gate_config import Gate
+from broker_server.privacy_config import PrivacyTable
 from broker_server.rounds.measuring import Measuring
 from broker_server.rules.round import State
 from broker_server.server_config import RobustMerging, Server
+from broker_server.state.privacy_account import PrivacyAccount
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import decode, encode
@@ -45,6 +47,7 @@ class Story:
         gate: versions are measured before they are served; that of round 2 is not.
         buffer: deltas that are merged as soon as they came, with plans as soon as a device answered; 0: in rounds. Then
             ``rounds`` counts merges.
+        private: merging has noise, from a seed that is always the same, and a budget; not robust then.
     """
 
     rounds: int = 2
@@ -53,6 +56,7 @@ class Story:
     keep_rounds: int = 1000
     gate: bool = False
     buffer: int = 0
+    private: bool = False
 
 
 LONG: Final = Story(rounds=4, max_staleness=0, keep_versions=1, keep_rounds=1)
@@ -62,6 +66,8 @@ BUFFERED: Final = Story(rounds=5, max_staleness=4, buffer=2)
 """The first device answers twice as often as the third: merges have deltas of other rounds and of older versions."""
 PACE: Final = (0, 1, 0, 2, 1, 0)
 """Of BUFFERED: who answers next, by its place, over and over."""
+PRIVATE: Final = Story(max_staleness=0, private=True)
+SEED: Final = bytes(range(32))
 TEXTS: Final = "share of values above the start's"
 
 
@@ -91,10 +97,17 @@ def play(
     """
     began = time.monotonic()
     rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness, buffer=story.buffer)
-    limits = Limits(keep_versions=story.keep_versions, keep_rounds=story.keep_rounds)
+    more: dict[str, Any] = {"norm_factor": 0.0} if story.private else {}
+    limits = Limits(keep_versions=story.keep_versions, keep_rounds=story.keep_rounds, **more)
     train = Train(learning_rate=0.1, codec_down="int8")
-    merging = {"server": Server(optimizer="yogi", normalize_steps=True), "robust": RobustMerging(enabled=True)}
+    merging: dict[str, Any] = {"server": Server("yogi", normalize_steps=True), "robust": RobustMerging(enabled=True)}
+    if story.private:
+        privacy = PrivacyTable(enabled=True, noise=0.01, class_noise=0.01, epsilon=1e6)
+        merging = {"server": Server("yogi"), "privacy": privacy}
     try:
+        if story.private and PrivacyAccount.read(folder) is None:
+            folder.mkdir(exist_ok=True)
+            PrivacyAccount(SEED).write(folder)
         gateway = part("tiny_gateway", "broker").Gateway(
             folder, opened, rounds=story.rounds, round=rules, limits=limits, train=train,
             gate=Gate(hold=story.gate), evaluate=folder if story.gate else None, **merging,
@@ -210,8 +223,11 @@ def asked(gateway: Any, device: str) -> bool:  # noqa: ANN401
 
 
 def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
-    """Return what a finished state directory says: digests, which deltas are in which version how often, from when."""
-    ledger = store.ledger
+    """Return what a finished state directory says: digests, which deltas are in which version how often, from when.
+
+    And how many releases with noise were counted.
+    """
+    ledger, account = store.ledger, PrivacyAccount.read(store.folder)
     row, bank = store.lineage.load()
     folded = [
         (delta.device, delta.round) for version in ledger.versions() for delta in ledger.merged_into(version.version)
@@ -226,4 +242,5 @@ def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
         "reasons": [version.reason for version in ledger.versions()],
         "trained": times,
         "pruned": ledger.pruned,
+        "released": sum(account.releases.values()) if account is not None else 0,
     }

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.faults import shim
 from benchmarks.faults.children import CRASHED, Ended, run
 from benchmarks.faults.damage import DAMAGES, damage
-from benchmarks.faults.gateway_story import BUFFERED, GATED, LONG, Accepted, Story, package, play
+from benchmarks.faults.gateway_story import BUFFERED, GATED, LONG, PRIVATE, Accepted, Story, package, play
 from benchmarks.faults.tally import Injection, compared
 
 STARTS = 6
@@ -128,6 +128,15 @@ def gateway_buffer(folder: Path, chance: random.Random, share: float) -> Iterato
         for point in range(walk.points):
             if chance.random() < share:
                 yield "gateway, with a buffer", name, walk.strike([shim.fault(name, point)])
+
+
+def gateway_private(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
+    """Yield what came of faults while merging has noise and a budget. Args: as gateway_walk."""
+    walk = GatewayWalk(folder, PRIVATE)
+    for name in shim.KINDS:
+        for point in range(walk.points):
+            if chance.random() < share:
+                yield "gateway, with privacy", name, walk.strike([shim.fault(name, point)])
 
 
 def gateway_pairs(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str, Injection]]:

@@ -16,15 +16,17 @@ import pytest
 
 from benchmarks import reliability
 from benchmarks.faults.damage import DAMAGES, damage
-from benchmarks.faults.gateway_story import BUFFERED, GATED, package, play
+from benchmarks.faults.gateway_story import BUFFERED, GATED, PRIVATE, package, play
 from benchmarks.faults.proxy import KINDS, Proxy
 from benchmarks.faults.tally import Injection, Tally, compared
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the library is compiled with gcc")
-@pytest.mark.parametrize("part", ["walk", "history", "gate", "buffer", "device"])
+@pytest.mark.parametrize("part", ["walk", "history", "gate", "buffer", "private", "device"])
 def test_struck_commit_points_lose_nothing(part: str) -> None:
     """A handful of them, by the command that people run: no delta lost or double, the same bytes."""
+    if part == "private":
+        pytest.importorskip("dp_accounting", reason="the extra [privacy] is not installed")
     command = [sys.executable, "-m", "benchmarks.faults", "--only", part, "--count", "0.004", "--seed", "3", "--json"]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
@@ -50,6 +52,15 @@ def test_the_buffer_of_the_story_has_late_deltas_and_devices_that_answer_twice(t
     assert sum(line["late"] for line in lines) > 0
 
 
+def test_the_private_story_counts_its_releases(tmp_path: Path) -> None:
+    """Class sums and two merges."""
+    pytest.importorskip("dp_accounting", reason="the extra [privacy] is not installed")
+    told: list[dict[str, Any]] = []
+    assert play(tmp_path / "state", package(tmp_path / "package"), [], lambda **said: told.append(said), PRIVATE) == 0
+    assert told[-1]["reasons"] == ["initial", "head", "merge", "merge"]
+    assert told[-1]["released"] == 3
+
+
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_damage_changes_one_file(tmp_path: Path, kind: str) -> None:
     """It is named, and the others are as they were."""
@@ -69,6 +80,7 @@ def test_an_outcome_is_compared_with_the_undisturbed_one() -> None:
     told = [("a", 1), ("b", 1), ("a", 2)]
     assert compared(undisturbed, last, told) == Injection(lost=1, double=2, identical=False)
     assert compared(undisturbed, undisturbed, told) == Injection()
+    assert not compared(undisturbed | {"released": 3}, undisturbed | {"released": 2}, told).identical
 
 
 def test_a_tally_is_a_row_of_the_page() -> None:
