@@ -149,8 +149,9 @@ def gateway_pairs(folder: Path, chance: random.Random, count: int) -> Iterator[t
 
 
 def gateway_at_rest(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str, Injection]]:
-    """Yield (place, fault, what came of it) of ``count`` damaged files."""
-    walk = GatewayWalk(folder)
-    for _ in range(count):
-        kind = chance.choice(list(DAMAGES))
-        yield "gateway, files at rest", kind, walk.at_rest(kind, chance)
+    """Yield (place, fault, what came of it) of ``count`` damaged files, in rounds, with a gate and with a buffer."""
+    stories = {"": Story(), ", with a gate": GATED, ", with a buffer": BUFFERED}
+    walks = {name: GatewayWalk(folder / str(place), story) for place, (name, story) in enumerate(stories.items())}
+    for number in range(count):
+        name, kind = list(stories)[number % len(stories)], chance.choice(list(DAMAGES))
+        yield f"gateway, files at rest{name}", kind, walks[name].at_rest(kind, chance)

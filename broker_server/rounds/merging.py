@@ -93,7 +93,8 @@ class Merging:
         self._topk = self._architecture.gate == "topk"
         self._folding = Folding(store, topk=self._topk, top_k=self._architecture.top_k)
         self._merges = store.ledger.steps()[-MERGES:]
-        self.rederived = Remaking(store, self._folding).rederived
+        self._remaking = Remaking(store, self._folding)
+        self.rederived = self._remaking.rederived
         self.row, bank = newest(store, self.rederived)
         self.row = mended(store, self.row, self.rederived)
         residuals, moments = store.residuals.whole(self.row), store.moments.whole(self.row)
@@ -237,16 +238,17 @@ class Merging:
             wall: seconds since 1970.
 
         Raises:
-            StateError: when a block of the version before is damaged or missing.
+            StateError: when the version before is damaged, and cannot be made again.
             StorageError: when the disk refuses; nothing is changed.
         """
         merged, store = self.row, self._store
-        if merged.parent is None:
-            msg = f"version {merged.version} was made from none"
+        before = store.ledger.version(merged.parent) if merged.parent is not None else None
+        if before is None:
+            msg = f"version {merged.version} was made from version {merged.parent}, which the ledger does not know"
             raise StateError(msg)
-        before, bank = store.lineage.load(merged.parent)
+        step = self._remaking.whole(before.version)
+        bank, residuals, moments = step.bank, step.residuals, step.moments
         notes, balance = notes_of(before), self._balance_of(before)
-        residuals, moments = store.residuals.whole(before), store.moments.whole(before)
         tree = json.dumps(balance.to_tree()) if self._topk else None
         # It has the round of the merge: devices let go of the deltas that they sent for it.
         origin = Origin(before.version, merged.round, 0, GATE, tree)

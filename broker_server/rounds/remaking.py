@@ -49,17 +49,35 @@ class Remaking:
         """
         if row.parent is None:
             return None
+        if row.reason == GATE:  # it has the files of its parent: what is damaged of one is of the other
+            step = self.whole(row.parent)
+            return step if _is(step, row) else None
         parent, base = self._store.lineage.load(row.parent)
         if row.reason == "merge":
             steps = self._merged_again(parent, base, row)
-        elif row.reason == GATE:
-            steps = [Step(base, self._store.residuals.whole(parent), moments=self._store.moments.whole(parent))]
         elif row.reason == "head":
             before = Before(base, moments=self._store.moments.whole(parent))
             steps = [Step(bank, moments=before.with_bank(bank).moments) for bank in self._heads_again(base, row)]
         else:
             steps = [Step(base)]
         return next((step for step in steps if _is(step, row)), None)
+
+    def whole(self, number: int) -> Step:
+        """Return a version with its residuals and moments, made again if something of it is damaged.
+
+        Raises:
+            StateError: when that cannot be.
+        """
+        try:
+            row, bank = self._store.lineage.load(number)
+            before = Before.load(self._store, row, bank)
+            return Step(bank, before.residuals, moments=before.moments)
+        except StateError:
+            damaged = self._store.ledger.version(number)
+            step = self.rederived(damaged) if damaged is not None else None
+            if step is None:
+                raise
+            return step
 
     def _merged_again(self, parent: VersionRow, base: Bank, row: VersionRow) -> list[Step]:
         """Return what a merge can have made: its version as merged, or in steps of int8."""

@@ -9,6 +9,7 @@ from typing import Any
 from broker_server.errors import DamagedError
 from broker_server.state.database import ADVICE, Database
 from broker_server.state.rows import LEFT_OUT, DeltaRow
+from broker_server.state.version_tables import LAST_MERGES
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
 
@@ -86,9 +87,10 @@ class DeltaTables(Database):
         return bytes(rows[0]["digest"]) if rows else None
 
     def spooled(self) -> list[DeltaRow]:
-        """Return the deltas whose bodies are kept: those that wait, and those of the newest merge."""
-        newest = "(SELECT version FROM versions WHERE reason = 'merge' ORDER BY version DESC LIMIT 1)"
-        return self._deltas(f"WHERE version IS NULL OR version = {newest} ORDER BY version NOTNULL, device, round")
+        """Return the deltas whose bodies are kept: those that wait, and those of the last merges."""
+        return self._deltas(
+            f"WHERE version IS NULL OR version IN ({LAST_MERGES}) ORDER BY version NOTNULL, device, round"
+        )
 
     def merged_into(self, version: int) -> list[DeltaRow]:
         """Return the deltas that are part of a version, in the order of folding."""

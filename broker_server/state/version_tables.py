@@ -13,6 +13,16 @@ STEPS: Final = ("merge", "rollback")
 GATE: Final = "gate"
 """Reason of a version that follows a merge that was not served, and has the bank of the version before that."""
 
+_UNSERVED: Final = (
+    "SELECT version - 1 FROM versions WHERE reason = 'gate' "
+    "UNION SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'held' AND value <> ''"
+)
+LAST_MERGES: Final = (
+    "SELECT MAX(version) FROM versions WHERE reason = 'merge' UNION "  # noqa: S608 - the clauses are ours
+    f"SELECT MAX(version) FROM versions WHERE reason = 'merge' AND version NOT IN ({_UNSERVED})"
+)
+"""The newest merge, and the newest that devices have: what is needed to make both again stays."""
+
 
 class VersionTables(Database):
     """Versions and evaluations."""
@@ -88,11 +98,10 @@ class VersionTables(Database):
         return VersionRow(*rows[0]) if rows else None
 
     def residual_rows(self) -> list[VersionRow]:
-        """Return the versions whose residuals are kept: the parent of the newest merge, to make it again, and that."""
-        newest = "(SELECT MAX(version) FROM versions WHERE reason = 'merge')"
+        """Return the versions whose residuals are kept: parents of LAST_MERGES, to make these again, and these."""
         statement = (
-            f"SELECT * FROM versions WHERE version = {newest} "  # noqa: S608 - the clauses are ours
-            f"OR version = (SELECT parent FROM versions WHERE version = {newest}) ORDER BY version"
+            f"SELECT * FROM versions WHERE version IN ({LAST_MERGES}) "  # noqa: S608 - the clauses are ours
+            f"OR version IN (SELECT parent FROM versions WHERE version IN ({LAST_MERGES})) ORDER BY version"
         )
         return [VersionRow(*row) for row in self._rows(statement)]
 

@@ -21,6 +21,7 @@ from broker_server.evaluation.worker import Evaluated
 from broker_server.gate_config import Gate
 from broker_server.journal import JOURNAL
 from broker_server.rules.round import State
+from broker_server.state.residuals import digests_of
 from broker_server.views.live import Load, look
 from broker_server.views.reading import reading
 from broker_server.views.rounds import read_rounds
@@ -345,3 +346,25 @@ def test_a_gate_needs_texts_to_measure_on(tmp_path: Path) -> None:
     """Refused before anything starts."""
     with pytest.raises(UsageError, match="set evaluate to a file"):
         GatewayConfig(tmp_path, gate=Gate(hold=True))
+
+
+@pytest.mark.parametrize("when", ["before the decision", "after it"])
+def test_what_is_damaged_of_the_version_before_is_made_again(tmp_path: Path, package: Any, when: str) -> None:
+    """A residual of version 1 is garbage while version 2 is measured, or after that was not served: it comes back."""
+    gateway = gated(tmp_path, package, train=INT8)
+    measure(gateway, 0, 0.75)
+    a_round(gateway, value=0.03, spread=0.01)
+    measure(gateway, 1, 0.8)
+    before = gateway.conductor.row
+    a_round(gateway, value=-0.02, spread=0.007)
+    path = gateway.store.residuals.blobs._path(next(iter(digests_of(before).values())))
+    if when == "before the decision":
+        path.write_bytes(b"garbage")
+    measure(gateway, 2, 0.1)
+    if when == "after it":
+        path.write_bytes(b"garbage")
+    gateway.close()
+    again = gated(tmp_path, package, train=INT8)
+    row = again.conductor.row
+    assert (row.version, row.reason, row.residuals, row.digest) == (3, "gate", before.residuals, before.digest)
+    assert not any("lost" in note for note in again.store.notes)
