@@ -45,14 +45,6 @@ def key() -> str:
     return digest.hexdigest()[:16]
 
 
-def common(options: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what all packages have in common; tiers that are written out say the length of a text themselves."""
-    if "--tiers" not in options:
-        return COMMON
-    at = COMMON.index("--seq-len")
-    return *COMMON[:at], *COMMON[at + 2 :]
-
-
 def make(folder: Path) -> None:
     """Export the packages that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +54,7 @@ def make(folder: Path) -> None:
     for name, options in PACKAGES.items():
         if (folder / name / "manifest.json").exists():
             continue
-        line = command("export.build", "--model", backbone, *common(options), *options, "--out", folder / name)
+        line = command("export.build", "--model", backbone, *COMMON, *options, "--out", folder / name)
         done = subprocess.run(
             [*line, "--cache-dir", str(folder.parent / "cache")], env=environment(), cwd=folder, capture_output=True,
             text=True, check=False,
