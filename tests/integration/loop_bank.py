@@ -91,15 +91,21 @@ def _step(change: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return (steps.clip(-127, 127).astype(np.float32) * scales).reshape(-1)[: len(change)]
 
 
-def cut(updates: list[Bank]) -> list[Bank]:
-    """Cut blocks to 1.5 times the median, over devices, of a device's largest norm of their kind; from 3 devices on."""
-    limits = {}
+def usual_norms(updates: list[Bank]) -> dict[bool, float]:
+    """Return the median, over devices, of a device's largest norm of experts and of shared ones; from 3 devices on."""
+    usual = {}
     for shared in (False, True):
         norms = [
             [_norm(block) for (_, index), block in update.items() if (index == SHARED) == shared] for update in updates
         ]
         largest = [max(of_one) for of_one in norms if of_one]
-        limits[shared] = 1.5 * float(np.median(largest)) if len(largest) > 2 else np.inf
+        usual[shared] = float(np.median(largest)) if len(largest) > 2 else np.inf
+    return usual
+
+
+def cut(updates: list[Bank], usual: dict[bool, float] | None = None) -> list[Bank]:
+    """Cut blocks to 1.5 times what is usual of their kind: in this round, where nothing else is said."""
+    limits = {shared: 1.5 * norm for shared, norm in (usual or usual_norms(updates)).items()}
     return [{name: _cut(block, limits[name[1] == SHARED]) for name, block in update.items()} for update in updates]
 
 
@@ -117,6 +123,24 @@ def _weight(delta: pb.Delta, block: tuple[int, int], *, topk: bool) -> float:
         return float(delta.examples)
     (use,) = [one for one in delta.use if (one.layer, one.index) == block]
     return delta.examples * (np.sqrt(use.routed / use.seen) * use.routed / (use.routed + 64.0))
+
+
+def robust_by_hand(updates: list[Bank], examples: list[int]) -> dict[tuple[int, int], npt.NDArray[np.float64]]:
+    """Return each block's robust mean: of three the middle, of two 2 / 3 of their mean, of one a half.
+
+    A mean is a sum of weights times values over the sum of weights, in float64, weights being examples.
+    """
+    means = {}
+    for block in sorted({block for update in updates for block in update}):
+        held = [(float(n), update[block]) for update, n in zip(updates, examples, strict=True) if block in update]
+        weights = np.array([weight for weight, _ in held])[:, None]
+        stack = np.stack([sent.astype(np.float64) for _, sent in held])
+        if len(held) == 3:
+            middle = np.argsort(stack, axis=0, kind="stable")[1:2]
+            weights, stack = weights[middle[0], 0][None], np.take_along_axis(stack, middle, axis=0)
+        shrunk = {1: 1 / 2, 2: 2 / 3, 3: 1}[len(held)]
+        means[block] = (weights * stack).sum(axis=0) / weights.sum(axis=0) * shrunk
+    return means
 
 
 def without_common_shift(sent: Bank) -> Bank:

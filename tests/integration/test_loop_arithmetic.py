@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loop_bank import SHARED, Bank, assert_equal, merged_by_hand, next_by_hand, read_version, values
+from loop_bank import (
+    SHARED,
+    Bank,
+    assert_equal,
+    cut,
+    merged_by_hand,
+    next_by_hand,
+    read_version,
+    robust_by_hand,
+    usual_norms,
+    values,
+)
 from loop_federation import Federation, deltas
 from loop_packages import EXPERTS, LAYERS, Packages
 from loop_story import Data
@@ -79,3 +90,42 @@ def test_int8_deltas_merge_as_they_read_and_what_rounding_dropped_comes_later(
             error = kept[f"{layer}.{index}"]
             # Rounding drops at most half a step of a group, and the largest value of a group is 127 steps.
             assert 0 < np.abs(error).max() <= np.abs(block).max() / 127 * 0.501
+
+
+SETTINGS = """
+[server]
+optimizer = "momentum"
+normalize_steps = true
+[robust]
+enabled = true
+"""
+
+
+def test_robust_means_and_momentum_are_what_the_formulas_say(
+    federation: Federation, packages: Packages, data: Data
+) -> None:
+    """Recomputed from the wire, both rounds to the last bit, from settings in a file.
+
+    All make 8 steps, and dividing by 8 and multiplying with it changes no bit. What is usual in the second round is the
+    median of both rounds' medians. m = 0.9 m + D is kept as float32; a block that nobody trained keeps both.
+    """
+    (federation.folder / "gateway.toml").write_text(SETTINGS)
+    devices = {"ada": "one", "bo": "two", "cy": "two"}
+    rounds = play(federation, data, "one", devices, packages, "--config", federation.folder / "gateway.toml")
+    banks = [read_version(federation, number) for number in range(2 + ROUNDS)]
+    moments: Bank = {}
+    usual = []
+    for number, sent in enumerate(rounds):
+        updates = [values(delta) for delta in sent]
+        usual.append(usual_norms(updates))
+        limits = {shared: float(np.median([one[shared] for one in usual])) for shared in (False, True)}
+        means = robust_by_hand(cut(updates, limits), [delta.examples for delta in sent])
+        assert {sum(block in update for update in updates) for block in means} == {1, 2, 3}
+        expected = dict(banks[1 + number])
+        for block, mean in means.items():
+            before = moments[block].astype(np.float64) if block in moments else np.zeros(len(mean))
+            step = 0.9 * before + mean
+            moments[block] = step.astype(np.float32)
+            expected[block] = (banks[1 + number][block].astype(np.float64) + step).astype(np.float32)
+        assert_equal(banks[2 + number], expected)
+    assert federation.ask("status", code=1)["merging"] == "robust, trims 0.2; steps taken out; momentum at a rate of 1"
