@@ -262,7 +262,9 @@ def test_balanced_experts_are_pushed_towards_what_is_used_less() -> None:
 
 def test_options_that_an_arm_does_not_have_are_refused() -> None:
     """By name, and with those that it has; a value of another type too."""
-    with pytest.raises(ValueError, match="no option 'heads'; known: head_share, ignore_budgets, rate, width"):
+    with pytest.raises(
+        ValueError, match="no option 'heads'; known: head_share, ignore_budgets, local_prior, rate, width"
+    ):
         arm_of("adapter", setup(heads=2))
     with pytest.raises(TypeError, match="option width is 'wide', expected a value like 160"):
         arm_of("adapter", setup(width="wide"))
@@ -302,3 +304,15 @@ def test_the_readme_of_the_arms_has_all_of_them_with_their_options() -> None:
             arm_of(name, setup(other=1))
         own = set(str(refused.value).partition("known: ")[2].split(", ")) - set(COMMON)
         assert set(re.findall(r"`(\w+)`", rows[name])) == own
+
+
+@pytest.mark.parametrize("name", sorted(set(RIVALS) - {"class_means", "local_only", "centralized"}))
+def test_a_label_prior_moves_where_a_device_starts_and_no_delta(name: str) -> None:
+    """Client 2 has one label of three: its bias starts above the others', and what nobody learned moves nothing."""
+    arm = arm_of(name, setup(local_prior=1.0))
+    state = arm.start()
+    work = arm.assign(state, 1, [2])[0]
+    shift = work.values["head"] - SETUP.head
+    assert not shift[:12].any()
+    assert shift[14] > shift[12] == shift[13]
+    assert np.array_equal(arm.merge(state, [taught(work, {})])["head"], SETUP.head)

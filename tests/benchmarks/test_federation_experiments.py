@@ -62,11 +62,13 @@ def test_a_shipped_experiment_is_read_and_its_fleets_can_be_made(file: Path) -> 
 
 def test_the_grid_has_what_its_claims_are_made_of() -> None:
     """Ours, the dense adapter and rivals in skewed cells, with three seeds that the exploration did not use."""
-    grid, depth = (experiment.read(FOLDER / f"{name}.toml") for name in ("grid", "depth"))
-    assert {metrics.OURS, metrics.DENSE, "adapter"} <= {arm.name for arm in grid.arms}
+    grid = experiment.read(FOLDER / "grid.toml")
+    assert {metrics.OURS, metrics.DENSE, "adapter_smallest"} <= {arm.name for arm in grid.arms}
     assert all(metrics.skewed(cell) for cell in grid.cells)
     assert len(grid.seeds) == 3
-    assert not set(grid.seeds) & set(depth.seeds)
+    explored = {seed for file in FOLDER.glob("explore*.toml") for seed in experiment.read(file).seeds}
+    assert explored
+    assert not set(grid.seeds) & explored
 
 
 def test_an_experiment_runs_from_its_file_to_its_tables(

@@ -56,7 +56,8 @@ class Adapter:
         for client in here:
             fresh = KeptPrefixes(self.run.setup).fresh(state, client, depth)
             steps = self.run.steps(client, depth, fresh)
-            works.append(Work(client, FORM, values, masks, rates, steps, layers - depth, masks, fresh=fresh))
+            own = self.run.under_prior(client, values)
+            works.append(Work(client, FORM, own, masks, rates, steps, layers - depth, masks, fresh=fresh))
         return works
 
     def merge(self, state: State, learned: list[Learned]) -> State:

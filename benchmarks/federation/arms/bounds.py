@@ -51,7 +51,8 @@ class HeadAlone:
         for client in here if self.trained else ():
             fresh = KeptPrefixes(self.run.setup).fresh(state, client, 0)
             steps = self.run.steps(client, 0, fresh)
-            works.append(Work(client, HEAD_FORM, values, masks, rates, steps, layers, fresh=fresh))
+            own = self.run.under_prior(client, values)
+            works.append(Work(client, HEAD_FORM, own, masks, rates, steps, layers, fresh=fresh))
         return works
 
     def merge(self, state: State, learned: list[Learned]) -> State:

@@ -60,10 +60,11 @@ class Flora:
         names = [f"{target}_{kind}" for target in self.targets for kind in "ab"]
         rates = self.run.rates(number, names)
         held = {f"{target}_w": self._fetched(target, state) for target in self.targets} | self.run.head_mask
-        return [
-            Work(client, FORM, values, self._masks(client), rates, self.run.steps(client, layers), 0, held)
-            for client in here
-        ]
+        works = []
+        for client in here:
+            own, steps = self.run.under_prior(client, values), self.run.steps(client, layers)
+            works.append(Work(client, FORM, own, self._masks(client), rates, steps, 0, held))
+        return works
 
     def _model(self, state: State) -> State:
         return {name: values for name, values in state.items() if name != "stacked"}

@@ -108,7 +108,7 @@ class Lora:
         for client in here:
             masks = self._masks(client, number)
             held = None if self.rule.draws else masks
-            values = starts[self.ranks[client]]
+            values = self.run.under_prior(client, starts[self.ranks[client]])
             works.append(Work(client, FORM, values, masks, rates, self.run.steps(client, layers), 0, held))
         return works
 

@@ -62,10 +62,11 @@ class Ravan:
         """Return one work for each client on all layers; which heads it trains is drawn, or follows their norms."""
         layers = self.run.setup.sizes.layers
         rates = self.run.rates(number, [f"{target}_{kind}" for target in self.targets for kind in "hs"])
-        return [
-            Work(client, FORM, state, self._masks(state, client, number), rates, self.run.steps(client, layers), 0)
-            for client in here
-        ]
+        works = []
+        for client in here:
+            own, masks = self.run.under_prior(client, state), self._masks(state, client, number)
+            works.append(Work(client, FORM, own, masks, rates, self.run.steps(client, layers), 0))
+        return works
 
     def _masks(self, state: State, client: int, number: int) -> dict[str, Array]:
         masks = self.run.head_mask

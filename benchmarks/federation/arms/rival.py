@@ -5,6 +5,7 @@ Options of every rival, beside its own:
 - ``rate``: learning rate of the first round; the run's without it.
 - ``head_share``: rate of the head as a share of that; 0 freezes the head.
 - ``width``: as many values as an adapter of this width in every layer, the size at which methods are compared.
+- ``local_prior``: strength of the label prior that devices train under, as ours can (merged models only).
 - ``ignore_budgets``: every device trains everything, ``steps`` steps, whatever its time and bytes. Not what small
   devices can do; it shows what they cost.
 
@@ -21,12 +22,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.federation.arms.base import Learned, Setup, State
+from benchmarks.federation.arms.base import Learned, Setup, State, Values
 from broker_server.rules.planner import CHUNK_OVERHEAD, DELTA_OVERHEAD
+from edge_runtime.training.local_prior import prior_shift
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.tensors import Array, encoded_size
 
-COMMON: Final[Mapping[str, Any]] = {"rate": 0.0, "head_share": 0.1, "width": 160, "ignore_budgets": False}
+COMMON: Final[Mapping[str, Any]] = {
+    "rate": 0.0,
+    "head_share": 0.1,
+    "width": 160,
+    "local_prior": 0.0,
+    "ignore_budgets": False,
+}
 Wide = npt.NDArray[np.float64]
 
 
@@ -65,6 +73,15 @@ class Rival:
             return self.setup.steps
         most = self.setup.most_steps if self.setup.seconds else self.setup.steps
         return self.setup.steps_of(client, layers, most, fresh)
+
+    def under_prior(self, client: int, values: Values) -> Values:
+        """Return what a client trains from: biases of the head moved by its label prior; a delta takes that off."""
+        strength, labels = self.options["local_prior"], self.setup.sizes.labels
+        if not strength:
+            return values
+        head = values["head"].copy()
+        head[-labels:] += prior_shift(self.setup.label_counts[client], strength)
+        return {**values, "head": head}
 
     def fitting(self, client: int, most: int, values: Callable[[int], int]) -> int:
         """Return the largest size of at most ``most``, and at least 1, whose int8 values fit a client's bytes.

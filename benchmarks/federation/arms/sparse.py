@@ -66,10 +66,11 @@ class WholeBank:
         layers = self.run.setup.sizes.layers
         masks = {"experts": np.ones((layers, self.experts, 1), np.float32)} | self.run.head_mask
         rates = self.run.rates(number, BANK)
-        return [
-            Work(client, self.form, self._values(state, client), masks, rates, self.run.steps(client, layers), 0)
-            for client in here
-        ]
+        works = []
+        for client in here:
+            own = self.run.under_prior(client, self._values(state, client))
+            works.append(Work(client, self.form, own, masks, rates, self.run.steps(client, layers), 0))
+        return works
 
     def _values(self, state: State, client: int) -> dict[str, Array]:
         values = {name: state[name] for name in ("experts", "shared", "head")}
