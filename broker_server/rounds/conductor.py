@@ -75,8 +75,7 @@ class Conductor:
     @property
     def compared(self) -> Sequence[int]:
         """The version that waits for its decision, and those that it is compared with."""
-        held = self._gate.waiting
-        return () if held is None else (held.version, *self._gate.references())
+        return self._gate.compared()
 
     @property
     def newest(self) -> VersionRow:
@@ -229,10 +228,6 @@ class Conductor:
         """Ask a device for the bodies that it was told are accepted and that the disk did not keep."""
         self._lost.ask_again(device)
 
-    def late(self, device: str) -> None:
-        """Take note of a delta that came too late to count: its device is slow, not silent."""
-        self._roster.answered(device)
-
     def measured(self, result: Evaluated) -> None:
         """Take what a version is worth."""
         self._gate.measured(result)
@@ -351,8 +346,10 @@ class Conductor:
     def _merge(self, reason: Event, now: float, wall: float) -> None:
         try:
             settings = self._buffered.next_merge if self._buffered is not None else None
+            late = self._buffered is not None or self._gate.holds  # deltas of this round may come after the merge
+            settled = self._versions.settled(self.round) if late else None
             before = self._merging.row.version
-            merged = self._merging.merge(self.round, wall, hold=self._gate.holds, settings=settings)
+            merged = self._merging.merge(self.round, wall, hold=self._gate.holds, settled=settled, settings=settings)
         except BodyError:
             self._lost.take_back(self._round, wall)
             return  # the table is looked at again without them

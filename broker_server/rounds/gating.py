@@ -66,6 +66,10 @@ class Gate:
         references = {number: known[number] for number in self.references() if number in known}
         return judge(row.version, figure, value, references, margin)
 
+    def compared(self) -> list[int]:
+        """Return the version that waits, and those that it is compared with; none when none waits."""
+        return [] if self._waiting is None else [self._waiting.version, *self.references()]
+
     def references(self) -> list[int]:
         """Return the versions that the one which waits is compared with, newest first.
 

@@ -141,7 +141,13 @@ class Merging:
         return self._merges[-max_staleness - 1] if len(self._merges) > max_staleness else 0
 
     def merge(
-        self, number: int, wall: float, *, hold: bool = False, settings: Mapping[str, str] | None = None
+        self,
+        number: int,
+        wall: float,
+        *,
+        hold: bool = False,
+        settled: int | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> Merged:
         """Fold what was accepted into the next version, which ends round ``number``.
 
@@ -149,6 +155,7 @@ class Merging:
             number: of the round.
             wall: seconds since 1970.
             hold: the version waits for a decision before devices get it.
+            settled: as in Origin.
             settings: of the state directory that change with it.
 
         Raises:
@@ -168,7 +175,7 @@ class Merging:
         if self._topk:
             balance = next_balance(balance, folded.capped, top_k=self._architecture.top_k)
         tree = json.dumps(balance.to_tree()) if self._topk else None
-        origin = Origin(self.row.version, number, len(rows), "merge", tree)
+        origin = Origin(self.row.version, number, len(rows), "merge", tree, settled)
         version = self._written(step, origin, wall, self._notes(folded.norms, private))
         with ledger.transaction():
             ledger.leave_out(revoked, wall)
@@ -250,8 +257,8 @@ class Merging:
         bank, residuals, moments = step.bank, step.residuals, step.moments
         notes, balance = notes_of(before), self._balance_of(before)
         tree = json.dumps(balance.to_tree()) if self._topk else None
-        # It has the round of the merge: devices let go of the deltas that they sent for it.
-        origin = Origin(before.version, merged.round, 0, GATE, tree)
+        # Devices let go of the deltas that the merge has, as if it had been announced.
+        origin = Origin(before.version, merged.round, 0, GATE, tree, decode(pb.Version, merged.payload).round)
         blocks, left = store.lineage.write_blocks(bank), store.residuals.write(residuals)
         server = dataclasses.replace(self._notes(notes.norms), moments=store.moments.write(moments)).text()
         version = store.lineage.row(merged.version + 1, blocks, origin, wall, residuals=left, server=server)

@@ -46,6 +46,14 @@ class NewVersions:
         self._announcer.version(self._merging.row)
         self._retention.due(self._merging.oldest_base(self._max_staleness))
 
+    def settled(self, number: int) -> int:
+        """Return up to which round devices may let go of what they sent once a version of round ``number`` is there.
+
+        What comes later, of whichever round, is in the next version: until then its device keeps it, since a disk may
+        lose it.
+        """
+        return self._store.ledger.settled(number, self._merging.oldest_base(self._max_staleness))
+
     def remove_old(self) -> None:
         """Remove a little of what is due to go, if anything is."""
         self._retention.step()

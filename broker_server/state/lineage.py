@@ -38,6 +38,8 @@ class Origin:
         contributors: deltas or devices that went into it.
         reason: "initial", "head", "merge", "rollback" or "gate".
         balance: JSON of the top-k statistics after it.
+        settled: the last round of which no accepted delta can be in none of the versions up to this one, which devices
+            are told: they let go of what they sent up to it. None: ``round``.
     """
 
     parent: int | None
@@ -45,6 +47,7 @@ class Origin:
     contributors: int
     reason: str
     balance: str | None = None
+    settled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Lineage:
             version=number,
             parent=origin.parent or 0,
             digest=version_digest(digests),
-            round=origin.round,
+            round=origin.round if origin.settled is None else origin.settled,
             blocks=[pb.Block(layer=b.layer, index=b.index, digest=digests[b]) for b in sorted(digests)],
         )
         parent = self.ledger.version(origin.parent) if origin.parent is not None and origin.reason in ONWARD else None

@@ -46,6 +46,21 @@ class RoundTables(Database):
         """Return all rounds, oldest first."""
         return self._rounds("ORDER BY round")
 
+    def settled(self, number: int, oldest_base: int) -> int:
+        """Return the last round, ``number`` at most, up to which every plan that may still be answered was.
+
+        Args:
+            number: of a round.
+            oldest_base: the oldest version whose plans may still be answered.
+        """
+        query = (
+            "SELECT MIN(plans.round) AS round FROM plans JOIN rounds ON rounds.round = plans.round "
+            "WHERE rounds.base_version >= ? AND NOT EXISTS (SELECT 1 FROM deltas "
+            "WHERE deltas.device = plans.device AND deltas.round = plans.round)"
+        )
+        first = self._rows(query, (oldest_base,))[0]["round"]
+        return number if first is None else min(number, int(first) - 1)
+
     def rounds_from(self, base_version: int) -> list[RoundRow]:
         """Return the rounds whose plans were made from a version or a later one, oldest first."""
         return self._rounds("WHERE base_version >= ? ORDER BY round", (base_version,))

@@ -102,6 +102,20 @@ def test_two_deltas_make_a_version_whoever_sent_them(tmp_path: Path, package: An
     ]  # fmt: skip
 
 
+def test_devices_keep_what_they_sent_until_it_is_merged(tmp_path: Path, package: Any) -> None:
+    """While c's plan of round 1 is open no version lets go of what was sent; the one that has its delta does."""
+    gateway = buffered(tmp_path, package)
+    for device in "abab":
+        answer(gateway, device)
+    told = decode(pb.Version, gateway.out.last(Topic.VERSION))
+    assert (told.version, told.round) == (2, 0)
+    answer(gateway, "c")
+    answer(gateway, "a")
+    told = decode(pb.Version, gateway.out.last(Topic.VERSION))
+    assert told.version == 3
+    assert 1 <= told.round < plan_of(gateway, "b")[0].round  # b is at work
+
+
 def test_a_late_delta_weighs_less_only_where_its_experts_moved(tmp_path: Path, package: Any) -> None:
     """C trains from version 0 while a and b make version 1; then c's part of an expert that moved weighs n / sqrt(2).
 

@@ -178,6 +178,7 @@ def test_a_delta_that_comes_while_a_version_is_measured_counts_in_the_next(tmp_p
     assert gateway.verdict("c").code == pb.ACCEPTED
     measure(gateway, 1, 0.9)
     assert [row.device for row in gateway.store.ledger.waiting()] == ["c"]
+    assert announced(gateway).round == 0  # c keeps it until the next version, which has it
 
 
 @pytest.mark.parametrize(("accuracy", "reason"), [(0.8, "merge"), (0.1, "gate")])
