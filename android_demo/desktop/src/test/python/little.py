@@ -2,8 +2,8 @@
 
 Prints one JSON object: folders of the packages by name, and of the texts by device. ``soft`` has shared experts and
 four tiers, of which those with four rows are more than the texts need; ``all`` has what else a program may have:
-top-k gates, micro-batches and a trunk; ``depth`` has a tier of both layers and one of the upper layer alone. The texts
-have 6 to 8 tokens, so two stand in a row of 16.
+top-k gates, micro-batches and a trunk; ``depth`` has a tier of both layers and one of the upper layer alone, ``upper``
+only the latter. The texts have 6 to 8 tokens, so two stand in a row of 16.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ PACKAGES = {
         *("--micro-batches", "2", "--layers", "last:1"),
     ),
     "depth": ("--tiers", "2x16,2x16x1"),
+    "upper": ("--tiers", "2x16x1"),
 }
 TEXTS = {
     "ada": {"alarm": 12, "music": 3},

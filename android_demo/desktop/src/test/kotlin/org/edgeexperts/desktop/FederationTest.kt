@@ -29,8 +29,8 @@ import kotlin.test.assertTrue
 private const val LIMIT_S = 300L // of what must happen, on a machine that has much to do
 
 /** Opens a device with the texts of `name`; Python's code for CSV is not needed for what little.py writes. */
-fun deviceWith(name: String, state: File): EdgeDevice {
-    val device = openDevice(PackageFolder.open(TestPackages.packageFolder("soft")), state, engine, threads = 1)
+fun deviceWith(name: String, state: File, packageName: String = "soft"): EdgeDevice {
+    val device = openDevice(PackageFolder.open(TestPackages.packageFolder(packageName)), state, engine, threads = 1)
     if (device.examples().isEmpty()) {
         device.addExamples(TestPackages.texts(name).readLines().drop(1).map { it.substringBeforeLast(',') to it.substringAfterLast(',') })
     }
@@ -110,6 +110,26 @@ class FederationTest {
         assertEquals(listOf(setOf(Hindrance.LOW_BATTERY), setOf(Hindrance.HOT), setOf(Hindrance.METERED)), reasons)
     }
 
+    /**
+     * The same with a package that trains the upper layer alone: plans go as deep as Hellos said. Nobody changes the lower layer,
+     * so the prefixes of 18 texts hold for both rounds.
+     */
+    @Test
+    fun roundsOfTheUpperLayerEndInTheSameBits() {
+        fun federation(name: String, vararg names: String) = Federation(folderOf(name), FEW_STEPS, *names, packageName = "upper")
+        val told = federation("upper", "ada", "bo").use { federation ->
+            deviceWith("cy", File(folder, "upper-cy"), "upper").use { device ->
+                val part = device.takePart(Enrolment.fromJson(federation.enrolmentFile.readBytes()))
+                assertTrue(part.await(TimeUnit.SECONDS.toMillis(LIMIT_S)), "still at ${device.state}")
+                assertEquals(listOf(1), device.state.experts.map { it.layer })
+                assertEquals(18, File(folder, "upper-cy/prefixes").list()!!.size)
+                federation.told()
+            }
+        }
+        assertEquals(listOf<Any?>(3L, 3L), told["accepted"])
+        assertEquals(federation("upper-alone", "ada", "bo", "cy").use(Federation::told)["digests"], told["digests"])
+    }
+
     /** A device that is killed between a step and its checkpoint goes on where the checkpoint was: the same versions. */
     @Test
     fun aKilledDeviceGoesOnToTheSameBits() {
@@ -146,6 +166,7 @@ class FederationTest {
 
     private companion object {
         const val STEPS = 40
+        const val FEW_STEPS = 10
         const val READS_EACH = 3
 
         /** What three Python devices make of it. */

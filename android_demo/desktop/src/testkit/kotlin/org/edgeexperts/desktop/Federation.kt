@@ -9,9 +9,9 @@ import kotlin.test.assertTrue
 private const val LIMIT_S = 120L
 
 /** A gateway and Python devices in processes of their own. */
-class Federation(folder: File, steps: Int, vararg names: String) : AutoCloseable {
+class Federation(folder: File, steps: Int, vararg names: String, packageName: String = "soft") : AutoCloseable {
     private val process = startPython(
-        "federation.py", folder.path, TestPackages.packageFolder("soft").path, "$steps",
+        "federation.py", folder.path, TestPackages.packageFolder(packageName).path, "$steps",
         *names.map { "$it=${TestPackages.texts(it)}" }.toTypedArray(),
     )
     private val printed = process.inputStream.bufferedReader()
