@@ -197,15 +197,22 @@ def come(gateway: Any) -> None:  # noqa: ANN401 - the tests' gateway
 
 
 def measure(gateway: Any) -> None:  # noqa: ANN401 - the tests' gateway
-    """Measure the newest version if it waits, or was not measured; a start measures again what waits."""
-    row, ledger = gateway.conductor.newest, gateway.store.ledger
-    if row.version in ledger.accuracies(TEXTS) and gateway.conductor.held is None:
-        return
-    share = float((gateway.conductor.bank.experts > gateway.package.bank().experts).mean())
-    result = Evaluated(row.version, TEXTS, Figures(share, share, 1))
+    """Measure what the service would: what waits, what that is compared with, and the newest version, once each."""
+    conductor, ledger = gateway.conductor, gateway.store.ledger
+    wanted = sorted({conductor.newest.version, *conductor.compared})
+    held = conductor.held.version if conductor.held is not None else None
+    for version in wanted:
+        if version == held or version not in ledger.accuracies(TEXTS):
+            _measure(gateway, version)
+    gateway.tick()
+
+
+def _measure(gateway: Any, version: int) -> None:  # noqa: ANN401 - the tests' gateway
+    bank = gateway.store.lineage.load(version)[1]
+    share = float((bank.experts > gateway.package.bank().experts).mean())
+    result = Evaluated(version, TEXTS, Figures(share, share, 1))
     gateway.conductor.measured(result)
     Measuring(gateway.store, gateway.parts.events).note(result, gateway.now)
-    gateway.tick()
 
 
 def _note(gateway: Any, key: Accepted, digest: bytes, known: set[Accepted], say: Say) -> None:  # noqa: ANN401

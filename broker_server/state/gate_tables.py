@@ -23,7 +23,11 @@ class GateTables(SettingsTable, VersionTables):
     def held(self) -> VersionRow | None:
         """Return the newest version while it waits for its decision: no device knows of it."""
         row = self.version()
-        return row if row is not None and self.get(HELD) == str(row.version) else None
+        if row is None or self.get(HELD) != str(row.version):
+            return None
+        # A ledger that was put back from the versions' files has forgotten decisions: who has plans from it, has it.
+        planned = self._rows("SELECT MAX(base_version) AS version FROM rounds")[0]["version"]
+        return None if planned is not None and planned >= row.version else row
 
     def served(self) -> VersionRow | None:
         """Return the newest version that devices get."""

@@ -216,6 +216,22 @@ def test_a_decision_that_was_written_is_carried_out(tmp_path: Path, package: Any
     assert (again.conductor.row.version, again.conductor.row.reason) == (2, "gate")
 
 
+def test_a_lost_ledger_does_not_hold_what_devices_have(tmp_path: Path, package: Any) -> None:
+    """Version 1 was served, and round 2 is open from it; put back from the files, the round goes on."""
+    gateway = gated(tmp_path, package)
+    measure(gateway, 0, 0.75)
+    a_round(gateway)
+    measure(gateway, 1, 0.8)
+    gateway.tick()
+    gateway.train("a")
+    gateway.close()
+    for path in (tmp_path / "state").glob("ledger.sqlite3*"):
+        path.unlink()
+    again = gated(tmp_path, package)
+    assert (again.conductor.held, again.conductor.row.version, again.conductor.state) == (None, 1, State.OPEN)
+    assert again.conductor.status.answered == {"a"}
+
+
 def test_a_gate_that_is_switched_off_lets_the_version_go(tmp_path: Path, package: Any) -> None:
     """It is served at the next start; a federation that had no gate begins with what devices have."""
     gateway = gated(tmp_path, package)
