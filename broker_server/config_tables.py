@@ -101,24 +101,25 @@ class Train:
         final_share: of the learning rate, in the last round and after it.
         decay_rounds: 0: the planned rounds, or 40 when no end is planned.
         shared_share: learning rate of the shared experts, as a share of ``learning_rate``; 0: they are not trained.
-        head_share: learning rate of the head, likewise; 0: the head stays as the class means made it.
+        head_share: learning rate of the head, likewise; 0: the head stays as the class means made it. A trained head
+            is worth up to a point, and every delta then tells how many examples of each label the device trained on.
         weight_decay: of AdamW.
-        codec: "float32", "int8", or "auto": float32, and int8 where the device's uplink budget is too small for it.
+        codec: of deltas: "float32", "int8", or "auto": float32, and int8 where the device's uplink budget is too small.
         codec_down: "float32": devices get each version exactly as it was merged; "int8": in steps that take about a
             quarter of the bytes, and what a step leaves out comes with the next merge.
     """
 
-    steps: int = 10
-    most_steps: int = 90
-    enough_steps: int = 20
+    steps: int = 30
+    most_steps: int = 60
+    enough_steps: int = 2
     learning_rate: float = 4e-3
     final_share: float = 0.1
     decay_rounds: int = 0
     shared_share: float = 1.0
     head_share: float = 0.0
     weight_decay: float = 0.0
-    codec: str = "auto"
-    codec_down: str = "float32"
+    codec: str = "int8"
+    codec_down: str = "int8"
 
 
 @dataclass(frozen=True)

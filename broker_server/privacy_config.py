@@ -50,7 +50,6 @@ def conflict(config: GatewayConfig) -> str:
         "round.max_staleness = 0: a device would be in a merge more than once": config.round.max_staleness != 0,
         "round.buffer = 0: a device that is quick would be in a merge more than once": config.round.buffer != 0,
         "robust.enabled = false: a median has no noise that would hide one device": config.robust.enabled,
-        "server.normalize_steps = false: every device counts alike": config.server.normalize_steps,
     }
     wanted = [text for text, broken in against.items() if broken]
     return f"privacy.enabled wants {'; '.join(wanted)}" if wanted else ""

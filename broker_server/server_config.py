@@ -20,7 +20,8 @@ class Server:
         beta2: of "adam" and "yogi": how much of its squares stays.
         tau: of "adam" and "yogi": size of an update below which a value is no longer moved as far as the others.
         normalize_steps: divide each delta by its steps before the mean, and multiply with their mean after it
-            (FedNova), so that devices with more time do not pull further than their examples say.
+            (FedNova), so that devices with more time do not pull further than their examples say. Where all steps of a
+            round are equal nothing is divided; under [privacy] every device counts alike.
     """
 
     optimizer: str = "none"
@@ -28,7 +29,7 @@ class Server:
     beta1: float = 0.9
     beta2: float = 0.99
     tau: float = 1e-3
-    normalize_steps: bool = False
+    normalize_steps: bool = True
 
     def fault(self) -> str:
         """Return what is wrong with the values, for people; "" when nothing is."""

@@ -136,7 +136,7 @@ def _add_rounds(command: argparse.ArgumentParser) -> None:
 
 def _add_training(command: argparse.ArgumentParser) -> None:
     train = command.add_argument_group("training")
-    train.add_argument("--steps", type=int, help="optimizer steps of a device in a round (default: 10)")
+    train.add_argument("--steps", type=int, help="optimizer steps of a device in a round (default: 30)")
     train.add_argument(
         "--training-s",
         type=float,
@@ -149,7 +149,8 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         "--head-share",
         type=float,
         metavar="X",
-        help="the head's learning rate as a share of --lr; 0 keeps class means (default: 0)",
+        help="the head's learning rate as a share of --lr; 0 keeps class means"
+        " (default: 0; 0.1 is worth up to a point, and each delta then tells label counts)",
     )
     train.add_argument(
         "--shared-share",
@@ -159,10 +160,12 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--weight-decay", type=float, metavar="X", help="of AdamW (default: 0)")
     train.add_argument(
-        "--codec", choices=sorted(CODECS), help="encoding of deltas; auto: int8 where float32 is too large (default)"
+        "--codec",
+        choices=sorted(CODECS),
+        help="encoding of deltas; auto: int8 where float32 is too large (default: int8)",
     )
     train.add_argument(
-        "--codec-down", choices=CODECS_DOWN, help="encoding of what changes from version to version (default: float32)"
+        "--codec-down", choices=CODECS_DOWN, help="encoding of what changes from version to version (default: int8)"
     )
 
 

@@ -113,6 +113,7 @@ class Folding:
             BodyError: when a delta is damaged or gone.
         """
         claims = [self._claimed(row, merges) for row in rows]
+        rules = rules.of_steps([one.steps for one in claims])
         capped, limited = cap(claims, caps, self._top_k if self._topk else 0)
         counted = list(zip(rows, capped, strict=True))
         limits, usual = norm_cuts([row.norms for row in rows], claims, caps, rules, usual)

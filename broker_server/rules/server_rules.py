@@ -6,8 +6,8 @@ A version is made again by the rules that made it, whatever the settings say sin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Self
 
 from broker_server.rules.privacy import Privacy
@@ -39,6 +39,14 @@ class ServerRules:
         optimizer = ServerOptimizer(server.optimizer, server.rate, server.beta1, server.beta2, server.tau)
         trimmed = Robust(robust.trim, robust.shrink) if robust.enabled else None
         return cls(optimizer, server.normalize_steps, trimmed, privacy)
+
+    def of_steps(self, steps: Sequence[int]) -> Self:
+        """Return the rules for a round whose deltas are of so many steps each: where all are alike none are taken out.
+
+        With robust merging they are, always: what norms were usual is remembered for one step.
+        """
+        alike = len(set(steps)) <= 1
+        return replace(self, normalized=False) if alike and self.robust is None else self
 
     def words(self) -> str:
         """Return them for people; "" for a plain weighted mean."""

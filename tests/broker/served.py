@@ -24,6 +24,9 @@ from broker_server.web.page import Page, listen
 from broker_server.web.tally import Tally
 from broker_server.web_config import Web
 
+TRAIN = Train(steps=10, learning_rate=0.5, codec="auto", codec_down="float32")
+"""Exact, so that sums can be computed by hand."""
+
 TOKEN = "a-token-of-this-test-1234"  # noqa: S105 - of a test
 TEXTS = {"a": [("rose", 0), ("rose rose", 0)], "b": [("leaf", 1), ("leaf rose leaf leaf", 1)], "c": [("sky", 2)]}
 HELD_OUT = "text,label\nrose rose leaf,red\nleaf,green\nsky,blue\nsky sky rose,blue\n"
@@ -81,7 +84,7 @@ class Served:
             fields["evaluate"] = folder / "held.csv"
         values = {
             "state": folder / "state", "round": RoundRules(quorum=3, join_wait_s=0.0, deadline_s=300.0),
-            "listen": Listen(port=0), "train": Train(learning_rate=0.5), "limits": Limits(blob_window_s=0.05),
+            "listen": Listen(port=0), "train": TRAIN, "limits": Limits(blob_window_s=0.05),
             "web": Web(token=token),
         }  # fmt: skip
         self.config = GatewayConfig(folder / "package", **(values | fields))

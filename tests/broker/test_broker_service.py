@@ -31,6 +31,9 @@ from edge_runtime.wire.chunks import Cut
 from edge_runtime.wire.errors import DataError, PackageError
 from edge_runtime.wire.topics import Topic
 
+TRAIN = Train(steps=10, learning_rate=0.5, codec="auto", codec_down="float32")
+"""Exact, so that sums can be computed by hand."""
+
 TEXTS = {"a": [("rose", 0), ("rose rose", 0)], "b": [("leaf", 1), ("leaf rose leaf leaf", 1)], "c": [("sky", 2)]}
 
 
@@ -45,7 +48,7 @@ def config(tmp_path: Path, **fields: Any) -> GatewayConfig:
     values = {
         "state": tmp_path / "state", "rounds": 3, "linger_s": 20.0,
         "round": RoundRules(quorum=3, join_wait_s=0.0, deadline_s=60.0),
-        "listen": Listen(port=0), "train": Train(learning_rate=0.5), "limits": Limits(blob_window_s=0.05),
+        "listen": Listen(port=0), "train": TRAIN, "limits": Limits(blob_window_s=0.05),
     }  # fmt: skip
     return GatewayConfig(tmp_path / "package", **(values | fields))
 
@@ -279,7 +282,7 @@ class Process:
         command = [
             sys.executable, "-m", "broker_server", "run", "--package", str(tmp_path / "package"), "--state",
             str(tmp_path / "state"), "--port", "0", "--join-wait", "0", "--quorum", "3", "--lr", "0.5", "--linger",
-            "20", "--json", *options,
+            "20", "--steps", "10", "--codec", "auto", "--codec-down", "float32", "--json", *options,
         ]  # fmt: skip
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.told: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.rules.round import State
+from broker_server.server_config import Server
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import PAYLOAD, split
@@ -42,12 +43,19 @@ class Outbox:
         return next(payload for kind, to, payload in reversed(self.sent) if (kind, to) == (topic, name))
 
 
+TRAIN = Train(steps=10, learning_rate=0.1, codec="auto", codec_down="float32")
+"""Exact, so that sums can be computed by hand."""
+
+
 class Gateway:
     """Conductor and reception over a real store, without a broker or a clock."""
 
     def __init__(self, folder: Path, package: Any, key: SigningKey | None = None, **fields: Any) -> None:
         accept_loss = fields.pop("accept_loss", False)
-        values = {"rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": Train(learning_rate=0.1)} | fields
+        values = {
+            "rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": TRAIN,
+            "server": Server(normalize_steps=False),
+        } | fields  # fmt: skip
         self.config = GatewayConfig(package.folder, folder, **values)
         self.package = package
         keep = self.config.kept_versions

@@ -58,6 +58,10 @@ def answer(module: str, *arguments: object, folder: Path, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
+EXACT = ("--codec", "auto", "--codec-down", "float32")
+"""So that versions can be computed by hand; settings of a test come after it."""
+
+
 class Running:
     """A process, its events (JSON lines on stdout) and its words (stderr).
 
@@ -200,7 +204,8 @@ class Federation:
         """Start a gateway that closes as soon as its devices are gone; two devices make a round."""
         settings = ("--join-wait", "0.3", "--linger", "20", "--json")
         return self.start(
-            "gateway", "broker_server", "run", "--package", package, "--state", self.state, "--port", port, *settings,
+            "gateway", "broker_server", "run", "--package", package, "--state", self.state, "--port", port, *EXACT,
+            *settings,
             *options,
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from broker_server.config_tables import Limits, RoundRules, Train
 from broker_server.errors import UsageError
 from broker_server.privacy_config import PrivacyTable
 from broker_server.rules.round import State
-from broker_server.server_config import RobustMerging, Server
+from broker_server.server_config import RobustMerging
 from broker_server.state.backup import back_up, restore
 from broker_server.state.moments import notes_of
 from broker_server.state.privacy_account import NAME, PrivacyAccount
@@ -260,7 +260,6 @@ def test_a_merge_that_is_made_once_more_counts_once() -> None:
         ),
         ({"round": RoundRules()}, "round.max_staleness = 0: a device would be in a merge more than once"),
         ({"robust": RobustMerging(enabled=True)}, "robust.enabled = false"),
-        ({"server": Server(normalize_steps=True)}, "server.normalize_steps = false"),
         ({"privacy": PrivacyTable(enabled=True, noise=0)}, "privacy.noise 0, expected more than 0"),
         ({"privacy": PrivacyTable(enabled=True, delta=1)}, "privacy.delta 1, expected more than 0 and less than 1"),
         ({"privacy": PrivacyTable(enabled=True, class_noise=-1)}, "privacy.class_noise -1, expected 0 or more"),

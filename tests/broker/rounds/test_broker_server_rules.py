@@ -26,7 +26,7 @@ from edge_runtime.wire.messages import encode
 DEVICES = "abcdefg"
 INT8 = Train(learning_rate=0.1, codec_down="int8")
 SETTINGS: dict[str, dict[str, Any]] = {
-    "yogi": {"server": Server(optimizer="yogi", rate=0.1)},
+    "yogi": {"server": Server(optimizer="yogi", rate=0.1, normalize_steps=False)},
     "momentum": {"server": Server(optimizer="momentum", normalize_steps=True), "train": INT8},
     "robust": {"robust": RobustMerging(enabled=True), "server": Server(normalize_steps=True)},
     "all": {"robust": RobustMerging(enabled=True), "server": Server("adam", normalize_steps=True), "train": INT8},

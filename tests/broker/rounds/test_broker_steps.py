@@ -27,7 +27,7 @@ from edge_runtime.wire.topics import Topic
 from edge_runtime.wire.updates import apply_update
 
 INT8 = Train(learning_rate=0.1, codec_down="int8")
-FLOAT32 = Train(learning_rate=0.1)
+FLOAT32 = Train(learning_rate=0.1, codec_down="float32")
 RULES = RoundRules(quorum=2, join_wait_s=0)
 
 
