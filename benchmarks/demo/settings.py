@@ -117,7 +117,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument(
         "--codec-down",
         choices=CODECS_DOWN,
-        default=CODECS_DOWN[0],
+        default="int8",
         help="how versions go down to devices: as they were merged, or in steps of int8 (%(default)s)",
     )
     parser.add_argument(

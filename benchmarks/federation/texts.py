@@ -117,7 +117,7 @@ def save(file: Path, sets: dict[str, TextSet], backbone: Backbone) -> None:
 
 def mixture(sets: Sequence[TextSet]) -> TextSet:
     """Return sets one behind the other, over the union of their labels; of each at most ``_MOST`` texts for a part."""
-    kept = [_thinned(texts) for texts in sets]
+    kept = [texts.take(thinned(texts)) for texts in sets]
     width = max(texts.ids.shape[1] for texts in kept)
     firsts = np.cumsum([0, *(len(texts.labels) for texts in kept)])
     return TextSet(
@@ -133,9 +133,9 @@ def mixture(sets: Sequence[TextSet]) -> TextSet:
     )
 
 
-def _thinned(texts: TextSet) -> TextSet:
-    """Keep the first of each part; ``corpus`` stores a set's texts in random order."""
-    return texts.take(np.sort(np.concatenate([texts.rows(part)[: _MOST[part]] for part in Part])))
+def thinned(texts: TextSet) -> NDArray[np.int64]:
+    """Return the rows of a set that a mixture has, ascending: the first of each part, stored in random order."""
+    return np.sort(np.concatenate([texts.rows(part)[: _MOST[part]] for part in Part]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from broker_server.config_tables import RoundRules
 from broker_server.rules import standing as rules
-from broker_server.rules.planner import Budget, Reach
+from broker_server.rules.planner import Budget, Reach, measured
 from broker_server.rules.round import Present
 from broker_server.rules.standing import NEWCOMER, Standing
 from edge_runtime.wire import wire_pb2 as pb
@@ -169,10 +169,7 @@ class Roster:
         """Return what a member said it can do. Args: device: its name; layers: that the federation adapts."""
         member = self.members[device]
         hello = member.hello
-        known = {reach.layers: Reach(reach.layers, reach.step_ms, reach.trunk_ms) for reach in hello.reaches}
-        measured = {
-            depth: replace(reach, step_ms=member.step_ms.get(depth) or reach.step_ms) for depth, reach in known.items()
-        }
+        reaches = [Reach(reach.layers, reach.step_ms, reach.trunk_ms) for reach in hello.reaches]
         return Budget(
             device,
             trained_slots=hello.trained_slots,
@@ -181,7 +178,7 @@ class Roster:
             seconds=hello.seconds_per_round,
             step_ms=member.step_ms.get(layers) or hello.step_ms,
             codecs=tuple(hello.codecs),
-            reaches=tuple(measured.values()),
+            reaches=tuple(measured(reaches, member.step_ms)),
             examples=hello.examples,
             batch=hello.batch_size,
         )

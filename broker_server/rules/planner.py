@@ -48,6 +48,21 @@ class Reach:
         return first if first <= epoch else epoch + int((ms - epoch * (self.step_ms + self.trunk_ms)) / self.step_ms)
 
 
+def measured(reaches: Sequence[Reach], step_ms: Mapping[int, float]) -> list[Reach]:
+    """Return reaches with what deltas told since: a depth that was not trained is as much slower as the others were.
+
+    Args:
+        reaches: as a device's last Hello told them.
+        step_ms: of its deltas, by depth; 0: not measured.
+    """
+    ratios = [step_ms[one.layers] / one.step_ms for one in reaches if step_ms.get(one.layers) and one.step_ms]
+    factor = sum(ratios) / len(ratios) if ratios else 1.0
+    return [
+        replace(one, step_ms=step_ms.get(one.layers) or one.step_ms * factor, trunk_ms=one.trunk_ms * factor)
+        for one in reaches
+    ]
+
+
 @dataclass(frozen=True)
 class Budget:
     """What a device said it can do; 0 means no limit or not measured.

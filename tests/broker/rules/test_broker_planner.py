@@ -19,6 +19,7 @@ from broker_server.rules.planner import (
     block_bytes,
     delta_bytes,
     learning_rate,
+    measured,
     plan_round,
 )
 from edge_runtime.wire import wire_pb2 as pb
@@ -269,3 +270,11 @@ def test_coverage_of_a_layer_is_even_among_those_who_reach_it() -> None:
             if not block.shared:
                 trainers[block.layer][block.index] += 1
     assert [trainers[layer] for layer in (0, 3, 4, 5)] == [[1] * 4, [1] * 4, [2] * 4, [2] * 4]
+
+
+def test_a_depth_that_was_not_trained_is_as_much_slower_as_those_that_were() -> None:
+    """Told 10 and 40 ms; the deeper one took 60: the upper layers are reckoned at 15, and their trunk at 6."""
+    told = [Reach(2, 10.0, 4.0), Reach(6, 40.0)]
+    assert measured(told, {6: 60.0}) == [Reach(2, 15.0, 6.0), Reach(6, 60.0)]
+    assert measured(told, {}) == told
+    assert measured([Reach(2), Reach(6)], {6: 60.0}) == [Reach(2), Reach(6, 60.0)]
