@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 from scripted import Device
-from test_broker_service import TEXTS, Process, Running, config
+from test_broker_service import TEXTS, TRAIN, Process, Running, config
 from tiny_gateway import Gateway
 
-from broker_server.config_tables import RoundRules, Train
+from broker_server.config_tables import RoundRules
 from broker_server.gate_config import Gate
 from broker_server.state.store import Store
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import file_sha256
 
 HELD_OUT = "text,label\nrose rose leaf,red\nleaf,green\nsky,blue\nsky sky rose,blue\n"
-HEAD_TRAINED = Train(learning_rate=0.5, head_share=1.0)
+HEAD_TRAINED = replace(TRAIN, head_share=1.0)
 TURNED = frozenset({1})
 
 
