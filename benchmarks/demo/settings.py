@@ -103,7 +103,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument(
         "--head-share",
         type=float,
-        default=0.0,
+        default=0.1,
         metavar="X",
         help="the head's learning rate as a share of --rate (%(default)s)",
     )
