@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,11 +57,15 @@ class Row:
 
     def experts(self) -> str:
         """Return the expert indices of the plan at hand: of one layer, since other layers rotate from there."""
-        pairs = [block.split(".") for block in self.blocks]
-        layers = sorted({int(layer) for layer, index in pairs if int(index) < 0xFFFF})
-        if not layers:
-            return ""
-        return " ".join(index for layer, index in pairs if int(layer) == layers[0] and int(index) < 0xFFFF)
+        pairs = _experts(self.blocks)
+        first = min((layer for layer, _ in pairs), default=0)
+        return " ".join(str(index) for layer, index in pairs if layer == first)
+
+
+def _experts(blocks: Sequence[str]) -> list[tuple[int, int]]:
+    """Return (layer, index) of the experts among blocks: neither shared experts nor the head, in layer 65535."""
+    pairs = [(int(layer), int(index)) for layer, index in (block.split(".") for block in blocks)]
+    return [(layer, index) for layer, index in pairs if max(layer, index) < 0xFFFF]
 
 
 def _joined(row: Row, event: Mapping[str, Any]) -> None:
@@ -104,8 +108,7 @@ def _verdict(row: Row, event: Mapping[str, Any]) -> None:
         return
     row.accepted += 1
     row.doing = "accepted"
-    indices = (int(block.split(".")[1]) for block in row.blocks)
-    row.trained.update(index for index in indices if index < 0xFFFF)
+    row.trained.update(index for _, index in _experts(row.blocks))
 
 
 def _disconnected(row: Row, event: Mapping[str, Any]) -> None:

@@ -17,11 +17,11 @@ from benchmarks.demo.figures import DeviceFigures, Figures
 from benchmarks.demo.processes import ChildError, Processes, Tail, last_json, run_all
 from benchmarks.demo.settings import parse
 
-ROUND = {"event": "round", "round": 3, "steps": 10, "step": 0, "blocks": ["0.1", "0.4", "1.2", "0.65535"]}
+ROUND = {"event": "round", "round": 3, "steps": 10, "step": 0, "blocks": ["0.1", "0.4", "1.2", "0.65535", "65535.0"]}
 
 
 def test_accepted_experts_count_and_refused_ones_do_not() -> None:
-    """Only a delta that the gateway took counts as training; shared experts are nobody's turn."""
+    """Only a delta that the gateway took counts as training; shared experts and the head are nobody's turn."""
     row = Row("pixel8", 2)
     for code in ("STALE", "ACCEPTED"):
         row.take(ROUND)
