@@ -29,11 +29,11 @@ import numpy as np
 from benchmarks.federation.arms import prefixes
 from benchmarks.federation.arms.base import Arm, Form, Learned, Setup, State, Values, Work
 from benchmarks.federation.arms.merging import Merging, contribution, merged_bank
+from benchmarks.federation.local_prior import prior_shift
 from broker_server.rules.aggregate import Contribution
 from broker_server.rules.balance import PRESSURE_START, Balance, next_balance
 from broker_server.rules.planner import Assignment, Budget, Coverage, RoundRequest, plan_round
 from edge_runtime.training.heterogeneity import balance_target, balance_weight, divergence
-from edge_runtime.training.local_prior import prior_shift
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, RESERVED, BankShape, ExpertId

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.federation.arms.base import Learned, Setup, State, Values
+from benchmarks.federation.local_prior import prior_shift
 from broker_server.rules.planner import CHUNK_OVERHEAD, DELTA_OVERHEAD
-from edge_runtime.training.local_prior import prior_shift
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.tensors import Array, encoded_size
 
