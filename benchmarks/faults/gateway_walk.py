@@ -94,49 +94,42 @@ def _different(ended: Ended) -> str:
     return f"other bytes; notes {notes}"[:300]
 
 
-def gateway_walk(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
-    """Yield (place, fault, what came of it). Args: share: of the walk's points, 1 for all."""
-    walk = GatewayWalk(folder)
-    for name in shim.KINDS:
-        for point in range(walk.points):
-            if chance.random() < share:
-                yield "gateway, every commit point", name, walk.strike([shim.fault(name, point)])
+Struck = Iterator[tuple[str, str, Injection]]
+"""Place, fault, what came of it."""
 
 
-def gateway_history(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
+def gateway_walk(folder: Path, chance: random.Random, share: float) -> Struck:
+    """Yield what came of faults at every commit point. Args: share: of the walk's points, 1 for all."""
+    return _struck("gateway, every commit point", GatewayWalk(folder), chance, share)
+
+
+def gateway_history(folder: Path, chance: random.Random, share: float) -> Struck:
     """Yield what came of faults in a longer story, from where rows of its first rounds go. Args: as gateway_walk."""
     walk = GatewayWalk(folder, LONG)
-    for name in shim.KINDS:
-        for point in range(walk.points // 2, walk.points):
-            if chance.random() < share:
-                yield "gateway, while rows of old rounds go", name, walk.strike([shim.fault(name, point)])
+    return _struck("gateway, while rows of old rounds go", walk, chance, share, first=walk.points // 2)
 
 
-def gateway_gate(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
+def gateway_gate(folder: Path, chance: random.Random, share: float) -> Struck:
     """Yield what came of faults while versions are measured before they are served. Args: as gateway_walk."""
-    walk = GatewayWalk(folder, GATED)
-    for name in shim.KINDS:
-        for point in range(walk.points):
-            if chance.random() < share:
-                yield "gateway, with a gate", name, walk.strike([shim.fault(name, point)])
+    return _struck("gateway, with a gate", GatewayWalk(folder, GATED), chance, share)
 
 
-def gateway_buffer(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
+def gateway_buffer(folder: Path, chance: random.Random, share: float) -> Struck:
     """Yield what came of faults while merging has a buffer. Args: as gateway_walk."""
-    walk = GatewayWalk(folder, BUFFERED)
-    for name in shim.KINDS:
-        for point in range(walk.points):
-            if chance.random() < share:
-                yield "gateway, with a buffer", name, walk.strike([shim.fault(name, point)])
+    return _struck("gateway, with a buffer", GatewayWalk(folder, BUFFERED), chance, share)
 
 
-def gateway_private(folder: Path, chance: random.Random, share: float) -> Iterator[tuple[str, str, Injection]]:
+def gateway_private(folder: Path, chance: random.Random, share: float) -> Struck:
     """Yield what came of faults while merging has noise and a budget. Args: as gateway_walk."""
-    walk = GatewayWalk(folder, PRIVATE)
+    return _struck("gateway, with privacy", GatewayWalk(folder, PRIVATE), chance, share)
+
+
+def _struck(place: str, walk: GatewayWalk, chance: random.Random, share: float, first: int = 0) -> Struck:
+    """Yield what came of a share of all faults at the points from ``first`` on."""
     for name in shim.KINDS:
-        for point in range(walk.points):
+        for point in range(first, walk.points):
             if chance.random() < share:
-                yield "gateway, with privacy", name, walk.strike([shim.fault(name, point)])
+                yield place, name, walk.strike([shim.fault(name, point)])
 
 
 def gateway_pairs(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str, Injection]]:

@@ -93,7 +93,7 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     profiles = stages.assign(data, packages)
     devices = {name: packages[profile] for name, profile in profiles.items()}
     again = replay.read(data.folder, federation.state, devices)
-    made = replay.replay(
+    replayed = replay.replay(
         again,
         Merging(weights="fednova"),
         codec="int8",
@@ -108,11 +108,11 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         "held_out": len(data.test),
         "class_means": next(one["accuracy"] for one in versions if one["reason"] == "head"),
         "real": real,
-        "replayed": list(made.curve),
-        "largest_difference": float(np.abs(np.subtract(real, made.curve)).max()),
-        "last_difference": abs(real[-1] - made.curve[-1]),
+        "replayed": list(replayed.curve),
+        "largest_difference": float(np.abs(np.subtract(real, replayed.curve)).max()),
+        "last_difference": abs(real[-1] - replayed.curve[-1]),
         "layers": {name: packages[profile].manifest.tiers[0].layers for name, profile in profiles.items()},
-        "prior": _prior(made.probabilities, again.targets[again.held_out], counts),
+        "prior": _prior(replayed.probabilities, again.targets[again.held_out], counts),
     }
 
 

@@ -87,9 +87,9 @@ def read(folder: Path, state: Path, packages: Mapping[str, Package]) -> Real:
     """
     store = Store.open_read_only(state)
     try:
-        versions = [store.lineage.load(number) for number in _numbers(store)]
-        rounds = max(row.round for row, _ in versions)
-        start = next(bank for row, bank in reversed(versions) if row.reason == "head")
+        versions = store.kept()
+        rounds = max(row.round for row in versions)
+        _, start = store.lineage.load(next(row.version for row in reversed(versions) if row.reason == "head"))
         plans = [
             {device: decode(pb.Plan, payload) for device, payload in store.ledger.plans(number).items()}
             for number in range(1, rounds + 1)
@@ -97,11 +97,6 @@ def read(folder: Path, state: Path, packages: Mapping[str, Package]) -> Real:
     finally:
         store.close()
     return _with_texts(folder, start, plans, packages)
-
-
-def _numbers(store: Store) -> list[int]:
-    newest = store.ledger.version()
-    return list(range(newest.version + 1)) if newest is not None else []
 
 
 def _with_texts(
@@ -152,7 +147,6 @@ def replay(run: Real, rules: Merging, *, codec: str, told: Callable[[int, float]
     state: State = {"experts": bank.experts, "shared": bank.shared, "head": bank.head}
     up, down = Uplink(CODECS[codec]), Downlink(CODECS[codec], BANK)
     curve: list[float] = []
-    logits = run.frozen.logits(FORM, [state], run.held_out)
     for plans in run.plans:
         names = sorted(plans)
         jobs = [
@@ -170,9 +164,10 @@ def replay(run: Real, rules: Merging, *, codec: str, told: Callable[[int, float]
         after = {"experts": merged.experts, "shared": merged.shared, "head": merged.head}
         state = down.publish(state, after)
         logits = run.frozen.logits(FORM, [state], run.held_out)
+        probabilities = torch.softmax(logits[0], -1).numpy()
         curve.append(float(accuracy(logits, run.targets[run.held_out]).mean()))
         told(len(curve), curve[-1])
-    return Replayed(tuple(curve), torch.softmax(logits[0], -1).numpy())
+    return Replayed(tuple(curve), probabilities)
 
 
 def _work(client: int, plan: pb.Plan, run: Real, state: State) -> Work:

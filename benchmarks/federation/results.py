@@ -36,7 +36,7 @@ class Results:
 
     def told(self, said: Iterable[Said], count: int) -> int:
         """Write lines as runs end and say how far it is; return the exit code. Args: count: of runs to be made."""
-        made = failed = 0
+        complete = failed = 0
         began, rounds = time.monotonic(), dict[str, int]()
         for one in said:
             if one.what == "round":
@@ -45,15 +45,15 @@ class Results:
                 continue
             rounds.pop(one.key, None)
             if one.what == "done":
-                made += 1
+                complete += 1
                 self._keep(one.text)
             failed += one.what == "failed"
             told = f"{100 * one.right:.1f} %" if one.what == "done" else one.what
-            self._say(f"{made}/{count} {time.monotonic() - began:5.0f} s  {one.key}  {told}")
+            self._say(f"{complete}/{count} {time.monotonic() - began:5.0f} s  {one.key}  {told}")
             if one.what == "failed":
                 sys.stderr.write(one.text)
-        self._say(f"{made} of {count} runs made, {failed} failed; {self.folder}")
-        return DONE if made == count else FAILED
+        self._say(f"{complete} of {count} runs made, {failed} failed; {self.folder}")
+        return DONE if complete == count else FAILED
 
     def _keep(self, line: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

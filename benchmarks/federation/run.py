@@ -163,10 +163,7 @@ class Simulation:
         for job, outcome in zip(jobs, train(self.ground.frozen, jobs), strict=True):
             work, values = job.work, outcome.values
             if work.client in self._liars:
-                factor = np.float32(self.task.attack.factor)
-                values = {
-                    name: work.values[name] + factor * (value - work.values[name]) for name, value in values.items()
-                }
+                values = _lied(work, values, self.task.attack.factor)
             if not self._stays(work):
                 values = self.at.up.send(work, values)
             different = np.unique(job.draws)

@@ -155,10 +155,10 @@ class Stack:
         width = self._texts.places(self._own)
         size = self._encoder.kind.itemsize * clients * count * width * self._encoder.width
         if self._whole:
-            found = torch.empty(clients, count, self._encoder.width, device=self._device)
+            prefix = torch.empty(clients, count, self._encoder.width, device=self._device)
         elif size <= PREFIX_BYTES:
             shape = clients, count, width, self._encoder.width
-            found = torch.zeros(shape, dtype=self._encoder.kind, device=self._device)
+            prefix = torch.zeros(shape, dtype=self._encoder.kind, device=self._device)
         else:
             return None
         rows, first = torch.from_numpy(self._own).to(self._device), 0
@@ -169,11 +169,11 @@ class Stack:
             batch = self._texts.batch(rows[:, first:last], places)
             states = self._to_entry(batch)
             if self._whole:
-                found[:, first:last] = features(states, batch.real(), batch.lengths)
+                prefix[:, first:last] = features(states, batch.real(), batch.lengths)
             else:
-                found[:, first:last, :places] = states.reshape(clients, last - first, places, -1)
+                prefix[:, first:last, :places] = states.reshape(clients, last - first, places, -1)
             first = last
-        return found
+        return prefix
 
     @property
     def _whole(self) -> bool:

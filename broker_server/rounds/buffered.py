@@ -19,7 +19,7 @@ from broker_server.rounds.round_reports import tell_plans
 from broker_server.rounds.round_status import RoundStatus
 from broker_server.rounds.waiting import Waiting
 from broker_server.rules import buffer as rules
-from broker_server.rules.buffer import Buffer, Given
+from broker_server.rules.buffer import Buffer, NewestPlan
 from broker_server.rules.round import Event
 from broker_server.state.rows import DeltaRow
 from edge_runtime.wire import wire_pb2 as pb
@@ -62,7 +62,7 @@ class Buffered:
             answered = {row.device for row in self._ledger.deltas(past.round)}
             for device, payload in self._ledger.plans(past.round).items():
                 blocks = tuple(ids(decode(pb.Plan, payload).train))
-                status.give(device, payload, Given(past.round, past.base_version, now, blocks))
+                status.note_plan(device, payload, NewestPlan(past.round, past.base_version, now, blocks))
                 status.answered |= {device} & answered
         hellos = {row["device"]: row["hello"] for row in self._ledger.devices()}
         status.void = {one for one in status.awaited if one in hellos and not self._merging.head_has(hellos[one])}
@@ -91,15 +91,15 @@ class Buffered:
         self._versions.refresh_head(wall)
         number = status.number + 1
         planned = self._plans.open(idle, number, wall, turn=self.merges + 1, at_work=self._at_work(status))
-        given = planned.payloads if planned is not None else {}
-        self._retry = {device: now + RETRY_S for device in idle if device not in given}
+        payloads = planned.payloads if planned is not None else {}
+        self._retry = {device: now + RETRY_S for device in idle if device not in payloads}
         if planned is None:
             return False
         version = self._merging.row.version
         status.number = number
-        for device, payload in given.items():
-            status.give(device, payload, Given(number, version, now, planned.assignments[device].train))
-        self._announcer.plans(given, version)
+        for device, payload in payloads.items():
+            status.note_plan(device, payload, NewestPlan(number, version, now, planned.assignments[device].train))
+        self._announcer.plans(payloads, version)
         tell_plans(self._parts, "round", status, version, planned.assignments)
         return True
 
@@ -112,8 +112,8 @@ class Buffered:
         outstanding = self._announcer.outstanding
         self._announcer.withdraw([device for device, base in outstanding.items() if self._merging.age(base) > limit])
         left = RoundStatus(status.number, opened_at=now, deadline_at=now + self._config.deadline_s)
-        for device, given in status.given.items():
-            left.give(device, status.plans[device], given)
+        for device, plan in status.newest.items():
+            left.note_plan(device, status.plans[device], plan)
         left.answered, left.void, left.refused = status.answered, status.void, status.refused
         left.overdue = status.overdue
         return left
@@ -132,17 +132,17 @@ class Buffered:
 
     def _note_overdue(self, status: RoundStatus, now: float) -> None:
         """Take note of who left its plan without an answer: it gets another, or rests."""
-        late = rules.overdue(status.given, set(status.awaited) - status.overdue, now, self._config)
+        late = rules.overdue(status.newest, set(status.awaited) - status.overdue, now, self._config)
         if late:
             status.overdue |= late
             self._waiting.note_missed(status, now, late)
 
     def _idle(self, status: RoundStatus, now: float) -> list[str]:
-        ages = {given.base_version: self._merging.age(given.base_version) for given in status.given.values()}
+        ages = {plan.base_version: self._merging.age(plan.base_version) for plan in status.newest.values()}
         done = status.answered | status.void | status.refused | status.overdue
-        return rules.idle(self._waiting.ready(now), status.given, done, ages, self._config.max_staleness)
+        return rules.idle(self._waiting.ready(now), status.newest, done, ages, self._config.max_staleness)
 
     def _at_work(self, status: RoundStatus) -> Counter[ExpertId]:
         """Return how often each block is in training, or trained and not merged: who is next takes others."""
-        here = (status.given[device].blocks for device in status.awaited if device not in status.overdue)
+        here = (status.newest[device].blocks for device in status.awaited if device not in status.overdue)
         return Counter(block for blocks in (*here, *(row.blocks for row in self._ledger.waiting())) for block in blocks)

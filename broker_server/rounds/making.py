@@ -68,7 +68,7 @@ class How:
     private: Private | None = None
 
 
-def made(
+def next_step_of(
     folding: Folding, rows: Sequence[DeltaRow], merges: Sequence[int], before: Before, how: How
 ) -> tuple[Step, Folded]:
     """Return the version after ``before``, and what was folded into it.

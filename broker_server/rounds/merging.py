@@ -15,7 +15,7 @@ import numpy as np
 
 from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding
-from broker_server.rounds.making import Before, How, made
+from broker_server.rounds.making import Before, How, next_step_of
 from broker_server.rounds.mending import mended
 from broker_server.rounds.privacy_budget import PrivacyBudget
 from broker_server.rounds.remaking import CAPS, MERGES, Remaking, caps_of, caps_told, newest, parts
@@ -168,7 +168,7 @@ class Merging:
         revoked = [row for row in waiting if row.device in removed]
         private = self.budget.private(number, rows) if self.budget is not None else None
         how = dataclasses.replace(self._how, private=private)
-        step, folded = made(self._folding, rows, self._merges, self._before, how)
+        step, folded = next_step_of(self._folding, rows, self._merges, self._before, how)
         if self.budget is not None and private is not None:
             self.budget.count_merge(private, len({row.device for row in rows}))
         balance = self._balance

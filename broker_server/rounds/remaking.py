@@ -10,7 +10,7 @@ from typing import Final
 
 from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding
-from broker_server.rounds.making import Before, How, made
+from broker_server.rounds.making import Before, How, next_step_of
 from broker_server.rules.head import with_new_labels
 from broker_server.rules.privacy import Private, merge_key, private_class_sums, sums_key
 from broker_server.rules.server_rules import ServerNotes
@@ -85,7 +85,7 @@ class Remaking:
         rows, before = self._store.ledger.merged_into(row.version), Before.load(self._store, parent, base)
         notes = notes_of(row)
         how = How(caps_of(self._store, row.version), notes.rules, private=self._private_again(rows, notes))
-        return [made(self._folding, rows, merges, before, one)[0] for one in (how, replace(how, rounded=True))]
+        return [next_step_of(self._folding, rows, merges, before, one)[0] for one in (how, replace(how, rounded=True))]
 
     def _private_again(self, rows: Sequence[DeltaRow], notes: ServerNotes) -> Private | None:
         """Return what was promised of a merge; None: nothing.

@@ -9,7 +9,7 @@ from typing import Final
 
 from broker_server.journal import RoundLine
 from broker_server.rounds.merging import Merged, Merging
-from broker_server.rules.buffer import Given
+from broker_server.rules.buffer import NewestPlan
 from broker_server.rules.round import Event
 from broker_server.state.ledger import Ledger
 from broker_server.state.rows import RoundRow, VersionRow
@@ -35,7 +35,7 @@ class RoundStatus:
         expected: of those planned, the ones that are waited for to the deadline.
         expected_at: when the last of them answered, monotonic seconds; None: since the last look.
         missed: devices that were here when a deadline passed or the round closed, and did not answer.
-        given: of buffered merging, the newest plan of each device; ``number`` is that of the last of them, and what is
+        newest: of buffered merging, the newest plan of each device; ``number`` is that of the last of them, and what is
             said of devices above is said of their newest plans.
         overdue: likewise, whose plan had its time.
     """
@@ -53,18 +53,18 @@ class RoundStatus:
     expected: set[str] = field(default_factory=set)
     expected_at: float | None = 0.0
     missed: set[str] = field(default_factory=set)
-    given: dict[str, Given] = field(default_factory=dict)
+    newest: dict[str, NewestPlan] = field(default_factory=dict)
     overdue: set[str] = field(default_factory=set)
 
-    def give(self, device: str, payload: bytes, given: Given) -> None:
+    def note_plan(self, device: str, payload: bytes, plan: NewestPlan) -> None:
         """Note a device's newest plan."""
-        self.plans[device], self.given[device] = payload, given
+        self.plans[device], self.newest[device] = payload, plan
         for devices in (self.answered, self.void, self.refused, self.overdue):
             devices.discard(device)
 
     def asks(self, device: str, number: int) -> bool:
         """Return whether round ``number`` is that of the device's newest plan."""
-        return number == (self.given[device].round if device in self.given else self.number)
+        return number == (self.newest[device].round if device in self.newest else self.number)
 
     @property
     def awaited(self) -> dict[str, bytes]:

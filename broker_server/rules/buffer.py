@@ -15,7 +15,7 @@ from edge_runtime.wire.experts import ExpertId
 
 
 @dataclass(frozen=True)
-class Given:
+class NewestPlan:
     """The newest plan of a device.
 
     Args:
@@ -52,23 +52,25 @@ def may_merge(buffer: Buffer, rules: RoundRules) -> Event | None:
     return Event.DEADLINE if buffer.waiting and (overdue or buffer.asked) else None
 
 
-def overdue(given: Mapping[str, Given], devices: Iterable[str], now: float, rules: RoundRules) -> frozenset[str]:
+def overdue(newest: Mapping[str, NewestPlan], devices: Iterable[str], now: float, rules: RoundRules) -> frozenset[str]:
     """Return those of ``devices`` whose plan is older than ``rules.deadline_s``. Args: now: monotonic seconds."""
-    return frozenset(device for device in devices if now - given[device].at >= rules.deadline_s)
+    return frozenset(device for device in devices if now - newest[device].at >= rules.deadline_s)
 
 
 def idle(
-    ready: Iterable[str], given: Mapping[str, Given], done: Collection[str], ages: Mapping[int, int], limit: int
+    ready: Iterable[str], newest: Mapping[str, NewestPlan], done: Collection[str], ages: Mapping[int, int], limit: int
 ) -> list[str]:
     """Return the devices that get a plan now, by name.
 
     Args:
         ready: that may be planned for.
-        given: the newest plan of each.
+        newest: the newest plan of each.
         done: whose newest plan was answered, refused, taken back or left without an answer.
-        ages: of each base version in ``given``, how many merges it is behind.
+        ages: of each base version in ``newest``, how many merges it is behind.
         limit: merges that a base may be behind; a plan beyond it would be trained in vain.
     """
     return sorted(
-        device for device in ready if device not in given or device in done or ages[given[device].base_version] > limit
+        device
+        for device in ready
+        if device not in newest or device in done or ages[newest[device].base_version] > limit
     )

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker_server.errors import StateError
-from broker_server.state.files import seal, unseal, write_durably
+from broker_server.state.files import read_sealed, seal, write_durably
 
 NAME: Final = "HEAD"
 
@@ -41,12 +40,7 @@ class Announced:
         Raises:
             StateError: when it is damaged.
         """
-        path = folder / NAME
-        try:
-            tree = unseal(path.read_bytes(), path)
-            return cls(int(tree["version"]), bytes.fromhex(tree["digest"]), int(tree["round"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            msg = f"{path} cannot be read: {error}"
-            raise StateError(msg) from error
+        return read_sealed(
+            folder / NAME,
+            lambda tree: cls(int(tree["version"]), bytes.fromhex(tree["digest"]), int(tree["round"])),
+        )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from broker_server.errors import StateError, StorageError
 from edge_runtime.wire.digests import sha256
@@ -18,6 +19,7 @@ from edge_runtime.wire.digests import sha256
 PRIVATE_FOLDER: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 _SEAL: Final = "sha256"
+Value = TypeVar("Value")
 
 
 def write_durably(path: Path, *data: bytes, private: bool = True, flush: bool = True) -> None:
@@ -118,6 +120,25 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
         msg = f"{path} is damaged: its contents have another digest than it says"
         raise StateError(msg)
     return dict(tree)
+
+
+def read_sealed(path: Path, value_of: Callable[[dict[str, Any]], Value]) -> Value | None:
+    """Return what a sealed file stands for; None when there is none.
+
+    Args:
+        path: of the file.
+        value_of: makes it of what the file says.
+
+    Raises:
+        StateError: when it cannot be read, is damaged, or says something else.
+    """
+    try:
+        return value_of(unseal(path.read_bytes(), path))
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise StateError(msg) from error
 
 
 def _canonical(tree: dict[str, Any]) -> bytes:

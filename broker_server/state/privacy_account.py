@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from broker_server.errors import StateError
-from broker_server.state.files import seal, unseal, write_durably
+from broker_server.state.files import read_sealed, seal, write_durably
 
 NAME: Final = "PRIVACY"
 _SEED_BYTES: Final = 32
@@ -76,14 +75,10 @@ class PrivacyAccount:
         Raises:
             StateError: when it is damaged.
         """
-        path = folder / NAME
-        try:
-            tree = unseal(path.read_bytes(), path)
-            releases = {float(noise): int(times) for noise, times in tree["releases"]}
-            seed, last = bytes.fromhex(tree["seed"]), bytes.fromhex(tree["last"])
-            return cls(seed, releases, dict(tree["sums"]), last, dict(tree["told"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            msg = f"{path} cannot be read: {error}"
-            raise StateError(msg) from error
+        return read_sealed(folder / NAME, cls._of)
+
+    @classmethod
+    def _of(cls, tree: dict[str, Any]) -> Self:
+        releases = {float(noise): int(times) for noise, times in tree["releases"]}
+        seed, last = bytes.fromhex(tree["seed"]), bytes.fromhex(tree["last"])
+        return cls(seed, releases, dict(tree["sums"]), last, dict(tree["told"]))

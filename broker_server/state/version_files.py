@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from broker_server.errors import StateError
-from broker_server.state.files import seal, unseal, write_durably
+from broker_server.state.files import read_sealed, seal, write_durably
 from broker_server.state.rows import DeltaRow, VersionRow
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
@@ -60,18 +59,7 @@ class VersionFiles:
         Raises:
             StateError: when its file is damaged.
         """
-        path = self._path(number)
-        try:
-            tree = unseal(path.read_bytes(), path)
-            row = tree["row"]
-            row |= {name: bytes.fromhex(row[name]) for name in _BYTES if name in row}  # older files have no residuals
-            deltas = tuple(_delta(delta) for delta in tree["deltas"])
-            return VersionRecord(VersionRow(**row), deltas, tree.get("settings", {}))
-        except FileNotFoundError:
-            return None
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-            msg = f"{path} cannot be read: {error}"
-            raise StateError(msg) from error
+        return read_sealed(self._path(number), _record)
 
     def keep_bank(self, number: int, blocks: Iterable[bytes]) -> None:
         """Write the copy of a version's bank. Args: blocks: their bytes, in the order of the version's message.
@@ -128,6 +116,13 @@ def _plain(delta: DeltaRow) -> dict[str, Any]:
         "norms": dict(delta.norms),
         "blocks": [[block.layer, block.index] for block in delta.blocks],
     }
+
+
+def _record(tree: dict[str, Any]) -> VersionRecord:
+    row = tree["row"]
+    row |= {name: bytes.fromhex(row[name]) for name in _BYTES if name in row}  # older files have no residuals
+    deltas = tuple(_delta(delta) for delta in tree["deltas"])
+    return VersionRecord(VersionRow(**row), deltas, tree.get("settings", {}))
 
 
 def _delta(tree: dict[str, Any]) -> DeltaRow:

@@ -183,3 +183,14 @@ def delta(
 def size_of(ref: pb.ExpertRef) -> int:
     """Return the values of a block."""
     return SHAPE.size(ExpertId(ref.layer, ref.index))
+
+
+def uneven(plan: pb.Plan, *seed: int) -> list[pb.ExpertDelta]:
+    """Return values of a plan's blocks, uneven numbers that depend on ``seed``."""
+    rng = np.random.default_rng(seed)
+    return [
+        pb.ExpertDelta(
+            layer=ref.layer, index=ref.index, values=rng.normal(0, 0.01, size_of(ref)).astype("<f4").tobytes()
+        )
+        for ref in plan.train
+    ]

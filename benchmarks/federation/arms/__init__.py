@@ -43,5 +43,5 @@ def arm_of(name: str, setup: Setup) -> Arm:
         msg = f"no arm {name!r}; known: {', '.join(sorted(ARMS))}"
         raise ValueError(msg)
     module, function = ARMS[name].split(":")
-    made: Arm = getattr(import_module(f"benchmarks.federation.arms.{module}"), function)(setup)
-    return made
+    arm: Arm = getattr(import_module(f"benchmarks.federation.arms.{module}"), function)(setup)
+    return arm

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
 from tiny_gateway import Gateway
@@ -19,7 +18,6 @@ from broker_server.rules.round import State
 from broker_server.server_config import RobustMerging, Server
 from broker_server.state.moments import notes_of
 from broker_server.state.settings_table import ROLLBACK
-from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.messages import encode
 
@@ -62,15 +60,7 @@ def play(gateway: Gateway, *numbers: int) -> None:
         assert gateway.conductor.state is State.OPEN
         for place, device in enumerate(DEVICES):
             plan, payload = gateway.plan(device)
-            rng = np.random.default_rng([number, place])
-            experts = [
-                pb.ExpertDelta(
-                    layer=ref.layer,
-                    index=ref.index,
-                    values=rng.normal(0, 0.01, tiny.size_of(ref)).astype("<f4").tobytes(),
-                )
-                for ref in plan.train
-            ]
+            experts = tiny.uneven(plan, number, place)
             gateway.deliver(device, encode(tiny.delta(plan, payload, experts=experts, steps=1 + place)))
         gateway.tick()
 

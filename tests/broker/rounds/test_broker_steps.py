@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
 from tiny_gateway import Gateway
@@ -51,15 +50,7 @@ def play(gateway: Gateway, *numbers: int) -> None:
         assert gateway.conductor.state is State.OPEN
         for place, device in enumerate("ab"):
             plan, payload = gateway.plan(device)
-            rng = np.random.default_rng([number, place])
-            experts = [
-                pb.ExpertDelta(
-                    layer=ref.layer,
-                    index=ref.index,
-                    values=rng.normal(0, 0.01, tiny.size_of(ref)).astype("<f4").tobytes(),
-                )
-                for ref in plan.train
-            ]
+            experts = tiny.uneven(plan, number, place)
             gateway.deliver(device, encode(tiny.delta(plan, payload, experts=experts)))
         gateway.tick()
 

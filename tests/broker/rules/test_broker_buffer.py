@@ -10,7 +10,7 @@ import tiny
 
 from broker_server.config_tables import RoundRules
 from broker_server.rules.aggregate import Contribution, merge
-from broker_server.rules.buffer import Buffer, Given, idle, may_merge, overdue
+from broker_server.rules.buffer import Buffer, NewestPlan, idle, may_merge, overdue
 from broker_server.rules.round import Event
 from broker_server.rules.weights import stale_blocks
 from edge_runtime.wire.bank import Bank
@@ -46,14 +46,14 @@ def test_a_quorum_larger_than_the_buffer_does_not_keep_it_waiting() -> None:
 
 def test_who_has_nothing_to_do_gets_a_plan() -> None:
     """A has none yet, b is done, c trains, d's base is three merges old, e is not ready."""
-    given = {name: Given(1, base, 0.0, ()) for name, base in (("b", 5), ("c", 5), ("d", 2), ("e", 5))}
-    assert idle("dcba", given, {"b", "e"}, {5: 0, 2: 3}, 2) == ["a", "b", "d"]
+    newest = {name: NewestPlan(1, base, 0.0, ()) for name, base in (("b", 5), ("c", 5), ("d", 2), ("e", 5))}
+    assert idle("dcba", newest, {"b", "e"}, {5: 0, 2: 3}, 2) == ["a", "b", "d"]
 
 
 def test_a_plan_has_its_time() -> None:
     """A minute after it went out."""
-    given = {"a": Given(1, 0, 10.0, ()), "b": Given(2, 0, 11.0, ())}
-    assert overdue(given, "ab", 70.0, RULES) == {"a"}
+    newest = {"a": NewestPlan(1, 0, 10.0, ()), "b": NewestPlan(2, 0, 11.0, ())}
+    assert overdue(newest, "ab", 70.0, RULES) == {"a"}
 
 
 def test_staleness_is_counted_for_each_expert() -> None:

@@ -26,20 +26,6 @@ Build = Callable[..., "Built"]
 TASK = Task((ExpertId(1, 0), ExpertId(2, 1)), steps=9, learning_rate=0.01, seed=3)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return twelve texts of up to nine words: nine steps of four are three epochs."""
-    draw = np.random.default_rng(1)
-    rows = [
-        f"{' '.join(f'word{number}' for number in draw.integers(0, 95, draw.integers(3, 10)))},{label}"
-        for label in ("red", "green", "blue")
-        for _ in range(4)
-    ]
-    path = tmp_path_factory.mktemp("data") / "data.csv"
-    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return path
-
-
 def _tools(parts: Parts, data: Path, cache: PrefixCache | None) -> Tools:
     return Tools(
         parts.program, parts.manifest, parts.tokenizer, parts.source(data), parts.manifest.tiers[0], cache=cache
