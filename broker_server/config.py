@@ -112,6 +112,7 @@ class GatewayConfig:
         for name in ("most_steps", "enough_steps"):
             value = getattr(self.train, name)
             _need(1 <= value <= 1_000_000, f"{name} {value}, expected 1 to 1,000,000")
+        _need(self.train.most_epochs >= 0, f"most_epochs {self.train.most_epochs}, expected more than 0, or 0 for any")
         _need(0 < self.train.learning_rate <= 10, f"learning rate {self.train.learning_rate}, expected up to 10")
         for name in ("final_share", "shared_share", "head_share", "weight_decay"):
             value = getattr(self.train, name)

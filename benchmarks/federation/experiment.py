@@ -40,6 +40,9 @@ class Settings:
         rate: learning rate of the first round.
         final_share: of it in the last.
         codec: "int8" or "float32", both ways.
+        most_epochs: passes over its own texts that a device makes in a round at most; 0: any number.
+        version_gate: a version that is worse on validation texts than the best of the last ones by more than this is
+            not served, as by the gateway's gate; below 0: every version is.
         evaluate_every: rounds between two evaluations; the curve says the last one's accuracy in between.
         depths: that the packages have tiers for, layers from the top; the largest is all.
     """
@@ -53,16 +56,25 @@ class Settings:
     rate: float = 4e-3
     final_share: float = 0.1
     codec: str = "int8"
+    most_epochs: float = 0.0
+    version_gate: float = -1.0
     evaluate_every: int = 1
     depths: tuple[int, ...] = (6, 2)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """What liars send. Args: share: of the clients; factor: that their deltas are multiplied with; -1 flips signs."""
+    """What liars send.
+
+    Args:
+        share: of the clients.
+        factor: that their deltas are multiplied with; -1 flips signs.
+        start: the round from which on they lie; honest before.
+    """
 
     share: float = 0.0
     factor: float = -1.0
+    start: int = 1
 
 
 @dataclass(frozen=True)
@@ -150,9 +162,13 @@ def read(file: Path) -> Experiment:
     fleet = dict(tree.get("fleet", {}))
     attack = _made(Attack, fleet.pop("attack", {}), "[fleet] attack")
     settings = _made(Settings, tree.get("run", {}), "[run]")
-    words = ", ".join(f"{name} {fleet[name]}" for name in CIRCUMSTANCES if name in fleet)
+    told = [f"{name} {fleet[name]}" for name in CIRCUMSTANCES if name in fleet]
+    budgets = fleet.get("budgets", {})
+    told += [f"{' / '.join(f'{size / 1e6:g}' for size in budgets.values())} MB up"] if budgets else []
+    words = ", ".join(told)
     if attack.share:
-        words = ", ".join(filter(None, (words, f"{attack.share} lie by {attack.factor:g}")))
+        since = f" from round {attack.start}" if attack.start > 1 else ""
+        words = ", ".join(filter(None, (words, f"{attack.share} lie by {attack.factor:g}{since}")))
     cells = [_made(Cell, {"fleet": words, **cell}, "[[cells]]") for cell in tree.get("cells", [])]
     arms = [_arm(arm, settings) for arm in tree.get("arms", [])]
     names = [arm.name for arm in arms]

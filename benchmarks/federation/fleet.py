@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,6 +124,8 @@ def fleet(
     seed: int,
     shares: Mapping[str, float] | None = None,
     depths: Iterable[int] = (6, 2),
+    *,
+    budgets: Mapping[str, int] | None = None,
     **circumstances: float,
 ) -> Fleet:
     """Return a fleet that learns from a set: which client has which device is drawn by ``seed``.
@@ -134,6 +136,7 @@ def fleet(
         seed: the same for every arm.
         shares: of each profile, 1 in all; ``SHARES`` when left out.
         depths: that the packages have tiers for; the largest is all layers.
+        budgets: bytes up of a round by profile, instead of the profile's own.
         circumstances: of ``Fleet``: share, drop, straggle, slow, deadline_s.
 
     Raises:
@@ -143,6 +146,7 @@ def fleet(
     order = np.random.default_rng([seed, clients]).permutation(clients)
     table = json.loads(DEVICES.read_text(encoding="utf-8"))
     known = {kind: device(table, kind, name, tuple(depths)) for kind in set(kinds)}
+    known |= {kind: replace(known[kind], bytes_up=size) for kind, size in (budgets or {}).items() if kind in known}
     return Fleet(tuple(known[kinds[place]] for place in order), seed, **circumstances)
 
 

@@ -128,6 +128,7 @@ def ground_of(task: Task, loaded: LoadedSet, make_fleet: Callable[..., Fleet] = 
         settings.steps,
         settings.most_steps,
         settings.enough_steps,
+        settings.most_epochs,
         settings.rate,
         settings.final_share,
         task.arm.options,

@@ -33,6 +33,8 @@ from benchmarks.federation.personal import Federation, Personal, measure
 from benchmarks.federation.place import Ground, accuracy
 from benchmarks.federation.reading import Rows
 from benchmarks.federation.stacked import Job, train
+from broker_server.gate_config import Gate
+from broker_server.rules.gate import judge
 from edge_runtime.wire.order import epoch_order
 
 SAVE_EVERY_S = 120.0
@@ -44,12 +46,22 @@ Progress = Callable[[int, float], None]
 
 @dataclass
 class Books:
-    """What is noted of a run. Args: numbers: a list for each column of a Curve; trained: [L, M]; plans: by client."""
+    """What is noted of a run.
+
+    Args:
+        numbers: a list for each column of a Curve.
+        trained: [L, M].
+        routed: [L, M].
+        plans: by client.
+        served: validation accuracies of the versions that a gate let through.
+        seconds: of computing.
+    """
 
     numbers: dict[str, list[float]] = field(default_factory=lambda: {one.name: [] for one in dataclasses.fields(Curve)})
     trained: npt.NDArray[np.float64] | None = None
     routed: npt.NDArray[np.float64] | None = None
     plans: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    served: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -110,7 +122,7 @@ class Simulation:
         jobs = [Job(works[place], self.draws(works[place], number)) for place in answering]
         learned = self._learned(jobs)
         merged = self.arm.merge(at.state, learned)
-        at.state = at.down.publish(at.state, merged)
+        at.state = at.down.publish(at.state, self._gated(merged))
         at.number = number
         costs = {"bytes_up": sum(up[place] for place in answering), "bytes_down": sum(down)}
         self._note(works, learned, {**costs, "device_s": busy, "wall_s": wall})
@@ -162,7 +174,7 @@ class Simulation:
         labels = self.ground.counts.shape[1]
         for job, outcome in zip(jobs, train(self.ground.frozen, jobs), strict=True):
             work, values = job.work, outcome.values
-            if work.client in self._liars:
+            if work.client in self._liars and self.at.number + 1 >= self.task.attack.start:
                 values = _lied(work, values, self.task.attack.factor)
             if not self._stays(work):
                 values = self.at.up.send(work, values)
@@ -190,6 +202,26 @@ class Simulation:
                 books.trained = _plus(books.trained, np.asarray(mask[..., 0], np.float64))
             if one.routed is not None:
                 books.routed = _plus(books.routed, one.routed)
+
+    def _gated(self, merged: State) -> State:
+        """Return the state after a round as the gate has it: that of before where the version is not served."""
+        margin, served = self.task.arm.settings.version_gate, self.at.books.served
+        if margin < 0:
+            return merged
+        if not served:
+            served.append(self._validated(self.at.state))
+        references = dict(enumerate(served[-Gate.versions :]))
+        value = self._validated(merged)
+        if not judge(len(served), "accuracy", value, references, margin).served:
+            return self.at.state
+        served.append(value)
+        return merged
+
+    def _validated(self, state: State) -> float:
+        """Return the accuracy of a merged model on validation texts."""
+        form, values = self.arm.served(state)
+        rows = self.ground.validation
+        return float(accuracy(self.ground.frozen.logits(form, [values], rows), self.ground.targets[rows]).mean())
 
     def _evaluate(self, *, anew: bool = True) -> None:
         numbers = self.at.books.numbers

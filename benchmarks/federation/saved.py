@@ -22,7 +22,7 @@ def save(file: Path, at: Position) -> None:
     arrays |= {f"changes/{name}": value for name, value in at.down.changes.items()}
     arrays |= {f"had/{client}/{name}": value for (client, name), value in at.down.had.items()}
     arrays |= {f"books/{name}": value for name in _BOOKS if (value := getattr(at.books, name)) is not None}
-    numbers = {"number": at.number, "seconds": at.books.seconds, "curve": at.books.numbers}
+    numbers = {"number": at.number, "seconds": at.books.seconds, "curve": at.books.numbers, "served": at.books.served}
     arrays["numbers"] = np.frombuffer(json.dumps(numbers).encode(), np.uint8)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npz")
@@ -36,6 +36,7 @@ def load(file: Path, at: Position) -> None:
         arrays = {name: kept[name] for name in kept.files}
     numbers = json.loads(arrays.pop("numbers").tobytes())
     at.number, at.books.seconds, at.books.numbers = numbers["number"], numbers["seconds"], numbers["curve"]
+    at.books.served = numbers["served"]
     at.state = _below(arrays, "state/")
     at.down.left, at.down.changes = _below(arrays, "left/"), _below(arrays, "changes/")
     at.up.left = {_pair(name): value for name, value in _below(arrays, "up/").items()}

@@ -96,6 +96,7 @@ class RoundPlans:
             seconds=self._config.round.training_s,
             most_steps=train.most_steps,
             enough_steps=train.enough_steps,
+            most_epochs=train.most_epochs,
         )
         layers = len(self._architecture.bank_shape.layers)
         budgets = [self._roster.budget(device, layers) for device in devices]

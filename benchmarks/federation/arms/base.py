@@ -141,6 +141,7 @@ class Setup:
         steps: at most, at full depth.
         most_steps: at most, for who has time.
         enough_steps: as many have to fit before a device goes deeper.
+        most_epochs: passes over its own texts that a client makes in a round at most; 0: any number.
         rate: learning rate of the first round.
         final_share: of it in the last, linear between.
         options: the arm's own, from the experiment's file.
@@ -160,6 +161,7 @@ class Setup:
     steps: int = 30
     most_steps: int = 90
     enough_steps: int = 20
+    most_epochs: float = 0.0
     rate: float = 4e-3
     final_share: float = 0.1
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -173,6 +175,8 @@ class Setup:
     def steps_of(self, client: int, layers: int, most: int | None = None, fresh: float = 1.0) -> int:
         """Return how many steps a client makes in a round at a depth, at least 1; ``fresh`` as in a Work."""
         limit = self.steps if most is None else most
+        if self.most_epochs:
+            limit = max(1, min(limit, math.ceil(self.most_epochs * self.examples[client] / self.batch)))
         if not self.seconds:
             return limit
         fitting = self.devices[client].steps(layers, self.seconds, self.examples[client], self.batch, fresh)

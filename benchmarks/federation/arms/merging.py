@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmarks.federation.arms.base import Learned, State
 from broker_server.rules.admission import norms_of
 from broker_server.rules.aggregate import Contribution, Sums, close, fold_all
+from broker_server.rules.agreement import Agreement, left_out, scores
 from broker_server.rules.capping import cap, cut
 from broker_server.rules.norm_cuts import norm_cuts
 from broker_server.rules.robust import Robust, robust_sums
@@ -29,6 +32,8 @@ class Merging:
     Args:
         weights: "examples", "fednova", "uniform" or "uniform fednova".
         robust: by number of holders.
+        directions: whoever points away from the others is left out.
+        remember: share of the trust of the round before that stays.
         norm: updates are cut to so many median norms of their kind of block; 0: not.
         server: "none", "momentum", "adam" or "yogi".
         server_rate: of it; 0: the usual.
@@ -37,6 +42,8 @@ class Merging:
 
     weights: str = "examples"
     robust: bool = False
+    directions: bool = False
+    remember: float = 0.95
     norm: float = 1.5
     server: str = "none"
     server_rate: float = 0.0
@@ -78,6 +85,18 @@ def _use(one: Learned, shape: BankShape, deltas: dict[ExpertId, Array]) -> dict[
         return {}
     blocks = ((row, ExpertId(layer, index)) for row, layer in enumerate(shape.layers) for index in range(shape.experts))
     return {block: (float(one.routed[row, block.index]), one.seen) for row, block in blocks if block in deltas}
+
+
+def trusted(updates: Sequence[Contribution], state: State, rules: Merging) -> tuple[State, Sequence[Contribution]]:
+    """Return the trust after a round as a tensor of a state, and the updates of those who are trusted."""
+    if not rules.directions:
+        return {}, updates
+    agreement = Agreement(rules.remember)
+    before = {f"{client:06}": float(value) for client, value in enumerate(state["trust"])}
+    after = agreement.after(before, scores(updates))
+    doubted = left_out(after, updates)
+    kept = np.array([after[name] for name in sorted(after)], np.float32)
+    return {"trust": kept}, [one for one in updates if one.device not in doubted]
 
 
 def merged_bank(base: Bank, updates: Sequence[Contribution], state: State, rules: Merging) -> tuple[Bank, State]:

@@ -13,6 +13,7 @@ Options, beside the sizes of the bank:
 - ``slots``: m, experts of a layer that a device trains at most, a number or a table by profile; 0: as many as fit.
 - ``bytes``: whether the devices' budgets of bytes count.
 - ``norm``: updates are cut to so many median norms, as the gateway does; ``robust``: merge by number of holders;
+  ``directions``: leave out who points away from the others, with ``remember`` of the trust of the round before;
   ``server``, ``server_rate``: a server optimizer.
 
 What stands for a device between rounds is in the state: which version its prefixes are of, and of how many texts.
@@ -28,7 +29,7 @@ import numpy as np
 
 from benchmarks.federation.arms import prefixes
 from benchmarks.federation.arms.base import Arm, Form, Learned, Setup, State, Values, Work
-from benchmarks.federation.arms.merging import Merging, contribution, merged_bank
+from benchmarks.federation.arms.merging import Merging, contribution, merged_bank, trusted
 from benchmarks.federation.local_prior import prior_shift
 from broker_server.rules.aggregate import Contribution
 from broker_server.rules.balance import PRESSURE_START, Balance, next_balance
@@ -41,6 +42,8 @@ from edge_runtime.wire.tensors import Array
 from export.packaging.bank_init import initial_bank
 
 BANK: Final = ("experts", "shared", "head")
+MERGING: Final = ("weights", "robust", "directions", "remember", "norm", "server", "server_rate")
+"""Options that say how a round is merged."""
 OPTIONS: Final[Mapping[str, Any]] = {
     "experts": 8,
     "rank": 8,
@@ -58,6 +61,8 @@ OPTIONS: Final[Mapping[str, Any]] = {
     "weights": "fednova",
     "local_prior": 0.0,
     "robust": False,
+    "directions": False,
+    "remember": 0.95,
     "norm": 1.5,
     "server": "none",
     "server_rate": 0.0,
@@ -92,6 +97,8 @@ class Ours:
         rows = len(self.shape.layers), self.shape.experts
         state: State = {"experts": bank.experts, "shared": bank.shared, "head": self.setup.head}
         state |= {"coverage": np.zeros(rows, np.float32), "own": np.zeros((clients, *rows), np.float32)}
+        if self.options["directions"]:
+            state["trust"] = np.zeros(clients, np.float32)
         state |= prefixes.start(self.setup, self.options["stale"], state)
         if self.options["gate"] == "topk":
             state |= {
@@ -145,6 +152,7 @@ class Ours:
             seconds=0.0 if self.options["depth"] == "wait" else setup.seconds,
             most_steps=setup.most_steps,
             enough_steps=setup.enough_steps,
+            most_epochs=setup.most_epochs,
             depth=0 if whole else prefixes.shallowest(setup),
         )
 
@@ -210,11 +218,12 @@ class Ours:
         if not learned:
             return state
         base = Bank(self.shape, state["experts"], state["shared"], state["head"], self.setup.mean)
-        chosen = {name: self.options[name] for name in ("weights", "robust", "norm", "server", "server_rate")}
+        chosen = {name: self.options[name] for name in MERGING}
         rules = Merging(**chosen, top_k=self.form.top_k)
         updates = [contribution(one, self.shape, rules) for one in learned]
-        bank, moments = merged_bank(base, updates, state, rules)
-        after = state | {"experts": bank.experts, "shared": bank.shared, "head": bank.head} | moments
+        trust, heard = trusted(updates, state, rules)
+        bank, moments = merged_bank(base, heard, state, rules)
+        after = state | {"experts": bank.experts, "shared": bank.shared, "head": bank.head} | moments | trust
         after |= self._trained(state, learned)
         if self.options["gate"] == "topk":
             after |= self._used(state, learned, updates)
