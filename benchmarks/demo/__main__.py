@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -69,13 +69,13 @@ def run(settings: Settings, console: Console) -> Figures:
         with _stage("export", console, seconds):
             packages = stages.export_packages(settings, data, processes, console)
             _print_packages(packages, console)
+        alone = stages.devices_alone(data, packages, processes, settings)
         with _stage("rounds", console, seconds):
-            federation = stages.federate(settings, data, packages, processes, console)
+            # Where rounds leave a core idle, devices alone are trained already.
+            federation = stages.federate(settings, data, packages, processes, console, look=lambda _: alone.look(1))
         with _stage("arms", console, seconds):
-            arms = stages.train_arms(data, packages, processes, console, settings)
-        with _stage("evaluation", console, seconds):
-            versions = stages.evaluate(data, packages, federation.state, processes)
-        figures = gather(settings, Outcome(data, packages, federation, arms, versions, seconds))
+            compared = stages.compare(settings, data, packages, processes, console, alone=alone, state=federation.state)
+        figures = gather(settings, Outcome(data, packages, federation, compared, seconds))
         report(figures, console)
         for path in chart.draw(figures, settings.out / "demo"):
             console.print(f"chart: {path}")
@@ -113,20 +113,19 @@ def _print_packages(packages: dict[str, Package], console: Console) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the stages left. Args: arms: what `edge_runtime train` printed; versions: what the gateway measured."""
+    """What the stages left."""
 
     data: stages.RunData
     packages: dict[str, Package]
     federation: stages.Federation
-    arms: dict[str, dict[str, Any]]
-    versions: Sequence[dict[str, Any]]
+    compared: stages.Compared
     seconds: dict[str, float]
 
 
 def gather(settings: Settings, outcome: Outcome) -> Figures:
     """Put the figures together."""
-    data, packages, arms = outcome.data, outcome.packages, outcome.arms
-    by_version = sorted(outcome.versions, key=lambda version: int(version["version"]))
+    data, packages, arms = outcome.data, outcome.packages, outcome.compared.arms
+    by_version = sorted(outcome.compared.versions, key=lambda version: int(version["version"]))
     heads = [version for version in by_version if version["reason"] == "head"]
     manifest = packages[next(iter(packages))].manifest
     experts = manifest.architecture.experts

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from edge_runtime.wire.errors import FederationError
+
+LOOK_S: Final = 0.05
+"""Between two looks at running jobs: a core waits half of it, on average, for the next job."""
 
 
 class ChildError(FederationError):
@@ -97,6 +100,44 @@ class Processes:
                 child.process.wait()
 
 
+class Jobs:
+    """Jobs that wait, run and are done. Args: arguments: a module and its arguments, by name, in their order."""
+
+    def __init__(self, processes: Processes, arguments: Mapping[str, Sequence[str]]) -> None:
+        self._processes, self._waiting = processes, dict(arguments)
+        self._running: dict[str, Child] = {}
+        self.done: set[str] = set()
+
+    @property
+    def running(self) -> set[str]:
+        """Names of those that run."""
+        return set(self._running)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all are done."""
+        return not self._waiting and not self._running
+
+    def put_first(self, arguments: Mapping[str, Sequence[str]]) -> None:
+        """Let further jobs start before all that wait."""
+        self._waiting = {**arguments, **self._waiting}
+
+    def look(self, width: int) -> None:
+        """Take note of those that ended, and start others while fewer than ``width`` run.
+
+        Raises:
+            ChildError: when one fails; the others are left to ``processes``.
+        """
+        for name, child in list(self._running.items()):
+            if child.failed():
+                raise ChildError(child.why())
+            if child.process.poll() == 0:
+                self.done.add(name)
+                del self._running[name]
+        for name in list(self._waiting)[: max(0, width - len(self._running))]:
+            self._running[name] = self._processes.start(name, self._waiting.pop(name))
+
+
 def run_all(
     processes: Processes, jobs: Mapping[str, Sequence[str]], width: int, tick: Callable[[set[str], set[str]], None]
 ) -> None:
@@ -105,19 +146,15 @@ def run_all(
     Raises:
         ChildError: when one fails; the others are left to ``processes``.
     """
-    waiting, running, done = list(jobs), dict[str, Child](), set[str]()
-    while waiting or running:
-        while waiting and len(running) < width:
-            name = waiting.pop(0)
-            running[name] = processes.start(name, jobs[name])
-        for name, child in list(running.items()):
-            if child.failed():
-                raise ChildError(child.why())
-            if child.process.poll() == 0:
-                done.add(name)
-                del running[name]
-        tick(set(running), done)
-        time.sleep(0.2)
+    finish(Jobs(processes, jobs), width, tick)
+
+
+def finish(jobs: Jobs, width: int, tick: Callable[[set[str], set[str]], None]) -> None:
+    """Bring jobs to their end, as ``run_all`` does those that it starts."""
+    while not jobs.ended:
+        jobs.look(width)
+        tick(jobs.running, jobs.done)
+        time.sleep(LOOK_S)
 
 
 def last_json(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.data_files import HELP
 
 PROFILES: Final = ("lowend-phone", "pixel8", "raspberrypi5")
+FEDERATION: Final = "demo"
 OWN_DATA: Final = Path(__file__).parent / "assistant.csv"
 
 EXAMPLES: Final = """\
@@ -75,6 +76,11 @@ class Settings:
     record: bool
     command: str
 
+    @property
+    def federation(self) -> str:
+        """The federation's name: the gateway draws the order of each device's texts from it, so it says the seed."""
+        return f"{FEDERATION}-{self.seed}" if self.seed else FEDERATION
+
 
 def parse(argv: Sequence[str] | None) -> Settings:
     """Read the command line."""
@@ -99,7 +105,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
     parser.add_argument("--devices", type=int, default=12, metavar="N", help="device processes (%(default)s)")
     parser.add_argument("--rounds", type=int, default=8, metavar="N", help="rounds (%(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of a device in a round (%(default)s)")
-    parser.add_argument("--rate", type=float, default=2e-3, metavar="LR", help="first learning rate (%(default)s)")
+    parser.add_argument("--rate", type=float, default=3e-3, metavar="LR", help="first learning rate (%(default)s)")
     parser.add_argument(
         "--head-share",
         type=float,

@@ -14,7 +14,7 @@ from benchmarks import record, results
 from benchmarks.demo import chart
 from benchmarks.demo.board import Row, table
 from benchmarks.demo.figures import DeviceFigures, Figures
-from benchmarks.demo.processes import ChildError, Processes, Tail, last_json, run_all
+from benchmarks.demo.processes import ChildError, Jobs, Processes, Tail, finish, last_json, run_all
 from benchmarks.demo.settings import parse
 
 ROUND = {"event": "round", "round": 3, "steps": 10, "step": 0, "blocks": ["0.1", "0.4", "1.2", "0.65535", "65535.0"]}
@@ -70,6 +70,42 @@ def test_a_failing_job_is_named_with_its_last_word(tmp_path: Path) -> None:
         patch.setenv("PYTHONPATH", str(tmp_path))
         with pytest.raises(ChildError, match=r"job ended with status 1: no such thing \(see .*job\.log\)"):
             run_all(processes, {"job": ["broken_job"]}, 1, lambda _busy, _done: None)
+
+
+def test_a_job_that_is_put_first_starts_before_those_that_wait(tmp_path: Path) -> None:
+    """At most ``width`` run, and whatever was put first goes next."""
+    (tmp_path / "endless_job.py").write_text("import signal\nsignal.pause()\n")
+    with Processes(tmp_path / "logs") as processes, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        jobs = Jobs(processes, {name: ["endless_job"] for name in ("first", "second", "third")})
+        jobs.look(1)
+        assert jobs.running == {"first"}
+        jobs.put_first({"urgent": ["endless_job"]})
+        jobs.look(1)
+        assert jobs.running == {"first"}
+        jobs.look(3)
+        assert jobs.running == {"first", "urgent", "second"}
+        assert not jobs.done
+        assert not jobs.ended
+
+
+def test_jobs_end_when_all_are_done(tmp_path: Path) -> None:
+    """Also those that began before they were waited for."""
+    (tmp_path / "short_job.py").write_text("")
+    with Processes(tmp_path / "logs") as processes, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        jobs = Jobs(processes, {"begun": ["short_job"], "later": ["short_job"]})
+        jobs.look(1)
+        jobs.put_first({"between": ["short_job"]})
+        finish(jobs, 1, lambda _busy, _done: None)
+        assert jobs.ended
+        assert jobs.done == {"begun", "between", "later"}
+        assert [child.name for child in processes.children] == ["begun", "between", "later"]
+
+
+def test_a_seed_is_one_of_the_federation_too() -> None:
+    """The gateway draws batch orders from the federation's name, so that another seed gives other rounds."""
+    assert [parse(["--seed", seed]).federation for seed in ("0", "1", "2")] == ["demo", "demo-1", "demo-2"]
 
 
 def test_children_do_not_outlive_the_run(tmp_path: Path) -> None:
