@@ -164,6 +164,7 @@ def _version(e: dict[str, Any]) -> str:
         return f"version {e['version']}: the bank of version {e['parent']} again, as the operator asked"
     short = f", {counted(e['extensions'], 'extension')}" if e["extensions"] else ""
     short += f", {counted(e['withdrawn'], 'plan')} taken back" if e["withdrawn"] else ""
+    short += f", {counted(e['distrusted'], 'delta')} not merged" if e.get("distrusted") else ""
     return (
         f"version {e['version']} from round {e['round']}: "
         f"{e['accepted']} of {e['planned']} deltas ({e['closed']}{short}), "
@@ -224,6 +225,9 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"{e['device']}: {e['limit']} {e['came']:g} counts as {e['counted']:g}, because others have far less"
     ),
     "left_out": lambda e: f"{e['device']}: removed before the merge; its delta of round {e['round']} is left out",
+    "distrusted": lambda e: (
+        f"{e['device']}: its updates point away from the others'; its delta of round {e['round']} is not merged"
+    ),
     "privacy": _privacy,
     "waiting": lambda e: f"waiting: {e['reason']}",
     "delta": _delta,

@@ -31,6 +31,7 @@ class RoundLine:
         missed: devices that were here and did not answer by a deadline, or by the end.
         limited: devices whose claims were capped, or whose update was cut.
         left_out: accepted deltas whose device the operator removed before the merge.
+        distrusted: accepted deltas that were not merged, because updates of their device point away from the others'.
         extensions: times it waited once more.
         experts_trained: blocks that somebody trained.
         trainers_min, trainers_max: of the bank's experts.
@@ -64,6 +65,7 @@ class RoundLine:
     bytes_up: int = 0
     bytes_down: int = 0
     gate: str = ""
+    distrusted: int = 0
 
     def write(self, path: Path) -> None:
         """Append this line; a disk that refuses costs the line only."""

@@ -17,7 +17,8 @@ from broker_server.display import NOISY, describe
 LEVELS: Final = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
 _WARNINGS: Final = frozenset(
-    {"broker", "certificate", "down", "left_out", "limit", "not_served", "plaintext", "refused", "repaired", "rests"}
+    {"broker", "certificate", "distrusted", "down", "left_out", "limit", "not_served", "plaintext", "refused"}
+    | {"repaired", "rests"}
 )
 _ERRORS: Final = frozenset({"damaged", "lost", "storage"})
 _DEBUG: Final = frozenset({"ignored"})

@@ -48,18 +48,36 @@ class RobustMerging:
     """Merging that a minority of lying devices cannot steer, at some cost in accuracy (docs/algorithm.md).
 
     Args:
-        enabled: merge each value by a rule for the number of devices that trained it: of five or more a trimmed mean,
-            of three or four the median, of one or two a mean that is cut and shrunk.
-        trim: of five devices or more, the share that is left out at each side; one device at least is.
+        enabled: compare devices' directions, and merge each value by a rule for the number of devices that trained it:
+            of five or more a trimmed mean, of three or four the median, of one or two a mean that is cut and shrunk.
+        trim: of five devices or more, the share that is left out at each side of a value; one device at least is. 0:
+            no value has a rule of its own: who is heard is merged by the weighted mean, as without robust merging.
         shrink: of n devices, one or two, the mean counts n / (n + shrink); 0: whole.
+        directions: compare devices' directions: who sends updates that point away from those of the others, round after
+            round, is left out. It needs five devices in a round, most of them honest.
+        remember: share of a device's trust that stays from one of its rounds to its next; trust is the sum of what its
+            rounds said, and below 0 the device is left out.
+        most_trust: that a device can save up for a time of lies; the mean cosine of a round with all others adds to it.
     """
 
     enabled: bool = False
     trim: float = 0.2
     shrink: float = 1.0
+    directions: bool = True
+    remember: float = 0.95
+    most_trust: float = 0.1
 
     def fault(self) -> str:
         """Return what is wrong with the values, for people; "" when nothing is."""
         if not 0 <= self.trim < 0.5:
             return f"robust.trim {self.trim}, expected 0 or more and less than 0.5"
+        if not 0 <= self.remember <= 1:
+            return f"robust.remember {self.remember}, expected 0 to 1"
+        if self.most_trust <= 0:
+            return f"robust.most_trust {self.most_trust}, expected more than 0"
+        if self.enabled and not self.trim and not self.directions:
+            return (
+                "robust.enabled with robust.trim = 0 and robust.directions = false leaves nothing to do: set trim to "
+                "merge by value (0.2), or directions = true to leave out who points away from the others"
+            )
         return "" if self.shrink >= 0 else f"robust.shrink {self.shrink}, expected 0 or more"

@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _say_table(devices: tuple[Device, ...], now: float) -> None:
-    refused = any(device.refused for device in devices)
+    refused, trusted = any(device.refused for device in devices), any(device.trust is not None for device in devices)
     columns = [
         "device",
         "state",
@@ -65,6 +65,7 @@ def _say_table(devices: tuple[Device, ...], now: float) -> None:
         "examples",
         "deltas",
         *(["refused"] if refused else []),
+        *(["trust"] if trusted else []),
         "up",
         "down",
         "seen",
@@ -77,6 +78,7 @@ def _say_table(devices: tuple[Device, ...], now: float) -> None:
             str(device.examples),
             str(device.accepted),
             *([Cell(str(device.refused or ""), "yellow")] if refused else []),
+            *([_trust(device)] if trusted else []),
             size(device.bytes_up),
             size(device.bytes_down),
             ago(device.last_seen, now),
@@ -84,6 +86,14 @@ def _say_table(devices: tuple[Device, ...], now: float) -> None:
         for device in devices
     ]
     say_table(columns, rows, left=3)
+
+
+def _trust(device: Device) -> str | Cell:
+    if device.trust is None:
+        return ""
+    if device.left_out_since is None:
+        return f"{device.trust:+.2f}"
+    return Cell(f"{device.trust:+.2f}, left out since version {device.left_out_since}", "yellow")
 
 
 def _lines(device: Device, now: float) -> list[tuple[str, str | Cell]]:
@@ -104,6 +114,7 @@ def _lines(device: Device, now: float) -> list[tuple[str, str | Cell]]:
         ("step", f"{device.step_ms:.1f} ms" if device.step_ms else "not measured yet"),
         ("deltas", f"{device.accepted} accepted, {device.refused} refused; {device.blocks_trained} blocks in versions"),
         ("refused", Cell(times(device.refusals), "yellow")),
+        ("trust", _trust(device)),
         ("limits", Cell(times(device.limits), "yellow")),
         ("bytes", f"{size(device.bytes_up)} up, {size(device.bytes_down)} down"),
     ]

@@ -45,7 +45,7 @@ def _row(one: Round, now: float) -> list[str | Cell]:
     return [
         str(one.number),
         Cell("open", "green") if one.closed_at is None else one.reason,
-        f"{one.accepted}{of}",
+        f"{one.accepted}{of}{f', {one.distrusted} left out' if one.distrusted else ''}",
         "" if sent is None else size(sent),
         "" if loss is None else f"{loss:.3f}",
         duration(one.seconds(now)),

@@ -144,5 +144,7 @@ class Buffered:
 
     def _at_work(self, status: RoundStatus) -> Counter[ExpertId]:
         """Return how often each block is in training, or trained and not merged: who is next takes others."""
-        here = (status.newest[device].blocks for device in status.awaited if device not in status.overdue)
-        return Counter(block for blocks in (*here, *(row.blocks for row in self._ledger.waiting())) for block in blocks)
+        unheard = self._ledger.distrusted()
+        busy = (device for device in status.awaited if device not in status.overdue and device not in unheard)
+        waiting = (row.blocks for row in self._ledger.waiting() if row.device not in unheard)
+        return Counter(block for blocks in (*(status.newest[one].blocks for one in busy), *waiting) for block in blocks)

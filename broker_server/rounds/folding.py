@@ -19,7 +19,9 @@ from broker_server.errors import BodyError
 from broker_server.rounds.staleness import Staleness
 from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution, Part, Sums, Work, combine, fold_all, parts_of, router_row
+from broker_server.rules.agreement import Products, compared
 from broker_server.rules.capping import Limited, cap, cut
+from broker_server.rules.encoded_block import Block
 from broker_server.rules.norm_cuts import NormCuts, norm_cuts
 from broker_server.rules.privacy import Private, cut_whole, norm_left, private_sums
 from broker_server.rules.robust import NO_NORMS, Robust, UsualNorms, add_robust
@@ -117,12 +119,38 @@ class Folding:
         capped, limited = cap(claims, caps, self._top_k if self._topk else 0)
         counted = list(zip(rows, capped, strict=True))
         limits, usual = norm_cuts([row.norms for row in rows], claims, caps, rules, usual)
-        if rules.robust is None:
+        if rules.robust is None or not rules.robust.by_value:
             sums, shortened = self._means(counted, limits, rules)
         else:
             sums, shortened = self._robust(counted, limits, rules, rules.robust)
         self._forget()
         return Folded(sums, capped, limited + shortened, usual)
+
+    def scores(self, rows: Sequence[DeltaRow]) -> dict[str, float]:
+        """Return how far the updates of each device point where those of the others do; none where they are few.
+
+        They are taken as they came: a cosine knows no lengths, but blocks of a kind that is cut would count less than
+        others in the direction of the whole.
+
+        Args:
+            rows: of the deltas.
+
+        Raises:
+            BodyError: when a delta is damaged or gone.
+        """
+        products = Products([row.device for row in rows])
+        for every in self._in_blocks(rows) if products.enough else ():
+            blocks = compared(every)
+            deltas: dict[ExpertId, dict[int, Block]] = {block: {} for block in blocks}
+            for place, row in enumerate(rows):
+                if deltas.keys().isdisjoint(row.blocks):
+                    continue
+                update = read_contribution(self._delta(row), self._shape, 0, row.examples).deltas
+                for block in deltas.keys() & update.keys():
+                    deltas[block][place] = update[block]
+            for block in blocks:
+                products.add([*deltas[block]], [*deltas[block].values()])
+        return products.scores()
 
     def private(self, rows: Sequence[DeltaRow], private: Private) -> Folded:
         """Fold deltas into noisy sums, whatever devices claim; one with several deltas shares its norm among them.
@@ -162,14 +190,13 @@ class Folding:
         self, counted: Sequence[_Counted], limits: NormCuts, rules: ServerRules, robust: Robust
     ) -> tuple[Sums, list[Limited]]:
         """Merge robustly: all deltas at a time, a few of their blocks, since a value is compared with all others."""
-        sums, limited = Sums(), list[Limited]()
-        for number, blocks in enumerate(self._in_blocks([row for row, _ in counted])):
+        sums, limited = Sums(), dict[int, list[Limited]]()
+        for blocks in self._in_blocks([row for row, _ in counted]):
             parts: dict[ExpertId, list[Part]] = {block: [] for block in blocks}
-            for row, one in counted:
+            for place, (row, one) in enumerate(counted):
                 if parts.keys().isdisjoint(row.blocks):
                     continue
-                update, shortened = cut(self._with_deltas(row, one), limits.of(one), row.norms)
-                limited += shortened if number == 0 else []
+                update, limited[place] = cut(self._with_deltas(row, one), limits.of(one), row.norms)
                 every = parts_of(update, self._shape, topk=self._topk, normalized=rules.normalized)
                 for block in parts.keys() & every.keys():
                     parts[block].append(every[block])
@@ -177,7 +204,7 @@ class Folding:
             router = router_row(self._shape)
             at_once([partial(add_robust, merged[block], block, parts[block], robust, router) for block in blocks])
             sums = combine([sums, *merged.values()])
-        return sums, limited
+        return sums, [one for place in sorted(limited) for one in limited[place]]
 
     def _in_blocks(self, rows: Sequence[DeltaRow]) -> Iterator[list[ExpertId]]:
         """Yield the blocks that were trained, ascending, about ROBUST_BYTES of all bodies at a time."""

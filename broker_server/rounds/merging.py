@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from broker_server.errors import StateError
+from broker_server.rounds.directions import judged
 from broker_server.rounds.folding import Folding
 from broker_server.rounds.making import Before, How, next_step_of
 from broker_server.rounds.mending import mended
@@ -50,7 +51,8 @@ class Merged:
     Args:
         version: its number.
         rows: its deltas.
-        trainers: how many devices trained each expert of the bank.
+        distrusted: of these, the ones that are not in its bank: updates of their devices point away from the others'.
+        trainers: how many devices trained each expert of the bank, without those.
         limited: who reached a limit, and which.
         revoked: deltas that were left out, because the operator removed their device after they were accepted.
     """
@@ -60,6 +62,7 @@ class Merged:
     trainers: Mapping[ExpertId, int]
     limited: Sequence[Limited] = ()
     revoked: Sequence[DeltaRow] = ()
+    distrusted: Sequence[DeltaRow] = ()
 
 
 class Merging:
@@ -166,21 +169,23 @@ class Merging:
         waiting, removed = ledger.waiting(), set(ledger.revoked_devices())
         rows = [row for row in waiting if row.device not in removed]
         revoked = [row for row in waiting if row.device in removed]
+        judgement = judged(self._folding, rows, ledger.trust(), self._how.server.robust, self.row.version + 1)
         private = self.budget.private(number, rows) if self.budget is not None else None
         how = dataclasses.replace(self._how, private=private)
-        step, folded = next_step_of(self._folding, rows, self._merges, self._before, how)
+        step, folded = next_step_of(self._folding, judgement.heard, self._merges, self._before, how)
         if self.budget is not None and private is not None:
             self.budget.count_merge(private, len({row.device for row in rows}))
         balance = self._balance
         if self._topk:
             balance = next_balance(balance, folded.capped, top_k=self._architecture.top_k)
         tree = json.dumps(balance.to_tree()) if self._topk else None
-        origin = Origin(self.row.version, number, len(rows), "merge", tree, settled)
-        version = self._written(step, origin, wall, self._notes(folded.norms, private))
+        origin = Origin(self.row.version, number, len(judgement.heard), "merge", tree, settled)
+        notes = dataclasses.replace(self._notes(folded.norms, private), distrusted=judgement.distrusted)
+        version = self._written(step, origin, wall, notes)
         with ledger.transaction():
             ledger.leave_out(revoked, wall)
         noted = self._noted_caps(version.version) | ({HELD: str(version.version)} if hold else {})
-        self._store.add_version(version, rows, wall, noted | dict(settings or {}))
+        self._store.add_version(version, rows, wall, noted | dict(settings or {}), judgement.trust)
         self.row, self._balance = version, balance
         self._before = Before(step.bank, step.residuals, step.moments, folded.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
@@ -188,7 +193,8 @@ class Merging:
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
         trainers = {expert: folded.sums.devices.get(expert, 0) for expert in experts}
-        return Merged(version.version, rows, trainers, folded.limited, revoked)
+        unheard = [row for row in rows if row.device in judgement.distrusted]
+        return Merged(version.version, rows, trainers, folded.limited, revoked, unheard)
 
     def _notes(self, norms: UsualNorms, private: Private | None = None) -> ServerNotes:
         """Return what a version notes; without its moments. Args: private: of a private merge."""

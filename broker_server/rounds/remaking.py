@@ -82,8 +82,8 @@ class Remaking:
     def _merged_again(self, parent: VersionRow, base: Bank, row: VersionRow) -> list[Step]:
         """Return what a merge can have made: its version as merged, or in steps of int8."""
         merges = [version for version in self._store.ledger.steps()[-MERGES:] if version < row.version]
-        rows, before = self._store.ledger.merged_into(row.version), Before.load(self._store, parent, base)
-        notes = notes_of(row)
+        before, notes = Before.load(self._store, parent, base), notes_of(row)
+        rows = [one for one in self._store.ledger.merged_into(row.version) if one.device not in notes.distrusted]
         how = How(caps_of(self._store, row.version), notes.rules, private=self._private_again(rows, notes))
         return [next_step_of(self._folding, rows, merges, before, one)[0] for one in (how, replace(how, rounded=True))]
 

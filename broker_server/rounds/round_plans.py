@@ -100,7 +100,8 @@ class RoundPlans:
         )
         layers = len(self._architecture.bank_shape.layers)
         budgets = [self._roster.budget(device, layers) for device in devices]
-        return plan_round(budgets, self._architecture.bank_shape, number, Coverage(total, trained), request)
+        coverage = Coverage(total, trained, self._store.ledger.distrusted())
+        return plan_round(budgets, self._architecture.bank_shape, number, coverage, request)
 
     def _payloads(
         self,

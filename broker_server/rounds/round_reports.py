@@ -37,7 +37,7 @@ def tell_plans(
 
 
 def merged_line(parts: GatewayParts, status: RoundStatus, reason: Event, merged: Merged, now: float) -> RoundLine:
-    """Tell who reached a limit in a round that was merged; return its line for the journal.
+    """Tell who reached a limit, or was left out, in a round that was merged; return its line for the journal.
 
     Args:
         parts: shared parts of the gateway; the roster counts the limits.
@@ -53,6 +53,8 @@ def merged_line(parts: GatewayParts, status: RoundStatus, reason: Event, merged:
         parts.roster.hit(one.device, one.limit)
     for row in merged.revoked:
         parts.events.tell("left_out", device=row.device, round=row.round)
+    for row in merged.distrusted:
+        parts.events.tell("distrusted", device=row.device, round=row.round, version=merged.version)
     return round_line(status, reason, merged, left, now)
 
 

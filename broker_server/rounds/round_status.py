@@ -12,6 +12,7 @@ from broker_server.rounds.merging import Merged, Merging
 from broker_server.rules.buffer import NewestPlan
 from broker_server.rules.round import Event
 from broker_server.state.ledger import Ledger
+from broker_server.state.moments import notes_of
 from broker_server.state.rows import RoundRow, VersionRow
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape
 
@@ -115,6 +116,7 @@ def round_line(status: RoundStatus, reason: Event, merged: Merged, left: int, no
         missed=len(status.missed),
         limited=len({one.device for one in merged.limited}),
         left_out=len(merged.revoked),
+        distrusted=len(merged.distrusted),
         extensions=status.extensions,
         experts_trained=sum(devices > 0 for devices in trainers.values()),
         trainers_min=min(trainers.values()),
@@ -136,9 +138,10 @@ def restarted_line(ledger: Ledger, row: VersionRow, shape: BankShape) -> RoundLi
     """
     rows, its_round = ledger.merged_into(row.version), ledger.round(row.round)
     opened = its_round.opened if its_round is not None else row.created
-    times = Counter(block for delta in rows for block in delta.blocks)
+    unheard = [delta for delta in rows if delta.device in notes_of(row).distrusted]
+    times = Counter(block for delta in rows if delta not in unheard for block in delta.blocks)
     trainers = {block: times[block] for block in shape.ids() if not block.shared and block not in (HEAD, MEAN)}
-    merged = Merged(row.version, rows, trainers)
+    merged = Merged(row.version, rows, trainers, distrusted=unheard)
     status = RoundStatus(row.round, ledger.plans(row.round), extensions=its_round.extensions if its_round else 0)
     return replace(round_line(status, Event.DEADLINE, merged, 0, row.created - opened), reason=RESTARTED)
 

@@ -21,19 +21,22 @@ none, and trusts that most devices are honest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from broker_server.rules.aggregate import PIECE, Contribution, Wide
-from broker_server.rules.encoded_block import fill_from
+from broker_server.rules.encoded_block import Block, fill_from
 from edge_runtime.wire.experts import HEAD, MEAN, ExpertId
+from edge_runtime.wire.tensors import GROUP
 
 FEWEST: Final = 5
 """Devices of a round from which on directions are compared: fewer have no majority."""
+STACK_BYTES: Final = 8 * 1024 * 1024
+"""Float64 values of all devices that are multiplied at once."""
 Trust = Mapping[str, float]
 """By device."""
 
@@ -56,47 +59,93 @@ class Agreement:
         return {**trust, **new}
 
 
+def compared(blocks: Iterable[ExpertId]) -> list[ExpertId]:
+    """Return the blocks that directions are compared in, ascending: all but the head's.
+
+    A device that has no text of a label has another opinion of its row for honest reasons.
+    """
+    return sorted(set(blocks) - {HEAD, MEAN})
+
+
+class Products:
+    """Inner products of a round's updates, [k, k], added up block by block, whose deltas can then be let go of.
+
+    Args:
+        devices: of each update, in their order; one device may have several.
+    """
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self._names = np.array(devices)
+        self._different = self._names[:, None] != self._names[None]
+        self._products, self._lengths = (np.zeros(self._different.shape) for _ in range(2))
+
+    @property
+    def enough(self) -> bool:
+        """Whether so many devices can be compared."""
+        return len(set(self._names.tolist())) >= FEWEST
+
+    def add(self, holders: Sequence[int], deltas: Sequence[Block]) -> None:
+        """Add one block. Args: holders: places of the updates that trained it; deltas: theirs, in the same order."""
+        gram = _gram(deltas)
+        self._products[np.ix_(holders, holders)] += gram
+        self._lengths[np.ix_(holders, holders)] += np.diag(gram)[:, None]  # |d_a|^2 over what both trained
+
+    def scores(self) -> dict[str, float]:
+        """Return the score of each device, see ``scores``; none where they are fewer than ``FEWEST``."""
+        if not self.enough:
+            return {}
+        names, products, different = self._names, self._products, self._different
+        norms = np.sqrt(self._lengths * self._lengths.T)
+        cosines = np.divide(products, norms, out=np.zeros_like(products), where=different & (norms > 0))
+        means = cosines.sum(axis=1) / different.sum(axis=1)
+        return {name: float(means[names == name].mean()) for name in dict.fromkeys(names.tolist())}
+
+
 def scores(updates: Sequence[Contribution]) -> dict[str, float]:
     """Return the score of each device of a round; none where they are fewer than ``FEWEST``.
 
-    The head is left out: a device that has no text of a label has another opinion of its row for honest reasons.
     An update that is 0 everywhere agrees with nobody and contradicts nobody: its score is 0. Updates of one device are
     not compared with each other, so that it cannot agree with itself; its score is the mean of theirs.
 
     Args:
         updates: all of a round, in their order.
     """
-    names = np.array([one.device for one in updates])
-    different = names[:, None] != names[None]
-    others = different.sum(axis=1)
-    if len(set(names)) < FEWEST:
-        return {}
-    products, lengths = np.zeros(different.shape), np.zeros(different.shape)
-    for block in sorted({block for one in updates for block in one.deltas} - {HEAD, MEAN}):
+    products = Products([one.device for one in updates])
+    for block in compared(block for one in updates for block in one.deltas) if products.enough else ():
         holders = [place for place, one in enumerate(updates) if block in one.deltas]
-        gram = _gram([updates[place] for place in holders], block)
-        products[np.ix_(holders, holders)] += gram
-        lengths[np.ix_(holders, holders)] += np.diag(gram)[:, None]  # |d_a|^2 over what both trained
-    norms = np.sqrt(lengths * lengths.T)
-    cosines = np.divide(products, norms, out=np.zeros_like(products), where=different & (norms > 0))
-    means = cosines.sum(axis=1) / others
-    return {name: float(means[names == name].mean()) for name in dict.fromkeys(names.tolist())}
+        products.add(holders, [updates[place].deltas[block] for place in holders])
+    return products.scores()
 
 
-def _gram(updates: Sequence[Contribution], block: ExpertId) -> Wide:
-    """Return the inner products of a block's deltas, [k, k], piece by piece."""
-    size = updates[0].deltas[block].size
-    gram: Wide = np.zeros((len(updates), len(updates)))
-    for start in range(0, size, PIECE):
-        stack: npt.NDArray[np.float32] = np.empty((len(updates), min(PIECE, size - start)), np.float32)
-        for row, one in zip(stack, updates, strict=True):
-            fill_from(one.deltas[block], start, row)
+def _gram(deltas: Sequence[Block]) -> Wide:
+    """Return the inner products of a block's deltas, [k, k], piece by piece: STACK_BYTES of them at a time at most."""
+    size, gram = deltas[0].size, np.zeros((len(deltas), len(deltas)))
+    width = max(1, min(PIECE, STACK_BYTES // (8 * len(deltas))) // GROUP) * GROUP
+    for start in range(0, size, width):
+        stack: npt.NDArray[np.float32] = np.empty((len(deltas), min(width, size - start)), np.float32)
+        for row, one in zip(stack, deltas, strict=True):
+            fill_from(one, start, row)
         wide = stack.astype(np.float64)
         gram += wide @ wide.T
     return gram
 
 
-def left_out(trust: Trust, updates: Sequence[Contribution]) -> set[str]:
-    """Return the devices of a round that are not merged; none where that would be half of them or more."""
-    doubted = {one.device for one in updates if trust.get(one.device, 0.0) < 0.0}
-    return doubted if 2 * len(doubted) < len(updates) else set()
+class OfDevice(Protocol):
+    """An update, or what is noted of one."""
+
+    @property
+    def device(self) -> str:
+        """Who sent it."""
+        ...
+
+
+def left_out(trust: Trust, updates: Iterable[OfDevice]) -> set[str]:
+    """Return the devices of a round that are not merged; none where that would be half of them or more.
+
+    Args:
+        trust: after the round.
+        updates: of the round.
+    """
+    devices = {one.device for one in updates}
+    doubted = {device for device in devices if trust.get(device, 0.0) < 0.0}
+    return doubted if 2 * len(doubted) < len(devices) else set()

@@ -134,10 +134,18 @@ class RoundRequest:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Accepted trainings so far. Args: total: for each expert; own: for each (device, expert)."""
+    """Trainings so far that are in the bank.
+
+    Args:
+        total: for each expert.
+        own: for each (device, expert).
+        distrusted: devices whose training is not merged: they get plans like all, and leave no expert to be trained by
+            them alone.
+    """
 
     total: Mapping[ExpertId, int] = field(default_factory=dict)
     own: Mapping[tuple[str, ExpertId], int] = field(default_factory=dict)
+    distrusted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,7 @@ def plan_round(
             count = min(shape.experts, blocks // len(layers) + (turn < blocks % len(layers)))
             order = _order(budget.device, number * 3 + rank + place, shape.experts, load, coverage)
             train += sorted((ExpertId(layer, index) for index in range(shape.experts)), key=order)[:count]
-        for block in train:
+        for block in train if budget.device not in coverage.distrusted else ():
             load[block] = load.get(block, 0) + 1
         plans[budget.device] = Assignment(
             tuple(sorted(train)), steps, codec, delta_bytes(shape, train, codec), reach.layers

@@ -4,6 +4,7 @@ Axes: k devices, P values of a block.
 Five holders or more of a value: the mean without the largest and the smallest, at least one of each (coordinate-wise
 trimmed mean: Yin et al., arXiv 1803.01498, definition 2). Three or four: their median (definition 1). One or two have
 no majority to be held against: their mean is shrunk towards no change. Whose weight for a value is 0 does not hold it.
+Which devices are heard at all is decided before, by their directions (agreement.py).
 Before that updates are cut to a norm that the last rounds made usual, so that one or two can say little that is wrong.
 Rules: docs/algorithm.md, "Robust merging".
 """
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from broker_server.rules.aggregate import Contribution, Part, Sums, Wide, fill_part, parts_of, router_row
+from broker_server.rules.agreement import Agreement
 from broker_server.rules.weights import FEW_DEVICES
 from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.tensors import GROUP
@@ -39,10 +41,14 @@ class Robust:
     Args:
         trim: share of a value's holders that is left out at each side, in [0, 0.5); at least one of each side is.
         shrink: holders without any change that are thought beside one or two: n of them count n / (n + shrink).
+        by_value: whether values are merged so; else who is heard is merged by the weighted mean.
+        directions: how devices whose updates point away from the others' are known; None: all are heard.
     """
 
     trim: float = 0.2
     shrink: float = 1.0
+    by_value: bool = True
+    directions: Agreement | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Self
 
+from broker_server.rules.agreement import Agreement
 from broker_server.rules.privacy import Privacy
 from broker_server.rules.robust import NO_NORMS, Robust, UsualNorms
 from broker_server.rules.server_optimizer import ServerOptimizer
@@ -37,8 +38,7 @@ class ServerRules:
     def of(cls, server: Server, robust: RobustMerging, privacy: Privacy | None = None) -> Self:
         """Return the rules that settings say."""
         optimizer = ServerOptimizer(server.optimizer, server.rate, server.beta1, server.beta2, server.tau)
-        trimmed = Robust(robust.trim, robust.shrink) if robust.enabled else None
-        return cls(optimizer, server.normalize_steps, trimmed, privacy)
+        return cls(optimizer, server.normalize_steps, _robust(robust) if robust.enabled else None, privacy)
 
     def of_steps(self, steps: Sequence[int]) -> Self:
         """Return the rules for a round whose deltas are of so many steps each: where all are alike none are taken out.
@@ -52,10 +52,20 @@ class ServerRules:
         """Return them for people; "" for a plain weighted mean."""
         private = self.privacy
         parts = [f"private, noise {private.noise:g} times {private.clip:g}"] if private is not None else []
-        parts += [f"robust, trims {self.robust.trim:g}"] if self.robust is not None else []
+        parts += [_robust_words(self.robust)] if self.robust is not None else []
         parts += ["steps taken out"] if self.normalized else []
         parts += [] if self.optimizer.plain else [f"{self.optimizer.kind} at a rate of {self.optimizer.eta:g}"]
         return "; ".join(parts)
+
+
+def _robust(table: RobustMerging) -> Robust:
+    directions = Agreement(table.remember, table.most_trust) if table.directions else None
+    return Robust(table.trim, table.shrink, table.trim > 0, directions)
+
+
+def _robust_words(rules: Robust) -> str:
+    directions = ", compares directions" if rules.directions is not None else ""
+    return f"robust{directions}{f', trims {rules.trim:g}' if rules.by_value else ''}"
 
 
 PLAIN: Final = ServerRules()
@@ -71,6 +81,8 @@ class ServerNotes:
         moments: digest by block of the optimizer's moments after it.
         planned: devices by block; of private merging.
         releases: (noise multiplier, how often) up to it; of private merging.
+        distrusted: devices whose deltas are of it and not in its bank, ascending: their updates pointed away from the
+            others'. So it is made again without any cosine, whose last bits are not the same on every machine.
     """
 
     rules: ServerRules = PLAIN
@@ -78,6 +90,7 @@ class ServerNotes:
     moments: Mapping[ExpertId, bytes] = field(default_factory=dict)
     planned: Mapping[ExpertId, int] = field(default_factory=dict)
     releases: tuple[tuple[float, int], ...] = ()
+    distrusted: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return JSON; "" where there is nothing to note."""
@@ -95,6 +108,8 @@ class ServerNotes:
             tree["privacy"] = asdict(privacy)
             tree["planned"] = [[block.layer, block.index, self.planned[block]] for block in sorted(self.planned)]
             tree["releases"] = [list(release) for release in self.releases]
+        if self.distrusted:
+            tree["distrusted"] = list(self.distrusted)
         return json.dumps(tree)
 
     @classmethod
@@ -112,14 +127,21 @@ class ServerNotes:
             rules = ServerRules(
                 ServerOptimizer(**tree["optimizer"]),
                 tree["normalized"],
-                None if robust is None else Robust(**robust),
+                None if robust is None else _robust_read(robust),
                 None if privacy is None else Privacy(**privacy),
             )
             norms = UsualNorms({kind: tuple(map(float, values)) for kind, values in tree["norms"].items()})
             moments = {ExpertId(layer, index): bytes.fromhex(digest) for layer, index, digest in tree["moments"]}
             planned = {ExpertId(layer, index): int(count) for layer, index, count in tree.get("planned", ())}
             releases = tuple((float(noise), int(times)) for noise, times in tree.get("releases", ()))
+            distrusted = tuple(map(str, tree.get("distrusted", ())))
         except (KeyError, TypeError, AttributeError) as error:
             msg = f"notes of a merge have another form than expected ({error})"
             raise ValueError(msg) from error
-        return cls(rules, norms, moments, planned, releases)
+        return cls(rules, norms, moments, planned, releases, distrusted)
+
+
+def _robust_read(tree: Mapping[str, Any]) -> Robust:
+    """Read the rules of robust merging; older notes have no directions, and were merged by value, even if trim is 0."""
+    directions = tree.get("directions")
+    return Robust(**{**tree, "directions": None if directions is None else Agreement(**directions)})

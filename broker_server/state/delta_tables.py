@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from broker_server.errors import DamagedError
@@ -116,13 +116,19 @@ class DeltaTables(Database):
         """Ask no longer for the lost deltas of rounds before ``before_round``."""
         self._execute("DELETE FROM lost WHERE round < ?", (before_round,))
 
-    def fold(self, rows: Sequence[DeltaRow], version: int) -> None:
-        """Note that deltas are part of a version, and who has trained what."""
+    def fold(self, rows: Sequence[DeltaRow], version: int, distrusted: Collection[str] = ()) -> None:
+        """Note that deltas are part of a version, and who has trained what.
+
+        Args:
+            rows: of the deltas.
+            version: its number.
+            distrusted: devices whose training is not in its bank, and counts for no expert.
+        """
         for row in rows:
             self._execute(
                 "UPDATE deltas SET version = ? WHERE device = ? AND round = ?", (version, row.device, row.round)
             )
-            for block in row.blocks:
+            for block in row.blocks if row.device not in distrusted else ():
                 self._execute(
                     "INSERT INTO trained VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
                     (row.device, block.layer, block.index),
@@ -140,14 +146,18 @@ class DeltaTables(Database):
                  row.device, row.digest),
             )  # fmt: skip
 
-    def count_trained(self) -> None:
+    def count_trained(self, distrusted: Mapping[int, Collection[str]]) -> None:
         """Count anew who has trained what, from the deltas that are part of versions and whose rows are kept.
 
         Who trained before these is still known to have trained.
+
+        Args:
+            distrusted: by version, see ``fold``.
         """
         times: dict[tuple[str, ExpertId], int] = {}
         for row in self._deltas("WHERE version >= 0"):
-            for block in row.blocks:
+            unheard = row.version is not None and row.device in distrusted.get(row.version, ())
+            for block in row.blocks if not unheard else ():
                 times[row.device, block] = times.get((row.device, block), 0) + 1
         self._execute("UPDATE trained SET times = 0")
         for (device, block), count in times.items():

@@ -1,11 +1,12 @@
-"""What the ledger keeps by device: its Hello, its traffic, the limits that it reached, its class sums."""
+"""What the ledger keeps by device: its Hello, its traffic, the limits that it reached, its class sums, its trust."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from broker_server.state.database import Database
+from broker_server.state.rows import TrustRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode
@@ -14,7 +15,7 @@ COUNTING: Final = "WHERE device NOT IN (SELECT device FROM devices WHERE revoked
 
 
 class DeviceTables(Database):
-    """Devices, the limits that they reached, and their class statistics."""
+    """Devices, the limits that they reached, their class statistics, and how far they are trusted."""
 
     def greet(self, hello: pb.Hello, now: float) -> None:
         """Keep a device's hello; it is present."""
@@ -57,7 +58,8 @@ class DeviceTables(Database):
         return [row["device"] for row in self._rows("SELECT device FROM devices WHERE revoked = 1 ORDER BY device")]
 
     def revoke(self, device: str, *, revoked: bool) -> bool:
-        """Remove a device, or take it back; return whether it is registered."""
+        """Remove a device, or take it back; return whether it is registered. Its trust goes: it begins anew."""
+        self._execute("DELETE FROM trust WHERE device = ?", (device,))
         return self._execute("UPDATE devices SET revoked = ? WHERE device = ?", (int(revoked), device)).rowcount > 0
 
     def registered(self, device: str) -> bool:
@@ -73,7 +75,8 @@ class DeviceTables(Database):
         idle = (
             "FROM devices AS one WHERE present = 0 AND revoked = 0 "
             "AND NOT EXISTS (SELECT 1 FROM deltas WHERE deltas.device = one.device) "
-            "AND NOT EXISTS (SELECT 1 FROM trained WHERE trained.device = one.device)"
+            "AND NOT EXISTS (SELECT 1 FROM trained WHERE trained.device = one.device) "
+            "AND NOT EXISTS (SELECT 1 FROM trust WHERE trust.device = one.device)"
         )
         if self._rows(f"SELECT COUNT(*) AS number {idle}")[0]["number"] <= keep:
             return []
@@ -129,6 +132,27 @@ class DeviceTables(Database):
         """Return (device, counts, sums), by device; those of revoked devices count no more."""
         rows = self._rows(f"SELECT device, counts, sums FROM statistics {COUNTING} ORDER BY device")  # noqa: S608
         return [(row["device"], row["counts"], row["sums"]) for row in rows]
+
+    # trust
+
+    def trust(self) -> list[TrustRow]:
+        """Return how far devices are trusted whose directions were compared, by name."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'trust'"):
+            return []  # an older gateway's, which is only read here
+        return [TrustRow(*row) for row in self._rows("SELECT device, trust, left_out_since FROM trust ORDER BY device")]
+
+    def distrusted(self) -> frozenset[str]:
+        """Return the devices whose deltas were not merged when they sent the last."""
+        return frozenset(row.device for row in self.trust() if row.left_out_since is not None)
+
+    def keep_trust(self, rows: Iterable[TrustRow]) -> None:
+        """Keep the trust of devices in place of what it was; not of those that the operator removed meanwhile."""
+        for row in rows:
+            self._execute(
+                "INSERT OR REPLACE INTO trust SELECT ?1, ?2, ?3 "
+                "WHERE NOT EXISTS (SELECT 1 FROM devices WHERE device = ?1 AND revoked = 1)",
+                (row.device, row.trust, row.left_out_since),
+            )
 
 
 def read_hello(device: str, payload: bytes) -> pb.Hello:

@@ -33,8 +33,8 @@ def notes_of(row: VersionRow) -> ServerNotes:
 
 
 def without_moments(row: VersionRow) -> str:
-    """Return what a version that is brought back notes: the rules and what was spent, and no moments."""
-    return replace(notes_of(row), moments={}, planned={}).text()
+    """Return what a version that is brought back notes: the rules and what was spent, and nothing of its merge."""
+    return replace(notes_of(row), moments={}, planned={}, distrusted=()).text()
 
 
 @dataclass(frozen=True)

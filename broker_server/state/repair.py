@@ -14,6 +14,7 @@ from broker_server.errors import StateError
 from broker_server.rules.admission import most_examples, norms_of, read_contribution
 from broker_server.state.announced import Announced
 from broker_server.state.ledger import Ledger
+from broker_server.state.moments import notes_of
 from broker_server.state.open_round import OpenRound
 from broker_server.state.rows import DeltaRow, RoundRow
 from broker_server.state.version_files import VersionRecord
@@ -64,8 +65,17 @@ def _mend_rows(store: Store) -> None:
             damaged.append(f"the plans of round {last.round}")
     if damaged:
         with store.ledger.transaction():
-            store.ledger.count_trained()
+            store.ledger.count_trained(_distrusted(store.ledger))
         store.notes.append(f"damaged in the ledger and written again: {', '.join(damaged)}")
+
+
+def _distrusted(ledger: Ledger) -> dict[int, tuple[str, ...]]:
+    """Return by version whose training is not in its bank; of a row that is damaged, and has no file any more, none."""
+    names: dict[int, tuple[str, ...]] = {}
+    for row in ledger.versions():
+        with contextlib.suppress(StateError):
+            names[row.version] = notes_of(row).distrusted
+    return names
 
 
 def _same_round(row: RoundRow, last: OpenRound) -> bool:
@@ -155,10 +165,11 @@ def _put_in(store: Store, record: VersionRecord) -> None:
         for delta in missing:
             if ledger.accepted_digest(delta.device, delta.round) is None:
                 _accept(store, delta, row.created)
-        ledger.fold(missing, row.version)
+        ledger.fold(missing, row.version, notes_of(row).distrusted)
         if ledger.version(row.version) is None:
             for key, value in record.settings.items():
                 ledger.put(key, value)
+            ledger.keep_trust(record.trust)
         if ledger.version(row.version) != row:
             ledger.mend_version(row)
         if row.reason == "merge":

@@ -30,6 +30,21 @@ class DeltaRow:
 
 
 @dataclass(frozen=True)
+class TrustRow:
+    """How far a device is trusted (``rules/agreement.py``).
+
+    Args:
+        device: its name.
+        trust: below 0: its updates point away from the others'.
+        left_out_since: first version of those, up to its last, that its deltas were not merged into; None: they were.
+    """
+
+    device: str
+    trust: float
+    left_out_since: int | None = None
+
+
+@dataclass(frozen=True)
 class RoundRow:
     """Args: opened, closed: seconds since 1970; closed None while it runs."""
 

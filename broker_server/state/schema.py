@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA: Final = 7
+SCHEMA: Final = 8
 """Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas; 3: with limits hit;
 4: with counted verdicts, and deltas and plans found by their round; 5: with residuals;
-6: with what a version notes of its merge; 7: with the gate's decisions."""
+6: with what a version notes of its merge; 7: with the gate's decisions; 8: with trust by direction."""
 
 _VERDICT_COUNTS: Final = """
 CREATE TABLE IF NOT EXISTS verdict_counts ( -- final verdicts, counted for good; "verdicts" keeps the last ones
@@ -27,6 +27,7 @@ INSERT OR IGNORE INTO verdict_counts SELECT device, kind, code, COUNT(*) FROM ve
 """
 
 MIGRATIONS: Final[dict[int, str]] = {
+    8: "",  # likewise
     7: "",  # a new table only
     6: "ALTER TABLE versions ADD COLUMN server TEXT NOT NULL DEFAULT '';",
     5: "ALTER TABLE versions ADD COLUMN residuals BLOB NOT NULL DEFAULT x'';",
@@ -169,6 +170,12 @@ CREATE TABLE IF NOT EXISTS gate ( -- what was decided on merged versions, see ru
   margin REAL NOT NULL,
   detail TEXT NOT NULL,
   at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS trust ( -- of devices whose directions were compared, see rules/agreement.py
+  device TEXT PRIMARY KEY,
+  trust REAL NOT NULL,
+  left_out_since INTEGER            -- version; NULL: it is merged
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS text_evaluations ( -- of a federation that continues texts

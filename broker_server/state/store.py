@@ -36,10 +36,10 @@ from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.ledger_opening import open_ledger
 from broker_server.state.ledger_watch import LedgerWatch
 from broker_server.state.lineage import Lineage, Origin
-from broker_server.state.moments import MomentFiles, without_moments
+from broker_server.state.moments import MomentFiles, notes_of, without_moments
 from broker_server.state.open_round import OpenRound
 from broker_server.state.residuals import Residuals
-from broker_server.state.rows import DeltaRow, VersionRow
+from broker_server.state.rows import DeltaRow, TrustRow, VersionRow
 from broker_server.state.spool import Spool
 from broker_server.state.starting import begin
 from broker_server.state.version_files import VersionFiles, VersionRecord
@@ -169,7 +169,12 @@ class Store:
         return look
 
     def add_version(
-        self, row: VersionRow, deltas: Sequence[DeltaRow], now: float, settings: Mapping[str, str] | None = None
+        self,
+        row: VersionRow,
+        deltas: Sequence[DeltaRow],
+        now: float,
+        settings: Mapping[str, str] | None = None,
+        trust: Sequence[TrustRow] = (),
     ) -> None:
         """Keep a version whose blocks are on the disk; it may be announced after this.
 
@@ -178,18 +183,20 @@ class Store:
             deltas: that it was merged from; of a merge, they end its round.
             now: seconds since 1970.
             settings: of the state directory that change with it.
+            trust: of devices, that changes with it.
 
         Raises:
             StorageError: when the disk refuses; the ledger is as it was, and the same call may be made again.
         """
         # Read again rather than handed over: a copy of what is there, not of what should be.
         self.keep_bank(row)
-        self.versions.keep(VersionRecord(row, tuple(deltas), settings or {}))
+        self.versions.keep(VersionRecord(row, tuple(deltas), settings or {}, tuple(trust)))
         last = self.ledger.last_round()
         Announced(row.version, row.digest, last.round if last else 0).write(self.folder)
         with self.ledger.transaction():
             self.ledger.append_version(row)
-            self.ledger.fold(deltas, row.version)
+            self.ledger.fold(deltas, row.version, notes_of(row).distrusted)
+            self.ledger.keep_trust(trust)
             if row.reason == "merge":
                 self.ledger.close_round(row.round, row.version, now)
             for key, value in (settings or {}).items():
@@ -212,9 +219,9 @@ class Store:
             StorageError: when the disk refuses.
         """
         with contextlib.suppress(StateError):
-            before = self.versions.read(row.version)
-            settings = before.settings if before is not None else {}
-            self.versions.keep(VersionRecord(row, tuple(self.ledger.merged_into(row.version)), settings))
+            before = self.versions.read(row.version) or VersionRecord(row)
+            deltas = tuple(self.ledger.merged_into(row.version))
+            self.versions.keep(replace(before, row=row, deltas=deltas))
         with self.ledger.transaction():
             self.ledger.mend_version(row)
 

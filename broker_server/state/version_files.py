@@ -2,7 +2,7 @@
 
 A file is on the disk before HEAD names its version, and HEAD before the ledger's commit. So whatever happens to the
 ledger, an announced version can be put back into it: its row, the deltas that it was made from, each of which counts
-once, also after that, and settings that changed with it.
+once, also after that, and settings and trust that changed with it.
 
 The newest version has a copy of its whole bank beside it (N.bank, its blocks one after the other), from which a block
 whose own file is damaged comes back.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker_server.state.files import read_sealed, seal, write_durably
-from broker_server.state.rows import DeltaRow, VersionRow
+from broker_server.state.rows import DeltaRow, TrustRow, VersionRow
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 
@@ -29,11 +29,19 @@ _BYTES: Final = ("digest", "payload", "residuals")
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """Args: row: of the ledger; deltas: that it was merged from, in the order of folding; settings: that go with it."""
+    """What goes into the ledger with a version.
+
+    Args:
+        row: of the ledger.
+        deltas: that it was merged from, in the order of folding, those of distrusted devices among them.
+        settings: that go with it.
+        trust: of the devices whose deltas these are, after it.
+    """
 
     row: VersionRow
     deltas: tuple[DeltaRow, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    trust: tuple[TrustRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,13 @@ class VersionFiles:
         """
         row = dataclasses.asdict(record.row)
         row |= {name: row[name].hex() for name in _BYTES}
-        tree = {"row": row, "deltas": [_plain(delta) for delta in record.deltas], "settings": dict(record.settings)}
+        tree: dict[str, Any] = {
+            "row": row,
+            "deltas": [_plain(delta) for delta in record.deltas],
+            "settings": dict(record.settings),
+        }
+        if record.trust:
+            tree["trust"] = [[one.device, one.trust, one.left_out_since] for one in record.trust]
         write_durably(self._path(record.row.version), seal(tree))
 
     def read(self, number: int) -> VersionRecord | None:
@@ -122,7 +136,8 @@ def _record(tree: dict[str, Any]) -> VersionRecord:
     row = tree["row"]
     row |= {name: bytes.fromhex(row[name]) for name in _BYTES if name in row}  # older files have no residuals
     deltas = tuple(_delta(delta) for delta in tree["deltas"])
-    return VersionRecord(VersionRow(**row), deltas, tree.get("settings", {}))
+    trust = tuple(TrustRow(*one) for one in tree.get("trust", ()))
+    return VersionRecord(VersionRow(**row), deltas, tree.get("settings", {}), trust)
 
 
 def _delta(tree: dict[str, Any]) -> DeltaRow:

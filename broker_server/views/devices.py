@@ -8,6 +8,7 @@ from typing import Any
 
 from broker_server.rounds.roster import wants_statistics
 from broker_server.state.readings import Readings
+from broker_server.state.rows import TrustRow
 from broker_server.views.liveness import liveness
 from broker_server.views.wording import instant
 
@@ -39,6 +40,8 @@ class Device:
         bytes_up, bytes_down: since the state began.
         first_seen, last_seen: seconds since 1970.
         limits: how often it reached each limit.
+        trust: how far its updates point where those of the others do, over its rounds; None: they were not compared.
+        left_out_since: first version of those, up to its last, that its deltas were not merged into; None: they were.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Device:
     first_seen: float
     last_seen: float
     limits: dict[str, int]
+    trust: float | None = None
+    left_out_since: int | None = None
 
     @property
     def refused(self) -> int:
@@ -82,6 +87,8 @@ class Device:
             "first_seen": instant(self.first_seen),
             "last_seen": instant(self.last_seen),
             "limits": self.limits,
+            "trust": None if self.trust is None else round(self.trust, 4),
+            "left_out_since": self.left_out_since,
         }
 
 
@@ -109,11 +116,13 @@ def read_devices(ledger: Readings, newest: int = 100, names: Sequence[str] = ())
         StateError: when the ledger cannot be read.
     """
     running = liveness(ledger.path.parent).held
-    views = (_view(ledger, name, running=running) for name in names or ledger.last_seen_devices(newest))
+    trust = {row.device: row for row in ledger.trust()}
+    every = names or ledger.last_seen_devices(newest)
+    views = (_view(ledger, name, running=running, trust=trust.get(name)) for name in every)
     return Devices(ledger.count("devices"), tuple(view for view in views if view is not None))
 
 
-def _view(ledger: Readings, name: str, *, running: bool) -> Device | None:
+def _view(ledger: Readings, name: str, *, running: bool, trust: TrustRow | None) -> Device | None:
     row = ledger.device(name)
     if row is None:
         return None
@@ -139,4 +148,6 @@ def _view(ledger: Readings, name: str, *, running: bool) -> Device | None:
         first_seen=row["first_seen"],
         last_seen=row["last_seen"],
         limits=ledger.limits_hit(name),
+        trust=trust.trust if trust is not None else None,
+        left_out_since=trust.left_out_since if trust is not None else None,
     )  # fmt: skip

@@ -52,6 +52,11 @@ class Round:
         return str(self.journal.get("reason", ""))
 
     @property
+    def distrusted(self) -> int:
+        """Accepted deltas that were not merged, as updates of their devices point away from the others'."""
+        return int(self.journal.get("distrusted", 0))
+
+    @property
     def served(self) -> bool:
         """Whether devices got the version that it made; not known of an old round."""
         return self.journal.get("gate") != "not served"
@@ -80,7 +85,7 @@ class Round:
             "reason": self.reason,
             **{
                 key: self.journal.get(key)
-                for key in ("late", "left", "missed", "withdrawn", "limited", "left_out", "gate")
+                for key in ("late", "left", "missed", "withdrawn", "limited", "left_out", "distrusted", "gate")
             },
         }
 

@@ -12,6 +12,7 @@ from broker_server.state.gateway_facts import GatewayFacts
 from broker_server.state.moments import notes_of
 from broker_server.state.privacy_account import PrivacyAccount
 from broker_server.state.readings import Readings
+from broker_server.state.rows import TrustRow
 from broker_server.views.disk import Disk, disk
 from broker_server.views.evaluations import Evaluation
 from broker_server.views.liveness import Liveness, liveness
@@ -60,6 +61,7 @@ class Status:
         evaluation: of the newest version that was measured.
         merging: how deltas become versions, where that is no weighted mean, in words.
         privacy: what [privacy] counted so far (``PrivacyAccount.told``); empty: nothing was promised.
+        distrusted: devices that are left out of merges: their updates point away from the others'.
         round: the last.
         late: accepted deltas of other rounds that wait for a version.
         buffered: accepted deltas that wait for a version; buffer: how many are merged, 0 in rounds.
@@ -84,6 +86,7 @@ class Status:
     evaluation: Evaluation | None
     merging: str
     privacy: Mapping[str, Any]
+    distrusted: tuple[TrustRow, ...]
     round: LastRound
     late: int
     buffered: int
@@ -137,6 +140,7 @@ class Status:
             "evaluation": {"version": self.evaluation.version, **self.evaluation.plain()} if self.evaluation else None,
             "merging": self.merging or None,
             "privacy": dict(self.privacy) or None,
+            "distrusted": {row.device: row.left_out_since for row in self.distrusted},
             "round": self.round.number,
             "round_open": self.round.open,
             "planned": list(self.round.planned),
@@ -184,6 +188,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         evaluation=Evaluation.of(measured) if measured else None,
         merging=notes_of(version).rules.words() if version else "",
         privacy=_privacy(folder),
+        distrusted=tuple(row for row in ledger.trust() if row.left_out_since is not None),
         round=last,
         late=ledger.late_deltas(last.number),
         buffered=ledger.buffered(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from broker_server.rules.gate import Decision
+from broker_server.state.rows import TrustRow
 from edge_runtime.wire.text import counted
 
 
@@ -49,6 +50,18 @@ def decided(decision: Decision) -> str:
 def times(counts: Mapping[str, int]) -> str:
     """Return "hellos 3 x, messages 1 x"."""
     return ", ".join(f"{what} {count} x" for what, count in counts.items())
+
+
+def left_out(rows: Sequence[TrustRow], newest: int = 8) -> str:
+    """Return who is left out of merges: "d3 since version 4, d7 since version 9: updates point away from the others'".
+
+    Args:
+        rows: of those who are.
+        newest: named at most.
+    """
+    names = [f"{row.device} since version {row.left_out_since}" for row in rows[:newest]]
+    more = f" and {len(rows) - newest} more" if len(rows) > newest else ""
+    return f"{', '.join(names)}{more}: updates point away from the others'"
 
 
 def privacy_words(told: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from broker_server.web.tally import SECONDS, Tally
 
 TYPE: Final = CONTENT_TYPE_LATEST
 PREFIX: Final = "edge_gateway_"
+_LEFT_OUT: Final = "Devices that are left out of merges: their updates point away from the others'."
 STATES: Final = ("gathering", "open", "merging", "finished")
 
 
@@ -107,6 +108,8 @@ def _of_tally(tally: Tally) -> Iterator[Metric]:
     yield CounterMetricFamily(
         PREFIX + "versions_not_served", "Versions that the gate kept from devices.", tally.not_served
     )
+    text = "Accepted deltas of devices that are left out of merges."
+    yield CounterMetricFamily(PREFIX + "deltas_distrusted", text, tally.distrusted)
     yield CounterMetricFamily(PREFIX + "deltas_bytes", "Bytes of accepted deltas.", tally.deltas_bytes)
     buckets, total = [], 0
     for end, times in zip([*map(str, SECONDS), "+Inf"], tally.buckets, strict=True):
@@ -121,6 +124,7 @@ def _of_figures(figures: Figures) -> Iterator[Metric]:
     status, coverage = figures.status, figures.coverage
     yield _gauge("devices_known", "Devices that ever said hello and were not forgotten.", status.devices)
     yield _gauge("devices_revoked", "Devices that the operator removed.", status.revoked)
+    yield _gauge("devices_distrusted", _LEFT_OUT, len(status.distrusted))
     yield _gauge("state_used_bytes", "Disk space of the state directory.", status.disk.used)
     yield _gauge("state_free_bytes", "Disk space that is left for it.", status.disk.free)
     yield _gauge("experts", "Experts in all adapted layers.", coverage.total)

@@ -11,7 +11,7 @@ from broker_server.config import GatewayConfig
 from broker_server.views.devices import Devices
 from broker_server.views.live import Live
 from broker_server.views.versions import Version
-from broker_server.views.wording import decided, privacy_words
+from broker_server.views.wording import decided, left_out, privacy_words
 from broker_server.web import actions
 from broker_server.web.charts import (
     HALF,
@@ -125,6 +125,7 @@ def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
         "memory": _memory(feed.live()),
         "how_to_join": _how_to_join(feed.config, figures),
         "gate": _gate(feed.config, figures),
+        "directions": _directions(feed.config, figures),
         "privacy": privacy_words(figures.status.privacy) if figures.status.privacy else "",
     }
 
@@ -142,6 +143,17 @@ def _gate(config: GatewayConfig, figures: Figures) -> str:
         return f"{rule} Nothing was decided yet."
     words = decided(status.gate)
     return f"{rule} Last: {words}."
+
+
+def _directions(config: GatewayConfig, figures: Figures) -> str:
+    """Return who is left out of merges; "" where directions are not compared."""
+    if not (config.robust.enabled and config.robust.directions):
+        return ""
+    rows = figures.status.distrusted
+    if not rows:
+        return "Directions of devices' updates are compared in each round; nobody is left out of merges."
+    are = "device is" if len(rows) == 1 else "devices are"
+    return f"{len(rows)} {are} left out of merges: {left_out(rows)}."
 
 
 def _both(draw: Callable[[Sequence[T], int], Html], rows: Sequence[T], width: int = WIDE) -> list[Html]:

@@ -22,6 +22,7 @@ class Tally:
         versions: by reason; buckets: rounds by the first of SECONDS they fit in, len(SECONDS) for longer ones.
         round_s: seconds of all rounds together; deltas_bytes: of all deltas that were accepted.
         not_served: versions that the gate kept from devices.
+        distrusted: accepted deltas that were not merged, as updates of their devices point away from the others'.
     """
 
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -32,6 +33,7 @@ class Tally:
     round_s: float = 0.0
     deltas_bytes: int = 0
     not_served: int = 0
+    distrusted: int = 0
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take an event."""
@@ -44,6 +46,8 @@ class Tally:
             _count(self.refused if kind == "refused" else self.limits, str(event["reason"]), int(event["times"]))
         elif kind == "limited":
             _count(self.limits, str(event["limit"]), 1)
+        elif kind == "distrusted":
+            self.distrusted += 1
         elif kind == "not_served":
             self.not_served += 1
         elif kind == "version":
