@@ -24,6 +24,7 @@ from benchmarks.faults.device_walk import device_at_rest, device_walk
 from benchmarks.faults.gateway_walk import (
     gateway_at_rest,
     gateway_buffer,
+    gateway_directions,
     gateway_gate,
     gateway_history,
     gateway_pairs,
@@ -58,6 +59,12 @@ PARTS: Final[dict[str, tuple[str, str, float, Part]]] = {
         gateway_history,
     ),
     "gate": ("the gateway's commit points with a gate", "forked, real calls, no sockets", 0.2, gateway_gate),
+    "directions": (
+        "the gateway's commit points with a liar",
+        "forked, real calls, no sockets",
+        0.2,
+        gateway_directions,
+    ),
     "buffer": ("the gateway's commit points with a buffer", "forked, real calls, no sockets", 0.2, gateway_buffer),
     "private": ("the gateway's commit points with privacy", "forked, real calls, no sockets", 0.05, gateway_private),
     "pairs": (

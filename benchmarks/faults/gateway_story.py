@@ -1,4 +1,4 @@
-"""A gateway's life in one process: rounds of three devices, by the real state, rounds and rules, without a broker.
+"""A gateway's life in one process: rounds of a few devices, by the real state, rounds and rules, without a broker.
 
 The devices keep what a device keeps: a delta until it is accepted, and an accepted one until a version of its round is
 there, for a gateway that asks for it again. They outlive the process: what was accepted is told to whoever started it.
@@ -32,6 +32,7 @@ from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.messages import decode, encode
 
 DEVICES: Final = {"ada": (["rose", "leaf"], [0, 1]), "bo": (["sky"], [2]), "cy": (["rose", "stone"], [0, 1])}
+FIVE: Final = DEVICES | {"di": (["leaf"], [1]), "liar": (["stone"], [1])}
 TURNS: Final = 200
 Accepted = tuple[str, int]
 
@@ -48,6 +49,7 @@ class Story:
         buffer: deltas that are merged as soon as they came, with plans as soon as a device answered; 0: in rounds. Then
             ``rounds`` counts merges.
         private: merging has noise, from a seed that is always the same, and a budget; not robust then.
+        liar: there are five devices, and the last turns the sign of what it trained: it is left out.
     """
 
     rounds: int = 2
@@ -57,11 +59,18 @@ class Story:
     gate: bool = False
     buffer: int = 0
     private: bool = False
+    liar: bool = False
+
+    @property
+    def devices(self) -> dict[str, tuple[list[str], list[int]]]:
+        """Their texts and labels, by name."""
+        return FIVE if self.liar else DEVICES
 
 
 LONG: Final = Story(rounds=4, max_staleness=0, keep_versions=1, keep_rounds=1)
 """The rows of its first rounds go while it runs."""
 GATED: Final = Story(rounds=3, gate=True)
+DIRECTED: Final = Story(rounds=3, liar=True)
 BUFFERED: Final = Story(rounds=5, max_staleness=4, buffer=2)
 """The first device answers twice as often as the third: merges have deltas of other rounds and of older versions."""
 PACE: Final = (0, 1, 0, 2, 1, 0)
@@ -96,7 +105,10 @@ def play(
         0 when all rounds are done, 1 when the gateway refused to start or ended with an error of its own.
     """
     began = time.monotonic()
-    rules = RoundRules(quorum=3, join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness, buffer=story.buffer)
+    rules = RoundRules(
+        quorum=len(story.devices), join_wait_s=0, deadline_s=1e6, max_staleness=story.max_staleness,
+        buffer=story.buffer,
+    )  # fmt: skip
     more: dict[str, Any] = {"norm_factor": 0.0} if story.private else {}
     limits = Limits(keep_versions=story.keep_versions, keep_rounds=story.keep_rounds, **more)
     train = Train(learning_rate=0.1, codec_down="int8")
@@ -123,7 +135,7 @@ def play(
             gateway.close()
             return 0
         try:
-            (buffered_turn if story.buffer else turn)(gateway, known, say)
+            (buffered_turn if story.buffer else turn)(gateway, known, say, story)
             if story.gate:
                 measure(gateway)
         except StorageError:
@@ -135,9 +147,9 @@ def play(
     return 1
 
 
-def turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 - the tests' gateway
+def turn(gateway: Any, known: set[Accepted], say: Say, story: Story) -> None:  # noqa: ANN401 - the tests' gateway
     """Let every device do what it can, then look at the clock."""
-    come(gateway)
+    come(gateway, story)
     gateway.tick()
     if gateway.conductor.state is not State.OPEN:
         return
@@ -145,20 +157,20 @@ def turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 
     sent = dict[str, bytes]()
     # Deltas of odd rounds come one by one, those of even rounds are decided as a group.
     with gateway.together() if gateway.conductor.round % 2 == 0 else contextlib.nullcontext():
-        for place, device in enumerate(DEVICES):
+        for place, device in enumerate(story.devices):
             key = (device, gateway.conductor.round)
             if device in plans and (key not in known or asked(gateway, device)):
                 value = 0.01 * (place + 1) * gateway.conductor.round
-                value *= -1 if gateway.config.gate.hold and gateway.conductor.round == 2 else 1
+                value *= -1 if device == "liar" or (story.gate and gateway.conductor.round == 2) else 1
                 sent[device] = gateway.train(device, value=value, spread=value / 3)
                 _note(gateway, key, sent[device], known, say)
     for device, digest in sent.items():
         _note(gateway, (device, gateway.conductor.round), digest, known, say)
 
 
-def buffered_turn(gateway: Any, known: set[Accepted], say: Say) -> None:  # noqa: ANN401 - the tests' gateway
+def buffered_turn(gateway: Any, known: set[Accepted], say: Say, story: Story) -> None:  # noqa: ANN401 - of the tests
     """Let the table be looked at until nothing is due, and then one device answer, or again if it is asked."""
-    come(gateway)
+    come(gateway, story)
     for _ in range(3):  # merge, make a head, give plans
         gateway.tick()
     if gateway.conductor.state is not State.OPEN:
@@ -187,9 +199,9 @@ def _at_hand(gateway: Any, device: str, known: set[Accepted], *, sent: bool) -> 
     )
 
 
-def come(gateway: Any) -> None:  # noqa: ANN401 - the tests' gateway
+def come(gateway: Any, story: Story) -> None:  # noqa: ANN401 - the tests' gateway
     """Let every device that is not here say hello, and send its class sums if they are wanted."""
-    for device, (texts, labels) in DEVICES.items():
+    for device, (texts, labels) in story.devices.items():
         if device not in gateway.conductor._roster.here():  # noqa: SLF001
             body = gateway.hello_with(device, texts, labels)
             if gateway.verdict(device).want_statistics:
@@ -232,7 +244,7 @@ def asked(gateway: Any, device: str) -> bool:  # noqa: ANN401
 def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
     """Return what a finished state directory says: digests, which deltas are in which version how often, from when.
 
-    And how many releases with noise were counted.
+    And how many releases with noise were counted, and how far devices are trusted.
     """
     ledger, account = store.ledger, PrivacyAccount.read(store.folder)
     row, bank = store.lineage.load()
@@ -249,5 +261,6 @@ def outcome(store: Any) -> dict[str, Any]:  # noqa: ANN401 - a Store
         "reasons": [version.reason for version in ledger.versions()],
         "trained": times,
         "pruned": ledger.pruned,
+        "trust": [[one.device, one.trust, one.left_out_since] for one in ledger.trust()],
         "released": sum(account.releases.values()) if account is not None else 0,
     }

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.faults import shim
 from benchmarks.faults.children import CRASHED, Ended, run
 from benchmarks.faults.damage import DAMAGES, damage
-from benchmarks.faults.gateway_story import BUFFERED, GATED, LONG, PRIVATE, Accepted, Story, package, play
+from benchmarks.faults.gateway_story import BUFFERED, DIRECTED, GATED, LONG, PRIVATE, Accepted, Story, package, play
 from benchmarks.faults.tally import Injection, compared
 
 STARTS = 6
@@ -114,6 +114,11 @@ def gateway_gate(folder: Path, chance: random.Random, share: float) -> Struck:
     return _struck("gateway, with a gate", GatewayWalk(folder, GATED), chance, share)
 
 
+def gateway_directions(folder: Path, chance: random.Random, share: float) -> Struck:
+    """Yield what came of faults while directions are compared, and a device is left out. Args: as gateway_walk."""
+    return _struck("gateway, with a liar", GatewayWalk(folder, DIRECTED), chance, share)
+
+
 def gateway_buffer(folder: Path, chance: random.Random, share: float) -> Struck:
     """Yield what came of faults while merging has a buffer. Args: as gateway_walk."""
     return _struck("gateway, with a buffer", GatewayWalk(folder, BUFFERED), chance, share)
@@ -142,11 +147,11 @@ def gateway_pairs(folder: Path, chance: random.Random, count: int) -> Iterator[t
 
 
 def gateway_at_rest(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str, Injection]]:
-    """Yield (place, fault, what came of it) of ``count`` damaged files, with a gate and without.
+    """Yield (place, fault, what came of it) of ``count`` damaged files: as it is, with a gate, with a liar.
 
     Not with a buffer: a merge does not wait for who is asked again, so it has other deltas then, and other bytes.
     """
-    stories = {"": Story(), ", with a gate": GATED}
+    stories = {"": Story(), ", with a gate": GATED, ", with a liar": DIRECTED}
     walks = {name: GatewayWalk(folder / str(place), story) for place, (name, story) in enumerate(stories.items())}
     for number in range(count):
         name, kind = list(stories)[number % len(stories)], chance.choice(list(DAMAGES))

@@ -15,7 +15,8 @@ class Injection:
     Args:
         lost: accepted deltas that no version holds.
         double: deltas that count more than once.
-        identical: whether the last version has the bytes of the undisturbed run, and no release with noise is lost.
+        identical: whether the last version has the bytes of the undisturbed run, devices are trusted as there, and no
+            release with noise is lost.
         refused: a start was refused by name, and a backup went in the damaged state's place.
         recover_ms: from the start after the fault until the gateway or device works again; None when it went on itself.
         wrong: what went wrong; empty when nothing did.
@@ -69,5 +70,7 @@ def compared(undisturbed: dict[str, Any], last: dict[str, Any], accepted: Sequen
     return Injection(
         lost=len({one for one in accepted if one[1] >= pruned} - {*folded}),
         double=sum(max(0, times - trained.get(device, 0)) for device, times in last["trained"].items()),
-        identical=last["digest"] == undisturbed["digest"] and last.get("released", 0) >= undisturbed.get("released", 0),
+        identical=last["digest"] == undisturbed["digest"]
+        and last.get("trust") == undisturbed.get("trust")
+        and last.get("released", 0) >= undisturbed.get("released", 0),
     )

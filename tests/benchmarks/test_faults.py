@@ -16,13 +16,13 @@ import pytest
 
 from benchmarks import reliability
 from benchmarks.faults.damage import DAMAGES, damage
-from benchmarks.faults.gateway_story import BUFFERED, GATED, PRIVATE, package, play
+from benchmarks.faults.gateway_story import BUFFERED, DIRECTED, GATED, PRIVATE, package, play
 from benchmarks.faults.proxy import KINDS, Proxy
 from benchmarks.faults.tally import Injection, Tally, compared
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the library is compiled with gcc")
-@pytest.mark.parametrize("part", ["walk", "history", "gate", "buffer", "private", "device"])
+@pytest.mark.parametrize("part", ["walk", "history", "gate", "directions", "buffer", "private", "device"])
 def test_struck_commit_points_lose_nothing(part: str) -> None:
     """A handful of them, by the command that people run: no delta lost or double, the same bytes."""
     if part == "private":
@@ -39,6 +39,16 @@ def test_the_gate_of_the_story_keeps_one_version_from_devices(tmp_path: Path) ->
     told: list[dict[str, Any]] = []
     assert play(tmp_path / "state", package(tmp_path / "package"), [], lambda **said: told.append(said), GATED) == 0
     assert told[-1]["reasons"] == ["initial", "head", "merge", "merge", "gate", "merge"]
+
+
+def test_the_liar_of_the_story_is_left_out_of_each_of_its_merges(tmp_path: Path) -> None:
+    """Of five devices; its deltas are accepted, and no expert counts as trained by it."""
+    told: list[dict[str, Any]] = []
+    assert play(tmp_path / "state", package(tmp_path / "package"), [], lambda **said: told.append(said), DIRECTED) == 0
+    assert told[-1]["reasons"] == ["initial", "head", *["merge"] * 3]
+    assert sorted(told[-1]["trained"]) == ["ada", "bo", "cy", "di"]
+    assert len(told[-1]["folded"]) == 15
+    assert [(device, since) for device, _, since in told[-1]["trust"] if since is not None] == [("liar", 2)]
 
 
 def test_the_buffer_of_the_story_has_late_deltas_and_devices_that_answer_twice(tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"server": Server(tau=0)}, "server.tau 0, expected more than 0"),
         ({"robust": RobustMerging(trim=0.5)}, "robust.trim 0.5, expected 0 or more and less than 0.5"),
         ({"robust": RobustMerging(shrink=-1)}, "robust.shrink -1, expected 0 or more"),
+        ({"robust": RobustMerging(remember=1.1)}, "robust.remember 1.1, expected 0 to 1"),
+        ({"robust": RobustMerging(most_trust=0)}, "robust.most_trust 0, expected more than 0"),
+        (
+            {"robust": RobustMerging(enabled=True, trim=0, directions=False)},
+            "robust.trim = 0 and robust.directions = false leaves nothing to do: set trim",
+        ),
     ],
 )
 def test_impossible_settings(fields: dict[str, Any], error: str) -> None:

@@ -128,4 +128,7 @@ def test_robust_means_and_momentum_are_what_the_formulas_say(
             moments[block] = step.astype(np.float32)
             expected[block] = (banks[1 + number][block].astype(np.float64) + step).astype(np.float32)
         assert_equal(banks[2 + number], expected)
-    assert federation.ask("status", code=1)["merging"] == "robust, trims 0.2; steps taken out; momentum at a rate of 1"
+    assert (
+        federation.ask("status", code=1)["merging"]
+        == "robust, compares directions, trims 0.2; steps taken out; momentum at a rate of 1"
+    )

@@ -34,8 +34,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 MERGING = {
     "yogi": "merging yogi at a rate of 0.1",
     "momentum": "merging steps taken out; momentum at a rate of 1",
-    "robust": "merging robust, trims 0.2; steps taken out",
-    "all": "merging robust, trims 0.2; steps taken out; adam at a rate of 0.01",
+    "robust": "merging robust, compares directions, trims 0.2; steps taken out",
+    "all": "merging robust, compares directions, trims 0.2; steps taken out; adam at a rate of 0.01",
 }
 """What status says of each."""
 
@@ -216,8 +216,15 @@ def first_values(tmp_path: Path, package: Any, settings: dict[str, Any], values:
 def test_a_turned_and_a_huge_delta_do_not_steer_a_robust_gateway(tmp_path: Path, package: Any) -> None:
     """Of seven one at each side is left out, the last was cut before: the mean of 0.01 to 0.05 is 0.03."""
     values = (-0.03, 0.01, 0.02, 0.03, 0.04, 0.05, 0.3)
-    settings = {"robust": RobustMerging(enabled=True)}
+    settings = {"robust": RobustMerging(enabled=True, directions=False)}
     assert first_values(tmp_path, package, settings, values) == [0.03] * 3
+
+
+def test_whoever_points_away_is_left_out_before_values_are_compared(tmp_path: Path, package: Any) -> None:
+    """The first of seven is; of the six others one at each side is left out by value: the mean of 0.02 to 0.05."""
+    values = (-0.03, 0.01, 0.02, 0.03, 0.04, 0.05, 0.3)
+    settings = {"robust": RobustMerging(enabled=True)}
+    assert first_values(tmp_path, package, settings, values) == [0.035] * 3
 
 
 def test_a_gateway_takes_the_steps_out(tmp_path: Path, package: Any) -> None:

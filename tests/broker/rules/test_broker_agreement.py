@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from broker_server.rules import agreement
 from broker_server.rules.aggregate import PIECE, Contribution
-from broker_server.rules.agreement import Agreement, left_out, scores
+from broker_server.rules.agreement import Agreement, Products, left_out, scores
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 
 BLOCK, OTHER = ExpertId(0, 0), ExpertId(0, 1)
@@ -66,6 +67,25 @@ def test_a_device_does_not_agree_with_itself() -> None:
     assert told["liar"] == pytest.approx(-1.0)
 
 
+def test_many_devices_are_multiplied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for one group of values at a time the sums are the same."""
+    values = np.random.default_rng(2).normal(size=(6, 200)).astype(np.float32)
+    updates = [update(name, block=row) for name, row in zip("abcdef", values, strict=True)]
+    whole = scores(updates)
+    monkeypatch.setattr(agreement, "STACK_BYTES", 1)
+    assert scores(updates) == pytest.approx(whole, abs=1e-12)
+
+
+def test_blocks_that_are_added_one_by_one_say_what_the_whole_says() -> None:
+    """A gateway never holds all updates at once."""
+    updates = [update(name, block=[1, place], other=[place, 2]) for place, name in enumerate("abcde")]
+    updates += [update("e", other=[1, -1])]
+    products = Products([one.device for one in updates])
+    products.add(range(5), [one.deltas[BLOCK] for one in updates[:5]])
+    products.add(range(6), [one.deltas[OTHER] for one in updates])
+    assert products.scores() == scores(updates)
+
+
 def test_updates_of_zeros_score_nothing() -> None:
     """An update without any change is neither for nor against the others."""
     told = scores([update(name, block=[0, 0]) for name in "ab"] + [update(name, block=[1, 1]) for name in "cde"])
@@ -94,3 +114,5 @@ def test_left_out_is_who_lost_trust_and_never_a_majority() -> None:
     assert left_out({"a": -0.1, "b": 0.0, "c": 0.2, "absent": -1.0}, updates) == {"a"}
     assert left_out({"a": -0.1, "b": -0.1}, updates) == {"a", "b"}
     assert left_out(dict.fromkeys("abc", -0.1), updates) == set()
+    # Of four devices two are half, however many updates the others sent.
+    assert left_out(dict.fromkeys("ab", -0.1), [*updates[:4], updates[3]]) == set()

@@ -57,6 +57,17 @@ def test_trainers_of_all_experts_are_equal_within_one(slots: list[int], number: 
         assert sum(load) == sum(slots)
 
 
+@given(st.lists(st.integers(1, 8), min_size=2, max_size=9), st.integers(0, 50))
+def test_who_is_not_merged_takes_no_expert_from_the_others(slots: list[int], number: int) -> None:
+    """It gets as much as its slots hold, and those who are merged cover all experts evenly without it."""
+    budgets = [Budget(f"d{i}", m) for i, m in enumerate(slots)]
+    plans = plan_round(budgets, SHAPE, number, Coverage(distrusted=frozenset({"d0"})), RoundRequest())
+    for layer in SHAPE.layers:
+        assert sum(trainers({"d0": plans["d0"]}, layer)) == slots[0]
+        load = trainers({device: work for device, work in plans.items() if device != "d0"}, layer)
+        assert max(load) - min(load) <= 1
+
+
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_every_expert_is_covered_over_rounds(slots: list[int]) -> None:
     """After as many rounds as the slots need to go round once, nothing is left out."""

@@ -1,0 +1,457 @@
+"""Trust by direction at a gateway: who turns its updates is left out, over restarts, repairs and rollbacks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from served import ask
+from tiny_gateway import Gateway
+
+from broker_server.cli import run
+from broker_server.config_tables import RoundRules
+from broker_server.evaluation.onnx_model import Figures
+from broker_server.evaluation.worker import Evaluated
+from broker_server.gate_config import Gate
+from broker_server.journal import JOURNAL
+from broker_server.rounds import folding
+from broker_server.rounds.folding import Folding
+from broker_server.rules.round import State
+from broker_server.server_config import RobustMerging
+from broker_server.state.ledger import NAME
+from broker_server.state.moments import notes_of
+from broker_server.state.requests import mark
+from broker_server.state.rows import TrustRow
+from broker_server.state.schema import SCHEMA
+from broker_server.state.settings_table import ROLLBACK
+from broker_server.web.page import Page, listen
+from broker_server.web.tally import Tally
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.experts import ExpertId, shared_expert
+from edge_runtime.wire.messages import encode, ids
+
+HONEST, LIAR = "abcef", "d"
+DEVICES = "abcdef"
+ALONE = RobustMerging(enabled=True, trim=0.0)
+"""Directions, and the weighted mean of who is heard."""
+SHARED = shared_expert(0)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a small package."""
+    return tiny.make_package(tmp_path_factory.mktemp("tiny") / "package")
+
+
+def opened(state: Path, package: Any, robust: RobustMerging = ALONE, devices: str = DEVICES, **fields: Any) -> Gateway:
+    """Return a gateway whose rounds want all of some devices."""
+    rules = RoundRules(quorum=len(devices), join_wait_s=0)
+    gateway = Gateway(state, package, **({"rounds": 0, "round": rules, "robust": robust} | fields))
+    gateway.hello(*devices)
+    return gateway
+
+
+def delta_of(plan: pb.Plan, sign: int) -> dict[ExpertId, np.ndarray]:
+    """Return what a device moves: 0.01 in every block, and noise of its own. Args: sign: -1: turned."""
+    rng = np.random.default_rng([ord(plan.device), plan.round])
+    sizes = {ExpertId(ref.layer, ref.index): tiny.size_of(ref) for ref in plan.train}
+    return {block: (sign * (0.01 + rng.normal(0, 0.002, size))).astype(np.float32) for block, size in sizes.items()}
+
+
+def play(gateway: Gateway, liar: str = LIAR) -> Bank:
+    """Play a round in which one device turns its update; return the bank that the others' plain mean makes, by hand."""
+    gateway.tick()
+    assert gateway.conductor.state is State.OPEN
+    base, moved = gateway.conductor.bank, dict[ExpertId, list[np.ndarray]]()
+    for device in sorted(gateway.store.ledger.plans(gateway.conductor.round)):
+        plan, payload = gateway.plan(device)
+        own = delta_of(plan, -1 if device == liar else 1)
+        experts = [pb.ExpertDelta(layer=b.layer, index=b.index, values=v.tobytes()) for b, v in sorted(own.items())]
+        gateway.deliver(device, encode(tiny.delta(plan, payload, experts=experts)))
+        assert gateway.verdict(device).code == pb.ACCEPTED
+        for block, values in own.items() if device != liar else ():
+            moved.setdefault(block, []).append(values.astype(np.float64))
+    gateway.tick()
+    means = {block: np.mean(values, axis=0) for block, values in moved.items()}
+    return base.replace({block: (base.block(block) + mean).astype(np.float32) for block, mean in means.items()})
+
+
+def told(gateway: Gateway, kind: str) -> list[dict[str, Any]]:
+    """Return the events of a kind."""
+    return [event for event in gateway.told if event["event"] == kind]
+
+
+def trust(gateway: Gateway) -> dict[str, TrustRow]:
+    """Return the ledger's trust, by device."""
+    return {row.device: row for row in gateway.store.ledger.trust()}
+
+
+def verified(state: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Verify a state by command; return its exit code and what it says."""
+    capsys.readouterr()
+    code = run(["verify", "--state", str(state)])
+    return code, capsys.readouterr().out
+
+
+def as_json(state: Path, capsys: pytest.CaptureFixture[str], command: str) -> Any:
+    """Return what a command prints for programs."""
+    capsys.readouterr()
+    run([command, "--json", "--state", str(state)])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_who_turns_its_updates_is_left_out_and_the_bank_is_the_mean_of_the_others(tmp_path: Path, package: Any) -> None:
+    """In each of three rounds, from the first on, and with a restart before each; the device is told of none of it."""
+    for number in (1, 2, 3):
+        gateway = opened(tmp_path / "state", package)
+        wanted = play(gateway)
+        row = gateway.conductor.row
+        assert (row.version, row.contributors, notes_of(row).distrusted) == (number, 5, (LIAR,))
+        for block in wanted.shape.ids():
+            np.testing.assert_allclose(gateway.conductor.bank.block(block), wanted.block(block), atol=1e-8)
+        assert told(gateway, "distrusted") == [
+            {"event": "distrusted", "at": 0.0, "device": LIAR, "round": number, "version": number}
+        ]
+        about = told(gateway, "version")[-1]
+        assert (about["accepted"], about["distrusted"], about["left_out"]) == (6, 1, 0)
+        assert gateway.store.ledger.waiting() == []
+        assert {device: row.left_out_since for device, row in trust(gateway).items()} == {
+            **dict.fromkeys(HONEST), LIAR: 1,
+        }  # fmt: skip
+        gateway.close()
+    lines = [json.loads(line) for line in (tmp_path / "state" / JOURNAL).read_text().splitlines()]
+    assert [(line["accepted"], line["distrusted"]) for line in lines] == [(6, 1)] * 3
+
+
+def test_trust_is_what_the_rule_says_of_the_cosines(tmp_path: Path, package: Any) -> None:
+    """All move alike but one, that moves against them: five cosines are 1 and -1; 0.1 is the most that is saved up."""
+    gateway = opened(tmp_path / "state", package, RobustMerging(enabled=True, remember=0.5))
+    for number in (1, 2):
+        gateway.tick()
+        for device in DEVICES:
+            gateway.train(device, value=-0.01 if device == LIAR else 0.01)
+        gateway.tick()
+        values = {device: row.trust for device, row in trust(gateway).items()}
+        assert values == pytest.approx(dict.fromkeys(HONEST, 0.1) | {LIAR: -1.0 if number == 1 else -1.5})
+    gateway.close()
+
+
+def test_a_gateway_that_was_restarted_between_rounds_makes_the_same_versions(tmp_path: Path, package: Any) -> None:
+    """Trust outlives it, to the last bit."""
+    through = opened(tmp_path / "through", package)
+    for _ in range(3):
+        play(through)
+        gateway = opened(tmp_path / "often", package)
+        play(gateway)
+        row, theirs = gateway.conductor.row, through.conductor.row
+        assert (row.digest, row.server) == (theirs.digest, theirs.server)
+        assert trust(gateway) == trust(through)
+        gateway.close()
+    through.close()
+
+
+def test_a_version_is_made_again_without_a_cosine(
+    tmp_path: Path, package: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Byte for byte, by verify and by a start that lacks a block, whatever settings say since."""
+    gateway = opened(tmp_path / "state", package)
+    play(gateway)
+    play(gateway)
+    row = gateway.conductor.row
+    blocks = gateway.store.lineage.load()[1].digests()
+    before = gateway.store.lineage.load(1)[1].digests()
+    changed = next(digest for block, digest in blocks.items() if digest != before[block])
+    gateway.close()
+
+    def refuse(*_: object) -> dict[str, float]:
+        pytest.fail("cosines were computed")
+
+    monkeypatch.setattr(Folding, "scores", refuse)
+    assert "the same bytes (version 2)" in verified(tmp_path / "state", capsys)[1]
+    (tmp_path / "state" / "blobs" / changed.hex()[:2] / changed.hex()[2:]).unlink()
+    shutil.rmtree(tmp_path / "state" / "versions")  # with the copy of the bank
+    gateway = Gateway(tmp_path / "state", package)
+    assert gateway.conductor.row == row
+    assert any("made again from version 1" in note for note in gateway.store.notes)
+    gateway.close()
+    assert verified(tmp_path / "state", capsys)[0] == 0
+
+
+def test_a_ledger_that_is_behind_gets_the_trust_back_with_the_versions(tmp_path: Path, package: Any) -> None:
+    """Each delta counts once: not for trust again either, and who was left out is in no coverage."""
+    state = tmp_path / "state"
+    gateway = opened(state, package)
+    play(gateway)
+    gateway.close()
+    shutil.copy(state / NAME, tmp_path / "older")
+    gateway = opened(state, package)
+    play(gateway)
+    play(gateway)
+    after, trained = trust(gateway), gateway.store.ledger.trained()
+    gateway.close()
+    shutil.copy(tmp_path / "older", state / NAME)
+    gateway = opened(state, package)
+    assert "versions 2 to 3 were put back" in gateway.store.notes[0]
+    assert trust(gateway) == after
+    assert gateway.store.ledger.trained() == trained
+    assert gateway.store.ledger.waiting() == []
+    gateway.close()
+
+
+def test_training_that_is_not_merged_covers_no_expert(tmp_path: Path, package: Any) -> None:
+    """Also when it is counted anew, after a row of the ledger was damaged."""
+    state = tmp_path / "state"
+    gateway = opened(state, package)
+    play(gateway)
+    play(gateway)
+    trained = gateway.store.ledger.trained()
+    assert {device for device, _ in trained} == set(HONEST)
+    assert len(gateway.store.ledger.merged_into(2)) == 6
+    gateway.close()
+    database = sqlite3.connect(state / NAME)
+    database.execute("UPDATE versions SET server = '' WHERE version = 2")
+    database.commit()
+    database.close()
+    gateway = opened(state, package)
+    assert gateway.store.notes[0].startswith("damaged in the ledger and written again: version 2")
+    assert {key: times for key, times in gateway.store.ledger.trained().items() if times} == trained
+    gateway.close()
+
+
+def test_a_ledger_of_before_trust_goes_on(tmp_path: Path, package: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Schema 7 had none: it is read as it is, and brought up by a start, after which trust begins."""
+    state = tmp_path / "state"
+    gateway = opened(state, package, RobustMerging())
+    play(gateway)
+    gateway.close()
+    database = sqlite3.connect(state / NAME)
+    database.executescript("DROP TABLE trust; UPDATE meta SET value = '7' WHERE key = 'schema'")
+    database.close()
+    assert run(["devices", "--state", str(state)]) == 0
+    assert "trust" not in capsys.readouterr().out
+    assert as_json(state, capsys, "status")["distrusted"] == {}
+    gateway = opened(state, package)
+    assert gateway.store.ledger.get("schema") == str(SCHEMA) == "8"
+    play(gateway)
+    assert trust(gateway)[LIAR].left_out_since == 2
+    gateway.close()
+
+
+def test_who_is_removed_loses_its_trust_and_begins_anew(tmp_path: Path, package: Any) -> None:
+    """Also when it is removed while a round is merged, which would write its row again."""
+    gateway = opened(tmp_path / "state", package)
+    play(gateway)
+    mark(tmp_path / "state", [LIAR], revoked=True)
+    assert LIAR not in trust(gateway)
+    with gateway.store.ledger.transaction():
+        gateway.store.ledger.keep_trust([TrustRow(LIAR, -0.5, 1), TrustRow("a", 0.05)])
+    assert LIAR not in trust(gateway)
+    assert trust(gateway)["a"] == TrustRow("a", 0.05)
+    mark(tmp_path / "state", [LIAR], revoked=False)
+    gateway.hello(LIAR)
+    play(gateway, liar="nobody")
+    assert trust(gateway)[LIAR] == TrustRow(LIAR, 0.1)
+    gateway.close()
+
+
+def test_who_is_left_out_is_heard_again_once_its_trust_has_risen(tmp_path: Path, package: Any) -> None:
+    """A score of -0.9 or so is remembered: three honest rounds later it is above 0 again."""
+    gateway = opened(tmp_path / "state", package, RobustMerging(enabled=True, trim=0.0, remember=0.3))
+    play(gateway)
+    assert notes_of(gateway.conductor.row).distrusted == (LIAR,)
+    play(gateway, liar="nobody")
+    assert trust(gateway)[LIAR].trust > 0
+    assert trust(gateway)[LIAR].left_out_since is None
+    assert (gateway.conductor.row.contributors, notes_of(gateway.conductor.row).distrusted) == (6, ())
+    gateway.close()
+
+
+def test_a_rollback_forgives_nobody(tmp_path: Path, package: Any) -> None:
+    """The version that is brought back notes nobody, the trust stays, and the next merge leaves the liar out."""
+    gateway = opened(tmp_path / "state", package)
+    play(gateway)
+    play(gateway)
+    before = trust(gateway)
+    gateway.store.ledger.put(ROLLBACK, "0")
+    gateway.tick()
+    assert (gateway.conductor.row.reason, notes_of(gateway.conductor.row).distrusted) == ("rollback", ())
+    assert trust(gateway) == before
+    play(gateway, liar="nobody")
+    assert notes_of(gateway.conductor.row).distrusted == (LIAR,)  # one round does not make two good
+    gateway.close()
+
+
+def test_a_version_that_is_not_served_leaves_the_trust(tmp_path: Path, package: Any) -> None:
+    """Its deltas count for nothing, and what they said of their devices stays; also over a start while it waits."""
+    fields: dict[str, Any] = {"gate": Gate(hold=True, margin=0.01), "evaluate": tmp_path / "held.csv"}
+
+    def measure(gateway: Gateway, version: int, accuracy: float) -> None:
+        gateway.store.ledger.keep_evaluation(version, "held", (accuracy, accuracy, 4), gateway.now)
+        gateway.conductor.measured(Evaluated(version, "held", Figures(accuracy, accuracy, 4)))
+        gateway.tick()
+
+    gateway = opened(tmp_path / "state", package, **fields)
+    measure(gateway, 0, 0.9)
+    play(gateway)
+    gateway.close()
+    gateway = opened(tmp_path / "state", package, **fields)
+    before = trust(gateway)
+    measure(gateway, 0, 0.9)
+    measure(gateway, 1, 0.1)
+    assert gateway.conductor.row.reason == "gate"
+    assert notes_of(gateway.conductor.row).distrusted == ()
+    assert trust(gateway) == before
+    line = json.loads((tmp_path / "state" / JOURNAL).read_text())
+    assert (line["reason"], line["gate"], line["distrusted"]) == ("restarted", "not served", 1)
+    assert sum(gateway.store.ledger.trained().values()) == 5 * 6  # of the honest
+    gateway.close()
+
+
+def test_nobody_is_left_out_where_directions_are_off(
+    tmp_path: Path, package: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor named any more; what was known counts when they are compared again."""
+    state = tmp_path / "state"
+    gateway = opened(state, package)
+    play(gateway)
+    before = trust(gateway)[LIAR].trust
+    gateway.close()
+    gateway = opened(state, package, RobustMerging(enabled=True, directions=False))
+    play(gateway)
+    assert (gateway.conductor.row.contributors, told(gateway, "distrusted")) == (6, [])
+    assert trust(gateway)[LIAR] == TrustRow(LIAR, before)
+    gateway.close()
+    run(["status", "--state", str(state)])
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_four_devices_are_not_compared(tmp_path: Path, package: Any) -> None:
+    """They have no majority: all are merged, and nothing is noted of anybody."""
+    gateway = opened(tmp_path / "state", package, devices="abcd")
+    play(gateway)
+    assert (gateway.conductor.row.contributors, trust(gateway)) == (4, {})
+    gateway.close()
+
+
+def test_a_majority_is_never_left_out(tmp_path: Path, package: Any) -> None:
+    """Half of a round are doubted from before: all are heard, and said to be."""
+    gateway = opened(tmp_path / "state", package)
+    with gateway.store.ledger.transaction():
+        gateway.store.ledger.keep_trust([TrustRow(device, -9.0, 0) for device in "abc"])
+    play(gateway, liar="nobody")
+    assert (gateway.conductor.row.contributors, notes_of(gateway.conductor.row).distrusted) == (6, ())
+    assert {row.left_out_since for row in trust(gateway).values()} == {None}
+    gateway.close()
+
+
+def test_blocks_that_are_compared_apart_say_the_same(
+    tmp_path: Path, package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by blocks: with room for one at a time trust has the same bits."""
+    trusts = []
+    for name, room in (("together", folding.ROBUST_BYTES), ("singly", 1)):
+        monkeypatch.setattr(folding, "ROBUST_BYTES", room)
+        gateway = opened(tmp_path / name, package, RobustMerging(enabled=True))
+        play(gateway)
+        play(gateway)
+        trusts.append((trust(gateway), gateway.conductor.row.digest))
+        gateway.close()
+    assert trusts[0] == trusts[1]
+
+
+def test_directions_are_of_updates_as_they_came(tmp_path: Path, package: Any) -> None:
+    """A device whose shared experts are cut keeps its direction: long ones against the others, experts with them."""
+    # Cut to 1.5 times the usual, they would weigh less beside the experts, and the cosines be nearer to 0.
+    gateway = opened(tmp_path / "state", package, RobustMerging(enabled=True, trim=0.0))
+    gateway.tick()
+    for device in DEVICES:
+        plan, payload = gateway.plan(device)
+        lies = device == LIAR
+        values = {
+            block: np.full(tiny.SHAPE.size(block), -0.2 if block.shared and lies else 0.01, np.float32)
+            for block in ids(plan.train)
+        }
+        experts = [pb.ExpertDelta(layer=b.layer, index=b.index, values=v.tobytes()) for b, v in values.items()]
+        gateway.deliver(device, encode(tiny.delta(plan, payload, experts=experts)))
+    own = set(ids(gateway.plan(LIAR)[0].train))
+    cosines = []
+    for device in HONEST:
+        both = own & set(ids(gateway.plan(device)[0].train))
+        size = {
+            shared: sum(tiny.SHAPE.size(block) for block in both if block.shared is shared) for shared in (False, True)
+        }
+        product = 0.01 * (size[False] * 0.01 - size[True] * 0.2)
+        lengths = (size[True] + size[False]) * 0.01**2 * (size[False] * 0.01**2 + size[True] * 0.2**2)
+        cosines.append(product / np.sqrt(lengths))
+    gateway.tick()
+    assert trust(gateway)[LIAR].trust == pytest.approx(np.mean(cosines), rel=1e-6)
+    gateway.close()
+
+
+def test_who_is_cut_is_told_once_whatever_it_trained(
+    tmp_path: Path, package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device without the first of the blocks, which are compared one at a time, is cut all the same."""
+    cuts = []
+    for name, room in (("together", folding.ROBUST_BYTES), ("singly", 1)):
+        monkeypatch.setattr(folding, "ROBUST_BYTES", room)
+        gateway = opened(tmp_path / name, package, RobustMerging(enabled=True, directions=False))
+        gateway.tick()
+        trained = {device: set(ids(gateway.plan(device)[0].train)) for device in DEVICES}
+        first = min(block for blocks in trained.values() for block in blocks)
+        long = next(device for device in DEVICES if first not in trained[device])
+        for device in DEVICES:
+            gateway.train(device, value=0.5 if device == long else 0.01)
+        gateway.tick()
+        limits = sorted((event["device"], event["limit"]) for event in told(gateway, "limited"))
+        assert limits == [(long, "norm of expert"), (long, "norm of shared")]
+        cuts.append(told(gateway, "limited"))
+        gateway.close()
+    assert cuts[0] == cuts[1]
+
+
+def test_status_devices_rounds_page_and_metrics_say_who_is_left_out(
+    tmp_path: Path, package: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words, and for programs."""
+    state = tmp_path / "state"
+    gateway = opened(state, package)
+    tally = Tally()
+    play(gateway)
+    play(gateway)
+    for event in gateway.told:
+        tally(event)
+    listener = listen("127.0.0.1", 0)
+    port = int(listener.getsockname()[1])
+    page = Page(gateway.config, lambda: None, tally, listener)
+    page.start()
+    metrics, overview, devices = (ask(port, path).text for path in ("/metrics", "/fragment/figures", "/devices"))
+    page.stop()
+    assert "edge_gateway_deltas_distrusted_total 2.0" in metrics
+    assert "edge_gateway_devices_distrusted 1.0" in metrics
+    assert "1 device is left out of merges: d since version 1: updates point away from the others" in overview
+    assert "left out since version 1" in devices
+    gateway.close()
+    status = as_json(state, capsys, "status")
+    assert (status["distrusted"], status["merging"]) == ({LIAR: 1}, "robust, compares directions")
+    about = {row["device"]: row for row in as_json(state, capsys, "devices")["devices"]}
+    assert (about[LIAR]["left_out_since"], about["a"]["left_out_since"], about["a"]["trust"]) == (1, None, 0.1)
+    assert about[LIAR]["trust"] < -1
+    assert about[LIAR]["blocks_trained"] == 0
+    assert [row["distrusted"] for row in as_json(state, capsys, "rounds")["rounds"]] == [1, 1]
+    capsys.readouterr()
+    for words, wanted in (
+        (["status"], "left out d since version 1: updates point away from the others'"),
+        (["devices"], "left out since version 1"),
+        (["devices", LIAR], ", left out since version 1"),
+        (["rounds"], "6 of 6, 1 left out"),
+    ):
+        run([*words, "--state", str(state)])
+        assert wanted in " ".join(capsys.readouterr().out.split())
