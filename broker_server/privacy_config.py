@@ -49,7 +49,7 @@ def conflict(config: GatewayConfig) -> str:
         "limits.norm_factor = 0: a device would be refused by what others sent": config.limits.norm_factor != 0,
         "round.max_staleness = 0: a device would be in a merge more than once": config.round.max_staleness != 0,
         "round.buffer = 0: a device that is quick would be in a merge more than once": config.round.buffer != 0,
-        "robust.enabled = false: a median has no noise that would hide one device": config.robust.enabled,
+        "robust.enabled = false: no noise hides one device in a median, or in who is left out": config.robust.enabled,
     }
     wanted = [text for text, broken in against.items() if broken]
     return f"privacy.enabled wants {'; '.join(wanted)}" if wanted else ""

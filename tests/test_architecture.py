@@ -136,6 +136,7 @@ PURE = (
     "broker_server/rounds/offers.py",
     "broker_server/rules/admission.py",
     "broker_server/rules/aggregate.py",
+    "broker_server/rules/agreement.py",
     "broker_server/rules/balance.py",
     "broker_server/rules/norm_cuts.py",
     "broker_server/rules/planner.py",

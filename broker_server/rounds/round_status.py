@@ -138,10 +138,10 @@ def restarted_line(ledger: Ledger, row: VersionRow, shape: BankShape) -> RoundLi
     """
     rows, its_round = ledger.merged_into(row.version), ledger.round(row.round)
     opened = its_round.opened if its_round is not None else row.created
-    unheard = [delta for delta in rows if delta.device in notes_of(row).distrusted]
-    times = Counter(block for delta in rows if delta not in unheard for block in delta.blocks)
+    unheard = frozenset(notes_of(row).distrusted)
+    times = Counter(block for delta in rows if delta.device not in unheard for block in delta.blocks)
     trainers = {block: times[block] for block in shape.ids() if not block.shared and block not in (HEAD, MEAN)}
-    merged = Merged(row.version, rows, trainers, distrusted=unheard)
+    merged = Merged(row.version, rows, trainers, distrusted=[delta for delta in rows if delta.device in unheard])
     status = RoundStatus(row.round, ledger.plans(row.round), extensions=its_round.extensions if its_round else 0)
     return replace(round_line(status, Event.DEADLINE, merged, 0, row.created - opened), reason=RESTARTED)
 

@@ -52,7 +52,7 @@ def times(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{what} {count} x" for what, count in counts.items())
 
 
-def left_out(rows: Sequence[TrustRow], newest: int = 8) -> str:
+def left_out_words(rows: Sequence[TrustRow], newest: int = 8) -> str:
     """Return who is left out of merges: "d3 since version 4, d7 since version 9: updates point away from the others'".
 
     Args:

@@ -11,7 +11,7 @@ from broker_server.config import GatewayConfig
 from broker_server.views.devices import Devices
 from broker_server.views.live import Live
 from broker_server.views.versions import Version
-from broker_server.views.wording import decided, left_out, privacy_words
+from broker_server.views.wording import decided, left_out_words, privacy_words
 from broker_server.web import actions
 from broker_server.web.charts import (
     HALF,
@@ -153,7 +153,7 @@ def _directions(config: GatewayConfig, figures: Figures) -> str:
     if not rows:
         return "Directions of devices' updates are compared in each round; nobody is left out of merges."
     are = "device is" if len(rows) == 1 else "devices are"
-    return f"{len(rows)} {are} left out of merges: {left_out(rows)}."
+    return f"{len(rows)} {are} left out of merges: {left_out_words(rows)}."
 
 
 def _both(draw: Callable[[Sequence[T], int], Html], rows: Sequence[T], width: int = WIDE) -> list[Html]:

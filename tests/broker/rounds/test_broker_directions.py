@@ -395,6 +395,19 @@ def test_directions_are_of_updates_as_they_came(tmp_path: Path, package: Any) ->
     gateway.close()
 
 
+def test_who_is_left_out_does_not_say_what_is_usual(tmp_path: Path, package: Any) -> None:
+    """Five move by 0.01 to 0.05, in which the median is 0.03; with the sixth, which is longest, it would be 0.035."""
+    gateway = opened(tmp_path / "state", package, devices="abcdez")
+    gateway.tick()
+    for device, value in zip("abcdez", (0.01, 0.02, 0.03, 0.04, 0.05, -0.06), strict=True):
+        gateway.train(device, value=value)
+    gateway.tick()
+    notes = notes_of(gateway.conductor.row)
+    assert notes.distrusted == ("z",)
+    assert notes.norms.medians["shared"] == (pytest.approx(0.03 * np.sqrt(tiny.SHAPE.size(SHARED))),)
+    gateway.close()
+
+
 def test_who_is_cut_is_told_once_whatever_it_trained(
     tmp_path: Path, package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
