@@ -113,7 +113,7 @@ class Train:
     steps: int = 30
     most_steps: int = 60
     enough_steps: int = 2
-    most_epochs: float = 0.0
+    most_epochs: float = 8.0
     learning_rate: float = 4e-3
     final_share: float = 0.1
     decay_rounds: int = 0
