@@ -57,6 +57,33 @@ def federation(lines: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def real_federation(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on real runs beside the simulator's of the same plans."""
+    runs = newest(lines, "set")
+    rows = [
+        [
+            run["set"],
+            f"{run['clients']} ({sum(layers < max(run['layers'].values()) for layers in run['layers'].values())})",
+            f"{run['held_out']:,}",
+            " → ".join(percent(value) for value in run["real"]),
+            " → ".join(percent(value) for value in run["replayed"]),
+            f"{100 * run['largest_difference']:.2f}",
+            f"{100 * run['last_difference']:.2f}",
+        ]
+        for run in runs
+    ]
+    head = ("set", "devices (of the top layers only)", "held out", "real, %", "simulated, %", "largest, points", "last")
+    sources = "".join(f"- {run['set']}: {source(run)}\n" for run in runs)
+    return (
+        "\n## A real federation beside the simulator\n\n"
+        "A gateway, MQTT, and a process with an ExecuTorch program for each device, int8 both ways; then the same\n"
+        "plans and orders of texts in the simulator. Accuracy on held-out text by round, one seed.\n\n"
+        + table(head, rows)
+        + "\n"
+        + sources
+    )
+
+
 def train_step(lines: Sequence[dict[str, Any]]) -> str:
     """Return the section on the training step: the newest run on each machine."""
     parts = ["\n## One training step\n\n", f"{lines[-1]['work']} Each arm in its own process, in turns, medians.\n"]
@@ -234,6 +261,7 @@ def fold(lines: Sequence[dict[str, Any]]) -> str:
 SECTIONS: Final = {
     "demo": federation,
     "federation": federations.section,
+    "real_federation": real_federation,
     "train_step": train_step,
     "real_text": real_texts.section,
     "quantization": quantization,

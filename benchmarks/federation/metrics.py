@@ -161,6 +161,13 @@ def skewed(cell: Cell) -> bool:
     return name in ("shards", "natural", "mixed") or (name == "dirichlet" and float(number) <= SKEWED_ALPHA)
 
 
+def everywhere(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs of the arms that ran in every cell: others' means are of other cells."""
+    whole = set(cells(runs))
+    there = {arm for arm in arms(runs) if {run.cell for run in runs if run.arm == arm} == whole}
+    return [run for run in runs if run.arm in there]
+
+
 def ignores(runs: Iterable[Run], arm: str) -> bool:
     """Return whether an arm trains as if all devices were strong."""
     return arm == DENSE or any(run.options.get("ignore_budgets") for run in runs if run.arm == arm)

@@ -122,7 +122,8 @@ class Simulation:
         jobs = [Job(works[place], self.draws(works[place], number)) for place in answering]
         learned = self._learned(jobs)
         merged = self.arm.merge(at.state, learned)
-        at.state = at.down.publish(at.state, self._gated(merged))
+        if self._passes(merged):
+            at.state = at.down.publish(at.state, merged)
         at.number = number
         costs = {"bytes_up": sum(up[place] for place in answering), "bytes_down": sum(down)}
         self._note(works, learned, {**costs, "device_s": busy, "wall_s": wall})
@@ -203,19 +204,19 @@ class Simulation:
             if one.routed is not None:
                 books.routed = _plus(books.routed, one.routed)
 
-    def _gated(self, merged: State) -> State:
-        """Return the state after a round as the gate has it: that of before where the version is not served."""
+    def _passes(self, merged: State) -> bool:
+        """Return whether the gate lets a version through; one that it does not is as if its round had not been."""
         margin, served = self.task.arm.settings.version_gate, self.at.books.served
         if margin < 0:
-            return merged
+            return True
         if not served:
             served.append(self._validated(self.at.state))
         references = dict(enumerate(served[-Gate.versions :]))
         value = self._validated(merged)
         if not judge(len(served), "accuracy", value, references, margin).served:
-            return self.at.state
+            return False
         served.append(value)
-        return merged
+        return True
 
     def _validated(self, state: State) -> float:
         """Return the accuracy of a merged model on validation texts."""

@@ -74,13 +74,30 @@ def test_ways_to_be_personal_stand_one_below_the_other() -> None:
 
 def test_verdicts_say_what_was_reached_and_what_was_not() -> None:
     """A tenth of the wall clock and +3 points are reached; a cell that is behind by a point is not."""
-    wall, margin, behind = verdicts.of_time(RUNS)
+    wall, nearly, level, margin, behind = verdicts.of_time(RUNS)
     assert (wall.reached, wall.seen) == (True, "0.10 in the mean; 3 of 3 runs got there")
-    assert (margin.reached, margin.seen) == (True, "+3.00 points over hetlora")
+    assert (nearly.reached, nearly.claim) == (
+        True,
+        wall.claim.replace("adapter_dense", "adapter_dense less 0.5 points"),
+    )
+    assert (level.reached, level.seen) == (
+        True,
+        "+5.00 points at 0.20 of its wall clock, 1.00 of its device-seconds",
+    )
+    assert (margin.reached, margin.seen) == (
+        True,
+        "+3.00 points over hetlora (adapter_dense, which ignores all limits: -2.00 points)",
+    )
     assert (behind.reached, behind.seen) == (False, "-1.00 points to hetlora (trec, iid, 2 clients)")
     assert line(verdicts.shown([behind]), behind.claim)[3] == "**no**"
     with pytest.raises(ValueError, match="no runs of adapter_dense"):
         verdicts.of_time([one for one in RUNS if one.arm != "adapter_dense"])
+
+
+def test_a_rival_of_some_cells_is_not_compared_over_all() -> None:
+    """It would be the nearest, in the one cell that it ran in."""
+    partial = [*RUNS, run("flora", (0.5, 0.93, 0.93), EVEN)]
+    assert "flora" not in verdicts.shown(verdicts.of_time(partial))
 
 
 def test_equal_bytes_have_a_limit_of_their_own() -> None:
