@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from broker_server.evaluation.onnx_model import Figures
 from broker_server.evaluation.worker import Evaluated
 from broker_server.gate_config import Gate
 from broker_server.journal import JOURNAL
-from broker_server.rounds import folding
+from broker_server.rounds import folding, round_plans
 from broker_server.rounds.folding import Folding
+from broker_server.rules.planner import Coverage
 from broker_server.rules.round import State
 from broker_server.server_config import RobustMerging
 from broker_server.state.ledger import NAME
@@ -330,6 +332,38 @@ def test_nobody_is_left_out_where_directions_are_off(
     gateway.close()
     run(["status", "--state", str(state)])
     assert "left out" not in capsys.readouterr().out
+
+
+def test_a_buffer_leaves_out_likewise(tmp_path: Path, package: Any) -> None:
+    """Six deltas are merged as soon as they came; what the liar is at work on is no reason for others to train less."""
+    rules = RoundRules(quorum=6, join_wait_s=0, buffer=6, max_staleness=4)
+    gateway = opened(tmp_path / "state", package, round=rules)
+    for number in (1, 2):
+        gateway.tick()
+        for device in DEVICES:
+            gateway.train(device, value=-0.01 if device == LIAR else 0.01)
+        gateway.tick()
+        row = gateway.conductor.row
+        assert (row.version, row.contributors, notes_of(row).distrusted) == (number, 5, (LIAR,))
+    gateway.tick()
+    assert {device for device, _ in gateway.store.ledger.trained()} == set(HONEST)
+    for device in "abce":  # these, and not the liar, are given the next plans while f is at work
+        gateway.train(device)
+    gateway.train(LIAR, value=-0.01)
+    busy = ids(gateway.plan("f")[0].train)
+    wanted = Counter(block for device in "abce" for block in ids(gateway.plan(device)[0].train))
+    wanted.update(busy)
+    asked: list[Coverage] = []
+    honest_plan = round_plans.plan_round
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(round_plans, "plan_round", lambda *told: (asked.append(told[3]), honest_plan(*told))[1])
+        gateway.tick()
+    trained = Counter[ExpertId]()
+    for (_, block), times in gateway.store.ledger.trained().items():
+        trained[block] += times
+    assert {block: asked[-1].total[block] - trained[block] for block in wanted} == wanted
+    assert asked[-1].distrusted == {LIAR}
+    gateway.close()
 
 
 def test_four_devices_are_not_compared(tmp_path: Path, package: Any) -> None:
