@@ -97,7 +97,8 @@ class Train:
         most_steps: with ``round.training_s``, of a device that has time for more.
         enough_steps: with ``round.training_s`` or a budget of seconds, a device trains only as many layers, from the
             top, as leave it time for so many steps; where no depth does, the fewest that it can.
-        most_epochs: a device passes over its own examples at most so many times in a round; 0: any number.
+        most_epochs: with ``round.training_s``, of a device that has time for more: passes over its own examples in a
+            round; 0: any number.
         learning_rate: in the first round; falls in a straight line over ``decay_rounds`` to ``final_share`` of it.
         final_share: of the learning rate, in the last round and after it.
         decay_rounds: 0: the planned rounds, or 40 when no end is planned.

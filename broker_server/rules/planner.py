@@ -111,7 +111,7 @@ class RoundRequest:
         most_steps: of a device that has time left.
         enough_steps: a device trains a depth only where its time has room for so many steps.
         depth: layers from the top that anybody trains at most; 0: all.
-        most_epochs: passes over its own examples that a device makes in a round at most; 0: any number.
+        most_epochs: passes over its own examples that a device with time left makes in a round at most; 0: any number.
     """
 
     steps: int = 10
@@ -124,12 +124,14 @@ class RoundRequest:
     depth: int = 0
     most_epochs: float = 0.0
 
-    def most(self, budget: Budget, steps: int) -> int:
-        """Return how many of ``steps`` a device's passes over its own examples allow, at least 1."""
+    def most(self, budget: Budget) -> int:
+        """Return how many steps a device makes at most, however much time it has."""
+        if not self.seconds:
+            return self.steps
         if not self.most_epochs or not budget.examples:
-            return steps
+            return self.most_steps
         passes = self.most_epochs * budget.examples / max(1, budget.batch)
-        return max(1, min(steps, math.ceil(passes)))
+        return max(1, min(self.most_steps, math.ceil(passes)))
 
 
 @dataclass(frozen=True)
@@ -263,8 +265,8 @@ def _depth(budget: Budget, shape: BankShape, request: RoundRequest) -> tuple[Rea
     reaches = _reaches(budget, len(shape.layers), request.depth)
     seconds = [share for share in (budget.seconds * TIME_SHARE, request.seconds) if share]
     if not seconds or not all(reach.step_ms for reach in reaches):
-        return reaches[0], request.most(budget, request.steps)
-    most = request.most(budget, request.most_steps if request.seconds else request.steps)
+        return reaches[0], request.steps
+    most = request.most(budget)
     fitting = [(reach, min(most, reach.steps(1000 * min(seconds), budget.epoch))) for reach in reaches]
     enough = min(request.enough_steps, most)
     reach, steps = next((pair for pair in fitting if pair[1] >= enough), fitting[-1])

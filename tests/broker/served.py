@@ -24,7 +24,7 @@ from broker_server.web.page import Page, listen
 from broker_server.web.tally import Tally
 from broker_server.web_config import Web
 
-TRAIN = Train(steps=10, most_epochs=0.0, learning_rate=0.5, codec="auto", codec_down="float32")
+TRAIN = Train(steps=10, learning_rate=0.5, codec="auto", codec_down="float32")
 """Exact, so that sums can be computed by hand."""
 
 TOKEN = "a-token-of-this-test-1234"  # noqa: S105 - of a test

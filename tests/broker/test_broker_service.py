@@ -31,7 +31,7 @@ from edge_runtime.wire.chunks import Cut
 from edge_runtime.wire.errors import DataError, PackageError
 from edge_runtime.wire.topics import Topic
 
-TRAIN = Train(steps=10, most_epochs=0.0, learning_rate=0.5, codec="auto", codec_down="float32")
+TRAIN = Train(steps=10, learning_rate=0.5, codec="auto", codec_down="float32")
 """Exact, so that sums can be computed by hand."""
 
 TEXTS = {"a": [("rose", 0), ("rose rose", 0)], "b": [("leaf", 1), ("leaf rose leaf leaf", 1)], "c": [("sky", 2)]}

@@ -43,7 +43,7 @@ class Outbox:
         return next(payload for kind, to, payload in reversed(self.sent) if (kind, to) == (topic, name))
 
 
-TRAIN = Train(steps=10, most_epochs=0.0, learning_rate=0.1, codec="auto", codec_down="float32")
+TRAIN = Train(steps=10, learning_rate=0.1, codec="auto", codec_down="float32")
 """Exact, so that sums can be computed by hand."""
 
 

@@ -291,15 +291,15 @@ def test_a_depth_that_was_not_trained_is_as_much_slower_as_those_that_were() -> 
     assert measured([Reach(2), Reach(6)], {6: 60.0}) == [Reach(2), Reach(6, 60.0)]
 
 
-@pytest.mark.parametrize(("examples", "steps"), [(20, 3), (32, 4), (200, 20), (0, 20), (3, 1)])
-def test_passes_over_its_own_examples_limit_the_steps(examples: int, steps: int) -> None:
+@pytest.mark.parametrize(("examples", "steps"), [(20, 3), (32, 4), (2000, 60), (0, 60), (3, 1)])
+def test_passes_over_its_own_examples_limit_what_time_would_allow(examples: int, steps: int) -> None:
     """Two passes in batches of 16, begun ones counted whole; a device that did not tell its examples has no limit."""
+    fast = replace(_deep(1.0), examples=examples)
+    request = replace(_TIMED, most_steps=60, most_epochs=2.0)
+    assert plan_round([fast], _SIX, 1, Coverage(), request)["a"].steps == steps
+
+
+def test_steps_that_are_asked_for_are_made() -> None:
+    """Whatever passes they take."""
     request = RoundRequest(steps=20, most_epochs=2.0)
-    work = plan_round([Budget("a", 1, examples=examples)], SHAPE, 1, NONE, request)["a"]
-    assert work.steps == steps
-
-
-def test_passes_limit_steps_that_time_would_allow() -> None:
-    """A fast device with two batches of its own makes four steps of sixty."""
-    fast = replace(_deep(1.0), examples=32)
-    assert plan_round([fast], _SIX, 1, Coverage(), replace(_TIMED, most_steps=60, most_epochs=2.0))["a"].steps == 4
+    assert plan_round([Budget("a", 1, examples=3)], SHAPE, 1, NONE, request)["a"].steps == 20
