@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating arm64 arm64-tools results proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating arm64 arm64-tools results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -95,6 +95,9 @@ operating: setup ## docs/operating.md, followed line by line with real processes
 
 results: setup ## write docs/results.md and docs/reliability.md from benchmarks/results/*.jsonl
 	$(BIN)/python -m benchmarks.results
+
+reference: setup ## write docs/reference.md: every setting, device profiles, what is in a package
+	$(BIN)/python -m docs.reference
 
 proto: setup-dev ## generate edge_runtime/wire/wire_pb2.py from wire.proto
 	cd edge_runtime/wire && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. wire.proto

@@ -35,25 +35,25 @@ class GatewayConfig:
 
     Args:
         package: device package of the federation; only its manifest, bank, tokenizer and gateway/ are read.
-        state: directory that survives everything.
-        federation: second word of every topic.
+        state: directory where the gateway keeps everything: versions, deltas, the ledger.
+        federation: its name, a word of every MQTT topic.
         broker: URL of an external broker; "mosquitto" starts and watches one; empty starts the embedded one.
         mqtt: version that the gateway speaks with a Mosquitto or an external broker: "3" is 3.1.1, "5" tells more and
             costs 0.1 ms a message. Devices may speak another.
         ca: PEM file of the authority that signed the external broker's certificate.
         certificate: PEM file of the gateway's certificate, for an external broker that demands one.
         key: PEM file of its key, not encrypted.
-        signing_key: PEM file of the Ed25519 key that signs what the gateway says; without it nothing is signed.
-        rounds: of this state directory in all; 0: no end.
+        signing_key: PEM file of the Ed25519 key that signs the gateway's messages; without it nothing is signed.
+        rounds: how many this state directory gets in all; 0: no end.
         keep_serving: go on serving versions after the last round.
         linger_s: after the last round, how long devices may take to fetch the final version.
-        events: file for one JSON object a line.
+        events: file that every event is appended to, as one JSON object a line.
         evaluate: held-out file that each version is measured on (docs/data.md); [gate] says what follows from it.
-        text_column: of that file; "": text.
-        label_column: of that file; "": label.
+        text_column: the column of the texts in that file; "": text.
+        label_column: the column of the labels in that file; "": label.
         log_format: "text": time, level and words; "json": one object a line; "journal": as systemd's journal takes it;
             "auto": a table on a terminal, "journal" where that reads, else "text".
-        log_level: of the lines that are written, at least: "debug", "info", "warning" or "error".
+        log_level: the least grave lines that are written: "debug", "info", "warning" or "error".
     """
 
     package: Path

@@ -12,12 +12,12 @@ class ConnectionLimits:
 
     Args:
         connections: devices that are connected, at most.
-        connections_per_address: of them from one IPv4 address or IPv6 /64 network.
+        connections_per_address: devices that are connected from one IPv4 address or IPv6 /64 network, at most.
         handshakes: connections that have not said who they are, at most; the oldest silent one goes for the next.
-        handshakes_per_address: of them from one address, likewise.
+        handshakes_per_address: such connections from one address, at most; likewise.
         connect_s: seconds in which a connection has to say who it is, TLS included.
-        messages_per_s: of one device; one that sends faster is read more slowly, and nothing is dropped.
-        hellos_per_s: of one device, Hello and Bye together, likewise.
+        messages_per_s: messages of one device; one that sends faster is read more slowly, and nothing is dropped.
+        hellos_per_s: Hello and Bye of one device, together; likewise.
     """
 
     connections: int = 2048
@@ -35,14 +35,14 @@ class Listen(ConnectionLimits):
 
     Args:
         host: address to listen on.
-        port: 0 chooses a free one.
+        port: to listen on; 0 chooses a free one.
         allow_plaintext: take devices from other machines without encryption.
         ca: PEM file of the authority that signs devices' certificates; with it only these are let in, over TLS.
         certificate: PEM file of the gateway's certificate; it goes with ``ca``.
         key: PEM file of its key, not encrypted.
         revoked: file of the certificates that are refused, by serial number, one a line; a change is heeded at once.
         public_host: the host by which devices reach the gateway, for their enrolments; "": ``host``.
-        websocket_port: of MQTT over WebSockets; 0: none.
+        websocket_port: for MQTT over WebSockets; 0: none.
     """
 
     host: str = "127.0.0.1"
@@ -62,19 +62,20 @@ class RoundRules:
 
     Args:
         quorum: devices that must be ready before a round starts, and deltas that it needs to close.
-        deadline_s: from the opening, and again after each extension.
-        join_wait_s: from when the quorum was ready, so that devices that start together share a round.
-        grace_s: likewise, how long the start waits for class statistics on their way; it then goes on without them.
-        max_staleness: versions that a delta's base may lie behind the current one.
+        deadline_s: how long a round stays open for deltas, and how long each extension lasts.
+        join_wait_s: how long the start waits for more devices once the quorum is ready, so that those that start
+            together share a round.
+        grace_s: how long the start waits for class statistics on their way; it then goes on without them.
+        max_staleness: how many versions a delta's base may lie behind the current one.
         newcomer_wait_s: once all devices that answered a plan before have answered, how long the others are waited for.
-        training_s: that every device trains in a round: in as many steps as fit, in the top layers alone where a step
-            through all of them takes too long; 0: each makes ``train.steps`` steps, whatever they take.
+        training_s: how long every device trains in a round: as many steps as fit, in the top layers alone where a step
+            through all of them takes too long; 0: each makes ``train.steps`` steps, however long they take.
         buffer: merge as soon as so many deltas came, whoever sent them, and give a device its next plan as soon as it
             answered (FedBuff); deltas count less the more versions moved their experts meanwhile, so max_staleness
             wants room; ``quorum`` is needed for the first start, ``deadline_s`` is how long a plan may take and the
             buffer may fill, and ``rounds`` counts merges; 0: in rounds, which all start from one version.
-        missed_plans: in a row without an answer, after which a device rests: it has no place in a quorum and gets no
-            plan for ``deadline_s``, then for twice as long with each further one, up to an hour; 0: never.
+        missed_plans: plans in a row without an answer after which a device rests: it has no place in a quorum and gets
+            no plan for ``deadline_s``, then for twice as long with each further one, up to an hour; 0: never.
     """
 
     quorum: int = 2
@@ -94,19 +95,20 @@ class Train:
 
     Args:
         steps: optimizer steps in a round; fewer where a device's own budget of seconds is too short.
-        most_steps: with ``round.training_s``, of a device that has time for more.
+        most_steps: with ``round.training_s``, steps of a device that has time for more.
         enough_steps: with ``round.training_s`` or a budget of seconds, a device trains only as many layers, from the
             top, as leave it time for so many steps; where no depth does, the fewest that it can.
         most_epochs: with ``round.training_s``, of a device that has time for more: passes over its own examples in a
             round; 0: any number.
         learning_rate: in the first round; falls in a straight line over ``decay_rounds`` to ``final_share`` of it.
-        final_share: of the learning rate, in the last round and after it.
-        decay_rounds: 0: the planned rounds, or 40 when no end is planned.
+        final_share: share of the learning rate that is left in the last round and after it.
+        decay_rounds: over how many rounds the rate falls; 0: the planned rounds, or 40 when no end is planned.
         shared_share: learning rate of the shared experts, as a share of ``learning_rate``; 0: they are not trained.
         head_share: learning rate of the head, likewise; 0: the head stays as the class means made it. A trained head
             is worth up to a point, and every delta then tells how many examples of each label the device trained on.
-        weight_decay: of AdamW.
-        codec: of deltas: "float32", "int8", or "auto": float32, and int8 where the device's uplink budget is too small.
+        weight_decay: AdamW's.
+        codec: how deltas are written: "float32", "int8", or "auto": float32, and int8 where the device's uplink budget
+            is too small.
         codec_down: "float32": devices get each version exactly as it was merged; "int8": in steps that take about a
             quarter of the bytes, and what a step leaves out comes with the next merge.
     """
@@ -133,17 +135,19 @@ class Limits:
         norm_factor: an update this many times the usual norm is refused; 0: norms are not checked.
         norm_clip: an update's blocks are cut to this many times the round's median norm of their kind; 0: never.
         weight_multiple: a device's examples count for at most this many times the round's median; 0: any number.
-        weight_share: and for at most this share of all examples of the round, or twice an equal part if that is more;
+        weight_share: a device's examples count for at most this share of all examples of the round, or twice an equal
+            part if that is more;
             1: any share. Class sums are capped likewise, in all and label by label.
-        hellos_per_minute: of one device; for more it is told BUSY, and then nothing. 0: any number.
-        new_names_per_hour: names that never said Hello before, where no certificates prove them; 0: any number.
+        hellos_per_minute: Hellos of one device; for more it is told BUSY, and then nothing. 0: any number.
+        new_names_per_hour: names that never said Hello before and are let in, where no certificates prove them; 0: any
+            number.
         idle_names: names that never had a delta accepted and are not here, of which those seen last are remembered.
         blob_window_s: requests for blocks are gathered until none came for so long, for eight times as long at most, or
             until all that are here asked; then each block is published once.
         blob_repeat_s: how soon a block is published again; who has it lets go of its topic meanwhile.
-        retry_after_s: what a device is told when the disk is full, or when it is BUSY.
-        body_bytes: of one body; 0: what the bank's size makes possible.
-        transfer_bytes: of the bodies that devices may send at a time; what others offer waits for its turn. What came
+        retry_after_s: after how long a device is told to try again when the disk is full, or when it is told BUSY.
+        body_bytes: the largest body that is taken; 0: what the bank's size makes possible.
+        transfer_bytes: of all bodies that devices may send at one time; what others offer waits for its turn. What came
             of bodies that stopped coming takes up as much again, in memory and on the disk.
         keep_versions: the newest versions whose blocks stay on the disk, and version 0, with the rows of their deltas
             and of plans since; older ones are removed, as far as no plan or delta on its way needs them. 0: all.

@@ -28,12 +28,14 @@ class Key:
 
     Args:
         name: with its table: "quorum" is "round.quorum".
+        kind: its type as the dataclass has it: "int", "Path | None".
         default: None: no path, or none at all (``package``).
         text: what it is.
         secret: not to be shown.
     """
 
     name: str
+    kind: str
     default: Any
     text: str
     secret: bool
@@ -80,14 +82,14 @@ def config_text(values: Mapping[str, Any], head: str, only: frozenset[str] | Non
 
 
 def _keys(kind: type[Any], prefix: str) -> Iterator[Key]:
-    about = _about(kind)
+    about = argument_texts(kind)
     for field in dataclasses.fields(kind):
         if field.default_factory is dataclasses.MISSING:  # else a table
             default = None if field.default is dataclasses.MISSING else field.default
-            yield Key(prefix + field.name, default, about[field.name], secret=not field.repr)
+            yield Key(prefix + field.name, str(field.type), default, about[field.name], secret=not field.repr)
 
 
-def _about(kind: type[Any]) -> dict[str, str]:
+def argument_texts(kind: type[Any]) -> dict[str, str]:
     """Return what the docstring of a dataclass, and those that it extends, say of each field."""
     texts: dict[str, str] = {}
     for one in reversed(kind.__mro__):

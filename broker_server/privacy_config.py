@@ -16,7 +16,7 @@ class PrivacyTable:
     Args:
         enabled: cut each device's update to a norm, count all alike, and add noise to the sum of each merge. It wants
             limits.norm_factor = 0, round.max_staleness = 0, round.buffer = 0, and a state directory that began with it.
-        clip: norm of a device's whole update, over all of its blocks, that longer ones are cut to.
+        clip: norm that a device's whole update, over all of its blocks, is cut to when it is longer.
         noise: standard deviation of the noise, as a multiple of clip.
         epsilon: the budget; the gateway merges no more when one more merge would be beyond it.
         delta: chance that is left out of the promise; well below one over the number of devices.

@@ -14,10 +14,10 @@ class Server:
 
     Args:
         optimizer: "none": the mean update is added as it is; "momentum": FedAvgM; "adam": FedAdam; "yogi": FedYogi.
-        rate: of its steps; 0: 1 for "none" and "momentum", 0.01 for "adam" and "yogi", which move a value by about so
-            much in a round.
+        rate: learning rate of its steps; 0: 1 for "none" and "momentum", 0.01 for "adam" and "yogi", which move a value
+            by about so much in a round.
         beta1: how much of its momentum stays from round to round.
-        beta2: of "adam" and "yogi": how much of its squares stays.
+        beta2: of "adam" and "yogi": how much of its mean of squares stays from round to round.
         tau: of "adam" and "yogi": size of an update below which a value is no longer moved as far as the others.
         normalize_steps: divide each delta by its steps before the mean, and multiply with their mean after it
             (FedNova), so that devices with more time do not pull further than their examples say. Where all steps of a
@@ -57,7 +57,8 @@ class RobustMerging:
             round, is left out. It needs five devices in a round, most of them honest.
         remember: share of a device's trust that stays from one of its rounds to its next; trust is the sum of what its
             rounds said, and below 0 the device is left out.
-        most_trust: that a device can save up for a time of lies; the mean cosine of a round with all others adds to it.
+        most_trust: trust that a device can save up for a time of lies, at most; the mean cosine of a round with all
+            others adds to it.
     """
 
     enabled: bool = False

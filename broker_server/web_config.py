@@ -18,9 +18,9 @@ class Web:
 
     Args:
         host: address to serve it on.
-        port: 0: no page.
-        token: with which a browser logs in and Prometheus reads (Bearer), 16 characters or more; needed beyond this
-            machine, and wherever others use it, too.
+        port: to serve it on; 0: no page.
+        token: with which a browser logs in and Prometheus reads (Bearer), 16 characters or more; needed where the page
+            can be reached from other machines, and where others use this machine, too.
         public_host: a further name by which browsers reach it; listen.public_host, addresses and localhost always do.
         allow_plaintext: serve other machines without encryption, for a proxy with TLS in front.
     """

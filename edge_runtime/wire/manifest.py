@@ -60,14 +60,14 @@ class Tier:
     Args:
         method: name of the training method.
         trained_slots: m, in each layer.
-        frozen_slots: f.
+        frozen_slots: f, in each layer: they run and are not trained.
         seq_len: S, tokens of a text at most.
         rows: R; a step's texts stand in R rows of S places, several in a row where they fit (``packing``).
         batch_size: B, texts of a step at most.
         layers: k, the adapted layers that ``method`` trains, counted from the top; L: all. With k < L every expert of
             the layers below runs in ``trunk_methods``, as it stands.
-        predicted: by export's model of the device.
-        measured: on the machine that exported.
+        predicted: what it costs by export's model of the device.
+        measured: what it cost on the machine that exported.
         proof: what export measured of this method against eager PyTorch before it wrote the package.
         recompute: what the step computes twice instead of keeping it: "none", "light" or "layers".
         micro_batches: k; with k > 1 ``method`` takes R / k rows, is called k times, and ``apply_method`` follows.
@@ -107,7 +107,16 @@ class Tier:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The frozen network. Args: digest: SHA-256 (hex) of its fp32 weights; family: "bert", "llama", ..."""
+    """The frozen network.
+
+    Args:
+        name: of the model, for people.
+        family: "bert", "llama", ...
+        digest: SHA-256 (hex) of its fp32 weights.
+        width: d.
+        layers: of the network, adapted or not.
+        parameters: in all.
+    """
 
     name: str
     family: str
@@ -122,14 +131,15 @@ class Architecture:
     """What all devices of a federation share; its digest is the federation's identity.
 
     Args:
+        backbone: the frozen network.
         task: "classification" (a head names a text's label) or "causal-lm" (the backbone's own head continues it).
         labels: C names, in the order of the head's rows; none for causal-lm, whose bank has neither head nor mean.
         gate: "soft" or "topk".
         top_k: experts chosen for a token; 0 with the soft gate.
         adapted_layers: numbers of the L adapted layers.
-        experts: M.
-        rank: r.
-        shared_rank: rs; 0 means none.
+        experts: M, in each adapted layer.
+        rank: r, of an expert.
+        shared_rank: rs, of a layer's shared expert; 0 means none.
         feature: how a text becomes one vector: "mean_pool_l2"; "none" for causal-lm.
         logit_scale: logits = logit_scale * (feature - mean) @ weight.T + bias; 1 for causal-lm.
         end_token: causal-lm: id of the token that ends a text, -1 where the backbone has none; else -1.
@@ -166,7 +176,12 @@ class Architecture:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the package."""
+    """A file of the package.
+
+    Args:
+        sha256: of its bytes, hex.
+        bytes: its length.
+    """
 
     sha256: str
     bytes: int
@@ -177,9 +192,10 @@ class Manifest:
     """The whole of manifest.json.
 
     Args:
-        package_format: of this file; another number is refused.
-        wire_version: messages that the package's runtime must speak.
+        package_format: version of this file's form; another number is refused.
+        wire_version: of the messages that the package's runtime must speak.
         program_interface: version of ``program_interface``, by which the program's tensors are named and ordered.
+        architecture: what all devices of a federation share.
         device: name of the device profile.
         profile: the profile's figures, as export read them.
         quantize: what is frozen: "int8", "int4" (linears of 4 bits where they divide into groups) or "none".

@@ -23,9 +23,9 @@ class Budget:
     Args:
         memory_mib: resident memory of the process that trains.
         storage_mb: 10^6 bytes of flash for a package.
-        bytes_up: of one round.
-        bytes_down: of one round.
-        round_seconds: of computing in one round.
+        bytes_up: sent in one round.
+        bytes_down: received in one round.
+        round_seconds: spent computing in one round.
     """
 
     memory_mib: float
@@ -40,7 +40,7 @@ class Compute:
     """How fast a device computes.
 
     Args:
-        threads: that a program gets.
+        threads: how many a program gets.
         int8_gmac_s: 10^9 multiply-accumulates a second reached in int8 GEMMs with these threads.
         fp32_gmac_s: the same in float32.
         memory_gb_s: 10^9 bytes a second reached by elementwise passes.
@@ -54,7 +54,14 @@ class Compute:
 
 @dataclass(frozen=True)
 class Defaults:
-    """Args: runtime_mib: resident memory of the runtime's process before a program is loaded."""
+    """What export takes unless its options say otherwise.
+
+    Args:
+        seq_len: tokens of a text at most; with ``--data``, texts that are all shorter get less.
+        batch_size: texts of a step at most.
+        steps_per_round: that a tier must have time for in ``round_seconds``.
+        runtime_mib: resident memory of the runtime's process before a program is loaded.
+    """
 
     seq_len: int
     batch_size: int
@@ -67,8 +74,10 @@ class DeviceProfile:
     """One device.
 
     Args:
-        tokenizers: kinds that its software reads; none: all.
-        tasks: that its software does; none: all.
+        name: as ``--device`` has it, and as the manifest and Hello tell it.
+        title: for people.
+        tokenizers: kinds of tokenizer that its software reads; left out: all.
+        tasks: what its software does, "classification" or "causal-lm"; left out: all.
     """
 
     name: str

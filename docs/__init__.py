@@ -1,0 +1,1 @@
+"""The documents; what writes one of them from the code is docs/reference.py."""
