@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating arm64 arm64-tools results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating arm64 arm64-tools wheel sdist results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,12 +37,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml $(VENV)/bin/python
 	@echo "installing into $(VENV) (once; torch alone is several GB) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,gateway,demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,edge-source,gateway,demo]'
 	$(BIN)/python -m edge_runtime.native.build
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,gateway,privacy,demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[export,edge,edge-source,gateway,privacy,demo,dev]'
 	@touch $@
 
 demo: setup ## the whole loop on this machine: export, gateway, twelve devices, rounds, figures; DEMO_ARGS=--serve leaves its page up
@@ -87,6 +87,15 @@ ARM64_TOOLS := aarch64-linux-gnu-g++=g++-aarch64-linux-gnu /usr/aarch64-linux-gn
 arm64-tools: setup
 	@$(call install_tools,$(ARM64_TOOLS))
 	$(BIN)/python -m benchmarks.arm64 --prepare
+
+# WHEEL_ARGS='--machine aarch64' builds one of them; on ARM64 there is the one of this machine only.
+WHEEL_ARGS ?=
+wheel: setup-dev ## wheels for boards with all that is compiled in them, x86-64 and ARM64: dist/*.whl
+	@test "$$(uname -m)" != x86_64 || { $(call install_tools,$(filter-out qemu-aarch64=%,$(ARM64_TOOLS))); }
+	$(BIN)/python packaging/board_wheel.py $(WHEEL_ARGS)
+
+sdist: setup-dev ## all that git tracks as dist/*.tar.gz, from which the rest can be built
+	$(BIN)/python -m build --sdist --outdir dist .
 
 # OPERATING_ARGS='--package packages/pixel8 --data texts.csv'; --bare installs the gateway anew as well.
 OPERATING_ARGS ?= --help

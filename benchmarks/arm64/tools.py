@@ -11,20 +11,22 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks.arm64.pixel8 import make_root
 from edge_runtime.native import build
-from edge_runtime.native.build import Cross
+from edge_runtime.native.build import Cross, Sdk
 
 COMPILER: Final = "aarch64-linux-gnu-g++"
 EMULATOR: Final = "qemu-aarch64"
 LIBRARIES: Final = Path("/usr/aarch64-linux-gnu/lib")
 PACKAGES: Final = ("g++-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
 """Of Debian and Ubuntu; the Makefile installs the same."""
-_PLATFORM: Final = "manylinux_2_28_aarch64"
-_PARTS: Final = ("executorch/lib/", "executorch/include/", "executorch/share/", "executorch/version.py")
+_GLIBC: Final = ("2_17", "2_28")
+"""C libraries that wheels are fetched for; that of a supported board is newer."""
+_PARTS: Final = re.compile(r"executorch/((lib|include|share)/|version\.py)|executorch-[^/]*\.dist-info/licenses/")
 
 
 class ToolsError(RuntimeError):
@@ -48,13 +50,13 @@ def sdk_folder() -> Path:
     return folder() / f"executorch-{version.partition('+')[0]}" / "executorch"
 
 
-def missing() -> list[str]:
-    """Return what is not here, each with the command that gets it."""
+def missing(programs: Sequence[str] = (COMPILER, EMULATOR)) -> list[str]:
+    """Return what is not here, each with the command that gets it. Args: programs: those that are needed."""
     install = f"apt-get install {' '.join(PACKAGES)}"
-    lacking = [f"{name} (run: {install})" for name in (COMPILER, EMULATOR) if shutil.which(name) is None]
+    lacking = [f"{name} (run: {install})" for name in programs if shutil.which(name) is None]
     if not (LIBRARIES / "ld-linux-aarch64.so.1").exists():
         lacking.append(f"{LIBRARIES}/ld-linux-aarch64.so.1 (run: {install})")
-    if not (sdk_folder() / "version.py").is_file():
+    if not _has_sdk():
         lacking.append("ExecuTorch's package for ARM64 (run: make arm64-tools)")
     return lacking
 
@@ -65,14 +67,29 @@ def prepare() -> None:
     Raises:
         ToolsError, NativeBuildError: when something cannot be had.
     """
-    if not (sdk_folder() / "version.py").is_file():
-        _fetch(sdk_folder().parent)
-    lacking = missing()
-    if lacking:
-        raise ToolsError("emulation of ARM64 needs " + "; ".join(lacking))
+    sdk((COMPILER, EMULATOR))
     runner()
     counter()
     root()
+
+
+def sdk(programs: Sequence[str] = (COMPILER,)) -> Sdk:
+    """Return ExecuTorch's package for ARM64, fetched when it is not here yet. Args: programs: needed besides.
+
+    Raises:
+        ToolsError, NativeBuildError: when something cannot be had.
+    """
+    if not _has_sdk():
+        _fetch(sdk_folder().parent)
+    lacking = missing(programs)
+    if lacking:
+        raise ToolsError("ARM64 needs " + "; ".join(lacking))
+    return build.find_sdk(sdk_folder())
+
+
+def _has_sdk() -> bool:
+    """Tell whether all of it is here; older releases of ours left its licences out."""
+    return (sdk_folder() / "version.py").is_file() and any(sdk_folder().parent.glob("*.dist-info/licenses"))
 
 
 def runner() -> Path:
@@ -113,16 +130,27 @@ def _fetch(target: Path) -> None:
     version = target.name.partition("-")[2]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=target.parent) as work:
-        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        options = ("--no-deps", "--only-binary=:all:", "--platform", _PLATFORM, "--python-version", python)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", work, *options]
-        done = subprocess.run([*command, f"executorch=={version}"], capture_output=True, text=True, check=False)
-        wheels = list(Path(work).glob("executorch-*.whl"))
-        if done.returncode != 0 or not wheels:
-            reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-            raise ToolsError(f"executorch {version} for {_PLATFORM} cannot be fetched: {reason}")
+        wheel_path = fetch_wheel(f"executorch=={version}", "aarch64", Path(work))
         unpacked = Path(work) / "unpacked"
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            wheel.extractall(unpacked, [name for name in wheel.namelist() if name.startswith(_PARTS)])
+        with zipfile.ZipFile(wheel_path) as wheel:
+            wheel.extractall(unpacked, [name for name in wheel.namelist() if _PARTS.match(name)])
         shutil.rmtree(target, ignore_errors=True)
         unpacked.replace(target)
+
+
+def fetch_wheel(requirement: str, machine: str, folder: Path) -> Path:
+    """Download a wheel for Linux on ``machine`` (as uname names it), without what it depends on, and return it.
+
+    Raises:
+        ToolsError: when there is none.
+    """
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    platforms = [part for glibc in _GLIBC for part in ("--platform", f"manylinux_{glibc}_{machine}")]
+    options = ("--no-deps", "--only-binary=:all:", *platforms, "--python-version", python)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), *options, requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob(f"{re.split('[=<>]', requirement)[0]}-*.whl"))
+    if done.returncode != 0 or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise ToolsError(f"{requirement} for Linux on {machine} cannot be fetched: {reason}")
+    return wheels[0]

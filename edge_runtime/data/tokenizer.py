@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer as _Tokenizer
+try:
+    from edge_runtime.built_in.tokenizers import Tokenizer as _Tokenizer
+except ModuleNotFoundError:  # this is not the wheel for boards
+    try:
+        from tokenizers import Tokenizer as _Tokenizer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "tokenizers is not installed; run: pip install 'edge-experts[edge,edge-source]', or install a wheel for boards"
+        ) from error
 
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.typed_text import beginning, take_special_tokens_as_text

@@ -40,13 +40,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from typing import IO, Any, Final, Self
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Traffic
+
+_BAR_PLACES: Final = 30
+_REDRAW_S: Final = 0.1
+_CLEAR_LINE: Final = "\x1b[K"  # from the cursor to the end
 
 
 class Report:
@@ -96,8 +97,38 @@ class Report:
 @contextmanager
 def bar(label: str, total: int, *, show: bool = True) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on stderr while it is a terminal; gives a function that takes how much was done."""
-    console = Console(stderr=True)
-    columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as progress:
-        task = progress.add_task(label, total=total)
-        yield lambda done: progress.advance(task, done)
+    if not (show and sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    progress = _Progress(label, total)
+    progress.draw()
+    try:
+        yield progress.advance
+    finally:
+        sys.stderr.write(f"\r{_CLEAR_LINE}")
+        sys.stderr.flush()
+
+
+class _Progress:
+    """One line of a terminal. Args: label: what is done; total: how much of it there is."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total = label, total
+        self._done = 0
+        self._began = self._drawn = time.monotonic()
+
+    def advance(self, done: int) -> None:
+        """Count what was done, and draw it unless that was just done."""
+        self._done += done
+        if time.monotonic() - self._drawn >= _REDRAW_S or self._done >= self._total:
+            self.draw()
+
+    def draw(self) -> None:
+        """Write the line over the one before."""
+        self._drawn = time.monotonic()
+        share = min(self._done / self._total, 1.0) if self._total else 1.0
+        full = round(share * _BAR_PLACES)
+        left = (self._drawn - self._began) * (1 - share) / share if share else 0.0
+        line = f"{self._label} [{'#' * full:-<{_BAR_PLACES}}] {share:4.0%} {self._done}/{self._total}"
+        sys.stderr.write(f"\r{_CLEAR_LINE}{line}{f' {left:.0f} s left' if 0 < share < 1 else ''}")
+        sys.stderr.flush()

@@ -4,7 +4,8 @@ The library is compiled once for each combination of our sources, the executorch
 per-user cache (``EDGE_RUNTIME_CACHE``, or the platform's cache directory). Of several processes that need it at once
 one builds and the others wait; where locks do not work each builds in a directory of its own, and the last step is
 always one rename. torch is never imported and need not be installed.
-``EDGE_RUNTIME_LIBRARY`` names a library that was built elsewhere, and then nothing is built.
+``EDGE_RUNTIME_LIBRARY`` names a library that was built elsewhere, and then nothing is built. Nor is it where the wheel for
+boards brought one (`edge_runtime.built_in`), unless ``--force`` or ``--executorch`` asks for it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_runtime import built_in
 from edge_runtime.errors import ProgramError
 
 if TYPE_CHECKING:
@@ -71,7 +73,9 @@ def find_sdk(folder: Path | None = None) -> Sdk:
         spec = importlib.util.find_spec("executorch")  # finds without importing, so no torch
         places = list(spec.submodule_search_locations or []) if spec else []
         if not places:
-            msg = "executorch is not installed; run: pip install --no-deps executorch==1.5.1"
+            msg = (
+                "executorch is not installed; run: pip install --no-deps executorch==1.5.1, or install a wheel for boards"
+            )
             raise NativeBuildError(msg)
         folder = Path(places[0])
     version = _version(folder)
@@ -131,30 +135,49 @@ def key(sdk: Sdk, cross: Cross | None = None) -> str:
     return digest.hexdigest()[:24]
 
 
-def library_path(sdk: Sdk) -> Path:
+def library_path(sdk: Sdk, cross: Cross | None = None) -> Path:
     """Return where the library of this build is, or will be."""
-    return cache_folder() / "native" / key(sdk) / LIBRARY
+    return cache_folder() / "native" / key(sdk, cross) / LIBRARY
 
 
-def ensure(*, sdk: Sdk | None = None, force: bool = False, say: Callable[[str], None] | None = None) -> Path:
-    """Return the library, building it when it is not in the cache.
+def brought() -> Path | None:
+    """Return the library that need not be built: EDGE_RUNTIME_LIBRARY's, or the one in the wheel for boards.
+
+    Raises:
+        NativeBuildError: when the variable names no file.
+    """
+    named = os.environ.get("EDGE_RUNTIME_LIBRARY")
+    if named and not Path(named).is_file():
+        msg = f"EDGE_RUNTIME_LIBRARY names {named}, which is no file; correct it or unset it to build the library here"
+        raise NativeBuildError(msg)
+    if named:
+        return Path(named)
+    return built_in.LIBRARY if built_in.LIBRARY.is_file() else None
+
+
+def ensure(
+    *,
+    sdk: Sdk | None = None,
+    cross: Cross | None = None,
+    force: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Return the library: one that was brought, or else one that is built unless it is in the cache.
 
     Args:
-        sdk: the executorch package; found when None.
+        sdk: the executorch package to build over; found when None.
+        cross: the machine that it is built for, with ``sdk`` of that machine; None is this one.
         force: build even when it is there.
         say: told one line when a build starts.
 
     Raises:
         NativeBuildError: when it cannot be built.
     """
-    named = os.environ.get("EDGE_RUNTIME_LIBRARY")
-    if named and sdk is None:
-        if Path(named).is_file():
-            return Path(named)
-        msg = f"EDGE_RUNTIME_LIBRARY names {named}, which is no file; correct it or unset it to build the library here"
-        raise NativeBuildError(msg)
+    ready = brought() if sdk is None and not force else None
+    if ready:
+        return ready
     sdk = sdk or find_sdk()
-    return _ensure(_Job(sdk, None, library_path(sdk), (LIBRARY,)), force=force, say=say)
+    return _ensure(_Job(sdk, cross, library_path(sdk, cross), (LIBRARY,)), force=force, say=say)
 
 
 def ensure_runner(
@@ -305,6 +328,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     try:
+        ready = None if options.force or options.executorch or options.runner else brought()
+        if ready:
+            sys.stdout.write((json.dumps({"library": str(ready)}) if options.json else f"native driver: {ready}") + "\n")
+            return 0
         sdk = find_sdk(options.executorch)
         library = ensure(sdk=sdk, force=options.force, say=_to_stderr)
         runner = ensure_runner(sdk=sdk, say=_to_stderr) if options.runner else None
