@@ -87,6 +87,7 @@ ARM64_TOOLS := aarch64-linux-gnu-g++=g++-aarch64-linux-gnu /usr/aarch64-linux-gn
 arm64-tools: setup
 	@$(call install_tools,$(ARM64_TOOLS))
 	$(BIN)/python -m benchmarks.arm64 --prepare
+	@! grep -qs '^ID=debian' /etc/os-release || $(BIN)/python -m benchmarks.arm64.debian_python
 
 # WHEEL_ARGS='--machine aarch64' builds one of them; on ARM64 there is the one of this machine only.
 WHEEL_ARGS ?=

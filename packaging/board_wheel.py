@@ -1,10 +1,10 @@
 """Build wheels for boards: `python packaging/board_wheel.py` (`make wheel`), into dist/.
 
 Such a wheel is the project's own and, in edge_runtime/built_in, what a device would otherwise compile or pull in: the
-native driver, compiled over ExecuTorch's wheel, with the libraries of it that the driver links, and the compiled part of
-tokenizers. So a board needs no compiler, no cmake, no executorch, and nothing that tokenizers pulls in to download models.
-Licence texts and SBOMs go with it. auditwheel puts the libraries in and names the oldest C library that the wheel runs
-on: the newest symbol of all that is in it, not a promise.
+native driver, compiled over ExecuTorch's wheel, with the libraries of it that the driver links, and the compiled part
+of tokenizers. So a board needs no compiler, no cmake, no executorch, and nothing that tokenizers pulls in to download
+models. Licence texts and SBOMs go with it. auditwheel puts the libraries in and names the oldest C library that the
+wheel runs on, which it reads from the symbols of all that is in it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class WheelError(RuntimeError):
 
 @dataclass(frozen=True)
 class BoardWheel:
-    """A wheel that was built. Args: path: it; machine: as uname names it; nbytes: of the file; sha256: of it, in hex."""
+    """A wheel that was built. Args: machine: as uname names it; nbytes: of the file; sha256: of the file, in hex."""
 
     path: Path
     machine: str
@@ -121,12 +121,13 @@ def _parts(machine: str, work: Path) -> dict[str, bytes]:
 
 def _pinned(name: str) -> str:
     """Return our requirement of a library, which stands in one of the extras."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
     return next(line for lines in extras.values() for line in lines if line.startswith(f"{name}=="))
 
 
 def _add(wheel: Path, out: Path, parts: Mapping[str, bytes]) -> None:
-    """Write the wheel with ``parts``, its metadata saying so; auditwheel reads only names of RECORD and writes it anew."""
+    """Write the wheel with ``parts``, its metadata saying so; auditwheel reads names in RECORD and writes it anew."""
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
         metadata = next(name.partition("/")[0] for name in old.namelist() if name.endswith(".dist-info/WHEEL"))
         licences = [name.partition("/")[2] for name in parts if name.startswith("licenses/")]
@@ -138,7 +139,9 @@ def _add(wheel: Path, out: Path, parts: Mapping[str, bytes]) -> None:
                 text = re.sub(rb"(?m)^Root-Is-Purelib: .*$", b"Root-Is-Purelib: false", text)
                 text = re.sub(rb"(?m)^Tag: .*$", f"Tag: {tag}".encode(), text)
             elif entry.filename == f"{metadata}/METADATA":
-                text = re.sub(rb"(?m)^License-Expression: .*$", f"License-Expression: {LICENCE}".encode(), text, count=1)
+                text = re.sub(
+                    rb"(?m)^License-Expression: .*$", f"License-Expression: {LICENCE}".encode(), text, count=1
+                )
                 lines = "".join(f"\nLicense-File: {name}" for name in licences)
                 text = re.sub(rb"(?m)^License-File: LICENSE$", f"License-File: LICENSE{lines}".encode(), text, count=1)
             elif entry.filename == f"{metadata}/RECORD":

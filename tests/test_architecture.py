@@ -54,6 +54,7 @@ ROOMS = {
         "data",
         "program",
         "native",
+        "built_in",
         "",
         "wire",
     ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from edge_runtime import built_in
 from edge_runtime.errors import ProgramError
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
@@ -131,10 +132,10 @@ class Library:
             for name, arguments in _SIGNATURES.items():
                 getattr(self._library, name).argtypes = arguments
         except (OSError, AttributeError) as error:
-            raise NativeError(OK, f"cannot load {path}: {error}; build it again: {_REBUILD}") from error
+            raise NativeError(OK, f"cannot load {path}: {error}; {_remedy(path)}") from error
         abi_version = self._library.fl_abi_version()
         if abi_version != ABI_VERSION:
-            raise NativeError(OK, f"{path} has ABI {abi_version}, expected {ABI_VERSION}; build it again: {_REBUILD}")
+            raise NativeError(OK, f"{path} has ABI {abi_version}, expected {ABI_VERSION}; {_remedy(path)}")
 
     @property
     def executorch_version(self) -> str:
@@ -251,4 +252,7 @@ def _buffer(array: Array) -> Buffer:
     return Buffer(address, array.nbytes, shape, array.ndim, _CODES[array.dtype])
 
 
-_REBUILD: Final = "python -m edge_runtime.native.build --force"
+def _remedy(path: Path) -> str:
+    if path == built_in.LIBRARY:
+        return "install the wheel again that is for this machine"
+    return "build it again: python -m edge_runtime.native.build --force"

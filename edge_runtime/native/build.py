@@ -4,8 +4,8 @@ The library is compiled once for each combination of our sources, the executorch
 per-user cache (``EDGE_RUNTIME_CACHE``, or the platform's cache directory). Of several processes that need it at once
 one builds and the others wait; where locks do not work each builds in a directory of its own, and the last step is
 always one rename. torch is never imported and need not be installed.
-``EDGE_RUNTIME_LIBRARY`` names a library that was built elsewhere, and then nothing is built. Nor is it where the wheel for
-boards brought one (`edge_runtime.built_in`), unless ``--force`` or ``--executorch`` asks for it.
+``EDGE_RUNTIME_LIBRARY`` names a library that was built elsewhere, and then nothing is built. Nor is it where a wheel
+for boards brought one (`edge_runtime.built_in`), unless ``--force`` or ``--executorch`` asks for it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def find_sdk(folder: Path | None = None) -> Sdk:
         places = list(spec.submodule_search_locations or []) if spec else []
         if not places:
             msg = (
-                "executorch is not installed; run: pip install --no-deps executorch==1.5.1, or install a wheel for boards"
+                "executorch is not installed; run: pip install --no-deps executorch==1.5.1,"
+                " or install our wheel for boards, which has the driver in it"
             )
             raise NativeBuildError(msg)
         folder = Path(places[0])
@@ -330,7 +331,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ready = None if options.force or options.executorch or options.runner else brought()
         if ready:
-            sys.stdout.write((json.dumps({"library": str(ready)}) if options.json else f"native driver: {ready}") + "\n")
+            sys.stdout.write(
+                (json.dumps({"library": str(ready)}) if options.json else f"native driver: {ready}") + "\n"
+            )
             return 0
         sdk = find_sdk(options.executorch)
         library = ensure(sdk=sdk, force=options.force, say=_to_stderr)

@@ -397,3 +397,24 @@ def test_the_command_says_where_the_library_is(capsys: pytest.CaptureFixture[str
         build.main(["--nonsense"])
     assert caught.value.code == 2
     assert build.main(["--executorch", "/nowhere"]) == 1
+
+
+def test_what_a_wheel_for_boards_brought_is_used_before_anything_is_built(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No executorch is looked for; EDGE_RUNTIME_LIBRARY still wins, and a library that cannot be loaded is told of."""
+    monkeypatch.setattr(build.built_in, "LIBRARY", tmp_path / build.LIBRARY)
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(build.NativeBuildError, match="executorch is not installed"):
+        build.ensure()
+    build.built_in.LIBRARY.write_text("no library")
+    assert build.ensure() == build.built_in.LIBRARY
+    assert build.main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"library": str(build.built_in.LIBRARY)}
+    assert build.main(["--force"]) == 1
+    with pytest.raises(NativeError, match="install the wheel again that is for this machine"):
+        Library(build.built_in.LIBRARY)
+    (tmp_path / "own.so").touch()
+    monkeypatch.setenv("EDGE_RUNTIME_LIBRARY", str(tmp_path / "own.so"))
+    assert build.ensure() == tmp_path / "own.so"
+    assert not cache.exists()
