@@ -15,7 +15,7 @@ except ModuleNotFoundError:  # this is not the wheel for boards
         from tokenizers import Tokenizer as _Tokenizer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "tokenizers is not installed; in a checkout run: pip install '.[edge,edge-source]' (our wheel for boards has it)"
+            "tokenizers is not installed; in a checkout: pip install '.[edge,edge-source]' (a wheel for boards has it)"
         ) from error
 
 from edge_runtime.wire.errors import DataError

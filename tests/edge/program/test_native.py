@@ -169,7 +169,9 @@ def test_wrong_tensors_are_refused_one_by_one(library: Library, handle: ctypes.c
             assert got[1].startswith(f"method step, {side} 1: ")
             assert words in got[1]
     call = Call()
-    call.given[1].data = call.taken[0].data + 92
+    room = np.zeros(48, np.float32)  # 192 bytes that hold both, so that nothing else lies where they overlap
+    call.taken[0].data = room.ctypes.data
+    call.given[1].data = room.ctypes.data + 92
     assert refusal(library, "fl_execute", *call.arguments(handle)) == (
         BAD_ARGUMENT,
         "method step: the buffer of output 1 overlaps input 0",
