@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import sections
 from benchmarks.arm64 import __main__ as command
-from benchmarks.arm64 import examples, tools
+from benchmarks.arm64 import debian_python, examples, tools
 from benchmarks.arm64.pixel8 import make_root
 
 COUNTS = {"instructions": 1200, "smmla": 30, "sdot": 0, "fmla": 50, "load_store": 400}
@@ -63,6 +63,19 @@ def test_the_command_fails_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     (package.parent / "executorch-1.5.1.dist-info/licenses").mkdir(parents=True)
     assert command.main(["--prepare"]) == 1
     assert capsys.readouterr().err.startswith("error: ARM64 needs aarch64-linux-gnu-g++ (run: apt-get")
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_python_that_cannot_be_fetched_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """No apt-get here; nothing half made is left."""
+    emulator, python = debian_python.missing()
+    assert emulator == "qemu-aarch64 (run: make arm64-tools)"
+    assert python == "Debian's Python for ARM64 (run: make arm64-tools, on Debian)"
+    assert debian_python.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: Debian's Python for ARM64 cannot be fetched: apt-get did not finish")
+    assert said.count("\n") == 1
+    assert list(debian_python.root().parent.iterdir()) == []
 
 
 def test_the_emulated_phone_has_nine_cores_of_three_kinds(tmp_path: Path) -> None:
