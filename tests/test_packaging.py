@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -64,3 +65,11 @@ def test_a_board_sees_nothing_of_this_machine(tmp_path: Path, monkeypatch: pytes
     assert board.run("-c", "print(input())", text="hello") == "hello\n"
     with pytest.raises(bare_install.BoardError, match=r"failed: .*no such thing"):
         board.run("-c", "import sys; sys.exit('no such thing')")
+
+
+def test_a_device_without_tokenizers_is_told_how_to_get_it() -> None:
+    """As after `pip install '.[edge]'` in a checkout, which is for wheels that have it."""
+    code = "import sys; sys.modules['tokenizers'] = None; import edge_runtime.data.tokenizer"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install '.[edge,edge-source]'" in done.stderr.splitlines()[-1]

@@ -54,7 +54,7 @@ def test_the_command_fails_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert command.main(["--prepare"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("error: executorch ")
+    assert said.startswith("error: executorch==")
     assert "for Linux on aarch64 cannot be fetched" in said
     assert said.count("\n") == 1
     package = tools.sdk_folder()

@@ -40,6 +40,12 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     return board_wheel.distributions(tmp_path_factory.mktemp("distributions"))
 
 
+@pytest.fixture(scope="module")
+def wheel_here(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel for boards like this machine."""
+    return board_wheel.board_wheel(distributions[1], platform.machine(), tmp_path_factory.mktemp("dist")).path
+
+
 def answer_of(board: Board, *arguments: object, text: str = "") -> list[Any]:
     """Run edge_runtime on a board with ``--json`` and return its objects, one a line."""
     printed = board.run("-m", "edge_runtime", *arguments, "--json", text=text)
@@ -90,7 +96,7 @@ def predicted_here(packages: Packages, data: Path, tmp_path_factory: pytest.Temp
 
 def test_a_board_needs_nothing_but_the_wheel(
     *,
-    distributions: tuple[Path, Path],
+    wheel_here: Path,
     packages: Packages,
     data: Path,
     predicted_here: list[list[float]],
@@ -98,11 +104,10 @@ def test_a_board_needs_nothing_but_the_wheel(
     record_property: Callable[[str, object], None],
 ) -> None:
     """No compiler, no cmake, no executorch: installed, checked, small, and it learns what a built driver learns."""
-    wheel = board_wheel.board_wheel(distributions[1], platform.machine(), tmp_path / "dist").path
     board = Board.here(tmp_path / "venv")
     for tool in ("c++", "g++", "clang++", "cc", "cmake", "make", "ninja"):
         assert shutil.which(tool, path=board.environment["PATH"]) is None
-    cost = board.install(wheel)
+    cost = board.install(wheel_here)
     record_property("installed_mb", round(cost.nbytes / 1e6, 1))
     record_property("install_s", round(cost.seconds, 1))
     assert cost.nbytes / 1e6 <= MEGABYTES
@@ -141,13 +146,12 @@ def test_a_board_with_64_bit_arm_needs_nothing_but_the_wheel(
     assert np.abs(np.subtract(there, predicted_here)).max() < 0.02  # an int8 step rounds otherwise there
 
 
-def test_the_tag_is_what_the_libraries_need(distributions: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_tag_is_what_the_libraries_need(wheel_here: Path) -> None:
     """The wheel names this machine and a C library; no library in it looks for others where it was built."""
-    built = board_wheel.board_wheel(distributions[1], platform.machine(), tmp_path)
-    matched = re.fullmatch(r"edge_experts-.+-cp311-abi3-manylinux_2_(\d+)_(\w+)\.whl", built.path.name)
+    matched = re.fullmatch(r"edge_experts-.+-cp311-abi3-manylinux_2_(\d+)_(\w+)\.whl", wheel_here.name)
     assert matched is not None
     assert matched[2] == platform.machine()
-    with zipfile.ZipFile(built.path) as wheel:
+    with zipfile.ZipFile(wheel_here) as wheel:
         names = wheel.namelist()
         libraries = {name: wheel.read(name) for name in names if ".so" in name}
         metadata = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
