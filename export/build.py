@@ -180,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
     )
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     output.add_argument(
-        "--cache-dir", type=Path, metavar="DIR", help="of compiled programs (default: the XDG cache folder)"
+        "--cache-dir", type=Path, metavar="DIR", help="folder of compiled programs (default: the XDG cache folder)"
     )
     output.add_argument("--no-cache", action="store_true", help="compile even what was compiled before")
     return parser

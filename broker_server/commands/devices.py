@@ -26,7 +26,9 @@ _STYLES = {"here": "green", "revoked": "red"}
 def add(commands: Subcommands) -> None:
     """Add the subcommand."""
     command = parser(commands, "devices", "list the devices and what they sent, or remove one", EXAMPLES)
-    command.add_argument("devices", nargs="*", metavar="DEVICE", help="all about these (default: a table of all)")
+    command.add_argument(
+        "devices", nargs="*", metavar="DEVICE", help="show everything about these (default: a table of all)"
+    )
     add_state(command)
     add_newest(command, 100, "devices, those seen last")
     change = command.add_mutually_exclusive_group()

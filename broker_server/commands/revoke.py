@@ -24,7 +24,7 @@ def add(commands: Subcommands) -> None:
     """Add the subcommand."""
     command = parser(commands, "revoke", "let a device, or one certificate, in no more", EXAMPLES)
     command.description = (
-        "Let a device in no more, with every certificate that broker_server enroll gave it; a running gateway cuts it "
+        "No longer let a device in, with any certificate that broker_server enroll gave it; a running gateway cuts it "
         "off within seconds. Its certificates stay revoked: broker_server devices --restore takes the name back, and "
         "enroll makes a new one."
     )

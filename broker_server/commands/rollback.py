@@ -20,7 +20,7 @@ def add(commands: Subcommands) -> None:
         "Make an earlier version's bank the next version. A running gateway does it as soon as its open round has "
         "closed, another one when it starts. The head is made anew from the class sums of devices that are not revoked."
     )
-    command.add_argument("version", type=whole_number(0), metavar="VERSION", help="to go back to")
+    command.add_argument("version", type=whole_number(0), metavar="VERSION", help="version to go back to")
     add_state(command)
     command.set_defaults(main=main)
 

@@ -71,7 +71,7 @@ def add(commands: Subcommands) -> None:
     output.add_argument(
         "--log-format", choices=LOG_FORMATS, help="form of the log; auto: a table on a terminal, else lines (default)"
     )
-    output.add_argument("--log-level", choices=LOG_LEVELS, help="what the log has at least (default: info)")
+    output.add_argument("--log-level", choices=LOG_LEVELS, help="lowest level that is logged (default: info)")
     output.add_argument("--json", action="store_true", help="the same as --log-format json")
     output.add_argument("--verbose", action="store_true", help="log everything, and what the broker sees to stderr")
 
@@ -142,7 +142,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         type=float,
         metavar="S",
         help="seconds that every device trains in a round: in as many steps as fit, the slow in the top layers alone"
-        " (default: 0, --steps steps whatever they take)",
+        " (default: 0: --steps steps, however long they take)",
     )
     train.add_argument("--lr", type=float, metavar="RATE", help="learning rate, falling to a tenth (default: 0.004)")
     train.add_argument(

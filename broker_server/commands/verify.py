@@ -34,12 +34,12 @@ def add(commands: Subcommands) -> None:
     for command, main in ((check, main_verify), (backup, main_backup), (back, main_restore)):
         add_state(command)
         command.set_defaults(main=main)
-    backup.add_argument("destination", type=Path, metavar="DEST", help="folder that is not there yet")
+    backup.add_argument("destination", type=Path, metavar="DEST", help="folder that does not exist yet")
     back.add_argument("backup", type=Path, metavar="SRC", help="folder that broker_server backup made")
-    back.add_argument("--set-aside", action="store_true", help="move a state that is there to a new name beside it")
+    back.add_argument("--set-aside", action="store_true", help="move an existing state to a new name beside it")
     back.add_argument(
         "--announced", type=whole_number(0), default=-1, metavar="N",
-        help="newest version that devices may have heard of, when the state that is there does not say: the restored "
+        help="newest version that devices may have heard of, when the existing state does not say: the restored "
         "bank gets a higher number (default: as HEAD of --state says)",
     )  # fmt: skip
 

@@ -116,11 +116,11 @@ def add(commands: Subcommands) -> None:
         "--gateway-key", type=public_key, metavar="HEX", help="refuse what the gateway did not sign with this key"
     )
     limits = run.add_argument_group("budget", "in place of the profile's; 0 = no limit")
-    limits.add_argument("--max-memory-mib", type=amount, metavar="MIB")
-    limits.add_argument("--max-storage-mb", type=amount, metavar="MB")
-    limits.add_argument("--max-bytes-up", type=amount, metavar="BYTES", help="in a round")
-    limits.add_argument("--max-bytes-down", type=amount, metavar="BYTES", help="in a round")
-    limits.add_argument("--max-seconds", type=amount, metavar="S", help="of training in a round")
+    limits.add_argument("--max-memory-mib", type=amount, metavar="MIB", help="resident memory of the process")
+    limits.add_argument("--max-storage-mb", type=amount, metavar="MB", help="of the package on the disk")
+    limits.add_argument("--max-bytes-up", type=amount, metavar="BYTES", help="sent in a round")
+    limits.add_argument("--max-bytes-down", type=amount, metavar="BYTES", help="received in a round")
+    limits.add_argument("--max-seconds", type=amount, metavar="S", help="seconds of training in a round")
     run.set_defaults(main=main)
 
 
