@@ -11,18 +11,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks import record, reliability
 from benchmarks.federation import page as federations
 from benchmarks.markdown import source
 from benchmarks.sections import SECTIONS, step_table
+from benchmarks.usual_tools import page as usual_tools
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
 RELIABILITY: Final = PAGE.with_name("reliability.md")
 CHOOSING: Final = PAGE.with_name("choosing.md")
 README: Final = Path(__file__).parent.parent / "README.md"
-MARKERS: Final = ("<!-- train_step: written by make results -->", "<!-- /train_step -->")
 HEADER: Final = """# Results
 
 Written by `make results` from `benchmarks/results/*.jsonl`; do not edit. Each figure was printed by the command
@@ -30,19 +30,27 @@ beside it.
 """
 
 
-def readme(text: str, lines: Sequence[dict[str, Any]]) -> str:
-    """Return README's text with the newest training step's table between its markers.
+def filled(text: str, name: str, content: str) -> str:
+    """Return README's text with new content between the markers of a benchmark.
 
     Raises:
         ValueError: when the markers are not there.
     """
-    begin, end = MARKERS
+    begin, end = f"<!-- {name}: written by make results -->", f"<!-- /{name} -->"
     if begin not in text or end not in text:
         msg = f"README.md lacks the lines {begin} and {end}; put them back"
         raise ValueError(msg)
     before, after = text.split(begin, maxsplit=1)[0], text.split(end)[1]
-    run = lines[-1]
-    return f"{before}{begin}\n\n{step_table(run)}\n{source(run)}.\n\n{end}{after}"
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
+
+
+def readme(text: str) -> str:
+    """Return README's text with the newest tables of the benchmarks that it shows."""
+    step = record.read("train_step")[-1]
+    text = filled(text, "train_step", f"{step_table(step)}\n{source(step)}.\n")
+    if beside := record.read(usual_tools.NAME):
+        text = filled(text, usual_tools.NAME, f"{usual_tools.readme(beside[-1])}\n{source(beside[-1])}.\n")
+    return text
 
 
 def page() -> str:
@@ -64,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         PAGE: page(),
         RELIABILITY: reliability.page(),
         CHOOSING: federations.filled(CHOOSING.read_text(encoding="utf-8"), record.read(federations.NAME)),
-        README: readme(README.read_text(encoding="utf-8"), record.read("train_step")),
+        README: readme(README.read_text(encoding="utf-8")),
     }
     if arguments.check:
         stale = [path.name for path, text in written.items() if not path.is_file() or path.read_text("utf-8") != text]

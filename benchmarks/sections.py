@@ -12,6 +12,7 @@ from benchmarks.longevity import page as longevity
 from benchmarks.markdown import newest, percent, source, table
 from benchmarks.real_text import page as real_texts
 from benchmarks.train_step.arms import ABOUT
+from benchmarks.usual_tools import page as usual_tools
 
 
 def federation(lines: Sequence[dict[str, Any]]) -> str:
@@ -264,6 +265,7 @@ SECTIONS: Final = {
     "real_federation": real_federation,
     "train_step": train_step,
     "real_text": real_texts.section,
+    "usual_tools": usual_tools.section,
     "quantization": quantization,
     "prefix_cache": prefix_cache,
     "language_model": language_model,

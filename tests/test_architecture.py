@@ -92,7 +92,8 @@ DRIVERS = {
     },
     "optimum": {"export/source/families.py"},
     "networkx": {"export/compiling/recompute.py"},
-    "peft": {"?benchmarks/real_text/rivals.py"},
+    "peft": {"?benchmarks/real_text/rivals.py", "?benchmarks/usual_tools/lora_arm.py"},
+    "sklearn": {"?benchmarks/usual_tools/logistic_arm.py"},
     "huggingface_hub": {"?export/source/backbone.py"},
     "onnx": {"export/proving/onnx_program.py", "export/proving/onnx_blocks.py"},
     "onnxruntime": {
