@@ -7,18 +7,13 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from broker_server.errors import StorageError
 from edge_runtime.wire.private_files import open_to_append
 
-
-class Watcher(Protocol):
-    """Something that is told what happens."""
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Take an event; "event" names its kind, "at" its time in seconds since 1970."""
-        ...
+Watcher = Callable[[dict[str, Any]], None]
+"""Takes an event: "event" names its kind, "at" its time in seconds since 1970."""
 
 
 class Events:

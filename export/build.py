@@ -5,26 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from edge_runtime.wire.csv_header import Columns
-from edge_runtime.wire.data_files import HELP, Row
+from edge_runtime.wire.data_files import HELP
 from edge_runtime.wire.errors import FederationError
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
-from edge_runtime.wire.signatures import SigningKey, SigningKeyError
-from export import cache
+from edge_runtime.wire.signatures import SigningKeyError
 from export.errors import ConfigError
-from export.packaging.pipeline import Built, build_package
-from export.planning.config import ExportConfig, read_examples, read_labels
+from export.interface import build_package
+from export.packaging.pipeline import Built
 from export.planning.memory_plan import AUTO
 from export.planning.profiles import load_profile, profile_names
 from export.report.display import display
 from export.report.report import as_json, print_table
 from export.report.tables import print_explained
-from export.sign import sign_package
 from export.source.families import FAMILIES, TASKS
 
 EXAMPLES = """examples:
@@ -225,10 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.device:
         usage.error(f"--device is needed; known: {', '.join(profile_names())}")
     try:
-        key = SigningKey.read(options.sign) if options.sign is not None else None  # before the work of minutes
-        built = _build(_config(options))
-        if key is not None:
-            sign_package(built.package.folder, key)
+        built = _build(options)
     except (ConfigError, SigningKeyError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
@@ -251,52 +244,46 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace) -> ExportConfig:
-    most, tiers = (options.tiers, ()) if isinstance(options.tiers, int) else (0, options.tiers or ())
-    profile = load_profile(options.device)
-    examples = read_examples(options.data, Columns(options.text_column, options.label_column), _warn)
-    return ExportConfig(
-        device=options.device,
-        model=options.model,
-        labels=_labels(options, examples),
-        out=options.out or Path("packages") / profile.name,
-        experts=options.experts,
-        train_slots=options.train_slots,
-        held=options.held,
-        rank=options.rank,
-        shared_rank=options.shared_rank,
-        gate=options.gate,
-        top_k=options.top_k,
-        layers=options.layers,
-        seq_len=options.seq_len,
-        tokens=options.tokens,
-        batch_size=options.batch_size,
-        quantize=options.quantize,
-        texts=tuple(row.text for row in examples),
-        tiers=tiers,
-        most_tiers=most,
-        task=options.task,
-        trunk=not options.no_trunk,
-        recompute=options.recompute,
-        micro_batches=options.micro_batches,
-        cache_dir=None if options.no_cache else options.cache_dir or cache.default_folder(),
-    )
-
-
-def _labels(options: argparse.Namespace, examples: Sequence[Row]) -> tuple[str, ...]:
-    """Return the labels; the default list is a classifier's."""
-    if options.task != CLASSIFICATION and options.labels is None and not examples:
-        return ()
-    return read_labels(options.labels, examples)
-
-
 def _warn(sentence: str) -> None:
     print(f"export: warning: {sentence}", file=sys.stderr)
 
 
-def _build(config: ExportConfig) -> Built:
+def _build(options: argparse.Namespace) -> Built:
+    most, tiers = (options.tiers, ()) if isinstance(options.tiers, int) else (0, options.tiers or ())
     with display() as shown:
-        return build_package(config, shown.stage, shown.expect)
+        return build_package(
+            options.device,
+            model=options.model,
+            task=options.task,
+            labels=options.labels,
+            data=options.data,
+            text_column=options.text_column,
+            label_column=options.label_column,
+            out=options.out,
+            sign=options.sign,
+            cache_dir=options.cache_dir,
+            no_cache=options.no_cache,
+            stage=shown.stage,
+            expect=shown.expect,
+            warn=_warn,
+            experts=options.experts,
+            train_slots=options.train_slots,
+            held=options.held,
+            rank=options.rank,
+            shared_rank=options.shared_rank,
+            gate=options.gate,
+            top_k=options.top_k,
+            layers=options.layers,
+            seq_len=options.seq_len,
+            tokens=options.tokens,
+            batch_size=options.batch_size,
+            quantize=options.quantize,
+            tiers=tiers,
+            most_tiers=most,
+            trunk=not options.no_trunk,
+            recompute=options.recompute,
+            micro_batches=options.micro_batches,
+        )
 
 
 def _list_devices(*, as_object: bool) -> int:

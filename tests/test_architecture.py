@@ -35,6 +35,7 @@ ARROWS = {
 ROOMS = {
     "export": (
         "build",
+        "__init__+interface",
         "report",
         "packaging",
         "proving",
@@ -47,6 +48,7 @@ ROOMS = {
     "edge_runtime": (
         "__main__",
         "commands",
+        "__init__+interface",
         "opened_package",
         "federation",
         "training",
@@ -61,6 +63,7 @@ ROOMS = {
     "broker_server": (
         "__main__",
         "commands+cli",
+        "__init__+gateway",
         "web",
         "display+logs+systemd+service",
         "views",
@@ -366,6 +369,28 @@ def test_commands_start_light(module: str) -> None:
     """Neither the gateway nor a device loads torch, ExecuTorch's Python or transformers to start."""
     heavy = {"torch", "executorch", "transformers", "onnx", "matplotlib", "export"}
     code = f"import {module}, sys; sys.exit(', '.join(sorted({heavy!r} & set(sys.modules))) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("package", ["edge_runtime", "export", "broker_server"])
+def test_a_package_is_imported_without_weight(package: str) -> None:
+    """Beside the standard library nothing but the package's own first file; a public name is loaded when asked for."""
+    code = f"""
+import sys
+before = set(sys.modules)
+import {package} as package
+loaded = {{name.partition(".")[0] for name in set(sys.modules) - before}} - set(sys.stdlib_module_names)
+assert loaded == {{"{package}"}} and not any(name.startswith("{package}.") for name in sys.modules), sorted(loaded)
+missing = [name for name in package.__all__ if getattr(package, name).__name__ != name]
+assert not missing, missing
+try:
+    package.nothing
+except AttributeError as error:
+    assert str(error) == "module '{package}' has no attribute 'nothing'", error
+heavy = {{"torch", "executorch", "transformers", "onnx", "matplotlib"}} & set(sys.modules)
+assert not heavy, sorted(heavy)
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -24,6 +24,7 @@ from benchmarks.faults.suite import part
 from benchmarks.faults.tally import Injection
 from broker_server import cli
 from broker_server.state.store import Store as GatewayStore
+from edge_runtime.commands.telling import EventLines
 from edge_runtime.data.examples import open_source
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.federation.config import RunConfig
@@ -179,7 +180,8 @@ def _device(package: Any, data: Path, folder: Path, config: RunConfig, port: int
     toy, name = part("toy", "edge"), config.device
     source, tokenizer = open_source(data, toy.LABELS), Tokenizer(package.path("tokenizer.json"))
     program = toy.ToyProgram()
-    with Store(folder) as store, Report(name, folder.with_name(f"{name}-events.jsonl")) as report:
+    with Store(folder) as store, EventLines(folder.with_name(f"{name}-events.jsonl")) as events:
+        report = Report(name, events)
         tools = Tools(program, package.manifest, tokenizer, source, toy.TIERS[1], time.monotonic)
         sums = class_sums(program, package.manifest, tokenizer, source, lambda _: None)
         inbox: queue.Queue[LinkEvent] = queue.Queue()

@@ -19,10 +19,10 @@ from broker_server.config import CODECS, CODECS_DOWN, LOG_FORMATS, LOG_LEVELS, G
 from broker_server.config_file import here, load
 from broker_server.display import LiveTable
 from broker_server.events import Events, JsonLines
+from broker_server.gateway import run
 from broker_server.logs import LEVELS, Lines, Records, is_journal
-from broker_server.service import Service, Stop
+from broker_server.service import Stop
 from broker_server.systemd import Supervisor
-from broker_server.web.page import serving
 from edge_runtime.wire.data_files import HELP
 
 EXAMPLES = """  broker_server run                                    the only package below packages/, port 1883
@@ -184,15 +184,7 @@ def main(args: argparse.Namespace) -> int:
     ended = threading.Event()
     threading.Thread(target=_end_in_time, args=(stop, ended), name="end-in-time", daemon=True).start()
     try:
-        with (
-            Service(
-                config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args), alive=supervisor.alive
-            ) as service,
-            serving(config, lambda: service.live, events),
-        ):
-            finished = service.run()
-            if not finished:
-                events.tell("stopped", round=service.conductor.round, version=service.conductor.row.version)
+        run(config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args), alive=supervisor.alive)
     finally:
         ended.set()
         display.close()

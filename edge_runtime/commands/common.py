@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import signal
 import sys
@@ -13,25 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from edge_runtime.data.batches import Source
-from edge_runtime.data.lengths import SAMPLE, lengths_of
-from edge_runtime.data.prefix_cache import DEFAULT_MB, PrefixCache
+from edge_runtime.data.prefix_cache import DEFAULT_MB
 from edge_runtime.data.trunk import DEFAULT_ROUNDING, ROUNDINGS
-from edge_runtime.errors import ConfigError
-from edge_runtime.federation.versions import Versions
-from edge_runtime.opened_package import Parts
-from edge_runtime.store import Store
+from edge_runtime.interface.participation import left_out
 from edge_runtime.training.tiers import AUTO
-from edge_runtime.training.watch import Watch
-from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.data_files import HELP
-from edge_runtime.wire.errors import BankError
-from edge_runtime.wire.text import counted
 
 Subcommands = Any  # argparse's own type for them is private
-BANK_FILE = "bank.safetensors"
-VERSION_FILE = "version.json"
 DATA_HELP = f"{HELP}; for a language model also plain lines (docs/data.md)"
 
 
@@ -72,11 +59,11 @@ def amount(text: str) -> float:
     return number
 
 
-def public_key(text: str) -> bytes:
-    """Read a public key: 32 bytes in hex."""
+def public_key(text: str) -> str:
+    """Take a public key: 32 bytes in hex."""
     if not re.fullmatch("[0-9a-f]{64}", text):
         raise argparse.ArgumentTypeError(f"got {text[:80]}, expected 64 lower-case hex digits")
-    return bytes.fromhex(text)
+    return text
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -87,9 +74,9 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def columns_of(arguments: argparse.Namespace) -> Columns:
-    """Return the columns that the arguments name."""
-    return Columns(arguments.text_column, arguments.label_column)
+def columns_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the columns that the arguments name, as methods of ``Model`` take them."""
+    return {"text_column": arguments.text_column, "label_column": arguments.label_column}
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -115,14 +102,13 @@ def add_prefixes(parser: argparse.ArgumentParser, folder: str) -> None:
     )
 
 
-def open_prefixes(arguments: argparse.Namespace, folder: Path) -> PrefixCache:
-    """Return the cache that the arguments name, in ``folder`` unless they name another."""
-    return PrefixCache(arguments.prefix_cache or folder, arguments.prefix_cache_mb, warn)
-
-
-def left_out(skipped: int) -> str:
-    """Return what is said of rows without a text."""
-    return f"{counted(skipped, 'row')} without a text {'was' if skipped == 1 else 'were'} left out"
+def prefixes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``Model.train`` and ``Model.join`` take of the prefix cache."""
+    return {
+        "prefix_cache": arguments.prefix_cache,
+        "prefix_cache_mb": arguments.prefix_cache_mb,
+        "prefix_rounding": arguments.prefix_rounding,
+    }
 
 
 def tell_skipped(skipped: int, path: Path) -> None:
@@ -148,12 +134,6 @@ def add_tier(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def suited(watch: Watch, parts: Parts, source: Source) -> Watch:
-    """Return the watch without tiers of more rows than the first texts of the data need."""
-    longest = watch.largest.seq_len
-    return watch.for_texts(lambda: lengths_of(source, SAMPLE, parts.tokenizer, longest).tolist())
-
-
 def add_bank(parser: argparse.ArgumentParser) -> None:
     """Add --bank and --state."""
     where = parser.add_mutually_exclusive_group()
@@ -163,48 +143,6 @@ def add_bank(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--state", type=Path, metavar="DIR", help="take the newest version that `run --state DIR` received"
     )
-
-
-def load_bank(parts: Parts, bank: Path | None, state: Path | None) -> tuple[Bank, str]:
-    """Return the bank that the arguments name, and its name for people.
-
-    Raises:
-        BankError: when the file is for another federation, or not the version that stands beside it.
-        ConfigError: when there is no such state.
-    """
-    if bank is not None:
-        path = bank / BANK_FILE if bank.is_dir() else bank
-        federation = parts.manifest.architecture.digest()
-        stored = Bank.read(path, parts.manifest.architecture.bank_shape, federation)
-        if bank.is_dir():
-            _check_version(bank / VERSION_FILE, stored, federation)
-        return stored, str(path)
-    if state is not None:
-        if not (state / "lock").exists():
-            raise ConfigError(f"{state} is no state directory; give the --state of an `edge_runtime run`")
-        with Store(state) as store:
-            merged, version = Versions(store, parts.package).latest_bank()
-        return merged, f"version {version}"
-    return parts.initial_bank(), "the package's bank"
-
-
-def _check_version(path: Path, bank: Bank, federation: bytes) -> None:
-    """Hold a bank against what `broker_server export` wrote beside it, when it did."""
-    if not path.exists():
-        return
-    try:
-        told = json.loads(path.read_bytes())
-        wanted = {name: str(told[name]) for name in ("digest", "federation_digest")}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BankError(
-            f"{path} is not what broker_server export writes ({error}); export the version again"
-        ) from error
-    for name, have in (("federation_digest", federation.hex()), ("digest", bank.digest().hex())):
-        if wanted[name] != have:
-            raise BankError(
-                f"{path.parent}: {name} is {have[:12]}, {path.name} says {wanted[name][:12]}; "
-                "the bank was changed or is for another package; export the version again"
-            )
 
 
 @contextmanager

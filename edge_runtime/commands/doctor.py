@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 
-from edge_runtime.commands.common import Subcommands, add_command, add_threads, say, suited
+from edge_runtime.commands.common import Subcommands, add_command, add_threads, say
 from edge_runtime.data.batches import Source
 from edge_runtime.data.examples import Labels
 from edge_runtime.data.lengths import SAMPLE, lengths_of
@@ -28,6 +28,7 @@ from edge_runtime.federation.link import Broker
 from edge_runtime.federation.mqtt.probe import probe
 from edge_runtime.inference.continuation import Writer
 from edge_runtime.inference.predictor import Predictor
+from edge_runtime.interface.texts import suited
 from edge_runtime.opened_package import Parts
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.program.program import inspect

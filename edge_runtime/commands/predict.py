@@ -6,11 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-
-import numpy as np
 
 from edge_runtime.commands.common import (
     DATA_HELP,
@@ -21,28 +19,18 @@ from edge_runtime.commands.common import (
     add_threads,
     amount,
     columns_of,
-    load_bank,
     positive,
     say,
     tell_skipped,
     warn,
 )
-from edge_runtime.commands.prior_options import add_prior_to_predict, own_labels
-from edge_runtime.data.windows import WindowSource
+from edge_runtime.commands.prior_options import add_prior_to_predict, own_labels, prior_of
+from edge_runtime.commands.telling import Bars
 from edge_runtime.errors import ConfigError
-from edge_runtime.federation.report import bar
-from edge_runtime.inference.continuation import Sampling, Writer
-from edge_runtime.inference.predictor import Predictor
-from edge_runtime.opened_package import Parts
-from edge_runtime.training.budget import Budget, choose_tier
-from edge_runtime.training.local import accuracy
-from edge_runtime.training.perplexity import text_loss
-from edge_runtime.training.sensors import short_of_memory
-from edge_runtime.training.trainer import Tools
-from edge_runtime.wire.bank import Bank
+from edge_runtime.inference.own_labels import OwnLabels
+from edge_runtime.interface.model import Model
+from edge_runtime.interface.results import Prediction
 from edge_runtime.wire.errors import DataError
-from edge_runtime.wire.manifest_checks import CAUSAL_LM
-from edge_runtime.wire.tensors import Array
 from edge_runtime.wire.text import counted
 from edge_runtime.wire.text_lines import whole
 
@@ -103,42 +91,40 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError("got a text and --data; give one of them")
     if not arguments.text and not arguments.data and sys.stdin.isatty():
         raise ConfigError('no text: give one ("wake me at seven"), pipe lines into standard input, or use --data FILE')
-    with Parts.open(arguments.package, arguments.threads) as parts:
-        bank, name = load_bank(parts, arguments.bank, arguments.state)
-        own = own_labels(arguments, parts)
-        if not bank.learned:
+    with Model.open(
+        arguments.package, bank=arguments.bank, state=arguments.state, threads=arguments.threads, warn=warn
+    ) as model:
+        own = own_labels(arguments, model)
+        if not model.learned:
             likely = "all are equally likely" if own is None else "the label prior alone decides"
             warn(
-                f"warning: {name} has not learned any label yet, so {likely};"
+                f"warning: {model.bank_name} has not learned any label yet, so {likely};"
                 " train it (edge_runtime train --out DIR, then --bank DIR), or take part in a federation"
             )
-        if parts.manifest.architecture.task == CAUSAL_LM:
-            return _continue(parts, bank, arguments, name)
-        prior = own.weights if own is not None else None
-        predictor = Predictor(parts.program, parts.manifest, parts.tokenizer, bank, short_of_memory, prior=prior)
         if arguments.data:
-            about = {"bank": name, "learned": bank.learned, "label_prior": own.strength if own is not None else 0.0}
-            return _score(parts, predictor, arguments, about)
-        labels = parts.manifest.architecture.labels
+            return _score(model, own, arguments)
+        if not model.labels:
+            return _continue(model, arguments)
+        prior = prior_of(own)
         for texts in _texts(arguments.text):
-            for probabilities, _ in [predictor(texts[0])] if len(texts) == 1 else predictor.many(texts):
-                say(_line(probabilities, labels, arguments))
+            for prediction in model.predictions(texts, **prior):
+                say(_line(prediction, arguments))
     return 0
 
 
-def _continue(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
-    if arguments.data:
-        return _score_text(parts, bank, arguments, name)
-    writer = Writer(parts.program, parts.manifest, parts.tokenizer, bank, short_of_memory)
-    sampling = Sampling(arguments.temperature, arguments.seed)
+def _continue(model: Model, arguments: argparse.Namespace) -> int:
     for text in chain.from_iterable(_texts(arguments.text)):
         if arguments.suggest:
-            say(_suggestions(writer.suggest(text, arguments.suggest), as_object=arguments.json))
-        elif arguments.json:
-            say(json.dumps({"continuation": "".join(writer.pieces(text, arguments.max_new_tokens, sampling))}))
+            say(_suggestions(model.suggest(text, arguments.suggest), as_object=arguments.json))
+            continue
+        pieces = model.continuation(
+            text, max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed
+        )
+        if arguments.json:
+            say(json.dumps({"continuation": "".join(pieces)}))
         else:
             sys.stdout.write(text)
-            for piece in writer.pieces(text, arguments.max_new_tokens, sampling):
+            for piece in pieces:
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             say("")
@@ -151,28 +137,20 @@ def _suggestions(suggestions: list[tuple[str, float]], *, as_object: bool) -> st
     return "\t".join(f"{text}\t{share:.4f}" for text, share in suggestions)
 
 
-def _score_text(parts: Parts, bank: Bank, arguments: argparse.Namespace, name: str) -> int:
-    tier = choose_tier(parts.manifest, Budget())
-    source = parts.examples(arguments.data, tier, columns_of(arguments))
-    tell_skipped(source.skipped, arguments.data)
-    assert isinstance(source, WindowSource)  # noqa: S101 - what a package that continues texts reads
-    tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier)
-    with bar("scoring", len(source), show=not arguments.json) as advance:
-        measured = text_loss(tools, bank, source, advance)
-    scores = {"perplexity": measured.perplexity, "loss": measured.loss, "tokens": measured.targets, "bank": name}
-    said = f"perplexity {measured.perplexity:.2f} on {measured.targets} tokens with {name}"
-    say(json.dumps(scores) if arguments.json else said)
-    return 0
-
-
-def _score(parts: Parts, predictor: Predictor, arguments: argparse.Namespace, about: dict[str, Any]) -> int:
-    source = parts.source(arguments.data, columns_of(arguments))
-    tell_skipped(source.skipped, arguments.data)
-    with bar("scoring", len(source), show=not arguments.json) as advance:
-        share = accuracy(predictor, source, advance)
-    scores = {"accuracy": share, "examples": len(source), **about}
-    plain = f"accuracy {share:.1%} on {counted(len(source), 'example')} with {about['bank']}"
-    plain += f" and label prior {about['label_prior']:g}" if about["label_prior"] else ""
+def _score(model: Model, own: OwnLabels | None, arguments: argparse.Namespace) -> int:
+    with Bars(show=not arguments.json) as bars:
+        measured = model.evaluate(csv=arguments.data, progress=bars, **columns_of(arguments), **prior_of(own))
+    tell_skipped(measured.skipped, arguments.data)
+    name, strength = model.bank_name, own.strength if own is not None else 0.0
+    scores: dict[str, Any]
+    if measured.perplexity is not None:
+        scores = {"perplexity": measured.perplexity, "loss": measured.loss, "tokens": measured.tokens, "bank": name}
+        plain = f"perplexity {measured.perplexity:.2f} on {measured.tokens} tokens with {name}"
+    else:
+        scores = {"accuracy": measured.accuracy, "examples": measured.examples, "bank": name}
+        scores |= {"learned": model.learned, "label_prior": strength}
+        plain = f"accuracy {measured.accuracy:.1%} on {counted(measured.examples, 'example')} with {name}"
+        plain += f" and label prior {strength:g}" if strength else ""
     say(json.dumps(scores) if arguments.json else plain)
     return 0
 
@@ -210,9 +188,8 @@ def lines_at_hand(stream: BinaryIO) -> Iterator[list[bytes]]:
         yield [begun]
 
 
-def _line(probabilities: Array, labels: tuple[str, ...], arguments: argparse.Namespace) -> str:
-    best = np.argsort(-probabilities, kind="stable")[: arguments.top]
-    likeliest = [(labels[row], round(float(probabilities[row]), 6)) for row in best]
+def _line(prediction: Prediction, arguments: argparse.Namespace) -> str:
+    likeliest = [(label, round(share, 6)) for label, share in islice(prediction.probabilities.items(), arguments.top)]
     if arguments.json:
         return json.dumps({"labels": [{"label": label, "probability": share} for label, share in likeliest]})
     return "\t".join(f"{label}\t{share:.4f}" for label, share in likeliest)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from edge_runtime.commands.common import columns_of, tell_skipped
+from edge_runtime.commands.common import tell_skipped
+from edge_runtime.data.examples import open_source
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.own_labels import OwnLabels, recalled
-from edge_runtime.opened_package import Parts
+from edge_runtime.interface.model import Model
+from edge_runtime.interface.participation import check_task
 from edge_runtime.store import Store
+from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.label_prior import STRENGTHS
-from edge_runtime.wire.manifest import Architecture
 
 
 def strength(text: str) -> float:
@@ -58,29 +61,20 @@ def add_prior_to_predict(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_task(asked: float | None, architecture: Architecture) -> None:
-    """Refuse a label prior where there are no labels.
-
-    Raises:
-        ConfigError: saying what to do.
-    """
-    if asked and not architecture.labels:
-        raise ConfigError("--label-prior: this package continues texts and has no labels; leave it out")
-
-
-def own_labels(arguments: argparse.Namespace, parts: Parts) -> OwnLabels | None:
+def own_labels(arguments: argparse.Namespace, model: Model) -> OwnLabels | None:
     """Return the counts and strength that ``predict`` follows; None where no label prior is wanted.
 
     Raises:
         ConfigError: when one is wanted and nothing says which labels this device has, or the package has none.
     """
     asked: float | None = arguments.label_prior
-    check_task(asked, parts.manifest.architecture)
+    check_task(asked or 0.0, model.manifest.architecture)
+    labels = model.labels
     if arguments.prior_data is not None:
         if asked is None:
             raise ConfigError("--prior-data came without --label-prior; add --label-prior 0.5 or --label-prior 1")
-        return _of_file(arguments, parts, asked) if asked else None
-    kept = _kept(arguments.state, parts) if arguments.state is not None else None
+        return _of_file(arguments, labels, asked) if asked else None
+    kept = _kept(arguments.state, len(labels)) if arguments.state is not None else None
     if asked and kept is None:
         raise ConfigError(
             f"--label-prior {asked:g} needs to know this device's labels: give --prior-data FILE with its own texts, or"
@@ -91,12 +85,17 @@ def own_labels(arguments: argparse.Namespace, parts: Parts) -> OwnLabels | None:
     return kept if asked is None else OwnLabels(kept.counts, asked)
 
 
-def _of_file(arguments: argparse.Namespace, parts: Parts, asked: float) -> OwnLabels:
-    source = parts.source(arguments.prior_data, columns_of(arguments))
+def _of_file(arguments: argparse.Namespace, labels: tuple[str, ...], asked: float) -> OwnLabels:
+    source = open_source(arguments.prior_data, labels, Columns(arguments.text_column, arguments.label_column))
     tell_skipped(source.skipped, arguments.prior_data)
-    return OwnLabels.of(source, len(parts.manifest.architecture.labels), asked)
+    return OwnLabels.of(source, len(labels), asked)
 
 
-def _kept(state: Path, parts: Parts) -> OwnLabels | None:
+def _kept(state: Path, labels: int) -> OwnLabels | None:
     with Store(state) as store:
-        return recalled(store, len(parts.manifest.architecture.labels))
+        return recalled(store, labels)
+
+
+def prior_of(own: OwnLabels | None) -> dict[str, Any]:
+    """Return what methods of ``Model`` take of a label prior."""
+    return {} if own is None else {"label_counts": own.counts.tolist(), "label_prior": own.strength}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from dataclasses import asdict
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from edge_runtime.commands.common import (
-    BANK_FILE,
     DATA_HELP,
     Subcommands,
     add_bank,
@@ -20,32 +20,18 @@ from edge_runtime.commands.common import (
     add_tier,
     amount,
     columns_of,
-    load_bank,
-    open_prefixes,
     positive,
+    prefixes_of,
     say,
-    suited,
     tell_skipped,
     until_signal,
     warn,
 )
-from edge_runtime.commands.train_report import EvaluationSet, figures, sentence
-from edge_runtime.data.batches import Source
-from edge_runtime.data.lengths import lengths_of
-from edge_runtime.data.packed import tier_capacity
-from edge_runtime.data.windows import WindowSource
-from edge_runtime.errors import ConfigError, EdgeError
-from edge_runtime.federation.config import default_prefixes
-from edge_runtime.federation.report import bar
-from edge_runtime.inference.class_sums import class_sums
-from edge_runtime.opened_package import Parts
-from edge_runtime.training.budget import Budget
-from edge_runtime.training.local import Recipe, steps_of_epochs, train
-from edge_runtime.training.trainer import Tools
-from edge_runtime.training.watch import Watch
-from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.class_means import class_mean_head
-from edge_runtime.wire.manifest import Tier
+from edge_runtime.commands.telling import Bars
+from edge_runtime.errors import ConfigError
+from edge_runtime.interface.model import Model
+from edge_runtime.interface.results import TRAINING, Progress, TrainReport, never
+from edge_runtime.wire.text import counted
 
 EXAMPLES = """\
   edge_runtime train --package packages/pixel8 --data my.csv --steps 100 --out my-bank
@@ -120,121 +106,117 @@ def add(commands: Subcommands) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate, write."""
-    with Parts.open(arguments.package, arguments.threads) as parts:
-        watch = Watch.of(parts.manifest, Budget(), arguments.tier)
-        columns = columns_of(arguments)
-        source = parts.examples(arguments.data, watch.largest, columns)
-        watch = suited(watch, parts, source)
-        tier = watch.largest
-        test = parts.examples(arguments.test, tier, columns) if arguments.test else None
-        tell_skipped(source.skipped, arguments.data)
-        experts = _experts(arguments, parts, tier)
-        recipe = _recipe(arguments, experts, arguments.steps or _steps(arguments, parts, source, tier))
-        cache = open_prefixes(arguments, default_prefixes()) if watch.uses_prefixes(tier.layers) else None
-        tools = Tools(
-            parts.program,
-            parts.manifest,
-            parts.tokenizer,
-            source,
-            tier,
-            cache=cache,
-            rounding=arguments.prefix_rounding,
+    with (
+        Model.open(
+            arguments.package, bank=arguments.bank, state=arguments.state, threads=arguments.threads, warn=warn
+        ) as model,
+        _Shown(show=not arguments.json) as shown,
+    ):
+        report = model.train(
+            csv=arguments.data,
+            test_csv=arguments.test,
+            **columns_of(arguments),
+            epochs=1.0 if arguments.epochs is None else arguments.epochs,
+            steps=arguments.steps,
+            learning_rate=arguments.lr,
+            shared_learning_rate=arguments.shared_lr,
+            head_learning_rate=arguments.head_lr,
+            final_share=arguments.lr_final,
+            weight_decay=arguments.weight_decay,
+            experts=_experts(arguments.experts, model.manifest.architecture.experts),
+            rotate_every=arguments.rotate_every,
+            head=arguments.head,
+            seed=arguments.seed,
+            tier=arguments.tier,
+            **prefixes_of(arguments),
+            save=arguments.out,
+            progress=shown,
+            stopped=shown.stopped,
         )
-        bank, start = _start(arguments, parts, source)
-        evaluation = EvaluationSet.of(tools, test)
-        before = evaluation.measure(bank)
-        with until_signal() as stopped:  # not before: what is not trained yet has nothing to keep, and ends at once
-            with bar("training", recipe.steps, show=not arguments.json) as advance:
-                trained = train(tools, bank, recipe, lambda _loss: advance(1), stopped, watch=watch)
-            if arguments.out:
-                write_bank(trained.bank, arguments.out, parts.manifest.architecture.digest())
-        after = evaluation.measure(trained.bank)
-        depth = {"layers": tier.layers, "adapted_layers": len(parts.manifest.architecture.adapted_layers)}
-        report = figures(trained, len(source)) | depth | evaluation.compared(before, after)
-        report["prefix_cache"] = asdict(cache.use) if cache is not None else None
-        report["warnings"] = evaluation.warnings(before, after, start) if trained.losses else []
-    for warning in report["warnings"]:
-        warn(f"warning: {warning['text']}")
-    say(json.dumps(report) if arguments.json else sentence(report, arguments.out))
+    tell_skipped(report.skipped, arguments.data)
+    for warning in report.warnings:
+        warn(f"warning: {warning.text}")
+    say(json.dumps(_figures(report)) if arguments.json else _sentence(report, arguments.out))
     return 0
 
 
-def _steps(arguments: argparse.Namespace, parts: Parts, source: Source, tier: Tier) -> int:
-    """Return the steps of --epochs passes over the data (default: one): as the texts pack, no two steps are alike."""
-    with bar("counting tokens", len(source)) as advance:
-        counts = lengths_of(source, len(source), parts.tokenizer, tier.seq_len, advance).tolist()
-    epochs = 1 if arguments.epochs is None else arguments.epochs
-    return steps_of_epochs(
-        epochs, counts, tier_capacity(tier), seed=arguments.seed, rotate_every=arguments.rotate_every
-    )
+class _Shown(Bars):
+    """Bars, and Ctrl-C heeded while steps are made: what is not trained yet has nothing to keep, and ends at once."""
+
+    def __init__(self, *, show: bool) -> None:
+        super().__init__(show=show)
+        self._signals, self._came = ExitStack(), never
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it."""
+        super().__call__(progress)
+        if progress.done == 0:
+            self._signals.close()
+            if progress.stage == TRAINING:
+                self._came = self._signals.enter_context(until_signal())
+
+    def stopped(self) -> bool:
+        """Return whether somebody asked for an end."""
+        return self._came()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._signals.close()
+        super().__exit__(kind, error, trace)
 
 
-def _experts(arguments: argparse.Namespace, parts: Parts, tier: Tier) -> tuple[int, ...]:
-    """Return the experts that --experts names, or as many as there are slots; with --rotate-every all."""
-    architecture = parts.manifest.architecture
+def _experts(text: str, count: int) -> tuple[int, ...]:
+    """Return the experts that --experts names; none: as many as there are slots."""
     try:
-        indices = tuple(int(index) for index in arguments.experts.split(",")) if arguments.experts else ()
+        return tuple(int(index) for index in text.split(",")) if text else ()
     except ValueError as error:
-        if arguments.experts != "all":
-            raise ConfigError(f"--experts {arguments.experts[:60]}: expected indices such as 0,3, or all") from error
-        indices = tuple(range(architecture.experts))
-    if not arguments.experts:
-        indices = tuple(range(architecture.experts if arguments.rotate_every else tier.trained_slots))
-    return indices
+        if text != "all":
+            raise ConfigError(f"--experts {text[:60]}: expected indices such as 0,3, or all") from error
+        return tuple(range(count))
 
 
-def _recipe(arguments: argparse.Namespace, experts: tuple[int, ...], steps: int) -> Recipe:
-    return Recipe(
-        steps=steps,
-        learning_rate=arguments.lr,
-        shared_learning_rate=arguments.lr if arguments.shared_lr is None else arguments.shared_lr,
-        head_learning_rate=arguments.head_lr,
-        final=arguments.lr_final,
-        weight_decay=arguments.weight_decay,
-        experts=experts,
-        rotate_every=arguments.rotate_every,
-        seed=arguments.seed,
-    )
+def _figures(report: TrainReport) -> dict[str, Any]:
+    """Return what a run took and gave, by name."""
+    first, last, kind = report.loss_first, report.loss_last, "accuracy" if report.perplexity is None else "perplexity"
+    told = {
+        "steps": report.steps,
+        "examples": report.examples,
+        "loss_first": None if first is None else round(first, 4),
+        "loss_last": None if last is None else round(last, 4),
+        "step_ms": round(report.step_ms, 2),
+        "tier_moves": list(report.tier_moves),
+        "fill": round(report.fill, 4),
+        "texts_per_step": round(report.texts_per_step, 2),
+        "peak_rss_mib": round(report.peak_rss_mib, 1),
+        "bank_digest": report.bank_digest,
+        "layers": report.layers,
+        "adapted_layers": report.adapted_layers,
+        f"{kind}_before": getattr(report, f"{kind}_before"),
+        kind: getattr(report, kind),
+        "prefix_cache": report.prefix_cache,
+        "warnings": [{"code": one.code, "text": one.text} for one in report.warnings],
+    }
+    priors = {f"{strength:g}": share for strength, share in report.accuracy_label_prior.items()}
+    return told | ({"accuracy_label_prior": priors} if priors else {})
 
 
-def _start(arguments: argparse.Namespace, parts: Parts, source: Source) -> tuple[Bank, str]:
-    """Return the bank that training starts from, and what that is, for people.
-
-    Raises:
-        ConfigError: for a head of class means that a language model has not, or a head that could never learn.
-    """
-    bank, name = load_bank(parts, arguments.bank, arguments.state)
-    if isinstance(source, WindowSource):
-        if arguments.head == "class-means":
-            raise ConfigError("--head class-means: this package continues texts, it has no head to start; leave it out")
-        return bank, name
-    if arguments.head == "bank" or (arguments.head == "auto" and bank.learned):
-        if not bank.learned and not arguments.head_lr:
-            raise ConfigError(
-                f"--head bank: {name} has not learned any label yet, and without --head-lr its head stays as it is;"
-                " leave --head out to start from class means"
-            )
-        return bank, name
-    with bar("features", len(source)) as advance:
-        sums = class_sums(parts.program, parts.manifest, parts.tokenizer, source, advance)
-    blocks = class_mean_head(sums, parts.manifest.architecture.logit_scale)
-    fresh = arguments.bank is None and arguments.state is None
-    return bank.replace(blocks), "class means alone" if fresh else f"class means on {name}"
-
-
-def write_bank(bank: Bank, folder: Path, federation: bytes) -> None:
-    """Write bank.safetensors in ``folder``, for the federation of this digest, whole or not at all.
-
-    Raises:
-        EdgeError: when the disk refuses.
-    """
-    beside = folder / f".{BANK_FILE}.new"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(bank.to_bytes(federation))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(folder / BANK_FILE)
-    except OSError as error:
-        raise EdgeError(f"cannot write {folder / BANK_FILE}: {error.strerror}") from error
+def _sentence(report: TrainReport, out: Path | None) -> str:
+    """Return the figures in one line for people."""
+    text = f"{counted(report.steps, 'step')} on {counted(report.examples, 'example')}"
+    if report.layers < report.adapted_layers:
+        text += f" in the top {report.layers} of {report.adapted_layers} layers"
+    text += f", {report.step_ms:.0f} ms a step"
+    text += f" of {report.texts_per_step:.1f} texts ({report.fill:.0%} of its places filled)"
+    if report.steps:
+        text += f", loss {report.loss_first:.3f} -> {report.loss_last:.3f}"
+    if report.perplexity is not None:
+        text += f", perplexity {report.perplexity_before:.1f} -> {report.perplexity:.1f}"
+    if report.accuracy is not None:
+        text += f", accuracy {report.accuracy_before:.1%} -> {report.accuracy:.1%}"
+        priors = report.accuracy_label_prior.items()
+        text += f" (label prior {', '.join(f'{strength:g}: {share:.1%}' for strength, share in priors)})"
+    prefixes = report.prefix_cache
+    if prefixes is not None:
+        text += f"; prefixes: {prefixes['hits']} found, {prefixes['misses']} computed, {prefixes['bytes'] / 1e6:.1f} MB"
+    return text + (f"; bank in {out}" if out else "; not kept (no --out)")

@@ -104,6 +104,11 @@ class Device:
             raise ExpelledError(self._membership.expelled)
 
     @property
+    def rounds(self) -> int:
+        """Deltas of this device that were decided on since it started."""
+        return self._delivery.settled
+
+    @property
     def finished(self) -> bool:
         """Whether there is nothing left to do: expelled, enough rounds, or the gateway is done and its end is here."""
         if self._membership.expelled or self._stopped():

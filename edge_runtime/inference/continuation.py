@@ -98,6 +98,10 @@ class Writer:
             yield text[len(shown) :]
             shown = text
 
+    def release(self) -> None:
+        """Free what continuing has prepared: another method may need the memory."""
+        self._inference.release()
+
 
 def chosen(probabilities: Array, temperature: float, random: np.random.Generator) -> int:
     """Choose a token from probabilities [V]."""

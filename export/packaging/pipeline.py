@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.wire.fill import Fill
-from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.manifest import Manifest, Package
 from edge_runtime.wire.program_interface import MethodShape
 from export import cache
 from export.compiling import explained
@@ -64,6 +64,27 @@ class Built:
     texts: dict[str, Any]
     explained: dict[str, dict[str, Any]]
 
+    @property
+    def folder(self) -> Path:
+        """The package's folder."""
+        return self.package.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """The package's manifest: architecture, tiers with predicted and measured costs, proofs, files."""
+        return self.package.manifest
+
+    @property
+    def file_bytes(self) -> dict[str, int]:
+        """Size of each file of the package, in bytes, by its path in the folder."""
+        return {name: entry.bytes for name, entry in self.manifest.files.items()}
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """How far the program is from eager PyTorch, by name: the largest error of any tier, relative to its scale."""
+        tiers = self.manifest.tiers
+        return {name: max(tier.proof[name] for tier in tiers) for name in tiers[0].proof} | dict(self.manifest.proof)
+
 
 @dataclass(frozen=True)
 class _Compiled:
@@ -76,7 +97,7 @@ class _Compiled:
     from_cache: bool
 
 
-def build_package(config: ExportConfig, progress: Progress, expect: Callable[[int], None] = lambda _: None) -> Built:
+def make_package(config: ExportConfig, progress: Progress, expect: Callable[[int], None] = lambda _: None) -> Built:
     """Make the package of a configuration.
 
     Args:

@@ -10,8 +10,10 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -96,7 +98,7 @@ def run_tasks(
 def _start(context: Any, place: int, task: Task, threads: int) -> _Running:  # noqa: ANN401 - of multiprocessing
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, task, threads), daemon=True)
-    with _deaf_to_interrupts():
+    with _deaf_to_interrupts(), _without_main():
         process.start()
     theirs.close()
     return _Running(place, process, mine)
@@ -113,6 +115,17 @@ def _deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep the processes that are started here from running the caller's script again, which they need nothing of."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _listen(one: _Running, task: Task, progress: Progress) -> bool:

@@ -20,10 +20,10 @@ from fakes import FakeLink, ScriptedGateway
 from edge_runtime import opened_package
 from edge_runtime.__main__ import main
 from edge_runtime.commands import predict as predict_command
-from edge_runtime.commands import run as run_command
-from edge_runtime.commands.prior_options import check_task
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Broker, LinkEvent
+from edge_runtime.interface import participation
+from edge_runtime.interface.participation import check_task
 from edge_runtime.program.program import inspect
 from edge_runtime.store import Store
 from edge_runtime.training.assessment import Score, sample, shortfalls
@@ -273,7 +273,7 @@ def test_a_run_that_was_worth_nothing_says_so(
     code, out, err = call(capsys, *arguments, "--json", *(["--test", data] if held_out else []))
     assert code == 0
     warnings = {warning["code"]: warning["text"] for warning in json.loads(out)["warnings"]}
-    where = f"24 texts of {'--test' if held_out else '--data'}"
+    where = f"24 texts {'held out' if held_out else 'of the data'}"
     assert list(warnings) == ["one_label", "no_better"]
     assert f"all {where} get the label {toy.LABELS[1]} after training" in warnings["one_label"]
     assert f"of {where} 33.3% are right after training, 33.3% with {tmp_path / 'drowned'}" in warnings["no_better"]
@@ -435,7 +435,7 @@ def federation(package: Package, monkeypatch: pytest.MonkeyPatch, **state: Any) 
         connection.gateway = gateway
         return connection
 
-    monkeypatch.setattr(run_command, "MqttLink", link)
+    monkeypatch.setattr(participation, "MqttLink", link)
     return gateway
 
 

@@ -28,7 +28,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def build(tiny: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Return a function that builds a package on the tiny backbone; every program is compiled once a run."""
-    from export.packaging.pipeline import build_package
+    from export.packaging.pipeline import make_package
     from export.planning.config import ExportConfig
 
     folder = tmp_path_factory.mktemp("packages")
@@ -53,6 +53,6 @@ def build(tiny: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) 
             "quantize": "none",
             "cache_dir": programs,
         }
-        return build_package(ExportConfig(**{**settings, **changes}), progress, expect)  # type: ignore[arg-type]
+        return make_package(ExportConfig(**{**settings, **changes}), progress, expect)  # type: ignore[arg-type]
 
     return make

@@ -230,7 +230,7 @@ def test_out_that_is_no_package(tiny: Path, tmp_path: Path, capsys: pytest.Captu
 def test_interruption_ends_with_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C is no traceback."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("export.build.build_package", interrupt)

@@ -12,7 +12,7 @@ from broker_server import config_file
 from broker_server.errors import StateError, UsageError
 from broker_server.identity import key_files
 from broker_server.state.files import unseal
-from edge_runtime.commands import common
+from edge_runtime.interface.banks import check_version
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.errors import BankError, FederationError
 from edge_runtime.wire.experts import BankShape
@@ -26,7 +26,7 @@ def test_a_device_refuses_what_stands_beside_a_bank(tmp_path: Path) -> None:
     path = tmp_path / "version.json"
     path.write_text(DEEP)
     with pytest.raises(BankError, match=r"version\.json is not what broker_server export writes"):
-        common._check_version(path, BANK, b"")
+        check_version(path, BANK, b"")
 
 
 def test_a_gateway_refuses_its_own_files(tmp_path: Path) -> None:

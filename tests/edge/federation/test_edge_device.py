@@ -15,6 +15,7 @@ import pytest
 import toy
 from fakes import Clock, FakeLink, ScriptedGateway, Weather
 
+from edge_runtime.commands.telling import EventLines
 from edge_runtime.data.examples import open_source
 from edge_runtime.data.tokenizer import Tokenizer
 from edge_runtime.federation.config import RunConfig
@@ -66,7 +67,8 @@ class Rig:
         self.link = FakeLink(inbox, "me", self.weather)
         self.link.gateway = self.gateway
         work = Work(tools, self.store, Versions(self.store, self.package), "me")
-        self.report = Report("me", self.folder / "events.jsonl")
+        self.lines = EventLines(self.folder / "events.jsonl")
+        self.report = Report("me", self.lines)
         self.report.traffic = self.link.traffic
         self.device = Device(
             self.config,
@@ -91,7 +93,7 @@ class Rig:
     def close(self) -> None:
         """Give files back."""
         self.store.close()
-        self.report.__exit__(None, None, None)
+        self.lines.__exit__(None, None, None)
 
     def run(self, until: Callable[[], bool], turns: int = 4000, tick_s: float = 1.0) -> None:
         """Turn until something holds, a second at a time."""

@@ -24,7 +24,7 @@ from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 from export import cache
 from export.compiling import lowering
 from export.packaging.manifest import OLDEST_RUNTIME
-from export.packaging.pipeline import build_package
+from export.packaging.pipeline import make_package
 from export.planning.config import ExportConfig, read_labels
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def test_int8_minilm_is_bit_identical(runtime: Runtime, tmp_path: Path) -> None:
     config = ExportConfig(
         "pixel8", None, read_labels(None, None), tmp_path / "pixel8", cache_dir=cache.default_folder()
     )
-    comparison = compare(build_package(config, lambda _: None).package, runtime, steps=2)
+    comparison = compare(make_package(config, lambda _: None).package, runtime, steps=2)
     assert {(one.method, one.mode): one.different for one in comparison if one.different} == {}
 
 

@@ -26,7 +26,7 @@ from export.compiling.quantize import lower_frozen_linears
 from export.compiling.simplify import fold_constants
 from export.compiling.trace import trace
 from export.model.frozen import FrozenLinear
-from export.packaging.pipeline import build_package
+from export.packaging.pipeline import make_package
 from export.planning.config import ExportConfig, read_labels
 from export.proving.proof import gradient_errors, proof_inputs, reference_gradients
 from export.proving.reference import Reference
@@ -128,7 +128,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """Return what `python -m export.build --device pixel8` makes (through the user's cache, as the command does)."""
     out = tmp_path_factory.mktemp("minilm-arm64") / "pixel8"
     config = ExportConfig("pixel8", None, read_labels(None, None), out, cache_dir=cache.default_folder())
-    return build_package(config, lambda _: None).package
+    return make_package(config, lambda _: None).package
 
 
 def test_int8_step_of_minilm_differs_no_more_than_rounding(minilm: Package) -> None:

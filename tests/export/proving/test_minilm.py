@@ -25,7 +25,7 @@ from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.packing import Capacity, pack
 from edge_runtime.wire.program_interface import MethodKind, MethodShape, ModelShape, output_ports
 from export import cache
-from export.packaging.pipeline import build_package
+from export.packaging.pipeline import make_package
 from export.planning.config import ExportConfig, read_labels
 from export.proving.onnx_program import probabilities
 from export.proving.packed_texts import Place, places_of, text_inputs
@@ -49,7 +49,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """Return what `python -m export.build --device pixel8` makes (through the user's cache, as the command does)."""
     out = tmp_path_factory.mktemp("minilm") / "pixel8"
     config = ExportConfig("pixel8", None, read_labels(None, None), out, cache_dir=cache.default_folder())
-    return build_package(config, lambda _: None).package
+    return make_package(config, lambda _: None).package
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def four_bits(tmp_path_factory: pytest.TempPathFactory) -> Package:
     config = ExportConfig(
         "pixel8", None, read_labels(None, None), out, quantize="int4", most_tiers=1, cache_dir=cache.default_folder()
     )
-    return build_package(config, lambda _: None).package
+    return make_package(config, lambda _: None).package
 
 
 @pytest.mark.parametrize("name", SETS)

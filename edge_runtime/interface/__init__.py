@@ -1,0 +1,1 @@
+"""What people build on: a model that predicts, learns and joins a federation. The commands are its first users."""
