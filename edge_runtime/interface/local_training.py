@@ -189,5 +189,6 @@ class LocalRun:
 def unload_training(parts: Parts) -> None:
     """Free what training has prepared: prediction may need the memory."""
     for tier in parts.manifest.tiers:
-        for method in (tier.method, *tier.trunk_methods):
-            parts.program.unload(method)
+        for method in (tier.method, tier.apply_method, *tier.trunk_methods):
+            if method:
+                parts.program.unload(method)

@@ -231,7 +231,7 @@ class Model:
     ) -> TrainReport:
         """Train experts of the bank on this machine's texts; nothing is sent anywhere.
 
-        The model then predicts with what came of it. Where an error is raised, the bank stays as it was.
+        The model then predicts with what came of it.
 
         Args:
             texts: in memory; or else ``csv``.
