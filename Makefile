@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating arm64 arm64-tools wheel sdist results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating api arm64 arm64-tools wheel sdist results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -108,6 +108,9 @@ results: setup ## write docs/results.md and docs/reliability.md from benchmarks/
 
 reference: setup ## write docs/reference.md: every setting, device profiles, what is in a package
 	$(BIN)/python -m docs.reference
+
+api: setup ## write docs/api.md from the docstrings of the public names
+	$(BIN)/python -m benchmarks.api
 
 proto: setup-dev ## generate edge_runtime/wire/wire_pb2.py from wire.proto
 	cd edge_runtime/wire && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. wire.proto

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from edge_runtime.data.lengths import lengths_of
 from edge_runtime.data.packed import tier_capacity
@@ -14,6 +14,7 @@ from edge_runtime.data.prefix_cache import PrefixCache
 from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.class_sums import class_sums
+from edge_runtime.interface.arguments import check_amounts, check_choice
 from edge_runtime.interface.evaluation_set import EvaluationSet, Worth
 from edge_runtime.interface.results import TRAINING, Progress, Told, TrainReport, begin
 from edge_runtime.interface.texts import Texts, suited
@@ -50,6 +51,19 @@ class Course:
     tier: str
 
 
+def check_course(course: Course) -> None:
+    """Refuse numbers that cannot be.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    if course.steps is not None and course.steps < 1:
+        raise ConfigError(f"steps: {course.steps} came, expected 1 or more")
+    check_choice("head", course.head, get_args(Head))
+    names = ("epochs", "learning_rate", "shared_learning_rate", "head_learning_rate", "final_share", "weight_decay")
+    check_amounts(**{name: getattr(course, name) for name in (*names, "rotate_every")})
+
+
 class LocalRun:
     """One run of training: ``prepare``, ``train``, ``report``.
 
@@ -68,6 +82,7 @@ class LocalRun:
         self, parts: Parts, course: Course, cache: Callable[[], PrefixCache], rounding: str, progress: Told
     ) -> None:
         self._parts, self._course, self._progress = parts, course, progress
+        check_course(course)
         watch = Watch.of(parts.manifest, Budget(), course.tier)
         source = course.texts.source(parts, watch.largest)
         self._watch = watch = suited(watch, parts, source)
@@ -103,8 +118,6 @@ class LocalRun:
         """Return the steps to make: of epochs, as the texts pack, since no two steps are alike."""
         course, source = self._course, self._source
         if course.steps is not None:
-            if course.steps < 1:
-                raise ConfigError(f"{course.steps} steps came, expected 1 or more")
             return course.steps
         advance = begin(self._progress, "counting tokens", len(source))
         counts = lengths_of(source, len(source), self._parts.tokenizer, self._tier.seq_len, advance).tolist()

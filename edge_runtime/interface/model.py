@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from edge_runtime.data.prefix_cache import DEFAULT_MB, PrefixCache
-from edge_runtime.data.trunk import DEFAULT_ROUNDING
+from edge_runtime.data.trunk import DEFAULT_ROUNDING, ROUNDINGS
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.config import CODECS, RunConfig, default_device, default_prefixes
 from edge_runtime.federation.link import Mqtt
 from edge_runtime.federation.report import DeviceEvent
 from edge_runtime.inference.continuation import Sampling
 from edge_runtime.interface.answering import Answering
+from edge_runtime.interface.arguments import check_amounts, check_choice, key_bytes, limited
 from edge_runtime.interface.banks import read_bank, received_bank, write_bank
 from edge_runtime.interface.local_training import PACKAGES_OWN, Course, Head, LocalRun, unload_training
 from edge_runtime.interface.participation import Participation, check_alone, take_part, way_to
@@ -24,7 +25,7 @@ from edge_runtime.interface.results import (
     Evaluation,
     JoinReport,
     Prediction,
-    Told,
+    Progress,
     TrainReport,
     never,
     nobody,
@@ -36,6 +37,7 @@ from edge_runtime.training.tiers import AUTO
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.enrolment import Enrolment
+from edge_runtime.wire.label_prior import STRENGTHS
 from edge_runtime.wire.manifest import Manifest
 
 _LOG: Final = logging.getLogger("edge_runtime")
@@ -82,7 +84,7 @@ class Model:
         """
         if bank is not None and state is not None:
             raise ConfigError("a bank and a state came; give one of them")
-        parts = Parts.open(Path(package), threads, bytes.fromhex(maker))
+        parts = Parts.open(Path(package), threads, key_bytes("maker", maker))
         try:
             model = cls(parts, warn)
             if bank is not None:
@@ -178,7 +180,7 @@ class Model:
         label_column: str = "",
         label_counts: Sequence[float] = (),
         label_prior: float = 0.0,
-        progress: Told = nobody,
+        progress: Callable[[Progress], None] = nobody,
     ) -> Evaluation:
         """Measure the bank: accuracy on labelled texts, or perplexity of a language model on a file.
 
@@ -226,7 +228,7 @@ class Model:
         prefix_cache_mb: float = DEFAULT_MB,
         prefix_rounding: str = DEFAULT_ROUNDING,
         save: PathLike | None = None,
-        progress: Told = nobody,
+        progress: Callable[[Progress], None] = nobody,
         stopped: Callable[[], bool] = never,
     ) -> TrainReport:
         """Train experts of the bank on this machine's texts; nothing is sent anywhere.
@@ -270,6 +272,8 @@ class Model:
             epochs, steps, learning_rate, shared_learning_rate, head_learning_rate, final_share, weight_decay,
             tuple(experts), rotate_every, head, seed, tier,
         )  # fmt: skip
+        check_choice("prefix_rounding", prefix_rounding, ROUNDINGS)
+        check_amounts(prefix_cache_mb=prefix_cache_mb)
         folder = Path(prefix_cache) if prefix_cache is not None else default_prefixes()
         cache = partial(PrefixCache, folder, prefix_cache_mb, self._warn)
         self._answering.release()
@@ -331,7 +335,7 @@ class Model:
         prefix_cache_mb: float = DEFAULT_MB,
         prefix_rounding: str = DEFAULT_ROUNDING,
         events: Callable[[DeviceEvent], None] = nobody,
-        progress: Told = nobody,
+        progress: Callable[[Progress], None] = nobody,
         stopped: Callable[[], bool] = never,
     ) -> JoinReport:
         """Take part in a federation, until the gateway has done its rounds or this device its own.
@@ -362,7 +366,7 @@ class Model:
                 bytes_down (a round), round_seconds.
             tier: name of a program size, or "auto".
             checkpoint_s: at most so many seconds of training are lost by a kill.
-            label_prior: 0, 0.5 or 1: how far `edge_runtime predict --state` follows this device's labels; never sent.
+            label_prior: 0, 0.5 or 1: how far predictions with this state follow this device's labels; never sent.
             prefix_cache: as for ``train``; None: in the state directory.
             prefix_cache_mb: as for ``train``.
             prefix_rounding: as for ``train``.
@@ -383,7 +387,12 @@ class Model:
             also = {"device": device, "federation": federation, **files, "allow_plaintext": allow_plaintext}
             check_alone({**also, "gateway_key": gateway_key})
             device, federation, gateway_key = way.device, way.federation, way.gateway_key
-        limits = Budget.from_profile(self.manifest.profile).override(**(budget or {}))
+        check_choice("mqtt", mqtt, [*Mqtt])
+        check_choice("codec", codec, ["", *CODECS])
+        check_choice("label_prior", label_prior, STRENGTHS)
+        check_choice("prefix_rounding", prefix_rounding, ROUNDINGS)
+        check_amounts(checkpoint_s=checkpoint_s, prefix_cache_mb=prefix_cache_mb)
+        limits = limited(Budget.from_profile(self.manifest.profile), budget or {})
         config = RunConfig(
             device or default_device(),
             federation or "default",
@@ -391,7 +400,7 @@ class Model:
             codecs=(CODECS[codec],) if codec else tuple(sorted(CODECS.values())),
             budget=limits,
             checkpoint_s=checkpoint_s,
-            gateway_key=bytes.fromhex(gateway_key),
+            gateway_key=key_bytes("gateway_key", gateway_key),
             label_prior=label_prior,
         )
 

@@ -89,7 +89,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class TrainWarning:
-    """Something to be told of a run. Args: code: "one_label" or "no_better"; text: for people."""
+    """What a run did not reach. Args: code: "one_label" or "no_better"; text: for people."""
 
     code: str
     text: str
@@ -104,8 +104,10 @@ class TrainReport:
         examples: texts (or windows) that there were to learn from.
         seconds: that the steps took in all, without features and measuring.
         step_ms: median time of a step.
-        texts_per_step: mean; fill: share of the steps' places that held a token.
-        layers: adapted layers that were trained, from the top; adapted_layers: of the package.
+        texts_per_step: mean.
+        fill: share of the steps' places that held a token, in [0, 1].
+        layers: adapted layers that were trained, from the top.
+        adapted_layers: that the package has.
         accuracy_before, accuracy: on the held-out texts before and after; None without, and for a language model.
         perplexity_before, perplexity: of a language model, likewise.
         accuracy_label_prior: accuracy after under a label prior, by its strength.

@@ -11,7 +11,7 @@ from edge_runtime.wire.csv_header import Columns
 from edge_runtime.wire.data_files import JSON_ENDINGS, TABLE_ENDINGS, Row, opened, read_rows
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.labels import label_fault
-from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
+from edge_runtime.wire.manifest_checks import CAUSAL_LM, CLASSIFICATION, RECOMPUTE
 from edge_runtime.wire.text_lines import encoding_of, lines
 from export.errors import ConfigError
 from export.planning.lone_labels import lone_labels
@@ -19,6 +19,12 @@ from export.planning.memory_plan import AUTO
 
 DEFAULT_LABELS: Final = Path(__file__).parents[1] / "labels" / "assistant.txt"
 _COMMENT: Final = ("# ", "#\t")
+_CHOICES: Final = {
+    "held": ("all", "slots"),
+    "gate": ("soft", "topk"),
+    "quantize": ("int8", "int4", "none"),
+    "task": (CLASSIFICATION, CAUSAL_LM),
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,11 @@ class ExportConfig:
             )
             for value in values
             if not low <= value <= high
+        ]
+        faults += [
+            f"--{name} {getattr(self, name)}: must be one of {', '.join(allowed)}"
+            for name, allowed in _CHOICES.items()
+            if getattr(self, name) not in allowed
         ]
         if self.tiers and (self.slots or self.lengths):
             faults.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len do; give one or the other")

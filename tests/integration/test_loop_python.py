@@ -61,16 +61,18 @@ def test_the_example_does_what_it_says(tmp_path: Path, packages: Packages, data:
 
 @pytest.mark.slow
 def test_user_code_is_typed(tmp_path: Path) -> None:
-    """Strict mypy takes the example, and finds each misuse: an ignored line without a fault would be a fault."""
+    """Strict mypy takes example and README, and finds each misuse: an ignored line without a fault would be a fault."""
     (tmp_path / "misused.py").write_text(MISUSED)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "readme.py").write_text(block)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--config-file", "/dev/null", "--follow-imports", "silent"),
-            *("--cache-dir", str(tmp_path / "cache"), str(EXAMPLE), str(tmp_path / "misused.py")),
+            *("--cache-dir", str(tmp_path / "cache"), str(EXAMPLE), "misused.py", "readme.py"),
         ],
         cwd=tmp_path, env=environment(MYPYPATH=str(ROOT)), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["Success: no issues found in 2 source files"])
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["Success: no issues found in 3 source files"])
 
 
 def test_an_enrolled_device_joins_over_tls(

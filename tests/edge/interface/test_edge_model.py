@@ -193,7 +193,11 @@ def test_a_label_prior_moves_predictions_and_comes_with_a_count_for_each_label(f
         ({"texts": ["a"], "labels": ["jazz"]}, DataError, '1 row has a label that the package does not know .*"jazz"'),
         ({"texts": [" "], "labels": ["alarm"]}, DataError, "no text came"),
         ({"csv": "none.csv"}, DataError, "none.csv"),
-        ({"texts": ["a"], "labels": ["alarm"], "steps": 0}, ConfigError, "0 steps came"),
+        ({"texts": ["a"], "labels": ["alarm"], "steps": 0}, ConfigError, "steps: 0 came"),
+        ({"texts": ["a"], "labels": ["alarm"], "epochs": float("nan")}, ConfigError, "epochs: nan came"),
+        ({"texts": ["a"], "labels": ["alarm"], "rotate_every": -1}, ConfigError, "rotate_every: -1 came"),
+        ({"texts": ["a"], "labels": ["alarm"], "head": "tail"}, ConfigError, "expected one of auto, bank, class-means"),
+        ({"texts": ["a"], "labels": ["alarm"], "prefix_rounding": "int3"}, ConfigError, "expected one of int8, fp16"),
         ({"texts": ["a"], "labels": ["alarm"], "tier": "huge"}, ConfigError, "this package has"),
         ({"texts": ["a"], "labels": ["alarm"], "experts": [9]}, ConfigError, "expected indices from 0 to 3"),
         ({"texts": ["a"], "labels": ["alarm"], "head": "bank"}, ConfigError, "has not learned any label yet"),
@@ -215,6 +219,8 @@ def test_opening_and_predicting_refuse_by_name(folder: Path, tmp_path: Path) -> 
         Model.open(tmp_path)
     with pytest.raises(PackageError, match="is not signed"):
         Model.open(folder, maker="ab" * 32)
+    with pytest.raises(ConfigError, match="maker: no key came"):
+        Model.open(folder, maker="no key")
     with pytest.raises(ConfigError, match="a bank and a state came"):
         Model.open(folder, bank="a", state="b")
     with pytest.raises(ConfigError, match="is no state directory"):
@@ -296,6 +302,12 @@ def test_joining_refuses_by_name(
             ("mqtt://example.org", {}, "allow-plaintext"),
             ("mqtt://localhost", {"device": "a/b"}, 'device "a/b" must be'),
             ("mqtt://localhost", {"budget": {"memory_mib": 20.0}}, "the budget is 20"),
+            ("mqtt://localhost", {"budget": {"money": 20.0}}, "budget: money came, expected one of memory_mib, "),
+            ("mqtt://localhost", {"budget": {"bytes_up": -1}}, "budget bytes_up: -1 came"),
+            ("mqtt://localhost", {"codec": "int3"}, "codec: int3 came"),
+            ("mqtt://localhost", {"mqtt": "4"}, "mqtt: 4 came, expected one of auto, 3, 5"),
+            ("mqtt://localhost", {"label_prior": 0.3}, r"label_prior: 0\.3 came"),
+            ("mqtt://localhost", {"gateway_key": "xy"}, "gateway_key: xy came, expected 64 hex digits"),
             (tmp_path / "none.json", {}, "cannot read enrolment"),
             ("none.enrolment.json", {}, "cannot read enrolment"),
         ):
