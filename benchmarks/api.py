@@ -32,7 +32,8 @@ HEADER: Final = """# Python interface
 
 Written by `make api` from the docstrings; do not edit. Each name is imported from its package
 (`from edge_runtime import Model`) and loaded when it is first asked for: importing a package loads nothing beside it.
-The commands call the same functions. `examples/train_and_join.py` trains, predicts, saves and joins in 20 lines.
+The commands call the same functions. `examples/train_and_join.py` trains, predicts, saves and joins in 20 lines,
+and [tutorial.md](tutorial.md) begins from nothing.
 
 Types are for strict mypy (`py.typed`); `PathLike` is `str | os.PathLike[str]`. Every error that is raised on purpose is
 a `FederationError` with one line of text for people; "Errors", at the end, lists them.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.operating`: do what docs/operating.md says, line by line, and say what came of each."""
+"""`python -m benchmarks.operating`: do what docs/operating.md, or the tutorial, says, and say what came of each line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.operating.follow import FollowError, Outcome, follower
+from benchmarks.operating.follow import FollowError, Outcome, empty_handed, follower
 from benchmarks.operating.root_lines import ROOT
 
 EXAMPLES = """examples:
   python -m benchmarks.operating --package packages/pixel8 --data texts.csv
   python -m benchmarks.operating --package packages/pixel8 --data texts.csv --bare     install the gateway anew as well
+  python -m benchmarks.operating --tutorial                docs/tutorial.md, which begins from nothing
 
 exit codes: 0 all is as the document says, 1 something is not, 2 bad usage"""
 
@@ -27,18 +28,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.operating", description=(__doc__ or "").partition(": ")[2], epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--package", type=Path, required=True, metavar="DIR", help="device package with labels")
-    parser.add_argument("--data", type=Path, required=True, metavar="CSV", help="labelled texts, with a header")
+    parser.add_argument("--tutorial", action="store_true", help="follow docs/tutorial.md, without package and data")
+    parser.add_argument("--package", type=Path, metavar="DIR", help="device package with labels")
+    parser.add_argument("--data", type=Path, metavar="CSV", help="labelled texts, with a header")
     parser.add_argument("--bare", action="store_true", help="install the gateway into an environment of its own")
-    parser.add_argument("--document", type=Path, default=ROOT / "docs/operating.md", metavar="FILE")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="default: docs/operating.md")
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     options = parser.parse_args(argv)
+    if options.tutorial == bool(options.package and options.data):
+        parser.error("give --package and --data, or --tutorial")
     folder = Path(tempfile.mkdtemp(prefix="operating-"))
-    one = follower(folder, options.package, options.data, bare=options.bare)
+    if options.tutorial:
+        one = empty_handed(folder, {}, bare=options.bare)
+    else:
+        one = follower(folder, options.package, options.data, bare=options.bare)
+    document = options.document or ROOT / "docs" / ("tutorial.md" if options.tutorial else "operating.md")
     if not options.json:
         one.tell = _print
     try:
-        one.follow(options.document.read_text(encoding="utf-8"))
+        one.follow(document.read_text(encoding="utf-8"))
     except FollowError as error:
         sys.stderr.write(f"operating: {error}\noperating: what was done is in {folder}\n")
         return 1

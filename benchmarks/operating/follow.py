@@ -28,6 +28,8 @@ from edge_runtime.wire.errors import FederationError
 
 PROGRAMS: Final = ("broker_server", "edge_runtime")
 PATIENCE_S: Final = 120.0
+COMPILING_S: Final = 1800.0
+"""How long an export or an installation may take."""
 END_S: Final = 20.0
 POLL_S: Final = 0.2
 _METRIC: Final = re.compile(r"\bedge_gateway_\w+")
@@ -66,6 +68,7 @@ class Follower:
     outcomes: list[Outcome] = field(default_factory=list)
     _running: list[tuple[str, subprocess.Popen[bytes]]] = field(default_factory=list)
     _lacking: str = ""
+    _devices_too: bool = False
 
     def follow(self, text: str) -> None:
         """Do all of it, and leave nothing running.
@@ -109,9 +112,10 @@ class Follower:
             self._run(line, command)
 
     def _run(self, line: int, command: str) -> None:
+        patience = COMPILING_S if "export.build" in command or " install " in command else PATIENCE_S
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=self._environment(), capture_output=True, text=True,
-            timeout=PATIENCE_S, check=False,
+            timeout=patience, check=False,
         )  # fmt: skip
         if done.returncode:
             raise FollowError(
@@ -146,12 +150,14 @@ class Follower:
     def _install(self, line: int, command: str) -> None:
         """Install for real: the environment is made in the folder, from this repository."""
         if command.startswith(". "):
-            program = self.folder / "bin/broker_server"
-            program.unlink()
-            program.symlink_to(self.folder / "edge-experts/bin/broker_server")
+            for name in (*PROGRAMS, "python") if self._devices_too else ("broker_server",):
+                program = self.folder / "bin" / name
+                program.unlink()
+                program.symlink_to(self.folder / "edge-experts/bin" / name)
             self._tell(line, "done", command)
             return
-        self._run(line, command.replace("'.[gateway]'", f"'{ROOT}[gateway]'"))
+        self._devices_too = self._devices_too or "edge]" in command or "edge," in command
+        self._run(line, command.replace("'.[", f"'{ROOT}["))
 
     # files
 
@@ -161,9 +167,12 @@ class Follower:
         self._run(step.line, f"broker_server config --check --config {step.name}")
 
     def _write(self, step: Step) -> None:
-        """Write a file of another program; Prometheus's rules name metrics that the gateway has."""
+        """Write a file: a program of the reader's, or settings of others; rules for Prometheus name known metrics."""
         file = self.folder / Path(step.name).name
         file.write_text(step.text)
+        if step.kind == "python":
+            self._tell(step.line, "done", f"wrote {step.name}")
+            return
         known = set(_METRIC.findall((self.folder / "metrics.txt").read_text()))
         unknown = sorted(set(_METRIC.findall(step.text)) - known)
         if unknown:
@@ -254,11 +263,12 @@ class Follower:
         return {**kept, "PATH": paths, "OMP_NUM_THREADS": "1"}
 
     def _make_programs(self) -> None:
-        """Make the commands of this checkout's Python, as an installation has them."""
+        """Make the commands of this checkout's Python, and Python itself, as an installation has them."""
         (self.folder / "bin").mkdir(exist_ok=True)
-        for program in PROGRAMS:
+        for program in (*PROGRAMS, "python"):
             path = self.folder / "bin" / program
-            path.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m {program} "$@"\n')
+            module = "" if program == "python" else f" -m {program}"
+            path.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}"{module} "$@"\n')
             path.chmod(0o755)
 
     def _tell(self, line: int, what: str, text: str) -> None:
@@ -288,9 +298,20 @@ def follower(folder: Path, package: Path, data: Path, *, bare: bool = False) -> 
     head, *rows = data.read_text(encoding="utf-8").splitlines(keepends=True)
     for place, name in enumerate(("kitchen", "hall", "heldout")):
         (folder / f"{name}.csv").write_text(head + "".join(rows[place::3]), encoding="utf-8")
+    return empty_handed(folder, {}, bare=bare)
+
+
+def empty_handed(folder: Path, instead: dict[str, str], *, bare: bool = False) -> Follower:
+    """Return who follows a document that begins from nothing.
+
+    Args:
+        folder: empty.
+        instead: what stands there in place of the document's words, beside names and ports.
+        bare: install anew.
+    """
     mqtt, page = free_ports(2)
     return Follower(
-        folder, {"gateway.example": "localhost", "127.0.0.1:8700": f"127.0.0.1:{page}"},
+        folder, {"gateway.example": "localhost", "127.0.0.1:8700": f"127.0.0.1:{page}", **instead},
         # A round takes a second here: the versions of a day of real ones stay.
         f"[listen]\nport = {mqtt}\n[web]\nport = {page}\n[limits]\nkeep_versions = 1000\n", bare=bare,
     )  # fmt: skip

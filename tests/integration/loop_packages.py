@@ -100,6 +100,12 @@ class Packages:
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(min(2, os.cpu_count() or 1))
 
+    @property
+    def backbone(self) -> Path:
+        """The folder of the little backbone."""
+        self.begin()
+        return self.folder / "little-bert"
+
     def begin(self, *names: str) -> None:
         """Begin to make packages."""
         with self._lock:

@@ -9,10 +9,12 @@ import pytest
 from loop_packages import Packages, write_data
 
 from benchmarks.operating.document import Step, steps
-from benchmarks.operating.follow import FollowError, follower
+from benchmarks.operating.follow import FollowError, empty_handed, follower
 from benchmarks.operating.root_lines import ROOT
 from benchmarks.operating.settings_file import set_keys
 from broker_server.broker.mosquitto import installed
+from broker_server.views.reading import reading
+from broker_server.views.versions import read_versions
 
 
 @pytest.mark.slow
@@ -34,6 +36,33 @@ def test_the_guide_for_operators_says_what_is_so(tmp_path: Path, packages: Packa
     lines = {line for step in steps(text) if step.kind == "sh" for line, _ in step.commands()}
     assert lines - {outcome.line for outcome in one.outcomes} == set()
     assert (tmp_path / "backups/monday/ledger.sqlite3").is_file()
+
+
+@pytest.mark.slow
+def test_the_tutorial_says_what_is_so(tmp_path: Path, packages: Packages) -> None:
+    """Every line from an empty folder, but for the installation; the little backbone stands for MiniLM.
+
+    Ada alone knows nothing of lights; with Bo the merged versions are measured on texts of all three labels.
+    """
+    sizes = "--experts 4 --rank 2 --shared-rank 2 --batch-size 4 --seq-len 16 --train-slots 1"
+    little = f"--model {packages.backbone} {sizes} --cache-dir {packages.folder / 'cache'}"
+    (tmp_path / "work").mkdir()
+    one = empty_handed(tmp_path / "work", {"export.build --device pixel8 ": f"export.build --device pixel8 {little} "})
+    text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    one.follow(text)
+    bare = {line for step in steps(text) if step.name == "bare" for line, _ in step.commands()}
+    assert {outcome.line for outcome in one.outcomes if outcome.what == "checked"} == bare
+    lines = {line for step in steps(text) if step.kind == "sh" for line, _ in step.commands()}
+    assert lines - {outcome.line for outcome in one.outcomes if outcome.what == "done"} == bare
+    written = {step.name for step in steps(text) if step.kind == "python"}
+    assert written == {"texts.py", "alone.py", "bo.py", "together.py"}
+    with reading(tmp_path / "work/gateway-state") as ledger:
+        versions = read_versions(ledger, 100).rows
+    assert len([version for version in versions if version.reason == "merge"]) >= 2
+    assert all(version.evaluations for version in versions[1:3])
+    assert (tmp_path / "work/ada-alone-too/bank.safetensors").read_bytes() == (
+        tmp_path / "work/ada-alone/bank.safetensors"
+    ).read_bytes()
 
 
 def test_a_document_is_read_as_steps() -> None:

@@ -13,6 +13,7 @@ from loop_federation import ROOT, answer, call, environment
 from loop_packages import Packages
 from loop_story import Data
 
+from benchmarks.operating.document import steps
 from benchmarks.operating.follow import free_ports
 from benchmarks.operating.settings_file import set_keys
 from broker_server import Gateway
@@ -61,18 +62,22 @@ def test_the_example_does_what_it_says(tmp_path: Path, packages: Packages, data:
 
 @pytest.mark.slow
 def test_user_code_is_typed(tmp_path: Path) -> None:
-    """Strict mypy takes example and README, and finds each misuse: an ignored line without a fault would be a fault."""
+    """Strict mypy takes what documents show, and finds each misuse: an ignored line without a fault would be a fault."""
     (tmp_path / "misused.py").write_text(MISUSED)
     (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     (tmp_path / "readme.py").write_text(block)
+    programs = [step for step in steps((ROOT / "docs/tutorial.md").read_text()) if step.kind == "python"]
+    for program in programs:
+        (tmp_path / f"tutorial_{program.name}").write_text(program.text)
+    names = ["misused.py", "readme.py", *(f"tutorial_{program.name}" for program in programs)]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--config-file", "/dev/null", "--follow-imports", "silent"),
-            *("--cache-dir", str(tmp_path / "cache"), str(EXAMPLE), "misused.py", "readme.py"),
+            *("--cache-dir", str(tmp_path / "cache"), str(EXAMPLE), *names),
         ],
         cwd=tmp_path, env=environment(MYPYPATH=str(ROOT)), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["Success: no issues found in 3 source files"])
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["Success: no issues found in 7 source files"])
 
 
 def test_an_enrolled_device_joins_over_tls(
