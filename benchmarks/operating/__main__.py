@@ -1,4 +1,4 @@
-"""`python -m benchmarks.operating`: do what docs/operating.md, or the tutorial, says, and say what came of each line."""
+"""`python -m benchmarks.operating`: do what docs/operating.md or the tutorial says; tell what came of each line."""
 
 from __future__ import annotations
 

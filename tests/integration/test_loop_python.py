@@ -62,7 +62,7 @@ def test_the_example_does_what_it_says(tmp_path: Path, packages: Packages, data:
 
 @pytest.mark.slow
 def test_user_code_is_typed(tmp_path: Path) -> None:
-    """Strict mypy takes what documents show, and finds each misuse: an ignored line without a fault would be a fault."""
+    """Strict mypy takes what documents show, and finds each misuse: an ignore that nothing needs is a fault."""
     (tmp_path / "misused.py").write_text(MISUSED)
     (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     (tmp_path / "readme.py").write_text(block)
