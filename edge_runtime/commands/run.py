@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from edge_runtime.commands.common import (
     DATA_HELP,
@@ -26,7 +27,7 @@ from edge_runtime.commands.telling import Bars, EventLines
 from edge_runtime.federation.config import CODECS, default_device
 from edge_runtime.federation.link import Broker, Mqtt
 from edge_runtime.interface.model import Model
-from edge_runtime.interface.participation import way_to
+from edge_runtime.interface.participation import check_alone, way_to
 from edge_runtime.interface.results import Progress
 from edge_runtime.wire.enrolment import Enrolment
 
@@ -105,6 +106,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Run a device; returns when it is done or was asked to stop."""
     files = {"ca": arguments.ca, "certificate": arguments.certificate, "key": arguments.key}
     way = way_to(arguments.enrolment or arguments.broker, files, allow_plaintext=arguments.allow_plaintext)
+    if isinstance(way, Enrolment):
+        check_alone({f"--{name.replace('_', '-')}": getattr(arguments, name) for name in _ENROLLED})
     with (
         EventLines(arguments.events, as_json=arguments.json) as events,
         Model.open(arguments.package, threads=arguments.threads, maker=_maker(way), warn=warn) as model,
@@ -140,6 +143,10 @@ def main(arguments: argparse.Namespace) -> int:
             stopped=stopped,
         )
     return 0
+
+
+_ENROLLED: Final = ("device_id", "federation", "ca", "certificate", "key", "allow_plaintext", "gateway_key")
+"""Arguments in whose place an enrolment stands."""
 
 
 def _maker(way: Broker | Enrolment) -> str:

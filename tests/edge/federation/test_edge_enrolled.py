@@ -96,7 +96,7 @@ def test_arguments_that_an_enrolment_says_already_are_refused(
 ) -> None:
     """Which of the two should count? Nobody could tell."""
     assert main(run(enrolment, package, "--device-id", "other", "--gateway-key", "a" * 64)) == 2
-    assert "--device-id, --gateway-key came beside --enrolment" in capsys.readouterr().err
+    assert "--device-id, --gateway-key came beside an enrolment" in capsys.readouterr().err
 
 
 def test_a_package_that_its_maker_did_not_sign_is_refused(

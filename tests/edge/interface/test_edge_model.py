@@ -30,6 +30,7 @@ from edge_runtime.interface import participation
 from edge_runtime.program.program import inspect
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.enrolment import Enrolment, GatewayAddress
 from edge_runtime.wire.errors import BankError, DataError, PackageError
 from edge_runtime.wire.experts import HEAD
 
@@ -288,6 +289,19 @@ def test_joining_stops_when_it_is_asked_to(folder: Path, data: Path, tmp_path: P
         assert told[-1].text == "stopped; the same command goes on from here"
         gateway.finished = True
         assert not model.join("mqtt://localhost", **arguments).stopped
+
+
+def test_what_an_enrolment_says_is_not_said_beside_it(folder: Path, data: Path, tmp_path: Path) -> None:
+    """Name and keys; and an enrolment for another package is refused with both digests."""
+    with Model.open(folder) as model:
+        federation = model.manifest.architecture.digest().hex()
+        file = tmp_path / "me.json"
+        gateway = GatewayAddress("localhost", 1883, tls=False)
+        file.write_bytes(Enrolment(2, "me", "default", federation, "ab" * 32, gateway).to_json())
+        with pytest.raises(ConfigError, match="device, gateway_key came beside an enrolment"):
+            model.join(file, csv=data, state=tmp_path / "state", device="me", gateway_key="ab" * 32)
+        with pytest.raises(ConfigError, match="the enrolment is for package abababababab"):
+            model.join(str(file), csv=data, state=tmp_path / "state")
 
 
 def test_joining_refuses_by_name(
