@@ -110,7 +110,7 @@ reference: setup ## write docs/reference.md: every setting, device profiles, wha
 	$(BIN)/python -m docs.reference
 
 api: setup ## write docs/api.md from the docstrings of the public names
-	$(BIN)/python -m benchmarks.api
+	$(BIN)/python -m docs.api
 
 proto: setup-dev ## generate edge_runtime/wire/wire_pb2.py from wire.proto
 	cd edge_runtime/wire && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. wire.proto

@@ -1,1 +1,1 @@
-"""The documents; what writes one of them from the code is docs/reference.py."""
+"""The documents; what writes two of them from the code is docs/reference.py and docs/api.py."""

@@ -9,7 +9,7 @@ import pytest
 import broker_server
 import edge_runtime
 import export
-from benchmarks import api
+from docs import api
 
 
 def test_the_page_is_what_the_docstrings_say(

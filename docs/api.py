@@ -1,4 +1,4 @@
-"""Write docs/api.md from the docstrings of the public names: ``python -m benchmarks.api``; ``--check`` only compares.
+"""Write docs/api.md from the docstrings of the public names: ``python -m docs.api``; ``--check`` only compares.
 
 A reader of its own, because what we have is small and the kept generators (pdoc, mkdocstrings) make web sites, not a
 page that is read beside the others: names are those of each package's ``__all__``, docstrings have the sections of
@@ -19,8 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).parent.parent
-PAGE: Final = ROOT / "docs" / "api.md"
+PAGE: Final = Path(__file__).with_name("api.md")
 PACKAGES: Final = ("edge_runtime", "export", "broker_server")
 ERRORS: Final = (
     "edge_runtime.wire.errors", "edge_runtime.wire.enrolment", "edge_runtime.wire.signatures", "edge_runtime.errors",
@@ -190,7 +189,7 @@ def _errors() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write or compare the page; exit status 1 when ``--check`` finds another text."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.api", description="Write docs/api.md from docstrings.")
+    parser = argparse.ArgumentParser(prog="python -m docs.api", description="Write docs/api.md from docstrings.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 when it is out of date")
     options = parser.parse_args(argv)
     text = page()
