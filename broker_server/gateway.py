@@ -103,9 +103,12 @@ class Gateway:
             self._raise_failure()
 
     def stop(self) -> None:
-        """End it, and wait until it has said goodbye; an open round goes on at the next start."""
+        """End it, and wait until it has said goodbye; an open round goes on at the next start.
+
+        From within ``events`` it only asks: the gateway's thread cannot wait for itself.
+        """
         self._stop.ask()
-        if self._thread is not None:
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:

@@ -61,14 +61,13 @@ class EventLines:
     Args:
         events: file that JSON lines are appended to; None for none.
         as_json: also write them to stdout; people's lines are left out then.
-        quiet: write no lines for people.
 
     Raises:
         ConfigError: when the file cannot be written.
     """
 
-    def __init__(self, events: Path | None = None, *, as_json: bool = False, quiet: bool = False) -> None:
-        self._as_json, self._quiet = as_json, quiet
+    def __init__(self, events: Path | None = None, *, as_json: bool = False) -> None:
+        self._as_json = as_json
         try:
             self._file: IO[str] | None = events.open("a", encoding="utf-8") if events is not None else None
         except OSError as error:
@@ -83,7 +82,7 @@ class EventLines:
         if self._as_json:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
-        elif event.text and not self._quiet:
+        elif event.text:
             sys.stderr.write(f"{event.device}: {event.text}\n")
             sys.stderr.flush()
 

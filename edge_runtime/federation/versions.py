@@ -238,7 +238,9 @@ class Versions:
 
     def latest_bank(self) -> tuple[Bank, int]:
         """Return the newest complete bank and its version; the package's own is version 0."""
+        return self.received() or (self._initial, 0)
+
+    def received(self) -> tuple[Bank, int] | None:
+        """Return the newest bank that came whole and its version; None when none did, or it was lost since."""
         bank = self.bank(self._complete) if self._complete is not None else None
-        if bank is None or self._complete is None:
-            return self._initial, 0
-        return bank, self._complete.version
+        return (bank, self._complete.version) if bank is not None and self._complete is not None else None

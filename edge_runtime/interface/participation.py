@@ -123,13 +123,9 @@ def take_part(parts: Parts, how: Participation) -> tuple[JoinReport, Bank | None
             report.emit("prefixes", **asdict(cache.use))
         stopped = how.stopped()
         report.emit("done", "stopped; the same command goes on from here" if stopped else "done")
-        bank, version = versions.latest_bank()
-        received = bool(store.recall("current"))
+        bank, version = versions.received() or (None, None)
     up, down = report.traffic.bytes_up, report.traffic.bytes_down
-    told = JoinReport(
-        config.device, config.federation, device.rounds, version if received else None, up, down, stopped=stopped
-    )
-    return told, bank if received else None
+    return JoinReport(config.device, config.federation, device.rounds, version, up, down, stopped=stopped), bank
 
 
 def way_to(where: PathLike, files: Mapping[str, PathLike | None], *, allow_plaintext: bool) -> Broker | Enrolment:

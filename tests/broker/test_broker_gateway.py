@@ -101,6 +101,18 @@ def test_what_ends_a_gateway_is_raised_where_somebody_waits(tmp_path: Path, pack
         device.leave()
 
 
+def test_a_callback_may_stop_it(tmp_path: Path, package: Package) -> None:
+    """At the first version; nobody waits for the thread that asks."""
+    gateway = Gateway(
+        settings(tmp_path, rounds=0), events=lambda event: gateway.stop() if event["event"] == "version" else None
+    )
+    with gateway:
+        device = Device(gateway.url, package, "a", slots=2, texts=TEXTS)
+        assert not gateway.wait(timeout_s=60)
+        assert not gateway.running
+        device.leave()
+
+
 def test_settings_are_a_files_and_over_them_those_named(tmp_path: Path, package: Package) -> None:
     """Tables are dicts; a path in the file begins in its folder."""
     file = tmp_path / "gateway.toml"

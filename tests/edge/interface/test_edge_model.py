@@ -291,6 +291,25 @@ def test_joining_stops_when_it_is_asked_to(folder: Path, data: Path, tmp_path: P
         assert not model.join("mqtt://localhost", **arguments).stopped
 
 
+def test_a_version_that_did_not_come_whole_leaves_the_bank(
+    folder: Path, data: Path, tmp_path: Path, gateway: ScriptedGateway
+) -> None:
+    """It was announced and the device stopped before its blocks came: what was trained here stays."""
+    gateway.bank = toy.fresh_bank().replace({HEAD: np.ones(toy.SHAPE.head_size, np.float32)})
+    gateway.number = 4
+    told: list[DeviceEvent] = []
+    with Model.open(folder) as model:
+        model.train(csv=data, steps=2)
+        before = model.predict(["rain"])
+        report = model.join(
+            "mqtt://localhost", csv=data, device="me", state=tmp_path / "state", events=told.append,
+            stopped=lambda: any(one.name == "version_announced" for one in told),
+        )  # fmt: skip
+        assert [one.values["missing"] for one in told if one.name == "version_announced"] == [1]
+        assert (report.version, report.stopped) == (None, True)
+        assert model.predict(["rain"]) == before
+
+
 def test_what_an_enrolment_says_is_not_said_beside_it(folder: Path, data: Path, tmp_path: Path) -> None:
     """Name and keys; and an enrolment for another package is refused with both digests."""
     with Model.open(folder) as model:
