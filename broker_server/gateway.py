@@ -6,13 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_type_hints
 
 from broker_server.config import GatewayConfig
 from broker_server.config_file import load
-from broker_server.errors import RoundError
+from broker_server.errors import RoundError, UsageError
 from broker_server.events import Events, Watcher
 from broker_server.service import Service, Stop
 from broker_server.views.reading import reading
@@ -38,10 +39,15 @@ def load_config(file: PathLike | None = None, **settings: object) -> GatewayConf
             unless there is just one below packages/.
     """
     overrides: dict[str, Any] = {}
+    kinds = get_type_hints(GatewayConfig)
     for name, value in settings.items():
-        table = value if isinstance(value, dict) else {}
-        overrides |= {f"{name}.{key}": one for key, one in table.items()}
-        overrides |= {} if isinstance(value, dict) else {name: value}
+        if name in kinds and is_dataclass(kinds[name]) != isinstance(value, dict):
+            expected = "a dict of its keys" if is_dataclass(kinds[name]) else "a value"
+            raise UsageError(f"{name} is {value!r}, expected {expected}")
+        if isinstance(value, dict):
+            overrides |= {f"{name}.{key}": one for key, one in value.items()}
+        else:
+            overrides[name] = value
     return load(Path(file) if file is not None else None, overrides)
 
 

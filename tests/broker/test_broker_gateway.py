@@ -121,4 +121,8 @@ def test_settings_are_a_files_and_over_them_those_named(tmp_path: Path, package:
     assert (config.package, config.rounds) == (tmp_path / "package", 1)
     assert (config.round.quorum, config.round.deadline_s) == (2, 9.0)
     assert Gateway(str(file)).config == load_config(file)
+    assert load_config(file, round={}) == load_config(file)
+    for wrong in ({"rounds": {"quorum": 2}}, {"round": 3}, {"rounds": "3"}, {"quorum": 2}, {"limits": {"x": 1}}):
+        with pytest.raises(UsageError, match=r"expected|unknown keys"):
+            load_config(file, **wrong)
     assert package.folder == config.package
