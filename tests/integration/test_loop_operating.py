@@ -39,6 +39,7 @@ def test_the_guide_for_operators_says_what_is_so(tmp_path: Path, packages: Packa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # it exports a package while the fixture exports others
 def test_the_tutorial_says_what_is_so(tmp_path: Path, packages: Packages) -> None:
     """Every line from an empty folder, but for the installation; the little backbone stands for MiniLM.
 
