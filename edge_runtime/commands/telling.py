@@ -4,47 +4,54 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import ExitStack
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
+from typing import IO, Final, Self
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.federation.report import DeviceEvent
 from edge_runtime.interface.results import Progress
+
+_BAR_PLACES: Final = 30
+_REDRAW_S: Final = 0.1
+_CLEAR_LINE: Final = "\x1b[K"  # from the cursor to the end
 
 
 class Bars:
     """Shows each stage of work as a bar on stderr, while that is a terminal. Args: show: false shows nothing."""
 
     def __init__(self, *, show: bool = True) -> None:
-        console = Console(stderr=True)
-        self._console, self._show = console, show and console.is_terminal
-        self._stack, self._bar, self._task = ExitStack(), Bar(console=console), TaskID(0)
+        self._show = show and sys.stderr.isatty()
+        self._began = self._drawn = 0.0
+        self._drawing = False
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far a stage is; with its first word the bar of the one before goes."""
+        """Show how far a stage is, unless that was just done; with the first word of a stage the bar before it goes."""
+        if not self._show:
+            return
+        now = time.monotonic()
         if progress.done == 0:
-            self._stack.close()
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
-            self._bar = Bar(
-                *columns, TimeRemainingColumn(), console=self._console, transient=True, disable=not self._show
-            )
-            self._stack.enter_context(self._bar)
-            self._task = self._bar.add_task(progress.stage, total=progress.total)
-        else:
-            self._bar.update(self._task, completed=progress.done)
+            self._clear()
+            self._began = now
+        if progress.done == 0 or progress.done >= progress.total or now - self._drawn >= _REDRAW_S:
+            self._draw(progress, now)
+
+    def _draw(self, progress: Progress, now: float) -> None:
+        """Write the line over the one before."""
+        self._drawn, self._drawing = now, True
+        share = min(progress.done / progress.total, 1.0) if progress.total else 1.0
+        full = round(share * _BAR_PLACES)
+        left = (now - self._began) * (1 - share) / share if share else 0.0
+        line = f"{progress.stage} [{'#' * full:-<{_BAR_PLACES}}] {share:4.0%} {progress.done}/{progress.total}"
+        sys.stderr.write(f"\r{_CLEAR_LINE}{line}{f' {left:.0f} s left' if 0 < share < 1 else ''}")
+        sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if self._drawing:
+            sys.stderr.write(f"\r{_CLEAR_LINE}")
+            sys.stderr.flush()
+            self._drawing = False
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +59,7 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._clear()
 
 
 class EventLines:
