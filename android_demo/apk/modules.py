@@ -17,7 +17,7 @@ _RESOURCES: Final = "resources.apk"
 _COPY: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _LIBRARIES: Final = "dependency"
 """Where Maven copies a module's libraries to, below the module's own folder: the app's are wanted and no other's."""
-_OURS: Final = ("wire-", "core-")
+_OURS: Final = ("wire-", "core-", "engine-", "background-")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ def build(folder: Path, say: parts.Say) -> Modules:
 
 
 def _key() -> str:
-    sources = [
-        path for name in ("wire", "core", "app", "signatures") if (path := DEMO / name / "src" / "main").is_dir()
-    ]
+    names = ("wire", "core", "signatures", "engine", "background", "app")
+    sources = [path for name in names if (path := DEMO / name / "src" / "main").is_dir()]
     poms = sorted(DEMO.glob("pom.xml")) + sorted(DEMO.glob("*/pom.xml"))
     versions = tools.run("aapt2", "version"), str(tools.jdk_version())
     schema = ROOT / "edge_runtime" / "wire" / "wire.proto"
@@ -51,7 +50,7 @@ def _key() -> str:
 
 
 def _compile(work: Path, say: parts.Say) -> None:
-    say("compile wire, core and app")
+    say("compile the app and its modules")
     target = DEMO / "app" / "target"
     shutil.rmtree(target / _LIBRARIES, ignore_errors=True)
     options = ("-q", "-B", "-Dmaven.test.skip=true", f"-Daapt2={shutil.which('aapt2')}", "-pl", "app", "-am")

@@ -13,7 +13,7 @@ import org.edgeexperts.app.host.Host
 import org.edgeexperts.app.host.Problem
 import org.edgeexperts.app.host.Settings
 import org.edgeexperts.app.host.problemOf
-import org.edgeexperts.app.job.Schedule
+import org.edgeexperts.app.job.schedule
 import org.edgeexperts.app.ui.AboutScreen
 import org.edgeexperts.app.ui.ClassifyScreen
 import org.edgeexperts.app.ui.Dialogs
@@ -27,6 +27,7 @@ import org.edgeexperts.app.ui.getAnswer
 import org.edgeexperts.app.ui.putAnswer
 import org.edgeexperts.app.ui.visible
 import org.edgeexperts.app.widget.NavBar
+import org.edgeexperts.background.TrainingJobs
 import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.EnrolmentException
 
@@ -82,7 +83,7 @@ class MainActivity : Activity(), Pickers, TrainingScreen.Actions, SettingsScreen
     /** Shows a state on every screen. */
     internal fun show(state: AppState) {
         val together = state.enrolment != null
-        if (together != federated) Schedule.apply(this, state.settings, together) // it needs the network, or no more
+        if (together != federated) schedule(this, state.settings, together) // it needs the network, or no more
         federated = together
         problem.show(state.problem)
         screens.forEach { it.show(state) }
@@ -125,12 +126,12 @@ class MainActivity : Activity(), Pickers, TrainingScreen.Actions, SettingsScreen
     override fun start() {
         askToNotify()
         host.start()
-        Schedule.now(this)
+        TrainingJobs.now(this)
     }
 
     override fun stop() {
         host.stop()
-        Schedule.notNow(this)
+        TrainingJobs.notNow(this)
     }
 
     override fun background(on: Boolean) {
@@ -140,7 +141,7 @@ class MainActivity : Activity(), Pickers, TrainingScreen.Actions, SettingsScreen
 
     override fun set(settings: Settings) {
         host.set(settings)
-        Schedule.apply(this, settings, host.state.enrolment != null)
+        schedule(this, settings, host.state.enrolment != null)
     }
 
     override fun ask(title: Int, options: List<String>, selected: Int, chosen: (Int) -> Unit) =

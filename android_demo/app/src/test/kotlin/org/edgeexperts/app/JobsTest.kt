@@ -8,11 +8,13 @@ import android.app.job.JobScheduler
 import android.content.Intent
 import android.os.Looper
 import android.widget.Switch
-import org.edgeexperts.app.host.Mode
 import org.edgeexperts.app.host.Settings
-import org.edgeexperts.app.job.Schedule
-import org.edgeexperts.app.job.TrainingJob
-import org.edgeexperts.app.job.TrainingNotice
+import org.edgeexperts.app.job.noticeOf
+import org.edgeexperts.app.job.schedule
+import org.edgeexperts.background.TrainingApp
+import org.edgeexperts.background.TrainingJob
+import org.edgeexperts.background.TrainingJobs
+import org.edgeexperts.background.TrainingNotice
 import org.edgeexperts.core.Conditions
 import org.edgeexperts.core.Heat
 import org.edgeexperts.core.Hindrance
@@ -48,29 +50,29 @@ class JobsTest {
         activity.go(1)
         val switch = activity.findViewById<Switch>(R.id.background)
         switch.performClick()
-        val job = assertNotNull(scheduler.getPendingJob(Schedule.BACKGROUND))
+        val job = assertNotNull(scheduler.getPendingJob(TrainingJobs.BACKGROUND))
         assertTrue(job.isPersisted && job.isPeriodic)
         assertTrue(job.isRequireCharging && job.isRequireDeviceIdle && job.isRequireBatteryNotLow)
         assertEquals(JobInfo.NETWORK_TYPE_NONE, job.networkType) // alone, nothing is sent
         activity.set(host.state.settings.copy(idle = false, charging = false))
-        val eased = scheduler.getPendingJob(Schedule.BACKGROUND)!!
+        val eased = scheduler.getPendingJob(TrainingJobs.BACKGROUND)!!
         assertFalse(eased.isRequireCharging || eased.isRequireDeviceIdle)
         switch.performClick()
-        assertNull(scheduler.getPendingJob(Schedule.BACKGROUND))
+        assertNull(scheduler.getPendingJob(TrainingJobs.BACKGROUND))
     }
 
     /** In a federation the network of the settings is waited for, too. */
     @Test fun aFederationNeedsTheNetwork() {
         val on = Settings(background = true)
-        Schedule.apply(app, on, federated = true)
-        assertEquals(JobInfo.NETWORK_TYPE_UNMETERED, scheduler.getPendingJob(Schedule.BACKGROUND)!!.networkType)
-        Schedule.apply(app, on.copy(unmetered = false), federated = true)
-        assertEquals(JobInfo.NETWORK_TYPE_ANY, scheduler.getPendingJob(Schedule.BACKGROUND)!!.networkType)
+        schedule(app, on, federated = true)
+        assertEquals(JobInfo.NETWORK_TYPE_UNMETERED, scheduler.getPendingJob(TrainingJobs.BACKGROUND)!!.networkType)
+        schedule(app, on.copy(unmetered = false), federated = true)
+        assertEquals(JobInfo.NETWORK_TYPE_ANY, scheduler.getPendingJob(TrainingJobs.BACKGROUND)!!.networkType)
     }
 
     /** The notification says how far training is, names no text, and can stop it. */
     @Test fun theNotificationTellsTheStep() {
-        val notification = TrainingNotice(app).of(training)
+        val notification = TrainingNotice(app, (app as TrainingApp).training.style).of(noticeOf(app, training))
         assertEquals("Step 60 of 80", notification.extras.getString(Notification.EXTRA_TEXT))
         assertEquals(listOf(80, 60), listOf(Notification.EXTRA_PROGRESS_MAX, Notification.EXTRA_PROGRESS).map(notification.extras::getInt))
         assertEquals(listOf("Stop"), notification.actions.map { "${it.title}" })
@@ -94,9 +96,9 @@ class JobsTest {
     /** Start trains now: in use, off the charger, on a paid network. Heat and an empty battery still stop it. */
     @Test fun startEasesThreeConditions() {
         val inHand = Conditions(false, false, 60, false, Heat.NONE, 1L shl 40)
-        val quiet = hindrances(inHand, Settings().constraints(Mode.QUIET))
+        val quiet = hindrances(inHand, Settings().wishes.quiet)
         assertEquals(setOf(Hindrance.IN_USE, Hindrance.LOW_BATTERY, Hindrance.METERED), quiet)
-        val now = Settings().constraints(Mode.NOW)
+        val now = Settings().wishes.now
         assertEquals(emptySet(), hindrances(inHand, now))
         assertEquals(setOf(Hindrance.HOT), hindrances(inHand.copy(heat = Heat.MODERATE), now))
         assertEquals(setOf(Hindrance.LOW_BATTERY), hindrances(inHand.copy(batteryPercent = 29), now))

@@ -3,7 +3,7 @@ package org.edgeexperts.app
 
 import org.edgeexperts.app.host.Answer
 import org.edgeexperts.app.host.AppState
-import org.edgeexperts.app.host.Mode
+import org.edgeexperts.background.Mode
 import org.edgeexperts.app.host.Model
 import org.edgeexperts.app.host.ModelPhase
 import org.edgeexperts.app.host.Settings

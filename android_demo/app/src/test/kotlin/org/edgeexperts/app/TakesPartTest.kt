@@ -7,11 +7,11 @@ import android.net.ConnectivityManager
 import android.os.PowerManager
 import android.view.View
 import android.widget.TextView
-import org.edgeexperts.app.host.Mode
-import org.edgeexperts.app.job.Schedule
-import org.edgeexperts.app.job.TrainingJob
 import org.edgeexperts.app.widget.FactRow
 import org.edgeexperts.app.widget.LossChart
+import org.edgeexperts.background.Mode
+import org.edgeexperts.background.TrainingJob
+import org.edgeexperts.background.TrainingJobs
 import org.edgeexperts.desktop.Federation
 import org.junit.Test
 import org.junit.runner.RunWith
@@ -95,7 +95,7 @@ class TakesPartTest {
             until("the enrolment") { it.enrolment != null }
             activity.go(1)
             activity.press(R.id.start)
-            assertTrue(scheduled(Schedule.NOW))
+            assertTrue(scheduled(TrainingJobs.NOW))
             until("the first verdict") { state -> state.device.verdicts.any { it.kind == "delta" } }
             until("the conditions to count again") { it.mode == Mode.QUIET }
             leave(opened::pause, opened::stop)

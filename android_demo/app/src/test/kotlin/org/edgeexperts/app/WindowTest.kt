@@ -11,7 +11,7 @@ import android.widget.EditText
 import android.widget.TextView
 import org.edgeexperts.app.host.AppState
 import org.edgeexperts.app.host.Model
-import org.edgeexperts.app.host.PhoneConditions
+import org.edgeexperts.background.PhoneConditions
 import org.edgeexperts.app.host.Settings
 import org.edgeexperts.app.ui.getAnswer
 import org.edgeexperts.app.ui.putAnswer

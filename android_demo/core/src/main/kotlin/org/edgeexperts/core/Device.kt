@@ -189,6 +189,7 @@ internal class Device(
                 apply(Event.LINK_DOWN)
             }
             is LinkEvent.Arrived -> arrived(event)
+            is LinkEvent.Woken -> Unit // the next turn asks the gate, and whether to stop
         }
     }
 

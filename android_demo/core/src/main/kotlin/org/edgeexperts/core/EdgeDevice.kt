@@ -172,6 +172,12 @@ public interface EdgeDevice : Closeable {
      */
     public fun train(options: TrainOptions, step: (LossPoint) -> Unit = {}, stop: () -> Boolean = { false }): Ending
 
+    /**
+     * Looks at once at its gate's conditions and at `stop`, where training waits or a device takes part; otherwise it does
+     * so within a second. For whoever hears from the system that a charger or a network came or went. Returns at once.
+     */
+    public fun wake()
+
     /** Predicts with the federation's version again, without what this device learned by itself. */
     public fun forgetTraining()
 

@@ -75,6 +75,8 @@ public class Gate(
     private val read: () -> Conditions,
 ) {
     private val began = seconds()
+
+    @Volatile
     private var readAt = Double.NEGATIVE_INFINITY
     private var current: Set<Hindrance> = emptySet()
 
@@ -88,7 +90,12 @@ public class Gate(
         return current
     }
 
-    private companion object {
+    /** The conditions changed: the next [check] reads them, however soon that is. Any thread may call it. */
+    public fun changed() {
+        readAt = Double.NEGATIVE_INFINITY
+    }
+
+    internal companion object {
         const val READ_EVERY_S = 1.0
     }
 }

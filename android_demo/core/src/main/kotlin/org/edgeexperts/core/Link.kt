@@ -31,6 +31,9 @@ public sealed interface LinkEvent {
      * @property payload its bytes; not decoded yet.
      */
     public class Arrived(public val address: Address, public val payload: ByteArray) : LinkEvent
+
+    /** Nothing came: whoever waits looks anew at what it waits for. */
+    public object Woken : LinkEvent
 }
 
 /** A way to the broker; [MqttLink] is the real one. */

@@ -12,7 +12,6 @@ import org.edgeexperts.wire.sharedExpert
 
 private const val FINAL_SHARE = 0.1
 private const val CHECKPOINT_S = 5.0
-private const val CLOSED_PAUSE_MS = 200L
 private const val PERSONAL = "personal"
 private const val BEGUN = "local"
 private const val CHECKPOINT = "local_checkpoint"
@@ -30,6 +29,7 @@ internal class LocalTraining(
     private val shape: Architecture,
     private val board: StateBoard,
     private val clock: Clock,
+    private val pause: Pause,
 ) {
     private val federation = shape.digest()
 
@@ -150,7 +150,7 @@ internal class LocalTraining(
             if (!saved) save() // the app may end soon
             saved = true
             board.change { copy(doing = Doing.PAUSED, hindrances = against) }
-            Thread.sleep(CLOSED_PAUSE_MS)
+            pause.await()
         }
         return false
     }

@@ -12,10 +12,6 @@ import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.unhex
 import java.io.Closeable
 import java.io.File
-import java.util.concurrent.LinkedBlockingQueue
-import java.util.concurrent.TimeUnit
-import java.util.concurrent.atomic.AtomicBoolean
-import java.util.concurrent.atomic.AtomicReference
 
 private const val INBOX = 64 // messages that wait here; beyond, the broker waits
 private const val CLASSIFICATION = "classification"
@@ -109,15 +105,19 @@ private class OpenDevice(
             peakMemoryMib = peakMemoryMib(),
         ),
     )
-    private val local = LocalTraining(store, versions, architecture, board, clock)
-    private val busy = AtomicReference<String?>(null)
+    private val turn = Turn()
+    private val pause = Pause()
+    private val local = LocalTraining(store, versions, architecture, board, clock, pause)
 
     init {
         board.change { copy(personal = local.exists, shortfalls = local.shortfalls) }
     }
 
     @Volatile
-    private var closing = false
+    private var gate: Gate? = null // of what is under way
+
+    @Volatile
+    private var inbox: Inbox? = null // while it takes part
 
     @Volatile
     private var part: Part? = null
@@ -181,7 +181,8 @@ private class OpenDevice(
         return alone("trains") {
             releaseReader()
             val source = kept.snapshot()
-            val ended = { closing || stop() }
+            gate = options.gate
+            val ended = { turn.closing || stop() }
             val sums = { sums(source, options.gate, ended) }
             val done = local.run(tools(source), watch(Budget(), source), options, sums, step, ended)
             if (done) predictWithOther()
@@ -204,7 +205,7 @@ private class OpenDevice(
 
     /** Does one thing at a time; afterwards the device is idle again. */
     private fun <T> alone(what: String, act: () -> T): T {
-        takeTurn(what)
+        turn.take(what)
         try {
             return act()
         } finally {
@@ -212,16 +213,16 @@ private class OpenDevice(
         }
     }
 
-    private fun takeTurn(what: String) {
-        if (closing) throw ConfigException("this device is closed; open it again")
-        if (!busy.compareAndSet(null, what)) {
-            throw ConfigException("this device ${busy.get() ?: "was busy"} at the moment; stop that first")
-        }
+    private fun rest() {
+        gate = null
+        board.change { copy(doing = Doing.IDLE, hindrances = emptySet()) }
+        turn.give()
     }
 
-    private fun rest() {
-        board.change { copy(doing = Doing.IDLE, hindrances = emptySet()) }
-        busy.set(null)
+    override fun wake() {
+        gate?.changed()
+        pause.end()
+        inbox?.wake()
     }
 
     /** Class sums of the examples: remembered, or computed while the gate is open; null when stopped. */
@@ -245,7 +246,7 @@ private class OpenDevice(
             board.change { copy(doing = doing, hindrances = against) }
             if (against.isEmpty()) return false
             if (stop() || Hindrance.TIME_IS_UP in against) return true
-            Thread.sleep(PAUSE_MS)
+            pause.await()
         }
     }
 
@@ -258,8 +259,9 @@ private class OpenDevice(
         val source = kept.snapshot()
         val budget = options.budget ?: Budget.fromProfile(manifest.profile)
         val watch = watch(budget, source)
-        takeTurn("takes part in a federation")
-        return Part { stopped ->
+        turn.take("takes part in a federation")
+        gate = options.gate
+        return Part(::wake) { stopped ->
             try {
                 bindDevice(enrolment)
                 releaseReader()
@@ -281,19 +283,16 @@ private class OpenDevice(
         options: PartOptions,
         stopped: () -> Boolean,
     ) {
-        val inbox = LinkedBlockingQueue<LinkEvent>(INBOX)
-        val over = AtomicBoolean()
+        val inbox = Inbox(INBOX).also { this.inbox = it }
         val will = Bye.newBuilder().setWireVersion(WIRE_VERSION).setDevice(enrolment.device).build().toByteArray()
-        val link = MqttLink(broker, enrolment.federation, enrolment.device, will) { event ->
-            // A full inbox holds the broker back, but not for ever: nobody empties it after the end.
-            while (!over.get() && !inbox.offer(event, PAUSE_MS, TimeUnit.MILLISECONDS)) continue
-        }
+        val link = MqttLink(broker, enrolment.federation, enrolment.device, will, post = inbox::put)
         val key = unhex(enrolment.gatewayKey)
         val identity = Identity(enrolment.device, packageFolder.digest, engineName, budget, sums, key)
         try {
-            Device(identity, work, link, inbox, board, options, clock) { stopped().also { if (it) over.set(true) } }.run()
+            Device(identity, work, link, inbox.queue, board, options, clock) { stopped().also { if (it) inbox.close() } }.run()
         } finally {
-            over.set(true)
+            this.inbox = null
+            inbox.close()
         }
     }
 
@@ -307,15 +306,11 @@ private class OpenDevice(
     }
 
     override fun close() {
-        if (closing) return
-        closing = true
+        if (!turn.close()) return
+        pause.end()
         part?.end()
-        while (busy.get() != null) Thread.sleep(PAUSE_MS / 10)
+        turn.awaitEnd()
         program.close()
         store.close()
-    }
-
-    private companion object {
-        const val PAUSE_MS = 200L
     }
 }

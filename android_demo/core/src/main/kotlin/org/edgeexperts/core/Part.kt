@@ -9,8 +9,12 @@ import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.unhex
 import kotlin.concurrent.thread
 
-/** A thread that takes part. */
-internal class Part(body: (stopped: () -> Boolean) -> Unit) : Participation {
+/**
+ * A thread that takes part.
+ *
+ * @param wake ends a wait of [body], so that it sees that it is to stop.
+ */
+internal class Part(private val wake: () -> Unit, body: (stopped: () -> Boolean) -> Unit) : Participation {
     @Volatile
     private var asked = false
 
@@ -28,6 +32,7 @@ internal class Part(body: (stopped: () -> Boolean) -> Unit) : Participation {
 
     override fun stop() {
         asked = true
+        wake()
     }
 
     override fun await(millis: Long): Boolean {

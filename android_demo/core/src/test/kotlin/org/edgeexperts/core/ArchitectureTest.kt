@@ -37,6 +37,22 @@ class ArchitectureTest {
         assertEquals(listOf("MqttLink.kt"), drivers.map { it.name })
     }
 
+    /** An engine is small: it meets core, and ExecuTorch's classes in one file. Android is met by what works in the background alone. */
+    @Test
+    fun anEngineMeetsExecuTorchAlone() {
+        fun users(module: String, of: String) = sources(module).filter { file -> imports(file).any { it.startsWith(of) } }.map { it.name }
+        assertEquals(listOf("ExecuTorchEngine.kt"), users("engine", "org.pytorch."))
+        assertEquals(emptyList(), listOf("wire", "core", "desktop", "background").flatMap { users(it, "org.pytorch.") })
+        assertEquals(emptyList(), listOf("wire", "core", "desktop", "engine").flatMap { users(it, "android.") })
+    }
+
+    /** What is to be done is decided without Android. */
+    @Test
+    fun theAgendaIsPure() {
+        val agenda = sources("background").single { it.name == "Agenda.kt" }
+        assertEquals(emptyList(), imports(agenda).filterNot { it.startsWith("org.edgeexperts.core.") || it.startsWith("org.edgeexperts.wire.") })
+    }
+
     /** What calls native code on a desktop stands apart: an app does not carry it. */
     @Test
     fun onlyTheDesktopEngineMeetsNativeCode() {

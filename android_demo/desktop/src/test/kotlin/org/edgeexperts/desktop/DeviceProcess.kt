@@ -5,6 +5,7 @@ import org.edgeexperts.core.PartOptions
 import org.edgeexperts.wire.Enrolment
 import java.io.BufferedReader
 import java.io.File
+import java.util.concurrent.CountDownLatch
 import java.util.concurrent.atomic.AtomicBoolean
 
 /** A device in a JVM of its own, which a test may kill. */
@@ -22,7 +23,7 @@ object DeviceProcess {
             if (now.steps > 0 && !begun.getAndSet(true)) println("begins after ${now.step}")
             if (hang > 0 && now.round == 1L && now.step == hang) {
                 println("hangs")
-                Thread.sleep(Long.MAX_VALUE)
+                CountDownLatch(1).await()
             }
         }
         deviceWith("cy", state).use { device ->

@@ -117,6 +117,22 @@ class LocalTrainingTest {
         assertEquals(Doing.IDLE to emptySet(), device.state.doing to device.state.hindrances)
     }
 
+    /** By this gate's clock no second goes by, so it never asks again by itself: it is told that the phone cooled down. */
+    @Test
+    fun aPauseEndsWhenItIsTold() = deviceWith("cy", state("a")).use { device ->
+        val cool = Conditions(idle = true, charging = true, batteryPercent = 90, unmetered = true, heat = Heat.NONE, freeBytes = 1L shl 40)
+        var heat = Heat.MODERATE
+        device.listen { now ->
+            if (now.doing == Doing.PAUSED) {
+                heat = Heat.NONE
+                device.wake()
+            }
+        }
+        val gate = Gate(Constraints(), { 0.0 }) { cool.copy(heat = heat) }
+        assertEquals(Ending.DONE, device.train(options.copy(steps = 2, gate = gate)))
+        assertEquals(Heat.NONE, heat)
+    }
+
     /** Examples outlive the device; an id is never given twice. */
     @Test
     fun examplesAreKept() {

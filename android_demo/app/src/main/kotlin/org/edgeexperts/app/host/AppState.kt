@@ -1,6 +1,7 @@
 /** What the screens show: one value that never changes once made, from the host to every screen. */
 package org.edgeexperts.app.host
 
+import org.edgeexperts.background.Mode
 import org.edgeexperts.core.DeviceState
 import org.edgeexperts.core.Example
 import org.edgeexperts.core.Prediction
@@ -24,18 +25,6 @@ class Model(val manifest: Manifest, val digest: String)
  * @property kept the example that it was made into; null: not yet.
  */
 data class Answer(val text: String, val prediction: Prediction, val millis: Long, val kept: Example? = null)
-
-/** Why the device is at work. */
-enum class Mode {
-    /** It is not. */
-    NONE,
-
-    /** The app is open, or its job runs: under all conditions of the settings. */
-    QUIET,
-
-    /** The user pressed Start: only heat, battery and storage count. */
-    NOW,
-}
 
 /**
  * Everything.

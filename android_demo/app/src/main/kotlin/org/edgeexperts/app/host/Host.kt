@@ -4,6 +4,12 @@ import android.content.Context
 import android.net.Uri
 import android.os.Handler
 import android.os.Looper
+import org.edgeexperts.background.Agenda
+import org.edgeexperts.background.Ended
+import org.edgeexperts.background.Mode
+import org.edgeexperts.background.PhoneConditions
+import org.edgeexperts.background.Runner
+import org.edgeexperts.background.Situation
 import org.edgeexperts.core.ConfigException
 import org.edgeexperts.core.EdgeDevice
 import org.edgeexperts.core.Engine
@@ -16,8 +22,8 @@ import org.edgeexperts.wire.Enrolment
 import org.edgeexperts.wire.PackageException
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.hex
-import org.edgeexperts.wire.sha256
 import org.edgeexperts.wire.unhex
+import java.io.Closeable
 import java.io.File
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit
@@ -47,8 +53,8 @@ class Host(private val context: Context, private val engine: Engine?, private va
     // Only the thread `host` touches these.
     private var device: EdgeDevice? = null
     private var runner: Runner? = null
-    private var over: RunRequest? = null // ended by itself or failed: not to begin again until something changes
-    private var begunWith = ""
+    private var watching: Closeable? = null
+    private var agenda = Agenda(stopped = kept.getBoolean(STOPPED, false), trained = kept.getString(TRAINED, null).orEmpty())
 
     /** What the screens show. */
     val state: AppState get() = states.now
@@ -137,13 +143,16 @@ class Host(private val context: Context, private val engine: Engine?, private va
         runner = Runner(opened, conditions::read, { System.nanoTime() / NANOS_PER_SECOND }) { ended ->
             later { ended(ended) }
         }
+        watching = conditions.watch(opened::wake)
         opened.listen { told -> states.change { copy(device = told) } }
         showExamples()
     }
 
     private fun closeDevice() {
+        watching?.close()
         runner?.want(null)
         device?.close()
+        watching = null
         runner = null
         device = null
     }
@@ -224,50 +233,29 @@ class Host(private val context: Context, private val engine: Engine?, private va
     fun forget() = later {
         runner?.want(null)
         device?.forgetTraining()
-        kept.edit().remove(TRAINED).apply()
         states.change { copy(answer = null) }
-        reconcile()
+        happened { forgotten() }
     }
 
     private fun showExamples() {
-        over = null
         val examples = device?.examples().orEmpty()
         states.change { copy(examples = examples.asReversed()) }
-        reconcile()
+        happened { changed() }
     }
 
     // --- what is at work ---------------------------------------------------------------------------------------------
 
-    private var visible = false
-    private var jobs = 0
-    private var now = false
-
     /** The app came into sight, or went. */
-    fun show(shown: Boolean) = later {
-        visible = shown
-        reconcile()
-    }
+    fun show(shown: Boolean) = later { happened { seen(shown) } }
 
     /** A job of the system's began ([begun]) or must end. */
-    fun job(begun: Boolean) = later {
-        jobs = (jobs + if (begun) 1 else -1).coerceAtLeast(0)
-        reconcile()
-    }
+    fun job(begun: Boolean) = later { happened { job(begun) } }
 
     /** Trains at once. */
-    fun start() = later {
-        now = true
-        over = null
-        kept.edit().remove(STOPPED).apply()
-        reconcile()
-    }
+    fun start() = later { happened { start() } }
 
     /** Trains no more until [start]. */
-    fun stop() = later {
-        now = false
-        kept.edit().putBoolean(STOPPED, true).apply()
-        reconcile()
-    }
+    fun stop() = later { happened { stop() } }
 
     /** Takes other settings. */
     fun set(settings: Settings) {
@@ -276,54 +264,45 @@ class Host(private val context: Context, private val engine: Engine?, private va
         states.change { copy(settings = settings) }
         later {
             if (settings.labelPrior != before.labelPrior) readAgain()
-            if (settings.forTraining == before.forTraining) return@later
-            over = null
-            reconcile()
+            if (settings.wishes != before.wishes) happened { changed() }
         }
+    }
+
+    private fun happened(event: Agenda.() -> Agenda) {
+        val before = agenda
+        agenda = before.event()
+        if (agenda.stopped != before.stopped || agenda.trained != before.trained) {
+            kept.edit().putBoolean(STOPPED, agenda.stopped).putString(TRAINED, agenda.trained).apply()
+        }
+        reconcile()
     }
 
     /** Begins, goes on with or ends what should be at work now. */
     private fun reconcile() {
-        val stopped = kept.getBoolean(STOPPED, false)
-        val upToDate = kept.getString(TRAINED, null) == stamp()
-        val wanted = wanted(stopped, upToDate).takeIf { it != over }
+        val upToDate = agenda.upToDate(situation())
+        val wanted = agenda.wanted(situation())
         val before = runner?.current
         try {
             runner?.want(wanted)
         } catch (error: Exception) {
-            over = wanted
+            agenda = agenda.refused(wanted)
             throw error
         } finally {
-            if (runner?.current !== before) begunWith = stamp()
+            if (runner?.current !== before) agenda = agenda.began(situation())
             val mode = runner?.current?.mode ?: Mode.NONE
-            states.change { copy(mode = mode, stopped = stopped, upToDate = upToDate) }
+            states.change { copy(mode = mode, stopped = agenda.stopped, upToDate = upToDate) }
         }
     }
 
-    private fun wanted(stopped: Boolean, upToDate: Boolean): RunRequest? {
-        val held = state
-        if (stopped || device == null || held.examples.isEmpty()) return null
-        val mode = if (now) Mode.NOW else Mode.QUIET
-        return when {
-            held.enrolment != null && (now || visible || jobs > 0) -> RunRequest(mode, held.settings.forTraining, held.enrolment)
-            held.enrolment == null && !upToDate && (now || jobs > 0) -> RunRequest(mode, held.settings.forTraining, null)
-            else -> null
-        }
+    private fun situation(): Situation {
+        val shown = state
+        val open = shown.model?.digest.takeIf { device != null }
+        return Situation(open, shown.device.version, shown.examples.map { it.id }, shown.enrolment, shown.settings.wishes)
     }
 
     private fun ended(ended: Ended) {
-        now = false
-        over = ended.request
-        val trained = ended.error == null && ended.request.enrolment == null
-        if (trained) kept.edit().putString(TRAINED, begunWith).apply()
-        reconcile()
+        happened { ended(ended.request, failed = ended.error != null) }
         ended.error?.let { throw it }
-    }
-
-    /** Names what training alone starts from: the model and the examples. */
-    private fun stamp(): String {
-        val ids = state.examples.joinToString(",") { "${it.id}" }
-        return hex(sha256("${state.model?.digest} ${state.device.version} $ids".toByteArray()))
     }
 
     // --- federation --------------------------------------------------------------------------------------------------
@@ -337,9 +316,8 @@ class Host(private val context: Context, private val engine: Engine?, private va
     private fun join(data: ByteArray) {
         val enrolment = Enrolment.fromJson(data)
         replaceFile(enrolmentFile, data)
-        over = null
         states.change { copy(enrolment = enrolment, problem = null) }
-        reconcile()
+        happened { changed() }
     }
 
     /** Leaves it and forgets its credentials. */

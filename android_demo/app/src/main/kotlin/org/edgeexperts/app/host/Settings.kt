@@ -1,6 +1,7 @@
 package org.edgeexperts.app.host
 
 import android.content.SharedPreferences
+import org.edgeexperts.background.Wishes
 import org.edgeexperts.core.Budget
 import org.edgeexperts.core.Constraints
 import org.edgeexperts.core.Heat
@@ -35,23 +36,19 @@ data class Settings(
     val labelPrior: LabelPrior = LabelPrior.OFF,
 ) {
     /** What training goes by: a run does not end and begin anew for how texts are read. */
-    val forTraining: Settings get() = copy(labelPrior = LabelPrior.OFF)
-
-    /** Conditions for a run in this mode. */
-    fun constraints(mode: Mode): Constraints = when (mode) {
-        Mode.NOW -> Constraints(
-            needsIdle = false, needsUnmetered = false, batteryPercent = batteryPercent, heatBelow = heatBelow,
-        )
-        else -> Constraints(
+    val wishes: Wishes get() = Wishes(
+        quiet = Constraints(
             needsIdle = idle,
             needsUnmetered = unmetered,
             batteryPercent = if (charging) ONLY_CHARGING else batteryPercent,
             heatBelow = heatBelow,
-        )
-    }
+        ),
+        now = Constraints(needsIdle = false, needsUnmetered = false, batteryPercent = batteryPercent, heatBelow = heatBelow),
+        budget = budget(),
+    )
 
     /** What a round may cost, for the gateway's planner and the choice of a tier. */
-    fun budget(): Budget = Budget(
+    private fun budget() = Budget(
         memoryMib = memoryMib.toDouble(),
         bytesUp = upMb * BYTES_PER_MB,
         bytesDown = downMb * BYTES_PER_MB,

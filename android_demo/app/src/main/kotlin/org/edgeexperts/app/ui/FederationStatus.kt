@@ -3,7 +3,7 @@ package org.edgeexperts.app.ui
 
 import org.edgeexperts.app.R
 import org.edgeexperts.app.host.AppState
-import org.edgeexperts.app.host.Mode
+import org.edgeexperts.background.Mode
 import org.edgeexperts.core.LinkState
 
 /** String resources: a title, and what it means. */

@@ -2,7 +2,7 @@ package org.edgeexperts.app.ui
 
 import org.edgeexperts.app.R
 import org.edgeexperts.app.host.AppState
-import org.edgeexperts.app.host.Mode
+import org.edgeexperts.background.Mode
 import org.edgeexperts.core.Doing
 import org.edgeexperts.core.Hindrance
 import org.edgeexperts.core.LinkState

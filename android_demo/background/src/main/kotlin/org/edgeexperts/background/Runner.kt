@@ -1,4 +1,4 @@
-package org.edgeexperts.app.host
+package org.edgeexperts.background
 
 import org.edgeexperts.core.Conditions
 import org.edgeexperts.core.EdgeDevice
@@ -11,15 +11,8 @@ import org.edgeexperts.wire.FederationException
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlin.concurrent.thread
 
-/**
- * What the device should do: train alone, or take part in a federation.
- *
- * @property enrolment the federation to take part in; null: train alone.
- */
-data class RunRequest(val mode: Mode, val settings: Settings, val enrolment: Enrolment?)
-
 /** How it ended: by itself, or with an error. Not told when the runner ended it. */
-class Ended(val request: RunRequest, val error: Exception?)
+public class Ended(public val request: RunRequest, public val error: Exception?)
 
 /**
  * Keeps one device at what is asked for, one request at a time. Call it from one thread.
@@ -28,7 +21,7 @@ class Ended(val request: RunRequest, val error: Exception?)
  * @param seconds a clock that only goes forward.
  * @param told hears from another thread that work ended.
  */
-class Runner(
+public class Runner(
     private val device: EdgeDevice,
     private val conditions: () -> Conditions,
     private val seconds: () -> Double,
@@ -39,10 +32,10 @@ class Runner(
     private var running: Running? = null
 
     /** Whether something is at work; also after it ended by itself, until the next [want]. */
-    val current: RunRequest? get() = running?.request
+    public val current: RunRequest? get() = running?.request
 
     /** Ends what is under way, with its progress kept, and begins [request]; null: nothing. */
-    fun want(request: RunRequest?) {
+    public fun want(request: RunRequest?) {
         if (request == running?.request && running?.thread?.isAlive != false) return
         running?.let {
             it.stop()
@@ -52,14 +45,17 @@ class Runner(
     }
 
     private fun gate(request: RunRequest): Gate {
-        val asked = request.settings.constraints(request.mode)
+        val asked = request.constraints
         // Alone, nothing is sent.
         return Gate(if (request.enrolment == null) asked.copy(needsUnmetered = false) else asked, seconds, conditions)
     }
 
     private fun alone(request: RunRequest): Running {
         val stopped = AtomicBoolean()
-        return start(request, stopped, { stopped.set(true) }) {
+        return start(request, stopped, {
+            stopped.set(true)
+            device.wake()
+        }) {
             val ending = device.train(TrainOptions(stepsFor(device), gate = gate(request)), stop = stopped::get)
             if (ending == Ending.STOPPED) stopped.set(true)
         }
@@ -68,7 +64,7 @@ class Runner(
     private fun together(request: RunRequest, enrolment: Enrolment): Running {
         // Asked for by hand it is one round, then the conditions count again.
         val rounds = if (request.mode == Mode.NOW) 1 else 0
-        val options = PartOptions(request.settings.budget(), gate(request), rounds)
+        val options = PartOptions(request.budget, gate(request), rounds)
         val part = device.takePart(enrolment, options)
         val stopped = AtomicBoolean()
         return start(request, stopped, {
@@ -94,7 +90,7 @@ class Runner(
 }
 
 /** Steps that train every example about four times, but a sensible number of them. */
-fun stepsFor(device: EdgeDevice): Int {
+public fun stepsFor(device: EdgeDevice): Int {
     val tier = device.packageFolder.manifest.tiers.first()
     val batches = (device.examples().size + tier.batchSize - 1) / tier.batchSize
     return (EPOCHS * batches.toInt()).coerceIn(FEWEST_STEPS, MOST_STEPS)

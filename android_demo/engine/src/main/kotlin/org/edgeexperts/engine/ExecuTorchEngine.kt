@@ -1,4 +1,4 @@
-package org.edgeexperts.app.engine
+package org.edgeexperts.engine
 
 import org.edgeexperts.core.Engine
 import org.edgeexperts.core.EngineException
@@ -11,7 +11,7 @@ import org.pytorch.executorch.Tensor
 import java.io.File
 
 /** ExecuTorch's Android library. Touch it only where [findEngine] found the library. */
-class ExecuTorchEngine : Engine {
+public class ExecuTorchEngine : Engine {
     override val name: String = "android executorch"
 
     /** The weights stay in the file: pages that the system may drop and read again. */

@@ -1,13 +1,11 @@
-package org.edgeexperts.app.job
+package org.edgeexperts.background
 
 import android.app.job.JobParameters
 import android.app.job.JobService
 import android.os.Build
 import android.os.Handler
 import android.os.Looper
-import org.edgeexperts.app.EdgeApp
-import org.edgeexperts.app.host.AppState
-import org.edgeexperts.app.host.Mode
+import java.io.Closeable
 
 /** The system ends a job after ten minutes; this one ends itself a little before, in order. */
 private const val LONGEST_MS = 9 * 60 * 1000L
@@ -17,20 +15,20 @@ private const val IDLE_MS = 20 * 1000L
 
 /**
  * Trains while the system lets it, and shows a notification meanwhile. It is no foreground service: Android 14 knows no
- * type of those for training, and a job's conditions are what training needs.
+ * type of those for training, and a job's conditions are what training needs. The app's Application is a [TrainingApp].
  */
-class TrainingJob : JobService() {
+public class TrainingJob : JobService() {
     private val main = Handler(Looper.getMainLooper())
-    private val host get() = (application as EdgeApp).host
-    private val notice by lazy { TrainingNotice(this) }
+    private val host get() = (application as TrainingApp).training
+    private val notice by lazy { TrainingNotice(this, host.style) }
     private val running = ArrayList<JobParameters>()
-    private val listener: (AppState) -> Unit = ::follow
+    private var hearing: Closeable? = null
 
     override fun onStartJob(parameters: JobParameters): Boolean {
         running += parameters
-        show(parameters, host.state)
+        show(parameters)
         host.job(begun = true)
-        if (running.size == 1) host.listen(listener)
+        if (running.size == 1) hearing = host.listen { running.toList().forEach(::show) }
         main.postDelayed({ end(parameters, again = true) }, parameters, LONGEST_MS)
         main.postDelayed({ endIfIdle(parameters) }, parameters, IDLE_MS)
         return true
@@ -41,10 +39,8 @@ class TrainingJob : JobService() {
         return true // there may be more to train: the system begins again when its conditions hold
     }
 
-    private fun follow(state: AppState) = running.toList().forEach { show(it, state) }
-
-    private fun show(parameters: JobParameters, state: AppState) {
-        val notification = notice.of(state)
+    private fun show(parameters: JobParameters) {
+        val notification = notice.of(host.notice)
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) {
             setNotification(parameters, TrainingNotice.ID, notification, JOB_END_NOTIFICATION_POLICY_REMOVE)
         } else {
@@ -53,13 +49,13 @@ class TrainingJob : JobService() {
     }
 
     private fun endIfIdle(parameters: JobParameters) {
-        if (host.state.mode == Mode.NONE) end(parameters, again = false)
+        if (!host.atWork) end(parameters, again = false)
         else main.postDelayed({ endIfIdle(parameters) }, parameters, IDLE_MS)
     }
 
     private fun end(parameters: JobParameters, again: Boolean) {
         forget(parameters)
-        jobFinished(parameters, again && parameters.jobId == Schedule.NOW)
+        jobFinished(parameters, again && parameters.jobId == TrainingJobs.NOW)
     }
 
     private fun forget(parameters: JobParameters) {
@@ -67,7 +63,7 @@ class TrainingJob : JobService() {
         if (!running.remove(parameters)) return
         host.job(begun = false)
         if (running.isEmpty()) {
-            host.unlisten(listener)
+            hearing?.close()
             notice.cancel()
         }
     }
