@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating api arm64 arm64-tools wheel sdist results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating api arm64 arm64-tools wheel sdist results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-library android-library-test android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -123,6 +123,18 @@ kotlin-test: setup-dev ## the Kotlin side: build, and test against the Python on
 	@version=$$(javac -version 2>&1 | sed -E 's/javac ([0-9]+).*/\1/'); test "$$version" -ge 17 || { echo "make kotlin-test needs a JDK from 17 on, javac is $$version; on Debian: apt install openjdk-17-jdk-headless" >&2; exit 1; }
 	@command -v aapt2 >/dev/null || echo "the app is left out: aapt2 is missing; on Debian: apt install aapt" >&2
 	cd android_demo && mvn --batch-mode --no-transfer-progress -q verify -Dpython=$(abspath $(BIN))/python $$(command -v aapt2 | sed s/^/-Daapt2=/) $(MVN_ARGS)
+
+# wire, core, engine, background (as an AAR, too) and desktop, with sources and KDoc. The folder appears when it is whole.
+LIBRARY := $(CURDIR)/android_demo/build/maven
+android-library: ## what apps depend on, as a Maven repository: android_demo/build/maven
+	@$(call install_tools,mvn=maven java=openjdk-17-jdk-headless javac=openjdk-17-jdk-headless)
+	rm -rf '$(LIBRARY).new'
+	cd android_demo && mvn --batch-mode --no-transfer-progress -q -Plibrary -Dmaven.test.skip=true -DaltDeploymentRepository='library::file://$(LIBRARY).new' -pl wire,core,engine,background,desktop -am deploy $(MVN_ARGS)
+	rm -rf '$(LIBRARY)'
+	mv '$(LIBRARY).new' '$(LIBRARY)'
+
+android-library-test: setup-dev android-library ## that repository's artifacts, and a small project over them that learns on this machine's Java
+	$(BIN)/python -m pytest tests/android/test_library.py
 
 # ET_RUNTIME=none leaves ExecuTorch out, ET_AAR=FILE takes it from an official AAR; PACKAGE=DIR puts a package into the
 # APK; KEYSTORE=FILE with KEY_ALIAS=NAME and KEYSTORE_PASSWORD in the environment signs with your key.

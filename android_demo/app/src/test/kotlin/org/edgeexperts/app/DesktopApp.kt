@@ -41,7 +41,7 @@ fun until(what: String, seconds: Int = 60, asked: (AppState) -> Boolean) {
         val state = host.state
         assertTrue(state.problem == null, "waiting for $what: ${state.problem?.detail}")
         assertTrue(System.nanoTime() < end, "waiting for $what: ${state.device}, mode ${state.mode}")
-        Thread.sleep(20)
+        awaitTask()
     }
 }
 

@@ -9,6 +9,8 @@ import android.widget.EditText
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadow.api.Shadow
+import org.robolectric.shadows.ShadowPausedLooper
 import org.robolectric.android.controller.ActivityController
 import java.io.File
 
@@ -38,6 +40,12 @@ fun Phone.open(): ActivityController<MainActivity> {
 }
 
 fun idle() = shadowOf(Looper.getMainLooper()).idle()
+
+/** Waits until another thread gives the main one something to do, a second at most, and does it. */
+fun awaitTask() {
+    Shadow.extract<ShadowPausedLooper>(Looper.getMainLooper()).poll(1000)
+    idle()
+}
 
 /** Opens the app, shows a scene, and hands the window on. */
 fun Phone.scene(name: String, look: (MainActivity) -> Unit) {

@@ -144,7 +144,7 @@ class WindowTest {
         assertEquals("half", shown())
         val kept = RuntimeEnvironment.getApplication().getSharedPreferences("app", Context.MODE_PRIVATE)
         assertEquals(LabelPrior.HALF, Settings.read(kept).labelPrior)
-        assertEquals(Settings(), host.state.settings.forTraining)
+        assertEquals(Settings(), host.state.settings.wishes)
     }
 
     /** A tier of the upper layer alone says so; one of all layers does not. */
@@ -182,7 +182,7 @@ class WindowTest {
 
     private fun waitFor(asked: (AppState) -> Boolean) {
         val end = System.nanoTime() + 20_000_000_000L
-        while (!asked(host.state) && System.nanoTime() < end) Thread.sleep(20)
+        while (!asked(host.state) && System.nanoTime() < end) awaitTask()
         idle()
         assertTrue(asked(host.state), "${host.state}")
     }
