@@ -15,4 +15,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "edge-experts"
-include(":wire", ":core", ":app")
+include(":wire", ":core", ":signatures", ":engine", ":background", ":app")

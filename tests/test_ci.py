@@ -23,6 +23,7 @@ TARGETS = (
     "kotlin-test",
     "android",
     "android-check",
+    "android-library-test",
     "demo",
 )
 

@@ -29,6 +29,7 @@ kotlin {
 }
 
 dependencies {
-    implementation(project(":core"))
+    implementation(project(":engine"))
+    implementation(project(":background"))
     implementation("org.pytorch:executorch-android:1.4.1")
 }

@@ -38,7 +38,9 @@ def dependencies(module: str) -> set[tuple[str, str]]:
     """Return what a pom brings along: group and name, of the scopes that reach who depends on it."""
     listed = pom(module).iterfind(f"{NAMESPACE}dependencies/{NAMESPACE}dependency")
     reaching = [item for item in listed if item.findtext(f"{NAMESPACE}scope", "compile") in {"compile", "runtime"}]
-    return {(item.findtext(f"{NAMESPACE}groupId", ""), item.findtext(f"{NAMESPACE}artifactId", "")) for item in reaching}
+    return {
+        (item.findtext(f"{NAMESPACE}groupId", ""), item.findtext(f"{NAMESPACE}artifactId", "")) for item in reaching
+    }
 
 
 def test_each_module_has_classes_sources_and_kdoc() -> None:
@@ -46,7 +48,9 @@ def test_each_module_has_classes_sources_and_kdoc() -> None:
     assert sorted(path.name for path in GROUP.iterdir()) == list(MODULES)
     for module in MODULES:
         with zipfile.ZipFile(artifact(module, ".jar")) as classes:
-            assert any(name.startswith(f"org/edgeexperts/{module}/") and name.endswith(".class") for name in classes.namelist())
+            assert any(
+                name.startswith(f"org/edgeexperts/{module}/") and name.endswith(".class") for name in classes.namelist()
+            )
         with zipfile.ZipFile(artifact(module, "-sources.jar")) as sources:
             written = {path.name for path in (DEMO / module / "src/main/kotlin").rglob("*.kt")}
             assert written <= {Path(name).name for name in sources.namelist()}
@@ -89,7 +93,7 @@ def test_the_background_module_is_an_aar_with_its_manifest() -> None:
 
 
 def test_a_project_over_the_library_alone_learns(tmp_path: Path) -> None:
-    """Compiled by its own pom against these artifacts; run on a program that this project exported, it learns 18 texts."""
+    """Compiled by its own pom against these artifacts; on a program that this project exported it learns 18 texts."""
     sample = tmp_path / "sample"
     shutil.copytree(DEMO / "sample", sample, ignore=shutil.ignore_patterns("target"))
     for module in MODULES:  # what Maven keeps of a version it never fetches again
@@ -112,7 +116,7 @@ def test_a_project_over_the_library_alone_learns(tmp_path: Path) -> None:
 def learn(sample: Path, state: Path) -> list[str]:
     """Run the sample on the little package of the Kotlin tests and return its lines."""
     tests = DEMO / "desktop/src/test/python/little.py"
-    little = json.loads(python(tests, DEMO / "desktop/target/little"))
+    little = json.loads(python(tests, DEMO / "desktop/target/little", "soft"))
     native = json.loads(python("-m", "edge_runtime.native.build", "--json"))
     command = ["java", "-cp", f"{sample}/target/sample.jar:{sample}/target/dependency/*", "SampleKt"]
     arguments = [little["packages"]["soft"], state, native["library"], little["data"]["cy"]]
@@ -123,4 +127,6 @@ def learn(sample: Path, state: Path) -> list[str]:
 
 def python(*words: str | Path) -> str:
     """Return what a Python program prints."""
-    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True, timeout=560).stdout
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True, timeout=560
+    ).stdout

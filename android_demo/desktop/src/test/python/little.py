@@ -46,16 +46,16 @@ def key() -> str:
     return digest.hexdigest()[:16]
 
 
-def make(folder: Path) -> None:
-    """Export the packages that are not there yet."""
+def make(folder: Path, names: list[str]) -> None:
+    """Export the packages of these names that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     backbone = folder / "little-bert"
     if not (backbone / "config.json").exists():
         make_backbone(backbone)
-    for name, options in PACKAGES.items():
+    for name in names:
         if (folder / name / "manifest.json").exists():
             continue
-        line = command("export.build", "--model", backbone, *COMMON, *options, "--out", folder / name)
+        line = command("export.build", "--model", backbone, *COMMON, *PACKAGES[name], "--out", folder / name)
         done = subprocess.run(
             [*line, "--cache-dir", str(folder.parent / "cache")], env=environment(), cwd=folder, capture_output=True,
             text=True, check=False,
@@ -65,14 +65,14 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
-    """Make everything below the folder given."""
-    folder = Path(sys.argv[1]) / key()
-    make(folder)
+    """Make everything below a folder, the first argument; or of the packages only those that the others name."""
+    folder, names = Path(sys.argv[1]) / key(), sys.argv[2:] or list(PACKAGES)
+    make(folder, names)
     data = {name: folder / f"{name}.csv" for name in TEXTS}
     for name, path in data.items():
         if not path.exists():  # a device that reads it refuses a file that changes
             write_data(path, TEXTS[name], 1)
-    packages = {name: str(folder / name) for name in PACKAGES}
+    packages = {name: str(folder / name) for name in names}
     json.dump({"packages": packages, "data": {name: str(path) for name, path in data.items()}}, sys.stdout)
 
 

@@ -10,7 +10,7 @@ fun main(words: Array<String>) {
     val engine = DesktopEngine(library) // on a phone: findEngine()
     openDevice(PackageFolder.open(packageFolder), stateFolder, engine).use { device ->
         device.addExamples(texts.readLines().drop(1).map { it.substringBeforeLast(',') to it.substringAfterLast(',') })
-        device.train(TrainOptions(steps = 30, learningRate = 0.02)) { println("loss ${it.loss}") }
+        device.train(TrainOptions(steps = 30, learningRate = 0.02), { println("loss ${it.loss}") })
         for (example in device.examples()) {
             val prediction = device.classify(example.text)
             println("label ${prediction.label} ${example.label} ${prediction.confidence}")

@@ -9,9 +9,9 @@ import android.widget.EditText
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
 import org.robolectric.shadow.api.Shadow
 import org.robolectric.shadows.ShadowPausedLooper
-import org.robolectric.android.controller.ActivityController
 import java.io.File
 
 /** How a phone is set up. */
