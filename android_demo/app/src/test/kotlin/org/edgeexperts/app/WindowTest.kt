@@ -144,7 +144,7 @@ class WindowTest {
         assertEquals("half", shown())
         val kept = RuntimeEnvironment.getApplication().getSharedPreferences("app", Context.MODE_PRIVATE)
         assertEquals(LabelPrior.HALF, Settings.read(kept).labelPrior)
-        assertEquals(Settings(), host.state.settings.wishes)
+        assertEquals(Settings().wishes, host.state.settings.wishes)
     }
 
     /** A tier of the upper layer alone says so; one of all layers does not. */

@@ -79,7 +79,7 @@ private inline fun mapCodePoints(text: String, change: (Int) -> String?): String
 private fun string(point: Int): String = String(Character.toChars(point))
 
 /** Unicode's White_Space, which no version has changed since 6.3. */
-private fun whiteSpace(point: Int): Boolean = when (point) {
+internal fun whiteSpace(point: Int): Boolean = when (point) {
     in 0x09..0x0D, 0x20, 0x85, 0xA0, 0x1680, in 0x2000..0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000 -> true
     else -> false
 }

@@ -84,8 +84,8 @@ public class Gate(
     public fun check(): Set<Hindrance> {
         val now = seconds()
         if (now - readAt >= READ_EVERY_S) {
+            readAt = now // before it reads: what changes meanwhile is read next time
             current = hindrances(read(), asked, now - began)
-            readAt = now
         }
         return current
     }

@@ -59,4 +59,21 @@ class GateTest {
         assertEquals(setOf(Hindrance.TIME_IS_UP), readings.last().first)
         assertEquals(emptySet(), readings[5].first)
     }
+
+    /** Who is told of a change reads at once, also of one that comes while it reads. */
+    @Test
+    fun aChangeIsReadAtOnce() {
+        var reads = 0
+        lateinit var gate: Gate
+        gate = Gate(Constraints(), { 0.0 }) {
+            if (++reads == 2) gate.changed()
+            good
+        }
+        val counts = listOf(false, false, true, false, false).map { changed ->
+            if (changed) gate.changed()
+            gate.check()
+            reads
+        }
+        assertEquals(listOf(1, 1, 2, 3, 3), counts)
+    }
 }

@@ -26,8 +26,8 @@ fun startPython(script: String, vararg arguments: String): Process {
 }
 
 /** Runs a script and returns the JSON that it prints. */
-fun askPython(script: String): Any? {
-    val process = startPython(script)
+fun askPython(script: String, vararg arguments: String): Any? {
+    val process = startPython(script, *arguments)
     val printed = process.inputStream.readBytes()
     assertEquals(0, process.waitFor(), "$script failed")
     return parseJson(printed, script, ANSWER_LIMIT)

@@ -20,16 +20,20 @@ class TokenizerTest {
     /** Real texts of many kinds, awkward ones, cut and whole: the same ids as on the Python device. */
     @Test
     fun realTextsHavePythonsIds() {
-        val answer = askPython("tokens.py")
-        val tokenizer = Tokenizer.read(File(answer["tokenizer"] as String))
+        val answer = askPython("tokens.py", folder.path)
         val texts = answer["texts"].items.map { it as String }
         val expected = if (File(repository, "../shared/data").isDirectory) 6_000 else 1_000
         assertTrue(texts.size >= expected, "${texts.size} texts, expected at least $expected")
-        for ((length, ids) in answer["ids"] as Map<*, *>) {
-            val wrong = texts.zip(ids.items).filterNot { (text, theirs) ->
-                tokenizer.ids(text, (length as String).toInt()).toList() == theirs
+        val said = answer["tokenizers"] as Map<*, *>
+        assertEquals(setOf<Any?>("wordpiece", "gpt2", "roberta"), said.keys)
+        for ((name, theirs) in said) {
+            val tokenizer = Tokenizer.read(File(theirs["path"] as String))
+            for ((length, ids) in theirs["ids"] as Map<*, *>) {
+                val wrong = texts.zip(ids.items).filterNot { (text, right) ->
+                    tokenizer.ids(text, (length as String).toInt()).toList() == right
+                }
+                assertEquals(emptyList(), wrong.take(3), "$name: ${wrong.size} of ${texts.size} texts differ at length $length")
             }
-            assertEquals(emptyList(), wrong.take(3), "${wrong.size} of ${texts.size} texts differ at length $length")
         }
     }
 
@@ -105,10 +109,15 @@ class TokenizerTest {
     fun otherKindsAreRefused() {
         fun refusal(old: String, new: String): String =
             assertFailsWith<TokenizerException> { Tokenizer.read(write { it.replace(old, new) }) }.message!!
-        assertTrue("expected WordPiece" in refusal("\"WordPiece\"", "\"BPE\""))
+        assertTrue("expected WordPiece or BPE" in refusal("\"WordPiece\"", "\"Unigram\""))
+        assertTrue("it has a normalizer" in refusal("\"WordPiece\"", "\"BPE\""))
         assertTrue("expected BertNormalizer" in refusal("\"BertNormalizer\"", "\"NFKC\""))
         assertTrue("expected BertPreTokenizer" in refusal("\"BertPreTokenizer\"", "\"ByteLevel\""))
-        assertTrue("an added token is [lstrip]" in refusal("\"lstrip\": false", "\"lstrip\": true"))
+        val traits = write { it.replace("\"lstrip\": false", "\"lstrip\": true") }
+        Tokenizer.read(traits) // all are special: no text is searched for them
+        traits.writeText(traits.readText().replace("\"special\": true", "\"special\": false"))
+        val refused = assertFailsWith<TokenizerException> { Tokenizer.read(traits) }.message!!
+        assertTrue("an added token is [lstrip]" in refused, refused)
         assertTrue("its vocabulary lacks" in refusal("\"unk_token\": \"[UNK]\"", "\"unk_token\": \"<unk>\""))
         assertTrue("is no tokenizer" in refusal("{\"version\"", "{version"))
         assertFailsWith<TokenizerException> { Tokenizer.read(File(folder, "none.json")) }
