@@ -180,6 +180,31 @@ class WindowTest {
         assertEquals(listOf(Heat.SEVERE, true, 73), listOf(conditions.heat, conditions.charging, conditions.batteryPercent))
     }
 
+    /** A charger, the screen and heat are told once each, and no more after the watch is closed. */
+    @Test fun changesAreTold() {
+        val app = RuntimeEnvironment.getApplication()
+        val power = shadowOf(app.getSystemService(PowerManager::class.java))
+        var told = 0
+        val watch = PhoneConditions(app).watch { told++ }
+        idle()
+        val steps = listOf(
+            { app.sendBroadcast(Intent(Intent.ACTION_POWER_CONNECTED)) },
+            { app.sendBroadcast(Intent(Intent.ACTION_SCREEN_OFF)) },
+            { power.setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE) },
+        )
+        for (step in steps) {
+            val before = told
+            step()
+            idle()
+            assertEquals(before + 1, told)
+        }
+        watch.close()
+        val before = told
+        steps.forEach { it() }
+        idle()
+        assertEquals(before, told)
+    }
+
     private fun waitFor(asked: (AppState) -> Boolean) {
         val end = System.nanoTime() + 20_000_000_000L
         while (!asked(host.state) && System.nanoTime() < end) awaitTask()
