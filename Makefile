@@ -125,6 +125,7 @@ kotlin-test: setup-dev ## the Kotlin side: build, and test against the Python on
 	cd android_demo && mvn --batch-mode --no-transfer-progress -q verify -Dpython=$(abspath $(BIN))/python $$(command -v aapt2 | sed s/^/-Daapt2=/) $(MVN_ARGS)
 
 # wire, core, engine, background (as an AAR, too) and desktop, with sources and KDoc. The folder appears when it is whole.
+# Maven does not deploy with MVN_ARGS=-o, to a folder neither.
 LIBRARY := $(CURDIR)/android_demo/build/maven
 android-library: ## what apps depend on, as a Maven repository: android_demo/build/maven
 	@$(call install_tools,mvn=maven java=openjdk-17-jdk-headless javac=openjdk-17-jdk-headless)
