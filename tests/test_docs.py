@@ -24,6 +24,8 @@ DOCUMENTS = [
 ]
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w")
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+SECTION = re.compile(r"\]\(([^)#:\s]*)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FILE = re.compile(r"`([\w-]+\.(?:py|kt|kts|cpp|h|toml|proto))`")
 CODE = re.compile(r"```[^\n]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 MODULE = re.compile(r"python3? -m ([\w.]+)")
@@ -42,6 +44,18 @@ def missing_files(document: Path, text: str) -> list[str]:
     paths = [name for name in PATH.findall(text) if "/build/" not in name and not (ROOT / name).exists()]
     links = [name for name in LINK.findall(text) if not (document.parent / name).exists()]
     return [*paths, *links, *(name for name in FILE.findall(text) if name not in _names())]
+
+
+def missing_sections(document: Path, text: str) -> list[str]:
+    """Return the links to a section that no heading of its document makes."""
+    links = [(document.parent / name if name else document, section) for name, section in SECTION.findall(text)]
+    return [f"{path.name}#{section}" for path, section in links if section not in _sections(path)]
+
+
+def _sections(document: Path) -> set[str]:
+    """Return the names that headings of a document have in links, as GitHub makes them."""
+    headings = HEADING.findall(document.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
 def _names() -> set[str]:
@@ -76,6 +90,21 @@ def test_what_a_document_names_exists(document: Path) -> None:
     """A file that moves, or an option that is renamed, takes the documents along."""
     text = document.read_text(encoding="utf-8")
     assert missing_files(document, text) + missing_commands(text) == []
+    assert missing_sections(document, text) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "missing"),
+    [
+        ("[all](docs/glossary.md#words)", []),
+        ("[loop](docs/results.md#the-loop-accuracy-on-held-out-text-)", []),
+        ("[none](docs/glossary.md#verbs)", ["glossary.md#verbs"]),
+        ("[here](#nowhere)", ["README.md#nowhere"]),
+    ],
+)
+def test_a_link_to_a_section_needs_its_heading(link: str, missing: list[str]) -> None:
+    """Punctuation goes and spaces are dashes; a heading that is worded anew takes the links along."""
+    assert missing_sections(ROOT / "README.md", link) == missing
 
 
 @pytest.mark.parametrize("package", ROOMS)
