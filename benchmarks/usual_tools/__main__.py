@@ -22,7 +22,7 @@ from export.source import backbone as backbones
 
 TRAIN: Final = "trec/train.csv"
 TEST: Final = "trec/test.csv"
-DEFAULTS: Final = {"rates": "0.002,0.004,0.008,0.004:0.004", "lora_rates": "0.001,0.002,0.003"}
+DEFAULTS: Final = {"rates": "0.002,0.004,0.008,0.004:0.004", "lora_rates": "0.001,0.003,0.005,0.01"}
 NUMBERS: Final = {"seeds": 2, "threads": 2, "jobs": 1}
 EXAMPLES: Final = """examples:
   python -m benchmarks.usual_tools                                  # TREC, a quarter of an hour on 2 idle cores
@@ -147,7 +147,7 @@ def counts(options: argparse.Namespace) -> dict[str, Any]:
 def choose(name: str, every: arms.Arms, options: argparse.Namespace) -> dict[str, float]:
     """Return the accuracy of each candidate on held-back texts, by rate; of a single one nothing is measured: 0.
 
-    A choice is kept in the folder, for ``--exported``.
+    What was measured is kept in the folder with a digest of the texts, for ``--exported``.
     """
     candidates: list[Rate] = options.candidates[name]
     if len(candidates) == 1:
@@ -155,8 +155,8 @@ def choose(name: str, every: arms.Arms, options: argparse.Namespace) -> dict[str
     path = options.folder / "choices.json"
     text = path.read_text(encoding="utf-8") if options.exported and path.is_file() else "{}"
     kept: dict[str, dict[str, float]] = json.loads(text)
-    known = kept.setdefault(name, {})
     learned, held = choosing.hold_back(texts.read(options.data))
+    known = kept.setdefault(f"{name} {choosing.digest([*learned, *held])}", {})
     files = arms.Files(
         texts.write(options.folder / "kept.csv", learned), texts.write(options.folder / "held-back.csv", held)
     )

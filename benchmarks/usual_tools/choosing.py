@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,3 +51,17 @@ def hold_back(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row]]
 def best(accuracies: Mapping[str, float]) -> str:
     """Return the setting of the highest accuracy; of equals the first."""
     return max(accuracies, key=lambda setting: accuracies[setting])
+
+
+def at_edge(accuracies: Mapping[str, float]) -> bool:
+    """Return whether the best is the lowest or highest of the settings tried: one beyond it may be better.
+
+    Settings are rates or numbers; a head's rate says nothing here. A single one was not chosen.
+    """
+    bodies = [Rate.parse(setting).body for setting in accuracies]
+    return len(bodies) > 1 and Rate.parse(best(accuracies)).body in (min(bodies), max(bodies))
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """Return what tells these texts and labels from others, in hexadecimal."""
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

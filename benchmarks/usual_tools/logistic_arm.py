@@ -35,7 +35,7 @@ def main() -> int:
     features = encode([text for text, _ in train])
     encoded_s = time.perf_counter() - started
     labels = np.array([label for _, label in train])
-    accuracies = _choices(features, labels, options.seed)
+    accuracies = _choices(features, labels)
     chosen = choosing.best(accuracies)
     started = time.perf_counter()
     model = _fitted(float(chosen), features, labels)
@@ -67,10 +67,10 @@ def _encoder(options: Any) -> Any:  # noqa: ANN401 - argparse's own; a function 
     return encode
 
 
-def _choices(features: Array, labels: Array, seed: int) -> dict[str, float]:
+def _choices(features: Array, labels: Array) -> dict[str, float]:
     """Return the accuracy of every C on texts held back from training."""
     numbered = [(str(number), "") for number in range(len(labels))]
-    kept, held = ([int(number) for number, _ in part] for part in choosing.hold_back(numbered, seed))
+    kept, held = ([int(number) for number, _ in part] for part in choosing.hold_back(numbered))
     fits = {f"{strength:g}": _fitted(strength, features[kept], labels[kept]) for strength in STRENGTHS}
     return {strength: float(model.score(features[held], labels[held])) for strength, model in fits.items()}
 

@@ -32,6 +32,24 @@ def test_the_first_of_equals_is_chosen() -> None:
     assert choosing.best({"0.002": 0.9, "0.004": 0.95, "0.008": 0.95}) == "0.004"
 
 
+def test_a_choice_at_the_edge_of_its_range_is_told() -> None:
+    """The highest rate tried is best: a higher one may be better. Two heads at one rate are no range."""
+    assert choosing.at_edge({"0.001": 0.88, "0.003": 0.9})
+    assert choosing.at_edge({"100": 0.9, "1": 0.8, "10": 0.85})
+    assert not choosing.at_edge({"0.001": 0.88, "0.003": 0.9, "0.01": 0.89})
+    assert not choosing.at_edge({"0.002": 0.8, "0.004": 0.9, "0.008": 0.8, "0.004:0.004": 0.95})
+    assert not choosing.at_edge({"0.004": 0.0})
+    run = result()
+    run["arms"]["ours"]["choices"] = {"0.002": 0.8, "0.004": 0.9}
+    assert page.chosen(run).count("the last of its range, so one beyond it may be better") == 2
+
+
+def test_other_texts_have_another_digest() -> None:
+    """So choices that another file left in the folder are not taken for this one's."""
+    assert choosing.digest([("a", "b")]) == choosing.digest([("a", "b")])
+    assert len({choosing.digest(rows) for rows in ([("a", "b")], [("a", "c")], [("ab", "")])}) == 3
+
+
 def test_a_rate_is_read_as_it_is_written() -> None:
     """One number, or a second one for the head; 0 for the head is a choice of its own."""
     assert Rate.parse("0.004:0") == Rate(0.004, 0.0)
