@@ -191,9 +191,9 @@ def command(options: argparse.Namespace) -> str:
         path: Path = getattr(options, name)
         short = "/".join(path.parts[-2:])
         words += [f"--{name} {short}"] if short != default else []
-    for name, value in (DEFAULTS | NUMBERS).items():
-        given = getattr(options, name)
-        words += [f"--{name.replace('_', '-')} {given}"] if given != value else []
+    for name, usual in (DEFAULTS | NUMBERS).items():
+        value = getattr(options, name)
+        words += [f"--{name.replace('_', '-')} {value}"] if value != usual else []
     return " ".join(words)
 
 

@@ -19,13 +19,13 @@ Collate = Callable[[Sequence[str]], "dict[str, Tensor]"]
 
 def parser(about: str | None) -> argparse.ArgumentParser:
     """Return a parser of what both take."""
-    made = argparse.ArgumentParser(description=about)
-    made.add_argument("--model", type=Path, required=True, help="folder of the backbone")
-    made.add_argument("--train", type=Path, required=True)
-    made.add_argument("--test", type=Path, required=True)
-    made.add_argument("--seed", type=int, required=True)
-    made.add_argument("--threads", type=int, required=True)
-    return made
+    options = argparse.ArgumentParser(description=about)
+    options.add_argument("--model", type=Path, required=True, help="folder of the backbone")
+    options.add_argument("--train", type=Path, required=True)
+    options.add_argument("--test", type=Path, required=True)
+    options.add_argument("--seed", type=int, required=True)
+    options.add_argument("--threads", type=int, required=True)
+    return options
 
 
 def set_threads(threads: int, seed: int) -> None:
