@@ -15,8 +15,8 @@ from typing import Final
 
 from benchmarks import record, reliability
 from benchmarks.federation import page as federations
-from benchmarks.markdown import source
-from benchmarks.sections import SECTIONS, step_table
+from benchmarks.markdown import newest, source
+from benchmarks.sections import SECTIONS, loop_table, step_table
 from benchmarks.usual_tools import page as usual_tools
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "results.md"
@@ -28,6 +28,13 @@ HEADER: Final = """# Results
 Written by `make results` from `benchmarks/results/*.jsonl`; do not edit. Each figure was printed by the command
 beside it.
 """
+
+LOOP: Final = (
+    "`make demo DATA=FILE`, one seed each, real processes on one machine: merged is the gateway's last version,\n"
+    "centralized the same experts on all texts in one place, alone the mean of devices that learn by themselves. Each\n"
+    "set's command, date, machine and commit, and what the rates were chosen on: [docs/results.md](docs/results.md)."
+)
+"""Conditions of README's table of the loop."""
 
 
 def filled(text: str, name: str, content: str) -> str:
@@ -47,7 +54,9 @@ def filled(text: str, name: str, content: str) -> str:
 def readme(text: str) -> str:
     """Return README's text with the newest tables of the benchmarks that it shows."""
     step = record.read("train_step")[-1]
-    text = filled(text, "train_step", f"{step_table(step)}\n{source(step)}.\n")
+    text = filled(text, "train_step", f"{step['work']}\n\n{step_table(step)}\n{source(step)}.\n")
+    loops = newest(record.read("demo"), "data")
+    text = filled(text, "loop", f"{loop_table(loops)}\n{LOOP}\n")
     if beside := record.read(usual_tools.NAME):
         text = filled(text, usual_tools.NAME, f"{usual_tools.readme(beside[-1])}\n{source(beside[-1])}.\n")
     return text

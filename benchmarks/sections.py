@@ -15,11 +15,10 @@ from benchmarks.train_step.arms import ABOUT
 from benchmarks.usual_tools import page as usual_tools
 
 
-def federation(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the section on accuracy of the merged model against its bounds."""
+def loop_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the accuracy of each set's merged model beside its bounds."""
     head = ("data", "labels", "devices", "rounds", "untrained", "class means", "merged", "centralized", "alone (mean)")
     keys = [f"accuracy_{name}" for name in ("untrained", "class_means", "final", "centralized", "local_mean")]
-    runs = newest(lines, "data")
     rows = [
         [
             run["data"],
@@ -28,6 +27,12 @@ def federation(lines: Sequence[dict[str, Any]]) -> str:
         ]
         for run in runs
     ]
+    return table(head, rows)
+
+
+def federation(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on accuracy of the merged model against its bounds."""
+    runs = newest(lines, "data")
     sent = [
         [
             run["data"],
@@ -49,7 +54,7 @@ def federation(lines: Sequence[dict[str, Any]]) -> str:
         "the held-out text of the demo's own set (`assistant`), whose figures therefore flatter a little; the arms',\n"
         "half of it, on the former. The other sets were run with the same rates. Lines of commit 7d1790f are older:\n"
         "rate 2e-3, heads as the class means made them, and a weaker centralized arm.\n\n"
-        + table(head, rows)
+        + loop_table(runs)
         + "\n"
         + table(("data", "MB up per device", "MB down per device", "package, MB", "merged model by round, %"), sent)
         + "\n"

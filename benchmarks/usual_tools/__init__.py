@@ -14,14 +14,16 @@ RANK: Final = 8
 """Of LoRA, and of experts."""
 OURS: Final = "ours"
 LORA: Final = "lora"
+LORA_EVERYWHERE: Final = "lora_everywhere"
 LOGISTIC: Final = "logistic"
 ABOUT: Final = {
     LOGISTIC: "logistic regression on frozen features (scikit-learn)",
-    LORA: "LoRA (peft, PyTorch, fp32)",
+    LORA: "LoRA on q and v (peft, PyTorch, fp32)",
+    LORA_EVERYWHERE: "LoRA on every linear layer (peft, PyTorch, fp32)",
     OURS: "ours (`edge_runtime train`)",
 }
 WORK: Final = (
-    f"MiniLM-L6, one epoch. LoRA: peft's sequence classification, rank {RANK} beside q and v of every layer, dropout"
-    f" 0.1, {BATCH} texts a step, padded to their longest, AdamW, linear schedule. Ours: int8 backbone, all 8 experts"
-    f" of rank {RANK} in every layer, texts packed into rows, head from class means."
+    f"MiniLM-L6, one epoch. LoRA: peft's sequence classification, rank {RANK} in every block, on q and v (its default for"
+    f" BERT) or on all linear layers, dropout 0.1, {BATCH} texts a step, padded to their longest, AdamW, linear schedule."
+    f" Ours: int8 backbone, all 8 experts of rank {RANK} in every layer, texts packed into rows, head from class means."
 )

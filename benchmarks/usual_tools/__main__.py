@@ -15,7 +15,7 @@ from benchmarks import record
 from benchmarks.quantization import texts
 from benchmarks.real_text.sets import DATA
 from benchmarks.seeds import RunError
-from benchmarks.usual_tools import ABOUT, LOGISTIC, LORA, OURS, WORK, arms, choosing, figures, page
+from benchmarks.usual_tools import ABOUT, LOGISTIC, LORA, LORA_EVERYWHERE, OURS, WORK, arms, choosing, figures, page
 from benchmarks.usual_tools.choosing import Rate
 from edge_runtime.wire.errors import FederationError
 from export.source import backbone as backbones
@@ -25,7 +25,7 @@ TEST: Final = "trec/test.csv"
 DEFAULTS: Final = {"rates": "0.002,0.004,0.008,0.004:0.004", "lora_rates": "0.001,0.003,0.005,0.01"}
 NUMBERS: Final = {"seeds": 2, "threads": 2, "jobs": 1}
 EXAMPLES: Final = """examples:
-  python -m benchmarks.usual_tools                                  # TREC, a quarter of an hour on 2 idle cores
+  python -m benchmarks.usual_tools                                  # TREC, 25 minutes on 2 idle cores
   python -m benchmarks.usual_tools --data my.csv --test held-out.csv --json
   python -m benchmarks.usual_tools --exported --rates 0.004 --lora-rates 0.001    # choose nothing again
   python -m benchmarks.usual_tools --record                         # keep it for docs/results.md and README.md
@@ -54,7 +54,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     rates = "learning rates to choose from, each BODY or BODY:HEAD (%(default)s); one is taken as it is"
     parser.add_argument("--rates", default=DEFAULTS["rates"], metavar="A,B", help=f"ours: {rates}")
-    parser.add_argument("--lora-rates", default=DEFAULTS["lora_rates"], metavar="A,B", help="LoRA: the same, BODY only")
+    parser.add_argument(
+        "--lora-rates", default=DEFAULTS["lora_rates"], metavar="A,B", help="both forms of LoRA: the same, BODY only"
+    )
     parser.add_argument("--seeds", type=int, default=NUMBERS["seeds"], metavar="N", help="of each arm (%(default)s)")
     parser.add_argument(
         "--threads", type=int, default=NUMBERS["threads"], metavar="N", help="of each process (%(default)s)"
@@ -74,6 +76,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         options.candidates = {
             LORA: [Rate.parse(rate) for rate in options.lora_rates.split(",")],
+            LORA_EVERYWHERE: [Rate.parse(rate) for rate in options.lora_rates.split(",")],
             OURS: [Rate.parse(rate) for rate in options.rates.split(",")],
         }
     except ValueError as error:
@@ -118,7 +121,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         say("exporting the package ...")
         arms.export(options.data, package)
     every = arms.Arms(package, backbones.find(None).folder, options.threads)
-    choices = {name: choose(name, every, options) for name in (LORA, OURS)}
+    choices = {name: choose(name, every, options) for name in (LORA, LORA_EVERYWHERE, OURS)}
     chosen = {name: Rate.parse(choosing.best(of_arm)) for name, of_arm in choices.items()}
     load.append(os.getloadavg()[0])
     runs = in_turns(every, arms.Files(options.data, options.test), chosen, options)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.seeds import run
-from benchmarks.usual_tools import BATCH, LOGISTIC, LORA, RANK, figures
+from benchmarks.usual_tools import BATCH, LOGISTIC, LORA, LORA_EVERYWHERE, RANK, figures
 from benchmarks.usual_tools.choosing import Rate
 from benchmarks.usual_tools.processes import measured
 
@@ -48,8 +48,9 @@ class Arms:
             return "benchmarks.usual_tools.logistic_arm", stock
         if rate is None:
             raise ValueError(f"arm {name} needs a rate")
-        if name == LORA:
-            return "benchmarks.usual_tools.lora_arm", [*stock, "--rate", f"{rate.body:g}"]
+        if name in (LORA, LORA_EVERYWHERE):
+            everywhere = ["--everywhere"] if name == LORA_EVERYWHERE else []
+            return "benchmarks.usual_tools.lora_arm", [*stock, "--rate", f"{rate.body:g}", *everywhere]
         ours = ["train", "--package", str(self.package), "--data", str(files.train), *same, "--epochs", "1"]
         rates = ["--lr", f"{rate.body:g}", "--head-lr", f"{rate.head or 0.0:g}"]
         return "edge_runtime", [*ours, "--experts", "all", *rates, "--json"]

@@ -1,7 +1,8 @@
 """The process of LoRA: peft's sequence classification as its users run it, one epoch; prints one JSON object.
 
-The defaults of peft's examples: q and v, dropout, the model's own pooler and a new head, which is trained whole;
-AdamW, a linear schedule with a short warm-up, batches padded to their longest text.
+The defaults of peft's examples: q and v (or, with ``--everywhere``, each linear layer of the body), dropout, the
+model's own pooler and a new head, which is trained whole; AdamW, a linear schedule with a short warm-up, batches padded
+to their longest text.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def main() -> int:
     """Train an epoch, test."""
     parser = stock_model.parser(__doc__)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--everywhere", action="store_true", help="each linear layer, not q and v alone")
     options = parser.parse_args()
     stock_model.set_threads(options.threads, options.seed)
     train, test = texts.read(options.train), texts.read(options.test)
@@ -49,7 +51,10 @@ def _model(options: argparse.Namespace, labels: Sequence[str]) -> Any:  # noqa: 
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415
 
     stock = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=len(labels))
-    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=2 * RANK, lora_dropout=0.1)
+    layers = "all-linear" if options.everywhere else None  # None: peft's own choice for BERT
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=2 * RANK, lora_dropout=0.1, target_modules=layers
+    )
     return get_peft_model(stock, config)
 
 

