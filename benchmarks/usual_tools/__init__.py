@@ -23,7 +23,8 @@ ABOUT: Final = {
     OURS: "ours (`edge_runtime train`)",
 }
 WORK: Final = (
-    f"MiniLM-L6, one epoch. LoRA: peft's sequence classification, rank {RANK} in every block, on q and v (its default for"
-    f" BERT) or on all linear layers, dropout 0.1, {BATCH} texts a step, padded to their longest, AdamW, linear schedule."
-    f" Ours: int8 backbone, all 8 experts of rank {RANK} in every layer, texts packed into rows, head from class means."
+    f"MiniLM-L6, one epoch. LoRA: peft's sequence classification, rank {RANK} in every block, on q and v (its default"
+    f" for BERT) or on all linear layers, dropout 0.1, {BATCH} texts a step, padded to their longest, AdamW, linear"
+    f" schedule. Ours: int8 backbone, all 8 experts of rank {RANK} in every layer, texts packed into rows, head from"
+    " class means."
 )
