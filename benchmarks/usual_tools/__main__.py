@@ -22,7 +22,7 @@ from export.source import backbone as backbones
 
 TRAIN: Final = "trec/train.csv"
 TEST: Final = "trec/test.csv"
-DEFAULTS: Final = {"rates": "0.002,0.004,0.008,0.004:0.004", "lora_rates": "0.001,0.003,0.005,0.01"}
+DEFAULTS: Final = {"rates": "0.002,0.004,0.008,0.004:0.004", "lora_rates": "0.001,0.002,0.003,0.005,0.01"}
 NUMBERS: Final = {"seeds": 2, "threads": 2, "jobs": 1}
 EXAMPLES: Final = """examples:
   python -m benchmarks.usual_tools                                  # TREC, 25 minutes on 2 idle cores
