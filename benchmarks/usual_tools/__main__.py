@@ -156,17 +156,17 @@ def choose(name: str, every: arms.Arms, options: argparse.Namespace) -> dict[str
     if len(candidates) == 1:
         return {str(candidates[0]): 0.0}
     path = options.folder / "choices.json"
-    text = path.read_text(encoding="utf-8") if options.exported and path.is_file() else "{}"
-    kept: dict[str, dict[str, float]] = json.loads(text)
+    kept: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     learned, held = choosing.hold_back(texts.read(options.data))
-    known = kept.setdefault(f"{name} {choosing.digest([*learned, *held])}", {})
+    key = f"{name} {choosing.digest([*learned, *held])}"
+    known = kept.get(key, {}) if options.exported else {}
     files = arms.Files(
         texts.write(options.folder / "kept.csv", learned), texts.write(options.folder / "held-back.csv", held)
     )
     for rate in [rate for rate in candidates if str(rate) not in known]:
         known[str(rate)] = every.run(name, files, 0, rate)["accuracy"]
         say(f"{name}, rate {rate}: {100 * known[str(rate)]:.1f} % of held-back texts")
-        path.write_text(json.dumps(kept), encoding="utf-8")
+        path.write_text(json.dumps(kept | {key: known}), encoding="utf-8")
     return {str(rate): known[str(rate)] for rate in candidates}
 
 

@@ -184,3 +184,27 @@ def test_two_labels_are_learned_by_usual_tools(tmp_path: Path, name: str) -> Non
     assert told["examples"] == 40
     assert told["peak_rss_mib"] > 100
     assert told["texts_s"] > 0
+
+
+def test_choices_of_every_arm_are_kept_for_a_run_that_goes_on(tmp_path: Path) -> None:
+    """Choosing for one arm forgets nothing of another's; only a run that goes on takes what was kept."""
+    data = tmp_path / "texts.csv"
+    data.write_text("text,label\n" + "".join(f"text {number},{'ab'[number % 2]}\n" for number in range(20)))
+    words = ["--data", str(data), "--test", str(data), "--folder", str(tmp_path / "work")]
+    asked: list[str] = []
+
+    class Recorded(arms.Arms):
+        def run(self, name: str, files: arms.Files, seed: int, rate: Rate | None) -> dict[str, Any]:
+            asked.append(f"{name} {rate}")
+            return {"accuracy": 0.5}
+
+    every = Recorded(tmp_path, tmp_path, 1)
+    first, on = main.parse([*words, "--rates", "1,2", "--lora-rates", "3,4"]), main.parse([*words, "--exported"])
+    first.folder.mkdir()
+    for name in ("lora", "ours"):
+        main.choose(name, every, first)
+    assert asked == ["lora 3", "lora 4", "ours 1", "ours 2"]
+    on.candidates = {"lora": [Rate(3.0), Rate(5.0)], "ours": [Rate(1.0), Rate(2.0)]}
+    assert main.choose("lora", every, on) == {"3": 0.5, "5": 0.5}
+    assert main.choose("ours", every, on) == {"1": 0.5, "2": 0.5}
+    assert asked[4:] == ["lora 5"]
