@@ -195,8 +195,9 @@ def test_choices_of_every_arm_are_kept_for_a_run_that_goes_on(tmp_path: Path) ->
 
     class Recorded(arms.Arms):
         def run(self, name: str, files: arms.Files, seed: int, rate: Rate | None) -> dict[str, Any]:
+            assert files.train.is_file()
             asked.append(f"{name} {rate}")
-            return {"accuracy": 0.5}
+            return {"accuracy": 0.5, "seed": seed}
 
     every = Recorded(tmp_path, tmp_path, 1)
     first, on = main.parse([*words, "--rates", "1,2", "--lora-rates", "3,4"]), main.parse([*words, "--exported"])
