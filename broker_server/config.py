@@ -90,6 +90,11 @@ class GatewayConfig:
         except MalformedMessage as error:
             raise UsageError(error.detail) from error
         _need(self.round.quorum >= 1, f"quorum {self.round.quorum}, expected 1 or more")
+        cohort, quorum = self.round.cohort, self.round.quorum
+        _need(
+            cohort == 0 or cohort >= quorum,
+            f"a cohort of {cohort} devices cannot be a quorum of {quorum}: expected {quorum} or more, or 0 for all",
+        )
         _need(self.round.deadline_s > 0, f"deadline {self.round.deadline_s} s, expected more than 0")
         waits = (self.round.join_wait_s, self.round.grace_s, self.round.newcomer_wait_s, self.linger_s)
         _need(self.round.training_s >= 0, f"training_s {self.round.training_s}, expected 0 or more")

@@ -62,6 +62,9 @@ class RoundRules:
 
     Args:
         quorum: devices that must be ready before a round starts, and deltas that it needs to close.
+        cohort: devices that a round plans for, drawn anew for each round from those that are ready; when it waits once
+            more, others are drawn in place of those that did not answer; with ``buffer``, devices that are at work at a
+            time; 0: all that are ready.
         deadline_s: how long a round stays open for deltas, and how long each extension lasts.
         join_wait_s: how long the start waits for more devices once the quorum is ready, so that those that start
             together share a round.
@@ -79,6 +82,7 @@ class RoundRules:
     """
 
     quorum: int = 2
+    cohort: int = 0
     deadline_s: float = 300.0
     join_wait_s: float = 2.0
     grace_s: float = 60.0

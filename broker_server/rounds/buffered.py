@@ -86,13 +86,15 @@ class Buffered:
         """
         self._note_overdue(status, now)
         idle = [device for device in self._idle(status, now) if self._retry.get(device, now) <= now]
+        idle = self._waiting.cohort(idle, taken=self._busy(status) if self._config.cohort else 0)
         if not idle:
             return False
         self._versions.refresh_head(wall)
         number = status.number + 1
         planned = self._plans.open(idle, number, wall, turn=self.merges + 1, at_work=self._at_work(status))
         payloads = planned.payloads if planned is not None else {}
-        self._retry = {device: now + RETRY_S for device in idle if device not in payloads}
+        later = {device: at for device, at in self._retry.items() if at > now}
+        self._retry = later | {device: now + RETRY_S for device in idle if device not in payloads}
         if planned is None:
             return False
         version = self._merging.row.version
@@ -141,6 +143,10 @@ class Buffered:
         ages = {plan.base_version: self._merging.age(plan.base_version) for plan in status.newest.values()}
         done = status.answered | status.void | status.refused | status.overdue
         return rules.idle(self._waiting.ready(now), status.newest, done, ages, self._config.max_staleness)
+
+    def _busy(self, status: RoundStatus) -> int:
+        """Return how many devices are at work: here, with a plan that is still to be answered in time."""
+        return len((set(status.awaited) - status.overdue) & self._roster.here())
 
     def _at_work(self, status: RoundStatus) -> Counter[ExpertId]:
         """Return how often each block is in training, or trained and not merged: who is next takes others."""

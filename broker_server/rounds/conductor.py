@@ -260,7 +260,7 @@ class Conductor:
         if self.state is State.GATHERING and now >= self._retry_at:
             present = self._waiting.present(now)
             if rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM:
-                self._open(sorted(rules.ready(present)), now, wall)
+                self._open(self._waiting.cohort(rules.ready(present)), now, wall)
         elif self.state is State.OPEN and self._buffered is not None:
             self._fill(self._buffered, now, wall)
         elif self.state is State.OPEN:

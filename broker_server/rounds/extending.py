@@ -34,7 +34,8 @@ class Extending:
         """
         # Who was asked to send a lost delta again and did not has no body any more: another plan then.
         current.void |= self._lost.of_round(current.number)
-        devices = sorted(self._waiting.ready(now) - (set(current.plans) - current.void))
+        ready = self._waiting.ready(now) - (set(current.plans) - current.void)
+        devices = self._waiting.cohort(ready, taken=len(current.answered))
         planned = self._plans.extend(current, devices)
         plans = planned.payloads
         self._waiting.note_missed(current, now)
@@ -44,7 +45,7 @@ class Extending:
         current.deadline_at = now + self._deadline_s
         current.plans |= plans
         current.void -= set(plans)
-        current.passed_over = set(devices) - set(plans)
+        current.passed_over = (current.passed_over & ready | set(devices)) - set(plans)
         self._waiting.expect(current, plans, now)
         self._announcer.plans(plans, row.version)
         tell_plans(self._parts, "extended", current, row.version, planned.assignments)

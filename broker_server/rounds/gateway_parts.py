@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, field
 
 from broker_server.config import GatewayConfig
 from broker_server.events import Events
@@ -23,6 +24,7 @@ class GatewayParts:
         publisher: to the devices; it signs all but plans.
         events: told what happens.
         signer: for plans.
+        chance: draws cohorts and jitter; the system's own by default, so that no device can tell when it is drawn.
     """
 
     config: GatewayConfig
@@ -31,6 +33,7 @@ class GatewayParts:
     publisher: Publisher
     events: Events
     signer: Signer
+    chance: random.Random = field(default_factory=random.SystemRandom)
 
     def identity(self, device: str) -> Identity:
         """Return what is known of the device that a topic names."""

@@ -8,7 +8,6 @@ longest go first. The same pieces stand in files, as soon as their body is unfin
 from __future__ import annotations
 
 import math
-import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +70,9 @@ class Transfers:
         self._bodies = ResumableBodies(assembler, PieceFiles(parts.store.folder / "pieces"))
         certified, standing = parts.config.certified, parts.roster.standing
         self._offers = Offers(
-            parts.config.limits.transfer_bytes, random.random, lambda device: certified or standing(device).proven
+            parts.config.limits.transfer_bytes,
+            parts.chance.random,
+            lambda device: certified or standing(device).proven,
         )
         self._rates = Buckets(OFFERS_AT_ONCE, OFFERS_PER_S)
         self._tracks: OrderedDict[Key, _Track] = OrderedDict()  # that of the last piece is the last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.round_status import RoundStatus
@@ -14,7 +14,7 @@ class Waiting:
 
     def __init__(self, parts: GatewayParts) -> None:
         self._config, self._roster, self._events = parts.config, parts.roster, parts.events
-        self._watch = parts.store.watch
+        self._watch, self._chance = parts.store.watch, parts.chance
 
     def opened(self, current: RoundStatus, now: float) -> rules.Opened:
         """Return an open round as the rules look at it; an expected answer since the last look counts from now."""
@@ -37,6 +37,19 @@ class Waiting:
     def ready(self, now: float) -> frozenset[str]:
         """Return who is here and may be planned for."""
         return rules.ready(self.present(now))
+
+    def cohort(self, devices: Collection[str], taken: int = 0) -> list[str]:
+        """Return whom of ``devices`` to plan for, by name: all, or as many, drawn by chance, as a cohort lacks.
+
+        Args:
+            devices: that may be planned for.
+            taken: places of the cohort that are taken.
+        """
+        size = self._config.round.cohort
+        lacking = max(0, size - taken) if size else len(devices)
+        if lacking >= len(devices):
+            return sorted(devices)
+        return sorted(self._chance.sample(sorted(devices), lacking))
 
     def expect(self, current: RoundStatus, devices: Iterable[str], now: float) -> None:
         """Note whom the round waits for to its deadline."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Gateway:
 
     def __init__(self, folder: Path, package: Any, key: SigningKey | None = None, **fields: Any) -> None:
         accept_loss = fields.pop("accept_loss", False)
+        chance = fields.pop("chance", random.SystemRandom())
         values = {
             "rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": TRAIN,
             "server": Server(normalize_steps=False),
@@ -65,7 +67,7 @@ class Gateway:
         events.watch(self.told.append)
         signer = Signer(key, "default", self.store.ledger)
         publisher = SigningPublisher(self.out, signer)
-        self.parts = parts = GatewayParts(self.config, self.store, Roster(), publisher, events, signer)
+        self.parts = parts = GatewayParts(self.config, self.store, Roster(), publisher, events, signer, chance)
         try:
             self.conductor = Conductor(parts, b"s" * 16)
         except BaseException:
