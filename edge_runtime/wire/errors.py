@@ -23,6 +23,10 @@ class BankError(FederationError):
     """A bank or a block of one has the wrong shape, digest or values."""
 
 
+class SecureError(FederationError):
+    """A sum under masks cannot go on: a key, a share or a list is not what the contract allows, or too few are left."""
+
+
 def code_name(code: int) -> str:
     """Return the name of a code; a number of tomorrow's schema stays a number, since an enum of proto3 is open."""
     return pb.Code.Name(pb.Code.ValueType(code)) if code in pb.Code.values() else f"CODE_{code}"
