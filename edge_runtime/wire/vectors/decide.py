@@ -37,6 +37,7 @@ from edge_runtime.wire.strict_json import plain_tree
 from edge_runtime.wire.topics import RETAINED, parse
 from edge_runtime.wire.updates import apply_update
 from edge_runtime.wire.vectors.case import Case
+from edge_runtime.wire.vectors.decide_secure import SECURE
 
 Context = dict[str, Any]
 Meaning = dict[str, Any]
@@ -259,4 +260,5 @@ _KINDS: Final[dict[str, Callable[..., Meaning]]] = {
     "SignedManifest": _signed_manifest,
     "ProgramInterface": lambda _data, **context: program_meaning(**context),
     "Hyper": lambda _data, **context: hyper_meaning(**context),
+    **SECURE,
 }

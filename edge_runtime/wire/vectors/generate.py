@@ -18,6 +18,7 @@ from edge_runtime.wire.vectors import (
     packings,
     priors,
     programs,
+    secure_sums,
     signed,
     training,
     updates,
@@ -30,7 +31,7 @@ def all_cases() -> Iterator[Case]:
     """Yield every case."""
     messages = (conversation, training, bodies, values, updates)
     files = (banks, manifests, programs, packings, priors, enrolments, broker_urls, signed)
-    return chain.from_iterable(generator.cases() for generator in (*messages, *files))
+    return chain.from_iterable(generator.cases() for generator in (*messages, *files, secure_sums))
 
 
 def differences(folder: Path = CASES) -> list[str]:

@@ -9,6 +9,9 @@ public class PackageException(message: String, cause: Throwable? = null) : Feder
 /** A bank or a block of one has the wrong shape, digest or values. */
 public class BankException(message: String, cause: Throwable? = null) : FederationException(message, cause)
 
+/** A sum under masks cannot go on: a key or a list is not what the contract allows, or too few members are left. */
+public class SecureException(message: String, cause: Throwable? = null) : FederationException(message, cause)
+
 /** An enrolment file cannot be used; the text says which key is wrong and how. */
 public class EnrolmentException(message: String, cause: Throwable? = null) : FederationException(message, cause)
 

@@ -7,16 +7,16 @@ import java.nio.ByteOrder
 /** What was decided: expected to be a case's expect and meaning. */
 data class Decision(val verdict: String, val meaning: Map<String, Any?>?)
 
-private typealias Context = Map<*, *>
+internal typealias Context = Map<*, *>
 
-private fun Context.long(name: String): Long = any(name) as Long
+internal fun Context.long(name: String): Long = any(name) as Long
 
-private fun Context.int(name: String): Int = long(name).toInt()
+internal fun Context.int(name: String): Int = long(name).toInt()
 
-private fun Context.any(name: String): Any = requireNotNull(this[name]) { "no $name in the context" }
+internal fun Context.any(name: String): Any = requireNotNull(this[name]) { "no $name in the context" }
 
 /** One kind: the keys that its context may have, and what becomes of the bytes. */
-private class Rule(vararg val keys: String, val replay: (ByteArray, Context) -> Map<String, Any?>)
+internal class Rule(vararg val keys: String, val replay: (ByteArray, Context) -> Map<String, Any?>)
 
 private val SHAPE_KEYS = arrayOf("layers", "experts", "rank", "shared_rank", "width", "labels")
 
@@ -90,7 +90,7 @@ private val RULES: Map<String, Rule> = MessageKind.ALL.associate { it.name to me
         verifyManifest(unhex(context.any("key") as String), data, unhex(context.any("signature") as String))
         emptyMap()
     },
-)
+) + SECURE_RULES
 
 /** The kinds that are known here. */
 val KINDS: Set<String> = RULES.keys
@@ -113,9 +113,9 @@ private fun messageRule(kind: MessageKind<*>) = Rule("limit") { data, context ->
     fieldsOf(if ("limit" in context.keys) kind.decode(data, context.int("limit")) else kind.decode(data))
 }
 
-private fun little(data: ByteArray): ByteBuffer = ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN)
+internal fun little(data: ByteArray): ByteBuffer = ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN)
 
-private fun floats(data: ByteArray) = little(data).let { buffer -> FloatArray(data.size / 4) { buffer.getFloat() } }
+internal fun floats(data: ByteArray) = little(data).let { buffer -> FloatArray(data.size / 4) { buffer.getFloat() } }
 
 private fun chunks(data: ByteArray): Map<String, Any?> {
     val assembler = Assembler()
