@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import record
-from broker_server.rounds.folding import THREADS, at_once
+from broker_server.engine.block_merging import THREADS, at_once
 from broker_server.rules.admission import check_values
 from broker_server.rules.aggregate import Contribution, Sums, fold_all
 from broker_server.rules.encoded_block import EncodedBlock, values_of

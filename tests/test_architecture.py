@@ -69,6 +69,7 @@ ROOMS = {
         "views",
         "rounds",
         "evaluation",
+        "engine",
         "state",
         "rules",
         "broker+identity",

@@ -205,7 +205,7 @@ class Conductor:
 
     def accepted(self, digest: bytes, delta: pb.Delta) -> None:
         """Take note of a delta that was accepted. Args: digest: of its body; delta: without values."""
-        self._merging.remember(digest, delta)
+        self._merging.accepted(digest, delta)
         self.answered(delta.device, delta.round)
 
     def answered(self, device: str, number: int) -> None:

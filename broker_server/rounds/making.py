@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from broker_server.rounds.folding import Folded, Folding
-from broker_server.rules.privacy import Private
+from broker_server.engine.block_merging import BlocksBefore
+from broker_server.rounds.folding import Folded, Folding, How
 from broker_server.rules.robust import NO_NORMS, UsualNorms
-from broker_server.rules.server_optimizer import optimized
-from broker_server.rules.server_rules import PLAIN, ServerRules
-from broker_server.rules.updates import Step, next_step
-from broker_server.rules.weights import Caps
+from broker_server.rules.updates import Step
 from broker_server.state.moments import notes_of
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.store import Store
@@ -50,22 +47,11 @@ class Before:
         moments = {block: values for block, values in self.moments.items() if block not in (HEAD, MEAN)}
         return Before(bank, {}, moments, self.norms)
 
-
-@dataclass(frozen=True)
-class How:
-    """How a round is merged.
-
-    Args:
-        caps: what one device may weigh.
-        server: rules beyond the weighted mean.
-        rounded: whether the version goes down in steps of int8.
-        private: what is promised of it, of private merging.
-    """
-
-    caps: Caps
-    server: ServerRules = PLAIN
-    rounded: bool = False
-    private: Private | None = None
+    @property
+    def blocks(self) -> BlocksBefore:
+        """It block by block."""
+        values = {block: self.bank.block(block) for block in self.bank.shape.ids()}
+        return BlocksBefore(values, self.residuals, self.moments)
 
 
 def next_step_of(
@@ -74,7 +60,7 @@ def next_step_of(
     """Return the version after ``before``, and what was folded into it.
 
     Args:
-        folding: reads the deltas.
+        folding: has the deltas merged.
         rows: of the deltas.
         merges: versions that were merges until then, ascending.
         before: what it starts from.
@@ -83,10 +69,5 @@ def next_step_of(
     Raises:
         BodyError: when a delta is damaged or gone.
     """
-    if how.private is not None:
-        folded = folding.private(rows, how.private)
-    else:
-        folded = folding.folded(rows, how.caps, merges, how.server, before.norms)
-    sums, moments = optimized(folded.sums, before.moments, how.server.optimizer)
-    step = next_step(before.bank, before.residuals, sums, rounded=how.rounded)
-    return replace(step, moments=moments), folded
+    blocks, folded = folding.folded(rows, merges, how, before.blocks, before.norms)
+    return Step(before.bank.replace(blocks.values), blocks.residuals, blocks.updates, blocks.moments), folded

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from broker_server.engine.engine import Engine
 from broker_server.errors import StateError
 from broker_server.rounds.directions import judged
-from broker_server.rounds.folding import Folding
-from broker_server.rounds.making import Before, How, next_step_of
+from broker_server.rounds.folding import Folding, How
+from broker_server.rounds.making import Before, next_step_of
 from broker_server.rounds.mending import mended
 from broker_server.rounds.privacy_budget import PrivacyBudget
 from broker_server.rounds.remaking import CAPS, MERGES, Remaking, caps_of, caps_told, newest, parts
@@ -75,6 +76,7 @@ class Merging:
         rounded: whether versions go down in steps of int8.
         rules: how deltas become a version beyond their weighted mean.
         budget: of private merging, whose rules are among these.
+        engine: merges; None: this process.
 
     ``row`` and ``bank`` are the newest version: as devices have it, or while it waits for its decision, will have it.
     ``rederived`` makes a version again.
@@ -89,14 +91,17 @@ class Merging:
         rounded: bool = False,
         rules: ServerRules = PLAIN,
         budget: PrivacyBudget | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._store, self._train_head, self._caps = store, train_head, caps
         self._how, self.budget = How(caps, rules, rounded), budget
         self._architecture = store.manifest.architecture
         self._topk = self._architecture.gate == "topk"
-        self._folding = Folding(store, topk=self._topk, top_k=self._architecture.top_k)
+        top_k = self._architecture.top_k
+        self._folding = Folding(store, topk=self._topk, top_k=top_k, engine=engine)
         self._merges = store.ledger.steps()[-MERGES:]
-        self._remaking = Remaking(store, self._folding)
+        # In this process, whichever engine makes new versions: the bytes are the same.
+        self._remaking = Remaking(store, Folding(store, topk=self._topk, top_k=top_k))
         self.rederived = self._remaking.rederived
         self.row, bank = newest(store, self.rederived)
         self.row = mended(store, self.row, self.rederived)
@@ -190,9 +195,10 @@ class Merging:
         self._before = Before(step.bank, step.residuals, step.moments, folded.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
         self._store.tidy()
+        self._folding.merged()
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
-        trainers = {expert: folded.sums.devices.get(expert, 0) for expert in experts}
+        trainers = {expert: folded.devices.get(expert, 0) for expert in experts}
         unheard = [row for row in rows if row.device in judgement.distrusted]
         return Merged(version.version, rows, trainers, folded.limited, revoked, unheard)
 
@@ -210,9 +216,9 @@ class Merging:
         server = dataclasses.replace(notes, moments=store.moments.write(step.moments)).text()
         return store.lineage.row(number, blocks, origin, wall, updates=updates, residuals=residuals, server=server)
 
-    def remember(self, digest: bytes, delta: pb.Delta) -> None:
-        """Keep what an accepted delta claims. Args: digest: of its body; delta: without values."""
-        self._folding.remember(digest, delta)
+    def accepted(self, digest: bytes, delta: pb.Delta) -> None:
+        """Take note of an accepted delta. Args: digest: of its body; delta: without values."""
+        self._folding.accepted(digest, delta)
 
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
         """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from broker_server.errors import StateError
-from broker_server.rounds.folding import Folding
-from broker_server.rounds.making import Before, How, next_step_of
+from broker_server.rounds.folding import Folding, How
+from broker_server.rounds.making import Before, next_step_of
 from broker_server.rules.head import with_new_labels
 from broker_server.rules.privacy import Private, merge_key, private_class_sums, sums_key
 from broker_server.rules.server_rules import ServerNotes

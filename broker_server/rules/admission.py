@@ -197,7 +197,7 @@ def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
         WireError: with the code for the device.
     """
     accepted = admit_checked(check_values(delta, context.shape), digest, context)
-    return replace(accepted, contribution=replace(accepted.contribution, deltas=_blocks(delta, context.shape)))
+    return replace(accepted, contribution=replace(accepted.contribution, deltas=read_blocks(delta, context.shape)))
 
 
 def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Accepted:
@@ -249,10 +249,15 @@ def read_contribution(delta: pb.Delta, shape: BankShape, age: int, examples: flo
 
     Args and Raises: as read_claims; WRONG_SIZE and UNSUPPORTED_CODEC for values too.
     """
-    return replace(read_claims(delta, shape, age, examples), deltas=_blocks(delta, shape))
+    return replace(read_claims(delta, shape, age, examples), deltas=read_blocks(delta, shape))
 
 
-def _blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, EncodedBlock]:
+def read_blocks(delta: pb.Delta, shape: BankShape) -> dict[ExpertId, EncodedBlock]:
+    """Return the values of a delta as they came, ascending by block.
+
+    Raises:
+        WireError: WRONG_SIZE or UNSUPPORTED_CODEC.
+    """
     return dict(_each_block(delta, shape))
 
 

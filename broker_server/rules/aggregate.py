@@ -252,15 +252,28 @@ def mean_of(sums: Sums, block: ExpertId) -> tuple[Wide, npt.NDArray[np.bool_]]:
 
 def close(base: Bank, sums: Sums) -> Bank:
     """Return base + weighted mean of deltas; a value that nobody gave weight to keeps its bits."""
+    return base.replace(closed(base.block, sums))
+
+
+def closed(base_of: Callable[[ExpertId], Array], sums: Sums) -> dict[ExpertId, Array]:
+    """Return what ``close`` changes, whoever has the other blocks.
+
+    Args:
+        base_of: the values of a block before.
+        sums: of some blocks.
+
+    Returns:
+        Of each block that somebody gave weight to its values, float32 [P].
+    """
     changed: dict[ExpertId, Array] = {}
     for block in sums.deltas:
         mean, moved = mean_of(sums, block)
         if not moved.any():
             continue
-        values = base.block(block)
+        values = base_of(block)
         after = (values.astype(np.float64) + mean).astype(np.float32)
         changed[block] = np.where(moved, after, values)
-    return base.replace(changed)
+    return changed
 
 
 def merge(base: Bank, updates: Iterable[Contribution], *, topk: bool, normalized: bool = False) -> Bank:

@@ -86,7 +86,10 @@ class Products:
 
     def add(self, holders: Sequence[int], deltas: Sequence[Block]) -> None:
         """Add one block. Args: holders: places of the updates that trained it; deltas: theirs, in the same order."""
-        gram = _gram(deltas)
+        self.add_gram(holders, gram_of(deltas))
+
+    def add_gram(self, holders: Sequence[int], gram: Wide) -> None:
+        """Add one block whose deltas are elsewhere. Args: holders: as in add; gram: see ``gram_of``."""
         self._products[np.ix_(holders, holders)] += gram
         self._lengths[np.ix_(holders, holders)] += np.diag(gram)[:, None]  # |d_a|^2 over what both trained
 
@@ -117,7 +120,7 @@ def scores(updates: Sequence[Contribution]) -> dict[str, float]:
     return products.scores()
 
 
-def _gram(deltas: Sequence[Block]) -> Wide:
+def gram_of(deltas: Sequence[Block]) -> Wide:
     """Return the inner products of a block's deltas, [k, k], piece by piece: STACK_BYTES of them at a time at most."""
     size, gram = deltas[0].size, np.zeros((len(deltas), len(deltas)))
     width = max(1, min(PIECE, STACK_BYTES // (8 * len(deltas))) // GROUP) * GROUP

@@ -101,10 +101,22 @@ def gaussians(key: bytes, name: str, size: int) -> Wide:
     return result
 
 
-def cut_whole(update: Contribution, norm: float) -> Contribution:
-    """Return an update whose norm over all of its blocks is at most ``norm``, and that counts like any other."""
-    length = math.sqrt(sum(norm_of(block) ** 2 for block in update.deltas.values()))
+def length_of(squares: Iterable[float]) -> float:
+    """Return the norm of a whole update. Args: squares: of the norms of its blocks, ascending by block."""
+    return math.sqrt(sum(squares))
+
+
+def cut_whole(update: Contribution, norm: float, length: float | None = None) -> Contribution:
+    """Return an update whose norm over all of its blocks is at most ``norm``, and that counts like any other.
+
+    Args:
+        update: of one device; of some of its blocks where ``length`` is told.
+        norm: to cut to.
+        length: of the whole update; None: that of the blocks that are here.
+    """
     deltas = update.deltas
+    if length is None:
+        length = length_of(norm_of(block) ** 2 for block in deltas.values())
     if length > norm:
         factor = norm / length
         deltas = {

@@ -9,13 +9,13 @@ int8"; the arithmetic of an update: SPEC.md, "Updates".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from broker_server.rules.aggregate import Sums, close
+from broker_server.rules.aggregate import Sums, closed
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -46,6 +46,21 @@ class Step:
     moments: Mapping[ExpertId, Array] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class NextBlocks:
+    """The next version of some blocks.
+
+    Args:
+        values: that devices get, float32 [P], of each block that somebody gave weight to.
+        residuals: as in Step.
+        updates: as in Step.
+    """
+
+    values: Mapping[ExpertId, Array]
+    residuals: Mapping[ExpertId, Array]
+    updates: Mapping[ExpertId, bytes] = field(default_factory=dict)
+
+
 def next_step(base: Bank, residuals: Mapping[ExpertId, Array], sums: Sums, *, rounded: bool) -> Step:
     """Return the version after ``base``: its masters plus the weighted means of ``sums``.
 
@@ -57,24 +72,41 @@ def next_step(base: Bank, residuals: Mapping[ExpertId, Array], sums: Sums, *, ro
         sums: of the round.
         rounded: whether devices get the masters rounded, in steps of int8; else exactly.
     """
-    moved = [block for block, weights in sums.weights.items() if (weights > 0).any()]
-    with np.errstate(over="ignore"):  # refused when the block is written
-        masters = {block: base.block(block) + residuals[block] for block in moved if block in residuals}
-    master = close(base.replace(masters) if masters else base, sums)
-    left = {block: values for block, values in residuals.items() if block not in moved}
+    blocks = next_blocks(base.block, residuals, sums, rounded=rounded)
+    return Step(base.replace(blocks.values), blocks.residuals, blocks.updates)
+
+
+def next_blocks(
+    base_of: Callable[[ExpertId], Array], residuals: Mapping[ExpertId, Array], sums: Sums, *, rounded: bool
+) -> NextBlocks:
+    """Return the next version of the blocks of ``sums``, whoever has the others.
+
+    Args:
+        base_of: the values of a block in the version before.
+        residuals: of it; those of blocks that nobody gave weight to are returned as they are.
+        sums: of the round.
+        rounded: as in next_step.
+    """
+
+    def master_before(block: ExpertId) -> Array:
+        with np.errstate(over="ignore"):  # refused when the block is written
+            return base_of(block) + residuals[block] if block in residuals else base_of(block)
+
+    masters = closed(master_before, sums)
+    left = {block: values for block, values in residuals.items() if block not in masters}
     if not rounded:
-        return Step(master, left)
+        return NextBlocks(masters, left)
     changed: dict[ExpertId, Array] = {}
     updates: dict[ExpertId, bytes] = {}
-    for block in moved:
-        values, update = _rounded(base.block(block), master.block(block))
+    for block, master in masters.items():
+        values, update = _rounded(base_of(block), master)
         changed[block] = values
         if update:
             updates[block] = update
-        residual = master.block(block) - values
+        residual = master - values
         if residual.any():
             left[block] = residual
-    return Step(base.replace(changed), left, updates)
+    return NextBlocks(changed, left, updates)
 
 
 def _rounded(base: Array, master: Array) -> tuple[Array, bytes]:

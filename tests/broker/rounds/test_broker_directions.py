@@ -17,11 +17,12 @@ from tiny_gateway import Gateway
 
 from broker_server.cli import run
 from broker_server.config_tables import RoundRules
+from broker_server.engine import block_merging
 from broker_server.evaluation.onnx_model import Figures
 from broker_server.evaluation.worker import Evaluated
 from broker_server.gate_config import Gate
 from broker_server.journal import JOURNAL
-from broker_server.rounds import folding, round_plans
+from broker_server.rounds import round_plans
 from broker_server.rounds.folding import Folding
 from broker_server.rules.planner import Coverage
 from broker_server.rules.round import State
@@ -390,8 +391,8 @@ def test_blocks_that_are_compared_apart_say_the_same(
 ) -> None:
     """Memory is bounded by blocks: with room for one at a time trust has the same bits."""
     trusts = []
-    for name, room in (("together", folding.ROBUST_BYTES), ("singly", 1)):
-        monkeypatch.setattr(folding, "ROBUST_BYTES", room)
+    for name, room in (("together", block_merging.ROBUST_BYTES), ("singly", 1)):
+        monkeypatch.setattr(block_merging, "ROBUST_BYTES", room)
         gateway = opened(tmp_path / name, package, RobustMerging(enabled=True))
         play(gateway)
         play(gateway)
@@ -447,8 +448,8 @@ def test_who_is_cut_is_told_once_whatever_it_trained(
 ) -> None:
     """A device without the first of the blocks, which are compared one at a time, is cut all the same."""
     cuts = []
-    for name, room in (("together", folding.ROBUST_BYTES), ("singly", 1)):
-        monkeypatch.setattr(folding, "ROBUST_BYTES", room)
+    for name, room in (("together", block_merging.ROBUST_BYTES), ("singly", 1)):
+        monkeypatch.setattr(block_merging, "ROBUST_BYTES", room)
         gateway = opened(tmp_path / name, package, RobustMerging(enabled=True, directions=False))
         gateway.tick()
         trained = {device: set(ids(gateway.plan(device)[0].train)) for device in DEVICES}

@@ -8,6 +8,7 @@ import pytest
 import tiny
 from tiny_gateway import whole_story
 
+from broker_server.engine import block_merging
 from broker_server.rounds import folding
 from broker_server.state.spool import Spool
 from broker_server.state.store import Store
@@ -29,7 +30,7 @@ def test_folding_one_by_one_and_together_makes_the_same_version(
     """With room for one delta in memory, the bits are those of a round that fits whole."""
     package = tiny.make_package(tmp_path / "package")
     whole_story(tmp_path / "together", package, rounds=2)
-    monkeypatch.setattr(folding, "FOLD_BYTES", 1)
+    monkeypatch.setattr(block_merging, "FOLD_BYTES", 1)
     whole_story(tmp_path / "singly", package, rounds=2)
     assert newest_digest(tmp_path / "together") == newest_digest(tmp_path / "singly")
 

@@ -13,7 +13,7 @@ from tiny_gateway import Gateway
 
 from broker_server.cli import run
 from broker_server.config_tables import RoundRules, Train
-from broker_server.rounds import folding
+from broker_server.engine import block_merging
 from broker_server.rules.round import State
 from broker_server.server_config import RobustMerging, Server
 from broker_server.state.moments import notes_of
@@ -188,8 +188,8 @@ def test_blocks_that_are_compared_apart_make_the_same_version(
 ) -> None:
     """Memory is bounded by blocks: with room for one at a time the bits are the same."""
     digests = []
-    for name, room in (("together", folding.ROBUST_BYTES), ("singly", 1)):
-        monkeypatch.setattr(folding, "ROBUST_BYTES", room)
+    for name, room in (("together", block_merging.ROBUST_BYTES), ("singly", 1)):
+        monkeypatch.setattr(block_merging, "ROBUST_BYTES", room)
         gateway = opened(tmp_path / name, package, SETTINGS["all"])
         play(gateway, 1, 2)
         digests.append((gateway.conductor.row.digest, gateway.conductor.row.server))

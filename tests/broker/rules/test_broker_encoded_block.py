@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_server.rounds.folding import at_once
+from broker_server.engine.block_merging import at_once
 from broker_server.rules import aggregate
 from broker_server.rules.admission import norm_of
 from broker_server.rules.aggregate import Contribution, Sums, fold, fold_all
