@@ -50,7 +50,7 @@ class Round:
             number: Circle(
                 number,
                 tuple(place for place, device in enumerate(order) if device in one),
-                sizes or sizes_for(len(one), 0.3, 0.0),
+                sizes or sizes_for(len(one), len(every), 0.3, 0.0),
                 least,
                 bits,
             )

@@ -196,7 +196,7 @@ def test_neighbours_are_mutual(members: int, data: st.DataObject) -> None:
 
 def test_enough_neighbours_by_another_count() -> None:
     """The bounds of 200 members, 30 % of them gone and a tenth colluding, by drawing one after the other."""
-    sizes = sizes_for(200, 0.3, 0.1)
+    sizes = sizes_for(200, 200, 0.3, 0.1)
     assert sizes == Sizes(96, 49)
 
     def tail(marked: int, least: int) -> float:
@@ -211,7 +211,10 @@ def test_enough_neighbours_by_another_count() -> None:
 
     assert 200 * tail(60, 96 - 49 + 1) <= 2**-20
     assert 200 * tail(20, 49) <= 2**-40
-    assert [sizes_for(n, 0.3, 0.1).neighbours for n in (3, 5, 10, 50, 100, 1000)] == [2, 4, 9, 42, 60, 174]
+    assert [sizes_for(n, n, 0.3, 0.1).neighbours for n in (3, 5, 10, 50, 100, 1000)] == [2, 4, 9, 42, 60, 174]
+    # Half of a hundred: by chance more than 30 % of them may be gone, so all are needed.
+    assert sizes_for(50, 100, 0.3, 0.1) == Sizes(49, 26)
+    assert sizes_for(500, 1000, 0.3, 0.1).neighbours == 168
 
 
 def test_a_list_follows_from_all_keys() -> None:

@@ -69,38 +69,40 @@ def neighbours(place: int, members: int, count: int) -> list[int]:
 
 
 @lru_cache(256)
-def sizes_for(members: int, dropout: float, colluding: float) -> Sizes:
-    """Return the fewest neighbours that do for a circle.
+def sizes_for(members: int, everyone: int, dropout: float, colluding: float) -> Sizes:
+    """Return the fewest neighbours that do for a circle; all, where no number of them does.
 
-    With D = floor(dropout n), G = floor(colluding n), t = floor((k + 1) / 2) + 1 and hypergeometric counts of marked
-    ones among a member's k neighbours:
+    A share of the round's N members drops out or colludes, whichever circles they are in: of a small circle it may be
+    more. With D = floor(dropout N), G = floor(colluding N), t = floor((k + 1) / 2) + 1 and hypergeometric counts of
+    marked ones among a member's k neighbours:
 
-    - n prod_{i < k/2} (D + G - i) / (n - i) <= 2^-40: no k/2 members in a row drop out or collude;
+    - n prod_{i < k/2} (D + G - i) / (N - i) <= 2^-40: no k/2 members in a row drop out or collude;
     - n P[colluding >= t] <= 2^-40;
     - n P[dropped out > k - t] <= 2^-20: else a secret is not recovered, and the circle's round is lost.
 
     Args:
-        members: n.
-        dropout: share of members that may drop out.
-        colluding: share of members that may tell the gateway all that they know.
+        members: n, of the circle.
+        everyone: N, of the round; n or more.
+        dropout: share of N that may drop out.
+        colluding: share of N that may tell the gateway all that they know.
     """
-    gone, told = int(dropout * members), int(colluding * members)
+    gone, told = int(dropout * everyone), int(colluding * everyone)
     for count in range(LEAST_NEIGHBOURS, members - 1, 2):
         threshold = (count + 1) // 2 + 1
         if (
-            _in_a_row(members, min(members, gone + told), count // 2) <= 2.0**-_SECURITY_BITS
-            and members * _tail(members - 1, told, count, threshold) <= 2.0**-_SECURITY_BITS
-            and members * _tail(members - 1, gone, count, count - threshold + 1) <= 2.0**-_RECOVERY_BITS
+            members * _in_a_row(everyone, min(everyone, gone + told), count // 2) <= 2.0**-_SECURITY_BITS
+            and members * _tail(everyone - 1, told, count, threshold) <= 2.0**-_SECURITY_BITS
+            and members * _tail(everyone - 1, gone, count, count - threshold + 1) <= 2.0**-_RECOVERY_BITS
         ):
             return Sizes(count, threshold)
     return Sizes(members - 1, members // 2 + 1)
 
 
 def _in_a_row(members: int, marked: int, length: int) -> float:
-    """Return a bound of the probability that some ``length`` members in a row are all marked."""
+    """Return the probability that ``length`` given members are all marked."""
     if length > marked:
         return 0.0
-    return members * math.prod((marked - place) / (members - place) for place in range(length))
+    return math.prod((marked - place) / (members - place) for place in range(length))
 
 
 def _tail(members: int, marked: int, drawn: int, least: int) -> float:
