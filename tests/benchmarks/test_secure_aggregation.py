@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import secure_aggregation, sections
+from benchmarks import sections, secure_aggregation
 
 
 def test_a_small_round_is_exact_and_becomes_a_row_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
