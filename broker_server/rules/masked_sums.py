@@ -1,15 +1,21 @@
 """The gateway's part in sums under masks: masked values are added as they come, and the sum of a circle is opened.
 
-Pure. Rules: SPEC.md, "Sums under masks". What is taken off is the self mask of each member that stayed, and what
+Pure. Rules: SPEC.md, "Sums under masks"; of a sum that is open, only what one of honest devices can be is
+taken. What is taken off is the self mask of each member that stayed, and what
 members that dropped out would have taken off: their halves of the masks that they share with neighbours that stayed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
 
 from edge_runtime.wire.errors import SecureError
 from edge_runtime.wire.secure.agreement import public_key
+from edge_runtime.wire.secure.fixed_point import Integers, Scale, Wide
 from edge_runtime.wire.secure.member import Share, pair_seed, self_seed
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberList
 from edge_runtime.wire.secure.ring import Words
@@ -17,6 +23,65 @@ from edge_runtime.wire.secure.shamir import join
 
 Answers = Mapping[int, Mapping[Share, bytes]]
 """By the place of the member that answered."""
+
+
+@dataclass(frozen=True)
+class BlockSum:
+    """What the sum of a block is checked against.
+
+    Args:
+        scale: the plan's step, limit and largest weight.
+        size: P, values of the block.
+        weights: 1, or C where each row of a head has a weight.
+        norm: that an honest device's update of the block has at most.
+    """
+
+    scale: Scale
+    size: int
+    weights: int
+    norm: float
+
+
+def mean_of(sums: Integers, block: BlockSum, devices: int) -> tuple[Wide, Integers]:
+    """Return the weighted mean of a block, float64 [P], and the sums of weights, [1] or [C].
+
+    A device can add any integers under its mask, and a wrong share leaves a mask in the sum: then values are spread
+    over the ring, an eighth of which no sum of honest devices reaches.
+
+    Args:
+        sums: of a circle's values as signed integers, of this block: P values, then its weights.
+        block: what they are checked against.
+        devices: whose values are in them.
+
+    Raises:
+        SecureError: for a value or weight that so many honest devices cannot add up to, and for a mean that is longer
+            than an honest update, rounding apart.
+    """
+    values, weights = sums[: block.size], sums[block.size :]
+    if sums.size != block.size + block.weights:
+        msg = f"{sums.size} values of a block that has {block.size} and {block.weights} weights"
+        raise SecureError(msg)
+    scale = block.scale
+    least = devices if block.weights == 1 else 0
+    if (np.abs(values) > devices * scale.limit).any():
+        msg = f"a value of the sum is beyond {devices} times {scale.limit}: a device or a share lied"
+        raise SecureError(msg)
+    if (weights < least).any() or (weights > devices * scale.most_weight).any():
+        msg = f"{devices} devices of weights up to {scale.most_weight} cannot weigh {weights[:8].tolist()}"
+        raise SecureError(msg)
+    total = int(weights.sum())
+    length = math.sqrt(float(np.square(values.astype(np.float64)).sum())) * scale.step * scale.most_weight
+    rounding = devices * math.sqrt(block.size) * scale.step * scale.most_weight / 2
+    if length > total * block.norm + rounding:
+        msg = f"the sum of a block has norm {length:.4g}, {total} units of {block.norm:.4g} are expected at most"
+        raise SecureError(msg)
+    return scale.mean(values, weights if block.weights == 1 else rows_of(weights, block.size)), weights
+
+
+def rows_of(weights: Integers, size: int) -> Integers:
+    """Return the weight of each value of a head, [C d + C], from those of its rows, [C]."""
+    width = size // weights.size - 1
+    return np.concatenate([np.repeat(weights, width), weights])
 
 
 def opened(total: Words, members: MemberList, number: int, attendance: Attendance, answers: Answers) -> Words:
