@@ -299,6 +299,40 @@ def _outcome(run: dict[str, Any]) -> str:
     return f"{run['dropped_out']}: {exact} of {run['sums']} sums exact"
 
 
+def install_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Return what each part costs to install, in the order of the runs."""
+    head = ("extras", "packages", "MB added", "MB with the empty environment", "MB in the cache", "pip, s")
+    rows = [
+        [
+            run["part"],
+            str(run["packages"]),
+            *(f"{each:,.1f}" for each in (run["mb"], run["mb"] + run["empty_mb"], run["cache_mb"], run["pip_s"])),
+            f"{run['works_s']:.1f}",
+        ]
+        for run in runs
+    ]
+    return table((*head, "imports, helps, build, s"), rows)
+
+
+def extras(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on installing each part."""
+    runs = newest(lines, "part")
+    return (
+        "\n## Installing one part\n\n"
+        "Each in a fresh virtual environment, from the package index, with nothing in pip's cache; `edge` from a\n"
+        "wheel for boards, the others as from a checkout. `pip check` was content after each, what the part brings\n"
+        "was imported, its commands printed their help. With `edge-source` the native driver was compiled, over\n"
+        "ExecuTorch's wheel or, beside `export`, the installed package. Bytecode is counted.\n\n"
+        + install_table(runs)
+        + "\n"
+        + "".join(
+            f"- {source(run)}; pip's seconds: median of {run['times']}, load average {run['load']:.1f} on"
+            f" {run['cores']} cores\n"
+            for run in runs
+        )
+    )
+
+
 SECTIONS: Final = {
     "demo": federation,
     "federation": federations.section,
@@ -314,5 +348,6 @@ SECTIONS: Final = {
     "fold": fold,
     "secure_aggregation": secure_aggregation,
     "longevity": longevity.section,
+    "extras": extras,
 }
 """By benchmark, in the order of the page."""

@@ -31,9 +31,16 @@ class BoardError(RuntimeError):
 
 @dataclass(frozen=True)
 class Cost:
-    """What an installation took. Args: nbytes: of the files that it added, bytecode too; seconds: of pip."""
+    """What an installation took.
+
+    Args:
+        nbytes: of the files that it added, bytecode too.
+        empty_nbytes: of the environment before, of which pip is nearly all.
+        seconds: of pip.
+    """
 
     nbytes: int
+    empty_nbytes: int
     seconds: float
 
 
@@ -43,22 +50,24 @@ class Board:
     Args:
         python: command line of the Python of a virtual environment.
         venv: that environment; a home folder is made beside it.
+        compiler: this machine's programs are on its PATH, behind its own.
     """
 
-    def __init__(self, python: Sequence[str], venv: Path) -> None:
+    def __init__(self, python: Sequence[str], venv: Path, *, compiler: bool = False) -> None:
         self.python: Final = tuple(python)
         self.venv: Final = venv
         self.home: Final = venv.with_name(f"{venv.name}-home")
         self.home.mkdir()
         kept = {name: value for name, value in os.environ.items() if INDEX_SETTINGS.fullmatch(name)}
-        own = {"PATH": str(venv / "bin"), "HOME": str(self.home), "EDGE_RUNTIME_CACHE": str(self.home / "cache")}
+        path = [str(venv / "bin"), *([os.environ.get("PATH", os.defpath)] if compiler else [])]
+        own = {"PATH": os.pathsep.join(path), "HOME": str(self.home), "EDGE_RUNTIME_CACHE": str(self.home / "cache")}
         self.environment: Final = {**kept, **own}
 
     @classmethod
-    def here(cls, venv: Path) -> Board:
+    def here(cls, venv: Path, *, compiler: bool = False) -> Board:
         """Return one of this machine, with a fresh virtual environment in ``venv``."""
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        return cls([str(venv / "bin/python")], venv)
+        return cls([str(venv / "bin/python")], venv, compiler=compiler)
 
     def run(self, *arguments: object, text: str = "") -> str:
         """Run Python to its end, with ``text`` on its standard input, and return what it printed.
@@ -80,22 +89,30 @@ class Board:
             raise BoardError(f"{' '.join(map(str, arguments[:3]))} failed: {(done.stderr or done.stdout)[-2000:]}")
         return done.stdout
 
-    def install(self, wheel: Path, *options: str) -> Cost:
-        """Install a wheel with its extra ``edge``, hold it against `pip check`, and return what it cost.
+    def install(self, *words: str) -> Cost:
+        """Install by pip, hold the environment against `pip check`, and return what it cost.
+
+        Args:
+            words: of pip's command line, such as "FILE.whl[edge]".
 
         Raises:
             BoardError: when pip cannot install it, or something that it needs is missing afterwards.
         """
-        before, began = self._nbytes(), time.monotonic()
-        self.run("-m", "pip", "install", "--disable-pip-version-check", *options, f"{wheel}[edge]")
+        before, began = _nbytes(self.venv), time.monotonic()
+        self.run("-m", "pip", "install", "--disable-pip-version-check", *words)
         seconds = time.monotonic() - began
         self.run("-m", "pip", "check")
-        return Cost(self._nbytes() - before, seconds)
+        return Cost(_nbytes(self.venv) - before, before, seconds)
 
-    def _nbytes(self) -> int:
-        """Return the sizes of all files of the environment, added up; a link counts nothing."""
-        files = (path for path in self.venv.rglob("*") if path.is_file() and not path.is_symlink())
-        return sum(path.stat().st_size for path in files)
+    def cache_nbytes(self) -> int:
+        """Return the bytes of what its device built and fetched."""
+        return _nbytes(self.home / "cache")
+
+
+def _nbytes(folder: Path) -> int:
+    """Return the sizes of all files of a folder, added up; a link counts nothing."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,11 +125,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bare-install-") as work:
         try:
-            cost = Board.here(Path(work) / "venv").install(options.wheel.resolve())
+            cost = Board.here(Path(work) / "venv").install(f"{options.wheel.resolve()}[edge]")
         except BoardError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    print(f"{options.wheel.name}: {cost.nbytes / 1e6:.1f} MB installed in {cost.seconds:.1f} s, pip check is content")
+    total = (cost.nbytes + cost.empty_nbytes) / 1e6
+    print(
+        f"{options.wheel.name}: {cost.nbytes / 1e6:.1f} MB installed in {cost.seconds:.1f} s"
+        f" ({total:.1f} MB with the empty environment), pip check is content"
+    )
     return 0
 
 

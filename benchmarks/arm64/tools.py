@@ -1,6 +1,6 @@
 """What emulation needs: Debian's cross compiler and QEMU, ExecuTorch's wheel for ARM64, and what we build with them.
 
-Everything that is made or fetched lies in the per-user cache (see ``edge_runtime.native.build``).
+Everything that is made or fetched lies in the per-user cache (see ``edge_runtime.native.sdk``).
 """
 
 from __future__ import annotations
@@ -8,25 +8,20 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks.arm64.pixel8 import make_root
-from edge_runtime.native import build
-from edge_runtime.native.build import Cross, Sdk
+from edge_runtime.native import build, sdk
+from edge_runtime.native.build import Cross
+from edge_runtime.native.sdk import Sdk
 
 COMPILER: Final = "aarch64-linux-gnu-g++"
 EMULATOR: Final = "qemu-aarch64"
 LIBRARIES: Final = Path("/usr/aarch64-linux-gnu/lib")
 PACKAGES: Final = ("g++-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
 """Of Debian and Ubuntu; the Makefile installs the same."""
-_GLIBC: Final = ("2_17", "2_28")
-"""C libraries that wheels are fetched for; that of a supported board is newer."""
-_PARTS: Final = re.compile(r"executorch/((lib|include|share)/|version\.py)|executorch-[^/]*\.dist-info/licenses/")
 
 
 class ToolsError(RuntimeError):
@@ -35,19 +30,7 @@ class ToolsError(RuntimeError):
 
 def folder() -> Path:
     """Return where everything for ARM64 is kept."""
-    return build.cache_folder() / "arm64"
-
-
-def sdk_folder() -> Path:
-    """Return where the ARM64 package of the installed version is, or will be, unpacked.
-
-    Raises:
-        ToolsError: when no executorch is installed whose version could be taken.
-    """
-    version = build.installed_version()
-    if version is None:
-        raise ToolsError("executorch is not installed; run: make setup")
-    return folder() / f"executorch-{version.partition('+')[0]}" / "executorch"
+    return sdk.cache_folder() / "arm64"
 
 
 def missing(programs: Sequence[str] = (COMPILER, EMULATOR)) -> list[str]:
@@ -56,7 +39,7 @@ def missing(programs: Sequence[str] = (COMPILER, EMULATOR)) -> list[str]:
     lacking = [f"{name} (run: {install})" for name in programs if shutil.which(name) is None]
     if not (LIBRARIES / "ld-linux-aarch64.so.1").exists():
         lacking.append(f"{LIBRARIES}/ld-linux-aarch64.so.1 (run: {install})")
-    if not _has_sdk():
+    if not sdk.unpacked_folder("aarch64").is_dir():
         lacking.append("ExecuTorch's package for ARM64 (run: make arm64-tools)")
     return lacking
 
@@ -67,34 +50,28 @@ def prepare() -> None:
     Raises:
         ToolsError, NativeBuildError: when something cannot be had.
     """
-    sdk((COMPILER, EMULATOR))
+    fetched_sdk((COMPILER, EMULATOR))
     runner()
     counter()
     root()
 
 
-def sdk(programs: Sequence[str] = (COMPILER,)) -> Sdk:
+def fetched_sdk(programs: Sequence[str] = (COMPILER,)) -> Sdk:
     """Return ExecuTorch's package for ARM64, fetched when it is not here yet. Args: programs: needed besides.
 
     Raises:
         ToolsError, NativeBuildError: when something cannot be had.
     """
-    if not _has_sdk():
-        _fetch(sdk_folder().parent)
+    package = sdk.fetch_sdk(machine="aarch64")
     lacking = missing(programs)
     if lacking:
         raise ToolsError("ARM64 needs " + "; ".join(lacking))
-    return build.find_sdk(sdk_folder())
-
-
-def _has_sdk() -> bool:
-    """Tell whether all of it is here; older releases of ours left its licences out."""
-    return (sdk_folder() / "version.py").is_file() and any(sdk_folder().parent.glob("*.dist-info/licenses"))
+    return package
 
 
 def runner() -> Path:
     """Return fl_run for ARM64, built when need be."""
-    return build.ensure_runner(sdk=build.find_sdk(sdk_folder()), cross=Cross("aarch64", COMPILER))
+    return build.ensure_runner(sdk=sdk.find_sdk(sdk.unpacked_folder("aarch64")), cross=Cross("aarch64", COMPILER))
 
 
 def root() -> Path:
@@ -123,34 +100,3 @@ def counter() -> Path:
             raise ToolsError(f"{source.name} does not compile: {done.stderr.strip().splitlines()[0]}")
         fresh.replace(plugin)
     return plugin
-
-
-def _fetch(target: Path) -> None:
-    """Unpack the SDK of the wheel for ARM64, of the version that is installed here."""
-    version = target.name.partition("-")[2]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="wheel-", dir=target.parent) as work:
-        wheel_path = fetch_wheel(f"executorch=={version}", "aarch64", Path(work))
-        unpacked = Path(work) / "unpacked"
-        with zipfile.ZipFile(wheel_path) as wheel:
-            wheel.extractall(unpacked, [name for name in wheel.namelist() if _PARTS.match(name)])
-        shutil.rmtree(target, ignore_errors=True)
-        unpacked.replace(target)
-
-
-def fetch_wheel(requirement: str, machine: str, folder: Path) -> Path:
-    """Download a wheel for Linux on ``machine`` (as uname names it), without what it depends on, and return it.
-
-    Raises:
-        ToolsError: when there is none.
-    """
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    platforms = [part for glibc in _GLIBC for part in ("--platform", f"manylinux_{glibc}_{machine}")]
-    options = ("--no-deps", "--only-binary=:all:", *platforms, "--python-version", python)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), *options, requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(folder.glob(f"{re.split('[=<>]', requirement)[0]}-*.whl"))
-    if done.returncode != 0 or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise ToolsError(f"{requirement} for Linux on {machine} cannot be fetched: {reason}")
-    return wheels[0]

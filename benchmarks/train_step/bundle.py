@@ -25,6 +25,7 @@ from benchmarks.train_step import arms, native, programs, torch_step
 from benchmarks.train_step.arms import Plan, Say
 from benchmarks.train_step.compare import Arm
 from edge_runtime.native import build
+from edge_runtime.native.sdk import find_sdk
 from edge_runtime.wire.manifest import Package
 from export.source import backbone as backbones
 
@@ -97,7 +98,7 @@ def copy_code(payload: Path) -> None:
 
 def _libraries(folder: Path, say: Say) -> None:
     folder.mkdir()
-    runner, sdk = build.ensure_runner(say=say), build.find_sdk()
+    runner, sdk = build.ensure_runner(say=say), find_sdk()
     files = [runner, runner.with_name(build.LIBRARY)]
     files += [sdk.folder / "lib" / f"libexecutorch{part}.so" for part in LIBRARIES]
     strip = shutil.which("strip")

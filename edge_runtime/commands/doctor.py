@@ -196,7 +196,7 @@ def _driver() -> str:
     if not runtime.has_xnnpack:
         raise EdgeError(f"{runtime.driver} driver without XNNPACK (has {', '.join(runtime.backends) or 'no backend'})")
     text = f"{runtime.driver}, executorch {runtime.executorch}, {runtime.kernels} kernels, {runtime.threads} threads"
-    return text + (f"; {runtime.notice}" if runtime.notice else "")
+    return "; ".join(filter(None, (text, runtime.origin, runtime.notice)))
 
 
 def _package(arguments: argparse.Namespace, opened: list[Parts]) -> str:

@@ -3,23 +3,19 @@
 The library is compiled once for each combination of our sources, the executorch package and the machine, into a
 per-user cache (``EDGE_RUNTIME_CACHE``, or the platform's cache directory). Of several processes that need it at once
 one builds and the others wait; where locks do not work each builds in a directory of its own, and the last step is
-always one rename. torch is never imported and need not be installed.
+always one rename. torch is never imported and need not be installed; nor must executorch be: its libraries are then
+taken from its wheel, which this command has pip fetch (`edge_runtime.native.sdk`).
 ``EDGE_RUNTIME_LIBRARY`` names a library that was built elsewhere, and then nothing is built. Nor is it where a wheel
-for boards brought one (`edge_runtime.built_in`), unless ``--force`` or ``--executorch`` asks for it.
+for boards brought one (`edge_runtime.built_in`), unless ``--force``, ``--executorch`` or ``--wheel`` asks for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -30,29 +26,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime import built_in
-from edge_runtime.errors import ProgramError
+from edge_runtime.native.sdk import NativeBuildError, Sdk, cache_folder, fetch_sdk, find_sdk, installed_folder, turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 SOURCES: Final = Path(__file__).parent
 LIBRARY: Final = "libfl_runtime.dylib" if sys.platform == "darwin" else "libfl_runtime.so"
 RUNNER: Final = "fl_run"
-OLDEST_EXECUTORCH: Final = (1, 5)
+EXAMPLES: Final = """examples:
+  python -m edge_runtime.native.build
+  python -m edge_runtime.native.build --force --json
+  python -m edge_runtime.native.build --wheel executorch-1.5.1-cp311-cp311-manylinux_2_28_x86_64.whl"""
 _BUILD_SECONDS: Final = 600
 _OUTPUT_LINES: Final = 3
-
-
-class NativeBuildError(ProgramError):
-    """The native driver cannot be built or found here; the text says what is missing and how to get it."""
-
-
-@dataclass(frozen=True)
-class Sdk:
-    """The executorch package. Args: folder: it; version: such as "1.5.1+cpu"."""
-
-    folder: Path
-    version: str
 
 
 @dataclass(frozen=True)
@@ -61,66 +48,6 @@ class Cross:
 
     machine: str
     compiler: str
-
-
-def find_sdk(folder: Path | None = None) -> Sdk:
-    """Return the installed executorch package, or the one unpacked in ``folder``.
-
-    Raises:
-        NativeBuildError: when it is not there, too old, or without a C++ SDK.
-    """
-    if folder is None:
-        spec = importlib.util.find_spec("executorch")  # finds without importing, so no torch
-        places = list(spec.submodule_search_locations or []) if spec else []
-        if not places:
-            msg = (
-                "executorch is not installed; run: pip install --no-deps executorch==1.5.1,"
-                " or install our wheel for boards, which has the driver in it"
-            )
-            raise NativeBuildError(msg)
-        folder = Path(places[0])
-    version = _version(folder)
-    if not (folder / "share/cmake/executorch-config.cmake").is_file() or not list(
-        (folder / "lib").glob("libexecutorch.*")
-    ):
-        msg = (
-            f"executorch {version} in {folder} has no C++ SDK (lib/libexecutorch, share/cmake); "
-            "run: pip install --no-deps executorch==1.5.1"
-        )
-        raise NativeBuildError(msg)
-    return Sdk(folder, version)
-
-
-def _version(folder: Path) -> str:
-    try:
-        match = re.search(r"__version__\s*=\s*[\"']([^\"']+)", (folder / "version.py").read_text())
-    except OSError:
-        match = None
-    version = match.group(1) if match else "of unknown version"
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers and tuple(map(int, numbers.groups())) < OLDEST_EXECUTORCH:
-        msg = (
-            f"executorch {version} has no C++ SDK, 1.5 or newer is needed; run: pip install --no-deps executorch==1.5.1"
-        )
-        raise NativeBuildError(msg)
-    return version
-
-
-def installed_version() -> str | None:
-    """Return the version of the installed executorch distribution, or None."""
-    try:
-        return importlib.metadata.version("executorch")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def cache_folder() -> Path:
-    """Return where built libraries are kept: EDGE_RUNTIME_CACHE, XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("EDGE_RUNTIME_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edge_runtime"
 
 
 def key(sdk: Sdk, cross: Cross | None = None) -> str:
@@ -154,6 +81,19 @@ def brought() -> Path | None:
     if named:
         return Path(named)
     return built_in.LIBRARY if built_in.LIBRARY.is_file() else None
+
+
+def origin(library: Path) -> str:
+    """Say where the library of this machine came from. Args: library: as `ensure` returned it.
+
+    Raises:
+        NativeBuildError: when the package that it was built over is no longer there.
+    """
+    if library == built_in.LIBRARY:
+        return "from the wheel for boards"
+    if str(library) == os.environ.get("EDGE_RUNTIME_LIBRARY"):
+        return "named by EDGE_RUNTIME_LIBRARY"
+    return "compiled over " + ("the installed executorch" if find_sdk().installed else "executorch's unpacked wheel")
 
 
 def ensure(
@@ -220,7 +160,7 @@ def _ensure(job: _Job, *, force: bool, say: Callable[[str], None] | None) -> Pat
     folder = job.target.parent.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _turn(folder / "lock"):
+        with turn(folder / "lock"):
             if force or not job.done:
                 _build(job, tools, say)
     except OSError as error:
@@ -236,15 +176,6 @@ def _build(job: _Job, tools: _Tools, say: Callable[[str], None] | None) -> None:
         built = _compile(job, tools, Path(work))
         for name in job.files:
             _publish(built / name, job.target.parent / name)
-
-
-@contextlib.contextmanager
-def _turn(path: Path) -> Iterator[None]:
-    """Wait for other builders; the system ends the lock of one that died."""
-    with path.open("w") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: build side by side
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
@@ -317,25 +248,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns: 0 done, 1 the build failed, 2 (by argparse) bad usage."""
     parser = argparse.ArgumentParser(
         prog="python -m edge_runtime.native.build",
-        description="Build the native driver over the installed executorch package, once; torch is not needed.",
-        epilog="examples:\n  python -m edge_runtime.native.build\n  python -m edge_runtime.native.build --force --json",
+        description=(
+            "Build the native driver, once, over the installed executorch package. Where there is none, pip fetches"
+            " its wheel, whose libraries are unpacked into the cache; torch is not needed."
+        ),
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--force", action="store_true", help="build even when the cache has this library")
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         "--executorch", type=Path, metavar="DIR", help="an unpacked executorch package, instead of the installed one"
+    )
+    source.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="ExecuTorch's wheel, instead of the one that pip would fetch"
     )
     parser.add_argument("--runner", action="store_true", help="build fl_run as well")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     try:
-        ready = None if options.force or options.executorch or options.runner else brought()
+        ready = None if any((options.force, options.executorch, options.wheel, options.runner)) else brought()
         if ready:
             sys.stdout.write(
                 (json.dumps({"library": str(ready)}) if options.json else f"native driver: {ready}") + "\n"
             )
             return 0
-        sdk = find_sdk(options.executorch)
+        fetched = options.wheel or not (options.executorch or installed_folder())
+        sdk = fetch_sdk(wheel=options.wheel, say=_to_stderr) if fetched else find_sdk(options.executorch)
         library = ensure(sdk=sdk, force=options.force, say=_to_stderr)
         runner = ensure_runner(sdk=sdk, say=_to_stderr) if options.runner else None
     except NativeBuildError as error:

@@ -23,6 +23,7 @@ import numpy as np
 from edge_runtime.errors import ConfigError, ProgramError
 from edge_runtime.native import build
 from edge_runtime.native.binding import DTYPES, Library, NativeError, NativeProgram
+from edge_runtime.native.sdk import NativeBuildError, installed_version
 from edge_runtime.program.memory import peak_rss_mib as peak_rss_mib  # noqa: PLC0414 - callers find it here, too
 from edge_runtime.program.signature import Described, by_name, check_method, checked, dtype_of
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
@@ -67,6 +68,7 @@ class Runtime:
         backends: registered delegates.
         kernels: number of registered kernels.
         threads: that kernels and XNNPACK use.
+        origin: where the library came from, in words; empty for the python driver.
         notice: why the driver is not the native one; empty when it is, or was asked for.
     """
 
@@ -76,6 +78,7 @@ class Runtime:
     backends: tuple[str, ...]
     kernels: int
     threads: int
+    origin: str
     notice: str
 
     @property
@@ -105,7 +108,9 @@ class NativeDriver:
     """
 
     def __init__(self, say: Say) -> None:
-        self._library: Final = Library(build.ensure(say=say))
+        library = build.ensure(say=say)
+        self._origin: Final = build.origin(library)
+        self._library: Final = Library(library)
 
     def open(self, path: Path, *, mmap: bool) -> NativeProgram:
         """Open a file."""
@@ -121,7 +126,8 @@ class NativeDriver:
         kernels = len(library.lines("fl_kernels"))
         backends = library.lines("fl_backends")
         threads = library.number("fl_threads")
-        return Runtime("native", library.executorch_version, library.path, backends, kernels, threads, notice)
+        version = library.executorch_version
+        return Runtime("native", version, library.path, backends, kernels, threads, self._origin, notice)
 
 
 class PythonDriver:
@@ -163,7 +169,7 @@ class PythonDriver:
         backends = tuple(self._runtime.backend_registry.registered_backend_names)
         kernels = len(self._runtime.operator_registry.operator_names)
         threads = int(self._library._threadpool_get_thread_count())  # noqa: SLF001
-        return Runtime("python", build.installed_version() or "?", None, backends, kernels, threads, notice)
+        return Runtime("python", installed_version() or "?", None, backends, kernels, threads, "", notice)
 
 
 class _PythonProgram:
@@ -231,7 +237,7 @@ def _automatic() -> tuple[Driver, str]:
     """Return the native driver, or the other one and why."""
     try:
         return _native(), ""
-    except (build.NativeBuildError, NativeError) as error:
+    except (NativeBuildError, NativeError) as error:
         reason = str(error)
     try:
         driver = _python()

@@ -10,6 +10,7 @@ from benchmarks import sections
 from benchmarks.arm64 import __main__ as command
 from benchmarks.arm64 import debian_python, examples, tools
 from benchmarks.arm64.pixel8 import make_root
+from edge_runtime.native import sdk
 
 COUNTS = {"instructions": 1200, "smmla": 30, "sdot": 0, "fmla": 50, "load_store": 400}
 
@@ -32,7 +33,6 @@ def test_the_table_says_what_a_count_is_not() -> None:
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a machine with nothing for ARM64."""
-    pytest.importorskip("executorch")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("EDGE_RUNTIME_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tools, "LIBRARIES", tmp_path / "lib")
@@ -57,10 +57,11 @@ def test_the_command_fails_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert said.startswith("error: executorch==")
     assert "for Linux on aarch64 cannot be fetched" in said
     assert said.count("\n") == 1
-    package = tools.sdk_folder()
-    package.mkdir(parents=True)
-    (package / "version.py").write_text('__version__ = "1.5.1"')
-    (package.parent / "executorch-1.5.1.dist-info/licenses").mkdir(parents=True)
+    package = sdk.unpacked_folder("aarch64")
+    for folder in ("lib", "share/cmake"):
+        (package / folder).mkdir(parents=True)
+    for name in ("lib/libexecutorch.so", "share/cmake/executorch-config.cmake"):
+        (package / name).touch()
     assert command.main(["--prepare"]) == 1
     assert capsys.readouterr().err.startswith("error: ARM64 needs aarch64-linux-gnu-g++ (run: apt-get")
 

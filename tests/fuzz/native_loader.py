@@ -22,6 +22,7 @@ from typing import Final
 
 from benchmarks import record
 from edge_runtime.native import build
+from edge_runtime.native.sdk import cache_folder, find_sdk
 from edge_runtime.wire.digests import sha256
 
 STAGES: Final = ("open", "load", "execute")
@@ -62,9 +63,9 @@ def ensure() -> Path:
         NativeBuildError: when there is no SDK.
         CalledProcessError: when it cannot be compiled.
     """
-    sdk = build.find_sdk()
+    sdk = find_sdk()
     own = sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))).hex()[:12]
-    folder = build.cache_folder() / "fuzz" / f"{build.key(sdk)}-{own}"
+    folder = cache_folder() / "fuzz" / f"{build.key(sdk)}-{own}"
     fuzzer = folder / "loader_fuzz"
     if not fuzzer.is_file():
         cmake = build._find_tools().cmake

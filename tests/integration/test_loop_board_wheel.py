@@ -52,16 +52,18 @@ def answer_of(board: Board, *arguments: object, text: str = "") -> list[Any]:
     return [json.loads(line) for line in printed.splitlines()]
 
 
-def trains(board: Board, package: Path, data: Path, out: Path) -> list[list[float]]:
+def trains(
+    board: Board, package: Path, data: Path, out: Path, *, origin: str = "from the wheel for boards"
+) -> list[list[float]]:
     """Let a board look at a package, train three steps and predict; return probabilities, [texts, labels]."""
     (checked,) = answer_of(board, "doctor", "--package", package)
     driver = next(check for check in checked["checks"] if check["name"] == "driver")
     assert checked["ok"]
     assert driver["detail"].startswith("native, executorch 1.5.1")
+    assert driver["detail"].endswith(origin)
     (report,) = answer_of(board, "train", "--package", package, "--data", data, "--steps", 3, "--out", out)
     assert report["steps"] == 3
     assert np.isfinite(report["loss_last"])
-    assert list(board.home.rglob("*.so")) == []  # nothing was compiled
     return probabilities(
         answer_of(board, "predict", "--package", package, "--bank", out, "--top", 3, text="\n".join(TEXTS))
     )
@@ -107,7 +109,7 @@ def test_a_board_needs_nothing_but_the_wheel(
     board = Board.here(tmp_path / "venv")
     for tool in ("c++", "g++", "clang++", "cc", "cmake", "make", "ninja"):
         assert shutil.which(tool, path=board.environment["PATH"]) is None
-    cost = board.install(wheel_here)
+    cost = board.install(f"{wheel_here}[edge]")
     record_property("installed_mb", round(cost.nbytes / 1e6, 1))
     record_property("install_s", round(cost.seconds, 1))
     assert cost.nbytes / 1e6 <= MEGABYTES
@@ -116,6 +118,25 @@ def test_a_board_needs_nothing_but_the_wheel(
     library = json.loads(board.run("-m", "edge_runtime.native.build", "--json"))["library"]
     assert Path(library).is_relative_to(board.venv)
     assert trains(board, packages["one"], data, tmp_path / "bank") == predicted_here
+    assert list(board.home.rglob("*.so")) == []  # nothing was compiled
+
+
+@pytest.mark.matrix
+def test_a_device_from_a_checkout_compiles_over_what_pip_fetches(
+    *,
+    distributions: tuple[Path, Path],
+    packages: Packages,
+    data: Path,
+    predicted_here: list[list[float]],
+    tmp_path: Path,
+) -> None:
+    """No executorch is installed, so `pip check` is content; the driver learns what any other learns."""
+    board = Board.here(tmp_path / "venv", compiler=True)
+    board.install(f"{distributions[1]}[edge,edge-source]")
+    assert "executorch" not in {one["name"] for one in json.loads(board.run("-m", "pip", "list", "--format", "json"))}
+    board.run("-m", "edge_runtime.native.build")
+    origin = "compiled over executorch's unpacked wheel"
+    assert trains(board, packages["one"], data, tmp_path / "bank", origin=origin) == predicted_here
 
 
 @pytest.mark.slow
@@ -140,7 +161,7 @@ def test_a_board_with_64_bit_arm_needs_nothing_but_the_wheel(
     subprocess.run(bare, check=True)
     board = Board(debian_python.command(venv / "bin/python"), venv)
     board.environment["PYTHONPATH"] = str(with_pip)
-    cost = board.install(wheel, "--no-compile")
+    cost = board.install(f"{wheel}[edge]", "--no-compile")
     record_property("installed_mb_without_bytecode", round(cost.nbytes / 1e6, 1))
     there = trains(board, packages["one"], data, tmp_path / "bank")
     assert np.abs(np.subtract(there, predicted_here)).max() < 0.02  # an int8 step rounds otherwise there

@@ -18,7 +18,7 @@ import pytest
 from lowered import lowered
 
 from edge_runtime.errors import ConfigError, ProgramError
-from edge_runtime.native import build
+from edge_runtime.native import build, sdk
 from edge_runtime.program import program as program_module
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.program.program import Program, inspect
@@ -446,7 +446,8 @@ def test_doctor_can_say_what_runs_programs() -> None:
     assert about.notice == ""
     assert about.library is not None
     assert about.library.name == build.LIBRARY
-    assert about.executorch.split("+")[0] == build.installed_version()
+    assert about.executorch.split("+")[0] == sdk.installed_version()
+    assert about.origin == "compiled over the installed executorch"
     assert about.has_xnnpack
     assert about.kernels > 100
     assert about.threads >= 1
@@ -465,7 +466,7 @@ def forgetful() -> Iterator[None]:
 
 def no_compiler(**_: object) -> Path:
     """Stand where no driver can be built."""
-    raise build.NativeBuildError("a C++17 compiler is needed")
+    raise sdk.NativeBuildError("a C++17 compiler is needed")
 
 
 @pytest.mark.usefixtures("forgetful")
