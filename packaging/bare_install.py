@@ -3,7 +3,8 @@
     python packaging/bare_install.py dist/edge_experts-0.1.0-cp311-abi3-manylinux_2_34_x86_64.whl
 
 A fresh virtual environment, a PATH that has its programs only (no compiler, no cmake), a home folder and a cache of its
-own; dependencies come from the package index, and `pip check` must be content.
+own; dependencies come from the package index, and `pip check` must be content. Nothing is compiled to bytecode, which
+Python writes for the modules that are used.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Cost:
     """What an installation took.
 
     Args:
-        nbytes: of the files that it added, bytecode too.
+        nbytes: of the files that it added.
         empty_nbytes: of the environment before, of which pip is nearly all.
         seconds: of pip.
     """
@@ -98,11 +99,15 @@ class Board:
         Raises:
             BoardError: when pip cannot install it, or something that it needs is missing afterwards.
         """
-        before, began = _nbytes(self.venv), time.monotonic()
+        before, began = self.nbytes(), time.monotonic()
         self.run("-m", "pip", "install", "--disable-pip-version-check", *words)
         seconds = time.monotonic() - began
         self.run("-m", "pip", "check")
-        return Cost(_nbytes(self.venv) - before, before, seconds)
+        return Cost(self.nbytes() - before, before, seconds)
+
+    def nbytes(self) -> int:
+        """Return the bytes of the environment."""
+        return _nbytes(self.venv)
 
     def cache_nbytes(self) -> int:
         """Return the bytes of what its device built and fetched."""
@@ -125,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bare-install-") as work:
         try:
-            cost = Board.here(Path(work) / "venv").install(f"{options.wheel.resolve()}[edge]")
+            cost = Board.here(Path(work) / "venv").install("--no-compile", f"{options.wheel.resolve()}[edge]")
         except BoardError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

@@ -3,8 +3,8 @@
 Such a wheel is the project's own and, in edge_runtime/built_in, what a device would otherwise compile or pull in: the
 native driver, compiled over ExecuTorch's wheel, with the libraries of it that the driver links, and the compiled part
 of tokenizers. So a board needs no compiler, no cmake, no executorch, and nothing that tokenizers pulls in to download
-models. Symbols that only debuggers read are taken out. Licence texts and SBOMs go with it. auditwheel puts the
-libraries in and names the oldest C library that the wheel runs on, read from the symbols of all that is in it.
+models. Licence texts and SBOMs go with it. auditwheel puts the libraries in and names the oldest C library that the
+wheel runs on, which it reads from the symbols of all that is in it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.arm64 import tools  # noqa: E402 - the checkout that this file i
 from edge_runtime import built_in  # noqa: E402
 from edge_runtime.native import build  # noqa: E402
 from edge_runtime.native.build import Cross  # noqa: E402
-from edge_runtime.native.sdk import NativeBuildError, Sdk, fetch_wheel, find_sdk  # noqa: E402
+from edge_runtime.native.sdk import NativeBuildError, fetch_wheel, find_sdk  # noqa: E402
 
 MACHINES: Final = ("x86_64", "aarch64")
 LICENCE: Final = "Apache-2.0 AND BSD-3-Clause AND BSD-2-Clause AND MIT AND MPL-2.0"
@@ -104,7 +104,7 @@ def _parts(machine: str, work: Path) -> dict[str, bytes]:
     else:
         raise WheelError(f"a wheel for {machine} cannot be built on {platform.machine()}; build it on such a machine")
     library = build.ensure(sdk=sdk, cross=cross, say=lambda line: print(line, file=sys.stderr))
-    parts = {}
+    parts = {f"{_BUILT_IN}/{built_in.LIBRARY.name}": library.read_bytes()}
     licences = list(sdk.folder.parent.glob("executorch-*.dist-info/licenses/*"))
     if not licences:
         raise WheelError(f"the executorch package in {sdk.folder} has no licence beside it; install it again")
@@ -114,27 +114,21 @@ def _parts(machine: str, work: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(tokenizers) as archive:
         for name in archive.namelist():
             if name == f"tokenizers/{built_in.TOKENIZERS.name}":
-                parts[f"{_BUILT_IN}/{built_in.TOKENIZERS.name}"] = archive.read(name)
+                parts[f"{_BUILT_IN}/{built_in.TOKENIZERS.name}"] = _stripped(archive.read(name), machine, work)
             elif found := re.search(r"\.dist-info/(sboms|licenses)/(.+)", name):
                 parts[f"{found[1]}/{found[2]}"] = archive.read(name)
     if f"{_BUILT_IN}/{built_in.TOKENIZERS.name}" not in parts:
         raise WheelError(f"{tokenizers.name} has no {built_in.TOKENIZERS.name}; another release has other files")
-    parts[f"{_BUILT_IN}/{built_in.LIBRARY.name}"] = _stripped(library, sdk, cross, work / "stripped")
     return parts
 
 
-def _stripped(library: Path, sdk: Sdk, cross: Cross | None, folder: Path) -> bytes:
-    """Return the driver without the symbols that only debuggers read, to be linked with ExecuTorch's, as bare, there.
-
-    It is done before auditwheel, which has patchelf move sections about, and `strip` should not meet that.
-    """
-    strip = cross.compiler.replace("g++", "strip") if cross else "strip"
-    folder.mkdir()
-    for file in (library, *sdk.folder.glob("lib/libexecutorch*.so")):
-        _run([strip, "--strip-unneeded", "-o", str(folder / file.name), str(file)])
-    driver = folder / library.name
-    _run(["patchelf", "--set-rpath", str(folder), str(driver)])
-    return driver.read_bytes()
+def _stripped(data: bytes, machine: str, work: Path) -> bytes:
+    """Return a library without the symbols that only debuggers read; ExecuTorch's come without them."""
+    prefix = "" if machine == platform.machine() else tools.COMPILER.removesuffix("g++")
+    library = work / "stripped.so"
+    library.write_bytes(data)
+    _run([f"{prefix}strip", "--strip-unneeded", str(library)])
+    return library.read_bytes()
 
 
 def _pinned(name: str) -> str:

@@ -42,7 +42,7 @@ class Part:
     Args:
         modules: imported in one process.
         commands: that have ``--help``: modules, or scripts beside Python ("bin/NAME").
-        board: from a wheel for boards.
+        board: from a wheel for boards, and as there without bytecode, which Python writes for what is used.
         compiled: the native driver is built as well, with this machine's compiler.
     """
 
@@ -119,7 +119,7 @@ def install(name: str, wheel: Path, times: int, work: Path) -> Installed:
     turns, loads = [], []
     for turn in range(times):
         board = Board.here(work / f"{turn}-venv", compiler=PARTS[name].compiled)
-        turns.append(board.install(f"{wheel}[{name}]"))
+        turns.append(board.install(*(("--no-compile",) if PARTS[name].board else ()), f"{wheel}[{name}]"))
         loads.append(os.getloadavg()[0])
     began = time.monotonic()
     _try(PARTS[name], board)
