@@ -322,7 +322,8 @@ def extras(lines: Sequence[dict[str, Any]]) -> str:
         "Each in a fresh virtual environment, from the package index, with nothing in pip's cache; `edge` from a\n"
         "wheel for boards, the others as from a checkout. `pip check` was content after each, what the part brings\n"
         "was imported, its commands printed their help. With `edge-source` the native driver was compiled, over\n"
-        "ExecuTorch's wheel or, beside `export`, the installed package. Bytecode is counted.\n\n"
+        "ExecuTorch's wheel or, beside `export`, the installed package. Bytes are those right after pip, which\n"
+        "compiled all to bytecode but for `edge` (`--no-compile`).\n\n"
         + install_table(runs)
         + "\n"
         + "".join(
