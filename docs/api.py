@@ -73,8 +73,10 @@ def _takes(kind: type) -> bool:
 
 
 def _public(kind: type) -> Iterator[str]:
+    """Yield the names of members as they are written, those of our own base classes first."""
     fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-    for name, value in vars(kind).items():
+    ours = [base for base in reversed(kind.__mro__) if base.__module__.startswith(PACKAGES)]
+    for name, value in {name: value for base in ours for name, value in vars(base).items()}.items():
         known = isinstance(value, (property, classmethod, staticmethod)) or inspect.isfunction(value)
         if known and not name.startswith("_") and name not in fields:
             yield name

@@ -30,8 +30,8 @@ from edge_runtime.inference.continuation import Writer
 from edge_runtime.inference.predictor import Predictor
 from edge_runtime.interface.texts import suited
 from edge_runtime.opened_package import Parts
+from edge_runtime.program.drivers import inspect
 from edge_runtime.program.memory import peak_rss_mib
-from edge_runtime.program.program import inspect
 from edge_runtime.program.slots import lower
 from edge_runtime.store import Store
 from edge_runtime.training.budget import Budget, choose_tier, cost_of, excess

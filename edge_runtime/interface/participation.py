@@ -26,7 +26,7 @@ from edge_runtime.inference.own_labels import remember as remember_labels
 from edge_runtime.interface.results import JoinReport, Told, begin, nobody
 from edge_runtime.interface.texts import PathLike, Texts, suited
 from edge_runtime.opened_package import Parts
-from edge_runtime.program.program import inspect
+from edge_runtime.program.drivers import inspect
 from edge_runtime.store import Record, Store
 from edge_runtime.training.trainer import Tools
 from edge_runtime.training.watch import Watch

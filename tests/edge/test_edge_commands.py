@@ -24,7 +24,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.federation.link import Broker, LinkEvent
 from edge_runtime.interface import participation
 from edge_runtime.interface.participation import check_task
-from edge_runtime.program.program import inspect
+from edge_runtime.program.drivers import inspect
 from edge_runtime.store import Store
 from edge_runtime.training.assessment import Score, sample, shortfalls
 from edge_runtime.wire import messages

@@ -27,7 +27,7 @@ from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.federation.device import ExpelledError
 from edge_runtime.federation.link import Broker, LinkEvent
 from edge_runtime.interface import participation
-from edge_runtime.program.program import inspect
+from edge_runtime.program.drivers import inspect
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.enrolment import Enrolment, GatewayAddress

@@ -19,9 +19,10 @@ from lowered import lowered
 
 from edge_runtime.errors import ConfigError, ProgramError
 from edge_runtime.native import build, sdk
-from edge_runtime.program import program as program_module
+from edge_runtime.program import drivers
+from edge_runtime.program.drivers import inspect
 from edge_runtime.program.memory import peak_rss_mib
-from edge_runtime.program.program import Program, inspect
+from edge_runtime.program.program import Program
 from edge_runtime.wire.program_interface import MethodSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -456,7 +457,7 @@ def test_doctor_can_say_what_runs_programs() -> None:
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """Let a test choose drivers anew, and the tests after it too."""
-    caches = (program_module._automatic, program_module._native)
+    caches = (drivers._automatic, drivers._native)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -474,7 +475,7 @@ def test_without_a_compiler_the_fallback_runs_and_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One line tells which driver is used instead and why; it is said once."""
-    monkeypatch.delenv(program_module.DRIVER_VARIABLE, raising=False)
+    monkeypatch.delenv(drivers.DRIVER_VARIABLE, raising=False)
     monkeypatch.setattr(build, "ensure", no_compiler)
     for _ in range(2):
         with Program.open(folder / "planned.pte", METHODS) as program:
@@ -489,24 +490,24 @@ def test_without_a_compiler_the_fallback_runs_and_says_so(
 @pytest.mark.usefixtures("forgetful")
 def test_with_no_driver_at_all_both_reasons_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a compiler nor torch: one error with both."""
-    monkeypatch.delenv(program_module.DRIVER_VARIABLE, raising=False)
+    monkeypatch.delenv(drivers.DRIVER_VARIABLE, raising=False)
     monkeypatch.setattr(build, "ensure", no_compiler)
     monkeypatch.setitem(sys.modules, "torch", None)
-    program_module._python.cache_clear()
+    drivers._python.cache_clear()
     with pytest.raises(ProgramError, match=r"no way to execute programs: a C\+\+17.*; and executorch.runtime cannot"):
         inspect()
-    program_module._python.cache_clear()
+    drivers._python.cache_clear()
 
 
 @pytest.mark.usefixtures("forgetful")
 def test_the_driver_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     """An argument wins over the variable, the variable over the default; other names are refused."""
-    monkeypatch.setenv(program_module.DRIVER_VARIABLE, "python")
+    monkeypatch.setenv(drivers.DRIVER_VARIABLE, "python")
     assert inspect().driver == "python"
     assert inspect("native").driver == "native"
-    monkeypatch.delenv(program_module.DRIVER_VARIABLE)
+    monkeypatch.delenv(drivers.DRIVER_VARIABLE)
     assert inspect().driver == "native"
-    monkeypatch.setenv(program_module.DRIVER_VARIABLE, "jni")
+    monkeypatch.setenv(drivers.DRIVER_VARIABLE, "jni")
     with pytest.raises(ConfigError, match="got driver 'jni', expected one of native, python"):
         inspect()
 
