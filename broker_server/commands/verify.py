@@ -12,6 +12,7 @@ from broker_server.errors import StateError
 from broker_server.rounds.merging import Merging
 from broker_server.rules.weights import Caps
 from broker_server.state.backup import back_up, restore
+from broker_server.state.copy_lock import copying
 from broker_server.state.inspection import RESTORE, Finding, inspect
 from broker_server.state.store import Store
 from edge_runtime.wire.text import counted
@@ -47,11 +48,12 @@ def add(commands: Subcommands) -> None:
 def main_verify(args: argparse.Namespace) -> int:
     """Say what is wrong; 1 when something is."""
     store = Store.open_read_only(args.state)
-    findings = list(inspect(store))
-    if findings:  # a gateway that runs may have removed or written something meanwhile: what stays wrong counts
-        still = set(inspect(store))
-        findings = [one for one in findings if one in still]
-    again = "not tried: something is damaged" if findings else _rederived(store)
+    with copying(args.state):
+        findings = list(inspect(store))
+        if findings:  # a gateway that runs may have written something meanwhile: what stays wrong counts
+            still = set(inspect(store))
+            findings = [one for one in findings if one in still]
+        again = "not tried: something is damaged" if findings else _rederived(store)
     if again.startswith("differs"):
         findings.append(Finding("ledger.sqlite3", again, RESTORE))
     row = store.ledger.version()

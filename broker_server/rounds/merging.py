@@ -194,7 +194,6 @@ class Merging:
         self.row, self._balance = version, balance
         self._before = Before(step.bank, step.residuals, step.moments, folded.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
-        self._store.tidy()
         self._folding.merged()
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
@@ -278,7 +277,6 @@ class Merging:
         self.row, self._balance = version, balance
         self._before = Before(bank, residuals, moments, notes.norms)
         self._merges = [number for number in self._merges if number != merged.version]
-        store.tidy()
 
     def _balance_of(self, row: VersionRow) -> Balance:
         """Return the statistics as of a version: its own, or those of the nearest version before it."""

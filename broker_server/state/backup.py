@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Final
 from broker_server.errors import StateError, StorageError
 from broker_server.journal import JOURNAL
 from broker_server.state.announced import Announced
+from broker_server.state.copy_lock import copying
 from broker_server.state.files import make_folder, sync_folder, tighten, write_durably
 from broker_server.state.inspection import inspect
 from broker_server.state.ledger import NAME
@@ -35,8 +37,8 @@ class Restored:
 def back_up(state: Path, destination: Path) -> int:
     """Copy a state directory, also while a gateway runs; return the newest version in the copy.
 
-    The ledger is copied first, by SQLite, and then what it names; files are only added, so what it names is there,
-    unless old ones were removed meanwhile: then once more.
+    The ledger is copied first, by SQLite, and then what it names, of which a gateway removes nothing meanwhile. One of
+    an older release does: then once more.
 
     Raises:
         StateError: when ``destination`` is there already, or the state is damaged.
@@ -46,20 +48,30 @@ def back_up(state: Path, destination: Path) -> int:
         raise StateError(f"{destination} is there already; name a folder that is not")
     store = Store.open_read_only(state)
     part = destination.with_name(f".{destination.name}.{os.getpid()}.part")
-    for left in reversed(range(TRIES)):
+    try:
+        with copying(state):
+            version = _copied(store, part)
+        _put(part, destination)
+    except BaseException:
         shutil.rmtree(part, ignore_errors=True)
-        try:
-            make_folder(part)
-            version = _copy(store, part)
-            break
-        except OSError as error:
-            raise StorageError(f"cannot write {part}: {error.strerror}; free some space") from error
-        except StateError:
-            if left == 0:
-                shutil.rmtree(part, ignore_errors=True)
-                raise
-    _put(part, destination)
+        raise
     return version
+
+
+def _copied(store: Store, part: Path) -> int:
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(StateError):
+            return _copied_once(store, part)
+    return _copied_once(store, part)
+
+
+def _copied_once(store: Store, part: Path) -> int:
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        make_folder(part)
+        return _copy(store, part)
+    except OSError as error:
+        raise StorageError(f"cannot write {part}: {error.strerror}; free some space") from error
 
 
 def _copy(store: Store, part: Path) -> int:
@@ -67,7 +79,7 @@ def _copy(store: Store, part: Path) -> int:
     copy = Store.open_read_only(part)
     rows = {row.version: row for row in copy.ledger.versions()}
     newest, last = rows[max(rows)], copy.ledger.last_round()
-    # First what a running gateway removes soonest: the deltas of a merge, after the next.
+    # First what a gateway of an older release removes soonest: the deltas of a merge, after the next.
     for row in copy.ledger.spooled():
         copy.spool.keep(row.digest, store.spool.read(row.digest))
     copy.residuals.write(store.residuals.load(newest))

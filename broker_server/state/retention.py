@@ -1,11 +1,12 @@
-"""What a running gateway keeps of its history: bounded, whatever it lives through, and removed a little at a time.
+"""What a running gateway keeps of its history: bounded, whatever it lives through; first old files go, then rows.
 
 Versions that are kept (``Store.kept``) need the rows of their deltas, since a start compares them with their files; a
 plan needs to be known for as long as its delta may still count; and which deltas were part of a merge needs to be known
 until no body of theirs can be left in the spool, or it would count again. What is older than all of that goes. Of
 rounds and versions, which are small, ``keep_rounds`` stay for people to look at.
 
-A delta that went is never taken from the spool again: PRUNED says up to which round, in the same transaction.
+Rows are removed a little at a time. A delta that went is never taken from the spool again: PRUNED says up to which
+round, in the same transaction.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class Retention:
     def step(self) -> None:
         """Remove a little of what is too old, if anything is; on a full disk, after the next version."""
         if self._oldest_base is not None:
+            if not self._store.tidy():
+                return  # a version's rows go after its file: a start puts those that lack into the ledger again
             self._bounds = self._looked(self._oldest_base)
             self._oldest_base = None
         if self._bounds is None:

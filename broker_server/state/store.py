@@ -29,6 +29,7 @@ from typing import IO, Final
 from broker_server.errors import StateError, StorageError
 from broker_server.state.announced import Announced
 from broker_server.state.blobs import Blobs, Source
+from broker_server.state.copy_lock import removing
 from broker_server.state.files import make_folder, tighten
 from broker_server.state.folder_lock import lock_folder
 from broker_server.state.kept_manifest import check_federation, kept_manifest
@@ -273,18 +274,28 @@ class Store:
         first, newest = self.ledger.version(0), self.ledger.newest_versions(self.keep_versions)
         return [*([first] if first is not None and first not in newest else []), *newest]
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
         """Remove what nothing names any more: blocks and files of old versions, deltas of older merges.
 
         Of updates those of the last two versions stay: a device that asks may not have heard of the last one yet.
+
+        Returns:
+            Whether that was done: nothing is removed while somebody copies the directory.
         """
+        with removing(self.folder) as alone:
+            if alone:
+                self._sweep()
+        return alone
+
+    def _sweep(self) -> None:
         kept = self.kept()
+        # While a version waits for its decision, what devices have is the one before it. A version's file goes before
+        # its blocks: wherever this is ended, each file that is left has its blocks.
+        self.versions.sweep((row.version for row in kept), copies=1 if self.ledger.held() is None else 2)
         wanted = {digest for row in kept for digest in self.lineage.blocks(row)}
         self.blobs.sweep(wanted.union(*(self.lineage.updates(row) for row in kept[-2:])))
         self.residuals.sweep(self.ledger.residual_rows())
         self.moments.sweep([*self.ledger.residual_rows(), *self.ledger.newest_versions(1)])
-        # While a version waits for its decision, what devices have is the one before it.
-        self.versions.sweep((row.version for row in kept), copies=1 if self.ledger.held() is None else 2)
         self.spool.sweep(row.digest for row in self.ledger.spooled())
 
     def tell_alive(self) -> None:

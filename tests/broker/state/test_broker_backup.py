@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import tiny
 from tiny_gateway import Gateway, whole_story
 
 from broker_server.cli import run
+from broker_server.config_tables import Limits
 from broker_server.state.announced import Announced
-from broker_server.state.ledger import NAME
+from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.lineage import Origin
 from broker_server.state.store import Store
 from broker_server.state.version_files import VersionRecord
@@ -125,6 +128,51 @@ def test_a_backup_of_a_running_gateway_goes_on_where_it_was(
     again.tick()
     assert (again.conductor.row.version, again.conductor.row.contributors) == (3, 2)
     again.close()
+
+
+def test_what_a_backup_copies_stays_until_it_has_it(
+    state: Path, package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whenever the ledger was copied, six merges follow before any file is; after the backup what is old goes."""
+    gateway = Gateway(state, package, rounds=0, limits=Limits(keep_versions=1))
+    gateway.hello("a", "b")
+    copy_ledger = Ledger.copy_to
+
+    def copy_and_merge(ledger: Ledger, path: Path) -> None:
+        copy_ledger(ledger, path)
+        for _ in range(6):
+            gateway.tick()
+            for device in sorted({"a", "b"} - gateway.conductor.status.answered):
+                gateway.train(device)
+            gateway.tick()
+
+    monkeypatch.setattr(Ledger, "copy_to", copy_and_merge)
+    assert run(["backup", "--state", str(state), str(tmp_path / "copy")]) == 0
+    capsys.readouterr()
+    monkeypatch.undo()
+    gateway.tick()
+    assert gateway.conductor.row.version == 8
+    code, told = verified(tmp_path / "copy", capsys)
+    assert (code, told["version"], told["rederived"]) == (0, 2, "the same bytes (version 2)")
+    copied, left = ({path.name for path in (folder / "blobs").rglob("*")} for folder in (tmp_path / "copy", state))
+    assert copied - left
+    gateway.close()
+
+
+def test_a_backup_that_was_killed_keeps_no_gateway_from_removing(state: Path, package: Any) -> None:
+    """Its lock goes with its process."""
+    gateway = Gateway(state, package, rounds=3)
+    program = "import sys, pathlib, broker_server.state.copy_lock as lock\n"
+    program += "with lock.copying(pathlib.Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(state)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as copying:
+        assert copying.stdout is not None
+        copying.stdout.readline()
+        assert not gateway.store.tidy()
+        copying.kill()
+    assert gateway.store.tidy()
+    gateway.close()
 
 
 def test_restoring_an_older_backup_uses_no_number_twice(

@@ -15,6 +15,7 @@ from benchmarks.longevity.day import Day, Look
 from broker_server.config_tables import Limits, RoundRules
 from broker_server.evaluation.gain import class_means_version
 from broker_server.rules.round import State
+from broker_server.state.copy_lock import copying
 from broker_server.state.inspection import inspect
 from broker_server.state.ledger import NAME
 from broker_server.state.settings_table import ROLLBACK
@@ -179,3 +180,37 @@ def test_who_trained_long_ago_is_no_idle_name(tmp_path: Path) -> None:
     ledger.leave()
     assert ledger.forget_idle(0) == []
     gateway.close()
+
+
+def test_rows_go_after_their_files(tmp_path: Path) -> None:
+    """While somebody copies the state neither goes, and a start finds nothing to mend; afterwards both do."""
+    gateway = small(tmp_path, keep_versions=1, keep_rounds=1)
+    play(gateway, 4)
+    files = gateway.store.versions.numbers()
+    with copying(tmp_path / "state"):
+        play(gateway, 6)
+        assert gateway.store.versions.numbers() == [*files, *range(files[-1] + 1, files[-1] + 7)]
+        gateway.close()
+        gateway = small(tmp_path, keep_versions=1, keep_rounds=1)
+        assert gateway.store.notes == []
+    play(gateway, 1)
+    newest = gateway.conductor.row.version
+    assert gateway.store.versions.numbers() == [0, newest - 2, newest - 1, newest]
+    assert gateway.store.ledger.merged_into(newest - 3) == []
+    gateway.close()
+
+
+def test_a_start_after_a_rollback_finds_nothing_to_mend(tmp_path: Path) -> None:
+    """The version that is no longer kept since then loses its file before the rows of its deltas."""
+    gateway = small(tmp_path, keep_versions=1, keep_rounds=3)
+    play(gateway, 8)
+    leave(gateway, "a", "b")
+    gateway.store.ledger.put(ROLLBACK, str(gateway.conductor.row.version - 1))
+    while gateway.conductor.row.reason != "rollback":
+        gateway.tick()
+    for _ in range(3):
+        gateway.tick()
+    gateway.close()
+    again = small(tmp_path, keep_versions=1, keep_rounds=3)
+    assert again.store.notes == []
+    again.close()
