@@ -65,7 +65,7 @@ class Model(OpenedModel):
 
         Args:
             texts: in memory; or else ``csv``.
-            labels: one of the package's labels for each text.
+            labels: one of the package's for each text, for a classifier; a language model takes none.
             csv: a file of both, CSV or JSON lines, for a language model also plain lines (docs/data.md).
             test_csv: held-out texts, for accuracy (or perplexity) before and after.
             text_column: of both files; "": text.
@@ -154,7 +154,7 @@ class Model(OpenedModel):
         Args:
             where: enrolment file that ``broker_server enroll`` wrote, or the broker's URL (mqtts://HOST:PORT).
             texts: in memory, as for ``train``; or else ``csv``.
-            labels: one of the package's labels for each text.
+            labels: one of the package's for each text, for a classifier; a language model takes none.
             csv: a file of both.
             text_column: of the file; "": text.
             label_column: of the file; "": label.

@@ -159,11 +159,11 @@ class OpenedModel:
         label_prior: float = 0.0,
         progress: Callable[[Progress], None] = nobody,
     ) -> Evaluation:
-        """Measure the bank: accuracy on labelled texts, or perplexity of a language model on a file.
+        """Measure the bank: accuracy on labelled texts, or perplexity of a language model on texts.
 
         Args:
             texts: in memory; or else ``csv``.
-            labels: one of the package's labels for each text.
+            labels: one of the package's for each text, for a classifier; a language model takes none.
             csv: a file of both, CSV or JSON lines (docs/data.md).
             text_column: of the file; "": text.
             label_column: of the file; "": label.

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from loop_federation import Federation, call, command, environment, url_of
 
+from edge_runtime import Model
+from edge_runtime.errors import ConfigError
+from edge_runtime.wire.errors import DataError
+
 ADA = ("the cat sat on the mat", "the cat ate the fish")
 BO = ("a dog ran in the park", "a dog ate the bone")
 VOCABULARY = 300
@@ -55,14 +59,17 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_devices_teach_a_model_their_next_words(federation: Federation, package: Path) -> None:
-    """Rounds run without class statistics; held-out perplexity falls; the bank continues a sentence of a device."""
+    """Rounds run without class statistics; held-out perplexity falls; the bank continues a sentence of a device.
+
+    Ada has a file, and Bo has its texts in memory.
+    """
     held_out = _write(federation.folder / "held-out.txt", ADA + BO, 3)
     gateway = federation.gateway(package, "--rounds", "3", "--steps", "40", "--evaluate", held_out)
-    devices = [
-        federation.device(name, package, _write(federation.folder / f"{name}.txt", texts, 20), url_of(gateway))
-        for name, texts in (("ada", ADA), ("bo", BO))
-    ]
-    for running in (*devices, gateway):
+    ada = federation.device("ada", package, _write(federation.folder / "ada.txt", ADA, 20), url_of(gateway))
+    with Model.open(package, threads=1) as model:
+        joined = model.join(url_of(gateway), BO * 20, device="bo", state=federation.folder / "bo")
+        assert (joined.rounds, joined.version) == (3, 3)
+    for running in (ada, gateway):
         running.done()
     assert not gateway.events("statistics")
     assert all(not hello["want_statistics"] for hello in gateway.events("hello"))
@@ -119,3 +126,25 @@ def test_one_device_alone_trains_and_scores(federation: Federation, package: Pat
     refused = call("edge_runtime", *common, "--head", "class-means", folder=federation.folder)
     assert refused.returncode != 0
     assert "it has no head to start" in refused.stderr
+
+
+def test_texts_in_memory_teach_as_a_file_of_them_does(tmp_path: Path, package: Path) -> None:
+    """The same bank and the same perplexity, to the bit; labels are refused, since there is nothing to label."""
+    file = _write(tmp_path / "own.txt", ADA, 8)
+    with Model.open(package, threads=1) as model:
+        with pytest.raises(ConfigError, match="labels came, and this package continues texts"):
+            model.train(ADA, ["cat", "cat"], steps=2)
+        with pytest.raises(DataError, match="the texts have no two tokens"):
+            model.evaluate(["", " "])
+        from_file = model.train(csv=file, steps=12, learning_rate=0.01)
+        measured = model.evaluate(csv=file)
+    with Model.open(package, threads=1) as model:
+        untaught = model.evaluate(ADA)
+        from_memory = model.train([*ADA * 8, " "], steps=12, learning_rate=0.01)
+        assert model.evaluate([f" {text}\n" for text in ADA * 8]) == measured
+        taught = model.evaluate(ADA)
+    assert from_memory.bank_digest == from_file.bank_digest
+    assert (from_memory.losses, from_memory.skipped) == (from_file.losses, 1)
+    assert untaught.perplexity is not None
+    assert taught.perplexity is not None
+    assert taught.perplexity < 0.8 * untaught.perplexity

@@ -15,7 +15,7 @@ from edge_runtime.data.batches import Reader, label_counts
 from edge_runtime.data.lengths import lengths_of
 from edge_runtime.data.packed import Packed
 from edge_runtime.data.tokenizer import Tokenizer
-from edge_runtime.data.windows import open_windows
+from edge_runtime.data.windows import open_windows, windows_of
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.packing import Capacity
 from edge_runtime.wire.windows import windows
@@ -48,22 +48,27 @@ def _write(folder: Path, kind: str, texts: list[str]) -> Path:
 def test_windows_of_a_file_are_those_of_the_contract(
     tmp_path: Path, tokenizer: Tokenizer, kind: str, length: int
 ) -> None:
-    """A CSV's column, JSON lines and lines of text give the same stream; windows come in any order."""
-    source = open_windows(_write(tmp_path, kind, TEXTS), tokenizer, 2, length)
+    """A CSV's column, JSON lines, lines of text and a list give the same stream; windows come in any order."""
     expected = list(windows([tokenizer.tokens(text) for text in TEXTS if text.strip()], 2, length))
-    backwards = range(len(source) - 1, -1, -1)
-    assert source.windows(backwards) == expected[::-1]
-    assert source.skipped == 1
+    for source in (
+        open_windows(_write(tmp_path, kind, TEXTS), tokenizer, 2, length),
+        windows_of([f"{text}\n" for text in TEXTS], tokenizer, 2, length),
+    ):
+        backwards = range(len(source) - 1, -1, -1)
+        assert source.windows(backwards) == expected[::-1]
+        assert source.skipped == 1
 
 
 def test_a_long_text_counts_as_several(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """40,000 characters are cut behind the last space of each 16,384; no window reads the whole text again."""
     text = "wake me " * 5000
-    source = open_windows(_write(tmp_path, "jsonl", ["rain", text, "sun"]), tokenizer, 2, 7)
+    texts = ["rain", text, "sun"]
     cut = [text[:16384], text[16384:32768], text[32768:]]  # 8 divides 16,384
     expected = list(windows([tokenizer.tokens(part.strip()) for part in ("rain", *cut, "sun")], 2, 7))
-    assert source.windows(range(len(source))) == expected
-    assert sorted(set(source.parts.tolist())) == [0, 1, 2]
+    from_file = open_windows(_write(tmp_path, "jsonl", texts), tokenizer, 2, 7)
+    for source in (from_file, windows_of(texts, tokenizer, 2, 7)):
+        assert source.windows(range(len(source))) == expected
+        assert sorted(set(source.parts.tolist())) == [0, 1, 2]
 
 
 @settings(max_examples=40, deadline=None)
@@ -136,3 +141,5 @@ def test_digest_tells_files_and_lengths_apart(tmp_path: Path, tokenizer: Tokeniz
     digests = {open_windows(path, tokenizer, end, length).digest for end, length in ((2, 4), (2, 5), (-1, 4))}
     assert len(digests) == 3
     assert open_windows(path, tokenizer, 2, 4).digest in digests
+    lists = {windows_of(texts, tokenizer, 2, 4).digest for texts in (TEXTS, TEXTS[:-1], TEXTS[::-1])}
+    assert len(lists) == 3

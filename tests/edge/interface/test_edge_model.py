@@ -186,8 +186,10 @@ def test_a_label_prior_moves_predictions_and_comes_with_a_count_for_each_label(f
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({}, ConfigError, "give texts with their labels, or csv=FILE"),
-        ({"texts": ["a"]}, ConfigError, "give texts with their labels"),
+        ({}, ConfigError, r"give texts \(for a classifier with their labels\), or csv=FILE"),
+        ({"labels": ["alarm"], "csv": "x.csv"}, ConfigError, "and not both"),
+        ({"texts": ["a"]}, ConfigError, "texts came without labels, and this package labels texts"),
+        ({"texts": ["a", None], "labels": ["alarm", "alarm"]}, DataError, "text 1 is of type NoneType, expected str"),
         ({"texts": ["a"], "labels": ["music"], "csv": "x.csv"}, ConfigError, "and not both"),
         ({"texts": "wake me", "labels": ["alarm"]}, ConfigError, "sequences of one string each"),
         ({"texts": ["a", "b"], "labels": ["alarm"]}, DataError, "2 texts and 1 labels came"),
