@@ -26,7 +26,7 @@ from broker_server.commands import (
 )
 from broker_server.commands.gateway_settings import settings_of, state_of
 from broker_server.errors import UsageError
-from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.errors import FederationError, in_one_line
 
 EXAMPLES = """examples:
   broker_server run --package packages/pixel8              serve devices on this machine
@@ -76,20 +76,13 @@ def run(arguments: Sequence[str]) -> int:
         if "needs_state" in args and args.state is None:
             args.state = state_of(args, settings_of(args, lambda _: Path()))  # no package is looked for
         code: int = args.main(args)
-    except UsageError as error:
-        return _fail(error, 2)
     except FederationError as error:
-        return _fail(error, 1)
+        print(f"broker_server: {in_one_line(error, vars(args))}", file=sys.stderr)  # noqa: T201 - the one place for errors
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # Whoever reads the output has seen enough (head, less); Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return code
-
-
-def _fail(error: Exception, code: int) -> int:
-    line = " ".join(str(error).split())
-    print(f"broker_server: {line}", file=sys.stderr)  # noqa: T201 - the one place where errors are told
     return code

@@ -173,8 +173,9 @@ class GatewayConfig:
             _need(
                 is_loopback(listen.host),
                 f"{listen.host} can be reached from other machines, and without certificates nothing is encrypted; "
-                "make them with broker_server init, listen on 127.0.0.1, use a broker with TLS (--broker mqtts://...), "
-                "or say --allow-plaintext",
+                "make them with broker_server init, listen on 127.0.0.1, use a broker with TLS (mqtts://...), or allow "
+                "it: listen.allow_plaintext",
+                about=("broker", "listen.allow_plaintext"),
             )
         if plaintext and self.broker and listen.websocket_port:
             _need(
@@ -201,6 +202,6 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401 - a dat
     return values
 
 
-def _need(condition: bool, message: str) -> None:
+def _need(condition: bool, message: str, about: tuple[str, ...] = ()) -> None:
     if not condition:
-        raise UsageError(message)
+        raise UsageError(message).about(*about)

@@ -67,7 +67,7 @@ def load(
     if "package" not in tree:
         state = tree.get("state", STATE)
         tree["package"] = package_of(Path(state) if isinstance(state, (str, Path)) else STATE)
-    return _built(GatewayConfig, tree, str(file or "command line"))
+    return _built(GatewayConfig, tree, str(file or "settings"))
 
 
 def default_package(folder: Path) -> Path:
@@ -81,10 +81,10 @@ def default_package(folder: Path) -> Path:
         return packages[0]
     if packages:
         names = ", ".join(str(path) for path in packages)
-        msg = f"there are {len(packages)} packages ({names}): choose one with --package; any of a federation will do"
+        msg = f"there are {len(packages)} packages ({names}): choose one; any of a federation will do"
     else:
-        msg = f"no package below {folder}/: make one with python -m export.build --device pixel8, or give --package"
-    raise UsageError(msg)
+        msg = f"no package below {folder}/: make one with python -m export.build --device pixel8, or give its folder"
+    raise UsageError(msg).about("package")
 
 
 def _placed(kind: Any, tree: dict[str, Any], folder: Path) -> dict[str, Any]:  # noqa: ANN401 - a dataclass

@@ -6,10 +6,24 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from edge_runtime.commands import doctor, predict, run, train
 from edge_runtime.errors import ConfigError
-from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.errors import FederationError, in_one_line
+
+RENAMED: Final = {
+    "checkpoint_s": "checkpoint_every",
+    "csv": "data",
+    "device": "device_id",
+    "final_share": "lr_final",
+    "head_learning_rate": "head_lr",
+    "learning_rate": "lr",
+    "save": "out",
+    "shared_learning_rate": "shared_lr",
+    "test_csv": "test",
+}
+"""Options by arguments of ``Model``'s methods, where they have different names."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = parsed.main(parsed)
     except FederationError as error:
-        print(f"edge_runtime: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"edge_runtime: {in_one_line(error, vars(parsed), RENAMED)}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("edge_runtime: interrupted", file=sys.stderr)

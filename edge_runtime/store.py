@@ -79,7 +79,8 @@ class Store:
                 (folder / part).chmod(0o700)  # deltas and statistics say something of a person's texts
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreError(f"cannot use the state directory {folder}: {error.strerror}; choose another") from error
+            text = f"cannot use the state directory {folder}: {error.strerror}; choose another"
+            raise StoreError(text).about("state") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -88,8 +89,8 @@ class Store:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise StoreError(f"cannot lock the state directory {folder}: {error.strerror}") from error
             raise StateInUseError(
-                f"process {holder} already works in the state directory {folder}; stop it or choose another --state"
-            ) from error
+                f"process {holder} already works in the state directory {folder}; stop it or choose another"
+            ).about("state") from error
         with contextlib.suppress(OSError):  # who holds it is for people only
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)

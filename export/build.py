@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from edge_runtime.wire.data_files import HELP
-from edge_runtime.wire.errors import FederationError
+from edge_runtime.wire.errors import FederationError, in_one_line
 from edge_runtime.wire.manifest_checks import CLASSIFICATION, RECOMPUTE
 from edge_runtime.wire.signatures import SigningKeyError
 from export.errors import ConfigError
@@ -39,6 +40,8 @@ always this machine's CPU). optimum-executorch's other options work under their 
 
 exit codes: 0 done, 1 the work failed (one line on stderr says why), 2 bad usage"""
 
+RENAMED: Final = {"most_tiers": "tiers", "trunk": "no_trunk"}
+"""Options by arguments of ``build_package``, where they have different names."""
 QLINEAR = {"8da8w": "int8", "8da4w": "int4"}
 """optimum-executorch's names of quantizations, and ours."""
 
@@ -85,8 +88,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help=f"take labels and sizes of a step from examples: {HELP} (docs/data.md)",
     )
-    parser.add_argument("--text-column", default="", metavar="NAME", help="of --data: the texts (default: text)")
-    parser.add_argument("--label-column", default="", metavar="NAME", help="of --data: the labels (default: label)")
+    parser.add_argument(
+        "--text-column", default="", metavar="NAME", help="column of the texts in --data (default: text)"
+    )
+    parser.add_argument(
+        "--label-column", default="", metavar="NAME", help="column of the labels in --data (default: label)"
+    )
     bank = parser.add_argument_group("experts")
     bank.add_argument("--experts", type=int, default=8, metavar="M", help="experts in each adapted layer (default 8)")
     bank.add_argument(
@@ -222,12 +229,9 @@ def main(arguments: list[str] | None = None) -> int:
         usage.error(f"--device is needed; known: {', '.join(profile_names())}")
     try:
         built = _build(options)
-    except (ConfigError, SigningKeyError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
     except FederationError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
+        print(f"export: {in_one_line(error, vars(options), RENAMED)}", file=sys.stderr)
+        return 2 if isinstance(error, (ConfigError, SigningKeyError)) else 1
     except KeyboardInterrupt:
         print("export: interrupted; no package was written, finished parts stay in the cache", file=sys.stderr)
         return 1

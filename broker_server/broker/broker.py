@@ -106,7 +106,8 @@ class Broker:
         except OSError as error:
             for sock in sockets:
                 sock.close()
-            raise ListenError(listen_failure(error, BrokerUrl(settings.host, settings.websocket_port))) from error
+            failure = listen_failure(error, BrokerUrl(settings.host, settings.websocket_port))
+            raise failure.about("listen.websocket_port", "broker") from error
         self._listeners = [
             *(self._listener(sock, context, Connection) for sock in sockets),
             *(self._listener(sock, context, WebSocketConnection) for sock in websockets),
@@ -253,15 +254,15 @@ def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Non
         log.debug("the broker has stopped")
 
 
-def listen_failure(error: BaseException, at: BrokerUrl) -> str:
-    """Return why nobody can listen there, and what to do."""
+def listen_failure(error: BaseException, at: BrokerUrl) -> ListenError:
+    """Return what says why nobody can listen there, and what to do."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__
     if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
-        return (
+        return ListenError(
             f"port {at.port} on {at.host} is in use, perhaps by another gateway or broker; "
-            "stop it, choose another with --port, or use that broker with --broker mqtt://HOST:PORT"
-        )
+            "stop it, choose another port, or use that broker: mqtt://HOST:PORT"
+        ).about("listen.port", "broker")
     detail = cause.strerror if isinstance(cause, OSError) else str(error)
-    return f"cannot listen on {at.address}: {detail}"
+    return ListenError(f"cannot listen on {at.address}: {detail}")

@@ -78,7 +78,7 @@ class EmbeddedBroker:
         except Exception as error:
             self._broker = None
             self.stop()
-            raise error if isinstance(error, ListenError) else ListenError(listen_failure(error, self._at)) from error
+            raise error if isinstance(error, ListenError) else listen_failure(error, self._at) from error
         self._at = replace(self._at, port=port)
         return self._at
 

@@ -270,8 +270,8 @@ def _program() -> str:
     if program is None:
         raise ListenError(
             "mosquitto is not installed; on Debian, Ubuntu and Raspberry Pi OS: apt-get install mosquitto && "
-            "systemctl disable --now mosquitto; or leave out --broker mosquitto"
-        )
+            "systemctl disable --now mosquitto; or leave broker out"
+        ).about("broker")
     return program
 
 
@@ -310,7 +310,8 @@ def _await_free(host: str, port: int) -> None:
         try:
             socket.create_server((host, port), family=_family(host)).close()
         except PermissionError as error:
-            raise ListenError(f"only root may listen on port {port}; choose one from 1024 on with --port") from error
+            text = f"only root may listen on port {port}; choose one from 1024 on"
+            raise ListenError(text).about("listen.port") from error
         except OSError as error:
             if time.monotonic() < deadline and not isinstance(error, socket.gaierror):
                 time.sleep(0.1)
@@ -318,6 +319,6 @@ def _await_free(host: str, port: int) -> None:
             detail = error.strerror or str(error)
             raise ListenError(
                 f"cannot listen on {host} port {port}: {detail}; Debian's mosquitto package runs a broker of its own "
-                "(systemctl disable --now mosquitto); stop it, or choose another port with --port"
-            ) from error
+                "(systemctl disable --now mosquitto); stop it, or choose another port"
+            ).about("listen.port") from error
         return

@@ -70,12 +70,14 @@ class Target:
             at = BrokerUrl.parse(url, allow_plaintext=allow_plaintext)
             target = cls(at, files.get("ca"), files.get("certificate"), files.get("key"), mqtt=mqtt)
         except BrokerUrlError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(str(error)).about(*error.arguments) from error
         named = {name: path for name, path in files.items() if path is not None}
         if named and not target.url.tls:
-            raise UsageError(f"{', '.join(f'--{name}' for name in named)} came with {target}, which does not use TLS")
+            text = f"{', '.join(named)} came with {target}, which does not use TLS"
+            raise UsageError(text).about(*named)
         if (target.certificate is None) != (target.key is None):
-            raise UsageError("--certificate and --key go together; one of them is missing")
+            text = "certificate and key go together; one of them is missing"
+            raise UsageError(text).about("certificate", "key")
         if target.url.tls:
             target.context()  # files that cannot be used are told now
         return target

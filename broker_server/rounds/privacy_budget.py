@@ -65,8 +65,8 @@ class PrivacyBudget:
         if row is not None and row.version > 0 and notes_of(row).rules.privacy is None:
             raise UsageError(
                 f"version {row.version} in {self._store.folder} was made without [privacy], so nothing can be promised "
-                "of it; begin in a new state directory (--state)"
-            )
+                "of it; begin in a new state directory"
+            ).about("state")
 
     def _opened(self) -> PrivacyAccount:
         """Return the account; one that is lost begins anew with what the newest version notes, and one merge more."""

@@ -155,9 +155,9 @@ def newest(store: Store, rederived: Callable[[VersionRow], Step | None]) -> tupl
         if not store.accept_loss:
             msg = (
                 f"{what}, and it cannot be made again; put a backup in its place with broker_server restore, or go "
-                "on with the newest version that is whole: broker_server run --accept-loss"
+                "on with the newest version that is whole and accept the loss"
             )
-            raise StateError(msg) from error
+            raise StateError(msg).about("accept_loss") from error
         fallen = store.fall_back(row.version, row.created)
         store.notes.append(f"version {row.version} is lost; version {fallen.version} is version {fallen.parent}")
         return store.lineage.load()

@@ -128,7 +128,8 @@ def restore(backup: Path, state: Path, now: float, *, announced: int = -1, set_a
     if findings:
         raise StateError(f"{backup} is damaged itself: {findings[0].file}: {findings[0].detail}; choose another backup")
     if not _is_empty(state) and not set_aside:
-        raise StateError(f"{state} is not empty: --set-aside moves it to a new name, nothing is overwritten")
+        text = f"{state} is not empty: nothing is overwritten, but it can be set aside under a new name"
+        raise StateError(text).about("set_aside")
     old, known_round = _announced(state)
     part = state.with_name(f".{state.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)

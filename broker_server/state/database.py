@@ -28,8 +28,8 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         if read_only and not path.exists():
-            msg = f"no gateway state at {path.parent}: start one with broker_server run --state {path.parent}"
-            raise StateError(msg)
+            msg = f"no gateway state at {path.parent}: broker_server run with this state directory makes one"
+            raise StateError(msg).about("state")
         try:
             mode = "ro" if read_only else "rwc"
             if not read_only and not path.exists():
@@ -64,9 +64,9 @@ class Database:
         if schema > SCHEMA:
             msg = (
                 f"{self.path} is of schema {schema}, this gateway knows up to {SCHEMA}: a newer gateway wrote it; "
-                "use that one, or another directory with --state"
+                "use that one, or another state directory"
             )
-            raise StateError(msg)
+            raise StateError(msg).about("state")
 
     def _bring_up(self) -> None:
         before = self._schema()

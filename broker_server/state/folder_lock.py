@@ -32,9 +32,9 @@ def lock_folder(folder: Path) -> IO[str]:
         lock.close()
         msg = (
             f"state directory {folder} is in use by another gateway (process {holder}); "
-            "stop it, or choose another directory with --state"
+            "stop it, or choose another directory"
         )
-        raise StateError(msg) from None
+        raise StateError(msg).about("state") from None
     with contextlib.suppress(OSError):  # who holds it is for people only
         # Past Python's buffer, which would try again when the file is closed.
         os.ftruncate(lock.fileno(), 0)

@@ -51,9 +51,9 @@ def check_federation(ledger: Ledger, folder: Path, package: Package, notes: list
     if old.digest() != new.digest():
         msg = (
             f"package {package.folder} is of another federation than state directory {folder}: "
-            f"{'; '.join(_differences(old, new))}; use that package, or another directory with --state"
+            f"{'; '.join(_differences(old, new))}; use that package, or another state directory"
         )
-        raise StateError(msg)
+        raise StateError(msg).about("package", "state")
 
 
 def _written_again(ledger: Ledger, package: Package, notes: list[str]) -> Architecture:

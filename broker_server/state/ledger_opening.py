@@ -79,6 +79,6 @@ def _sound_ledger(path: Path) -> Ledger:
     faults = ledger.faults()
     if faults:
         ledger.close()
-        msg = f"{path} is damaged: {'; '.join(faults)[:200]}; {ADVICE}, broker_server run --accept-loss makes it anew"
-        raise DamagedError(msg)
+        msg = f"{path} is damaged: {'; '.join(faults)[:200]}; {ADVICE}, accepting the loss makes it anew"
+        raise DamagedError(msg).about("accept_loss")
     return ledger

@@ -192,11 +192,11 @@ def _refuse_or_fall_back(store: Store, announced: Announced, lost: list[int], no
     if not store.accept_loss:
         msg = (
             f"{what}; put a backup in its place with broker_server restore, or go on with the newest version that is "
-            "whole: broker_server run --accept-loss"
+            "whole and accept the loss"
         )
-        raise StateError(msg)
+        raise StateError(msg).about("accept_loss")
     row = store.fall_back(announced.version, now)
-    store.notes.append(f"{what}; version {row.version} is version {row.parent} again, as --accept-loss says")
+    store.notes.append(f"{what}; version {row.version} is version {row.parent} again: the loss was accepted")
 
 
 def _put_round_back(store: Store) -> bool:

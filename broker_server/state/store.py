@@ -111,8 +111,8 @@ class Store:
             make_folder(folder)
             lock = lock_folder(folder)
         except OSError as error:
-            msg = f"cannot use state directory {folder}: {error.strerror}; choose another with --state"
-            raise StateError(msg) from error
+            msg = f"cannot use state directory {folder}: {error.strerror}; choose another"
+            raise StateError(msg).about("state") from error
         try:
             loose = tighten(folder)
             more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""

@@ -72,5 +72,6 @@ def _file(path: Path, text: str) -> Path | None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, text.encode())
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; free some space or choose another --state") from error
+        text = f"cannot write {path}: {error.strerror}; free some space or choose another state directory"
+        raise StoreError(text).about("state") from error
     return path

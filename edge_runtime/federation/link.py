@@ -52,7 +52,7 @@ class Broker:
         try:
             broker = cls(BrokerUrl.parse(url, allow_plaintext=allow_plaintext), **files)
         except BrokerUrlError as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(str(error)).about(*error.arguments) from error
         if not broker.url.tls and any(files.values()):
             raise ConfigError("certificates need mqtts:// or wss://, the broker's URL says neither")
         return broker

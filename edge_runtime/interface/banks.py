@@ -40,7 +40,8 @@ def received_bank(parts: Parts, state: Path) -> tuple[Bank, int]:
         StateInUseError: when the device is at work there.
     """
     if not (state / "lock").exists():
-        raise ConfigError(f"{state} is no state directory; give the --state of an `edge_runtime run`")
+        text = f"{state} is no state directory; give that of a device that took part in a federation"
+        raise ConfigError(text).about("state")
     with Store(state) as store:
         return Versions(store, parts.package).latest_bank()
 

@@ -197,8 +197,8 @@ def bind(store: Store, parts: Parts, config: RunConfig) -> None:
         if bound.get(name, value) != value:
             raise StoreError(
                 f"the state directory {store.folder} belongs to {name} {bound[name][:64]}, this is {value[:64]}; "
-                "choose another --state"
-            )
+                "choose another"
+            ).about("state")
     package = parts.package.digest.hex()
     if bound.get("package", package) != package:
         store.remove("checkpoint")  # of a program that is no longer there

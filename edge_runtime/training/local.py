@@ -83,8 +83,8 @@ def stretches(recipe: Recipe, architecture: Architecture, tier: Tier) -> Iterato
         raise ConfigError(f"experts {outside or 'none'}: expected indices from 0 to {architecture.experts - 1}")
     if len(chosen) > slots and not recipe.rotate_every:
         raise ConfigError(
-            f"{len(chosen)} experts for {slots} trained slots; name at most {slots}, or use --rotate-every STEPS"
-        )
+            f"{len(chosen)} experts for {slots} trained slots; name at most {slots}, or take turns: rotate_every"
+        ).about("experts", "rotate_every")
     length = recipe.rotate_every or recipe.steps
     for number, start in enumerate(range(0, recipe.steps, length)):
         end = min(start + length, recipe.steps)

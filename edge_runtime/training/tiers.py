@@ -49,7 +49,7 @@ def by_name(manifest: Manifest, name: str) -> Tier:
         if name in (tier.method, short(tier)):
             return tier
     there = ", ".join(short(tier) for tier in manifest.tiers)
-    raise ConfigError(f"--tier {name[:60]}: this package has {there}; or auto")
+    raise ConfigError(f"tier {name[:60]}: this package has {there}; or auto").about("tier")
 
 
 def short(tier: Tier) -> str:

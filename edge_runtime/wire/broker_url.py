@@ -91,8 +91,8 @@ class BrokerUrl:
         if not (tls or allow_plaintext or is_loopback(host)):
             raise BrokerUrlError(
                 f"broker {host} is another machine and {scheme}:// is not encrypted; use {url.secure_scheme}://, or "
-                "--allow-plaintext on a network that you trust"
-            )
+                "allow_plaintext on a network that you trust"
+            ).about("allow_plaintext")
         return url
 
     @property

@@ -95,7 +95,7 @@ def read_header(line: str, columns: Columns, source: str, *, labelled: bool, sep
     raise DataError(
         f"{source} has the column{between} in its first line, the header; expected {' and '.join(wanted)}{parted};"
         f" {how_to_name(labelled=labelled)}"
-    )
+    ).about(*naming_arguments(labelled=labelled))
 
 
 def places_of(wanted: str, names: Sequence[str], *, exact: bool) -> list[int]:
@@ -108,7 +108,12 @@ def places_of(wanted: str, names: Sequence[str], *, exact: bool) -> list[int]:
 
 def how_to_name(*, labelled: bool) -> str:
     """Return what a user can do about other names."""
-    return "name yours with --text-column" + (" and --label-column" if labelled else "")
+    return f"name yours with {' and '.join(naming_arguments(labelled=labelled))}"
+
+
+def naming_arguments(*, labelled: bool) -> tuple[str, ...]:
+    """Return the arguments with which a caller names columns."""
+    return ("text_column", "label_column") if labelled else ("text_column",)
 
 
 def listed(names: Sequence[str]) -> str:

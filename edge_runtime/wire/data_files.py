@@ -22,7 +22,16 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Final
 
-from edge_runtime.wire.csv_header import SEPARATORS, Columns, Header, how_to_name, listed, places_of, read_header
+from edge_runtime.wire.csv_header import (
+    SEPARATORS,
+    Columns,
+    Header,
+    how_to_name,
+    listed,
+    naming_arguments,
+    places_of,
+    read_header,
+)
 from edge_runtime.wire.csv_header import separator_hint as hint
 from edge_runtime.wire.errors import DataError
 from edge_runtime.wire.json_list import EXPECTED, Item, distinct, fault_of, items
@@ -287,7 +296,8 @@ def _string(layout: Layout, item: Item, wanted: str, *, exact: bool) -> str:
         came = f"an object with the keys {listed(names)}" if names else "an object without keys"
         expected = f"expected {' and '.join(layout.columns.names(labelled=layout.labelled))}, each once"
         advice = how_to_name(labelled=layout.labelled)
-        raise _refusal(layout, item.number, f"came {came}; {expected}; {advice}")
+        arguments = naming_arguments(labelled=layout.labelled)
+        raise _refusal(layout, item.number, f"came {came}; {expected}; {advice}").about(*arguments)
     value = item.value[names[places[0]]]
     if not isinstance(value, str):
         example = f' such as "{value}"' if isinstance(value, int) and not isinstance(value, bool) else ""

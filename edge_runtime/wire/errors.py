@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Container, Mapping
+from typing import Final, Self
 
 from edge_runtime.wire import wire_pb2 as pb
 
 
 class FederationError(Exception):
-    """Base of every error that this project raises on purpose; its text is one line for people."""
+    """Base of every error that this project raises on purpose; its text is one line for people.
+
+    The text says what came, not how a command spells it. ``arguments`` are the names, in the Python interface or in
+    gateway.toml, of what a caller may change; a command adds its options for them.
+    """
+
+    arguments: tuple[str, ...] = ()
+
+    def about(self, *arguments: str) -> Self:
+        """Return the error, which names these arguments of its caller."""
+        self.arguments = arguments
+        return self
+
+
+def in_one_line(error: FederationError, options: Container[str], renamed: Mapping[str, str] | None = None) -> str:
+    """Return what a command says of an error: its text, and the options for the arguments that it is about.
+
+    Args:
+        error: that was raised.
+        options: of the command, as argparse names their values: ``train_slots`` of ``--train-slots``.
+        renamed: option by argument, where they have different names; of ``listen.port`` the last part counts.
+    """
+    names = [(renamed or {}).get(name, name.rpartition(".")[2]) for name in error.arguments]
+    known = [f"--{name.replace('_', '-')}" for name in dict.fromkeys(names) if name in options]
+    return " ".join(str(error).split()) + (f" ({', '.join(known)})" if known else "")
 
 
 class PackageError(FederationError):

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 _NAME: Final = re.compile(r"\[SSL: ([A-Z0-9_]+)\]")
 _CLOCK: Final = "; if its dates are right, this machine's clock is wrong"
-_AUTHORITY: Final = "the broker's certificate was not signed by the authority that is trusted here: give the right --ca"
+_AUTHORITY: Final = "the broker's certificate was not signed by the authority that is trusted here: give the right ca"
 # OpenSSL's X509_V_ERR_ numbers: what this side found wrong with the broker's certificate.
 _VERIFIED: Final = {
     9: f"the broker's certificate is not valid yet{_CLOCK}",
@@ -30,7 +30,7 @@ _SHOWN: Final = {
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "was revoked",
     "TLSV1_ALERT_DECRYPT_ERROR": "does not go with its key",
 }
-_DEMANDS: Final = "the broker demands a certificate: give --certificate and --key"
+_DEMANDS: Final = "the broker demands a certificate: give certificate and key"
 _REFUSALS: Final = re.compile("(SSLV3|TLSV1|TLSV13)_ALERT_.*(CERTIFICATE|CA|HANDSHAKE_FAILURE|ACCESS_DENIED|DECRYPT)")
 _PLAIN: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE")
 

@@ -117,8 +117,8 @@ def _boundary(graph: Graph, inputs: dict[str, Node]) -> dict[str, Node]:
     if residual is None or len(others) != 1 or any(value(node).dtype != torch.float32 for node in ends):
         raise LoweringError(
             f"no prefix can be cut off this model: {len(ends)} values lead from the layers below into the trained"
-            " part, expected 2 (the feed-forward's input, and one residual sum); export it with --no-trunk"
-        )
+            " part, expected 2 (the feed-forward's input, and one residual sum); export it without a trunk"
+        ).about("trunk")
     return {ports.PREFIX: others.pop(), ports.RESIDUAL: residual}
 
 

@@ -27,9 +27,10 @@ def check_target(out: Path) -> None:
         ExportError: naming the folder.
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ExportError(f"--out {out} exists and is no folder; give another path")
+        raise ExportError(f"{out} exists and is no folder; give another path").about("out")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise ExportError(f"--out {out} is a folder with other things in it; give a new folder or an old package's")
+        text = f"{out} is a folder with other things in it; give a new folder or an old package's"
+        raise ExportError(text).about("out")
 
 
 def staging(out: Path) -> Path:
@@ -42,7 +43,7 @@ def staging(out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{out.name}.new-", dir=out.parent))
     except OSError as error:
-        raise ExportError(f"--out {out}: cannot write there ({error.strerror})") from error
+        raise ExportError(f"cannot write a package at {out}: {error.strerror}").about("out") from error
 
 
 def place(source: Path, target: Path) -> None:
@@ -73,7 +74,7 @@ def commit(folder: Path, manifest: Manifest, out: Path) -> Package:
     except OSError as error:
         if old.exists() and not out.exists():
             old.rename(out)
-        raise ExportError(f"--out {out}: cannot put the package there ({error.strerror})") from error
+        raise ExportError(f"cannot put the package at {out}: {error.strerror}").about("out") from error
     shutil.rmtree(old, ignore_errors=True)
     return Package.open(out, part="gateway") and Package.open(out)
 

@@ -88,55 +88,62 @@ class ExportConfig:
     micro_batches: int | None = None
 
     def __post_init__(self) -> None:
-        faults = list(self._faults())
+        faults = self._faults()
         if faults:
-            raise ConfigError("; ".join(faults))
+            arguments = dict.fromkeys(name for fault in faults for name in fault.arguments)
+            raise ConfigError("; ".join(map(str, faults))).about(*arguments)
 
-    def _faults(self) -> list[str]:
+    def _faults(self) -> list[ConfigError]:
         slots = [*self.slots, *(trained for trained, _, _ in self.tiers)]
         lengths = [*self.lengths, *(length for _, length, _ in self.tiers)]
         faults = [
-            f"--{name} {value}: must be between {low} and {high}"
+            ConfigError(f"{name} {value}: must be between {low} and {high}").about(name)
             for name, values, low, high in (
                 ("experts", [self.experts], 1, 256),
-                ("train-slots", slots, 1, self.experts),
+                ("train_slots", slots, 1, self.experts),
                 ("rank", [self.rank], 1, 256),
-                ("shared-rank", [self.shared_rank], 0, 1024),
-                ("seq-len", lengths, 4, 4096),
+                ("shared_rank", [self.shared_rank], 0, 1024),
+                ("seq_len", lengths, 4, 4096),
                 ("tokens", self.capacities, 4, 4096 * 1024),
-                ("micro-batches", [] if self.micro_batches is None else [self.micro_batches], 1, 1024),
-                ("batch-size", [] if self.batch_size is None else [self.batch_size], 1, 1024),
+                ("micro_batches", [] if self.micro_batches is None else [self.micro_batches], 1, 1024),
+                ("batch_size", [] if self.batch_size is None else [self.batch_size], 1, 1024),
             )
             for value in values
             if not low <= value <= high
         ]
         faults += [
-            f"--{name} {getattr(self, name)}: must be one of {', '.join(allowed)}"
+            ConfigError(f"{name} {getattr(self, name)}: must be one of {', '.join(allowed)}").about(name)
             for name, allowed in _CHOICES.items()
             if getattr(self, name) not in allowed
         ]
         if self.tiers and (self.slots or self.lengths):
-            faults.append("--tiers SLOTSxTOKENS: says all that --train-slots and --seq-len do; give one or the other")
+            text = "tiers, slots and tokens of each, say all that train_slots and seq_len do; give one or the other"
+            faults.append(ConfigError(text).about("tiers", "train_slots", "seq_len"))
         if any(layers for _, _, layers in self.tiers) and not self.has_depth:
-            faults.append(
-                "--tiers SLOTSxTOKENSxLAYERS: the layers below run in a method of their own, with all their experts;"
-                " leave out --no-trunk and --held slots"
+            text = (
+                "a tier of fewer layers: the layers below run in a method of their own, with all their experts; it"
+                " needs the trunk, and all experts held"
             )
+            faults.append(ConfigError(text).about("tiers", "trunk", "held"))
         if self.recompute not in (AUTO, *RECOMPUTE):
-            faults.append(f"--recompute {self.recompute}: must be {AUTO} or one of {', '.join(RECOMPUTE)}")
+            text = f"recompute {self.recompute}: must be {AUTO} or one of {', '.join(RECOMPUTE)}"
+            faults.append(ConfigError(text).about("recompute"))
         held = min(slots, default=self.experts) if self.held == "slots" else self.experts
         if self.gate == "topk" and not 1 <= self.top_k <= held:
-            faults.append(f"--top-k {self.top_k}: must be between 1 and the {held} experts held")
+            text = f"top_k {self.top_k}: must be between 1 and the {held} experts held"
+            faults.append(ConfigError(text).about("top_k"))
         if self.task == CLASSIFICATION:
             fault = label_fault(self.labels, least=2)
-            return [*faults, *([f"labels: {fault}"] if fault else [])]
+            return [*faults, *([ConfigError(f"labels: {fault}").about("labels", "data")] if fault else [])]
         if self.capacities:
-            faults.append(
-                f"--tokens {','.join(map(str, self.capacities))}: each window of a {self.task} fills a row of its own;"
-                " say how long with --seq-len and how many with --batch-size"
+            text = (
+                f"tokens {','.join(map(str, self.capacities))}: each window of a {self.task} fills a row of its own;"
+                " say how long with seq_len and how many with batch_size"
             )
+            faults.append(ConfigError(text).about("tokens", "seq_len", "batch_size"))
         if self.labels:
-            faults.append(f"--task {self.task}: such a model has no labels; leave out --labels and --data")
+            text = f"task {self.task}: such a model has no labels; leave out labels and data"
+            faults.append(ConfigError(text).about("task", "labels", "data"))
         return faults
 
     @property
@@ -189,9 +196,9 @@ def adapted_layers(text: str, depth: int) -> tuple[int, ...]:
         chosen = ()
     if not chosen:
         raise ConfigError(
-            f"--layers {text}: expected all, last:N with N from 1 to {depth},"
+            f"layers {text}: expected all, last:N with N from 1 to {depth},"
             f" or distinct numbers from 0 to {depth - 1} like 0,3,5"
-        )
+        ).about("layers")
     return chosen
 
 
@@ -208,9 +215,11 @@ def read_examples(data: Path | None, columns: Columns, warn: Callable[[str], Non
 
 
 def read_labels(labels: str | None, examples: Sequence[Row] | None = None) -> tuple[str, ...]:
-    """Return the labels from ``--labels``, from those of examples, or the default list.
+    """Return the labels that were named, those of examples, or the default list.
 
-    ``--labels`` is a file with one a line, or names joined by commas.
+    Args:
+        labels: a file with one a line, or names joined by commas.
+        examples: rows of a file of them.
 
     Raises:
         ConfigError: saying which list lacks what.
@@ -220,7 +229,8 @@ def read_labels(labels: str | None, examples: Sequence[Row] | None = None) -> tu
     if examples:
         return tuple(sorted({row.label for row in examples}))
     if not DEFAULT_LABELS.is_file():
-        raise ConfigError("no labels: give --labels a,b,c or --data FILE.csv with the columns text,label")
+        text = "no labels: name them, or give data, a file with the columns text and label"
+        raise ConfigError(text).about("labels", "data")
     return tuple(_lines(DEFAULT_LABELS))
 
 
@@ -234,7 +244,8 @@ def _is_file(name: str) -> bool:
 def _names(labels: str) -> list[str]:
     names = [part.strip() for part in labels.split(",")]
     if len(names) == 1:
-        raise ConfigError(f"--labels {labels}: no such file, and no list either; expected names joined by commas")
+        text = f"labels {labels}: no such file, and no list either; expected names joined by commas"
+        raise ConfigError(text).about("labels")
     return names
 
 
@@ -245,17 +256,17 @@ def _lines(path: Path) -> list[str]:
         ConfigError: for a file that cannot be read, one of examples, and for what looks like a comment.
     """
     if path.suffix.lower() in TABLE_ENDINGS + JSON_ENDINGS:
-        raise ConfigError(f"--labels {path}: a file of examples by its name; take its labels with --data {path}")
+        raise ConfigError(f"labels {path}: a file of examples by its name; give it as data").about("labels", "data")
     try:
         with opened(path) as file:
             encoding = encoding_of(file, str(path))
             filled = [line for line in lines(file, encoding, str(path), encoding.start) if line.text.strip()]
     except DataError as error:
-        raise ConfigError(f"--labels: {error}") from error
+        raise ConfigError(f"labels: {error}").about("labels") from error
     for line in filled:
         if line.text.startswith(_COMMENT):
             raise ConfigError(
-                f"--labels {path} line {line.number} begins with '# ': is it a comment or a label? A labels file has no"
-                " comments; remove it, or name such a label with --labels a,b or --data"
-            )
+                f"labels {path} line {line.number} begins with '# ': is it a comment or a label? A labels file has no"
+                " comments; remove it, or name such a label in a list, or in data"
+            ).about("labels", "data")
     return [line.text.strip() for line in filled]

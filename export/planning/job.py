@@ -222,9 +222,9 @@ def _check_software(config: ExportConfig, profile: DeviceProfile, backbone: Back
     check_pooling(backbone.folder, config.task, tokenizer, backbone.name)
     if profile.tasks and config.task not in profile.tasks:
         raise ConfigError(
-            f"--task {config.task}: the app on {profile.title} does {', '.join(profile.tasks)} only; take a device that"
+            f"task {config.task}: the app on {profile.title} does {', '.join(profile.tasks)} only; take a device that"
             " runs edge_runtime, as raspberrypi5 and linux-x86_64 do"
-        )
+        ).about("task", "device")
     check_reader(tokenizer, profile.tokenizers, backbone.name, profile.title)
 
 
@@ -233,9 +233,9 @@ def _check_groups(sizes: Sizes, name: str) -> None:
     inputs = sorted({inputs for _, _, inputs in sizes.backbone.linears})
     if sizes.quantize == Quantization.INT4 and not any(count % GROUP == 0 for count in inputs):
         raise ConfigError(
-            f"--quantize int4: a scale is shared by {GROUP} inputs, and the linears of {name} have"
+            f"quantize int4: a scale is shared by {GROUP} inputs, and the linears of {name} have"
             f" {' or '.join(map(str, inputs))}; no one is a multiple: take int8"
-        )
+        ).about("quantize")
 
 
 def _request(
@@ -272,7 +272,8 @@ def _wishes(config: ExportConfig, adapted: int) -> tuple[Wish, ...]:
     """
     for _, _, layers in config.tiers:
         if layers > adapted:
-            raise ConfigError(f"--tiers: a tier of {layers} layers, and {adapted} are adapted; give {adapted} or fewer")
+            text = f"tiers: a tier of {layers} layers, and {adapted} are adapted; give {adapted} or fewer"
+            raise ConfigError(text).about("tiers")
     return tuple((slots, length, layers if layers < adapted else 0) for slots, length, layers in config.tiers)
 
 
@@ -287,8 +288,8 @@ def _longest(config: ExportConfig, named: list[int], profile: DeviceProfile, bac
         return min(positions, profile.defaults.seq_len)
     longest = max(named or [profile.defaults.seq_len])
     if longest > positions:
-        option = "--tiers" if config.tiers else "--seq-len"
-        raise ConfigError(f"{option} {longest}: {backbone.name} takes at most {positions} tokens")
+        name = "tiers" if config.tiers else "seq_len"
+        raise ConfigError(f"{name} {longest}: {backbone.name} takes at most {positions} tokens").about(name)
     return longest
 
 
@@ -307,11 +308,11 @@ def _check_capacities(config: ExportConfig, longest: int, batch: int) -> None:
     for count in config.capacities:
         if count < longest:
             raise ConfigError(
-                f"--tokens {count}: a row holds one text of up to {longest:,} tokens; give {longest:,} or more, or a"
-                " smaller --seq-len"
-            )
+                f"tokens {count}: a row holds one text of up to {longest:,} tokens; give {longest:,} or more, or a"
+                " smaller seq_len"
+            ).about("tokens", "seq_len")
         if -(-count // longest) > batch:
             raise ConfigError(
-                f"--tokens {count}: {batch} texts of at most {longest:,} tokens fill {batch * longest:,} places; give"
-                " that or less, or a larger --batch-size"
-            )
+                f"tokens {count}: {batch} texts of at most {longest:,} tokens fill {batch * longest:,} places; give"
+                " that or less, or a larger batch_size"
+            ).about("tokens", "batch_size")

@@ -132,13 +132,13 @@ def _first(sizes: Sizes, request: TierRequest, profile: DeviceProfile, wishes: l
             last = planned or last
     if last is None:
         raise BudgetError(
-            f"--micro-batches {request.memory.micro_batches}: a step of at most {request.batch} texts cannot have more"
-            " parts than texts; give fewer, or a larger --batch-size"
-        )
+            f"micro_batches {request.memory.micro_batches}: a step of at most {request.batch} texts cannot have more"
+            " parts than texts; give fewer, or a larger batch_size"
+        ).about("micro_batches", "batch_size")
     raise BudgetError(
         f"{profile.name}: nothing fits; even {_shown(last.shape)}, {shown(last.shape)}, needs {', '.join(last.over)}"
-        "; lower --rank, --layers, --seq-len, --tokens or --batch-size, or raise the profile's budget"
-    )
+        "; lower rank, layers, seq_len, tokens or batch_size, or raise the profile's budget"
+    ).about("rank", "layers", "seq_len", "tokens", "batch_size")
 
 
 def _shown(tier: TierShape) -> str:

@@ -116,7 +116,8 @@ def _folder(model: str | None) -> tuple[Path, str]:
     if path.is_dir():
         return path, path.resolve().name
     if "/" not in model or model.startswith((".", "/")):
-        raise UnsupportedModelError(f"--model {model}: neither a folder nor a hub id like owner/name")
+        text = f"model {model}: neither a folder nor a hub id like owner/name"
+        raise UnsupportedModelError(text).about("model")
     return _download(model), model.rsplit("/", 1)[1]
 
 
@@ -128,8 +129,8 @@ def _download(model: str) -> Path:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModelError(
-            f"--model {model}: no such folder, and the hub gave nothing ({reason}); give a local folder"
-        ) from error
+            f"model {model}: no such folder, and the hub gave nothing ({reason}); give a local folder"
+        ).about("model") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

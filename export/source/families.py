@@ -202,5 +202,5 @@ def check_task(config: Mapping[str, Any], task: str, source: str) -> None:
         able = ", ".join(sorted(name for name, row in FAMILIES.items() if row.causal))
         raise UnsupportedModelError(
             f"{source}: a {config['model_type']} reads a text from both sides and cannot continue one;"
-            f" --task {CAUSAL_LM} works with {able}"
-        )
+            f" {CAUSAL_LM} works with {able}"
+        ).about("task", "model")

@@ -264,7 +264,7 @@ def test_a_package_that_went_is_replaced_by_the_only_one(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "package").rename(tmp_path / "moved")
     common = ("evaluate", "--state", played, "--data", "held.csv")
-    assert "give --package" in complaint(capsys, 2, *common)
+    assert "or give its folder (--package)" in complaint(capsys, 2, *common)
     (tmp_path / "packages").mkdir()
     (tmp_path / "moved").rename(tmp_path / "packages/moved")
     assert len(answer(capsys, *common)) == 1
@@ -322,6 +322,7 @@ def test_no_state(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
     error = complaint(capsys, 1, *command, "--state", tmp_path / "none")
     assert "no gateway state" in error
     assert "broker_server run" in error
+    assert error.endswith("makes one (--state)\n")
 
 
 def test_run_without_a_package(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -338,16 +339,18 @@ def test_run_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.make_package(tmp_path / "package")
     common = ("run", "--package", tmp_path / "package", "--state", tmp_path / "state")
     assert "no device package" in complaint(capsys, 1, "run", "--package", tmp_path / "none")
-    assert "--allow-plaintext" in complaint(capsys, 2, *common, "--host", "0.0.0.0")  # noqa: S104 - it is refused
+    open_to_all = complaint(capsys, 2, *common, "--host", "0.0.0.0")  # noqa: S104 - it is refused
+    assert "allow it: listen.allow_plaintext (--broker, --allow-plaintext)" in open_to_all
     assert "quorum 0" in complaint(capsys, 2, *common, "--quorum", "0")
     error = complaint(capsys, 2, *common, "--broker", "mqtt://broker.example")
-    assert "not encrypted" in error
+    assert "or allow_plaintext on a network that you trust (--allow-plaintext)" in error
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         error = complaint(capsys, 1, *common, "--port", str(port))
     assert f"port {port} on 127.0.0.1 is in use" in error
+    assert "choose another port, or use that broker: mqtt://HOST:PORT (--port, --broker)" in error
     Store.open(tmp_path / "state", tiny.Package.open(tmp_path / "package", part="gateway"), 0.0).close()
 
 

@@ -366,14 +366,21 @@ def test_ctrl_c_ends_class_means_at_once_and_training_after_its_step(
     [
         (2, ["train", "--data", "DATA", "--experts", "x"], "expected indices such as 0,3, or all"),
         (2, ["train", "--data", "DATA", "--experts", "9"], "expected indices from 0 to 3"),
+        (
+            2,
+            ["train", "--data", "DATA", "--experts", "all", "--tier", "m2_f2_s16_r2_b4"],
+            "take turns: rotate_every (--experts, --rotate-every)",
+        ),
+        (2, ["train", "--data", "DATA", "--tier", "m9"], "; or auto (--tier)"),
+        (1, ["train", "--data", "DATA", "--text-column", "x"], " and label_column (--text-column, --label-column)"),
         (1, ["train", "--data", "none.csv"], "cannot read none.csv: No such file"),
         (1, ["train", "--data", "DATA", "--out", "DATA"], "cannot write"),
         (2, ["predict", "--data", "DATA", "text"], "give one of them"),
         (1, ["predict", "--bank", "none", "text"], "cannot read bank none"),
         (1, ["predict", "--bank", "DATA", "text"], "is no safetensors file"),
-        (2, ["predict", "--state", "none", "text"], "none is no state directory"),
+        (2, ["predict", "--state", "none", "text"], "none is no state directory; give that of a device that took part"),
         (2, ["run", "--data", "DATA", "--broker", "http://x"], "expected mqtt://HOST:PORT"),
-        (2, ["run", "--data", "DATA", "--broker", "mqtt://10.1.1.1"], "--allow-plaintext"),
+        (2, ["run", "--data", "DATA", "--broker", "mqtt://10.1.1.1"], "that you trust (--allow-plaintext)"),
         (2, ["run", "--data", "DATA", "--broker", "mqtt://localhost", "--device-id", "a/b"], 'device "a/b" must be'),
         (
             1,
@@ -577,7 +584,7 @@ def test_a_state_directory_belongs_to_one_device_and_federation(
     arguments = ["--broker", "mqtt://localhost", "--data", data, "--state", tmp_path / "state"]
     assert call(capsys, "run", "--package", package.folder, *arguments, "--device-id", "me")[0] == 0
     line = failure(capsys, 1, "run", "--package", package.folder, *arguments, "--device-id", "you")
-    assert "belongs to device me, this is you; choose another --state" in line
+    assert "belongs to device me, this is you; choose another (--state)" in line
     other = toy.write_package(tmp_path / "other", logit_scale=9.0)
     line = failure(capsys, 1, "run", "--package", other.folder, *arguments, "--device-id", "me")
     assert "belongs to architecture" in line

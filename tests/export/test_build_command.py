@@ -87,6 +87,15 @@ def test_unknown_device_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None
     assert line.startswith("export: unknown device 'pixel99'; known: linux-x86_64, lowend-phone, pixel8, raspberrypi5")
 
 
+def test_faults_are_told_with_the_options_that_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text has the names of ``build_package``, which a command spells otherwise."""
+    words = ["--device", "pixel8", "--labels", "a,b", "--train-slots", "9", "--tiers", "2x64x1", "--no-trunk"]
+    code, line = _refused(words, capsys)
+    assert code == 2
+    assert line.startswith("export: train_slots 9: must be between 1 and 8; tiers, slots and tokens of each, say all ")
+    assert line.endswith(" all experts held (--train-slots, --tiers, --seq-len, --no-trunk, --held)")
+
+
 def test_the_recipe_is_xnnpack(capsys: pytest.CaptureFixture[str]) -> None:
     """Optimum-executorch's option is taken by the one name that there is; others are refused with it."""
     assert parser().parse_args(["--recipe", "xnnpack"]).recipe == "xnnpack"
@@ -133,8 +142,8 @@ def test_csv_without_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ("change", "said"),
     [
         (["--layers", "9"], "numbers from 0 to 2"),
-        (["--seq-len", "64"], "--seq-len 64: "),
-        (["--experts", "0"], "--experts 0"),
+        (["--seq-len", "64"], "seq_len 64: "),
+        (["--experts", "0"], "experts 0: "),
     ],
 )
 def test_options_that_do_not_fit_the_backbone(
@@ -168,9 +177,9 @@ def test_lists_of_numbers_that_are_none(
 @pytest.mark.parametrize(
     ("tokens", "said"),
     [
-        ("11", "--tokens 11: a row holds one text of up to 12 tokens; give 12 or more"),
-        ("49", "--tokens 49: 4 texts of at most 12 tokens fill 48 places; give that or less"),
-        ("-5", "--tokens -5: must be between 4 and 4194304"),
+        ("11", "tokens 11: a row holds one text of up to 12 tokens; give 12 or more"),
+        ("49", "tokens 49: 4 texts of at most 12 tokens fill 48 places; give that or less"),
+        ("-5", "tokens -5: must be between 4 and 4194304"),
     ],
 )
 def test_tokens_that_make_no_sense(tiny: Path, capsys: pytest.CaptureFixture[str], tokens: str, said: str) -> None:
@@ -216,7 +225,7 @@ def test_hub_id_without_a_network_says_so(capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     code, line = _refused([*SMALL, "--model", "nobody/nothing-of-this-name"], capsys)
     assert code == 1
-    assert "--model nobody/nothing-of-this-name: no such folder, and the hub gave nothing" in line
+    assert "model nobody/nothing-of-this-name: no such folder, and the hub gave nothing" in line
 
 
 def test_out_that_is_no_package(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,8 +48,8 @@ def test_what_was_built_is_returned(tiny: Path, programs: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("more", "error", "text"),
     [
-        ({"experts": 0}, ConfigError, "--experts 0: must be between 1 and 256"),
-        ({"quantize": "int5"}, ConfigError, "--quantize int5: must be one of int8, int4, none"),
+        ({"experts": 0}, ConfigError, "experts 0: must be between 1 and 256"),
+        ({"quantize": "int5"}, ConfigError, "quantize int5: must be one of int8, int4, none"),
         ({"labels": "red"}, ConfigError, "no such file, and no list either"),
         ({"labels": ["red", "red"]}, ConfigError, "labels that stand twice"),
         ({"data": "none.csv"}, DataError, "none.csv"),

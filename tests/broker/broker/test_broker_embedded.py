@@ -332,7 +332,7 @@ def test_port_in_use_is_told() -> None:
     """With what to do about it."""
     broker = EmbeddedBroker("127.0.0.1", 0)
     port = broker.start().port
-    with pytest.raises(ListenError, match=f"port {port} on 127.0.0.1 is in use.*--port"):
+    with pytest.raises(ListenError, match=f"port {port} on 127.0.0.1 is in use.*choose another port"):
         EmbeddedBroker("127.0.0.1", port).start()
     broker.stop()
 

@@ -326,7 +326,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(mosquitto, "FREE_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         supervisor = Mosquitto(Listener("127.0.0.1", taken.getsockname()[1]), "x", tmp_path, lambda _: None)
-        with pytest.raises(ListenError, match=r"in use.*systemctl disable --now mosquitto.*--port"):
+        with pytest.raises(ListenError, match=r"in use.*systemctl disable --now mosquitto.*another port"):
             supervisor.start()
 
 

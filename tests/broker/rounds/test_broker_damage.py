@@ -163,7 +163,7 @@ def test_a_block_that_cannot_be_made_again_is_refused_by_name(tmp_path: Path, pa
     blob(tmp_path / "state", min(set(store.lineage.blocks(last)) - set(store.lineage.blocks(first)))).unlink()
     for path in (*(tmp_path / "state/versions").glob("*.bank"), *(tmp_path / "state/spool").iterdir()):
         path.write_bytes(b"")
-    with pytest.raises(StateError, match=r"version 1 is not whole: block file .* is missing.*restore.*--accept-loss"):
+    with pytest.raises(StateError, match=r"version 1 is not whole: block file .* is missing.*restore.*accept the loss"):
         Gateway(tmp_path / "state", package, rounds=1)
     gateway = Gateway(tmp_path / "state", package, accept_loss=True, rounds=1)
     assert (gateway.conductor.row.version, gateway.conductor.row.parent) == (2, 0)

@@ -83,7 +83,7 @@ def test_lost_versions_are_refused_by_name_and_left_behind_only_when_told(
     """With the versions' files gone too, the start says which and what to do; --accept-loss goes on as version 4."""
     shutil.copy(played / "older", state / NAME)
     shutil.rmtree(state / "versions")
-    lost = r"version 3 was announced, the ledger knows 1: versions 2 to 3 .* are lost; .*restore.*--accept-loss"
+    lost = r"version 3 was announced, the ledger knows 1: versions 2 to 3 .* are lost; .*restore.*accept the loss"
     with pytest.raises(StateError, match=lost):
         Store.open(state, package, 9.0)
     store = Store.open(state, package, 9.0, accept_loss=True)

@@ -166,7 +166,7 @@ def test_acceptance_is_on_the_disk_before_the_verdict(tmp_path: Path, package: A
 def test_second_gateway_on_the_same_directory_is_refused(tmp_path: Path, package: Any) -> None:
     """It says which process holds it and what to do; after the first ends, it is free."""
     first = Store.open(tmp_path / "state", package, 0.0)
-    with pytest.raises(StateError, match=f"in use by another gateway .process {os.getpid()}.*--state"):
+    with pytest.raises(StateError, match=f"in use by another gateway .process {os.getpid()}.*another directory"):
         Store.open(tmp_path / "state", package, 0.0)
     first.close()
     Store.open(tmp_path / "state", package, 0.0).close()

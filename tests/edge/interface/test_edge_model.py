@@ -334,7 +334,7 @@ def test_joining_refuses_by_name(
     with Model.open(folder) as model:
         for where, more, text in (
             ("localhost:1883", {}, "expected mqtt://HOST:PORT"),
-            ("mqtt://example.org", {}, "allow-plaintext"),
+            ("mqtt://example.org", {}, "or allow_plaintext on a network"),
             ("mqtt://localhost", {"device": "a/b"}, 'device "a/b" must be'),
             ("mqtt://localhost", {"budget": {"memory_mib": 20.0}}, "the budget is 20"),
             ("mqtt://localhost", {"budget": {"money": 20.0}}, "budget: money came, expected one of memory_mib, "),

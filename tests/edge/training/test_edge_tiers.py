@@ -104,7 +104,7 @@ def test_a_tier_is_named_by_its_method_or_its_sizes(package: Package) -> None:
     manifest = package.manifest
     assert by_name(manifest, "train_m2_f2_s16_r2_b4") == by_name(manifest, "m2_f2_s16_r2_b4") == TWO
     with pytest.raises(
-        ConfigError, match="--tier m9: this package has m4_f0_s16_r2_b4, m2_f2_s16_r2_b4, m1_f1_s16_r2_b4; or auto"
+        ConfigError, match=r"^tier m9: this package has m4_f0_s16_r2_b4, m2_f2_s16_r2_b4, m1_f1_s16_r2_b4; or auto"
     ):
         by_name(manifest, "m9")
 

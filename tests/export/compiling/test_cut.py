@@ -141,5 +141,5 @@ def test_a_graph_without_such_a_cut_is_refused() -> None:
         return (torch.sin(x) * scale, torch.cos(x) * scale, torch.exp(x) * scale)
 
     module = trace(step, sample_inputs(input_ports(model, uncut(cut, model))))
-    with pytest.raises(LoweringError, match=r"3 values lead .* expected 2 .* --no-trunk"):
+    with pytest.raises(LoweringError, match=r"3 values lead .* expected 2 .* without a trunk"):
         above_cut(module, model, cut)

@@ -39,16 +39,16 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         ExportConfig("pixel8", None, ("a", "a"), Path("x"), experts=0, rank=-1)
     text = str(caught.value)
-    assert "--experts 0: must be between 1 and 256" in text
-    assert "--rank -1" in text
+    assert "experts 0: must be between 1 and 256" in text
+    assert "rank -1" in text
     assert 'labels that stand twice: "a"' in text
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"train_slots": 9}, "--train-slots 9: must be between 1 and 8"),
-        ({"gate": "topk", "top_k": 9}, "--top-k 9: must be between 1 and the 8 experts held"),
+        ({"train_slots": 9}, "train_slots 9: must be between 1 and 8"),
+        ({"gate": "topk", "top_k": 9}, "top_k 9: must be between 1 and the 8 experts held"),
         ({"gate": "topk", "top_k": 3, "held": "slots", "train_slots": 2}, "the 2 experts held"),
         ({"labels": ("one",)}, "1 label, expected 2 to 65,535"),
         (
@@ -56,14 +56,14 @@ def test_all_faults_are_told_at_once() -> None:
             'label 2 of 2, "b\\n", has over 200 bytes, or a character that ends a line',
         ),
         ({"labels": ("", "b")}, "label 1 of 2 is empty"),
-        ({"batch_size": 0}, "--batch-size 0"),
-        ({"tokens": (64, 3)}, "--tokens 3: must be between 4 and 4194304"),
-        ({"tokens": 10**9}, "--tokens 1000000000: must be between 4 and 4194304"),
-        ({"tiers": ((2, 64, 1),), "trunk": False}, "leave out --no-trunk and --held slots"),
-        ({"tiers": ((2, 64, 1),), "held": "slots"}, "leave out --no-trunk and --held slots"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"tokens": (64, 3)}, "tokens 3: must be between 4 and 4194304"),
+        ({"tokens": 10**9}, "tokens 1000000000: must be between 4 and 4194304"),
+        ({"tiers": ((2, 64, 1),), "trunk": False}, "it needs the trunk, and all experts held"),
+        ({"tiers": ((2, 64, 1),), "held": "slots"}, "it needs the trunk, and all experts held"),
         (
             {"tokens": 64, "task": "causal-lm"},
-            "--tokens 64: each window of a causal-lm fills a row of its own; say how",
+            "tokens 64: each window of a causal-lm fills a row of its own; say how",
         ),
     ],
 )
@@ -127,9 +127,9 @@ def test_labels_files_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="line 2 begins with '# ': is it a comment or a label"):
         read_labels(str(path))
     path.rename(tmp_path / "data.csv")
-    with pytest.raises(ConfigError, match=r"take its labels with --data .*data\.csv"):
+    with pytest.raises(ConfigError, match=r"data\.csv: a file of examples by its name; give it as data"):
         read_labels(str(tmp_path / "data.csv"), None)
-    with pytest.raises(ConfigError, match=r"--labels none\.txt: no such file, and no list either"):
+    with pytest.raises(ConfigError, match=r"labels none\.txt: no such file, and no list either"):
         read_labels("none.txt")
 
 
@@ -143,7 +143,7 @@ def test_default_labels_are_those_of_the_demo() -> None:
 def test_missing_default_labels_ask_for_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An installation without the list says which options there are."""
     monkeypatch.setattr("export.planning.config.DEFAULT_LABELS", tmp_path / "none.txt")
-    with pytest.raises(ConfigError, match="--labels a,b,c or --data"):
+    with pytest.raises(ConfigError, match="no labels: name them, or give data"):
         read_labels(None)
 
 

@@ -168,7 +168,7 @@ def test_nothing_fits_names_every_exceeded_budget() -> None:
     assert "of 10 MB" in text
     assert "of 0.001 MB a round" in text
     assert "of 0.01 s a round" in text
-    assert "lower --rank" in text
+    assert "lower rank" in text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_length_by_hand_is_kept_and_rows_follow_the_texts(tiny: Path) -> None:
 
 def test_texts_are_no_longer_than_the_backbone_takes(tiny: Path) -> None:
     """The profile's 64 tokens are refused where they are the default, and lowered to 40 where texts choose."""
-    with pytest.raises(ConfigError, match=r"--seq-len 64: .* takes at most 40 tokens"):
+    with pytest.raises(ConfigError, match=r"seq_len 64: .* takes at most 40 tokens"):
         planned(tiny)
     assert planned(tiny, texts=("word " * 60,)).tiers[0].shape.sequence == 40
 
@@ -66,11 +66,11 @@ def test_texts_are_no_longer_than_the_backbone_takes(tiny: Path) -> None:
     [
         (
             {"tokens": 31},
-            "--tokens 31: a row holds one text of up to 32 tokens; give 32 or more, or a smaller --seq-len",
+            "tokens 31: a row holds one text of up to 32 tokens; give 32 or more, or a smaller seq_len",
         ),
         (
             {"tokens": (512, 513)},
-            "--tokens 513: 16 texts of at most 32 tokens fill 512 places; give that or less, or a larger --batch-size",
+            "tokens 513: 16 texts of at most 32 tokens fill 512 places; give that or less, or a larger batch_size",
         ),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_tier_of_fewer_layers_has_methods_and_trunks_of_its_own(tiny: Path) ->
     upper_step = ["accumulate_l2_m2_f1_s32_r4_b16", "apply_l2_m2"]
     assert [method.name for method in upper.methods] == [*upper_step, "trunk_l2_s16_r8", "trunk_l2_s32_r8"]
     assert (whole.cut, upper.cut) == (False, True)
-    with pytest.raises(ConfigError, match=r"--tiers: a tier of 4 layers, and 3 are adapted; give 3 or fewer"):
+    with pytest.raises(ConfigError, match=r"tiers: a tier of 4 layers, and 3 are adapted; give 3 or fewer"):
         planned(tiny, train_slots=None, tiers=((2, 32, 4),))
 
 

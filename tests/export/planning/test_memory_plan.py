@@ -153,7 +153,7 @@ def test_micro_batches_are_whole_rows() -> None:
 def test_more_micro_batches_than_texts_are_refused() -> None:
     """17 parts of a step of 16 texts: the error says so, with the numbers and what to do."""
     request = TierRequest(slots=(4,), lengths=(64,), fixed_batch=True, memory=Fixed(micro_batches=17))
-    with pytest.raises(BudgetError, match=r"--micro-batches 17: a step of at most 16 texts cannot .* give fewer"):
+    with pytest.raises(BudgetError, match=r"micro_batches 17: a step of at most 16 texts cannot .* give fewer"):
         choose(MINILM, request, _profile())
 
 

@@ -131,7 +131,7 @@ def test_half_of_too_little_is_refused_with_the_numbers() -> None:
     text = str(caught.value)
     assert "even 1 trained slot(s) with 4 texts in 2 rows of 64 tokens, recompute light with 2 micro-batches" in text
     assert "of 128 MiB" in text
-    assert "lower --rank, --layers, --seq-len, --tokens or --batch-size, or raise the profile's budget" in text
+    assert "lower rank, layers, seq_len, tokens or batch_size, or raise the profile's budget" in text
 
 
 def test_all_tiers_together_fit_the_storage() -> None:

@@ -308,7 +308,7 @@ def test_labels_and_encoders_do_not_go_with_the_task(
         str(tmp_path / "p"),
     ]
     assert main(arguments) == 1
-    assert "cannot continue one; --task causal-lm works with llama, qwen2, qwen3" in capsys.readouterr().err
+    assert "cannot continue one; causal-lm works with llama, qwen2, qwen3 (--task, --model)" in capsys.readouterr().err
 
 
 def test_json_names_the_task(

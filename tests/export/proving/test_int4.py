@@ -203,7 +203,7 @@ def test_a_backbone_without_a_linear_that_divides_is_refused(
     folder = save_tiny(tmp_path / "narrow")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 36, "intermediate_size": 40}))
-    with pytest.raises(ConfigError, match=r"--quantize int4: a scale is shared by 32 inputs, .* have 36 or 40; no one"):
+    with pytest.raises(ConfigError, match=r"quantize int4: a scale is shared by 32 inputs, .* have 36 or 40; no one"):
         build("narrow", model=str(folder), quantize="int4")
     options = [
         "--device",
