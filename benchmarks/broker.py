@@ -74,7 +74,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--clients", type=int, default=30, metavar="N", help="connections (%(default)s)")
     add("--bodies", type=int, default=20, metavar="N", help="that each sends, and hears (%(default)s)")
-    add("--body-kb", type=int, default=820, metavar="KB", help="of a body (%(default)s)")
+    add("--body-kb", type=int, default=820, metavar="KB", help="size of a body (%(default)s)")
     add("--mqtt", choices=("3", "5"), default="3", help="version; 3 is 3.1.1 (%(default)s)")
     add("--profile", action="store_true", help="print the functions in which the broker's thread was longest")
     add("--json", action="store_true", help="print only the JSON line")

@@ -52,7 +52,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--devices", type=int, default=32, metavar="N", help="deltas that are folded together (%(default)s)")
     add("--experts", type=int, default=10, metavar="N", help="experts that a delta has in each layer (%(default)s)")
-    add("--repeats", type=int, default=5, metavar="N", help="of each measurement, the best counts (%(default)s)")
+    add(
+        "--repeats", type=int, default=5, metavar="N", help="repeats of each measurement; the best counts (%(default)s)"
+    )
     add("--threads", type=int, default=THREADS, metavar="N", help="that share the blocks (%(default)s)")
     add("--topk", action="store_true", help="routers chose experts: their rows are centred")
     add("--json", action="store_true", help="print only the JSON line")

@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--only", choices=PARTS, action="append", help=f"parts to do (default: all); {about}")
     command.add_argument("--count", type=float, metavar="N", help="faults of a part; of a walk: share of its points")
     command.add_argument("--seconds", type=float, metavar="S", help="begin no fault of a part after so long")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is chosen by chance")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random choice (%(default)s)")
     command.add_argument(
         "--json", action="store_true", help="print one JSON line for each kind of fault, and no progress"
     )

@@ -23,7 +23,7 @@ from benchmarks.federation.experiment import Experiment, ExperimentError, read
 from benchmarks.federation.results import DONE, WRONG, Results
 
 CUDA_WORKERS: Final = 6
-"""Processes on a GPU unless told: together they keep it busy."""
+"""Processes on a GPU by default: together they keep it busy."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

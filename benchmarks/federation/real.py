@@ -46,10 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", default="clinc150", choices=(*corpus.SETS, MIXED), help="texts (default %(default)s)")
     parser.add_argument("--clients", type=int, default=8, metavar="N", help="devices (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="default %(default)s")
-    parser.add_argument("--steps", type=int, default=15, metavar="N", help="of a device in a round (%(default)s)")
-    parser.add_argument("--limit", type=int, default=600, metavar="TEXTS", help="of one device (default %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=15, metavar="N", help="optimizer steps of a device in a round (%(default)s)"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=600, metavar="TEXTS", help="texts of one device at most (%(default)s)"
+    )
     parser.add_argument("--test", type=int, default=1000, metavar="TEXTS", help="held out (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=31, help="of split and order (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=31, help="seed of the split and the order (%(default)s)")
     parser.add_argument("--data", type=Path, default=corpus.DATA, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=Path("runs/real"), metavar="DIR", help="default %(default)s")
     parser.add_argument("--record", action="store_true", help="keep the figures in benchmarks/results")

@@ -43,9 +43,7 @@ def add_commands(commands: Commands) -> None:
     keep.add_argument(
         "--made-by", required=True, metavar="COMMAND", help="that made the runs; it stands beside the figures"
     )
-    keep.add_argument(
-        "--commit", help="of runs made from a copy without git, which do not know theirs (default: this checkout's)"
-    )
+    keep.add_argument("--commit", help="commit of runs made from a copy without git (default: this checkout's)")
     tables.set_defaults(main=print_tables)
     plots.set_defaults(main=draw)
     keep.set_defaults(main=keep_runs)

@@ -50,24 +50,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--devices", type=int, default=default.devices, metavar="N", help="how many (%(default)s)")
-    add("--broker", choices=BROKERS, default=default.broker, help="of the gateway (%(default)s)")
-    add("--delta-kb", type=int, default=default.delta_kb, metavar="KB", help="of an int8 delta (%(default)s)")
-    add("--seconds", type=float, default=default.seconds, metavar="S", help="that devices send (%(default)s)")
+    add("--devices", type=int, default=default.devices, metavar="N", help="devices at a time (%(default)s)")
+    add("--broker", choices=BROKERS, default=default.broker, help="the gateway's broker (%(default)s)")
+    add("--delta-kb", type=int, default=default.delta_kb, metavar="KB", help="size of an int8 delta (%(default)s)")
+    add("--seconds", type=float, default=default.seconds, metavar="S", help="how long devices send (%(default)s)")
     add("--think-s", type=float, default=default.think_s, metavar="S",
         help="a device waits up to S seconds between its plan and its delta (%(default)s)")  # fmt: skip
     add("--unruly", type=float, default=100 * default.unruly, metavar="PERCENT",
-        help="of deltas whose device stalls, drops its connection or lies (%(default)s)")  # fmt: skip
+        help="share of deltas whose device stalls, drops its connection or lies (%(default)s)")  # fmt: skip
     add("--fetch", type=float, default=100 * default.fetch, metavar="PERCENT",
-        help="of devices that fetch every block at the end (%(default)s)")  # fmt: skip
-    add("--past-capacity", action="store_true", help="nobody waits, and who has a verdict sends the next body at once")
+        help="share of devices that fetch every block at the end (%(default)s)")  # fmt: skip
+    add("--past-capacity", action="store_true", help="no device waits: after a verdict it sends its next body at once")
     add("--protocol", choices=("auto", "chunks", "offers"), default="auto",
         help="whether devices offer a body before they send it; auto: to this checkout's gateway")  # fmt: skip
     add("--table", action="store_true",
         help="every load of docs/results.md, one after another; with --gateway-tree each before and after")  # fmt: skip
     add("--gateway-tree", type=Path, metavar="DIR", help="checkout whose gateway runs (default: this one)")
     add("--limits", default="", metavar="KEY=X,...", help="keys of [limits] of the gateway (default: its own)")
-    add("--seed", type=int, default=default.seed, help="of all that is drawn (%(default)s)")
+    add("--seed", type=int, default=default.seed, help="seed of every random choice (%(default)s)")
     add("--out", type=Path, default=default.out, metavar="DIR", help="output folder (%(default)s)")
     add("--json", action="store_true", help="print only the JSON line")
     add("--record", action="store_true", help="keep the result in benchmarks/results/fleet.jsonl")

@@ -82,7 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=60,
         metavar="N",
-        help="of --accuracy: begin no run after so long (%(default)s)",
+        help="with --accuracy: begin no run after so long (%(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.add_argument("--record", action="store_true", help="keep the result in benchmarks/results/real_text.jsonl")

@@ -41,7 +41,10 @@ def add(commands: Subcommands) -> None:
         "broker_server init, the device gets a certificate of that authority, and nothing else has to be said."
     )
     command.add_argument(
-        "devices", nargs="+", metavar="DEVICE", help="its name in the federation; with TLS its certificate's CN"
+        "devices",
+        nargs="+",
+        metavar="DEVICE",
+        help="the device's name in the federation; with TLS its certificate's CN",
     )
     add_settings(command)
     command.add_argument(

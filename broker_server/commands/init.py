@@ -68,7 +68,9 @@ def add(commands: Subcommands) -> None:
         "(default: this machine's addresses and names)",
     )  # fmt: skip
     command.add_argument("--port", type=int, default=PORT, help="to listen on (default: %(default)s)")
-    command.add_argument("--federation", default="default", metavar="NAME", help="its name (default: %(default)s)")
+    command.add_argument(
+        "--federation", default="default", metavar="NAME", help="the federation's name (default: %(default)s)"
+    )
     command.add_argument("--package", type=Path, metavar="DIR", help="device package of the federation")
     command.add_argument(
         "--state",

@@ -158,7 +158,9 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         metavar="X",
         help="the shared experts' learning rate as a share of --lr (default: 1)",
     )
-    train.add_argument("--weight-decay", type=float, metavar="X", help="of AdamW (default: 0)")
+    train.add_argument(
+        "--weight-decay", type=float, metavar="X", help="decoupled weight decay, as in AdamW (default: 0)"
+    )
     train.add_argument(
         "--codec",
         choices=sorted(CODECS),

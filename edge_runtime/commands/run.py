@@ -94,10 +94,10 @@ def add(commands: Subcommands) -> None:
         help="refuse what the gateway did not sign with this key",
     )
     limits = run.add_argument_group("budget", "in place of the profile's; 0 = no limit")
-    limits.add_argument("--max-memory-mib", type=amount, metavar="MIB", help="resident memory of the process")
-    limits.add_argument("--max-storage-mb", type=amount, metavar="MB", help="of the package on the disk")
-    limits.add_argument("--max-bytes-up", type=amount, metavar="BYTES", help="sent in a round")
-    limits.add_argument("--max-bytes-down", type=amount, metavar="BYTES", help="received in a round")
+    limits.add_argument("--max-memory-mib", type=amount, metavar="MIB", help="resident memory of this process")
+    limits.add_argument("--max-storage-mb", type=amount, metavar="MB", help="size of the package on disk")
+    limits.add_argument("--max-bytes-up", type=amount, metavar="BYTES", help="bytes sent in a round")
+    limits.add_argument("--max-bytes-down", type=amount, metavar="BYTES", help="bytes received in a round")
     limits.add_argument("--max-seconds", type=amount, metavar="S", help="seconds of training in a round")
     run.set_defaults(main=main)
 

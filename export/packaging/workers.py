@@ -60,7 +60,7 @@ class _Running:
 def run_tasks(
     tasks: Sequence[Task], progress: Progress, finished: Callable[[int, Any], None], workers: int | None = None
 ) -> None:
-    """Run tasks, the first ones first, as many at a time as there are cores (at most 4) unless told otherwise.
+    """Run tasks, the first ones first, by default as many at a time as there are cores (at most 4).
 
     Args:
         tasks: independent of each other.

@@ -36,9 +36,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("--seconds", type=float, default=600.0, help="in all, shared by the targets (default: 600)")
-    options.add_argument("--target", action="append", choices=sorted(TARGETS), metavar="NAME", help="of --list; all")
     options.add_argument(
-        "--slice", type=float, default=20.0, metavar="SECONDS", help="of a target's turn (default: 20)"
+        "--target", action="append", choices=sorted(TARGETS), metavar="NAME", help="one of --list (default: all)"
+    )
+    options.add_argument(
+        "--slice", type=float, default=20.0, metavar="SECONDS", help="length of a target's turn (default: 20)"
     )
     options.add_argument(
         "--state", type=Path, default=Path("runs/fuzz"), help="what was found so far (default: runs/fuzz)"

@@ -118,12 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--programs", type=Path, required=True, metavar="FOLDER", help="little programs to damage")
-    parser.add_argument("--seconds", type=int, default=60, help="of each stage (default: 60)")
+    parser.add_argument("--seconds", type=int, default=60, help="length of each stage (default: 60)")
     parser.add_argument("--stage", action="append", choices=STAGES, help="how far each program is taken (default: all)")
     parser.add_argument(
         "--findings", type=Path, default=Path("runs/fuzz/native"), metavar="FOLDER", help="written there"
     )
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the mutations (default: the time)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="seed of the mutations (default: the time)")
     parser.add_argument("--record", action="store_true", help="add the inputs to benchmarks/results/fuzz.jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a stage")
     options = parser.parse_args(arguments)
