@@ -33,6 +33,10 @@ class StorageError(BrokerError):
     """The disk is full or refuses a write; what was acknowledged before is safe."""
 
 
+class EngineError(BrokerError):
+    """What merges cannot be reached, or gave up; nothing was changed, and the same call may be made again."""
+
+
 class RoundError(BrokerError):
     """An event came in a state that has no answer to it; nothing was changed."""
 

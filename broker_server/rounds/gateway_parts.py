@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from broker_server.config import GatewayConfig
+from broker_server.engine.engine import Engine
 from broker_server.events import Events
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Publisher, Signer
@@ -24,6 +25,7 @@ class GatewayParts:
         publisher: to the devices; it signs all but plans.
         events: told what happens.
         signer: for plans.
+        engine: merges; None: this process.
         chance: draws cohorts and jitter; the system's own by default, so that no device can tell when it is drawn.
     """
 
@@ -33,6 +35,7 @@ class GatewayParts:
     publisher: Publisher
     events: Events
     signer: Signer
+    engine: Engine | None = None
     chance: random.Random = field(default_factory=random.SystemRandom)
 
     def identity(self, device: str) -> Identity:

@@ -29,6 +29,7 @@ def merging_of(parts: GatewayParts) -> Merging:
         rounded=train.codec_down == "int8",
         rules=server,
         budget=budget,
+        engine=parts.engine,
     )
 
 

@@ -12,21 +12,21 @@ from typing import Any
 
 from broker_server.errors import DamagedError, StateError, StorageError
 from broker_server.state.files import PRIVATE_FILE
-from broker_server.state.schema import MIGRATIONS, SCHEMA, TABLES
+from broker_server.state.schema import LEDGER, Schema
 
 BUSY_MS = 5000
 ADVICE = "broker_server verify says what is wrong, broker_server restore puts a backup in its place"
 
 
 class Database:
-    """The database. Args: path: file; read_only: for the commands that read while a gateway runs.
+    """The database. Args: path: file; read_only: for the commands that read while a gateway runs; schema: its tables.
 
     Raises:
         StateError: when it cannot be opened, is no ledger, is damaged, or is of a newer schema.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, read_only: bool = False, schema: Schema = LEDGER) -> None:
+        self.path, self._tables = path, schema
         if read_only and not path.exists():
             msg = f"no gateway state at {path.parent}: broker_server run with this state directory makes one"
             raise StateError(msg).about("state")
@@ -46,7 +46,7 @@ class Database:
                 # For a new file; one that was made without it keeps its size, and uses its free pages again.
                 self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute(f"PRAGMA synchronous={schema.synchronous}")
                 self._bring_up()
         except (sqlite3.Error, OSError) as error:
             msg = f"{path} cannot be opened as a gateway's ledger: {error}; {ADVICE}"
@@ -61,20 +61,20 @@ class Database:
 
     def _refuse_newer(self) -> None:
         schema = self._schema()
-        if schema > SCHEMA:
+        if schema > self._tables.number:
             msg = (
-                f"{self.path} is of schema {schema}, this gateway knows up to {SCHEMA}: a newer gateway wrote it; "
-                "use that one, or another state directory"
+                f"{self.path} is of schema {schema}, this gateway knows up to {self._tables.number}: a newer gateway "
+                "wrote it; use that one, or another state directory"
             )
             raise StateError(msg).about("state")
 
     def _bring_up(self) -> None:
-        before = self._schema()
-        if before == SCHEMA:
+        before, newest, migrations = self._schema(), self._tables.number, self._tables.migrations
+        if before == newest:
             return
-        steps = [MIGRATIONS[number] for number in range(before + 1, SCHEMA + 1) if before and number in MIGRATIONS]
-        note = f"INSERT OR REPLACE INTO meta VALUES ('schema', '{SCHEMA}');"  # noqa: S608 - a number of ours
-        self._db.executescript("\n".join(["BEGIN IMMEDIATE;", *steps, TABLES, note, "COMMIT;"]))
+        steps = [migrations[number] for number in range(before + 1, newest + 1) if before and number in migrations]
+        note = f"INSERT OR REPLACE INTO meta VALUES ('schema', '{newest}');"  # noqa: S608 - a number of ours
+        self._db.executescript("\n".join(["BEGIN IMMEDIATE;", *steps, self._tables.tables, note, "COMMIT;"]))
 
     def changes(self) -> tuple[int, int]:
         """Return two numbers that are others once a row was changed: by another connection, by this one.

@@ -5,6 +5,8 @@ A change of the tables gets the next number: the tables below are always the new
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 SCHEMA: Final = 8
@@ -188,3 +190,24 @@ CREATE TABLE IF NOT EXISTS text_evaluations ( -- of a federation that continues 
 ) STRICT;
 """
 )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Tables of a database.
+
+    Args:
+        number: of these tables.
+        tables: SQL that makes them.
+        migrations: SQL that leads to each number from the one before.
+        synchronous: SQLite's word for what a commit waits for.
+    """
+
+    number: int
+    tables: str
+    migrations: Mapping[int, str] = field(default_factory=dict)
+    synchronous: str = "FULL"
+
+
+LEDGER: Final = Schema(SCHEMA, TABLES, MIGRATIONS)
+"""Of a gateway's ledger."""

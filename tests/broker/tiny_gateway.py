@@ -53,7 +53,7 @@ class Gateway:
 
     def __init__(self, folder: Path, package: Any, key: SigningKey | None = None, **fields: Any) -> None:
         accept_loss = fields.pop("accept_loss", False)
-        chance = fields.pop("chance", random.SystemRandom())
+        chance, engine_of = fields.pop("chance", random.SystemRandom()), fields.pop("engine_of", lambda _: None)
         values = {
             "rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": TRAIN,
             "server": Server(normalize_steps=False),
@@ -67,7 +67,9 @@ class Gateway:
         events.watch(self.told.append)
         signer = Signer(key, "default", self.store.ledger)
         publisher = SigningPublisher(self.out, signer)
-        self.parts = parts = GatewayParts(self.config, self.store, Roster(), publisher, events, signer, chance)
+        self.parts = parts = GatewayParts(
+            self.config, self.store, Roster(), publisher, events, signer, engine_of(self.store), chance
+        )
         try:
             self.conductor = Conductor(parts, b"s" * 16)
         except BaseException:
@@ -152,9 +154,9 @@ class Gateway:
         self.store.close()
 
 
-def whole_story(folder: Path, package: Any, rounds: int = 1) -> None:
+def whole_story(folder: Path, package: Any, rounds: int = 1, **fields: Any) -> None:
     """Play rounds of two devices to their end, taking up whatever is there already."""
-    gateway = Gateway(folder, package, rounds=rounds)
+    gateway = Gateway(folder, package, rounds=rounds, **fields)
     gateway.hello("a", "b")
     while gateway.conductor.state is not State.FINISHED:
         gateway.tick()
