@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker_server.config_tables import Limits, Listen, RoundRules, Train
+from broker_server.engine_config import EngineTable
 from broker_server.errors import UsageError
 from broker_server.gate_config import Gate
 from broker_server.privacy_config import PrivacyTable, conflict
@@ -83,6 +84,7 @@ class GatewayConfig:
     gate: Gate = field(default_factory=Gate)
     privacy: PrivacyTable = field(default_factory=PrivacyTable)
     web: Web = field(default_factory=Web)
+    engine: EngineTable = field(default_factory=EngineTable)
 
     def __post_init__(self) -> None:
         try:

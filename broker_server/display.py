@@ -236,6 +236,14 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "not_served": _not_served,
     "evaluated": _evaluated,
     "storage": lambda e: f"storage: {e['detail']}",
+    "engine": lambda e: (
+        f"merging waits: {e['failure']}"
+        if e.get("failure")
+        else f"merging by {counted(e['shards'], 'shard')} on Ray ({e['address']})"
+    ),
+    "shard": lambda e: (
+        f"shard {e['shard']} on {e['node'] or 'no machine'} is {e['state']}, restarted {counted(e['restarts'], 'time')}"
+    ),
     "finished": lambda e: (
         f"finished after round {e['rounds']}: version {e['version']}, "
         f"{size(e['bytes_up'])} up, {size(e['bytes_down'])} down"

@@ -6,6 +6,7 @@ Messages from the MQTT client and results of the evaluator come through one inbo
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -17,7 +18,10 @@ from broker_server.broker.link import Arrived, Down, GatewayLink, LinkEvent, Up
 from broker_server.broker.mosquitto import Said
 from broker_server.config import GatewayConfig, differences
 from broker_server.config_tables import ConnectionLimits
-from broker_server.errors import StorageError
+from broker_server.engine.ray_engine import RayShards, ShardState
+from broker_server.engine.shard import Layout
+from broker_server.engine_config import RAY
+from broker_server.errors import EngineError, StorageError
 from broker_server.evaluation.worker import Evaluated
 from broker_server.events import Events
 from broker_server.exposure import exposures
@@ -32,6 +36,7 @@ from broker_server.rounds.reception import Reception
 from broker_server.rounds.roster import Roster
 from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.state.gateway_facts import GatewayFacts
+from broker_server.state.settings_table import ENGINE
 from broker_server.state.store import Store
 from broker_server.views.live import LOOK_S, Live, Load, look
 from edge_runtime.wire import wire_pb2 as pb
@@ -109,6 +114,8 @@ class Service:
         self._broker: GatewayBroker | None = None
         self._link: GatewayLink | None = None
         self._pool: CheckingPool | None = None
+        self._engine: RayShards | None = None
+        self._shards: tuple[ShardState, ...] = ()
         self._rest_until = self._revoked_at = self._alive_at = self._look_at = -1.0
         self._started = time.time()
         self.live: Live | None = None
@@ -145,6 +152,7 @@ class Service:
 
     def _start(self) -> None:
         config = self._config
+        self._start_engine()
         self._measuring.start(config, self._package, self._post)
         self._broker = broker = GatewayBroker(config, self._store.ledger.revoked_devices, self._notice, self._post)
         broker.start()
@@ -155,7 +163,7 @@ class Service:
         will = pb.GatewayState(federation_digest=self._store.lineage.federation, online=False, session=session)
         self._link = broker.connect(signer.signed(Topic.GATEWAY, "", encode(will)), self._inbox, self._post)
         self._publisher = SigningPublisher(self._link, signer)
-        parts = GatewayParts(config, self._store, Roster(), self._publisher, self._events, signer)
+        parts = GatewayParts(config, self._store, Roster(), self._publisher, self._events, signer, self._engine)
         self._roster = parts.roster
         self._conductor = Conductor(parts, session)
         self._pool = CheckingPool(self._store.lineage.shape, self._inbox.push)
@@ -181,6 +189,28 @@ class Service:
         self._conductor.resume(time.monotonic())
         self._measuring.submit_missed(self._conductor.newest.version, self._conductor.compared)
         self._link.start()
+
+    def _start_engine(self) -> None:
+        """Start what merges, unless this process does."""
+        table = self._config.engine
+        if table.kind == RAY:
+            lineage, gate = self._store.lineage, self._package.manifest.architecture.gate
+            layout = Layout(lineage.federation, lineage.shape, gate == "topk", lineage.shape.ids())
+            self._engine = RayShards(table, self._store.spool, layout, self._store.folder)
+            self._events.tell("engine", engine=RAY, shards=table.shards, address=table.address or "this gateway's own")
+        self._note_shards()
+
+    def _note_shards(self) -> None:
+        """Tell of shards that came back or went away, and let commands beside this process know how they are."""
+        states = self._engine.states() if self._engine is not None else ()
+        for before, now in zip(self._shards, states, strict=False):
+            if (before.state, before.restarts) != (now.state, now.restarts):
+                self._events.tell("shard", shard=now.number, state=now.state, restarts=now.restarts, node=now.node)
+        told = [vars(one) for one in states]
+        if states != self._shards or self._look_at < 0:
+            with contextlib.suppress(StorageError):
+                self._store.ledger.put(ENGINE, json.dumps({"kind": self._config.engine.kind, "shards": told}))
+        self._shards = states
 
     def _keep_facts(self, facts: GatewayFacts) -> None:
         """Let commands beside this process know; a full disk costs what only people read."""
@@ -221,6 +251,7 @@ class Service:
                 return True
 
     def _look(self, now: float, wall: float) -> None:
+        self._note_shards()
         self._look_at = now + LOOK_S
         transfers = self._reception.transfers
         load = Load(
@@ -303,6 +334,9 @@ class Service:
         except StorageError as error:
             self._rest_until = now + STORAGE_RETRY_S
             self._events.tell("storage", detail=str(error))
+        except EngineError as error:
+            self._rest_until = now + STORAGE_RETRY_S
+            self._events.tell("engine", failure=str(error))
         self._measuring.submit(self._conductor.newest, self._conductor.bank)
 
     def _tell_revoked(self, now: float) -> None:
@@ -330,3 +364,6 @@ class Service:
             self._broker.stop()
             self._broker = None
         self._store.close()
+        if self._engine is not None:  # last: it takes seconds, and everything is safe by now
+            self._engine.close()
+            self._engine = None

@@ -103,6 +103,7 @@ TABLES: Final = {
     "robust": "merging where devices may lie",
     "gate": "which merged versions devices get",
     "privacy": "differential privacy of devices",
+    "engine": "who merges",
     "web": "the page",
 }
 FILES: Final = {

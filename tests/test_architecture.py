@@ -128,6 +128,7 @@ DRIVERS = {
     "prometheus_client": {"broker_server/web/metrics.py"},
     "playwright": {"benchmarks/demo/pictures.py"},
     "dp_accounting": {"?broker_server/accounting.py"},
+    "ray": {"?broker_server/engine/ray_engine.py"},
     "sqlite3": {"broker_server/state/database.py", "benchmarks/fleet/kept.py"},
     "cryptography": {"edge_runtime/wire/", "broker_server/identity/certificates.py"},
 }

@@ -18,6 +18,7 @@ from broker_server.commands.package_folder import package_folder
 from broker_server.config import CODECS, CODECS_DOWN, LOG_FORMATS, LOG_LEVELS, GatewayConfig
 from broker_server.config_file import here, load
 from broker_server.display import LiveTable
+from broker_server.engine_config import ENGINES
 from broker_server.events import Events, JsonLines
 from broker_server.gateway import run
 from broker_server.logs import LEVELS, Lines, Records, is_journal
@@ -29,6 +30,7 @@ EXAMPLES = """  broker_server run                                    the only pa
   broker_server run --package packages/pixel8 --rounds 20 --quorum 6
   broker_server run --broker mqtts://gw:secret@broker.example:8883 --ca ca.pem
   broker_server run --broker mosquitto                 certificates and ports as gateway.toml says
+  broker_server run --engine ray --shards 4            merging by Ray actors (docs/operating.md)
   broker_server run --config gateway.toml --evaluate heldout.csv --events runs/events.jsonl
 """
 POLL_S: Final = 0.1
@@ -64,6 +66,7 @@ def add(commands: Subcommands) -> None:
     _add_broker(command)
     _add_rounds(command)
     _add_training(command)
+    _add_engine(command)
     output = command.add_argument_group("output")
     output.add_argument("--events", type=Path, metavar="JSONL", help="append every event to this file, one JSON a line")
     output.add_argument("--evaluate", type=Path, metavar="FILE", help=f"measure each version on this file: {HELP}")
@@ -171,6 +174,19 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    engine = command.add_argument_group("engine")
+    engine.add_argument(
+        "--engine", choices=ENGINES, help="who merges: this process, or Ray actors; the versions are the same"
+        " (default: in-process)",
+    )  # fmt: skip
+    engine.add_argument("--shards", type=int, metavar="N", help="Ray actors that share the experts (default: 1)")
+    engine.add_argument(
+        "--ray-address", metavar="ADDRESS", help="a running cluster: HOST:PORT, or auto for this machine's (default:"
+        " one is started here, on 127.0.0.1)",
+    )  # fmt: skip
+
+
 def main(args: argparse.Namespace) -> int:
     """Do it."""
     config = _settings(args)
@@ -245,6 +261,9 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "listen.host": args.host,
         "listen.port": args.port,
         "listen.allow_plaintext": args.allow_plaintext,
+        "engine.kind": args.engine,
+        "engine.shards": args.shards,
+        "engine.address": args.ray_address,
         "round.quorum": args.quorum,
         "round.deadline_s": args.deadline,
         "round.join_wait_s": args.join_wait,

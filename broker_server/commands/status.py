@@ -10,7 +10,17 @@ from broker_server.commands import Subcommands, add_state, parser, say_json
 from broker_server.commands.tables import Cell, say_lines
 from broker_server.views.reading import reading
 from broker_server.views.status import LastRound, Status, read_status
-from broker_server.views.wording import ago, decided, duration, instant, left_out_words, privacy_words, size, times
+from broker_server.views.wording import (
+    ago,
+    decided,
+    duration,
+    engine_words,
+    instant,
+    left_out_words,
+    privacy_words,
+    size,
+    times,
+)
 
 EXAMPLES = """  broker_server status
   broker_server status --json --config /etc/edge-experts/gateway.toml
@@ -50,6 +60,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
         ("federation", f"{status.backbone}, digest {status.federation_digest[:12]}"),
         ("version", version),
         ("merging", status.merging),
+        ("engine", engine_words(status.engine)),
         ("left out", Cell(left_out_words(status.distrusted), "yellow") if status.distrusted else ""),
         ("gate", _gate(status)),
         ("privacy", privacy_words(status.privacy) if status.privacy else ""),

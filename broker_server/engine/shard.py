@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,7 +182,7 @@ class Shard:
             raise BodyError(f"the shard lacks delta {row.digest.hex()[:12]}")
         return read_blocks(pb.Delta.FromString(data), self._layout.shape)
 
-    def _guarded(self, rows: Sequence[DeltaRow], values: Collection[bytes], work: Any) -> Any:  # noqa: ANN401
+    def _guarded(self, rows: Sequence[DeltaRow], values: Collection[bytes], work: Callable[[], T]) -> T | Lacking:
         """Do work, unless something lacks or turns out to be damaged meanwhile."""
         for _ in range(2):
             try:

@@ -12,6 +12,8 @@ ROLLBACK: Final = "rollback"
 """Setting of the state directory: the version whose bank the operator wants as the next one; empty: none."""
 GATEWAY: Final = "gateway"
 """Setting of the state directory: JSON, what the last start of a gateway was told (gateway_facts.py)."""
+ENGINE: Final = "engine"
+"""Setting of the state directory: JSON, {"kind": of the engine that merges, "shards": how each is}."""
 PRUNED: Final = "pruned"
 """Setting of the state directory: rows of deltas and plans of rounds before this one may be gone."""
 

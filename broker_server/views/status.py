@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from broker_server.state.moments import notes_of
 from broker_server.state.privacy_account import PrivacyAccount
 from broker_server.state.readings import Readings
 from broker_server.state.rows import TrustRow
+from broker_server.state.settings_table import ENGINE
 from broker_server.views.disk import Disk, disk
 from broker_server.views.evaluations import Evaluation
 from broker_server.views.liveness import Liveness, liveness
@@ -60,6 +62,7 @@ class Status:
         gate: what was decided last on a version; None: nothing yet.
         evaluation: of the newest version that was measured.
         merging: how deltas become versions, where that is no weighted mean, in words.
+        engine: what merges: "kind" and, of shards, how each is (``ray_engine.ShardState``); empty: of an older release.
         privacy: what [privacy] counted so far (``PrivacyAccount.told``); empty: nothing was promised.
         distrusted: devices that are left out of merges: their updates point away from the others'.
         round: the last.
@@ -85,6 +88,7 @@ class Status:
     gate: Decision | None
     evaluation: Evaluation | None
     merging: str
+    engine: Mapping[str, Any]
     privacy: Mapping[str, Any]
     distrusted: tuple[TrustRow, ...]
     round: LastRound
@@ -139,6 +143,7 @@ class Status:
             "gate": {"version": self.gate.version, **self.gate.plain()} if self.gate else None,
             "evaluation": {"version": self.evaluation.version, **self.evaluation.plain()} if self.evaluation else None,
             "merging": self.merging or None,
+            "engine": dict(self.engine) or None,
             "privacy": dict(self.privacy) or None,
             "distrusted": {row.device: row.left_out_since for row in self.distrusted},
             "round": self.round.number,
@@ -187,6 +192,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         gate=ledger.newest_decision(),
         evaluation=Evaluation.of(measured) if measured else None,
         merging=notes_of(version).rules.words() if version else "",
+        engine=json.loads(ledger.get(ENGINE) or "{}"),
         privacy=_privacy(folder),
         distrusted=tuple(row for row in ledger.trust() if row.left_out_since is not None),
         round=last,

@@ -64,6 +64,19 @@ def left_out_words(rows: Sequence[TrustRow], newest: int = 8) -> str:
     return f"{', '.join(names)}{more}: updates point away from the others'"
 
 
+def engine_words(engine: Mapping[str, Any]) -> str:
+    """Return how the shards are that merge; "" where the gateway merges itself. Args: engine: as in ``Status``."""
+    shards = engine.get("shards") or ()
+    if not shards:
+        return ""
+    away = [str(one["number"]) for one in shards if one["state"] != "ok"]
+    restarts, held = sum(one["restarts"] for one in shards), sum(one["ledger_bytes"] for one in shards)
+    how = f"shard {', '.join(away)} away" if away else "all well"
+    return (
+        f"{engine['kind']}, {counted(len(shards), 'shard')}: {how}, {counted(restarts, 'restart')}, {size(held)} kept"
+    )
+
+
 def privacy_words(told: Mapping[str, Any]) -> str:
     """Return what of a privacy budget is spent, for people. Args: told: see ``PrivacyAccount``."""
     left = f"room for {counted(told['left'], 'more merge')}" if told["left"] else "no merge is left, and none is made"

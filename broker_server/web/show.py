@@ -11,7 +11,7 @@ from broker_server.config import GatewayConfig
 from broker_server.views.devices import Devices
 from broker_server.views.live import Live
 from broker_server.views.versions import Version
-from broker_server.views.wording import decided, left_out_words, privacy_words
+from broker_server.views.wording import decided, engine_words, left_out_words, privacy_words
 from broker_server.web import actions
 from broker_server.web.charts import (
     HALF,
@@ -126,6 +126,7 @@ def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
         "how_to_join": _how_to_join(feed.config, figures),
         "gate": _gate(feed.config, figures),
         "directions": _directions(feed.config, figures),
+        "engine": engine_words(figures.status.engine),
         "privacy": privacy_words(figures.status.privacy) if figures.status.privacy else "",
     }
 
