@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -49,6 +50,8 @@ _LOCAL_ENVIRONMENT: Final = {
 }
 _TOKEN: Final = secrets.token_hex(32)
 """Of this process for all that it starts: Ray reads a token once."""
+_prepared: Final[list[bool]] = []
+"""Whether Ray was imported here for clusters of this machine alone."""
 _STORE_BYTES: Final = 256 * 1024 * 1024
 """Of Ray's shared memory, beside three times the bank."""
 
@@ -220,6 +223,11 @@ class RayShards:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options: dict[str, Any] = {"address": table.address}
         if not table.address:
+            if "ray" in sys.modules and not _prepared:
+                # What keeps it to 127.0.0.1 and to a token is read when Ray is imported.
+                msg = "Ray was imported before the gateway could prepare it: start Ray yourself, and set engine.address"
+                raise EngineError(msg)
+            _prepared.append(True)
             self._folder = Path(tempfile.mkdtemp(prefix="edge-ray-"))
             token = self._folder / "token"
             token.touch(mode=0o600)
