@@ -42,4 +42,4 @@ class EngineTable:
         if self.cpus < 0:
             raise UsageError(f"engine.cpus {self.cpus}, expected 0 or more")
         if self.kind == IN_PROCESS and (self.shards > 1 or self.address):
-            raise UsageError("engine.shards and engine.address are Ray's: set engine.kind to ray, or say --engine ray")
+            raise UsageError("engine.shards and engine.address are Ray's: set engine.kind to ray")

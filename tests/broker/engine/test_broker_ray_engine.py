@@ -36,7 +36,7 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("table", "match"),
     [
-        ({"shards": 2}, "--engine ray"),
+        ({"shards": 2}, "set engine.kind to ray"),
         ({"kind": "spark"}, "expected one of in-process, ray"),
         ({"kind": "ray", "shards": 0}, "1 or more"),
         ({"kind": "ray", "cpus": -1.0}, "0 or more"),
