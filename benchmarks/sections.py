@@ -268,7 +268,7 @@ def secure_aggregation(lines: Sequence[dict[str, Any]]) -> str:
     """Return the section on sums under masks: the newest run of each number of devices."""
     head = ("devices", "neighbours", "bits of a value", "kB up", "of int8", "shares and answer, kB", "kB down more",
             "device, ms", "dropped out", "gateway, ms")  # fmt: skip
-    runs = newest(lines, "devices")
+    runs = sorted(newest(lines, "devices"), key=lambda run: int(run["devices"]))
     rows = [
         [
             str(run["devices"]), str(run["neighbours"]), str(run["bits"]), f"{run['bytes_up_all'] / 1e3:.0f}",

@@ -29,7 +29,7 @@ from edge_runtime.wire.errors import SecureError
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
 from edge_runtime.wire.secure.agreement import KEY_BYTES
 from edge_runtime.wire.secure.fixed_point import Integers
-from edge_runtime.wire.secure.graph import LEAST_MEMBERS, in_order, sizes_for
+from edge_runtime.wire.secure.graph import LEAST_MEMBERS, in_order, least_for, sizes_for
 from edge_runtime.wire.secure.member import Member, public_keys
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberKeys, MemberList
 from edge_runtime.wire.secure.ring import Words, bits_for
@@ -125,7 +125,7 @@ def round_of(devices: int, bundles: int) -> Round:
     for number, (who, _) in enumerate(circles):
         places = tuple(place for place, (_, device) in enumerate(order) if device in who)
         sizes = sizes_for(len(places), devices, DROPOUT, COLLUDING)
-        listed[number] = Circle(number, places, sizes, LEAST_MEMBERS, bits_for(len(places), LIMIT))
+        listed[number] = Circle(number, places, sizes, least_for(len(places)), bits_for(len(places), LIMIT))
     members = MemberList(hashlib.sha256(b"list").digest(), tuple(keys), listed)
     return Round(roots, members, {number: size for number, (_, size) in enumerate(circles)})
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from broker_server.rules import masked_sums
 from edge_runtime.wire.secure.fixed_point import Integers
-from edge_runtime.wire.secure.graph import Sizes, in_order, sizes_for
+from edge_runtime.wire.secure.graph import Sizes, in_order, least_for, sizes_for
 from edge_runtime.wire.secure.member import Member, Share, public_keys
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberKeys, MemberList
 from edge_runtime.wire.secure.ring import Words
@@ -34,9 +34,7 @@ class Round:
     devices: list[Member]
 
     @staticmethod
-    def of(
-        circles: Sequence[Collection[int]], bits: int = 20, least: int = 3, sizes: Sizes | None = None, run: int = 0
-    ) -> Round:
+    def of(circles: Sequence[Collection[int]], bits: int = 20, sizes: Sizes | None = None, run: int = 0) -> Round:
         """Return a round. Args: circles: numbers of the devices that train each."""
         every = sorted(set().union(*circles))
         trains = {device: [number for number, one in enumerate(circles) if device in one] for device in every}
@@ -51,7 +49,7 @@ class Round:
                 number,
                 tuple(place for place, device in enumerate(order) if device in one),
                 sizes or sizes_for(len(one), len(every), 0.3, 0.0),
-                least,
+                least_for(len(one)),
                 bits,
             )
             for number, one in enumerate(circles)

@@ -256,6 +256,8 @@ def test_what_is_not_safe_is_refused() -> None:
     ):
         with pytest.raises(SecureError):
             dataclasses.replace(members, **wrong).check()
+    with pytest.raises(SecureError, match="of 7 is opened from 3 on, expected 4"):
+        dataclasses.replace(Round.of([range(7)]).members.circles[0], least=3).check()
     many = dataclasses.replace(members, keys=keys * (graph.MOST_MEMBERS // 5 + 1))
     with pytest.raises(SecureError, match="limit 4096"):
         many.check()

@@ -32,7 +32,7 @@ def values_of(places: range | frozenset[int], count: int = 5, seed: int = 0) -> 
 def test_the_sum_is_exact_whoever_drops_out(data: st.DataObject) -> None:
     """Members go before their shares, before their delta or before their answer: what is left is summed to the unit."""
     dealt = frozenset(data.draw(st.sets(st.integers(0, 6), min_size=4)))
-    survivors = frozenset(data.draw(st.sets(st.sampled_from(sorted(dealt)), min_size=3)))
+    survivors = frozenset(data.draw(st.sets(st.sampled_from(sorted(dealt)), min_size=4)))
     answering = frozenset(data.draw(st.sets(st.sampled_from(sorted(dealt)), min_size=1)))
     values = values_of(survivors)
     masked = SEVEN.masked(0, values, dealt)
@@ -83,7 +83,7 @@ def test_fewer_members_with_shares_than_are_opened_are_not_masked_for() -> None:
 
 def test_a_device_tells_one_kind_of_share_of_each_member() -> None:
     """Of who stayed that of the self secret, of who dropped out that of the masking key, of others none."""
-    dealt, survivors = frozenset({0, 1, 2, 3, 5}), frozenset({0, 1, 5})
+    dealt, survivors = frozenset({0, 1, 2, 3, 5}), frozenset({0, 1, 2, 5})
     sealed = SEVEN.sealed()
     held = SEVEN.devices[0].opened({other: sealed[other][0] for other in dealt - {0}})
     told = SEVEN.devices[0].answer(held, Attendance(dealt, survivors))
@@ -94,6 +94,21 @@ def test_a_device_tells_one_kind_of_share_of_each_member() -> None:
         assert told[0, place] == (own if place in survivors else key)
     with pytest.raises(SecureError, match="had not dealt their shares"):
         Attendance(dealt, survivors | {6})
+
+
+def test_a_member_cannot_be_left_alone_in_a_sum() -> None:
+    """Of 40 members 18 stayed as they say, and all neighbours of one did not: nobody tells of its self mask.
+
+    Nor does it send anything when it is told that most of its holders did not deal.
+    """
+    round_ = Round.of([range(40)], sizes=Sizes(16, 9))
+    every, near = frozenset(range(40)), frozenset(round_.members.circles[0].neighbours(20))
+    answers = round_.answers(every, every - near, [12, 20, 28])
+    assert all((0, 20) not in told for told in answers.values())
+    assert all((0, place) in answers[12] for place in (4, 20 - 16 + 1, 12))
+    with pytest.raises(SecureError, match="fewer members with shares"):
+        round_.devices[20].masked(0, np.zeros(3, np.uint32), (every - near) | set(sorted(near)[:7]))
+    round_.devices[20].masked(0, np.zeros(3, np.uint32), (every - near) | set(sorted(near)[:8]))
 
 
 def test_two_lists_of_survivors_do_not_open_one_member() -> None:

@@ -27,6 +27,11 @@ _SECURITY_BITS: Final = 40
 _RECOVERY_BITS: Final = 20
 
 
+def least_for(members: int) -> int:
+    """Return from how many survivors on a circle may be opened: LEAST_MEMBERS, and more than half of its members."""
+    return max(LEAST_MEMBERS, members // 2 + 1)
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How a circle masks. Args: neighbours: k; threshold: t of the k + 1 holders of a secret, neighbours and itself."""

@@ -154,10 +154,12 @@ class Member:
             dealt: places of the members whose shares went to their holders; nobody else is masked with.
 
         Raises:
-            SecureError: when this device is not in the circle, or too few of it dealt.
+            SecureError: when this device is not in the circle, or too few of it, or of this device's holders, dealt.
         """
         circle = self._circle(number)
-        if self._place not in dealt or sum(map(circle.has, dealt)) < circle.least:
+        holders = sum(holder in dealt for holder in circle.holders(self._place))
+        few = sum(map(circle.has, dealt)) < circle.least or holders < circle.sizes.threshold
+        if self._place not in dealt or few:
             msg = f"circle {number} has fewer members with shares than the {circle.least} that it is opened from"
             raise SecureError(msg)
         ring, result = circle.ring, words.astype(circle.ring.word)
@@ -182,7 +184,8 @@ class Member:
     def answer(self, held: Mapping[Share, Pair], attendance: Attendance) -> dict[Share, bytes]:
         """Return one share of each member that dealt: of its self secret if it stayed, else of its masking key.
 
-        Circles with fewer survivors than ``least`` are left out: nobody opens them.
+        Circles with fewer survivors than ``least`` are left out, and so is a survivor whose holders too often left:
+        its values would be almost alone in what is left of the masks.
 
         Args:
             held: as ``opened`` returned it.
@@ -194,6 +197,10 @@ class Member:
                 continue
             for place in circle.holders(self._place):
                 pair = held.get((circle.number, place)) if place in attendance.dealt else None
-                if pair is not None:
-                    told[circle.number, place] = pair[0] if place in attendance.survivors else pair[1]
+                if pair is None:
+                    continue
+                if place not in attendance.survivors:
+                    told[circle.number, place] = pair[1]
+                elif attendance.backed(circle, place):
+                    told[circle.number, place] = pair[0]
         return told

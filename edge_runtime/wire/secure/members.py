@@ -12,7 +12,7 @@ from functools import cached_property
 
 from edge_runtime.wire.errors import SecureError
 from edge_runtime.wire.secure.agreement import KEY_BYTES
-from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS, Sizes, in_order, neighbours
+from edge_runtime.wire.secure.graph import MOST_MEMBERS, Sizes, in_order, least_for, neighbours
 from edge_runtime.wire.secure.ring import Ring
 
 
@@ -85,13 +85,14 @@ class Circle:
         """Refuse a circle that is not safe.
 
         Raises:
-            SecureError: for members out of order, fewer than LEAST_MEMBERS at the end, or as Sizes.check and Ring.
+            SecureError: for members out of order, fewer at the end than ``least_for``, or as Sizes.check and Ring.
         """
         if list(self.places) != sorted(set(self.places)):
             msg = f"members of circle {self.number} are not in ascending order, each once"
             raise SecureError(msg)
-        if not LEAST_MEMBERS <= self.least <= len(self.places):
-            msg = f"circle {self.number} of {len(self.places)} is opened from {self.least} on, expected {LEAST_MEMBERS}"
+        if not least_for(len(self.places)) <= self.least <= len(self.places):
+            expected = least_for(len(self.places))
+            msg = f"circle {self.number} of {len(self.places)} is opened from {self.least} on, expected {expected}"
             raise SecureError(msg)
         self.sizes.check(len(self.places))
         Ring(self.bits)
@@ -172,6 +173,10 @@ class Attendance:
         if not self.survivors <= self.dealt:
             msg = f"members {sorted(self.survivors - self.dealt)[:8]} survived, but had not dealt their shares"
             raise SecureError(msg)
+
+    def backed(self, circle: Circle, place: int) -> bool:
+        """Return whether enough holders of a survivor's secrets survived: so many have their masks in the sum, too."""
+        return sum(holder in self.survivors for holder in circle.holders(place)) >= circle.sizes.threshold
 
     def stayed(self, circle: Circle) -> list[int]:
         """Return the survivors of a circle, ascending."""

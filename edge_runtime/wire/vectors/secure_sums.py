@@ -189,3 +189,30 @@ def _rounds() -> Iterator[Case]:
          {"keys": [keys[0], {**keys[1], "sharing": keys[0]["sharing"]}, *keys[2:]]}),
     ):  # fmt: skip
         yield Case("SecureMember", f"refuse_{name}", b"", "REFUSED", comment, {**base, **change})
+    yield from _large_round()
+
+
+def _large_round() -> Iterator[Case]:
+    """Nineteen devices of 16 neighbours each: all but the two that stand opposite."""
+    roots = {hashlib.sha256(f"keys {device}".encode()).digest(): device for device in range(19)}
+    order = [(digest, hashlib.sha256(f"root {roots[digest]}".encode()).digest()) for digest in in_order(roots)]
+    told = [(digest, public_keys(root, [0])) for digest, root in order]
+    few = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10]
+    circle = {"places": [*range(19)], "neighbours": 16, "threshold": 9, "least": 10}
+    base = {
+        "context": hashlib.sha256(b"list").hexdigest(), "root": order[1][1].hex(), "place": 1, "bits": 9,
+        "keys": [
+            {"digest": digest.hex(), "sharing": keys.sharing.hex(), "masking": {"0": keys.masking[0].hex()}}
+            for digest, keys in told
+        ],
+        "circles": [circle],
+        "values": [7], "dealt": [*range(19)], "survivors": few, "roots": [root.hex() for _, root in order],
+    }  # fmt: skip
+    comment = "of member 0, whose opposites 9 and 10 survived, too few holders did: nothing is told"
+    yield _accepted("SecureMember", "nineteen", comment, b"", base)
+    alone = {**base, "root": order[0][1].hex(), "place": 0, "dealt": few}
+    comment = "ten members with shares, of the device's own holders eight"
+    yield Case("SecureMember", "refuse_few_holders", b"", "REFUSED", comment, alone)
+    half = [{**circle, "least": 9}]
+    comment = "opened from less than half of the members on"
+    yield Case("SecureMember", "refuse_least_half", b"", "REFUSED", comment, {**base, "circles": half})

@@ -138,11 +138,12 @@ public class Member(private val root: ByteArray, private val members: MemberList
      * @param number of the circle.
      * @param values integers; negative ones too.
      * @param dealt places of the members whose shares went to their holders; nobody else is masked with.
-     * @throws SecureException when this device is not in the circle, or too few of it dealt.
+     * @throws SecureException when this device is not in the circle, or too few of it, or of this device's holders, dealt.
      */
     public fun masked(number: Int, values: IntArray, dealt: Set<Int>): IntArray {
         val circle = circles.find { it.number == number } ?: throw SecureException("this device is not in circle $number")
-        if (place !in dealt || dealt.count(circle::contains) < circle.least) {
+        val holders = circle.holders(place).count { it in dealt }
+        if (place !in dealt || dealt.count(circle::contains) < circle.least || holders < circle.threshold) {
             throw SecureException(
                 "circle $number has fewer members with shares than the ${circle.least} that it is opened from",
             )
@@ -161,7 +162,8 @@ public class Member(private val root: ByteArray, private val members: MemberList
     /**
      * Returns one share of each member that dealt: of its self secret if it stayed, else of its masking key.
      *
-     * Circles with fewer survivors than `least` are left out: nobody opens them.
+     * Circles with fewer survivors than `least` are left out, and so is a survivor too few of whose holders survived: its
+     * values would be almost alone in what is left of the masks.
      *
      * @param held as [opened] returned it.
      * @param attendance the one of this list that the device answers.
@@ -171,7 +173,11 @@ public class Member(private val root: ByteArray, private val members: MemberList
         for (circle in circles.filter { attendance.stayed(it) >= it.least }) {
             for (other in circle.holders(place).filter(attendance.dealt::contains)) {
                 val pair = held[Secret(circle.number, other)] ?: continue
-                told[Secret(circle.number, other)] = if (other in attendance.survivors) pair.self else pair.masking
+                if (other !in attendance.survivors) {
+                    told[Secret(circle.number, other)] = pair.masking
+                } else if (attendance.backed(circle, other)) {
+                    told[Secret(circle.number, other)] = pair.self
+                }
             }
         }
         return told

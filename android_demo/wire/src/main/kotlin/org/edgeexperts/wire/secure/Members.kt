@@ -99,8 +99,9 @@ public class Circle(
         if (places != places.distinct().sorted()) {
             throw SecureException("members of circle $number are not in ascending order, each once")
         }
-        if (least !in LEAST_MEMBERS..places.size) {
-            throw SecureException("circle $number of ${places.size} is opened from $least on, expected $LEAST_MEMBERS")
+        val expected = maxOf(LEAST_MEMBERS, places.size / 2 + 1) // more than half of the members
+        if (least !in expected..places.size) {
+            throw SecureException("circle $number of ${places.size} is opened from $least on, expected $expected")
         }
         checkSizes(places.size, neighbours, threshold)
         Ring(bits)
@@ -165,6 +166,10 @@ public class Attendance(public val dealt: Set<Int>, public val survivors: Set<In
             throw SecureException("members ${absent.sorted().take(8)} survived, but had not dealt their shares")
         }
     }
+
+    /** Returns whether enough holders of a survivor's secrets survived: so many have their masks in the sum, too. */
+    internal fun backed(circle: Circle, place: Int): Boolean =
+        circle.holders(place).count { it in survivors } >= circle.threshold
 
     /** Returns how many of [circle] survived. */
     internal fun stayed(circle: Circle): Int = circle.places.count { it in survivors }
