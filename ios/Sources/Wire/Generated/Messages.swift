@@ -1,0 +1,725 @@
+// Written by `make proto` from edge_runtime/wire/wire.proto, which says what each field is. Not for hands.
+
+public struct Code: OpenEnum {
+    public let rawValue: Int32
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+    public static let codeUnspecified = Code(rawValue: 0)
+    public static let accepted = Code(rawValue: 1)
+    public static let malformed = Code(rawValue: 2)
+    public static let unsupportedWire = Code(rawValue: 3)
+    public static let wrongFederation = Code(rawValue: 4)
+    public static let unknownDevice = Code(rawValue: 5)
+    public static let unknownPlan = Code(rawValue: 6)
+    public static let notPlanned = Code(rawValue: 7)
+    public static let wrongSize = Code(rawValue: 8)
+    public static let notFinite = Code(rawValue: 9)
+    public static let normTooLarge = Code(rawValue: 10)
+    public static let stale = Code(rawValue: 11)
+    public static let duplicate = Code(rawValue: 12)
+    public static let tooLarge = Code(rawValue: 13)
+    public static let noExamples = Code(rawValue: 14)
+    public static let digestMismatch = Code(rawValue: 15)
+    public static let busy = Code(rawValue: 16)
+    public static let storageFull = Code(rawValue: 17)
+    public static let revoked = Code(rawValue: 18)
+    public static let unsupportedCodec = Code(rawValue: 19)
+    public static let badSignature = Code(rawValue: 20)
+    public static let incomplete = Code(rawValue: 21)
+    public static let names: [Int32: String] = [
+        0: "CODE_UNSPECIFIED",
+        1: "ACCEPTED",
+        2: "MALFORMED",
+        3: "UNSUPPORTED_WIRE",
+        4: "WRONG_FEDERATION",
+        5: "UNKNOWN_DEVICE",
+        6: "UNKNOWN_PLAN",
+        7: "NOT_PLANNED",
+        8: "WRONG_SIZE",
+        9: "NOT_FINITE",
+        10: "NORM_TOO_LARGE",
+        11: "STALE",
+        12: "DUPLICATE",
+        13: "TOO_LARGE",
+        14: "NO_EXAMPLES",
+        15: "DIGEST_MISMATCH",
+        16: "BUSY",
+        17: "STORAGE_FULL",
+        18: "REVOKED",
+        19: "UNSUPPORTED_CODEC",
+        20: "BAD_SIGNATURE",
+        21: "INCOMPLETE",
+    ]
+}
+
+public struct Codec: OpenEnum {
+    public let rawValue: Int32
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+    public static let float32 = Codec(rawValue: 0)
+    public static let int8 = Codec(rawValue: 1)
+    public static let names: [Int32: String] = [
+        0: "FLOAT32",
+        1: "INT8",
+    ]
+}
+
+public struct Kind: OpenEnum {
+    public let rawValue: Int32
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+    public static let kindUnspecified = Kind(rawValue: 0)
+    public static let hello = Kind(rawValue: 1)
+    public static let delta = Kind(rawValue: 2)
+    public static let statistics = Kind(rawValue: 3)
+    public static let blob = Kind(rawValue: 4)
+    public static let names: [Int32: String] = [
+        0: "KIND_UNSPECIFIED",
+        1: "HELLO",
+        2: "DELTA",
+        3: "STATISTICS",
+        4: "BLOB",
+    ]
+}
+
+public struct ExpertRef: Message {
+    public static let name = "ExpertRef"
+    public var layer: UInt32 = 0
+    public var index: UInt32 = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&layer)
+        case 2: try field.read(&index)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, layer)
+        writer.write(2, index)
+    }
+}
+
+public struct GatewayState: Message {
+    public static let name = "GatewayState"
+    public var wireVersion: UInt32 = 0
+    public var federationDigest: Bytes = []
+    public var online: Bool = false
+    public var session: Bytes = []
+    public var version: UInt64 = 0
+    public var round: UInt64 = 0
+    public var roundsPlanned: UInt64 = 0
+    public var finished: Bool = false
+    public var serial: UInt64 = 0
+    public var signature: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&federationDigest)
+        case 3: try field.read(&online)
+        case 4: try field.read(&session)
+        case 5: try field.read(&version)
+        case 6: try field.read(&round)
+        case 7: try field.read(&roundsPlanned)
+        case 8: try field.read(&finished)
+        case 30: try field.read(fixed64: &serial)
+        case 31: try field.read(&signature)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, federationDigest)
+        writer.write(3, online)
+        writer.write(4, session)
+        writer.write(5, version)
+        writer.write(6, round)
+        writer.write(7, roundsPlanned)
+        writer.write(8, finished)
+        writer.write(30, fixed64: serial)
+        writer.write(31, signature)
+    }
+}
+
+public struct Hello: Message {
+    public static let name = "Hello"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var federationDigest: Bytes = []
+    public var packageDigest: Bytes = []
+    public var gatewaySession: Bytes = []
+    public var profile: String = ""
+    public var runtime: String = ""
+    public var trainedSlots: UInt32 = 0
+    public var heldSlots: UInt32 = 0
+    public var batchSize: UInt32 = 0
+    public var stepMs: Float = 0
+    public var examples: UInt32 = 0
+    public var bytesUpPerRound: UInt64 = 0
+    public var bytesDownPerRound: UInt64 = 0
+    public var secondsPerRound: Float = 0
+    public var codecs: [Codec] = []
+    public var statisticsDigest: Bytes = []
+    public var reaches: [Reach] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&federationDigest)
+        case 4: try field.read(&packageDigest)
+        case 5: try field.read(&gatewaySession)
+        case 6: try field.read(&profile)
+        case 7: try field.read(&runtime)
+        case 8: try field.read(&trainedSlots)
+        case 9: try field.read(&heldSlots)
+        case 10: try field.read(&batchSize)
+        case 11: try field.read(&stepMs)
+        case 12: try field.read(&examples)
+        case 13: try field.read(&bytesUpPerRound)
+        case 14: try field.read(&bytesDownPerRound)
+        case 15: try field.read(&secondsPerRound)
+        case 16: try field.read(&codecs)
+        case 17: try field.read(&statisticsDigest)
+        case 18: try field.read(&reaches)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, federationDigest)
+        writer.write(4, packageDigest)
+        writer.write(5, gatewaySession)
+        writer.write(6, profile)
+        writer.write(7, runtime)
+        writer.write(8, trainedSlots)
+        writer.write(9, heldSlots)
+        writer.write(10, batchSize)
+        writer.write(11, stepMs)
+        writer.write(12, examples)
+        writer.write(13, bytesUpPerRound)
+        writer.write(14, bytesDownPerRound)
+        writer.write(15, secondsPerRound)
+        writer.write(16, codecs)
+        writer.write(17, statisticsDigest)
+        writer.write(18, reaches)
+    }
+}
+
+public struct Reach: Message {
+    public static let name = "Reach"
+    public var layers: UInt32 = 0
+    public var stepMs: Float = 0
+    public var trunkMs: Float = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&layers)
+        case 2: try field.read(&stepMs)
+        case 3: try field.read(&trunkMs)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, layers)
+        writer.write(2, stepMs)
+        writer.write(3, trunkMs)
+    }
+}
+
+public struct Bye: Message {
+    public static let name = "Bye"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+    }
+}
+
+public struct Plan: Message {
+    public static let name = "Plan"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var round: UInt64 = 0
+    public var baseVersion: UInt64 = 0
+    public var versionDigest: Bytes = []
+    public var train: [ExpertRef] = []
+    public var steps: UInt32 = 0
+    public var learningRate: Float = 0
+    public var sharedLearningRate: Float = 0
+    public var headLearningRate: Float = 0
+    public var weightDecay: Float = 0
+    public var seed: UInt64 = 0
+    public var deadlineS: Float = 0
+    public var codec: Codec = Codec(rawValue: 0)
+    public var use: [LayerUse] = []
+    public var balancePressure: Float = 0
+    public var serial: UInt64 = 0
+    public var signature: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&round)
+        case 4: try field.read(&baseVersion)
+        case 5: try field.read(&versionDigest)
+        case 6: try field.read(&train)
+        case 7: try field.read(&steps)
+        case 8: try field.read(&learningRate)
+        case 9: try field.read(&sharedLearningRate)
+        case 10: try field.read(&headLearningRate)
+        case 11: try field.read(&weightDecay)
+        case 12: try field.read(&seed)
+        case 13: try field.read(&deadlineS)
+        case 14: try field.read(&codec)
+        case 15: try field.read(&use)
+        case 16: try field.read(&balancePressure)
+        case 30: try field.read(fixed64: &serial)
+        case 31: try field.read(&signature)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, round)
+        writer.write(4, baseVersion)
+        writer.write(5, versionDigest)
+        writer.write(6, train)
+        writer.write(7, steps)
+        writer.write(8, learningRate)
+        writer.write(9, sharedLearningRate)
+        writer.write(10, headLearningRate)
+        writer.write(11, weightDecay)
+        writer.write(12, seed)
+        writer.write(13, deadlineS)
+        writer.write(14, codec)
+        writer.write(15, use)
+        writer.write(16, balancePressure)
+        writer.write(30, fixed64: serial)
+        writer.write(31, signature)
+    }
+}
+
+public struct LayerUse: Message {
+    public static let name = "LayerUse"
+    public var layer: UInt32 = 0
+    public var use: [Float] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&layer)
+        case 2: try field.read(&use)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, layer)
+        writer.write(2, use)
+    }
+}
+
+public struct Delta: Message {
+    public static let name = "Delta"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var planDigest: Bytes = []
+    public var round: UInt64 = 0
+    public var baseVersion: UInt64 = 0
+    public var examples: UInt32 = 0
+    public var codec: Codec = Codec(rawValue: 0)
+    public var experts: [ExpertDelta] = []
+    public var lossFirst: Float = 0
+    public var lossLast: Float = 0
+    public var stepMs: Float = 0
+    public var steps: UInt32 = 0
+    public var use: [ExpertUse] = []
+    public var labelCounts: [Float] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&planDigest)
+        case 4: try field.read(&round)
+        case 5: try field.read(&baseVersion)
+        case 6: try field.read(&examples)
+        case 7: try field.read(&codec)
+        case 8: try field.read(&experts)
+        case 9: try field.read(&lossFirst)
+        case 10: try field.read(&lossLast)
+        case 11: try field.read(&stepMs)
+        case 12: try field.read(&steps)
+        case 13: try field.read(&use)
+        case 14: try field.read(&labelCounts)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, planDigest)
+        writer.write(4, round)
+        writer.write(5, baseVersion)
+        writer.write(6, examples)
+        writer.write(7, codec)
+        writer.write(8, experts)
+        writer.write(9, lossFirst)
+        writer.write(10, lossLast)
+        writer.write(11, stepMs)
+        writer.write(12, steps)
+        writer.write(13, use)
+        writer.write(14, labelCounts)
+    }
+}
+
+public struct ExpertDelta: Message {
+    public static let name = "ExpertDelta"
+    public var layer: UInt32 = 0
+    public var index: UInt32 = 0
+    public var values: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&layer)
+        case 2: try field.read(&index)
+        case 3: try field.read(&values)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, layer)
+        writer.write(2, index)
+        writer.write(3, values)
+    }
+}
+
+public struct ExpertUse: Message {
+    public static let name = "ExpertUse"
+    public var layer: UInt32 = 0
+    public var index: UInt32 = 0
+    public var routed: Float = 0
+    public var seen: Float = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&layer)
+        case 2: try field.read(&index)
+        case 3: try field.read(&routed)
+        case 4: try field.read(&seen)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, layer)
+        writer.write(2, index)
+        writer.write(3, routed)
+        writer.write(4, seen)
+    }
+}
+
+public struct ClassStatistics: Message {
+    public static let name = "ClassStatistics"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var federationDigest: Bytes = []
+    public var width: UInt32 = 0
+    public var counts: Bytes = []
+    public var sums: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&federationDigest)
+        case 4: try field.read(&width)
+        case 5: try field.read(&counts)
+        case 6: try field.read(&sums)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, federationDigest)
+        writer.write(4, width)
+        writer.write(5, counts)
+        writer.write(6, sums)
+    }
+}
+
+public struct Chunk: Message {
+    public static let name = "Chunk"
+    public var wireVersion: UInt32 = 0
+    public var kind: Kind = Kind(rawValue: 0)
+    public var digest: Bytes = []
+    public var index: UInt32 = 0
+    public var count: UInt32 = 0
+    public var total: UInt64 = 0
+    public var payload: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&kind)
+        case 3: try field.read(&digest)
+        case 4: try field.read(&index)
+        case 5: try field.read(&count)
+        case 6: try field.read(&total)
+        case 7: try field.read(&payload)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, kind)
+        writer.write(3, digest)
+        writer.write(4, index)
+        writer.write(5, count)
+        writer.write(6, total)
+        writer.write(7, payload)
+    }
+}
+
+public struct Verdict: Message {
+    public static let name = "Verdict"
+    public var wireVersion: UInt32 = 0
+    public var kind: Kind = Kind(rawValue: 0)
+    public var digest: Bytes = []
+    public var code: Code = Code(rawValue: 0)
+    public var detail: String = ""
+    public var retryAfterS: Float = 0
+    public var wantStatistics: Bool = false
+    public var round: UInt64 = 0
+    public var missing: Bytes = []
+    public var serial: UInt64 = 0
+    public var signature: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&kind)
+        case 3: try field.read(&digest)
+        case 4: try field.read(&code)
+        case 5: try field.read(&detail)
+        case 6: try field.read(&retryAfterS)
+        case 7: try field.read(&wantStatistics)
+        case 8: try field.read(&round)
+        case 9: try field.read(&missing)
+        case 30: try field.read(fixed64: &serial)
+        case 31: try field.read(&signature)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, kind)
+        writer.write(3, digest)
+        writer.write(4, code)
+        writer.write(5, detail)
+        writer.write(6, retryAfterS)
+        writer.write(7, wantStatistics)
+        writer.write(8, round)
+        writer.write(9, missing)
+        writer.write(30, fixed64: serial)
+        writer.write(31, signature)
+    }
+}
+
+public struct Version: Message {
+    public static let name = "Version"
+    public var wireVersion: UInt32 = 0
+    public var federationDigest: Bytes = []
+    public var version: UInt64 = 0
+    public var parent: UInt64 = 0
+    public var digest: Bytes = []
+    public var round: UInt64 = 0
+    public var blocks: [Block] = []
+    public var serial: UInt64 = 0
+    public var signature: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&federationDigest)
+        case 3: try field.read(&version)
+        case 4: try field.read(&parent)
+        case 5: try field.read(&digest)
+        case 6: try field.read(&round)
+        case 7: try field.read(&blocks)
+        case 30: try field.read(fixed64: &serial)
+        case 31: try field.read(&signature)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, federationDigest)
+        writer.write(3, version)
+        writer.write(4, parent)
+        writer.write(5, digest)
+        writer.write(6, round)
+        writer.write(7, blocks)
+        writer.write(30, fixed64: serial)
+        writer.write(31, signature)
+    }
+}
+
+public struct Block: Message {
+    public static let name = "Block"
+    public var layer: UInt32 = 0
+    public var index: UInt32 = 0
+    public var digest: Bytes = []
+    public var updates: [Update] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&layer)
+        case 2: try field.read(&index)
+        case 3: try field.read(&digest)
+        case 4: try field.read(&updates)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, layer)
+        writer.write(2, index)
+        writer.write(3, digest)
+        writer.write(4, updates)
+    }
+}
+
+public struct Update: Message {
+    public static let name = "Update"
+    public var base: Bytes = []
+    public var digest: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&base)
+        case 2: try field.read(&digest)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, base)
+        writer.write(2, digest)
+    }
+}
+
+public struct Want: Message {
+    public static let name = "Want"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var digests: [Bytes] = []
+    public var missing: [Bytes] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&digests)
+        case 4: try field.read(&missing)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, digests)
+        writer.write(4, missing)
+    }
+}
+
+public struct Offer: Message {
+    public static let name = "Offer"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var kind: Kind = Kind(rawValue: 0)
+    public var digest: Bytes = []
+    public var count: UInt32 = 0
+    public var total: UInt64 = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&kind)
+        case 4: try field.read(&digest)
+        case 5: try field.read(&count)
+        case 6: try field.read(&total)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, kind)
+        writer.write(4, digest)
+        writer.write(5, count)
+        writer.write(6, total)
+    }
+}

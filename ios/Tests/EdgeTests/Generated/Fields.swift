@@ -1,0 +1,254 @@
+// Written by `make proto` from edge_runtime/wire/wire.proto, which says what each field is. Not for hands.
+
+@testable import EdgeWire
+
+extension ExpertRef: Told {
+    var told: Json {
+        .members([
+            ("layer", layer.told),
+            ("index", index.told),
+        ])
+    }
+}
+
+extension GatewayState: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("federation_digest", .text(hex(federationDigest))),
+            ("online", online.told),
+            ("session", .text(hex(session))),
+            ("version", .text(String(version))),
+            ("round", .text(String(round))),
+            ("rounds_planned", .text(String(roundsPlanned))),
+            ("finished", finished.told),
+            ("serial", .text(String(serial))),
+            ("signature", .text(hex(signature))),
+        ])
+    }
+}
+
+extension Hello: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("federation_digest", .text(hex(federationDigest))),
+            ("package_digest", .text(hex(packageDigest))),
+            ("gateway_session", .text(hex(gatewaySession))),
+            ("profile", profile.told),
+            ("runtime", runtime.told),
+            ("trained_slots", trainedSlots.told),
+            ("held_slots", heldSlots.told),
+            ("batch_size", batchSize.told),
+            ("step_ms", stepMs.told),
+            ("examples", examples.told),
+            ("bytes_up_per_round", .text(String(bytesUpPerRound))),
+            ("bytes_down_per_round", .text(String(bytesDownPerRound))),
+            ("seconds_per_round", secondsPerRound.told),
+            ("codecs", codecs.told),
+            ("statistics_digest", .text(hex(statisticsDigest))),
+            ("reaches", reaches.told),
+        ])
+    }
+}
+
+extension Reach: Told {
+    var told: Json {
+        .members([
+            ("layers", layers.told),
+            ("step_ms", stepMs.told),
+            ("trunk_ms", trunkMs.told),
+        ])
+    }
+}
+
+extension Bye: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+        ])
+    }
+}
+
+extension Plan: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("round", .text(String(round))),
+            ("base_version", .text(String(baseVersion))),
+            ("version_digest", .text(hex(versionDigest))),
+            ("train", train.told),
+            ("steps", steps.told),
+            ("learning_rate", learningRate.told),
+            ("shared_learning_rate", sharedLearningRate.told),
+            ("head_learning_rate", headLearningRate.told),
+            ("weight_decay", weightDecay.told),
+            ("seed", .text(String(seed))),
+            ("deadline_s", deadlineS.told),
+            ("codec", codec.told),
+            ("use", use.told),
+            ("balance_pressure", balancePressure.told),
+            ("serial", .text(String(serial))),
+            ("signature", .text(hex(signature))),
+        ])
+    }
+}
+
+extension LayerUse: Told {
+    var told: Json {
+        .members([
+            ("layer", layer.told),
+            ("use", use.told),
+        ])
+    }
+}
+
+extension Delta: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("plan_digest", .text(hex(planDigest))),
+            ("round", .text(String(round))),
+            ("base_version", .text(String(baseVersion))),
+            ("examples", examples.told),
+            ("codec", codec.told),
+            ("experts", experts.told),
+            ("loss_first", lossFirst.told),
+            ("loss_last", lossLast.told),
+            ("step_ms", stepMs.told),
+            ("steps", steps.told),
+            ("use", use.told),
+            ("label_counts", labelCounts.told),
+        ])
+    }
+}
+
+extension ExpertDelta: Told {
+    var told: Json {
+        .members([
+            ("layer", layer.told),
+            ("index", index.told),
+            ("values", .text(hex(values))),
+        ])
+    }
+}
+
+extension ExpertUse: Told {
+    var told: Json {
+        .members([
+            ("layer", layer.told),
+            ("index", index.told),
+            ("routed", routed.told),
+            ("seen", seen.told),
+        ])
+    }
+}
+
+extension ClassStatistics: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("federation_digest", .text(hex(federationDigest))),
+            ("width", width.told),
+            ("counts", .text(hex(counts))),
+            ("sums", .text(hex(sums))),
+        ])
+    }
+}
+
+extension Chunk: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("kind", kind.told),
+            ("digest", .text(hex(digest))),
+            ("index", index.told),
+            ("count", count.told),
+            ("total", .text(String(total))),
+            ("payload", .text(hex(payload))),
+        ])
+    }
+}
+
+extension Verdict: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("kind", kind.told),
+            ("digest", .text(hex(digest))),
+            ("code", code.told),
+            ("detail", detail.told),
+            ("retry_after_s", retryAfterS.told),
+            ("want_statistics", wantStatistics.told),
+            ("round", .text(String(round))),
+            ("missing", .text(hex(missing))),
+            ("serial", .text(String(serial))),
+            ("signature", .text(hex(signature))),
+        ])
+    }
+}
+
+extension Version: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("federation_digest", .text(hex(federationDigest))),
+            ("version", .text(String(version))),
+            ("parent", .text(String(parent))),
+            ("digest", .text(hex(digest))),
+            ("round", .text(String(round))),
+            ("blocks", blocks.told),
+            ("serial", .text(String(serial))),
+            ("signature", .text(hex(signature))),
+        ])
+    }
+}
+
+extension Block: Told {
+    var told: Json {
+        .members([
+            ("layer", layer.told),
+            ("index", index.told),
+            ("digest", .text(hex(digest))),
+            ("updates", updates.told),
+        ])
+    }
+}
+
+extension Update: Told {
+    var told: Json {
+        .members([
+            ("base", .text(hex(base))),
+            ("digest", .text(hex(digest))),
+        ])
+    }
+}
+
+extension Want: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("digests", .items(digests.map { .text(hex($0)) })),
+            ("missing", .items(missing.map { .text(hex($0)) })),
+        ])
+    }
+}
+
+extension Offer: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("kind", kind.told),
+            ("digest", .text(hex(digest))),
+            ("count", count.told),
+            ("total", .text(String(total))),
+        ])
+    }
+}

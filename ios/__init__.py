@@ -1,0 +1,1 @@
+"""The Swift half of the contract, and the Python that writes and runs it."""
