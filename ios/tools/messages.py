@@ -19,7 +19,9 @@ from edge_runtime.wire import wire_pb2 as pb
 FOLDER: Final = Path(__file__).parent.parent
 MESSAGES: Final = "Sources/Wire/Generated/Messages.swift"
 FIELDS: Final = "Tests/EdgeTests/Generated/Fields.swift"
-_HEAD: Final = "// Written by `make proto` from edge_runtime/wire/wire.proto, which says what each field is. Not for hands.\n"
+_HEAD: Final = (
+    "// Written by `make proto` from edge_runtime/wire/wire.proto, which says what each field is. Not for hands.\n"
+)
 _TYPES: Final = {
     FieldDescriptor.TYPE_UINT32: ("UInt32", "0"),
     FieldDescriptor.TYPE_UINT64: ("UInt64", "0"),
