@@ -17,6 +17,7 @@ from ios.tools import toolchain
 from ios.tools.toolchain import ROOT, ToolchainError
 
 ANSWERS: Final = ROOT / "ios/.build/answers"
+_CHECK: Final = ".build/engine"  # from ios/
 _SCRIPTS: Final = {
     "corpus": "android_demo/wire/src/test/python/corpus.py",
     "session_table": "android_demo/core/src/test/python/session_table.py",
@@ -37,14 +38,25 @@ def answer(folder: Path) -> None:
             subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=file, check=True)
 
 
+def check_engine() -> int:
+    """Hold the types of the engine against those that it uses of ExecuTorch. Returns: 0, or what the compiler gave."""
+    (ROOT / "ios" / _CHECK).mkdir(parents=True, exist_ok=True)
+    module = ["-emit-module", "-module-name", "ExecuTorch", "-emit-module-path", f"{_CHECK}/ExecuTorch.swiftmodule"]
+    status = toolchain.run("swiftc", [*module, "engine/check/ExecuTorch.swift"])
+    paths = ["-I", ".build/debug/Modules", "-I", _CHECK]
+    sources = ["engine/Sources/Engine/ExecuTorchEngine.swift"]
+    return status or toolchain.run("swiftc", ["-typecheck", "-module-name", "EdgeEngine", *paths, *sources])
+
+
 def main() -> int:
-    """Ask and test. Returns: the exit status of ``swift test``; 0 with a line where there is no Swift."""
+    """Ask, test, and check the engine. Returns: the first status above 0; 0 with a line where there is no Swift."""
     if lacking := toolchain.missing():
         print(f"skipped: {lacking}", file=sys.stderr)
         return 0
     answer(ANSWERS)
     try:
-        return toolchain.run(["test", *sys.argv[1:]], {"EDGE_EXPERTS_ANSWERS": str(ANSWERS)})
+        status = toolchain.run("swift", ["test", *sys.argv[1:]], {"EDGE_EXPERTS_ANSWERS": str(ANSWERS)})
+        return status or check_engine()
     except ToolchainError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -52,11 +52,12 @@ def missing() -> str:
     return "no Swift toolchain is here: install one (swift.org, Xcode), or run make swift-tools on Debian"
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-    """Run ``swift`` in ``ios/``; what it prints goes where ours does.
+def run(program: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+    """Run a program of the toolchain in ``ios/``; what it prints goes where ours does.
 
     Args:
-        arguments: of ``swift``.
+        program: ``swift`` or ``swiftc``.
+        arguments: its own.
         environment: variables beside those of this process (Debian's toolchain sees these alone); a path below the
             checkout is told as it is seen from within.
 
@@ -67,7 +68,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) 
         ToolchainError: when there is no Swift here.
     """
     more = dict(environment or {})
-    if own := shutil.which("swift"):
+    if own := shutil.which(program):
         return subprocess.run([own, *arguments], cwd=ROOT / "ios", env={**os.environ, **more}, check=False).returncode
     if lacking := missing():
         raise ToolchainError(lacking)
@@ -76,7 +77,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) 
     entered = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     if os.geteuid() != 0:
         entered.append("--map-root-user")
-    line = [*entered, "sh", "-c", _ENTER, "sh", str(root()), str(ROOT), "swift", *arguments]
+    line = [*entered, "sh", "-c", _ENTER, "sh", str(root()), str(ROOT), program, *arguments]
     return subprocess.run(line, env=seen, check=False).returncode
 
 

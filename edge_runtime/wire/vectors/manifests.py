@@ -154,6 +154,13 @@ def cases() -> Iterator[Case]:
     other = _meaning(_CANONICAL.replace(_NAMES, json.dumps(joined, ensure_ascii=False, separators=(",", ":"))))
     comment = "zero-width joiners, a no-break space and a number sign are plain text"
     yield Case("Manifest", "accept_labels_joined", labels, "ACCEPT", comment, meaning=other)
+    alike = ["\u00e9", "e\u0301", "K", "\u212a"]
+    labels = _changed(_labels(alike))
+    other = _meaning(_CANONICAL.replace(_NAMES, json.dumps(alike, ensure_ascii=False, separators=(",", ":"))))
+    comment = "labels that look alike, of other bytes (one letter or two, K and the Kelvin sign), are four labels"
+    yield Case("Manifest", "accept_labels_alike", labels, "ACCEPT", comment, meaning=other)
+    keys = _changed(_set({"\u00e9": 1, "e\u0301": 2}, "profile"))
+    yield Case("Manifest", "accept_keys_alike", keys, "ACCEPT", "keys that look alike are two keys", meaning=_meaning())
     routed = _changed(_top_k)
     other = _meaning(_CANONICAL.replace('"soft"', '"topk"').replace('"top_k":0', '"top_k":2'))
     yield Case("Manifest", "accept_top_k", routed, "ACCEPT", "a program of top-k gates", meaning=other)
@@ -386,6 +393,7 @@ _CHANGES: Final[dict[str, tuple[str, Callable[[Tree], object]]]] = {
     "file_hidden": ("a hidden file", _file(".bashrc")),
     "file_empty": ("no name", _file("")),
     "file_double_slash": ("two names of one file", _file("gateway//model")),
+    "file_alike": ("a name that looks like another's", lambda t: (_file("K")(t), _file("\u212a")(t))),
     "file_nul": ("ends the name early in C", _file("a\0b")),
     "file_manifest": ("cannot hold its own digest", _file("manifest.json")),
     "file_long": ("201 bytes", _file("x" * 201)),
