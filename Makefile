@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating api arm64 arm64-tools wheel sdist results reference proto vectors kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-library android-library-test android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating api arm64 arm64-tools wheel sdist results reference proto vectors swift-tools swift-test kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-library android-library-test android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -112,11 +112,19 @@ reference: setup ## write docs/reference.md: every setting, device profiles, wha
 api: setup ## write docs/api.md from the docstrings of the public names
 	$(BIN)/python -m docs.api
 
-proto: setup-dev ## generate edge_runtime/wire/wire_pb2.py from wire.proto
+proto: setup-dev ## generate Python's and Swift's messages from edge_runtime/wire/wire.proto
 	cd edge_runtime/wire && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. wire.proto
+	$(BIN)/python -m ios.tools.messages
 
 vectors: setup-dev ## write the shared test vectors
 	$(BIN)/python -m edge_runtime.wire.vectors.generate
+
+# Debian 13's toolchain in the per-user cache, with a root of its own; nothing where `swift` is on the path.
+swift-tools: setup-dev ## a Swift toolchain, on Debian: 555 MB of packages, 2.5 GB unpacked
+	$(BIN)/python -m ios.tools.toolchain
+
+swift-test: setup-dev ## the Swift side: build, and test against the vectors and the Python one; skipped where no Swift is
+	$(BIN)/python -m ios.tools.test
 
 kotlin-test: setup-dev ## the Kotlin side: build, and test against the Python one (a JDK from 17 on and Maven are needed)
 	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "make kotlin-test needs Maven and a JDK from 17 on; on Debian: apt install maven openjdk-17-jdk-headless" >&2; exit 1; }
@@ -175,4 +183,5 @@ android-tools:
 clean: ## remove what was built here (not .venv)
 	rm -rf android_demo/build
 	rm -rf android_demo/*/target
+	rm -rf ios/.build ios/engine/.build
 	rm -rf packages runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,9 +16,10 @@ from edge_runtime.__main__ import parser as device_parser
 from tests.test_architecture import ROOMS
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("export", "edge_runtime", "broker_server", "android_demo", "benchmarks", "docs", "examples", "tests")
+FOLDERS = ("export", "edge_runtime", "broker_server", "android_demo", "ios", "benchmarks", "docs", "examples", "tests")
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "android_demo/README.md", "examples/cpp/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "android_demo/README.md", "ios/README.md")),
+    ROOT / "examples/cpp/README.md",
     *(ROOT / name for name in ("edge_runtime/wire/SPEC.md", "edge_runtime/wire/vectors/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,14 +49,21 @@ def check_engine() -> int:
     return status or toolchain.run("swiftc", ["-typecheck", "-module-name", "EdgeEngine", *paths, *sources])
 
 
-def main() -> int:
-    """Ask, test, and check the engine. Returns: the first status above 0; 0 with a line where there is no Swift."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Ask, test, and check the engine.
+
+    Args:
+        arguments: of ``swift test``.
+
+    Returns:
+        The first status above 0; 0 with a line where there is no Swift.
+    """
     if lacking := toolchain.missing():
         print(f"skipped: {lacking}", file=sys.stderr)
         return 0
     answer(ANSWERS)
     try:
-        status = toolchain.run("swift", ["test", *sys.argv[1:]], {"EDGE_EXPERTS_ANSWERS": str(ANSWERS)})
+        status = toolchain.run("swift", ["test", *arguments], {"EDGE_EXPERTS_ANSWERS": str(ANSWERS)})
         return status or check_engine()
     except ToolchainError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -63,4 +71,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -47,9 +47,14 @@ def root() -> Path:
 
 def missing() -> str:
     """Return what is not here and how to get it; nothing where Swift is here."""
-    if shutil.which("swift") or (root() / "usr/libexec/swift/bin/swift").exists():
+    if _here("swift") or (root() / "usr/libexec/swift/bin/swift").exists():
         return ""
     return "no Swift toolchain is here: install one (swift.org, Xcode), or run make swift-tools on Debian"
+
+
+def _here(program: str) -> str | None:
+    """Return the path of a program of this machine's own toolchain; Debian's package puts few of them on the path."""
+    return shutil.which(program) or shutil.which(program, path="/usr/libexec/swift/bin")
 
 
 def run(program: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
@@ -68,7 +73,7 @@ def run(program: str, arguments: Sequence[str], environment: Mapping[str, str] |
         ToolchainError: when there is no Swift here.
     """
     more = dict(environment or {})
-    if own := shutil.which(program):
+    if own := _here(program):
         return subprocess.run([own, *arguments], cwd=ROOT / "ios", env={**os.environ, **more}, check=False).returncode
     if lacking := missing():
         raise ToolchainError(lacking)

@@ -71,7 +71,8 @@ public struct BuiltDelta: Sendable {
 ///   - outcome: of the training.
 ///   - residuals: of earlier deltas, by block; those of other blocks are left alone.
 ///   - topk: whether tokens are routed, so that use is told.
-/// - Throws: ``EdgeWire/WireError`` NOT_FINITE when training diverged; ``EdgeWire/BankError`` for a block that the bank lacks.
+/// - Throws: ``EdgeWire/WireError`` NOT_FINITE when training diverged; ``EdgeWire/BankError`` for a block that the bank lacks or has in
+///   another size.
 public func buildDelta(
     _ origin: Origin, base: Bank, slots: Slots, outcome: Outcome, residuals: [ExpertId: [Float]], topk: Bool
 ) throws -> BuiltDelta {
@@ -83,8 +84,8 @@ public func buildDelta(
     (message.lossFirst, message.lossLast) = (Float(outcome.lossFirst), Float(outcome.lossLast))
     (message.stepMs, message.steps) = (Float(outcome.stepMs), UInt32(outcome.losses.count))
     for (block, trained) in outcome.blocks.sorted(by: { $0.key < $1.key }) {
-        var change = zip(trained, try base.block(block)).map { $0 - $1 }
-        if let residual = residuals[block] { change = zip(change, residual).map { $0 + $1 } }
+        var change = try together(trained, base.block(block), block).map { $0 - $1 }
+        if let residual = residuals[block] { change = try together(change, residual, block).map { $0 + $1 } }
         var expert = ExpertDelta()
         (expert.layer, expert.index) = (UInt32(block.layer), UInt32(block.index))
         expert.values = try encodeValues(change, origin.codec)
@@ -95,6 +96,14 @@ public func buildDelta(
     if topk { message.use = uses(base.shape, slots, outcome) }
     if outcome.blocks[.head] != nil { message.labelCounts = outcome.labelCounts }
     return BuiltDelta(body: message.encoded(), residuals: left)
+}
+
+/// Returns the values of two arrays of one block side by side. Throws: ``EdgeWire/BankError`` where one is longer.
+private func together(_ one: [Float], _ other: [Float], _ block: ExpertId) throws -> Zip2Sequence<[Float], [Float]> {
+    guard one.count == other.count else {
+        throw BankError("block \(block) has \(one.count) values, expected \(other.count)")
+    }
+    return zip(one, other)
 }
 
 /// Lists every held expert: the gateway needs the use of those that were not trained too.

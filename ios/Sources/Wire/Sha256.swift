@@ -4,6 +4,7 @@
 /// only where the tests run. A digest keeps nothing secret, so what matters is that it is right: every vector goes through it.
 #if canImport(CryptoKit)
 import CryptoKit
+import Foundation
 
 struct Sha256 {
     private var state = SHA256()

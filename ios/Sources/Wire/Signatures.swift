@@ -14,6 +14,7 @@ public protocol SignatureVerifier: Sendable {
 
 #if canImport(CryptoKit)
 import CryptoKit
+import Foundation
 
 /// Apple's Ed25519.
 public struct CryptoKitVerifier: SignatureVerifier {

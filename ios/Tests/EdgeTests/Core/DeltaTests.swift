@@ -105,10 +105,13 @@ final class DeltaTests: XCTestCase {
         XCTAssertTrue(refusal([ExpertId(1, 0)], shallow).contains("trains the top 2 layers, the program train has 1"))
         var broken = try device.bank.block(ExpertId(1, 0))
         broken[0] = .nan
-        let outcome = Outcome(blocks: [ExpertId(1, 0): broken], examples: 1, labelCounts: [0, 0, 0], losses: [1], stepMs: 1)
-        XCTAssertThrowsError(try buildDelta(
-            device.origin(0), base: device.bank, slots: Slots(placing: [ExpertId(1, 0)], architecture, tier), outcome: outcome,
-            residuals: [:], topk: false))
+        for values in [broken, Array(broken.dropFirst())] {
+            let outcome = Outcome(
+                blocks: [ExpertId(1, 0): values], examples: 1, labelCounts: [0, 0, 0], losses: [1], stepMs: 1)
+            XCTAssertThrowsError(try buildDelta(
+                device.origin(0), base: device.bank, slots: Slots(placing: [ExpertId(1, 0)], architecture, tier),
+                outcome: outcome, residuals: [:], topk: false))
+        }
     }
 
     /// Residuals survive their record; what does not fit the bank, and what is zero, is left out.
