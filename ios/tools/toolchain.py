@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.native import build
+from edge_runtime.native import sdk
 
 ROOT: Final = Path(__file__).parents[2]
 """The checkout."""
@@ -42,7 +42,7 @@ class ToolchainError(RuntimeError):
 
 def root() -> Path:
     """Return where Debian's toolchain is, or will be."""
-    return build.cache_folder() / "swift" / SUITE
+    return sdk.cache_folder() / "swift" / SUITE
 
 
 def missing() -> str:
