@@ -98,7 +98,13 @@ class GatewayConfig:
             f"a cohort of {cohort} devices cannot be a quorum of {quorum}: expected {quorum} or more, or 0 for all",
         )
         _need(self.round.deadline_s > 0, f"deadline {self.round.deadline_s} s, expected more than 0")
-        waits = (self.round.join_wait_s, self.round.grace_s, self.round.newcomer_wait_s, self.linger_s)
+        waits = (
+            self.round.join_wait_s,
+            self.round.grace_s,
+            self.round.newcomer_wait_s,
+            self.round.every_s,
+            self.linger_s,
+        )
         _need(self.round.training_s >= 0, f"training_s {self.round.training_s}, expected 0 or more")
         _need(min(waits) >= 0, "times cannot be negative")
         _need(self.round.buffer >= 0, f"buffer {self.round.buffer}, expected 1 or more deltas, or 0 for rounds")
@@ -107,6 +113,7 @@ class GatewayConfig:
         for name in ("keep_versions", "keep_rounds"):
             _need(getattr(self.limits, name) >= 0, f"{name} {getattr(self.limits, name)}, expected 0 or more")
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
+        _need(self.limits.devices >= 1, f"limits.devices {self.limits.devices}, expected 1 or more")
         _need(self.limits.transfer_bytes >= 1, f"transfer_bytes {self.limits.transfer_bytes}, expected 1 or more")
         for name in ("hellos_per_minute", "new_names_per_hour", "idle_names"):
             _need(getattr(self.limits, name) >= 0, f"{name} {getattr(self.limits, name)}, expected 0 or more")

@@ -65,6 +65,9 @@ class RoundRules:
         cohort: devices that a round plans for, drawn anew for each round from those that are ready; when it waits once
             more, others are drawn in place of those that did not answer; with ``buffer``, devices that are at work at a
             time; 0: all that are ready.
+        every_s: seconds from one round's opening to the next at least: each version goes to every device that is here,
+            so a large fleet wants only so many a day; a restart opens a round at once; without effect on ``buffer``; 0:
+            no pause.
         deadline_s: how long a round stays open for deltas, and how long each extension lasts.
         join_wait_s: how long the start waits for more devices once the quorum is ready, so that those that start
             together share a round.
@@ -83,6 +86,7 @@ class RoundRules:
 
     quorum: int = 2
     cohort: int = 0
+    every_s: float = 0.0
     deadline_s: float = 300.0
     join_wait_s: float = 2.0
     grace_s: float = 60.0
@@ -142,6 +146,8 @@ class Limits:
         weight_share: a device's examples count for at most this share of all examples of the round, or twice an equal
             part if that is more;
             1: any share. Class sums are capped likewise, in all and label by label.
+        devices: that said Hello since the gateway started, here or gone again: it keeps them in memory, and tells
+            whoever comes beyond them BUSY.
         hellos_per_minute: Hellos of one device; for more it is told BUSY, and then nothing. 0: any number.
         new_names_per_hour: names that never said Hello before and are let in, where no certificates prove them; 0: any
             number.
@@ -163,6 +169,7 @@ class Limits:
     norm_clip: float = 1.5
     weight_multiple: float = 10.0
     weight_share: float = 0.25
+    devices: int = 20_000
     hellos_per_minute: int = 30
     new_names_per_hour: int = 300
     idle_names: int = 5000

@@ -10,4 +10,5 @@ gateway.py  the gateway, a process of its own, from this or another checkout
 usage.py    memory and processor time of processes, thread by thread
 kept.py     what the gateway's state says afterwards: every accepted delta once
 page.py     the section of docs/results.md
+simulated/  a fleet of any size around the gateway's parts, in simulated time
 """

@@ -23,6 +23,7 @@ from benchmarks.fleet.driver import Fleet, raise_files
 from benchmarks.fleet.gateway import Gateway
 from benchmarks.fleet.load import Load
 from benchmarks.fleet.packaged import make_package, shape_for
+from benchmarks.fleet.simulated import command as simulated
 from edge_runtime.wire.errors import FederationError
 
 COMMAND: Final = "python -m benchmarks.fleet"
@@ -69,6 +70,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--limits", default="", metavar="KEY=X,...", help="keys of [limits] of the gateway (default: its own)")
     add("--seed", type=int, default=default.seed, help="seed of every random choice (%(default)s)")
     add("--out", type=Path, default=default.out, metavar="DIR", help="output folder (%(default)s)")
+    add("--simulated", action="store_true",
+        help="in place of all this: a fleet of any size in simulated time; --simulated --help tells more")  # fmt: skip
     add("--json", action="store_true", help="print only the JSON line")
     add("--record", action="store_true", help="keep the result in benchmarks/results/fleet.jsonl")
     options = parser.parse_args(argv)
@@ -154,7 +157,11 @@ def _commit(checkout: Path | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 done, 1 the gateway failed or something was lost, 2 bad usage."""
-    options = parse(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    for flag, command in (("--simulated", simulated.main),):
+        if flag in given:
+            return command([word for word in given if word != flag])
+    options = parse(given)
     console = Console(stderr=options.json, highlight=False)
     if not console.is_terminal:
         console.width = 120

@@ -24,6 +24,7 @@ VARIANTS: Final = 4
 SPREAD: Final = 0.01
 """Of a delta's values: a twelfth of what ten steps of 0.004 can move them."""
 EXAMPLES: Final = 100
+STEP_MS: Final = 20.0
 
 
 class Lie(Enum):
@@ -70,7 +71,9 @@ class Bodies:
         self._shape, self._seed = shape, seed
         self._experts: dict[tuple[ExpertId, int], bytes] = {}
 
-    def delta(self, plan: pb.Plan, plan_digest: bytes, number: int, lie: Lie | None = None) -> Body:
+    def delta(
+        self, plan: pb.Plan, plan_digest: bytes, number: int, lie: Lie | None = None, step_ms: float = STEP_MS
+    ) -> Body:
         """Return the body of a delta.
 
         Args:
@@ -78,13 +81,14 @@ class Bodies:
             plan_digest: of the plan's bytes as they came.
             number: another one makes another body.
             lie: what is wrong with it.
+            step_ms: that it tells.
         """
         blocks, variant = ids(plan.train), number % VARIANTS
         head = encode(
             pb.Delta(
                 device=plan.device, plan_digest=bytes(32) if lie is Lie.PLAN else plan_digest, round=plan.round,
                 base_version=plan.base_version, examples=EXAMPLES, codec=pb.INT8, loss_first=1.0 + number % 1000,
-                loss_last=0.5, step_ms=20.0, steps=plan.steps,
+                loss_last=0.5, step_ms=step_ms, steps=plan.steps,
             )
         )  # fmt: skip
         parts = [head, *(self._expert(block, variant) for block in blocks)]

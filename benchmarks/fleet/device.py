@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.fleet.bodies import Body, Lie
 from benchmarks.fleet.client import Client, LostError
-from benchmarks.fleet.load import FEDERATION, PATIENCE_S, STALL_S
+from benchmarks.fleet.load import FEDERATION, NAME, PATIENCE_S, STALL_S
 from edge_runtime.federation.link import backoff
 from edge_runtime.federation.timers import FIRST_RESEND_S, LAST_RESEND_S
 from edge_runtime.wire import wire_pb2 as pb
@@ -93,7 +93,7 @@ class Device:
 
     def __init__(self, fleet: Fleet, number: int) -> None:
         self._fleet, self._number = fleet, number
-        self.name = f"light-{number:05d}"
+        self.name = NAME.format(number)
         self._random = random.Random(f"{fleet.load.seed} {number}")  # noqa: S311 - jitter
         self.client: Client | None = None
         self._session: asyncio.Queue[bytes] = asyncio.Queue()

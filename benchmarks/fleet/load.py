@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 FEDERATION: Final = "fleet"
+NAME: Final = "light-{:05d}"
+"""Of a device, by its number from 0."""
 STALL_S: Final = 3.0
 """How long a device that stalls says nothing in the middle of its delta; one that drops comes back after as long."""
 PATIENCE_S: Final = 300.0

@@ -35,10 +35,10 @@ NORM_HISTORY: Final = 256
 
 @dataclass(frozen=True)
 class Usual:
-    """What deltas are compared with, read once for a group. Args: norms: typical, by kind; batch_sizes: by device."""
+    """What deltas are compared with, read once for a group. Args: norms: typical, by kind; batch_size: of a step."""
 
     norms: Mapping[str, float]
-    batch_sizes: Mapping[str, int]
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Acceptance:
 
     def usual(self) -> Usual:
         """Return what the next group is compared with."""
-        return Usual(typical(self._norms), self._roster.batch_sizes())
+        return Usual(typical(self._norms), self._roster.usual_batch_size)
 
     def consider(
         self, checked: Checked, body: Body, identity: Identity, usual: Usual, together: Mapping[tuple[str, int], bytes]
@@ -130,8 +130,8 @@ class Acceptance:
         )
 
     def _most_examples(self, device: str, steps: int, usual: Usual) -> int:
-        told = usual.batch_sizes
-        return most_examples(steps, told.get(device, self._batch_size), self._batch_size, told.values())
+        own = self._batch_size
+        return most_examples(steps, self._roster.batch_size(device) or own, own, usual.batch_size)
 
     def _sample(self, row: DeltaRow) -> None:
         for kind, norm in row.norms.items():

@@ -26,6 +26,8 @@ ON_THE_WAY_S: Final = 60.0
 ASK_AGAIN_S: Final = 0.2
 DRAIN_BYTES_PER_S: Final = 50e6
 """To all devices together, what a broker is reckoned to send at least."""
+CACHE_BYTES: Final = 16 * 1024 * 1024
+"""Of blocks that were published last, cut into chunks: devices that come back one by one ask for the same ones."""
 GATHERED: Final = 8
 """Windows after which requests are gathered no longer, though more are coming."""
 DEVICES_LIMIT: Final = 20_000
@@ -51,6 +53,8 @@ class BlockRequests:
         self._gathering = False
         self._due = self._last_due = 0.0
         self._published: dict[bytes, _Publication] = {}
+        self._chunks: OrderedDict[bytes, list[bytes]] = OrderedDict()
+        self._chunks_bytes = 0
         self._drained_at = 0.0  # when the broker should have sent all that was published
         self._told: OrderedDict[str, int] = OrderedDict()  # the step at which a device was told to ask again
         self._steps = 0
@@ -75,7 +79,7 @@ class BlockRequests:
         for digest, missing in zip(want.digests, want.missing or [b""] * len(want.digests), strict=True):
             if self._may_have_crossed(device, digest, now):
                 crossed = True
-            elif self._blobs.offered(digest):
+            elif digest in self._devices or self._blobs.offered(digest):
                 self._devices.setdefault(digest, {})[device] = missing
                 self._askers.add(device)
         if crossed:
@@ -98,7 +102,7 @@ class BlockRequests:
         Args:
             now: monotonic seconds.
         """
-        if self._gathering and now < self._due and not self._roster.here() <= self._askers:
+        if self._gathering and now < self._due and not self._roster.all_among(self._askers):
             return
         self._gathering = False
         if not self._devices:
@@ -107,7 +111,7 @@ class BlockRequests:
         for digest in [blob for blob in self._devices if now >= self._again_at(blob)]:
             devices = self._devices.pop(digest)
             try:
-                chunks = _lacking(list(split(self._blobs.get(digest), pb.BLOB)), devices.values())
+                chunks = _lacking(self._cut(digest), devices.values())
             except StateError as error:  # they ask again; the others get what they asked for
                 self._events.tell("damaged", blob=digest.hex(), detail=str(error))
                 continue
@@ -116,6 +120,22 @@ class BlockRequests:
             self._note(digest, size * len(devices), now)
             for device in devices:
                 self._roster.count(device, down=size)
+
+    def _cut(self, digest: bytes) -> list[bytes]:
+        """Return the chunks of a block, as they were cut the last time or from its file, whose digest is checked.
+
+        Raises:
+            StateError: when it cannot be read.
+        """
+        chunks = self._chunks.get(digest)
+        if chunks is None:
+            chunks = self._chunks[digest] = list(split(self._blobs.get(digest), pb.BLOB))
+            self._chunks_bytes += sum(map(len, chunks))
+        self._chunks.move_to_end(digest)
+        while self._chunks_bytes > CACHE_BYTES and len(self._chunks) > 1:
+            _, gone = self._chunks.popitem(last=False)
+            self._chunks_bytes -= sum(map(len, gone))
+        return chunks
 
     def _note(self, digest: bytes, size: int, now: float) -> None:
         """Note a publication. Args: size: bytes of it to all devices together."""

@@ -139,10 +139,8 @@ class Conductor:
         if self._buffered is None:
             self._round = reopened(self._store.ledger, row, self._merging, now, self._config.round.deadline_s)
             self._waiting.expect(self._round, self._round.plans, now)
-        current = self._round
-        self._events.tell(
-            "resumed", round=current.number, planned=sorted(current.plans), accepted=sorted(current.answered)
-        )
+        planned, accepted = sorted(self._round.plans), sorted(self._round.answered)
+        self._events.tell("resumed", round=self.round, planned=planned, accepted=accepted)
 
     def announce(self) -> None:
         """Publish everything that is retained; after a start, and when the broker was away."""
@@ -388,6 +386,8 @@ class Conductor:
         if self._buffered is not None:
             goes_on, oldest = Event.ON, self._buffered.oldest_round
             self._round = self._buffered.merged(self._round, now)
+        else:
+            self._retry_at = self._round.opened_at + self._config.round.every_s
         self.state = rules.step(self.state, Event.LAST if self._over() else goes_on)
         with contextlib.suppress(StorageError), self._store.ledger.transaction():
             self._store.ledger.forget_lost(oldest)

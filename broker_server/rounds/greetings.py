@@ -34,6 +34,7 @@ class Greetings:
         self._answers = Bucket(ANSWERS_PER_S, ANSWERS_PER_S)
         self._hellos: dict[str, pb.Hello] = {}
         self._left: set[str] = set()
+        self._may_leave = 0  # so many, before names are forgotten; to count them costs as much as there are names
         self._written_at = -FLUSH_S
 
     def check_rate(self, device: str, now: float) -> None:
@@ -109,7 +110,10 @@ class Greetings:
                 self._ledger.greet(hello, wall)
             for device in sorted(self._left):
                 self._ledger.leave(device)
-            gone = self._ledger.forget_idle(self._limits.idle_names) if self._hellos else []
+            gone, may_leave = list[str](), self._may_leave - len(self._left)
+            if self._hellos and may_leave <= 0:
+                gone, may_leave = self._ledger.forget_idle(self._limits.idle_names)
+        self._may_leave = may_leave
         self._roster.forget(gone)
         self._roster.unwritten.clear()
         self._hellos.clear()

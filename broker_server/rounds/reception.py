@@ -22,7 +22,6 @@ from edge_runtime.wire.limits import BODY_LIMIT
 from edge_runtime.wire.messages import decode
 from edge_runtime.wire.topics import Address, Topic, parse
 
-DEVICES_LIMIT = 20_000
 TRAFFIC_S = 5.0
 _KINDS = {Topic.DELTA: pb.DELTA, Topic.STATISTICS: pb.STATISTICS}
 
@@ -154,8 +153,9 @@ class Reception:
         )  # fmt: skip
 
     def _check_room(self, device: str) -> None:
-        if len(self._roster.members) >= DEVICES_LIMIT and not self._roster.joined(device):
-            raise WireError(pb.BUSY, f"{DEVICES_LIMIT} devices are here, which is the limit")
+        limit = self._config.limits.devices
+        if len(self._roster.members) >= limit and not self._roster.joined(device):
+            raise WireError(pb.BUSY, f"{limit} devices came, which is the limit")
 
     def _may_refuse(self, device: str, error: WireError, now: float) -> bool:
         """Return whether a Hello that is refused is answered: a flood gets few answers."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from broker_server.config_tables import RoundRules
@@ -21,14 +23,12 @@ class Member:
         hello: its last one.
         arrived_at: monotonic seconds; a Hello said again changes it only after a bye or with other data.
         ready_at: when it was first seen with its class statistics; None while they are missing.
-        here: has not said bye since.
         step_ms: of its last accepted delta in this session, by the depth that it trained.
     """
 
     hello: pb.Hello
     arrived_at: float
     ready_at: float | None = None
-    here: bool = True
     step_ms: dict[int, float] = field(default_factory=dict)
 
 
@@ -37,6 +37,8 @@ class Roster:
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
+        self._here: set[str] = set()
+        self._batch_sizes: Counter[int] = Counter()
         self._standings: dict[str, Standing] = {}
         self._traffic: dict[str, tuple[int, int]] = {}
         self.totals = (0, 0)
@@ -49,7 +51,11 @@ class Roster:
     def greet(self, hello: pb.Hello, now: float) -> bool:
         """Note a hello; return whether the device was not here before."""
         old = self.members.get(hello.device)
-        new = old is None or not old.here
+        new = hello.device not in self._here
+        self._here.add(hello.device)
+        self._count_batch_size(hello.batch_size, 1)
+        if old is not None:
+            self._count_batch_size(old.hello.batch_size, -1)
         if old is None or new or old.hello.statistics_digest != hello.statistics_digest:
             self.members[hello.device] = Member(hello, now, step_ms=old.step_ms if old else {})
         else:
@@ -58,22 +64,18 @@ class Roster:
 
     def told(self, hello: pb.Hello) -> bool:
         """Return whether a device that is here said just this before."""
-        member = self.members.get(hello.device)
-        return member is not None and member.here and member.hello == hello
+        return hello.device in self._here and self.members[hello.device].hello == hello
 
     def leave(self, device: str) -> bool:
         """Note a bye; return whether the device was here."""
-        member = self.members.get(device)
-        was_here = member is not None and member.here
-        if member is not None:
-            member.here = False
+        was_here = device in self._here
+        self._here.discard(device)
         return was_here
 
     def heard(self, device: str) -> None:
         """Note a sign of life: a bye may be the will of a connection that was replaced since."""
-        member = self.members.get(device)
-        if member is not None:
-            member.here = True
+        if device in self.members:
+            self._here.add(device)
 
     def trained(self, device: str, layers: int, step_ms: float) -> None:
         """Note how long a step took: a first Hello cannot tell, and the planner divides a round's seconds by it.
@@ -90,7 +92,10 @@ class Roster:
     def forget(self, devices: Iterable[str]) -> None:
         """Forget devices that are not here and never answered a plan."""
         for device in devices:
-            self.members.pop(device, None)
+            member = self.members.pop(device, None)
+            if member is not None:
+                self._count_batch_size(member.hello.batch_size, -1)
+            self._here.discard(device)
             self._standings.pop(device, None)
 
     def joined(self, device: str) -> bool:
@@ -102,17 +107,39 @@ class Roster:
         member = self.members.get(device)
         return member.hello.examples if member is not None else 0
 
-    def batch_sizes(self) -> dict[str, int]:
-        """Return what members told of the texts that a step takes at most."""
-        return {name: member.hello.batch_size for name, member in self.members.items()}
+    def batch_size(self, device: str) -> int:
+        """Return what a member told of the texts that a step takes at most; 0 for a device that said nothing."""
+        member = self.members.get(device)
+        return member.hello.batch_size if member is not None else 0
+
+    @property
+    def usual_batch_size(self) -> int:
+        """The median of what members told, rounded down; 0 without any. Counted, since every delta asks for it."""
+        lower, upper, passed, below = (len(self.members) - 1) // 2, len(self.members) // 2, 0, 0
+        for size in sorted(self._batch_sizes):
+            before, passed = passed, passed + self._batch_sizes[size]
+            if before <= lower < passed:
+                below = size
+            if upper < passed:
+                return (below + size) // 2
+        return 0
+
+    def _count_batch_size(self, size: int, times: int) -> None:
+        self._batch_sizes[size] += times
+        if not self._batch_sizes[size]:
+            del self._batch_sizes[size]
 
     def here(self) -> frozenset[str]:
         """Return who is here."""
-        return frozenset(name for name, member in self.members.items() if member.here)
+        return frozenset(self._here)
 
-    def gone(self) -> frozenset[str]:
-        """Return who said bye."""
-        return frozenset(name for name, member in self.members.items() if not member.here)
+    def all_among(self, devices: AbstractSet[str]) -> bool:
+        """Return whether nobody is here but some of ``devices``."""
+        return len(self._here) <= len(devices) and self._here <= devices
+
+    def gone(self, devices: Iterable[str]) -> frozenset[str]:
+        """Return who of ``devices`` said bye."""
+        return frozenset(one for one in devices if one in self.members and one not in self._here)
 
     def present(self, statistics: Mapping[str, bytes], now: float) -> dict[str, Present]:
         """Return who is here, and since when with its class statistics.
@@ -123,7 +150,7 @@ class Roster:
         """
         result = {}
         for name, member in self.members.items():
-            if not member.here:
+            if name not in self._here:
                 continue
             if wants_statistics(member.hello, statistics.get(name)):
                 member.ready_at = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from broker_server.config import CODECS
@@ -81,11 +81,10 @@ class RoundPlans:
         return Planned(assignments, plans)
 
     def _assignments(
-        self, devices: Iterable[str], number: int, at_work: Mapping[ExpertId, int]
+        self, devices: Collection[str], number: int, at_work: Mapping[ExpertId, int]
     ) -> dict[str, Assignment]:
-        trained = self._store.ledger.trained()
         total = dict(at_work)
-        for (_, block), times in trained.items():
+        for block, (_, times) in self._store.ledger.trainers_by_block().items():
             total[block] = total.get(block, 0) + times
         train = self._config.train
         request = RoundRequest(
@@ -100,7 +99,7 @@ class RoundPlans:
         )
         layers = len(self._architecture.bank_shape.layers)
         budgets = [self._roster.budget(device, layers) for device in devices]
-        coverage = Coverage(total, trained, self._store.ledger.distrusted())
+        coverage = Coverage(total, self._store.ledger.trained_by(devices), self._store.ledger.distrusted())
         return plan_round(budgets, self._architecture.bank_shape, number, coverage, request)
 
     def _payloads(

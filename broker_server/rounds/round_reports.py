@@ -46,7 +46,7 @@ def merged_line(parts: GatewayParts, status: RoundStatus, reason: Event, merged:
         merged: the version that it made.
         now: monotonic seconds.
     """
-    left = len(set(status.plans) & parts.roster.gone())
+    left = len(parts.roster.gone(status.plans))
     for one in merged.limited:
         came, counted = round(one.came, 4), round(one.counted, 4)
         parts.events.tell("limited", device=one.device, limit=one.limit, came=came, counted=counted)

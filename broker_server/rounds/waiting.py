@@ -22,7 +22,7 @@ class Waiting:
             current.expected_at = now
         planned, answered = frozenset(current.plans), frozenset(current.answered)
         rest = {device for device in planned if self._roster.standing(device).rests(now)}
-        left = planned & (self._roster.gone() | current.void | current.refused | rest)
+        left = self._roster.gone(planned) | planned & (current.void | current.refused | rest)
         can_join = frozenset[str]()
         if planned <= answered | left:
             can_join = self.ready(now) - (planned - current.void) - current.passed_over
@@ -59,7 +59,8 @@ class Waiting:
 
     def note_missed(self, current: RoundStatus, now: float, devices: Iterable[str] | None = None) -> None:
         """Take note of who was here to the end and did not answer. Args: devices: of these; None: of all."""
-        silent = set(current.awaited if devices is None else devices) - self._roster.gone()
+        awaited = set(current.awaited if devices is None else devices)
+        silent = awaited - self._roster.gone(awaited)
         for device, standing in sorted(self._roster.missed(silent, now, self._config.round).items()):
             current.missed.add(device)
             if standing.rests(now):

@@ -7,7 +7,7 @@ code travels to the device. Order: who, then when, then what, so that a device l
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -294,16 +294,16 @@ def _labels(delta: pb.Delta, shape: BankShape, examples: float) -> tuple[float, 
     return tuple(count * min(1.0, examples / total) for count in counts) if total else counts
 
 
-def most_examples(steps: int, batch_size: int, own: int, members: Collection[int]) -> int:
+def most_examples(steps: int, batch_size: int, own: int, usual: int = 0) -> int:
     """Return how many different examples a plan can have been trained on: as many texts as its steps take at most.
 
     Args:
         steps: of the plan.
         batch_size: texts of a step, as the device's Hello told.
         own: of the gateway's package.
-        members: of all devices here; more than their median, or ``own``, is not believed.
+        usual: median of all devices; more than that, or ``own``, is not believed.
     """
-    return steps * min(batch_size, max(own, int(median(members)) if members else own))
+    return steps * min(batch_size, max(own, usual))
 
 
 def kind_of(block: ExpertId) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from broker_server.errors import DamagedError
@@ -169,6 +169,20 @@ class DeltaTables(Database):
         """Return how often each device's training of each block became part of a version."""
         rows = self._rows("SELECT device, layer, idx, times FROM trained")
         return {(row["device"], ExpertId(row["layer"], row["idx"])): row["times"] for row in rows}
+
+    def trained_by(self, devices: Iterable[str]) -> dict[tuple[str, ExpertId], int]:
+        """Return the same of some devices."""
+        query = "SELECT layer, idx, times FROM trained WHERE device = ?"
+        return {
+            (device, ExpertId(row["layer"], row["idx"])): row["times"]
+            for device in devices
+            for row in self._rows(query, (device,))
+        }
+
+    def trainers_by_block(self) -> dict[ExpertId, tuple[int, int]]:
+        """Return (devices, times) of each block whose training became part of a version."""
+        query = "SELECT layer, idx, COUNT(*) AS devices, SUM(times) AS times FROM trained GROUP BY layer, idx"
+        return {ExpertId(row["layer"], row["idx"]): (row["devices"], row["times"]) for row in self._rows(query)}
 
     # verdicts
 

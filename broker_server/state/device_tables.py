@@ -66,11 +66,14 @@ class DeviceTables(Database):
         """Return whether a device said Hello before."""
         return bool(self._rows("SELECT 1 FROM devices WHERE device = ?", (device,)))
 
-    def forget_idle(self, keep: int) -> list[str]:
-        """Forget names that never had a delta accepted and are not here; return them.
+    def forget_idle(self, keep: int) -> tuple[list[str], int]:
+        """Forget names that never had a delta accepted and are not here.
 
         Args:
             keep: so many stay, those with class sums first, then those seen last.
+
+        Returns:
+            The names that were forgotten, and how many more may leave before another one is.
         """
         idle = (
             "FROM devices AS one WHERE present = 0 AND revoked = 0 "
@@ -78,8 +81,9 @@ class DeviceTables(Database):
             "AND NOT EXISTS (SELECT 1 FROM trained WHERE trained.device = one.device) "
             "AND NOT EXISTS (SELECT 1 FROM trust WHERE trust.device = one.device)"
         )
-        if self._rows(f"SELECT COUNT(*) AS number {idle}")[0]["number"] <= keep:
-            return []
+        number = int(self._rows(f"SELECT COUNT(*) AS number {idle}")[0]["number"])
+        if number <= keep:
+            return [], keep - number
         order = "ORDER BY EXISTS (SELECT 1 FROM statistics WHERE statistics.device = one.device) DESC, last_seen DESC"
         rows = self._rows(f"SELECT device {idle} {order} LIMIT -1 OFFSET ?", (keep,))
         names = [str(row["device"]) for row in rows]
@@ -91,7 +95,7 @@ class DeviceTables(Database):
             )
             for table in ("devices", "statistics", "verdicts", "verdict_counts", "limit_hits"):
                 self._execute(f"DELETE FROM {table} WHERE device = ?", (name,))  # noqa: S608
-        return names
+        return names, 0
 
     def count_hits(self, hits: Mapping[tuple[str, str], int], now: float) -> None:
         """Add how often limits were reached, by (device, limit); names that are not registered share one row."""

@@ -15,7 +15,6 @@ from broker_server.state.kept_manifest import kept_manifest
 from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.rows import RoundRow
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Architecture
 
 
@@ -83,11 +82,6 @@ class Readings(Ledger):
         """Return how often a block that a device trained became part of a version."""
         rows = self._rows("SELECT COALESCE(SUM(times), 0) AS times FROM trained WHERE device = ?", (device,))
         return int(rows[0]["times"])
-
-    def trainers_by_block(self) -> dict[ExpertId, tuple[int, int]]:
-        """Return (devices, times) of each block whose training became part of a version."""
-        query = "SELECT layer, idx, COUNT(*) AS devices, SUM(times) AS times FROM trained GROUP BY layer, idx"
-        return {ExpertId(row["layer"], row["idx"]): (row["devices"], row["times"]) for row in self._rows(query)}
 
     # verdicts and limits
 

@@ -245,7 +245,7 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
             continue
         steps = decode(pb.Plan, plan).steps if plan is not None else delta.steps
         own = max(tier.batch_size for tier in store.manifest.tiers)
-        examples = min(delta.examples, most_examples(steps, own, own, ()))
+        examples = min(delta.examples, most_examples(steps, own, own))
         norms = norms_of(read_contribution(delta, store.lineage.shape, 0, examples).deltas)
         row = DeltaRow(
             delta.device, delta.round, digest, len(body), examples, delta.loss_first, delta.loss_last,

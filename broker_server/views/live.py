@@ -176,7 +176,7 @@ def _round(conductor: Conductor, roster: Roster, now: float) -> LiveRound:
         planned=planned,
         answered=frozenset(status.answered),
         refused=frozenset(status.refused),
-        left=planned & (roster.gone() | status.void) - status.answered,
+        left=(roster.gone(planned) | planned & status.void) - status.answered,
         open_s=now - status.opened_at if opened else 0.0,
         deadline_s=status.deadline_at - now if opened else 0.0,
         extensions=status.extensions,

@@ -110,6 +110,18 @@ def test_who_has_no_room_is_not_drawn_for_ever(tmp_path: Path, package: Any) -> 
     assert gateway.conductor.status.extensions <= len(NAMES[2:])
 
 
+def test_rounds_keep_their_distance(tmp_path: Path, package: Any) -> None:
+    """The first round closes seconds after it opened; the second opens a hundred after the first, and no sooner."""
+    gateway = ready(tmp_path, package, RoundRules(quorum=2, cohort=2, join_wait_s=0, every_s=100.0))
+    opened_at = gateway.now
+    answer(gateway, *planned(gateway))
+    while gateway.conductor.round < 2:
+        gateway.tick()
+        assert gateway.now < opened_at + 200.0
+    assert gateway.conductor.row.version == 1
+    assert gateway.now == opened_at + 100.0
+
+
 def test_a_buffer_has_a_cohort_at_work(tmp_path: Path, package: Any) -> None:
     """Two of six have a plan at a time: each that answers or leaves makes room for one more, whoever is drawn."""
     rules = RoundRules(quorum=2, cohort=2, buffer=3, join_wait_s=0, max_staleness=5, deadline_s=1000.0)

@@ -14,7 +14,6 @@ import tiny
 from tiny_gateway import Gateway
 
 from broker_server.config_tables import Limits, RoundRules, Train
-from broker_server.rounds import reception
 from broker_server.rules.round import State
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.chunks import Assembler, split
@@ -514,10 +513,10 @@ def test_a_commit_that_fails_accepts_nothing(gateway: Gateway) -> None:
     assert gateway.conductor.row.contributors == 2
 
 
-def test_too_many_devices(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_devices(tmp_path: Path, package: Any) -> None:
     """BUSY with a time to come back, for new ones; those that have joined go on."""
-    monkeypatch.setattr(reception, "DEVICES_LIMIT", 2)
-    gateway.hello("c")
+    gateway = Gateway(tmp_path / "two", package, limits=Limits(devices=2))
+    gateway.hello("a", "b", "c")
     assert gateway.verdict("c").code == pb.BUSY
     assert gateway.verdict("c").retry_after_s > 0
     gateway.hello("a")

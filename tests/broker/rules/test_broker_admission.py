@@ -289,11 +289,11 @@ def test_statistics_have_no_more_examples_than_the_hello_told(
 
 def test_a_plan_has_room_for_so_many_examples() -> None:
     """Ten steps of 16 texts are 160; a device that says 64 where others say 16 is not believed, a smaller one is."""
-    assert most_examples(10, 16, 16, [16, 16, 16]) == 160
-    assert most_examples(10, 64, 16, [16, 16, 64]) == 160
-    assert most_examples(10, 8, 16, [8, 16, 16]) == 80
-    assert most_examples(10, 32, 16, [32, 32, 16]) == 320
-    assert most_examples(10, 32, 16, []) == 160
+    assert most_examples(10, 16, own=16, usual=16) == 160
+    assert most_examples(10, 64, own=16, usual=16) == 160
+    assert most_examples(10, 8, own=16, usual=16) == 80
+    assert most_examples(10, 32, own=16, usual=32) == 320
+    assert most_examples(10, 32, own=16) == 160
 
 
 def test_more_examples_than_the_plan_has_room_for_count_as_so_many() -> None:

@@ -178,7 +178,7 @@ def test_who_trained_long_ago_is_no_idle_name(tmp_path: Path) -> None:
     assert ledger.recent_deltas(100)[0].device in "ab"
     assert ledger.trainers() == ["a", "b", "x", "y"]
     ledger.leave()
-    assert ledger.forget_idle(0) == []
+    assert ledger.forget_idle(0) == ([], 0)
     gateway.close()
 
 

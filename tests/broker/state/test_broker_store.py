@@ -222,7 +222,7 @@ def test_changed_block_is_noticed(tmp_path: Path, package: Any) -> None:
     store = Store.open(tmp_path / "state", package, 0.0)
     store.blobs.sources.clear()
     path = next((tmp_path / "state/blobs").glob("*/*"))
-    path.write_bytes(bytes(path.stat().st_size))
+    path.write_bytes(b"x" * path.stat().st_size)
     with pytest.raises(StateError, match="was changed"):
         store.lineage.load()
     path.unlink()

@@ -157,7 +157,7 @@ def test_a_forgotten_name_keeps_its_refusals_in_the_total(gateway: Gateway, tmp_
     """A total that went down would look like a counter that was set to nought."""
     ledger = gateway.store.ledger
     ledger.leave()
-    assert ledger.forget_idle(0) == ["c"]
+    assert ledger.forget_idle(0) == (["c"], 0)
     with reading(tmp_path / "state") as readings:
         assert readings.verdicts("c") == {}
         assert readings.verdicts() == {"ACCEPTED": 3, "NOT_FINITE": 1}
