@@ -93,7 +93,7 @@ class SimulatedGateway:
         chance = random.Random(seed)  # noqa: S311 - a simulation
         self.roster = Roster()
         publisher = SigningPublisher(network, signer)
-        parts = GatewayParts(config, self.store, self.roster, publisher, events, signer, chance)
+        parts = GatewayParts(config, self.store, self.roster, publisher, events, signer, chance=chance)
         self.conductor = Conductor(parts, b"simulated start!")
         self.reception = Reception(parts, self.conductor)
         self._look_at = 0.0
