@@ -55,8 +55,9 @@ really killed; messages are handed over in memory. *Real*: `broker_server run` w
 their links, over sockets; the devices' program is the test suite's. A commit point is a call that changes a file
 (write, fsync, rename, unlink, mkdir, truncate, a new file): a preloaded library (`benchmarks/faults/shim.c`) counts
 them, and each is struck. Deltas of odd rounds are accepted one by one, those of even rounds together. With a gate,
-versions are measured before devices get them, and one of three is not served; with a buffer, two deltas are merged as
-soon as they came, from devices of which one is more than twice as quick as another.
+versions are measured before devices get them, and one of three is not served; with a liar, one of five devices turns
+its updates and is left out of merges; with a buffer, two deltas are merged as soon as they came, from devices of which
+one is more than twice as quick as another.
 
 """
 REST: Final = """
