@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from benchmarks import record
 from benchmarks.federation import page as federations
 from benchmarks.fleet import page as fleet
+from benchmarks.fleet.costs import page as costs
+from benchmarks.fleet.costs import units
+from benchmarks.fleet.simulated import page as simulated
 from benchmarks.language_model import ABOUT as LANGUAGE_ARMS
 from benchmarks.longevity import page as longevity
 from benchmarks.markdown import newest, percent, source, table
@@ -334,6 +338,11 @@ def extras(lines: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def sizes(_lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on what a gateway needs by the number of devices, from the records of several benchmarks."""
+    return costs.section({name: record.read(name) for name in units.FILES})
+
+
 SECTIONS: Final = {
     "demo": federation,
     "federation": federations.section,
@@ -346,6 +355,8 @@ SECTIONS: Final = {
     "language_model": language_model,
     "arm64": arm64,
     "fleet": fleet.section,
+    "simulated_fleet": simulated.section,
+    units.NAME: sizes,
     "fold": fold,
     "secure_aggregation": secure_aggregation,
     "longevity": longevity.section,

@@ -11,4 +11,5 @@ usage.py    memory and processor time of processes, thread by thread
 kept.py     what the gateway's state says afterwards: every accepted delta once
 page.py     the section of docs/results.md
 simulated/  a fleet of any size around the gateway's parts, in simulated time
+costs/      unit costs, and what a gateway needs by the number of devices
 """

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmarks import record
 from benchmarks.fleet import kept, page
+from benchmarks.fleet.costs import command as costs
 from benchmarks.fleet.driver import Fleet, raise_files
 from benchmarks.fleet.gateway import Gateway
 from benchmarks.fleet.load import Load
@@ -30,6 +31,8 @@ COMMAND: Final = "python -m benchmarks.fleet"
 BROKERS: Final = ("embedded", "mosquitto")
 TABLE: Final = ((100, 50, False), (100, 200, False), (100, 1000, False), (820, 1000, False), (100, 1000, True))
 """Thousands of bytes of a delta, devices, past capacity."""
+OTHERS: Final = {"--simulated": simulated.main, "--unit-costs": costs.main}
+"""What takes the rest of the command line instead, by its flag."""
 EXAMPLES: Final = """examples:
   python -m benchmarks.fleet --devices 200 --seconds 20
   python -m benchmarks.fleet --broker mosquitto --delta-kb 820
@@ -72,6 +75,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=default.out, metavar="DIR", help="output folder (%(default)s)")
     add("--simulated", action="store_true",
         help="in place of all this: a fleet of any size in simulated time; --simulated --help tells more")  # fmt: skip
+    add("--unit-costs", action="store_true",
+        help="in place of all this: what single things cost a gateway; --unit-costs --help tells more")  # fmt: skip
     add("--json", action="store_true", help="print only the JSON line")
     add("--record", action="store_true", help="keep the result in benchmarks/results/fleet.jsonl")
     options = parser.parse_args(argv)
@@ -158,9 +163,9 @@ def _commit(checkout: Path | None) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 done, 1 the gateway failed or something was lost, 2 bad usage."""
     given = sys.argv[1:] if argv is None else list(argv)
-    for flag, command in (("--simulated", simulated.main),):
+    for flag, other in OTHERS.items():
         if flag in given:
-            return command([word for word in given if word != flag])
+            return other([word for word in given if word != flag])
     options = parse(given)
     console = Console(stderr=options.json, highlight=False)
     if not console.is_terminal:

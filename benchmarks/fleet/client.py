@@ -6,6 +6,7 @@ paho needs a thread or a socket loop for each client; a thousand of them would b
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -43,7 +44,14 @@ class Client(asyncio.Protocol):
 
     @classmethod
     async def connect(
-        cls, host: str, port: int, client_id: str, will: tuple[str, bytes], take: Callable[[str, bytes], None]
+        cls,
+        host: str,
+        port: int,
+        client_id: str,
+        will: tuple[str, bytes],
+        take: Callable[[str, bytes], None],
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> Client:
         """Connect, and wait until the broker takes it.
 
@@ -53,7 +61,7 @@ class Client(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         client = cls(client_id, will, take)
         try:
-            await loop.create_connection(lambda: client, host, port)
+            await loop.create_connection(lambda: client, host, port, ssl=tls)
         except OSError as error:
             raise LostError(str(error)) from error
         await client._answer(0)

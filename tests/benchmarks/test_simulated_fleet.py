@@ -120,7 +120,7 @@ def test_its_command_tells_and_what_it_tells_is_a_row(tmp_path: Path, capsys: py
     assert (figures["devices"], figures["rounds_done"], figures["cohort"]) == (6, 1, 0)
     kept = {"command": "c", "date": "d", "machine": "m", "commit": "x"} | figures
     rows = page.section([kept]).splitlines()
-    assert "| a day of | 6 devices |" in rows
+    assert "| an evening of | 6 devices |" in rows
     assert any(row.startswith("| deltas lost; counted twice | 0; 0 |") for row in rows)
 
 

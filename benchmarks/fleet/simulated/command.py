@@ -24,8 +24,9 @@ NAME: Final = "simulated_fleet"
 COMMAND: Final = "python -m benchmarks.fleet --simulated"
 PROFILES: Final = ("shipped", *SHARES, LIGHT)
 EXAMPLES: Final = """examples:
-  python -m benchmarks.fleet --simulated                        a day of 100,000 devices
+  python -m benchmarks.fleet --simulated                        six hours of 100,000 devices
   python -m benchmarks.fleet --simulated --devices 1000 --cohort 100 --rounds 5 --every-s 0
+  python -m benchmarks.fleet --simulated --every-s 3600         a whole day
   python -m benchmarks.fleet --simulated --assume drop=0.3,lost=0.1
   python -m benchmarks.fleet --simulated --record
 
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None) -> int:
         return 1
     console.print(page.figures_table(figures))
     if options.record and figures["finished"]:
-        record.append(NAME, " ".join([COMMAND, *(argv or sys.argv[1:])]), figures)
+        record.append(NAME, " ".join([COMMAND, *(argv or [])]), figures)
     sys.stdout.write(json.dumps(figures) + "\n")
     if not figures["right"]:
         sys.stderr.write("fleet: a delta that a device was told is accepted is not in the ledger\n")

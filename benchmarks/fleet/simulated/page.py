@@ -91,7 +91,7 @@ def section(lines: Sequence[dict[str, Any]]) -> str:
         "are the clock, the links and the devices, which come and go through a day, drop out, lose connections, send\n"
         "twice and lie (benchmarks/fleet/simulated/assumed.py has what is assumed, and why). The processor times are\n"
         "those of the gateway alone, without a broker; nothing waits for them on the simulated clock.\n\n"
-        + table(("a day of", *(f"{run['devices']:,} devices" for run in runs)), rows)
+        + table(("an evening of", *(f"{run['devices']:,} devices" for run in runs)), rows)
         + "\n"
         + "".join(f"- {run['devices']:,} devices: processor seconds: {cpu(run)}; {source(run)}\n" for run in runs)
     )

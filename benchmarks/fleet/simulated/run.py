@@ -26,11 +26,13 @@ from benchmarks.fleet.simulated.network import Network
 from broker_server.config import GatewayConfig
 from broker_server.config_tables import Limits, Listen, RoundRules, Train
 from broker_server.state.readings import Readings
+from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import BankShape
 from edge_runtime.wire.manifest import Package
+from edge_runtime.wire.messages import decode
 
 QUORUM: Final = 0.8
-"""Of a cohort, or of the devices where there is none, that a round needs to start and to close."""
+"""Of a cohort, or of the devices that are here at the quietest hour, that a round needs to start and to close."""
 NEVER_S: Final = 100 * 86_400.0
 _LINE: Final = ("round", "seconds", "reason", "planned", "accepted", "late", "left", "missed", "extensions")
 """What is told of a round, of its line in the journal."""
@@ -55,9 +57,9 @@ class Scenario:
     """
 
     devices: int = 100_000
-    rounds: int = 20
+    rounds: int = 24
     cohort: int = 1000
-    every_s: float = 3600.0
+    every_s: float = 900.0
     delta_kb: int = 100
     deadline_s: float = 600.0
     profile: str = "shipped"
@@ -68,7 +70,8 @@ class Scenario:
 
     def config(self, package: Path) -> GatewayConfig:
         """Return the settings of a gateway for such a fleet: its devices have certificates of its authority."""
-        least = self.cohort or max(1, round(self.devices * self.assumed.here_least))
+        least = self.devices * self.assumed.here_least
+        least = min(self.cohort, least) if self.cohort else least
         pem = self.out / "identity.pem"  # of no use but to say so: nobody connects
         return GatewayConfig(
             package, self.out / "gateway", FEDERATION, rounds=self.rounds, keep_serving=True,
@@ -127,7 +130,8 @@ class Simulation:
         if kind == "delta" and "staleness" in event:
             self._staleness[int(event["staleness"])] += 1
         elif kind == "version" and event["reason"] == "merge":
-            self._rounds.append({key: event["closed" if key == "reason" else key] for key in _LINE})
+            told = {key: event["closed" if key == "reason" else key] for key in _LINE}
+            self._rounds.append(told | {"here": len(self.network.connected)})
             self._tell(event)
 
     def run(self) -> None:
@@ -140,9 +144,20 @@ class Simulation:
     def close(self) -> dict[str, Any]:
         """Let the gateway's state go; return the figures so far."""
         finished = self.gateway.finished
+        self._version_bytes = self._version()
         self.gateway.reception.write_traffic(self.gateway.wall)
         self.gateway.close()
         return {"finished": finished, **self._how(), **self._outcome(), **self._network(), "gateway": self._gateway()}
+
+    def _version(self) -> dict[str, int]:
+        """Return the bytes of the newest version's message, of what leads to it from the one before, and whole."""
+        store, row = self.gateway.store, self.gateway.conductor.row
+        blocks = decode(pb.Version, row.payload).blocks
+        steps = {block.updates[0].digest for block in blocks if block.updates}
+        return {
+            "message": len(row.payload), "updates": sum(len(store.blobs.get(digest)) for digest in steps),
+            "whole": sum(store.lineage.sizes),
+        }  # fmt: skip
 
     def _how(self) -> dict[str, Any]:
         one = dataclasses.asdict(self._scenario)
@@ -184,15 +199,20 @@ class Simulation:
         meter, peak = self.gateway.meter, usage.peak_mib(os.getpid())
         cpu = sum(meter.cpu_s.values())
         accepted = self._staleness.total()
-        files = [path.stat().st_size for path in self.state.rglob("*") if path.is_file()]
+        files = {path.relative_to(self.state): path.stat().st_size for path in self.state.rglob("*") if path.is_file()}
+        folders: Counter[str] = Counter()
+        for path, size in files.items():
+            folders[path.parts[0]] += size
         return {
             "cpu_s": round(cpu, 2), "cpu_ms_per_delta": round(1000 * cpu / accepted, 3) if accepted else None,
             "cores_busiest_minute": round(meter.busiest_minute, 4),
             "cpu_s_by": {what: round(spent, 3) for what, spent in sorted(meter.cpu_s.items(), key=lambda one: -one[1])},
             "times": dict(meter.times), "wall_s": round(meter.wall_s, 1),
             "memory_mib": {"devices_alone": round(self._memory_before, 1), "peak": round(peak, 1)},
-            "state_mb": round(sum(files) / 1e6, 1), "files": len(files),
-            "ledger_mb": round((self.state / "ledger.sqlite3").stat().st_size / 1e6, 1),
+            "state_mb": round(sum(folders.values()) / 1e6, 1), "files": len(files),
+            "ledger_mb": round(folders["ledger.sqlite3"] / 1e6, 1),
+            "folders_mb": {name: round(size / 1e6, 2) for name, size in sorted(folders.items())},
+            "version_bytes": self._version_bytes,
             "names": len(self.gateway.roster.members),
             "run_s": round(time.perf_counter() - self._began, 1), "clock_events": self.clock.happened,
         }  # fmt: skip
