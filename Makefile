@@ -23,7 +23,7 @@ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating api arm64 arm64-tools wheel sdist results reference proto vectors swift-tools swift-test kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-library android-library-test android-runtime-test clean
+.PHONY: help setup setup-dev demo test test-all check format fuzz bench operating notebook api arm64 arm64-tools wheel sdist results reference proto vectors swift-tools swift-test kotlin-test broker-tools browser-tools page-pictures android android-tools android-check android-library android-library-test android-runtime-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -102,6 +102,9 @@ sdist: setup-dev ## all that git tracks as dist/*.tar.gz, from which the rest ca
 OPERATING_ARGS ?= --help
 operating: setup ## docs/operating.md, followed line by line with real processes
 	$(BIN)/python -m benchmarks.operating $(OPERATING_ARGS)
+
+notebook: setup ## run examples/two_devices.ipynb with MiniLM and write its outputs
+	$(BIN)/python -m docs.notebook
 
 results: setup ## write docs/results.md and docs/reliability.md from benchmarks/results/*.jsonl
 	$(BIN)/python -m benchmarks.results

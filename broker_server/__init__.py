@@ -1,9 +1,9 @@
 """The gateway: serves rounds over MQTT, merges what devices trained, and keeps every version.
 
-``from broker_server import Gateway`` is where to begin. A name is loaded when it is first asked for: ``import
-broker_server`` alone loads this file and nothing of ours or of others beside it.
+Begin with ``from broker_server import Gateway``. Names are loaded when they are first used: ``import broker_server``
+alone loads this file and nothing of ours or of others beside it.
 
-Imports ``edge_runtime.wire`` and nothing else of ``edge_runtime``; neither torch nor ExecuTorch is ever loaded.
+It uses ``edge_runtime.wire`` and nothing else of ``edge_runtime``, and never loads torch or ExecuTorch.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ STATE: Final = Path("gateway-state")
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """Everything that ``broker_server run`` can be told.
+    """Settings of a gateway; docs/reference.md has those of its tables (``listen``, ``round``, ``train``, ...), too.
 
     Args:
         package: device package of the federation; only its manifest, bank, tokenizer and gateway/ are read.

@@ -27,12 +27,12 @@ _LOOK_S: Final = 0.2
 
 
 def load_config(file: PathLike | None = None, **settings: object) -> GatewayConfig:
-    """Return the settings of a gateway: a file's, and over them those named here.
+    """Return the settings of a gateway: those of a file, and in place of them those given here.
 
     Args:
-        file: gateway.toml; None: the defaults. Relative paths in it begin in its folder.
-        settings: by key; a table's as a dict: ``package="packages/pixel8"``, ``rounds=3``,
-            ``round={"quorum": 1}``, ``listen={"port": 0}``.
+        file: path of a gateway.toml; None: the defaults. Relative paths in it start from its folder.
+        settings: by the keys of gateway.toml, which docs/reference.md lists; a table is a dict:
+            ``package="packages/pixel8"``, ``rounds=3``, ``round={"quorum": 1}``, ``listen={"port": 0}``.
 
     Raises:
         UsageError: for a file that cannot be read, an unknown key, or a value of the wrong kind; and without a package,
@@ -52,16 +52,17 @@ def load_config(file: PathLike | None = None, **settings: object) -> GatewayConf
 
 
 class Gateway:
-    """A gateway, from ``with`` to the end of the block: broker, rounds, state, and the page where settings want one.
+    """A gateway within this program: broker, rounds, state, and the page if the settings ask for one.
 
-    It works on threads of its own; every method may be called from any thread. What was acknowledged survives whatever
-    happens to the process: the next gateway with the same state directory goes on from there.
+    It runs from ``with`` to the end of the block, on threads of its own; every method may be called from any thread.
+    What it acknowledged survives whatever happens to the process: the next gateway with the same state directory goes
+    on from there.
 
     Args:
         config: settings (``load_config``), or the path of a gateway.toml.
-        events: takes what happens: a dict with "event", "at" (seconds since 1970) and fields of the event, on the
-            gateway's thread, so it must be quick.
-        accept_loss: go on without announced versions that are lost, instead of refusing to start.
+        events: called with what happens: a dict with "event", "at" (seconds since 1970) and what belongs to the event.
+            It is called on the gateway's thread, so it must be quick.
+        accept_loss: start even if versions that devices were told of are lost.
 
     Raises:
         UsageError: for settings that cannot be used.
@@ -109,9 +110,9 @@ class Gateway:
             self._raise_failure()
 
     def stop(self) -> None:
-        """End it, and wait until it has said goodbye; an open round goes on at the next start.
+        """Stop, and wait until that is done; an open round goes on at the next start.
 
-        From within ``events`` it only asks: the gateway's thread cannot wait for itself.
+        Called from within ``events`` it does not wait: the gateway's thread cannot wait for itself.
         """
         self._stop.ask()
         if self._thread is not None and self._thread is not threading.current_thread():
@@ -163,7 +164,7 @@ class Gateway:
         return bool(self._url) and not self._over
 
     def status(self) -> Status:
-        """Return where the federation stands: newest version, last round, devices, bytes, refusals, disk.
+        """Return how the federation is: newest version, last round, devices, bytes, refusals, disk.
 
         Raises:
             StateError: when the state directory cannot be read.
@@ -172,10 +173,10 @@ class Gateway:
             return read_status(ledger, time.time())
 
     def versions(self, newest: int = 20) -> tuple[Version, ...]:
-        """Return the last versions, oldest first, with what each is worth where it was measured.
+        """Return the last versions, oldest first, each with its measurements (``evaluate`` of the settings).
 
         Args:
-            newest: at most so many.
+            newest: how many at most.
 
         Raises:
             StateError: when the state directory cannot be read.
@@ -184,17 +185,17 @@ class Gateway:
             return read_versions(ledger, newest).rows
 
     def wait(self, version: int | None = None, timeout_s: float | None = None) -> bool:
-        """Wait until devices get a version, or until all rounds are done and fetched.
+        """Wait for a version that devices can get, or until all rounds are done and devices have the last version.
 
         Args:
-            version: its number, or a later one's; None: until the gateway has ended by itself.
+            version: number of the version, or a later one; None: wait until the gateway has ended by itself.
             timeout_s: give up after so many seconds; None: never.
 
         Returns:
-            Whether it came. False: time is up, or the gateway ended before.
+            Whether that came. False: time was up, or the gateway ended before.
 
         Raises:
-            FederationError: with which the gateway ended, if it did.
+            FederationError: the error with which the gateway ended, if it did.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:

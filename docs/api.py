@@ -29,13 +29,18 @@ ERRORS: Final = (
 WIDTH: Final = 100
 HEADER: Final = """# Python interface
 
-Written by `make api` from the docstrings; do not edit. Each name is imported from its package
-(`from edge_runtime import Model`) and loaded when it is first asked for: importing a package loads nothing beside it.
-The commands call the same functions. `examples/train_and_join.py` trains, predicts, saves and joins in 20 lines,
-and [tutorial.md](tutorial.md) begins from nothing.
+Three packages, each for a machine of its own or all in one program: `export` makes a device package from a pretrained
+model, `edge_runtime` predicts and trains with it on a device, `broker_server` is the gateway that merges what devices
+learned. Begin with [`build_package`](#build_package), [`Model`](#model) and [`Gateway`](#gateway).
+[tutorial.md](tutorial.md) begins from nothing, `examples/train_and_join.py` trains, saves and joins in 20 lines, and
+[examples/two_devices.ipynb](../examples/two_devices.ipynb) is a notebook. [glossary.md](glossary.md) explains words
+such as bank, tier and delta.
 
-Types are for strict mypy (`py.typed`); `PathLike` is `str | os.PathLike[str]`. Every error that is raised on purpose is
-a `FederationError` with one line of text for people; "Errors", at the end, lists them.
+The commands call the same functions. Everything is typed for strict mypy (`py.typed`); `PathLike` is
+`str | os.PathLike[str]`. Every error that is raised on purpose is a `FederationError`, one line of text for people;
+[Errors](#errors), at the end, lists them.
+
+This page is written from the docstrings by `make api`; change those.
 """
 _SECTION: Final = re.compile(r"^(Args|Raises|Returns|Yields):(.*)$")
 _ITEM: Final = re.compile(r"^(\*{0,2}[\w, ]+): (.*)$", re.DOTALL)

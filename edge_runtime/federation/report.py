@@ -48,11 +48,11 @@ class DeviceEvent:
     Args:
         name: "started", "joined", "plan", "step", "trained", "delta", "verdict", "version" or another of those that
             ``edge_runtime.federation.report`` lists.
-        device: whose.
-        at: seconds since 1970.
-        bytes_up, bytes_down: MQTT payloads since the start.
-        text: a line for people; "": none.
-        values: of the event, whatever JSON can hold.
+        device: name of the device.
+        at: when, in seconds since 1970.
+        bytes_up, bytes_down: sent and received since the start, as MQTT payloads.
+        text: a line for people; "": there is nothing to say to them.
+        values: what else belongs to the event, by name; all of it fits into JSON.
     """
 
     name: str

@@ -27,8 +27,9 @@ from edge_runtime.wire.label_prior import STRENGTHS
 class Model(OpenedModel):
     """A device package opened for work, with the bank that predicts.
 
-    ``Model.open(...)`` makes one; use it as a context manager, or ``close`` it. One thread at a time may call it. What
-    is refused is raised as a ``FederationError`` whose text is one line: what came, what was expected, what to do.
+    ``Model.open(...)`` makes one; use it as a context manager, or ``close`` it. One thread at a time may call it; two
+    models may work on two threads. What cannot be done raises a ``FederationError``, one line of text for people: what
+    came, what was expected, what to do.
     """
 
     def train(
@@ -61,7 +62,7 @@ class Model(OpenedModel):
     ) -> TrainReport:
         """Train experts of the bank on this machine's texts; nothing is sent anywhere.
 
-        The model then predicts with what came of it.
+        Afterwards the model predicts with the trained bank.
 
         Args:
             texts: in memory; or else ``csv``.
@@ -84,11 +85,11 @@ class Model(OpenedModel):
             seed: of the order of texts.
             tier: name of a program size as `edge_runtime doctor` lists them; "auto": the largest that suits.
             prefix_cache: folder for what frozen layers compute (packages of ``layers="last:N"``); None: below ~/.cache.
-            prefix_cache_mb: its largest size in MB (10^6 bytes); 0: none.
-            prefix_rounding: precision of what is kept there.
-            save: folder to write the bank to as soon as it is trained, before it is measured.
-            progress: told before and after each step, and how far the stages around training are.
-            stopped: asked between steps; once it is true, what was reached is kept.
+            prefix_cache_mb: its largest size in MB (10^6 bytes); 0: no cache.
+            prefix_rounding: precision of what is kept there, "int8" or "fp16".
+            save: folder to which the bank is written as soon as it is trained, before it is measured.
+            progress: called with how far it is, before and after each step and in the stages around training.
+            stopped: asked between steps; once it returns true, training ends and what was reached is kept.
 
         Raises:
             ConfigError: for arguments that cannot work together.
@@ -146,10 +147,11 @@ class Model(OpenedModel):
         progress: Callable[[Progress], None] = nobody,
         stopped: Callable[[], bool] = never,
     ) -> JoinReport:
-        """Take part in a federation, until the gateway has done its rounds or this device its own.
+        """Take part in a federation until the gateway has done all rounds, or this device as many as it was asked for.
 
-        What leaves the device: deltas of experts, counts, losses, step times, class sums; never text. The same call
-        goes on where a killed one was. Afterwards the model predicts with the newest version that came.
+        What leaves the device: what changed in its experts (deltas), counts of examples, losses, step times, its
+        budget and, once, the sums of features by label; never text. If the program is killed, the same call goes on
+        from there. Afterwards the model predicts with the newest version that came.
 
         Args:
             where: enrolment file that ``broker_server enroll`` wrote, or the broker's URL (mqtts://HOST:PORT).
@@ -161,26 +163,27 @@ class Model(OpenedModel):
             device: name in the federation; "": this machine's. An enrolment says it, and federation, keys and
                 certificates, too: beside one they are refused.
             federation: its name; "": default.
-            state: directory for progress; None: below ~/.local/state, by federation and device.
-            rounds: end after so many deltas were decided on; 0: when the gateway is done.
-            ca: PEM file of the authority that signed the broker's certificate; None: the system's.
+            state: directory for progress; None: one below ~/.local/state, named after federation and device.
+            rounds: return after so many rounds, each when the gateway has decided on this device's delta; 0: when the
+                gateway is done.
+            ca: PEM file of the authority that signed the broker's certificate; None: the system's authorities.
             certificate: PEM file of this device's certificate.
             key: PEM file of its private key.
-            gateway_key: public key in hex; what the gateway did not sign with it is refused. "": takes all.
-            allow_plaintext: take mqtt:// to another machine, where anyone on the way can read and change what is sent.
-            mqtt: version that is spoken: "3" (3.1.1), "5", or "auto".
-            codec: offer only "float32" or "int8" for deltas; "": both.
-            budget: limits in place of the device profile's, 0 for none: memory_mib, storage_mb, bytes_up and
-                bytes_down (a round), round_seconds.
-            tier: name of a program size, or "auto".
-            checkpoint_s: at most so many seconds of training are lost by a kill.
-            label_prior: 0, 0.5 or 1: how far predictions with this state follow this device's labels; never sent.
+            gateway_key: the gateway's public key in hex; messages that it did not sign are refused. "": all are taken.
+            allow_plaintext: allow mqtt:// to another machine, where anyone on the way can read and change what is sent.
+            mqtt: version of MQTT: "3" (3.1.1), "5", or "auto".
+            codec: offer only "float32" or only "int8" for deltas; "": both.
+            budget: limits in place of those in the device profile: memory_mib, storage_mb, bytes_up and bytes_down (of
+                a round), round_seconds; 0: no limit.
+            tier: name of a program size, as for ``train``.
+            checkpoint_s: a kill loses at most so many seconds of training.
+            label_prior: kept in ``state`` for later predictions, as for ``predict``; never sent.
             prefix_cache: as for ``train``; None: in the state directory.
             prefix_cache_mb: as for ``train``.
             prefix_rounding: as for ``train``.
-            events: takes what happens, as it happens, on this thread.
-            progress: told how far the class sums are.
-            stopped: asked between steps and at least twice a second; once it is true, the call returns.
+            events: called with what happens, when it happens, on the thread that called ``join``.
+            progress: called with how far the sums of features are.
+            stopped: asked between steps and at least twice a second; once it returns true, ``join`` returns.
 
         Raises:
             ConfigError: for arguments that cannot work together, or an enrolment of another package.

@@ -15,9 +15,9 @@ class Progress:
 
     Args:
         stage: "counting tokens", "features", "checking", "testing", "scoring" or "training".
-        done: texts, windows or steps that are done; 0 when the stage begins.
-        total: of them.
-        loss: of the step that was just made, while training; else None.
+        done: number of texts, windows or steps that are done; 0 when the stage begins.
+        total: how many there are in this stage.
+        loss: while training, of the step that was just made; else None.
     """
 
     stage: str
@@ -53,11 +53,11 @@ def begin(told: Told, stage: str, total: int) -> Callable[[int], None]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of one text.
+    """The prediction for one text.
 
     Args:
         label: the likeliest.
-        probability: of it, in [0, 1].
+        probability: of that label, in [0, 1].
         probabilities: of every label, likeliest first; they sum to 1.
     """
 
@@ -68,15 +68,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a bank is worth on labelled texts, or on text.
+    """How good a bank is on a set of texts.
 
     Args:
-        examples: texts, or windows of text.
-        accuracy: share of the texts that get their own label, in [0, 1]; None for a language model.
+        examples: number of texts; for a language model, of windows of text.
+        accuracy: share of the texts whose label was predicted, in [0, 1]; None for a language model.
         perplexity: of a language model; None for a classifier.
-        loss: mean negative log-likelihood of a token in nats, of a language model.
-        tokens: that were predicted, of a language model.
-        skipped: rows of the file without a text.
+        loss: mean negative log-likelihood of a token in nats, of a language model; None for a classifier.
+        tokens: number of predicted tokens, of a language model.
+        skipped: rows of the file that had no text.
     """
 
     examples: int
@@ -97,27 +97,27 @@ class TrainWarning:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What training took and gave.
+    """What training cost and what it reached.
 
     Args:
-        losses: of each optimizer step that was made.
-        examples: texts (or windows) that there were to learn from.
-        seconds: that the steps took in all, without features and measuring.
+        losses: of each optimizer step.
+        examples: number of texts (or windows) to learn from.
+        seconds: for all steps together, without computing features and measuring.
         step_ms: median time of a step.
-        texts_per_step: mean.
-        fill: share of the steps' places that held a token, in [0, 1].
-        layers: adapted layers that were trained, from the top.
-        adapted_layers: that the package has.
+        texts_per_step: mean number of texts in a step.
+        fill: share of the steps' token places that held a token, in [0, 1]; the rest was padding.
+        layers: how many layers, counted from the top, had their experts trained.
+        adapted_layers: how many layers of the package have experts.
         accuracy_before, accuracy: on the held-out texts before and after; None without, and for a language model.
         perplexity_before, perplexity: of a language model, likewise.
         accuracy_label_prior: accuracy after under a label prior, by its strength.
         stopped: it ended early because it was asked to.
-        warnings: where the run was worth nothing.
-        tier_moves: from one program size to another while it ran, and why.
-        prefix_cache: hits, misses and bytes of the cache of frozen prefixes; None where none was used.
-        peak_rss_mib: most memory of this process so far.
+        warnings: reasons to distrust the run: texts of one label alone, or no better than before.
+        tier_moves: changes from one program size to another during the run, and why.
+        prefix_cache: hits, misses and bytes of the cache of what frozen layers computed; None where none was used.
+        peak_rss_mib: the most memory that this process has had so far.
         bank_digest: of the trained bank, in hex.
-        skipped: rows of the file without a text.
+        skipped: rows of the file that had no text.
     """
 
     losses: tuple[float, ...] = field(repr=False)
@@ -170,11 +170,11 @@ class JoinReport:
     """What came of taking part in a federation.
 
     Args:
-        device, federation: as which, and in which.
-        rounds: deltas of this device that were decided on.
-        version: the newest that is whole on this device, which the model now predicts with; None: none came.
-        bytes_up, bytes_down: MQTT payloads.
-        stopped: it ended because it was asked to; the same call goes on from there.
+        device, federation: names of this device and of the federation.
+        rounds: in how many the gateway decided on a delta of this device.
+        version: the newest version that is complete on this device; the model now predicts with it. None: none came.
+        bytes_up, bytes_down: sent and received, as MQTT payloads.
+        stopped: whether it ended because it was asked to; the same call goes on from there.
     """
 
     device: str

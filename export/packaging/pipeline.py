@@ -39,17 +39,17 @@ class Built:
     """Result of a build.
 
     Args:
-        package: opened.
-        profile: of the device.
-        from_cache: whether the program was compiled before.
-        outside: operations outside the delegates, for each method.
-        left_out: tiers that were asked for and do not fit, one sentence each.
-        notes: what of the model's folder is not taken as it stands, one sentence each.
-        memory_plans: for each training method the sentence that says why its memory plan and no other.
-        row_choice: what said how many rows the tiers have.
-        fills: how full a step of each training method will be, where there were texts to count.
-        texts: proof of tokenizer and backbone on texts (``stock_texts.TextProof``), as plain values.
-        explained: for each method where its memory and time go (``explained.as_object``).
+        package: the package, opened.
+        profile: the device's.
+        from_cache: whether the program had been compiled before.
+        outside: by method of the program, how many of which operations run outside XNNPACK.
+        left_out: tiers (program sizes) that were asked for and do not fit the device, one sentence each.
+        notes: what in the model's folder is not taken as it stands, one sentence each.
+        memory_plans: by training method, the sentence that says why its memory was planned so.
+        row_choice: by what the number of rows in a step was chosen.
+        fills: by training method, how full its steps will be, where there were texts to count.
+        texts: how tokenizer and backbone agree with the originals on test texts (``stock_texts.TextProof``).
+        explained: by method, where its memory and time go (``explained.as_object``).
     """
 
     package: Package

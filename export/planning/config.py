@@ -32,30 +32,31 @@ class ExportConfig:
     """One run of export.
 
     Args:
-        device: name of a profile, or path of a TOML file.
-        model: folder or hub id of the backbone; None for MiniLM.
-        labels: C label names in order.
+        device: name of a device profile, or path of a TOML file.
+        model: folder or hub id of the backbone; None: MiniLM.
+        labels: names of the C labels, in order.
         out: folder of the package.
-        experts: M.
-        train_slots: m of the tiers; None lets the planner choose from the profile's budget.
-        held: ``all`` or ``slots``.
-        rank: r.
-        shared_rank: rs.
-        gate: ``soft`` or ``topk``.
-        top_k: k (top-k only).
-        layers: ``all``, ``last:N`` or numbers.
-        seq_len: S of the tiers; None takes what suits ``texts``, or the profile's.
-        tokens: N of the tiers, the places of a step in whole rows; None takes what suits ``texts``, or a default.
-        batch_size: B; None takes the profile's.
-        quantize: ``int8``, ``int4`` or ``none``.
-        cache_dir: of lowered programs; None for no cache.
-        texts: such as devices will learn from; their lengths say how long rows are and how many.
-        tiers: (m, S, k) of every tier, in place of ``train_slots`` and ``seq_len``; k adapted layers are trained,
-            counted from the top, 0 for all.
-        most_tiers: tiers at most; 0 for no limit.
-        recompute: level of recomputation, or ``auto``.
-        micro_batches: k; None lets the planner choose.
-        task: ``classification``, or ``causal-lm``, which has no labels.
+        experts: M, experts in the bank of each adapted layer.
+        train_slots: m of each tier (program size), experts that it trains at a time; None: what the device's budget
+            allows.
+        held: which experts a tier runs: ``all``, or only those in its ``slots``.
+        rank: r, inner width of an expert.
+        shared_rank: rs, inner width of the shared expert.
+        gate: how a token weighs experts: ``soft`` (all of them) or ``topk`` (the best few).
+        top_k: k, experts that a token uses, for ``topk``.
+        layers: which have experts: ``all``, ``last:N``, or their numbers.
+        seq_len: S of each tier, tokens of a row and so of a text at most; None: what suits ``texts``, or the profile's.
+        tokens: N of each tier, token places of a step, in whole rows; None: what suits ``texts``, or a default.
+        batch_size: B, texts of a step at most; None: the profile's.
+        quantize: precision of the frozen weights: ``int8``, ``int4`` or ``none`` (float32).
+        cache_dir: folder of compiled programs; None: no cache.
+        texts: like those that devices will learn from; their lengths say how long rows are, and how many.
+        tiers: (m, S, k) of every tier, in place of ``train_slots`` and ``seq_len``; it trains the k uppermost adapted
+            layers, 0 for all.
+        most_tiers: how many tiers at most; 0: no limit.
+        recompute: how much a step computes again instead of keeping it: ``none``, ``light``, ``layers``, or ``auto``.
+        micro_batches: a step is made in so many smaller batches, which saves memory; None: 1, or what fits.
+        task: ``classification``, or ``causal-lm`` (a language model, without labels).
         trunk: make the layers below the lowest adapted one a method of its own, whose results a device can keep.
 
     Raises:

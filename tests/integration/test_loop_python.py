@@ -17,6 +17,7 @@ from benchmarks.operating.document import steps
 from benchmarks.operating.follow import free_ports
 from benchmarks.operating.settings_file import set_keys
 from broker_server import Gateway
+from docs import notebook
 from edge_runtime import Model
 
 EXAMPLE = ROOT / "examples/train_and_join.py"
@@ -69,7 +70,9 @@ def test_user_code_is_typed(tmp_path: Path) -> None:
     programs = [step for step in steps((ROOT / "docs/tutorial.md").read_text()) if step.kind == "python"]
     for program in programs:
         (tmp_path / f"tutorial_{program.name}").write_text(program.text)
-    names = ["misused.py", "readme.py", *(f"tutorial_{program.name}" for program in programs)]
+    cells = notebook.code_cells(notebook.read(notebook.NOTEBOOK))
+    (tmp_path / "notebook.py").write_text("\n".join(map(notebook.source, cells)))
+    names = ["misused.py", "readme.py", "notebook.py", *(f"tutorial_{program.name}" for program in programs)]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--config-file", "/dev/null", "--follow-imports", "silent"),
@@ -77,7 +80,7 @@ def test_user_code_is_typed(tmp_path: Path) -> None:
         ],
         cwd=tmp_path, env=environment(MYPYPATH=str(ROOT)), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["Success: no issues found in 7 source files"])
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["Success: no issues found in 8 source files"])
 
 
 def test_an_enrolled_device_joins_over_tls(
