@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from export.errors import ConfigError
+from export.source.app_tokenizers import KINDS
 from export.source.families import TASKS
-from export.source.tokenizer_file import KINDS
 
 _SOFTWARE: Final = {"tokenizers": KINDS, "tasks": TASKS}
 """What a profile may say of its device's software, and the names that it may use."""

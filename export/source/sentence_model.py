@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from edge_runtime.wire.manifest_checks import CLASSIFICATION
 from export.errors import UnsupportedModelError
-from export.source.tokenizer_file import Tree
+from export.source.app_tokenizers import Tree
 
 MODULES: Final = "modules.json"
 SUPPORTED: Final = ("Transformer", "Pooling", "Normalize", "Dropout")

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from export.errors import UnsupportedModelError
+from export.source.app_tokenizers import Tree, app_fault, kind_of
 from export.source.checkpoint import refuse_pointer
 
 FILE: Final = "tokenizer.json"
-WORDPIECE: Final = "wordpiece"
-KINDS: Final = (WORDPIECE,)
-"""Kinds of tokenizers by which a device profile can say what is read there."""
-WORDPIECE_PARTS: Final = {
-    "normalizer": "BertNormalizer",
-    "pre_tokenizer": "BertPreTokenizer",
-    "model": "WordPiece",
-    "post_processor": "TemplateProcessing",
-}
-ADDED_FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized")
-Tree = Mapping[str, Any]
 
 
 def read_tokenizer(folder: Path) -> Tree:
@@ -78,33 +68,24 @@ def check_reader(tree: Tree, kinds: Sequence[str], source: str, device: str) -> 
 
     Args:
         tree: of the tokenizer.json.
-        kinds: that are read there; none for all.
+        kinds: that are read there (``app_tokenizers.KINDS``); none for all.
         source: the model, for people.
         device: for people.
 
     Raises:
         UnsupportedModelError: saying which part is of another kind, and what to do.
     """
-    fault = wordpiece_fault(tree)
-    if kinds and fault:
+    if not kinds:
+        return
+    try:
+        fault = app_fault(tree)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UnsupportedModelError(f"{source}: {FILE} is no tokenizer ({error}); copy the model again") from error
+    if not fault and kind_of(tree) not in kinds:
+        fault = f"its model is {tree['model']['type']}, of the kind {kind_of(tree)}"
+    if fault:
         raise UnsupportedModelError(
-            f"{source}: the app on {device} reads tokenizers of the kind {', '.join(kinds)} only, and {fault}; take a"
-            " BERT with such a tokenizer, or a device that runs edge_runtime, as raspberrypi5 and linux-x86_64 do"
+            f"{source}: the app on {device} reads tokenizers of the kind {', '.join(kinds)} with the parts that"
+            f" docs/android.md lists, and {fault}; take a model with such a tokenizer, or a device that runs"
+            " edge_runtime, as raspberrypi5 and linux-x86_64 do"
         )
-
-
-def wordpiece_fault(tree: Tree) -> str:
-    """Return why a tokenizer is not of the kind ``wordpiece``, "" when it is.
-
-    The kind is what the Kotlin device reads (``Tokenizer.kt``): BERT's normalizer and words, WordPiece, a template, and
-    added tokens that are found as they stand.
-    """
-    for part, kind in WORDPIECE_PARTS.items():
-        part_type = (tree.get(part) or {}).get("type")
-        if part_type != kind:
-            return f"its {part} is {part_type or 'missing'}, expected {kind}"
-    for token in tree.get("added_tokens") or ():
-        flags = [flag for flag in ADDED_FLAGS if token.get(flag)]
-        if flags:
-            return f"its added token {token.get('content')!r} is {', '.join(flags)}"
-    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,11 @@ from export.planning.config import ExportConfig
 from export.planning.job import plan
 from export.planning.profiles import FOLDER, load_profile
 from export.source import backbone
+from export.source.app_tokenizers import KINDS, app_fault
+from export.source.tokenizer_file import check_reader
+
+sys.path.append(str(Path(__file__).parents[3] / "android_demo/core/src/test/python"))
+from refused_tokenizers import BASE, REFUSED  # what the Kotlin device's tests refuse
 
 if TYPE_CHECKING:
     from export.packaging.pipeline import Built
@@ -92,32 +98,59 @@ def _bert(folder: Path) -> None:
     _extended(folder, post_processor=template)
 
 
+def _planned(device: str, folder: Path, out: Path) -> None:
+    plan(ExportConfig(device, str(folder), ("a", "b"), out, seq_len=16))
+
+
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        ({"model": {"type": "BPE", "vocab": {}, "merges": []}}, "its model is BPE, expected WordPiece"),
-        ({"pre_tokenizer": {"type": "Metaspace"}}, "its pre_tokenizer is Metaspace, expected BertPreTokenizer"),
-        ({"normalizer": None}, "its normalizer is missing, expected BertNormalizer"),
-        ({"added_tokens": [{"id": 5, "content": "<x>", "lstrip": True}]}, "its added token '<x>' is lstrip"),
+        ({"model": {"type": "WordLevel", "vocab": {}}}, "its model is WordLevel, expected WordPiece, BPE, Unigram"),
+        ({"normalizer": {"type": "Nmt"}}, "its normalizer is Nmt"),
     ],
 )
 def test_a_phone_gets_no_tokenizer_that_its_app_does_not_read(
     tiny: Path, tmp_path: Path, part: dict[str, object], said: str
 ) -> None:
-    """Each part that the Kotlin device refuses is refused by export, for profiles of phones alone."""
+    """What the Kotlin device refuses is refused by export, for profiles of phones alone."""
     folder = changed(tiny, tmp_path / "model")
     _bert(folder)
-
-    def planned(device: str) -> None:
-        plan(ExportConfig(device, str(folder), ("a", "b"), tmp_path / "out", seq_len=16))
-
     for device in ("pixel8", "lowend-phone", "raspberrypi5", "linux-x86_64"):
-        planned(device)
+        _planned(device, folder, tmp_path / "out")
     _extended(folder, **part)
-    planned("raspberrypi5")
+    _planned("raspberrypi5", folder, tmp_path / "out")
     for device in ("pixel8", "lowend-phone"):
-        with pytest.raises(UnsupportedModelError, match=rf"kind wordpiece only, and {said}; take a BERT"):
-            planned(device)
+        with pytest.raises(UnsupportedModelError, match=rf"kind wordpiece, bpe, unigram with .*, and {said}; take a"):
+            _planned(device, folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("part", "said"), REFUSED)
+def test_each_part_that_the_app_does_not_read_is_named(part: dict[str, object], said: str) -> None:
+    """The same parts are refused by the Kotlin device (TokenizerTest)."""
+    assert app_fault(BASE) == ""
+    assert app_fault({**BASE, **part}) == said
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"type": "BPE", "vocab": {"a": 0}, "merges": [], "continuing_subword_prefix": "", "end_of_word_suffix": ""},
+        {"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": 0, "byte_fallback": True},
+    ],
+)
+def test_a_profile_may_name_some_kinds(model: dict[str, object]) -> None:
+    """Software that reads WordPiece alone gets no other; a profile without kinds takes all."""
+    check_reader({**BASE, "model": model}, KINDS, "model", "a phone")
+    check_reader({**BASE, "model": {"type": "WordLevel", "vocab": {}}}, (), "model", "a board")
+    with pytest.raises(UnsupportedModelError, match=rf"its model is {model['type']}, of the kind (bpe|unigram); take"):
+        check_reader({**BASE, "model": model}, ("wordpiece",), "model", "a phone")
+
+
+@pytest.mark.parametrize("part", [{"normalizer": "NFC"}, {"pre_tokenizer": {"type": "Sequence", "pretokenizers": 1}}])
+def test_a_damaged_tokenizer_is_no_crash(part: dict[str, object]) -> None:
+    """What is no tokenizer at all is said to be none."""
+    with pytest.raises(UnsupportedModelError, match=r"model: tokenizer.json is no tokenizer \(.*\); copy the model"):
+        check_reader({**BASE, **part}, KINDS, "model", "a phone")
 
 
 def test_a_phone_gets_no_task_that_its_app_does_not_do(tmp_path: Path) -> None:
@@ -136,8 +169,8 @@ def test_a_profile_names_known_kinds_only(tmp_path: Path) -> None:
     """A profile without them takes all; a misspelt kind is no silent "all"."""
     text = (FOLDER / "pixel8.toml").read_text()
     path = tmp_path / "own.toml"
-    path.write_text(text.replace('["wordpiece"]', '["wordpeace"]'))
-    with pytest.raises(ConfigError, match=r"tokenizers = \['wordpeace'\]; expected a list of wordpiece"):
+    path.write_text(text.replace('"wordpiece"', '"wordpeace"'))
+    with pytest.raises(ConfigError, match=r"tokenizers = \['wordpeace', .*; expected a list of wordpiece, bpe"):
         load_profile(str(path))
     assert load_profile("linux-x86_64").tokenizers == load_profile("linux-x86_64").tasks == ()
     assert load_profile("pixel8").to_dict().keys() == {"name", "title", "budget", "compute", "defaults"}

@@ -21,13 +21,19 @@ public const val DEPTH_LIMIT: Int = 16
  *
  * @param source what [data] is, for the error.
  * @param limit in bytes.
+ * @param fraction the number that the digits of one with a fraction or an exponent stand for: the nearest, unless given.
  * @throws PackageException when it is too large or is not strict JSON.
  */
-public fun parseJson(data: ByteArray, source: String, limit: Int = JSON_LIMIT): Any? {
+public fun parseJson(
+    data: ByteArray,
+    source: String,
+    limit: Int = JSON_LIMIT,
+    fraction: (String) -> Double = String::toDouble,
+): Any? {
     if (data.size > limit) throw PackageException("$source has over $limit bytes")
     try {
         val text = Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(data)).toString()
-        return JsonReader(text).document()
+        return JsonReader(text, fraction).document()
     } catch (error: CharacterCodingException) {
         throw PackageException("$source is not JSON that this software reads (it is not UTF-8)", error)
     } catch (error: JsonException) {
@@ -41,7 +47,7 @@ private val NUMBER = Pattern.compile("-?(?:0|[1-9][0-9]*)(\\.[0-9]+)?([eE][-+]?[
 
 private const val LONGEST_INTEGER = 20 // digits and sign of 64 bits
 
-private class JsonReader(private val text: String) {
+private class JsonReader(private val text: String, private val numberOf: (String) -> Double) {
     private var place = 0
 
     fun document(): Any? {
@@ -122,8 +128,7 @@ private class JsonReader(private val text: String) {
                 else -> characters.append(char)
             }
         }
-        if (loneSurrogate(characters.toString())) refuse("a lone surrogate")
-        return characters.toString()
+        return characters.toString().also { if (loneSurrogate(it)) refuse("a lone surrogate") }
     }
 
     private fun escape(): Char {
@@ -159,7 +164,7 @@ private class JsonReader(private val text: String) {
         (if (digits.length <= LONGEST_INTEGER) digits.toLongOrNull() else null) ?: refuse("an integer beyond 64 bits")
 
     private fun fraction(digits: String): Double {
-        val number = digits.toDouble()
+        val number = numberOf(digits)
         if (number.isInfinite()) refuse("a number beyond 64 bits")
         return number
     }

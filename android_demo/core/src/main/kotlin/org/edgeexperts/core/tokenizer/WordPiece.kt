@@ -1,4 +1,4 @@
-package org.edgeexperts.core
+package org.edgeexperts.core.tokenizer
 
 /**
  * Cuts a word into the longest pieces that the vocabulary has, from its start; a word that cannot be cut is unknown.
@@ -9,21 +9,21 @@ package org.edgeexperts.core
  * @param longest code points of a word; a longer one is unknown.
  */
 internal class WordPiece(
-    val vocabulary: Map<String, Long>,
+    private val vocabulary: Map<String, Long>,
     private val unknown: Long,
     private val prefix: String,
     private val longest: Int,
-) {
-    fun ids(word: String): List<Long> {
-        if (word.codePointCount(0, word.length) > longest) return listOf(unknown)
+) : WordModel {
+    override fun ids(word: String): LongArray {
+        if (word.codePointCount(0, word.length) > longest) return longArrayOf(unknown)
         val ids = ArrayList<Long>()
         var start = 0
         while (start < word.length) {
-            val (end, id) = piece(word, start) ?: return listOf(unknown)
+            val (end, id) = piece(word, start) ?: return longArrayOf(unknown)
             ids += id
             start = end
         }
-        return ids
+        return ids.toLongArray()
     }
 
     /** Returns where the longest known piece from [start] ends, and its id. */

@@ -1,8 +1,7 @@
 /** What BERT does to a text before it looks words up: clean, space out, strip, lower, split. Works on code points. */
-package org.edgeexperts.core
+package org.edgeexperts.core.tokenizer
 
 import java.text.Normalizer
-import java.util.Locale
 
 /**
  * @param clean drop control characters, make every white space a space.
@@ -15,8 +14,8 @@ internal class BertNormalizer(
     private val chinese: Boolean,
     private val stripAccents: Boolean,
     private val lowercase: Boolean,
-) {
-    fun normalize(text: String): String {
+) : TextNormalizer {
+    override fun normalize(text: String): String {
         var normalized = text
         if (clean) normalized = mapCodePoints(normalized) { point -> cleaned(point) }
         if (chinese) normalized = mapCodePoints(normalized) { point -> if (ideograph(point)) " ${string(point)} " else null }
@@ -24,9 +23,7 @@ internal class BertNormalizer(
             normalized = Normalizer.normalize(normalized, Normalizer.Form.NFD)
             normalized = mapCodePoints(normalized) { point -> if (mark(point)) "" else null }
         }
-        // Alone, so that a sigma at a word's end becomes what any other sigma does.
-        if (lowercase) normalized = mapCodePoints(normalized) { point -> string(point).lowercase(Locale.ROOT) }
-        return normalized
+        return if (lowercase) lowered(normalized) else normalized
     }
 
     private fun cleaned(point: Int): String? = when {
@@ -38,8 +35,12 @@ internal class BertNormalizer(
 
 private const val REPLACEMENT = 0xFFFD
 
-/** Returns the words of a normalized text: split at white space, every punctuation mark a word of its own. */
-internal fun words(text: String): List<String> {
+/** Cuts a normalized text at white space; every punctuation mark is a word of its own. */
+internal object BertWords : PreTokenizer {
+    override fun cut(piece: String, begins: Boolean): List<String> = words(piece)
+}
+
+private fun words(text: String): List<String> {
     val words = ArrayList<String>()
     var start = 0
     fun cut(end: Int) {
@@ -54,34 +55,6 @@ internal fun words(text: String): List<String> {
     }
     cut(text.length)
     return words
-}
-
-private inline fun forEachCodePoint(text: String, use: (point: Int, place: Int, end: Int) -> Unit) {
-    var place = 0
-    while (place < text.length) {
-        val point = text.codePointAt(place)
-        val end = place + Character.charCount(point)
-        use(point, place, end)
-        place = end
-    }
-}
-
-/** Replaces every code point for which [change] returns a text. */
-private inline fun mapCodePoints(text: String, change: (Int) -> String?): String {
-    val mapped = StringBuilder(text.length)
-    forEachCodePoint(text) { point, _, _ ->
-        val changed = change(point)
-        if (changed == null) mapped.appendCodePoint(point) else mapped.append(changed)
-    }
-    return mapped.toString()
-}
-
-private fun string(point: Int): String = String(Character.toChars(point))
-
-/** Unicode's White_Space, which no version has changed since 6.3. */
-internal fun whiteSpace(point: Int): Boolean = when (point) {
-    in 0x09..0x0D, 0x20, 0x85, 0xA0, 0x1680, in 0x2000..0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000 -> true
-    else -> false
 }
 
 private fun control(point: Int): Boolean = when (Character.getType(point).toByte()) {
