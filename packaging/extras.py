@@ -62,6 +62,7 @@ PARTS: Final = {
     "edge,edge-source": Part(_DEVICE, ("bin/edge_runtime", "edge_runtime.native.build"), compiled=True),
     "gateway": Part(_GATEWAY, ("bin/broker_server", "broker_server")),
     "gateway,privacy": Part((*_GATEWAY, "dp_accounting.rdp"), ("bin/broker_server",)),
+    "gateway,cluster": Part((*_GATEWAY, "ray", "broker_server.engine.ray_engine"), ("bin/broker_server",)),
     "export": Part(_EXPORT, ("export.build", "export.sign")),
     "demo": Part(("matplotlib.pyplot", "rich.progress"), ()),
     "bench": Part(("peft", "sklearn.linear_model"), ()),
