@@ -17,7 +17,7 @@ from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.text import shown
 from edge_runtime.wire.topics import FROM_DEVICE, Topic, check_name, parse
 
-FOR_ONE: Final = (Topic.PLAN, Topic.VERDICT)
+FOR_ONE: Final = (Topic.PLAN, Topic.VERDICT, Topic.SECURE)
 FOR_ALL: Final = (Topic.GATEWAY, Topic.VERSION, Topic.BLOB)
 
 

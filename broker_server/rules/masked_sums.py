@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_runtime.wire.errors import SecureError
 from edge_runtime.wire.secure.agreement import public_key
-from edge_runtime.wire.secure.fixed_point import Integers, Scale, Wide
+from edge_runtime.wire.secure.fixed_point import Integers, Scale, Wide, rows_of
 from edge_runtime.wire.secure.member import Share, pair_seed, self_seed
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberList
 from edge_runtime.wire.secure.ring import Words
@@ -76,12 +76,6 @@ def mean_of(sums: Integers, block: BlockSum, devices: int) -> tuple[Wide, Intege
         msg = f"the sum of a block has norm {length:.4g}, {total} units of {block.norm:.4g} are expected at most"
         raise SecureError(msg)
     return scale.mean(values, weights if block.weights == 1 else rows_of(weights, block.size)), weights
-
-
-def rows_of(weights: Integers, size: int) -> Integers:
-    """Return the weight of each value of a head, [C d + C], from those of its rows, [C]."""
-    width = size // weights.size - 1
-    return np.concatenate([np.repeat(weights, width), weights])
 
 
 def opened(total: Words, members: MemberList, number: int, attendance: Attendance, answers: Answers) -> Words:

@@ -9,6 +9,10 @@ MESSAGE_LIMIT: Final = 128 * 1024
 """Bytes of one MQTT payload (AWS IoT Core's limit, the smallest of the common brokers)."""
 BODY_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one chunked body."""
+MASKS_LIMIT: Final = 2 * 1024 * 1024
+"""Bytes of a body or blob that concerns masks; of a MaskKeys MESSAGE_LIMIT."""
+CIRCLES_LIMIT: Final = 64
+"""Circles of one device."""
 CHUNKS_LIMIT: Final = 65_536
 """Chunks of one body."""
 FIELDS_LIMIT: Final = 100_000

@@ -15,7 +15,14 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.checks import CHECKS
 from edge_runtime.wire.errors import MalformedMessage, WireError
 from edge_runtime.wire.experts import ExpertId
-from edge_runtime.wire.limits import BODY_LIMIT, FIELDS_LIMIT, MESSAGE_LIMIT, STEPS_LIMIT, WIRE_VERSION
+from edge_runtime.wire.limits import (
+    BODY_LIMIT,
+    FIELDS_LIMIT,
+    MASKS_LIMIT,
+    MESSAGE_LIMIT,
+    STEPS_LIMIT,
+    WIRE_VERSION,
+)
 from edge_runtime.wire.scan import fields_within
 
 __all__ = [
@@ -30,7 +37,11 @@ __all__ = [
     "refs",
 ]
 
-_BODIES: Final = (pb.Delta, pb.ClassStatistics)
+_LIMITS: Final[dict[type[Message], int]] = {
+    **dict.fromkeys((pb.Delta, pb.ClassStatistics), BODY_LIMIT),
+    **dict.fromkeys((pb.MaskMembers, pb.MaskShares, pb.MaskDealt, pb.MaskAnswer), MASKS_LIMIT),
+}
+"""Bytes of bodies and blobs; all others are payloads."""
 
 M = TypeVar("M", bound=Message)
 
@@ -56,7 +67,7 @@ def decode(kind: type[M], data: bytes, limit: int | None = None) -> M:
     Raises:
         WireError: with the code that SPEC.md, "Refusals", gives; the text states what came and what was expected.
     """
-    allowed = limit if limit is not None else BODY_LIMIT if kind in _BODIES else MESSAGE_LIMIT
+    allowed = limit if limit is not None else _LIMITS.get(kind, MESSAGE_LIMIT)
     if len(data) > allowed:
         raise WireError(pb.TOO_LARGE, f"{kind.__name__} of {len(data)} bytes, limit {allowed}")
     # Two bytes of an empty nested message cost fifty once parsed: count before, not after.

@@ -20,7 +20,7 @@ from edge_runtime.wire.errors import FederationError, PackageError, WireError
 from edge_runtime.wire.private_files import write_private
 from edge_runtime.wire.topics import Topic
 
-SIGNED: Final = frozenset({Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT})
+SIGNED: Final = frozenset({Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT, Topic.SECURE})
 """Topics whose messages are signed; a blob is named by its digest, in a signed Version."""
 SIGNATURE_BYTES: Final = 64
 PUBLIC_KEY_BYTES: Final = 32

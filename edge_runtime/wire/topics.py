@@ -30,10 +30,12 @@ class Topic(StrEnum):
     STATISTICS = "statistics"
     WANT = "want"
     OFFER = "offer"
+    MASKS = "masks"
+    SECURE = "secure"
 
 
-FROM_DEVICE: Final = (Topic.HELLO, Topic.BYE, Topic.DELTA, Topic.STATISTICS, Topic.WANT, Topic.OFFER)
-RETAINED: Final = frozenset({Topic.GATEWAY, Topic.VERSION, Topic.PLAN})
+FROM_DEVICE: Final = (Topic.HELLO, Topic.BYE, Topic.DELTA, Topic.STATISTICS, Topic.WANT, Topic.OFFER, Topic.MASKS)
+RETAINED: Final = frozenset({Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.SECURE})
 QOS: Final = 1
 
 
@@ -90,7 +92,10 @@ def parse(topic: str) -> Address:
 
 
 def device_subscriptions(federation: str, device: str) -> tuple[str, ...]:
-    """Return what a device listens to (blobs it wants come on top, one by one).
+    """Return what a device listens to from the start.
+
+    On top come the blobs that it wants, one by one, and SECURE with the first plan under masks: a broker that knows
+    nothing of those would refuse it.
 
     Raises:
         MalformedMessage: for a name that may not stand in a topic.

@@ -44,6 +44,9 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DELTA: _ClassVar[Kind]
     STATISTICS: _ClassVar[Kind]
     BLOB: _ClassVar[Kind]
+    KEYS: _ClassVar[Kind]
+    SHARES: _ClassVar[Kind]
+    ANSWER: _ClassVar[Kind]
 CODE_UNSPECIFIED: Code
 ACCEPTED: Code
 MALFORMED: Code
@@ -73,6 +76,9 @@ HELLO: Kind
 DELTA: Kind
 STATISTICS: Kind
 BLOB: Kind
+KEYS: Kind
+SHARES: Kind
+ANSWER: Kind
 
 class ExpertRef(_message.Message):
     __slots__ = ("layer", "index")
@@ -107,7 +113,7 @@ class GatewayState(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., online: _Optional[bool] = ..., session: _Optional[bytes] = ..., version: _Optional[int] = ..., round: _Optional[int] = ..., rounds_planned: _Optional[int] = ..., finished: _Optional[bool] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest", "reaches")
+    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest", "reaches", "masks")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +132,7 @@ class Hello(_message.Message):
     CODECS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REACHES_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     federation_digest: bytes
@@ -144,7 +151,8 @@ class Hello(_message.Message):
     codecs: _containers.RepeatedScalarFieldContainer[Codec]
     statistics_digest: bytes
     reaches: _containers.RepeatedCompositeFieldContainer[Reach]
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ..., reaches: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ...) -> None: ...
+    masks: int
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ..., reaches: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., masks: _Optional[int] = ...) -> None: ...
 
 class Reach(_message.Message):
     __slots__ = ("layers", "step_ms", "trunk_ms")
@@ -165,7 +173,7 @@ class Bye(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("wire_version", "device", "round", "base_version", "version_digest", "train", "steps", "learning_rate", "shared_learning_rate", "head_learning_rate", "weight_decay", "seed", "deadline_s", "codec", "use", "balance_pressure", "serial", "signature")
+    __slots__ = ("wire_version", "device", "round", "base_version", "version_digest", "train", "steps", "learning_rate", "shared_learning_rate", "head_learning_rate", "weight_decay", "seed", "deadline_s", "codec", "use", "balance_pressure", "masks", "serial", "signature")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -182,6 +190,7 @@ class Plan(_message.Message):
     CODEC_FIELD_NUMBER: _ClassVar[int]
     USE_FIELD_NUMBER: _ClassVar[int]
     BALANCE_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
@@ -200,9 +209,10 @@ class Plan(_message.Message):
     codec: Codec
     use: _containers.RepeatedCompositeFieldContainer[LayerUse]
     balance_pressure: float
+    masks: _containers.RepeatedCompositeFieldContainer[MaskTerms]
     serial: int
     signature: bytes
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., version_digest: _Optional[bytes] = ..., train: _Optional[_Iterable[_Union[ExpertRef, _Mapping]]] = ..., steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., shared_learning_rate: _Optional[float] = ..., head_learning_rate: _Optional[float] = ..., weight_decay: _Optional[float] = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec: _Optional[_Union[Codec, str]] = ..., use: _Optional[_Iterable[_Union[LayerUse, _Mapping]]] = ..., balance_pressure: _Optional[float] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., version_digest: _Optional[bytes] = ..., train: _Optional[_Iterable[_Union[ExpertRef, _Mapping]]] = ..., steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., shared_learning_rate: _Optional[float] = ..., head_learning_rate: _Optional[float] = ..., weight_decay: _Optional[float] = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec: _Optional[_Union[Codec, str]] = ..., use: _Optional[_Iterable[_Union[LayerUse, _Mapping]]] = ..., balance_pressure: _Optional[float] = ..., masks: _Optional[_Iterable[_Union[MaskTerms, _Mapping]]] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class LayerUse(_message.Message):
     __slots__ = ("layer", "use")
@@ -213,7 +223,7 @@ class LayerUse(_message.Message):
     def __init__(self, layer: _Optional[int] = ..., use: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ("wire_version", "device", "plan_digest", "round", "base_version", "examples", "codec", "experts", "loss_first", "loss_last", "step_ms", "steps", "use", "label_counts")
+    __slots__ = ("wire_version", "device", "plan_digest", "round", "base_version", "examples", "codec", "experts", "loss_first", "loss_last", "step_ms", "steps", "use", "label_counts", "members", "masked")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +238,8 @@ class Delta(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     USE_FIELD_NUMBER: _ClassVar[int]
     LABEL_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    MASKED_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     plan_digest: bytes
@@ -242,7 +254,9 @@ class Delta(_message.Message):
     steps: int
     use: _containers.RepeatedCompositeFieldContainer[ExpertUse]
     label_counts: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., examples: _Optional[int] = ..., codec: _Optional[_Union[Codec, str]] = ..., experts: _Optional[_Iterable[_Union[ExpertDelta, _Mapping]]] = ..., loss_first: _Optional[float] = ..., loss_last: _Optional[float] = ..., step_ms: _Optional[float] = ..., steps: _Optional[int] = ..., use: _Optional[_Iterable[_Union[ExpertUse, _Mapping]]] = ..., label_counts: _Optional[_Iterable[float]] = ...) -> None: ...
+    members: bytes
+    masked: _containers.RepeatedCompositeFieldContainer[MaskedCircle]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., examples: _Optional[int] = ..., codec: _Optional[_Union[Codec, str]] = ..., experts: _Optional[_Iterable[_Union[ExpertDelta, _Mapping]]] = ..., loss_first: _Optional[float] = ..., loss_last: _Optional[float] = ..., step_ms: _Optional[float] = ..., steps: _Optional[int] = ..., use: _Optional[_Iterable[_Union[ExpertUse, _Mapping]]] = ..., label_counts: _Optional[_Iterable[float]] = ..., members: _Optional[bytes] = ..., masked: _Optional[_Iterable[_Union[MaskedCircle, _Mapping]]] = ...) -> None: ...
 
 class ExpertDelta(_message.Message):
     __slots__ = ("layer", "index", "values")
@@ -395,3 +409,191 @@ class Offer(_message.Message):
     count: int
     total: int
     def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., count: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class MaskTerms(_message.Message):
+    __slots__ = ("version", "circles", "limit", "most_weight", "examples_per_weight", "expert_step", "shared_step", "head_step", "expert_norm", "shared_norm", "head_norm")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CIRCLES_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MOST_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_PER_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    EXPERT_STEP_FIELD_NUMBER: _ClassVar[int]
+    SHARED_STEP_FIELD_NUMBER: _ClassVar[int]
+    HEAD_STEP_FIELD_NUMBER: _ClassVar[int]
+    EXPERT_NORM_FIELD_NUMBER: _ClassVar[int]
+    SHARED_NORM_FIELD_NUMBER: _ClassVar[int]
+    HEAD_NORM_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    circles: _containers.RepeatedCompositeFieldContainer[CircleTerms]
+    limit: int
+    most_weight: int
+    examples_per_weight: float
+    expert_step: float
+    shared_step: float
+    head_step: float
+    expert_norm: float
+    shared_norm: float
+    head_norm: float
+    def __init__(self, version: _Optional[int] = ..., circles: _Optional[_Iterable[_Union[CircleTerms, _Mapping]]] = ..., limit: _Optional[int] = ..., most_weight: _Optional[int] = ..., examples_per_weight: _Optional[float] = ..., expert_step: _Optional[float] = ..., shared_step: _Optional[float] = ..., head_step: _Optional[float] = ..., expert_norm: _Optional[float] = ..., shared_norm: _Optional[float] = ..., head_norm: _Optional[float] = ...) -> None: ...
+
+class CircleTerms(_message.Message):
+    __slots__ = ("number", "blocks")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    blocks: _containers.RepeatedCompositeFieldContainer[ExpertRef]
+    def __init__(self, number: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[ExpertRef, _Mapping]]] = ...) -> None: ...
+
+class MaskRound(_message.Message):
+    __slots__ = ("wire_version", "device", "round", "plan_digest", "members", "dealt", "survivors", "serial", "signature")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    DEALT_FIELD_NUMBER: _ClassVar[int]
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    round: int
+    plan_digest: bytes
+    members: bytes
+    dealt: bytes
+    survivors: bytes
+    serial: int
+    signature: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., plan_digest: _Optional[bytes] = ..., members: _Optional[bytes] = ..., dealt: _Optional[bytes] = ..., survivors: _Optional[bytes] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class MaskKeys(_message.Message):
+    __slots__ = ("wire_version", "device", "plan_digest", "sharing", "masking")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SHARING_FIELD_NUMBER: _ClassVar[int]
+    MASKING_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    plan_digest: bytes
+    sharing: bytes
+    masking: _containers.RepeatedCompositeFieldContainer[CircleKey]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., sharing: _Optional[bytes] = ..., masking: _Optional[_Iterable[_Union[CircleKey, _Mapping]]] = ...) -> None: ...
+
+class CircleKey(_message.Message):
+    __slots__ = ("circle", "key")
+    CIRCLE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    circle: int
+    key: bytes
+    def __init__(self, circle: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
+
+class MaskMembers(_message.Message):
+    __slots__ = ("wire_version", "round", "members", "circles")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    CIRCLES_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    round: int
+    members: _containers.RepeatedCompositeFieldContainer[MaskMember]
+    circles: _containers.RepeatedCompositeFieldContainer[MaskCircle]
+    def __init__(self, wire_version: _Optional[int] = ..., round: _Optional[int] = ..., members: _Optional[_Iterable[_Union[MaskMember, _Mapping]]] = ..., circles: _Optional[_Iterable[_Union[MaskCircle, _Mapping]]] = ...) -> None: ...
+
+class MaskMember(_message.Message):
+    __slots__ = ("digest", "sharing", "masking")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SHARING_FIELD_NUMBER: _ClassVar[int]
+    MASKING_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    sharing: bytes
+    masking: _containers.RepeatedCompositeFieldContainer[CircleKey]
+    def __init__(self, digest: _Optional[bytes] = ..., sharing: _Optional[bytes] = ..., masking: _Optional[_Iterable[_Union[CircleKey, _Mapping]]] = ...) -> None: ...
+
+class MaskCircle(_message.Message):
+    __slots__ = ("number", "neighbours", "threshold", "least", "bits")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    neighbours: int
+    threshold: int
+    least: int
+    bits: int
+    def __init__(self, number: _Optional[int] = ..., neighbours: _Optional[int] = ..., threshold: _Optional[int] = ..., least: _Optional[int] = ..., bits: _Optional[int] = ...) -> None: ...
+
+class MaskShares(_message.Message):
+    __slots__ = ("wire_version", "device", "members", "shares")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    members: bytes
+    shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., members: _Optional[bytes] = ..., shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ...) -> None: ...
+
+class SealedShares(_message.Message):
+    __slots__ = ("place", "data")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    place: int
+    data: bytes
+    def __init__(self, place: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class MaskDealt(_message.Message):
+    __slots__ = ("wire_version", "members", "dealt", "shares")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    DEALT_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    members: bytes
+    dealt: bytes
+    shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
+    def __init__(self, wire_version: _Optional[int] = ..., members: _Optional[bytes] = ..., dealt: _Optional[bytes] = ..., shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ...) -> None: ...
+
+class MaskedCircle(_message.Message):
+    __slots__ = ("number", "words")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    words: bytes
+    def __init__(self, number: _Optional[int] = ..., words: _Optional[bytes] = ...) -> None: ...
+
+class MaskSurvivors(_message.Message):
+    __slots__ = ("wire_version", "members", "dealt", "survivors")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    DEALT_FIELD_NUMBER: _ClassVar[int]
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    members: bytes
+    dealt: bytes
+    survivors: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., members: _Optional[bytes] = ..., dealt: _Optional[bytes] = ..., survivors: _Optional[bytes] = ...) -> None: ...
+
+class MaskAnswer(_message.Message):
+    __slots__ = ("wire_version", "device", "survivors", "shares")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    survivors: bytes
+    shares: _containers.RepeatedCompositeFieldContainer[ToldShare]
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., survivors: _Optional[bytes] = ..., shares: _Optional[_Iterable[_Union[ToldShare, _Mapping]]] = ...) -> None: ...
+
+class ToldShare(_message.Message):
+    __slots__ = ("circle", "place", "share")
+    CIRCLE_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    circle: int
+    place: int
+    share: bytes
+    def __init__(self, circle: _Optional[int] = ..., place: _Optional[int] = ..., share: _Optional[bytes] = ...) -> None: ...

@@ -162,6 +162,10 @@ def test_the_wheel_has_the_contract_and_no_vectors(tmp_path: Path) -> None:
     assert [name for name in names if "vectors" in name] == []
 
 
+PYTHON_ALONE = {"MaskRound", "MaskKeys", "MaskMembers", "MaskShares", "MaskDealt", "MaskSurvivors", "MaskAnswer"}
+"""Messages of rounds under masks, in which other languages take no part yet; test_wire_masks.py has their cases."""
+
+
 def test_every_message_has_vectors_both_ways() -> None:
     """Each message of the schema that is sent on its own is accepted and refused somewhere."""
     sent = {
@@ -169,8 +173,8 @@ def test_every_message_has_vectors_both_ways() -> None:
         for name, message in pb.DESCRIPTOR.message_types_by_name.items()
         if "wire_version" in message.fields_by_name
     }
-    assert set(MESSAGES) == sent
-    for kind in sent:
+    assert set(MESSAGES) == sent - PYTHON_ALONE
+    for kind in MESSAGES:
         outcomes = {case.expect == "ACCEPT" for case in ALL if case.kind == kind}
         assert outcomes == {True, False}, kind
 

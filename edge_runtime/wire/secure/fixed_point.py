@@ -80,6 +80,12 @@ def weight_of(examples: float, unit: float, most: int) -> int:
     return max(1, min(most, math.floor(examples / unit + 0.5)))
 
 
+def rows_of(weights: Integers, size: int) -> Integers:
+    """Return the weight of each value of a head, [C d + C], from those of its rows, [C]. Args: size: C d + C."""
+    width = size // weights.size - 1
+    return np.concatenate([np.repeat(weights, width), weights])
+
+
 def cut_whole(parts: Sequence[Array], step: float, clip: float) -> list[Integers]:
     """Return an update in integers whose norm over all parts is at most clip / step, exactly.
 

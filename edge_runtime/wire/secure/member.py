@@ -84,6 +84,26 @@ class Member:
             msg = "the list of members has not the keys that this device sent"
             raise SecureError(msg)
 
+    @property
+    def place(self) -> int:
+        """Of this device in the list."""
+        return self._place
+
+    @property
+    def count(self) -> int:
+        """Members of the list."""
+        return len(self._members.keys)
+
+    @property
+    def context(self) -> bytes:
+        """Digest of the list."""
+        return self._members.context
+
+    @property
+    def circles(self) -> list[Circle]:
+        """The circles that this device is in, by number."""
+        return list(self._circles)
+
     # shares
 
     def dealt(self) -> dict[int, bytes]:
@@ -157,9 +177,7 @@ class Member:
             SecureError: when this device is not in the circle, or too few of it, or of this device's holders, dealt.
         """
         circle = self._circle(number)
-        holders = sum(holder in dealt for holder in circle.holders(self._place))
-        few = sum(map(circle.has, dealt)) < circle.least or holders < circle.sizes.threshold
-        if self._place not in dealt or few:
+        if self._place not in dealt or not circle.runs(dealt) or not circle.supports(self._place, dealt):
             msg = f"circle {number} has fewer members with shares than the {circle.least} that it is opened from"
             raise SecureError(msg)
         ring, result = circle.ring, words.astype(circle.ring.word)

@@ -6,7 +6,7 @@ another list has other masks, and can open none of these seals. Places in the li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,6 +81,14 @@ class Circle:
         """Return the places of those who hold shares of a member's secrets: its neighbours and itself, ascending."""
         return sorted([place, *self.neighbours(place)])
 
+    def runs(self, dealt: Collection[int]) -> bool:
+        """Return whether enough members dealt their shares for the circle to be masked at all."""
+        return sum(place in self._indexes for place in dealt) >= self.least
+
+    def supports(self, place: int, dealt: Collection[int]) -> bool:
+        """Return whether enough holders of a member's secrets dealt, so that the secrets can be recovered."""
+        return sum(holder in dealt for holder in self.holders(place)) >= self.sizes.threshold
+
     def check(self) -> None:
         """Refuse a circle that is not safe.
 
@@ -128,7 +136,8 @@ class MemberList:
             raise SecureError(msg)
         for number, circle in self.circles.items():
             circle.check()
-            if number != circle.number or circle.places[0] < 0 or circle.places[-1] >= len(self.keys):
+            known = circle.places and circle.places[0] >= 0 and circle.places[-1] < len(self.keys)
+            if number != circle.number or not known:
                 msg = f"circle {number} has members that are not in the list"
                 raise SecureError(msg)
         self._check_keys()

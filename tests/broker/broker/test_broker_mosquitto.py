@@ -139,14 +139,18 @@ def test_the_access_list_names_each_right_of_a_device() -> None:
     assert rights == [
         "pattern write fl/v1/x/hello/%u", "pattern write fl/v1/x/bye/%u", "pattern write fl/v1/x/delta/%u",
         "pattern write fl/v1/x/statistics/%u", "pattern write fl/v1/x/want/%u", "pattern write fl/v1/x/offer/%u",
+        "pattern write fl/v1/x/masks/%u",
         "pattern read fl/v1/x/gateway", "pattern read fl/v1/x/version", "pattern read fl/v1/x/plan/%u",
         "pattern read fl/v1/x/verdict/%u",
-        "pattern read fl/v1/x/blob/+",
+        "pattern read fl/v1/x/blob/+", "pattern read fl/v1/x/secure/%u",
     ]  # fmt: skip
     denied = access("x", ["lost"]).split("\n\n")[1].splitlines()
     assert denied == ["user lost"] + [
         f"topic deny fl/v1/x/{topic}"
-        for topic in ("version", "plan/#", "blob/#", "bye/#", "delta/#", "statistics/#", "want/#", "offer/#")
+        for topic in (
+            *("version", "plan/#", "blob/#", "bye/#", "delta/#", "statistics/#", "want/#", "offer/#"),
+            *("masks/#", "secure/#"),
+        )
     ]
     assert "pattern write fl/v1/x/delta/+" in access("x", proven=False)
 

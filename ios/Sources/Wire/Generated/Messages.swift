@@ -70,12 +70,18 @@ public struct Kind: OpenEnum {
     public static let delta = Kind(rawValue: 2)
     public static let statistics = Kind(rawValue: 3)
     public static let blob = Kind(rawValue: 4)
+    public static let keys = Kind(rawValue: 5)
+    public static let shares = Kind(rawValue: 6)
+    public static let answer = Kind(rawValue: 7)
     public static let names: [Int32: String] = [
         0: "KIND_UNSPECIFIED",
         1: "HELLO",
         2: "DELTA",
         3: "STATISTICS",
         4: "BLOB",
+        5: "KEYS",
+        6: "SHARES",
+        7: "ANSWER",
     ]
 }
 
@@ -165,6 +171,7 @@ public struct Hello: Message {
     public var codecs: [Codec] = []
     public var statisticsDigest: Bytes = []
     public var reaches: [Reach] = []
+    public var masks: UInt32 = 0
 
     public init() {}
 
@@ -188,6 +195,7 @@ public struct Hello: Message {
         case 16: try field.read(&codecs)
         case 17: try field.read(&statisticsDigest)
         case 18: try field.read(&reaches)
+        case 19: try field.read(&masks)
         default: break
         }
     }
@@ -211,6 +219,7 @@ public struct Hello: Message {
         writer.write(16, codecs)
         writer.write(17, statisticsDigest)
         writer.write(18, reaches)
+        writer.write(19, masks)
     }
 }
 
@@ -277,6 +286,7 @@ public struct Plan: Message {
     public var codec: Codec = Codec(rawValue: 0)
     public var use: [LayerUse] = []
     public var balancePressure: Float = 0
+    public var masks: [MaskTerms] = []
     public var serial: UInt64 = 0
     public var signature: Bytes = []
 
@@ -300,6 +310,7 @@ public struct Plan: Message {
         case 14: try field.read(&codec)
         case 15: try field.read(&use)
         case 16: try field.read(&balancePressure)
+        case 17: try field.read(&masks)
         case 30: try field.read(fixed64: &serial)
         case 31: try field.read(&signature)
         default: break
@@ -323,6 +334,7 @@ public struct Plan: Message {
         writer.write(14, codec)
         writer.write(15, use)
         writer.write(16, balancePressure)
+        writer.write(17, masks)
         writer.write(30, fixed64: serial)
         writer.write(31, signature)
     }
@@ -365,6 +377,8 @@ public struct Delta: Message {
     public var steps: UInt32 = 0
     public var use: [ExpertUse] = []
     public var labelCounts: [Float] = []
+    public var members: Bytes = []
+    public var masked: [MaskedCircle] = []
 
     public init() {}
 
@@ -384,6 +398,8 @@ public struct Delta: Message {
         case 12: try field.read(&steps)
         case 13: try field.read(&use)
         case 14: try field.read(&labelCounts)
+        case 15: try field.read(&members)
+        case 16: try field.read(&masked)
         default: break
         }
     }
@@ -403,6 +419,8 @@ public struct Delta: Message {
         writer.write(12, steps)
         writer.write(13, use)
         writer.write(14, labelCounts)
+        writer.write(15, members)
+        writer.write(16, masked)
     }
 }
 
@@ -721,5 +739,422 @@ public struct Offer: Message {
         writer.write(4, digest)
         writer.write(5, count)
         writer.write(6, total)
+    }
+}
+
+public struct MaskTerms: Message {
+    public static let name = "MaskTerms"
+    public var version: UInt32 = 0
+    public var circles: [CircleTerms] = []
+    public var limit: UInt32 = 0
+    public var mostWeight: UInt32 = 0
+    public var examplesPerWeight: Float = 0
+    public var expertStep: Float = 0
+    public var sharedStep: Float = 0
+    public var headStep: Float = 0
+    public var expertNorm: Float = 0
+    public var sharedNorm: Float = 0
+    public var headNorm: Float = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&version)
+        case 2: try field.read(&circles)
+        case 3: try field.read(&limit)
+        case 4: try field.read(&mostWeight)
+        case 5: try field.read(&examplesPerWeight)
+        case 6: try field.read(&expertStep)
+        case 7: try field.read(&sharedStep)
+        case 8: try field.read(&headStep)
+        case 9: try field.read(&expertNorm)
+        case 10: try field.read(&sharedNorm)
+        case 11: try field.read(&headNorm)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, version)
+        writer.write(2, circles)
+        writer.write(3, limit)
+        writer.write(4, mostWeight)
+        writer.write(5, examplesPerWeight)
+        writer.write(6, expertStep)
+        writer.write(7, sharedStep)
+        writer.write(8, headStep)
+        writer.write(9, expertNorm)
+        writer.write(10, sharedNorm)
+        writer.write(11, headNorm)
+    }
+}
+
+public struct CircleTerms: Message {
+    public static let name = "CircleTerms"
+    public var number: UInt32 = 0
+    public var blocks: [ExpertRef] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&number)
+        case 2: try field.read(&blocks)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, number)
+        writer.write(2, blocks)
+    }
+}
+
+public struct MaskRound: Message {
+    public static let name = "MaskRound"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var round: UInt64 = 0
+    public var planDigest: Bytes = []
+    public var members: Bytes = []
+    public var dealt: Bytes = []
+    public var survivors: Bytes = []
+    public var serial: UInt64 = 0
+    public var signature: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&round)
+        case 4: try field.read(&planDigest)
+        case 5: try field.read(&members)
+        case 6: try field.read(&dealt)
+        case 7: try field.read(&survivors)
+        case 30: try field.read(fixed64: &serial)
+        case 31: try field.read(&signature)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, round)
+        writer.write(4, planDigest)
+        writer.write(5, members)
+        writer.write(6, dealt)
+        writer.write(7, survivors)
+        writer.write(30, fixed64: serial)
+        writer.write(31, signature)
+    }
+}
+
+public struct MaskKeys: Message {
+    public static let name = "MaskKeys"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var planDigest: Bytes = []
+    public var sharing: Bytes = []
+    public var masking: [CircleKey] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&planDigest)
+        case 4: try field.read(&sharing)
+        case 5: try field.read(&masking)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, planDigest)
+        writer.write(4, sharing)
+        writer.write(5, masking)
+    }
+}
+
+public struct CircleKey: Message {
+    public static let name = "CircleKey"
+    public var circle: UInt32 = 0
+    public var key: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&circle)
+        case 2: try field.read(&key)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, circle)
+        writer.write(2, key)
+    }
+}
+
+public struct MaskMembers: Message {
+    public static let name = "MaskMembers"
+    public var wireVersion: UInt32 = 0
+    public var round: UInt64 = 0
+    public var members: [MaskMember] = []
+    public var circles: [MaskCircle] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&round)
+        case 3: try field.read(&members)
+        case 4: try field.read(&circles)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, round)
+        writer.write(3, members)
+        writer.write(4, circles)
+    }
+}
+
+public struct MaskMember: Message {
+    public static let name = "MaskMember"
+    public var digest: Bytes = []
+    public var sharing: Bytes = []
+    public var masking: [CircleKey] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&digest)
+        case 2: try field.read(&sharing)
+        case 3: try field.read(&masking)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, digest)
+        writer.write(2, sharing)
+        writer.write(3, masking)
+    }
+}
+
+public struct MaskCircle: Message {
+    public static let name = "MaskCircle"
+    public var number: UInt32 = 0
+    public var neighbours: UInt32 = 0
+    public var threshold: UInt32 = 0
+    public var least: UInt32 = 0
+    public var bits: UInt32 = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&number)
+        case 2: try field.read(&neighbours)
+        case 3: try field.read(&threshold)
+        case 4: try field.read(&least)
+        case 5: try field.read(&bits)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, number)
+        writer.write(2, neighbours)
+        writer.write(3, threshold)
+        writer.write(4, least)
+        writer.write(5, bits)
+    }
+}
+
+public struct MaskShares: Message {
+    public static let name = "MaskShares"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var members: Bytes = []
+    public var shares: [SealedShares] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&members)
+        case 4: try field.read(&shares)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, members)
+        writer.write(4, shares)
+    }
+}
+
+public struct SealedShares: Message {
+    public static let name = "SealedShares"
+    public var place: UInt32 = 0
+    public var data: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&place)
+        case 2: try field.read(&data)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, place)
+        writer.write(2, data)
+    }
+}
+
+public struct MaskDealt: Message {
+    public static let name = "MaskDealt"
+    public var wireVersion: UInt32 = 0
+    public var members: Bytes = []
+    public var dealt: Bytes = []
+    public var shares: [SealedShares] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&members)
+        case 3: try field.read(&dealt)
+        case 4: try field.read(&shares)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, members)
+        writer.write(3, dealt)
+        writer.write(4, shares)
+    }
+}
+
+public struct MaskedCircle: Message {
+    public static let name = "MaskedCircle"
+    public var number: UInt32 = 0
+    public var words: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&number)
+        case 2: try field.read(&words)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, number)
+        writer.write(2, words)
+    }
+}
+
+public struct MaskSurvivors: Message {
+    public static let name = "MaskSurvivors"
+    public var wireVersion: UInt32 = 0
+    public var members: Bytes = []
+    public var dealt: Bytes = []
+    public var survivors: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&members)
+        case 3: try field.read(&dealt)
+        case 4: try field.read(&survivors)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, members)
+        writer.write(3, dealt)
+        writer.write(4, survivors)
+    }
+}
+
+public struct MaskAnswer: Message {
+    public static let name = "MaskAnswer"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var survivors: Bytes = []
+    public var shares: [ToldShare] = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&survivors)
+        case 4: try field.read(&shares)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, survivors)
+        writer.write(4, shares)
+    }
+}
+
+public struct ToldShare: Message {
+    public static let name = "ToldShare"
+    public var circle: UInt32 = 0
+    public var place: UInt32 = 0
+    public var share: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&circle)
+        case 2: try field.read(&place)
+        case 3: try field.read(&share)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, circle)
+        writer.write(2, place)
+        writer.write(3, share)
     }
 }

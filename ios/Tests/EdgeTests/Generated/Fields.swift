@@ -49,6 +49,7 @@ extension Hello: Told {
             ("codecs", codecs.told),
             ("statistics_digest", .text(hex(statisticsDigest))),
             ("reaches", reaches.told),
+            ("masks", masks.told),
         ])
     }
 }
@@ -91,6 +92,7 @@ extension Plan: Told {
             ("codec", codec.told),
             ("use", use.told),
             ("balance_pressure", balancePressure.told),
+            ("masks", masks.told),
             ("serial", .text(String(serial))),
             ("signature", .text(hex(signature))),
         ])
@@ -123,6 +125,8 @@ extension Delta: Told {
             ("steps", steps.told),
             ("use", use.told),
             ("label_counts", labelCounts.told),
+            ("members", .text(hex(members))),
+            ("masked", masked.told),
         ])
     }
 }
@@ -249,6 +253,175 @@ extension Offer: Told {
             ("digest", .text(hex(digest))),
             ("count", count.told),
             ("total", .text(String(total))),
+        ])
+    }
+}
+
+extension MaskTerms: Told {
+    var told: Json {
+        .members([
+            ("version", version.told),
+            ("circles", circles.told),
+            ("limit", limit.told),
+            ("most_weight", mostWeight.told),
+            ("examples_per_weight", examplesPerWeight.told),
+            ("expert_step", expertStep.told),
+            ("shared_step", sharedStep.told),
+            ("head_step", headStep.told),
+            ("expert_norm", expertNorm.told),
+            ("shared_norm", sharedNorm.told),
+            ("head_norm", headNorm.told),
+        ])
+    }
+}
+
+extension CircleTerms: Told {
+    var told: Json {
+        .members([
+            ("number", number.told),
+            ("blocks", blocks.told),
+        ])
+    }
+}
+
+extension MaskRound: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("round", .text(String(round))),
+            ("plan_digest", .text(hex(planDigest))),
+            ("members", .text(hex(members))),
+            ("dealt", .text(hex(dealt))),
+            ("survivors", .text(hex(survivors))),
+            ("serial", .text(String(serial))),
+            ("signature", .text(hex(signature))),
+        ])
+    }
+}
+
+extension MaskKeys: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("plan_digest", .text(hex(planDigest))),
+            ("sharing", .text(hex(sharing))),
+            ("masking", masking.told),
+        ])
+    }
+}
+
+extension CircleKey: Told {
+    var told: Json {
+        .members([
+            ("circle", circle.told),
+            ("key", .text(hex(key))),
+        ])
+    }
+}
+
+extension MaskMembers: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("round", .text(String(round))),
+            ("members", members.told),
+            ("circles", circles.told),
+        ])
+    }
+}
+
+extension MaskMember: Told {
+    var told: Json {
+        .members([
+            ("digest", .text(hex(digest))),
+            ("sharing", .text(hex(sharing))),
+            ("masking", masking.told),
+        ])
+    }
+}
+
+extension MaskCircle: Told {
+    var told: Json {
+        .members([
+            ("number", number.told),
+            ("neighbours", neighbours.told),
+            ("threshold", threshold.told),
+            ("least", least.told),
+            ("bits", bits.told),
+        ])
+    }
+}
+
+extension MaskShares: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("members", .text(hex(members))),
+            ("shares", shares.told),
+        ])
+    }
+}
+
+extension SealedShares: Told {
+    var told: Json {
+        .members([
+            ("place", place.told),
+            ("data", .text(hex(data))),
+        ])
+    }
+}
+
+extension MaskDealt: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("members", .text(hex(members))),
+            ("dealt", .text(hex(dealt))),
+            ("shares", shares.told),
+        ])
+    }
+}
+
+extension MaskedCircle: Told {
+    var told: Json {
+        .members([
+            ("number", number.told),
+            ("words", .text(hex(words))),
+        ])
+    }
+}
+
+extension MaskSurvivors: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("members", .text(hex(members))),
+            ("dealt", .text(hex(dealt))),
+            ("survivors", .text(hex(survivors))),
+        ])
+    }
+}
+
+extension MaskAnswer: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("survivors", .text(hex(survivors))),
+            ("shares", shares.told),
+        ])
+    }
+}
+
+extension ToldShare: Told {
+    var told: Json {
+        .members([
+            ("circle", circle.told),
+            ("place", place.told),
+            ("share", .text(hex(share))),
         ])
     }
 }

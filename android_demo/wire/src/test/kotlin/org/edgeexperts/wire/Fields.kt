@@ -62,6 +62,7 @@ private fun Hello.fields() = mapOf(
     "reaches" to reachesList.map {
         mapOf("layers" to it.layers.u32, "step_ms" to it.stepMs.toDouble(), "trunk_ms" to it.trunkMs.toDouble())
     },
+    "masks" to masks.u32,
 )
 
 private fun Plan.fields() = mapOf(
@@ -81,6 +82,7 @@ private fun Plan.fields() = mapOf(
     "codec" to codecValue.toLong(),
     "use" to useList.map { mapOf("layer" to it.layer.u32, "use" to numbers(it.useList)) },
     "balance_pressure" to balancePressure.toDouble(),
+    "masks" to masksList.map { error("this device takes no part in rounds under masks") },
     "serial" to u64(serial),
     "signature" to hex(signature),
 )
@@ -102,6 +104,8 @@ private fun Delta.fields() = mapOf(
         ref(it.layer, it.index, "routed" to it.routed.toDouble(), "seen" to it.seen.toDouble())
     },
     "label_counts" to numbers(labelCountsList),
+    "members" to hex(members),
+    "masked" to maskedList.map { mapOf("number" to it.number.u32, "words" to hex(it.words)) },
 )
 
 private fun ClassStatistics.fields() = mapOf(

@@ -1,0 +1,204 @@
+"""Messages of rounds under masks: what they must be, and what hostile ones are told."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import SecureError, WireError, code_name
+from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
+from edge_runtime.wire.messages import decode, encode
+from edge_runtime.wire.secure.graph import Sizes, in_order, least_for
+from edge_runtime.wire.secure.lists import from_bits, keys_of, read_members, to_bits, write_members
+from edge_runtime.wire.secure.member import public_keys
+from edge_runtime.wire.secure.members import Circle, MemberKeys
+from edge_runtime.wire.secure.terms import Terms
+
+DIGEST, OTHER = bytes(32), bytes(range(32))
+A, B = ExpertId(1, 0), ExpertId(3, 0)
+SHAPE = BankShape(layers=(1, 3), experts=2, rank=1, shared_rank=0, width=2, labels=3)
+
+
+def refs(*blocks: ExpertId) -> list[pb.ExpertRef]:
+    """Return blocks as messages name them."""
+    return [pb.ExpertRef(layer=block.layer, index=block.index) for block in blocks]
+
+
+def terms(**changes: Any) -> pb.MaskTerms:
+    """Return valid terms of a plan of A and B, changed."""
+    circles = [pb.CircleTerms(number=0, blocks=refs(A)), pb.CircleTerms(number=2, blocks=refs(B))]
+    fields: dict[str, Any] = {
+        "version": 1, "circles": circles, "limit": 127, "most_weight": 15, "examples_per_weight": 4.0,
+        "expert_step": 0.5, "expert_norm": 2.0,
+    }  # fmt: skip
+    return pb.MaskTerms(**(fields | changes))
+
+
+def plan(*masks: pb.MaskTerms) -> pb.Plan:
+    """Return a plan of A and B."""
+    return pb.Plan(device="a", version_digest=DIGEST, train=refs(A, B), steps=1, masks=masks)
+
+
+def delta(**changes: Any) -> pb.Delta:
+    """Return a valid delta under masks, changed."""
+    fields = {"members": DIGEST, "masked": [pb.MaskedCircle(number=0, words=b"w")], "examples": 1}
+    return pb.Delta(device="a", plan_digest=DIGEST, **(fields | changes))
+
+
+def keys(device: int, circles: tuple[int, ...] = (0, 2)) -> pb.MaskKeys:
+    """Return a device's public keys."""
+    public = public_keys(hashlib.sha256(f"root {device}".encode()).digest(), circles)
+    masking = [pb.CircleKey(circle=circle, key=key) for circle, key in public.masking.items()]
+    return pb.MaskKeys(device=f"d{device}", plan_digest=DIGEST, sharing=public.sharing, masking=masking)
+
+
+def listed() -> pb.MaskMembers:
+    """Return the list of three members, all in circles 0 and 2."""
+    members = sorted_keys([keys_of(encode(keys(device))) for device in range(3)])
+    circles = [Circle(number, (0, 1, 2), Sizes(2, 2), least_for(3), 12) for number in (0, 2)]
+    return decode(pb.MaskMembers, write_members(7, members, circles))
+
+
+def sorted_keys(members: list[MemberKeys]) -> list[MemberKeys]:
+    """Return members in the order of a list."""
+    order = in_order(one.digest for one in members)
+    return sorted(members, key=lambda one: order.index(one.digest))
+
+
+def refused(message: Any) -> str:
+    """Return the code that a message is refused with."""
+    with pytest.raises(WireError) as caught:
+        decode(type(message), encode(message))
+    return code_name(caught.value.code)
+
+
+def test_what_is_valid_comes_back_as_it_was_said() -> None:
+    """Each message, once."""
+    survivors = pb.MaskSurvivors(members=DIGEST, dealt=b"\x07", survivors=b"\x03")
+    told = [pb.ToldShare(circle=0, place=1, share=DIGEST), pb.ToldShare(circle=2, share=DIGEST)]
+    answer = pb.MaskAnswer(device="a", survivors=DIGEST, shares=told)
+    shares = [pb.SealedShares(place=1, data=b"x"), pb.SealedShares(place=4095, data=b"y")]
+    for message in (
+        plan(terms()), delta(), keys(1), listed(), survivors, answer,
+        pb.MaskRound(device="a", plan_digest=DIGEST, members=DIGEST, dealt=OTHER, survivors=OTHER),
+        pb.MaskShares(device="a", members=DIGEST, shares=shares),
+        pb.MaskDealt(members=DIGEST, dealt=b"\x07", shares=shares),
+    ):  # fmt: skip
+        assert decode(type(message), encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("MALFORMED", plan(terms(), terms())),
+        ("UNSUPPORTED_WIRE", plan(terms(version=2))),
+        ("MALFORMED", plan(terms(circles=[pb.CircleTerms(number=0, blocks=refs(A))]))),  # a block without a circle
+        ("MALFORMED", plan(terms(circles=[pb.CircleTerms(number=0, blocks=refs(A, B)), pb.CircleTerms(number=1)]))),
+        ("MALFORMED", plan(terms(circles=[pb.CircleTerms(number=n, blocks=refs(x)) for n, x in ((1, A), (1, B))]))),
+        ("MALFORMED", plan(terms(circles=[pb.CircleTerms(number=n, blocks=refs(A, B)) for n in (0, 1)]))),
+        ("TOO_LARGE", plan(terms(circles=[pb.CircleTerms(number=n, blocks=refs(A)) for n in range(65)]))),
+        ("MALFORMED", plan(terms(most_weight=128))),  # W over R
+        ("MALFORMED", plan(terms(most_weight=0))),
+        ("MALFORMED", plan(terms(limit=2**20 + 1))),
+        ("MALFORMED", plan(terms(expert_step=0.0))),
+        ("NOT_FINITE", plan(terms(expert_norm=float("nan")))),
+        ("NOT_FINITE", plan(terms(examples_per_weight=float("inf")))),
+        ("MALFORMED", plan(terms(examples_per_weight=0.0))),
+        ("MALFORMED", delta(experts=[pb.ExpertDelta(layer=1, index=0, values=bytes(4))])),
+        ("MALFORMED", delta(label_counts=[1.0])),
+        ("MALFORMED", delta(members=b"short")),
+        ("MALFORMED", delta(masked=[])),  # a list, and nothing under masks
+        ("MALFORMED", delta(masked=[pb.MaskedCircle(number=1, words=b"w")] * 2)),
+        ("MALFORMED", delta(masked=[pb.MaskedCircle(number=1)])),
+        ("NO_EXAMPLES", delta(examples=0)),
+        ("MALFORMED", pb.MaskRound(device="a", plan_digest=DIGEST, members=DIGEST, survivors=DIGEST)),
+        ("MALFORMED", pb.MaskRound(device="a/b", plan_digest=DIGEST, members=DIGEST)),
+        ("MALFORMED", pb.MaskShares(device="a", members=DIGEST, shares=[pb.SealedShares(place=4096)])),
+        ("MALFORMED", pb.MaskShares(device="a", members=DIGEST, shares=[pb.SealedShares(place=1)] * 2)),
+        ("MALFORMED", pb.MaskDealt(members=DIGEST)),
+        ("MALFORMED", pb.MaskDealt(members=DIGEST, dealt=bytes(513))),
+        ("MALFORMED", pb.MaskSurvivors(members=DIGEST, dealt=b"\x01")),
+        ("MALFORMED", pb.MaskAnswer(device="a", survivors=DIGEST, shares=[pb.ToldShare(share=b"short")])),
+        ("MALFORMED", pb.MaskAnswer(device="a", survivors=DIGEST, shares=[pb.ToldShare(share=DIGEST)] * 2)),
+    ],
+)  # fmt: skip
+def test_what_breaks_a_rule_is_refused_with_its_code(code: str, message: Any) -> None:
+    """Plans, deltas and bodies of a hostile or mistaken sender."""
+    assert refused(message) == code
+
+
+@pytest.mark.parametrize("bad", [bytes(32), b"\x01" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f", b"short", b""])
+def test_a_key_of_small_order_or_another_size_never_gets_into_a_list(bad: bytes) -> None:
+    """With one, what two devices have in common would be known to all."""
+    sharing, masking = keys(1), keys(1)
+    sharing.sharing = bad
+    masking.masking[1].key = bad
+    assert refused(sharing) == refused(masking) == "MALFORMED"
+
+
+def test_one_key_for_two_uses_is_refused() -> None:
+    """What is recovered of a mask would open shares, too."""
+    twice = keys(1)
+    twice.masking[0].key = twice.sharing
+    assert refused(twice) == "MALFORMED"
+
+
+def test_a_list_is_read_as_it_was_written_and_a_list_that_is_not_safe_is_refused() -> None:
+    """The digest of its bytes is what masks follow from."""
+    message = listed()
+    members = read_members(encode(message))
+    assert members.context == hashlib.sha256(encode(message)).digest()
+    assert [circle.places for circle in members.circles.values()] == [(0, 1, 2)] * 2
+    assert [one.digest for one in members.keys] == in_order(one.digest for one in members.keys)
+    for name, value in (("least", 2), ("threshold", 1), ("neighbours", 1)):
+        worse = listed()
+        setattr(worse.circles[0], name, value)
+        with pytest.raises(SecureError):
+            read_members(encode(worse))
+    empty = listed()
+    empty.circles.add(number=9, neighbours=2, threshold=2, least=3, bits=12)
+    with pytest.raises(SecureError, match="circle 9"):
+        read_members(encode(empty))
+    stranger = listed()
+    stranger.members[0].masking[0].circle = 1
+    assert refused(stranger) == "MALFORMED"
+
+
+def test_sets_of_members_are_bits_by_place() -> None:
+    """The lowest bit of a byte first; no bit may stand behind the list."""
+    assert to_bits({0, 2, 8}, 9) == b"\x05\x01"
+    assert from_bits(b"\x05\x01", 9) == {0, 2, 8}
+    for bits in (b"\x05", b"\x05\x02", b"\x05\x01\x00", b""):
+        with pytest.raises(SecureError):
+            from_bits(bits, 9)
+
+
+def test_a_block_becomes_integers_and_its_weight() -> None:
+    """It is v w / (W s): with s 0.5, W 15, R 127 and 8 examples of 4 a weight, 30 is 30 * 2 / 7.5 = 8."""
+    said = Terms.of(terms(expert_norm=1000.0))
+    change = np.array([30.0, -30.0, 1.0, 600.0, *[0.0] * (SHAPE.expert_size - 4)], np.float32)
+    integers, left = said.integers(A, change, examples=8)
+    assert integers[:4].tolist() == [8, -8, 0, 127]  # 160 is cut
+    assert integers[-1] == 2
+    assert integers.size == said.size(0, SHAPE) == SHAPE.expert_size + 1
+    np.testing.assert_allclose(left[:4], [0.0, 0.0, 1.0, 600 - 127 * 3.75], rtol=1e-6)
+    shorter, _ = Terms.of(terms(expert_norm=6.0)).integers(A, change, examples=60)
+    length = float(np.sqrt(np.square(shorter[:-1].astype(float)).sum())) * 0.5
+    assert abs(length - 6.0) < 0.5  # each of four values may be half a step away
+    with pytest.raises(SecureError):
+        said.integers(A, np.full(4, np.nan, np.float32), examples=1)
+
+
+def test_rows_of_a_head_weigh_what_their_labels_have() -> None:
+    """Three labels of width 2 with 8, 0 and 60 examples: weights 2, 0 and 15."""
+    head = Terms.of(terms(circles=[pb.CircleTerms(number=0, blocks=refs(HEAD))], head_step=0.5, head_norm=1000.0))
+    change = np.array([30.0, 30, 5, 5, 3, 3, 15, 5, 3], np.float32)  # rows of three labels, then their biases
+    integers, left = head.integers(HEAD, change, 68, np.array([8.0, 0.0, 60.0], np.float32))
+    assert integers.tolist() == [8, 8, 0, 0, 6, 6, 4, 0, 6, 2, 0, 15]
+    assert not left.any()
+    with pytest.raises(SecureError, match="by label"):
+        head.integers(HEAD, change, 68, np.array([], np.float32))
