@@ -13,7 +13,7 @@ from broker_server.engine_config import EngineTable
 from broker_server.errors import UsageError
 from broker_server.gate_config import Gate
 from broker_server.privacy_config import PrivacyTable, conflict
-from broker_server.server_config import RobustMerging, Server
+from broker_server.server_config import RobustMerging, Server, exact_conflict
 from broker_server.web_config import Web
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import is_loopback
@@ -115,7 +115,7 @@ class GatewayConfig:
         _need(self.rounds >= 0, f"rounds {self.rounds}, expected 0 or more")
         _need(self.limits.devices >= 1, f"limits.devices {self.limits.devices}, expected 1 or more")
         _need(self.limits.transfer_bytes >= 1, f"transfer_bytes {self.limits.transfer_bytes}, expected 1 or more")
-        for name in ("hellos_per_minute", "new_names_per_hour", "idle_names"):
+        for name in ("hellos_per_minute", "new_names_per_hour", "idle_names", "most_examples"):
             _need(getattr(self.limits, name) >= 0, f"{name} {getattr(self.limits, name)}, expected 0 or more")
         _need(0 < self.limits.weight_share <= 1, f"weight_share {self.limits.weight_share}, expected over 0 to 1")
         for name in ("norm_factor", "norm_clip", "weight_multiple"):
@@ -137,7 +137,8 @@ class GatewayConfig:
         _need(self.mqtt in MQTT, f"mqtt {self.mqtt!r}, expected one of {', '.join(MQTT)}")
         down = self.train.codec_down
         _need(down in CODECS_DOWN, f"codec_down {down!r}, expected one of {', '.join(CODECS_DOWN)}")
-        for fault in (self.server.fault(), self.robust.fault(), self.privacy.fault(), conflict(self)):
+        faults = (self.server.fault(), self.robust.fault(), self.privacy.fault(), conflict(self), exact_conflict(self))
+        for fault in faults:
             _need(not fault, fault)
         _need(
             not self.gate.hold or self.evaluate is not None,

@@ -146,6 +146,8 @@ class Limits:
         weight_share: a device's examples count for at most this share of all examples of the round, or twice an equal
             part if that is more;
             1: any share. Class sums are capped likewise, in all and label by label.
+        most_examples: a device's examples count for at most so many, whatever the others have, in deltas and in class
+            sums; 0: any number.
         devices: that said Hello since the gateway started, here or gone again: it keeps them in memory, and tells
             whoever comes beyond them BUSY.
         hellos_per_minute: Hellos of one device; for more it is told BUSY, and then nothing. 0: any number.
@@ -169,6 +171,7 @@ class Limits:
     norm_clip: float = 1.5
     weight_multiple: float = 10.0
     weight_share: float = 0.25
+    most_examples: int = 0
     devices: int = 20_000
     hellos_per_minute: int = 30
     new_names_per_hour: int = 300

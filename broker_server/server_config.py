@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from broker_server.config import GatewayConfig
 
 OPTIMIZERS: Final = ("none", "momentum", "adam", "yogi")
 
@@ -22,6 +25,10 @@ class Server:
         normalize_steps: divide each delta by its steps before the mean, and multiply with their mean after it
             (FedNova), so that devices with more time do not pull further than their examples say. Where all steps of a
             round are equal nothing is divided; under [privacy] every device counts alike.
+        exact_sums: add up so that no order of additions changes a bit of a version: the same deltas give the same
+            version through one gateway and through sites (docs/operating.md, "Sites"). What one device may weigh is
+            then ``limits.most_examples`` alone; it wants limits.weight_multiple = 0, limits.weight_share = 1 and
+            limits.norm_clip = 0, and goes neither with [robust] nor with [privacy].
     """
 
     optimizer: str = "none"
@@ -30,6 +37,7 @@ class Server:
     beta2: float = 0.99
     tau: float = 1e-3
     normalize_steps: bool = True
+    exact_sums: bool = False
 
     def fault(self) -> str:
         """Return what is wrong with the values, for people; "" when nothing is."""
@@ -82,3 +90,24 @@ class RobustMerging:
                 "merge by value (0.2), or directions = true to leave out who points away from the others"
             )
         return "" if self.shrink >= 0 else f"robust.shrink {self.shrink}, expected 0 or more"
+
+
+def exact_conflict(config: GatewayConfig) -> str:
+    """Return which settings go against server.exact_sums, what they do, and what to do; "" when none does."""
+    if not config.server.exact_sums:
+        return ""
+    limits = config.limits
+    against = {
+        f"limits.weight_multiple = 0 ({limits.weight_multiple:g} came)": limits.weight_multiple != 0,
+        f"limits.weight_share = 1 ({limits.weight_share:g} came)": limits.weight_share != 1,
+        f"limits.norm_clip = 0 ({limits.norm_clip:g} came)": limits.norm_clip != 0,
+        "robust.enabled = false (true came)": config.robust.enabled,
+        "privacy.enabled = false (true came)": config.privacy.enabled,
+    }
+    wanted = [text for text, broken in against.items() if broken]
+    if not wanted:
+        return ""
+    return (
+        f"server.exact_sums wants {'; '.join(wanted)}: each needs all deltas of a round at one place, and a site adds "
+        "up some of them; set limits.most_examples to bound what one device weighs"
+    )

@@ -21,6 +21,7 @@ from broker_server.rules.aggregate import Contribution, Part, Sums, Wide, Work, 
 from broker_server.rules.agreement import compared, gram_of
 from broker_server.rules.capping import Limited, cut
 from broker_server.rules.encoded_block import Block
+from broker_server.rules.exact_folding import ByStaleness, discounted, fold_exact
 from broker_server.rules.norm_cuts import NormCuts
 from broker_server.rules.privacy import Private, cut_whole, norm_left, private_sums
 from broker_server.rules.robust import Robust, add_robust
@@ -215,6 +216,8 @@ class BlockMerging:
     def _means(self, merge: BlockMerge) -> tuple[Sums, _Limits]:
         """Fold into weighted means: a few deltas at a time, all of their blocks."""
         sums, limited, normalized = Sums(), _Limits(), merge.rules.normalized
+        if merge.rules.exact:
+            return discounted(self.exact_sums(merge)), {}
         for some in _in_parts(merge.counted):
             whole = []
             for one in some:
@@ -222,6 +225,18 @@ class BlockMerging:
                 whole.append(update)
             fold_all(sums, whole, self._shape, topk=self._topk, normalized=normalized, shares=THREADS, run=at_once)
         return sums, limited
+
+    def exact_sums(self, merge: BlockMerge) -> ByStaleness:
+        """Return the deltas of a merge by exact rules, folded; no norm is cut.
+
+        Raises:
+            BodyError: when a delta is damaged or gone.
+        """
+        sums, normalized = ByStaleness(), merge.rules.normalized
+        for some in _in_parts(merge.counted):
+            whole = [self._with_deltas(one) for one in some]
+            fold_exact(sums, whole, self._shape, topk=self._topk, normalized=normalized, shares=THREADS, run=at_once)
+        return sums
 
     def _robust(self, merge: BlockMerge, robust: Robust) -> tuple[Sums, _Limits]:
         """Merge robustly: all deltas at a time, a few of their blocks, since a value is compared with all others."""

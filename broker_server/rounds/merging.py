@@ -20,7 +20,7 @@ from broker_server.rounds.folding import Folding, How
 from broker_server.rounds.making import Before, next_step_of
 from broker_server.rounds.mending import mended
 from broker_server.rounds.privacy_budget import PrivacyBudget
-from broker_server.rounds.remaking import CAPS, MERGES, Remaking, caps_of, caps_told, newest, parts
+from broker_server.rounds.remaking import CAPS, MERGES, Remaking, caps_of, caps_told, newest, parts, total_of
 from broker_server.rules.balance import Balance, next_balance
 from broker_server.rules.capping import Limited
 from broker_server.rules.head import absent_labels, with_new_labels
@@ -28,7 +28,7 @@ from broker_server.rules.privacy import Private, private_class_sums
 from broker_server.rules.robust import UsualNorms
 from broker_server.rules.server_rules import PLAIN, ServerNotes, ServerRules
 from broker_server.rules.updates import Step
-from broker_server.rules.weights import Caps, capped_sums
+from broker_server.rules.weights import Caps
 from broker_server.state.gate_tables import HELD
 from broker_server.state.lineage import Origin
 from broker_server.state.moments import notes_of
@@ -350,7 +350,7 @@ class Merging:
         """Return the class sums of devices, with noise where that is promised; None when nothing stands out of it."""
         listed = parts(self._store, digests)
         if self.budget is None:
-            return ClassSums.total(capped_sums(listed, self._caps))
+            return total_of(listed, self._caps, exact=self._how.server.exact)
         return private_class_sums(listed, self.budget.privacy, self.budget.sums_key(digests))
 
 

@@ -19,7 +19,7 @@ from broker_server.state.settings_table import ROLLBACK
 def merging_of(parts: GatewayParts) -> Merging:
     """Return what merges by the settings of a gateway."""
     limits, train = parts.config.limits, parts.config.train
-    caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip)
+    caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip, limits.most_examples)
     budget = budget_of(parts.config, parts.store)
     server = ServerRules.of(parts.config.server, parts.config.robust, budget.privacy if budget else None)
     return Merging(

@@ -11,6 +11,7 @@ from typing import Final
 from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding, How
 from broker_server.rounds.making import Before, next_step_of
+from broker_server.rules.exact import class_sums_on_grid
 from broker_server.rules.head import with_new_labels
 from broker_server.rules.privacy import Private, merge_key, private_class_sums, sums_key
 from broker_server.rules.server_rules import ServerNotes
@@ -119,8 +120,8 @@ class Remaking:
     def _sums_again(self, row: VersionRow) -> ClassSums | None:
         here, privacy = self._store.ledger.statistics_digests(), notes_of(row).rules.privacy
         if privacy is None:
-            caps = caps_of(self._store, row.version)
-            return ClassSums.total(capped_sums(parts(self._store, here), caps)) if here else None
+            caps, exact = caps_of(self._store, row.version), notes_of(row).rules.exact
+            return total_of(parts(self._store, here), caps, exact=exact) if here else None
         account = self._account()
         released = {device: bytes.fromhex(digest) for device, digest in account.sums.items()}
         if not released or not released.items() <= here.items():
@@ -167,6 +168,12 @@ def parts(store: Store, devices: Collection[str]) -> list[ClassSums]:
     """Return the class sums of some devices, by name."""
     listed = store.ledger.statistics()
     return [ClassSums.from_bytes(counts, sums) for device, counts, sums in listed if device in devices]
+
+
+def total_of(listed: Sequence[ClassSums], caps: Caps, *, exact: bool) -> ClassSums:
+    """Return capped class sums of devices, added up. Args: exact: so that their order does not matter."""
+    capped = capped_sums(listed, caps)
+    return ClassSums.total(map(class_sums_on_grid, capped) if exact else capped)
 
 
 def caps_told(store: Store) -> list[list[float]]:

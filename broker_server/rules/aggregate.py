@@ -12,13 +12,14 @@ Rules: docs/algorithm.md, "Merging".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from broker_server.rules import exact
 from broker_server.rules.encoded_block import Block, fill_from, piece_of
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
@@ -71,12 +72,14 @@ class Sums:
     """What is kept of a round: for each block float64 [P] of weighted deltas, and [P] or [1] of weights.
 
     ``steps``: [P] or [1] of weights times steps, of blocks whose deltas were divided by their steps (FedNova).
+    ``sizes``: of exact sums (``exact.py``), bounds of what they are sums of.
     """
 
     deltas: dict[ExpertId, Wide] = field(default_factory=dict)
     weights: dict[ExpertId, Wide] = field(default_factory=dict)
     devices: dict[ExpertId, int] = field(default_factory=dict)
     steps: dict[ExpertId, Wide] = field(default_factory=dict)
+    sizes: dict[ExpertId, float] = field(default_factory=dict)
 
 
 def discount(examples: npt.ArrayLike, staleness: npt.ArrayLike) -> Wide:
@@ -102,17 +105,26 @@ class Part:
         weights: [P] or [1].
         router: recentred values of the router row.
         steps: that the values are divided by, to be multiplied with the mean steps again; None: they are not.
+        exact: whether products stand on the grid of exact sums.
     """
 
     block: Block
     weights: Wide
     router: Array | None = None
     steps: int | None = None
+    exact: bool = False
 
     @property
     def scale(self) -> Wide:
         """What the values count in the sum, [P] or [1]."""
         return self.weights if self.steps is None else self.weights / self.steps
+
+    @property
+    def weighted_steps(self) -> Wide:
+        """What the steps count in their sum, [P] or [1]; zeros where values are not divided by them."""
+        if self.steps is None:
+            return np.zeros(1)
+        return exact.steps_on_grid(self.weights * self.steps) if self.exact else self.weights * self.steps
 
 
 def fold(sums: Sums, update: Contribution, shape: BankShape, *, topk: bool, normalized: bool = False) -> None:
@@ -152,6 +164,13 @@ def fold_all(
     for update in updates:
         for block, part in parts_of(update, shape, topk=topk, normalized=normalized).items():
             parts.setdefault(block, []).append(part)
+    fold_parts(sums, parts, shape, shares=shares, run=run)
+
+
+def fold_parts(
+    sums: Sums, parts: Mapping[ExpertId, Sequence[Part]], shape: BankShape, *, shares: int = 1, run: Run = in_turn
+) -> None:
+    """Add parts to ``sums``, of each block in their order. Args: as fold_all."""
     blocks = sorted(parts)
     for block in blocks:
         sums.devices.setdefault(block, 0)  # in order, whichever share comes first
@@ -159,12 +178,29 @@ def fold_all(
     run([partial(_fold_blocks, sums, share, shape) for share in listed])
 
 
-def parts_of(update: Contribution, shape: BankShape, *, topk: bool, normalized: bool = False) -> dict[ExpertId, Part]:
-    """Return a contribution's part in each of its blocks. Args: as fold_all."""
+def parts_of(
+    update: Contribution, shape: BankShape, *, topk: bool, normalized: bool = False, on_grid: bool = False
+) -> dict[ExpertId, Part]:
+    """Return a contribution's part in each of its blocks.
+
+    Args:
+        update: the contribution.
+        shape: of the bank.
+        topk: as fold_all.
+        normalized: as fold_all.
+        on_grid: for exact sums: weights are those of a fresh delta, and stand on their grid as products do.
+    """
     routers = _recentred(update.deltas, shape) if topk else {}
     steps = update.steps if normalized else None
+    if on_grid:
+        update = replace(update, staleness=0, stale={})
+
+    def weights_of(block: ExpertId) -> Wide:
+        weights = _weights(block, update, shape, topk=topk)
+        return exact.weights_on_grid(weights) if on_grid else weights
+
     return {
-        block: Part(values, _weights(block, update, shape, topk=topk), routers.get(block), steps)
+        block: Part(values, weights_of(block), routers.get(block), steps, on_grid)
         for block, values in update.deltas.items()
     }
 
@@ -181,10 +217,13 @@ def _fold_block(sums: Sums, block: ExpertId, parts: Sequence[Part], buffers: tup
     if new:
         sums.deltas[block] = np.empty(parts[0].block.size, np.float64)
     total = sums.deltas[block]
+    largest = [0.0] * len(parts)
     for start in range(0, total.size, PIECE):
         piece = total[start : start + PIECE]
         for number, part in enumerate(parts):
             product = _product(part, start, piece.size, buffers, router)
+            if part.exact:
+                largest[number] = max(largest[number], float(product.max()), -float(product.min()))
             # The first is not added to zeros: 0 + -0 would be 0.
             if new and number == 0:
                 np.copyto(piece, product)
@@ -194,8 +233,11 @@ def _fold_block(sums: Sums, block: ExpertId, parts: Sequence[Part], buffers: tup
         first = new and number == 0
         sums.weights[block] = part.weights if first else sums.weights[block] + part.weights
         if part.steps is not None:
-            steps = part.weights * part.steps
+            steps = part.weighted_steps
             sums.steps[block] = steps if first else sums.steps[block] + steps
+        if part.exact:
+            size = exact.size_of(largest[number], part.weights, part.weighted_steps)
+            sums.sizes[block] = sums.sizes.get(block, 0.0) + size
     sums.devices[block] = sums.devices.get(block, 0) + len(parts)
 
 
@@ -206,7 +248,7 @@ def _product(part: Part, start: int, size: int, buffers: tuple[Array, Wide], rou
     np.copyto(product, values)
     scale = part.scale
     np.multiply(product, scale if scale.size == 1 else scale[start : start + size], out=product)
-    return product
+    return exact.products_on_grid(product) if part.exact else product
 
 
 def fill_part(part: Part, start: int, into: Array, router: slice) -> None:
@@ -231,6 +273,8 @@ def combine(parts: Iterable[Sums]) -> Sums:
             if block in part.steps:
                 known = total.steps.get(block)
                 total.steps[block] = part.steps[block] if known is None else known + part.steps[block]
+            if block in part.sizes:
+                total.sizes[block] = total.sizes.get(block, 0.0) + part.sizes[block]
             total.devices[block] = total.devices.get(block, 0) + part.devices[block]
     return total
 

@@ -47,20 +47,31 @@ def cap(contributions: Sequence[Contribution], caps: Caps, top_k: int) -> tuple[
     devices = sorted({one.device for one in contributions})
     place = {device: number for number, device in enumerate(devices)}
     owner = np.array([place[one.device] for one in contributions], np.intp)
-    said = np.array([one.examples for one in contributions], np.float64)
-    claimed = _by_device(discount(said, [one.staleness for one in contributions]), owner, len(devices))
+    stale = [one.staleness for one in contributions]
+    said = _by_device(discount([one.examples for one in contributions], stale), owner, len(devices))
+    contributions, caps = [_counted(one, caps) for one in contributions], replace(caps, examples=0.0)
+    claimed = _by_device(discount([one.examples for one in contributions], stale), owner, len(devices))
     left = factors(claimed, caps)
     result = [
         replace(one, examples=one.examples * float(left[number]))
         for one, number in zip(contributions, owner, strict=True)
     ]
     limited = [
-        Limited(device, "examples", float(claimed[number]), float(claimed[number] * left[number]))
+        Limited(device, "examples", float(said[number]), float(claimed[number] * left[number]))
         for device, number in place.items()
-        if left[number] < 1 - TOLERANCE
+        if claimed[number] * left[number] < said[number] * (1 - TOLERANCE)
     ]
     result = _label_counts(result, owner, len(devices), caps)
     return (_tokens(result, owner, len(devices), caps, top_k) if top_k else result), limited
+
+
+def _counted(one: Contribution, caps: Caps) -> Contribution:
+    """Cap a delta by what one may claim whatever the others do; its label counts by the same factor."""
+    counted = float(caps.counted(one.examples))
+    if counted >= one.examples:
+        return one
+    left = counted / one.examples
+    return replace(one, examples=counted, label_counts=tuple(count * left for count in one.label_counts))
 
 
 def _label_counts(contributions: list[Contribution], owner: Owner, devices: int, caps: Caps) -> list[Contribution]:

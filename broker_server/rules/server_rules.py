@@ -27,32 +27,37 @@ class ServerRules:
         normalized: whether steps are taken out (FedNova).
         robust: None: plain means.
         privacy: None: nothing is promised.
+        exact: whether sums are those of any order (``exact.py``).
     """
 
     optimizer: ServerOptimizer = field(default_factory=ServerOptimizer)
     normalized: bool = False
     robust: Robust | None = None
     privacy: Privacy | None = None
+    exact: bool = False
 
     @classmethod
     def of(cls, server: Server, robust: RobustMerging, privacy: Privacy | None = None) -> Self:
         """Return the rules that settings say."""
         optimizer = ServerOptimizer(server.optimizer, server.rate, server.beta1, server.beta2, server.tau)
-        return cls(optimizer, server.normalize_steps, _robust(robust) if robust.enabled else None, privacy)
+        rules = _robust(robust) if robust.enabled else None
+        return cls(optimizer, server.normalize_steps, rules, privacy, server.exact_sums)
 
     def of_steps(self, steps: Sequence[int]) -> Self:
         """Return the rules for a round whose deltas are of so many steps each: where all are alike none are taken out.
 
-        With robust merging they are, always: what norms were usual is remembered for one step.
+        With robust merging they are, always: what norms were usual is remembered for one step. With exact sums, too:
+        who adds up some of a round's deltas does not know the steps of the others.
         """
         alike = len(set(steps)) <= 1
-        return replace(self, normalized=False) if alike and self.robust is None else self
+        return replace(self, normalized=False) if alike and self.robust is None and not self.exact else self
 
     def words(self) -> str:
         """Return them for people; "" for a plain weighted mean."""
         private = self.privacy
         parts = [f"private, noise {private.noise:g} times {private.clip:g}"] if private is not None else []
         parts += [_robust_words(self.robust)] if self.robust is not None else []
+        parts += ["exact sums"] if self.exact else []
         parts += ["steps taken out"] if self.normalized else []
         parts += [] if self.optimizer.plain else [f"{self.optimizer.kind} at a rate of {self.optimizer.eta:g}"]
         return "; ".join(parts)
@@ -110,6 +115,8 @@ class ServerNotes:
             tree["releases"] = [list(release) for release in self.releases]
         if self.distrusted:
             tree["distrusted"] = list(self.distrusted)
+        if self.rules.exact:
+            tree["exact"] = True
         return json.dumps(tree)
 
     @classmethod
@@ -129,6 +136,7 @@ class ServerNotes:
                 tree["normalized"],
                 None if robust is None else _robust_read(robust),
                 None if privacy is None else Privacy(**privacy),
+                bool(tree.get("exact", False)),
             )
             norms = UsualNorms({kind: tuple(map(float, values)) for kind, values in tree["norms"].items()})
             moments = {ExpertId(layer, index): bytes.fromhex(digest) for layer, index, digest in tree["moments"]}

@@ -31,11 +31,18 @@ class Caps:
         multiple: of the median of the round; 0: any.
         share: of the round's total; 1: any.
         norm: of the round's median norm, which longer updates are cut to; 0: any.
+        examples: whatever the others have; 0: any number.
     """
 
     multiple: float = 10.0
     share: float = 0.25
     norm: float = 1.5
+    examples: float = 0.0
+
+    def counted(self, examples: npt.ArrayLike) -> Wide:
+        """Return how many examples count of what one device claims, whatever the others do. Args: examples: [k]."""
+        claimed = np.asarray(examples, np.float64)
+        return np.minimum(claimed, self.examples) if self.examples else claimed
 
 
 def capped(weights: npt.ArrayLike, caps: Caps) -> Wide:
@@ -105,7 +112,9 @@ def label_factors(counts: npt.ArrayLike, caps: Caps) -> Wide:
         caps: what one may weigh.
     """
     claimed = np.asarray(counts, np.float64)
-    scaled = claimed * factors(claimed.sum(axis=1), caps)[:, None]
+    totals = claimed.sum(axis=1)
+    own = _ratio(caps.counted(totals), totals)
+    scaled = claimed * (own * factors(totals * own, caps))[:, None]
     columns = [share_capped(scaled[:, label], caps.share) for label in range(claimed.shape[1])]
     return _ratio(np.stack(columns, axis=1), claimed) if columns else np.ones_like(claimed)
 

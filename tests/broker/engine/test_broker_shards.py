@@ -50,6 +50,13 @@ CASES: dict[str, dict[str, Any]] = {
     "moments of another optimizer": {"optimizer": ServerOptimizer("yogi"), "moments": "momentum"},
     "private": {"private": True, "rounded": True},
     "one delta": {"devices": 1},
+    "exact": {"exact": True, "rounded": True},
+    "exact, top-k, steps taken out, FedAdam": {
+        "exact": True,
+        "topk": True,
+        "normalized": True,
+        "optimizer": ServerOptimizer("adam"),
+    },
     "nothing but the head": {"blocks": [HEAD]},
     "no deltas": {"devices": 0, "optimizer": ServerOptimizer("momentum")},
 }
@@ -102,7 +109,9 @@ def case(spool: Spool, options: dict[str, Any]) -> tuple[BlockMerge, BlocksBefor
         chosen = [block for i, block in enumerate(TRAINED) if block == HEAD or (i * 7 + number * 5) % 3]
         counted.append(accepted(spool, number, options.get("blocks", chosen), topk=topk))
     optimizer = options.get("optimizer", ServerOptimizer())
-    rules = ServerRules(optimizer, options.get("normalized", False), options.get("robust"))
+    rules = ServerRules(
+        optimizer, options.get("normalized", False), options.get("robust"), exact=options.get("exact", False)
+    )
     limits: NormCuts | None = NormCuts({"expert": 0.12, "shared": 0.1, "head": 0.08}, 5.0, rules.normalized)
     private = None
     if options.get("private"):
