@@ -26,6 +26,7 @@ from broker_server.rules.admission import (
 )
 from broker_server.rules.round import State
 from broker_server.state.rows import DeltaRow
+from broker_server.state.version_tables import ROLLED_BACK
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, ids
@@ -66,11 +67,16 @@ class Acceptance:
         self._conductor = conductor
         self._batch_size = max(tier.batch_size for tier in parts.store.manifest.tiers)
         self._norms: dict[str, list[float]] = {}
-        for row in parts.store.ledger.recent_deltas(NORM_HISTORY):
-            self._sample(row)
+        self._version = conductor.row.version
+        self._read_norms()
 
     def usual(self) -> Usual:
         """Return what the next group is compared with."""
+        ledger, newest = self._store.ledger, self._conductor.row.version
+        after = (ledger.version(number) for number in range(self._version + 1, newest + 1))
+        if any(row is not None and row.reason == ROLLED_BACK for row in after):
+            self._read_norms()
+        self._version = newest
         return Usual(typical(self._norms), self._roster.usual_batch_size)
 
     def consider(
@@ -132,6 +138,16 @@ class Acceptance:
     def _most_examples(self, device: str, steps: int, usual: Usual) -> int:
         own = self._batch_size
         return most_examples(steps, self._roster.batch_size(device) or own, own, usual.batch_size)
+
+    def _read_norms(self) -> None:
+        """Take the norms of recent deltas from the ledger: those of versions that were gone back from are not there.
+
+        Norms fall by an order of magnitude while a federation learns, so deltas from an early version that came back
+        would all be refused beside those of the latest.
+        """
+        self._norms = {}
+        for row in self._store.ledger.recent_deltas(NORM_HISTORY):
+            self._sample(row)
 
     def _sample(self, row: DeltaRow) -> None:
         for kind, norm in row.norms.items():

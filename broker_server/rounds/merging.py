@@ -35,7 +35,7 @@ from broker_server.state.moments import notes_of
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS, ROLLBACK
 from broker_server.state.store import Store
-from broker_server.state.version_tables import GATE
+from broker_server.state.version_tables import GATE, ROLLED_BACK
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -237,14 +237,15 @@ class Merging:
         old, bank = self._store.lineage.load(number)
         balance = self._balance_of(old)
         tree = json.dumps(balance.to_tree()) if self._topk else None
-        origin = Origin(old.version, 0, 0, "rollback", tree)
-        server = self._notes(self._before.norms).text()
+        origin = Origin(old.version, 0, 0, ROLLED_BACK, tree)
+        norms = notes_of(old).norms  # those of later versions are smaller, and would cut what trains from this one
+        server = self._notes(norms).text()
         blocks = self._store.lineage.write_blocks(bank)
         version = self._store.lineage.row(self.row.version + 1, blocks, origin, wall, server=server)
         # With other sums than any: those of a device that was revoked since must leave the head.
         self._store.add_version(version, (), wall, {ROLLBACK: "", HEAD_SUMS: "{}"})
         self.row, self._balance, self._head_sums = version, balance, {}
-        self._before = Before(bank, norms=self._before.norms)
+        self._before = Before(bank, norms=norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
 
     def take_back(self, wall: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from broker_server.errors import DamagedError
 from broker_server.state.database import ADVICE, Database
 from broker_server.state.rows import LEFT_OUT, DeltaRow
-from broker_server.state.version_tables import LAST_MERGES
+from broker_server.state.version_tables import LAST_MERGES, ROLLED_BACK
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
 
@@ -55,8 +55,10 @@ class DeltaTables(Database):
         return self._deltas("WHERE round = ? ORDER BY device", (number,))
 
     def recent_deltas(self, count: int) -> list[DeltaRow]:
-        """Return the last accepted deltas, oldest first."""
-        return self._deltas("ORDER BY accepted DESC, device LIMIT ?", (count,))[::-1]
+        """Return the last accepted deltas, oldest first, without those in versions that were gone back from."""
+        gone = "SELECT 1 FROM versions AS back WHERE back.reason = ? AND deltas.version > back.parent"
+        where = f"WHERE NOT EXISTS ({gone} AND deltas.version < back.version) ORDER BY accepted DESC, device LIMIT ?"
+        return self._deltas(where, (ROLLED_BACK, count))[::-1]
 
     def _deltas(self, where: str, values: Sequence[Any] = ()) -> list[DeltaRow]:
         rows = self._rows(f"SELECT * FROM deltas {where}", values)  # noqa: S608 - the clauses are ours

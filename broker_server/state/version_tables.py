@@ -8,7 +8,9 @@ from typing import Any, Final
 from broker_server.state.database import Database
 from broker_server.state.rows import VersionRow
 
-STEPS: Final = ("merge", "rollback")
+ROLLED_BACK: Final = "rollback"
+"""The reason of a version that has the bank of an earlier one, its parent."""
+STEPS: Final = ("merge", ROLLED_BACK)
 """Reasons of versions from which on a delta that was trained before is stale; not a merge that was not served."""
 GATE: Final = "gate"
 """Reason of a version that follows a merge that was not served, and has the bank of the version before that."""

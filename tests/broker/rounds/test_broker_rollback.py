@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 from tiny_gateway import Gateway
@@ -158,3 +159,43 @@ def test_a_version_that_is_not_there_is_refused(
     assert gateway.conductor.row.version == 0
     assert gateway.store.ledger.get(ROLLBACK) == ""
     assert "no version 7" in next(one for one in gateway.told if one["event"] == "damaged")["detail"]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_what_is_learned_from_an_early_version_is_as_large_as_it_was_then(
+    tmp_path: Path, package: Any, capsys: pytest.CaptureFixture[str], restarted: bool
+) -> None:
+    """Updates became small; after version 1 came back they are large again, and neither refused nor cut for it."""
+    early, late = 0.01, 0.0005
+    state = tmp_path / "state"
+    gateway = Gateway(state, package, rounds=0, round=RULES)
+    gateway.hello("a", "b")
+    a_round(gateway, "a", "b")
+    for _ in range(10):
+        gateway.tick()
+        for device in ("a", "b"):
+            gateway.train(device, late)
+        gateway.tick()
+    gateway.hello("c")
+    gateway.tick()
+    gateway.train("c", early)
+    assert gateway.verdict("c").code == pb.NORM_TOO_LARGE
+    gateway.train("a", late)
+    gateway.train("b", late)
+    ask(gateway, 1, capsys)
+    if restarted:
+        gateway.close()
+        gateway = Gateway(state, package, rounds=0, round=RULES)
+        gateway.hello("a", "b", "c")
+        gateway.train("c", late)
+    gateway.tick()
+    gateway.tick()
+    assert gateway.conductor.row.reason == "rollback"
+    base = gateway.conductor.bank
+    gateway.tick()
+    for device in ("a", "b", "c"):
+        gateway.train(device, early)
+        assert gateway.verdict(device).code == pb.ACCEPTED
+    gateway.tick()
+    assert gateway.conductor.row.reason == "merge"
+    assert np.max(gateway.conductor.bank.experts - base.experts) == pytest.approx(early, rel=1e-3)
