@@ -152,15 +152,18 @@ def test_without_the_deltas_a_gateway_goes_on_without_these_moments(
 
 
 def test_a_version_that_an_operator_brings_back_begins_without_moments(tmp_path: Path, package: Any) -> None:
-    """What was usual stays so: it is no part of a bank."""
+    """What is usual is what was usual then: updates become smaller while a federation learns."""
     gateway = opened(tmp_path / "state", package, SETTINGS["all"])
     play(gateway, 1, 2)
-    before = notes_of(gateway.conductor.row)
+    early = gateway.store.ledger.version(1)
+    assert early is not None
+    before, then = notes_of(gateway.conductor.row), notes_of(early)
     gateway.store.ledger.put(ROLLBACK, "1")
     gateway.tick()
     after = notes_of(gateway.conductor.row)
     assert before.moments
-    assert (gateway.conductor.row.reason, after.moments, after.norms) == ("rollback", {}, before.norms)
+    assert before.norms != then.norms
+    assert (gateway.conductor.row.reason, after.moments, after.norms) == ("rollback", {}, then.norms)
     gateway.close()
 
 
