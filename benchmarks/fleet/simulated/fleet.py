@@ -72,7 +72,7 @@ class Fleet:
         self._session_of = lru_cache(1)(lambda state: decode(pb.GatewayState, state).session)
         self._visits: dict[Device, int] = {}
         self.refused: Counter[str] = Counter()
-        """Answers that a device is to come again after, by code; and final refusals of right deltas."""
+        """Answers after which a device is to come again, by code."""
         self.lies: Counter[str] = Counter()
         """Final verdicts on wrong deltas, by what was wrong."""
         self.dropped = self.lost = self.gone = self.comings = self.left_at_work = 0
@@ -230,5 +230,3 @@ class Fleet:
             self.lies[f"{lie.value}: {pb.Code.Name(pb.Code.ValueType(code))}"] += 1
         elif code == pb.ACCEPTED:
             self.accepted.append(digest)
-        else:
-            self.refused[pb.Code.Name(pb.Code.ValueType(code))] += 1
