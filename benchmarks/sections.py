@@ -295,6 +295,32 @@ def secure_aggregation(lines: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def shards(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the section on merging by shards of one machine: the newest run of each layout."""
+    runs = sorted(newest(lines, "shards"), key=lambda run: int(run["shards"]))
+    rows = [
+        [
+            f"{run['shards']} on Ray" if run["shards"] else "in process",
+            *(f"{run[key]:,.1f}" for key in ("mb_s", "mb_s_sent_ahead")),
+            "the same" if run["same_bytes"] else "**others**",
+        ]
+        for run in runs
+    ]
+    first = runs[0]
+    return (
+        "\n## Merging by shards of one machine\n\n"
+        f"{first['devices']} int8 deltas of {first['delta_mb']:.2f} MB, from the spool to the next version's blocks, int8\n"
+        f"steps included; {first['cores']} cores, the best of three. A gateway sends a delta's parts to the shards while a\n"
+        "round is open (the second column); in the first column they are still to be sent when it closes. What limits\n"
+        "shards is what the gateway does alone: it reads and cuts the deltas, which bounds the first column below what\n"
+        "one process merges, and it takes in and hashes the next version's blocks, which no shard does for it. The\n"
+        "shards share the memory and the cores of one machine, so they show what sharing out costs, not what machines add.\n\n"
+        + table(("layout", "MB/s, parts to be sent", "MB/s, parts sent ahead", "bytes"), rows)
+        + "\n"
+        + "".join(f"- {one}\n" for one in dict.fromkeys(map(source, runs)))
+    )
+
+
 def _outcome(run: dict[str, Any]) -> str:
     """Return how many devices dropped out of a round that was carried out, and what became of its sums."""
     if "exact" not in run:
@@ -358,6 +384,7 @@ SECTIONS: Final = {
     "simulated_fleet": simulated.section,
     units.NAME: sizes,
     "fold": fold,
+    "shards": shards,
     "secure_aggregation": secure_aggregation,
     "longevity": longevity.section,
     "extras": extras,

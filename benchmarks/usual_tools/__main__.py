@@ -132,7 +132,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         told[name] |= {"choices": tried, "chosen": str(chosen[name])}
     told[LOGISTIC] |= {name: runs[LOGISTIC][0][name] for name in ("choices", "chosen")}
     about = {name: getattr(options, name) for name in NUMBERS} | counts(options)
-    about |= {"cores": len(os.sched_getaffinity(0)), "load": load, "extensions": record.extensions()}
+    about |= {"cores": os.cpu_count(), "load": load, "extensions": record.extensions()}
     return {"work": WORK, "arms": told, "ratios": figures.ratios(runs), **about}
 
 
