@@ -31,8 +31,8 @@ def section(lines: Sequence[dict[str, Any]]) -> str:
         "is that times its steps. Logistic regression encodes every text once and fits once, which is its epoch; it\n"
         "has no seed. Processor seconds are those of the whole process, with loading, testing and, for ours, the pass\n"
         "that starts the head. Settings are chosen by accuracy on a tenth of the training texts, held back (seed 0);\n"
-        "the ranges are what they are since a first run, which showed test accuracies, too. LoRA is peft's example: the\n"
-        "model's own pooler and a new head.\n"
+        "the ranges are what they are since a first run, which showed test accuracies, too. LoRA is peft's example:\n"
+        "the model's own pooler and a new head.\n"
     )
     for run in newest(lines, "data"):
         text += f"\n{data(run)}\n\n{table_of(run)}\n{conditions(run)}\n\n{chosen(run)}- {source(run)}\n"
