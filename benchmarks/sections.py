@@ -310,8 +310,8 @@ def shards(lines: Sequence[dict[str, Any]]) -> str:
     return (
         "\n## Merging by shards of one machine\n\n"
         f"{first['devices']} int8 deltas of {first['delta_mb']:.2f} MB, from the spool to the next version's blocks,\n"
-        f"int8 steps included; {first['cores']} cores, the best of three. A gateway sends a delta's parts to the shards\n"
-        "while a round is open (the second column); in the first column they are still to be sent when it closes.\n"
+        f"int8 steps included; {first['cores']} cores, the best of three. A gateway sends a delta's parts to the\n"
+        "shards while a round is open (the second column); in the first they are still to be sent when it closes.\n"
         "What limits shards is what the gateway does alone: it reads and cuts the deltas, which bounds the first\n"
         "column below what one process merges, and it takes in and hashes the next version's blocks. The shards share\n"
         "the memory and the cores of one machine, so they show what sharing out costs, not what machines add.\n\n"
