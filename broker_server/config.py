@@ -13,6 +13,7 @@ from broker_server.engine_config import EngineTable
 from broker_server.errors import UsageError
 from broker_server.gate_config import Gate
 from broker_server.privacy_config import PrivacyTable, conflict
+from broker_server.secure_config import Secure, secure_conflict
 from broker_server.server_config import RobustMerging, Server, exact_conflict
 from broker_server.web_config import Web
 from edge_runtime.wire import wire_pb2 as pb
@@ -83,6 +84,7 @@ class GatewayConfig:
     robust: RobustMerging = field(default_factory=RobustMerging)
     gate: Gate = field(default_factory=Gate)
     privacy: PrivacyTable = field(default_factory=PrivacyTable)
+    secure: Secure = field(default_factory=Secure)
     web: Web = field(default_factory=Web)
     engine: EngineTable = field(default_factory=EngineTable)
 
@@ -137,8 +139,9 @@ class GatewayConfig:
         _need(self.mqtt in MQTT, f"mqtt {self.mqtt!r}, expected one of {', '.join(MQTT)}")
         down = self.train.codec_down
         _need(down in CODECS_DOWN, f"codec_down {down!r}, expected one of {', '.join(CODECS_DOWN)}")
-        faults = (self.server.fault(), self.robust.fault(), self.privacy.fault(), conflict(self), exact_conflict(self))
-        for fault in faults:
+        for fault in (self.server.fault(), self.robust.fault(), self.privacy.fault(), self.secure.fault()):
+            _need(not fault, fault)
+        for fault in (conflict(self), secure_conflict(self), exact_conflict(self)):
             _need(not fault, fault)
         _need(
             not self.gate.hold or self.evaluate is not None,

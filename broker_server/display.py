@@ -134,6 +134,8 @@ def _extended(e: dict[str, Any]) -> str:
 def _delta(e: dict[str, Any]) -> str:
     if e["code"] != "ACCEPTED":
         return f"{e['device']}: delta of {size(e['bytes'])} refused, {e['code']}: {e['detail']}"
+    if e.get("masked"):
+        return f"{e['device']}: delta of {size(e['bytes'])}, under masks"
     late = f", {counted(e['staleness'], 'version')} late" if e["staleness"] else ""
     return f"{e['device']}: delta of {size(e['bytes'])}, loss {e['loss_first']:.3f} to {e['loss_last']:.3f}{late}"
 
@@ -165,12 +167,30 @@ def _version(e: dict[str, Any]) -> str:
     short = f", {counted(e['extensions'], 'extension')}" if e["extensions"] else ""
     short += f", {counted(e['withdrawn'], 'plan')} taken back" if e["withdrawn"] else ""
     short += f", {counted(e['distrusted'], 'delta')} not merged" if e.get("distrusted") else ""
+    losses = f"loss {e['loss_first']:.3f} to {e['loss_last']:.3f}, " if e["loss_first"] or e["loss_last"] else ""
     return (
         f"version {e['version']} from round {e['round']}: "
         f"{e['accepted']} of {e['planned']} deltas ({e['closed']}{short}), "
         f"{size(e['bytes_deltas'])}, trainers of an expert {e['trainers_min']}-{e['trainers_max']}, "
-        f"loss {e['loss_first']:.3f} to {e['loss_last']:.3f}, {e['seconds']} s"
+        f"{losses}{e['seconds']} s"
     )
+
+
+def _masks(e: dict[str, Any]) -> str:
+    of = f"round {e['round']} under masks: "
+    if e["phase"] == "shares":
+        return f"{of}{counted(e['members'], 'device')} sent keys, and deal shares"
+    if e["phase"] == "deltas":
+        return f"{of}{e['dealt']} of {e['members']} dealt shares, and send deltas"
+    return f"{of}{e['survivors']} of {e['dealt']} sent a delta, and answer for the others"
+
+
+def _masks_opened(e: dict[str, Any]) -> str:
+    opened = [one["survivors"] for one in e["circles"] if one["opened"]]
+    lost = [str(one["why"]) for one in e["circles"] if not one["opened"]]
+    more = f"; {counted(len(lost), 'sum')} not opened: {lost[0]}" if lost else ""
+    sums = f"{counted(len(opened), 'sum')} opened, over {min(opened)} devices or more{more}"
+    return f"round {e['round']} under masks: {sums}"
 
 
 def _not_served(e: dict[str, Any]) -> str:
@@ -232,6 +252,9 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "waiting": lambda e: f"waiting: {e['reason']}",
     "delta": _delta,
     "version": _version,
+    "masks": _masks,
+    "masks_opened": _masks_opened,
+    "masks_failed": lambda e: f"round {e['round']} under masks made no version: {e['reason']}",
     "held": lambda e: f"version {e['version']} from round {e['round']} is measured before devices get it",
     "not_served": _not_served,
     "evaluated": _evaluated,

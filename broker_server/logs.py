@@ -18,7 +18,7 @@ LEVELS: Final = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
 _WARNINGS: Final = frozenset(
     {"broker", "certificate", "distrusted", "down", "left_out", "limit", "not_served", "plaintext", "refused"}
-    | {"repaired", "rests", "shard"}
+    | {"masks_failed", "repaired", "rests", "shard"}
 )
 _ERRORS: Final = frozenset({"damaged", "lost", "storage"})
 _DEBUG: Final = frozenset({"ignored"})

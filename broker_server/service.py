@@ -178,9 +178,9 @@ class Service:
             layers=list(architecture.adapted_layers), gate=architecture.gate,
             gateway_key=key.public.hex() if key is not None else "",
         )  # fmt: skip
-        self._keep_facts(
-            GatewayFacts(self._started, self._url, config.round.quorum, config.rounds, buffer=config.round.buffer)
-        )
+        rules, secure = config.round, config.secure.enabled
+        facts = GatewayFacts(self._started, self._url, rules.quorum, config.rounds, buffer=rules.buffer, secure=secure)
+        self._keep_facts(facts)
         self._events.watch(self._note_page)
         for exposure in exposures(config):
             self._events.tell("plaintext", detail=exposure)

@@ -103,6 +103,7 @@ TABLES: Final = {
     "robust": "merging where devices may lie",
     "gate": "which merged versions devices get",
     "privacy": "differential privacy of devices",
+    "secure": "sums under masks, so that the gateway sees no single delta",
     "engine": "who merges",
     "web": "the page",
 }

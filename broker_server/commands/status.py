@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from broker_server.commands import Subcommands, add_state, parser, say_json
 from broker_server.commands.tables import Cell, say_lines
+from broker_server.views.masks import masks_words
 from broker_server.views.reading import reading
 from broker_server.views.status import LastRound, Status, read_status
 from broker_server.views.wording import (
@@ -64,6 +65,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
         ("left out", Cell(left_out_words(status.distrusted), "yellow") if status.distrusted else ""),
         ("gate", _gate(status)),
         ("privacy", privacy_words(status.privacy) if status.privacy else ""),
+        ("seen", masks_words(status.secure) if status.secure else ""),
         ("buffer", _buffer(status)) if status.buffer else ("round", _round(status.round, status.now)),
         ("devices", _devices(status)),
         ("bytes", f"{size(status.bytes_up)} up, {size(status.bytes_down)} down"),

@@ -30,6 +30,7 @@ from broker_server.state.version_tables import ROLLED_BACK
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, ids
+from edge_runtime.wire.secure.terms import masked_blocks
 
 NORM_HISTORY: Final = 256
 
@@ -103,7 +104,7 @@ class Acceptance:
             elif context.plan is not None and error.code != pb.DUPLICATE:
                 self._conductor.refused(identity.device, context.plan.round)
             raise
-        row = _row(checked.delta, body, accepted)
+        row = _row(checked.delta, body, accepted, context.plan)
         return Candidate(row, checked.delta, accepted.contribution.staleness, before=context.accepted == body.digest)
 
     def note(self, candidate: Candidate) -> None:
@@ -133,6 +134,7 @@ class Acceptance:
             self._config.limits.norm_factor,
             self._most_examples(device, plan.steps, usual) if plan is not None else 0,
             closed=self._conductor.state is State.FINISHED,
+            masked=self._conductor.masks.masked(plan) if plan is not None else None,
         )
 
     def _most_examples(self, device: str, steps: int, usual: Usual) -> int:
@@ -156,8 +158,9 @@ class Acceptance:
             del samples[:-NORM_HISTORY]
 
 
-def _row(delta: pb.Delta, body: Body, accepted: Accepted) -> DeltaRow:
+def _row(delta: pb.Delta, body: Body, accepted: Accepted, plan: pb.Plan | None) -> DeltaRow:
+    blocks = masked_blocks(plan, delta) if plan is not None and delta.masked else ids(delta.experts)
     return DeltaRow(
         delta.device, delta.round, body.digest, len(body.data), int(accepted.contribution.examples), delta.loss_first,
-        delta.loss_last, delta.step_ms, accepted.norms, ids(delta.experts),
+        delta.loss_last, delta.step_ms, accepted.norms, blocks,
     )  # fmt: skip

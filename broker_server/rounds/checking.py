@@ -24,6 +24,15 @@ THREADS: Final = max(1, min(2, (os.cpu_count() or 1) - 1))
 """Decoding holds Python's lock half of the time, so more than two do not help."""
 
 
+MaskBody = pb.MaskKeys | pb.MaskShares | pb.MaskAnswer
+"""What devices send of masks."""
+MASK_BODIES: Final[dict[int, type[MaskBody]]] = {
+    pb.KEYS: pb.MaskKeys,
+    pb.SHARES: pb.MaskShares,
+    pb.ANSWER: pb.MaskAnswer,
+}
+
+
 @dataclass(frozen=True)
 class Body:
     """A complete body, whose digest was compared. Args: device: on whose topic it came; data: its bytes."""
@@ -42,6 +51,7 @@ class Looked:
         body: as it came.
         checked: of a delta; its message has no values any more.
         statistics: of class statistics.
+        masks: of a body that concerns masks.
         refusal: why it is none of these.
         failure: a mistake of ours, for the thread that decides to raise.
         pooled: whether the pool holds its bytes until it is decided.
@@ -50,6 +60,7 @@ class Looked:
     body: Body
     checked: Checked | None = None
     statistics: pb.ClassStatistics | None = None
+    masks: MaskBody | None = None
     refusal: WireError | None = None
     failure: Exception | None = None
     pooled: bool = False
@@ -58,6 +69,8 @@ class Looked:
 def look_at(body: Body, shape: BankShape, *, pooled: bool = False) -> Looked:
     """Decode a body and check all that it says by itself. Args: shape: of the bank; pooled: see Looked."""
     try:
+        if body.kind in MASK_BODIES:
+            return Looked(body, masks=decode(MASK_BODIES[body.kind], body.data), pooled=pooled)
         if body.kind != pb.DELTA:
             return Looked(body, statistics=decode(pb.ClassStatistics, body.data), pooled=pooled)
         checked = check_values(decode(pb.Delta, body.data), shape)
@@ -65,6 +78,8 @@ def look_at(body: Body, shape: BankShape, *, pooled: bool = False) -> Looked:
         return Looked(body, refusal=error, pooled=pooled)
     for block in checked.delta.experts:
         block.ClearField("values")  # the body has them
+    for circle in checked.delta.masked:
+        circle.ClearField("words")
     return Looked(body, checked=checked, pooled=pooled)
 
 

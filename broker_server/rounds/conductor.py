@@ -20,17 +20,19 @@ from broker_server.rounds.extending import Extending
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.gating import Gate
 from broker_server.rounds.lost_deltas import LostDeltas
+from broker_server.rounds.masked_rounds import MaskedRounds
 from broker_server.rounds.new_versions import NewVersions, merging_of
 from broker_server.rounds.round_plans import RoundPlans
 from broker_server.rounds.round_reports import merged_line, tell_closed, tell_plans
 from broker_server.rounds.round_status import RoundStatus, reopened, restarted_line
+from broker_server.rounds.round_views import RoundViews
 from broker_server.rounds.waiting import Waiting
 from broker_server.rules import round as rules
 from broker_server.rules.gate import Decision
 from broker_server.rules.round import Event, State
-from broker_server.state.rows import RoundRow, VersionRow
+from broker_server.secure_config import check_package
+from broker_server.state.rows import RoundRow
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.bank import Bank
 
 RETRY_S: Final = 5.0
 SAY_AGAIN_S: Final = 60.0
@@ -40,10 +42,11 @@ LOOK_EACH_S: Final = 0.0001
 it is 0.12 s."""
 
 
-class Conductor:
+class Conductor(RoundViews):
     """Rounds of one federation. Args: parts: shared parts of the gateway; session: 16 random bytes of this start."""
 
     def __init__(self, parts: GatewayParts, session: bytes) -> None:
+        check_package(parts.config, parts.store.manifest.architecture)
         self._parts, self._config, self._store, self._roster = parts, parts.config, parts.store, parts.roster
         self._events = parts.events
         self._merging = merging_of(parts)
@@ -51,6 +54,7 @@ class Conductor:
         self._versions = NewVersions(parts, self._merging, self._announcer)
         self._plans, self._waiting = RoundPlans(parts, self._merging), Waiting(parts)
         self._lost = LostDeltas(parts, self._merging)
+        self.masks = MaskedRounds(parts, self._announcer)
         self._extending = Extending(parts, self._announcer, self._plans, self._waiting, self._lost)
         self._gate = Gate(parts)
         others = (self._merging, self._versions, self._announcer, self._waiting)
@@ -61,55 +65,6 @@ class Conductor:
         self._looked_through, self._say_again_at = False, -1.0
         self._retry_at = self._look_at = -1.0
         self._roster.prove(parts.store.ledger.trainers())
-
-    @property
-    def row(self) -> VersionRow:
-        """The newest version that devices get."""
-        return self._gate.before or self._merging.row
-
-    @property
-    def held(self) -> VersionRow | None:
-        """The version that waits for its decision, before devices get it."""
-        return self._gate.waiting
-
-    @property
-    def compared(self) -> Sequence[int]:
-        """The version that waits for its decision, and those that it is compared with."""
-        return self._gate.compared()
-
-    @property
-    def newest(self) -> VersionRow:
-        """The newest version, whether or not it waits."""
-        return self._merging.row
-
-    @property
-    def bank(self) -> Bank:
-        """The newest version's bank, whether or not it waits."""
-        return self._merging.bank
-
-    @property
-    def round(self) -> int:
-        """Number of the last round that was opened."""
-        return self._round.number
-
-    @property
-    def buffer(self) -> tuple[int, int]:
-        """How many deltas wait to be merged, and how many are as soon as they came; both 0 in rounds."""
-        return (self._store.ledger.buffered(), self._config.round.buffer) if self._buffered is not None else (0, 0)
-
-    @property
-    def done(self) -> int:
-        """What ``rounds`` of the settings counts: rounds that were opened, or merges of the buffer."""
-        return self.round if self._buffered is None else self._buffered.merges
-
-    @property
-    def status(self) -> RoundStatus:
-        """The last round that was opened, for the thread that decides: it changes."""
-        return self._round
-
-    def age(self, base_version: int) -> int:
-        """Return how many merges the bank is ahead of a version."""
-        return self._merging.age(base_version)
 
     # start
 
@@ -138,6 +93,7 @@ class Conductor:
         self.state = State.OPEN
         if self._buffered is None:
             self._round = reopened(self._store.ledger, row, self._merging, now, self._config.round.deadline_s)
+            self.masks.begin(self._round, now)
             self._waiting.expect(self._round, self._round.plans, now)
         planned, accepted = sorted(self._round.plans), sorted(self._round.answered)
         self._events.tell("resumed", round=self.round, planned=planned, accepted=accepted)
@@ -150,6 +106,7 @@ class Conductor:
         self._announcer.again(self.row, plans, [row["device"] for row in self._store.ledger.devices()])
         if self._trains:
             self._announcer.withdraw(sorted(self._round.void))
+            self.masks.announce()
         self.publish_state()
 
     @property
@@ -180,6 +137,8 @@ class Conductor:
 
     def takes_sums(self, hello: pb.Hello) -> bool:
         """Return whether the class sums that a Hello tells of are wanted."""
+        if self._config.secure.enabled and not self._config.secure.class_sums:
+            return False
         return self._merging.budget is None or self._merging.budget.takes_sums(hello)
 
     # what devices did
@@ -262,13 +221,27 @@ class Conductor:
         elif self.state is State.OPEN and self._buffered is not None:
             self._fill(self._buffered, now, wall)
         elif self.state is State.OPEN:
-            due = rules.may_close(self._waiting.opened(self._round, now), self._config.round)
+            due = self._due(now, wall)
             if due is Event.SHORT:
                 self._extend(now, wall)
+            elif due is Event.FAILED:
+                self.state, self._retry_at = rules.step(self.state, due), now + RETRY_S
+                self.publish_state()
             elif due is not None:
                 self._merge(due, now, wall)
         elif self.state is State.MERGING and now >= self._retry_at:
             self._decide(now, wall)
+
+    def _due(self, now: float, wall: float) -> Event | None:
+        """Return what the open round goes on to, or None to wait."""
+        look = self._waiting.opened(self._round, now)
+        if not self.masks.has(self.round):
+            return rules.may_close(look, self._config.round)
+        try:
+            return self.masks.due(self._round, look, now, wall)
+        except BodyError:
+            self._lost.take_back(self._round, wall)
+            return None
 
     def _say_again(self, now: float) -> None:
         """Say once more what devices wait for: a broker whose queue is full drops even what it retains, in silence."""
@@ -278,6 +251,7 @@ class Conductor:
         self.publish_state()
         if self.state is State.OPEN:
             self._announcer.plans_again(self._round.awaited)
+            self.masks.announce()
 
     def _heed_revocations(self) -> None:
         """Let whom the operator removed leave: no round waits for them, no quorum counts them or their deltas."""
@@ -302,12 +276,15 @@ class Conductor:
         planned = self._plans.open(devices, number, wall)
         if planned is None:
             self._retry_at = now + RETRY_S
-            self._events.tell("waiting", reason="no device's budget has room for one expert", devices=list(devices))
+            least = self._config.secure.trainers if self._config.secure.enabled else 1
+            who = "no device's budget has" if least == 1 else f"under masks, budgets of fewer than {least} devices have"
+            self._events.tell("waiting", reason=f"{who} room for one expert", devices=list(devices))
             return
         plans = planned.payloads
         self.state = rules.step(self.state, Event.QUORUM)
         self._round = RoundStatus(number, plans, now, now + self._config.round.deadline_s)
         self._waiting.expect(self._round, plans, now)
+        self.masks.begin(self._round, now)
         self._announcer.withdraw(self._too_late(plans))
         self._announcer.plans(plans, self.row.version)
         self.publish_state()
@@ -347,10 +324,14 @@ class Conductor:
             late = self._buffered is not None or self._gate.holds  # deltas of this round may come after the merge
             settled = self._versions.settled(self.round) if late else None
             before = self._merging.row.version
-            merged = self._merging.merge(self.round, wall, hold=self._gate.holds, settled=settled, settings=settings)
+            masked = self.masks.sums() if self.masks.has(self.round) else None
+            merged = self._merging.merge(
+                self.round, wall, hold=self._gate.holds, settled=settled, settings=settings, masked=masked
+            )
         except BodyError:
             self._lost.take_back(self._round, wall)
             return  # the table is looked at again without them
+        self.masks.closed()
         if self._buffered is None:
             self._waiting.note_missed(self._round, now)
         self.state = rules.step(self.state, reason)

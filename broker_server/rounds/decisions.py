@@ -9,10 +9,10 @@ from typing import Any, Final
 from broker_server.errors import StateError, StorageError
 from broker_server.rounds.acceptance import Acceptance, Candidate, Usual
 from broker_server.rounds.answers import Answers
-from broker_server.rounds.checking import Body, CheckingPool, Looked, look_at
+from broker_server.rounds.checking import Body, CheckingPool, Looked, MaskBody, look_at
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
-from broker_server.rules.admission import Checked, check_statistics
+from broker_server.rules.admission import Checked, check_sender, check_statistics
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 
@@ -23,15 +23,35 @@ _PASSING: Final = frozenset({pb.UNKNOWN_DEVICE, pb.REVOKED, pb.BUSY, pb.STORAGE_
 
 
 @dataclass(frozen=True)
+class _Masks:
+    """A body that concerns masks. Args: round: it is kept for; before: it is kept already."""
+
+    message: MaskBody
+    round: int
+    before: bool
+
+
+@dataclass(frozen=True)
 class _Outcome:
-    """What becomes of a body. Args: candidate, statistics: what is kept of it; final: a refusal that is kept."""
+    """What becomes of a body.
+
+    Args:
+        candidate, statistics, masks: what is kept of it.
+        final: a refusal that is kept.
+    """
 
     body: Body
     verdict: pb.Verdict
     told: dict[str, Any] = field(default_factory=dict)
     candidate: Candidate | None = None
     statistics: pb.ClassStatistics | None = None
+    masks: _Masks | None = None
     final: bool = False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it is accepted."""
+        return self.candidate is not None or self.statistics is not None or self.masks is not None
 
 
 class Decisions:
@@ -49,6 +69,7 @@ class Decisions:
     ) -> None:
         self._store, self._roster, self._events = parts.store, parts.roster, parts.events
         self._parts, self._answers, self._pool = parts, answers, pool
+        self._rounds = conductor.masks
         self._acceptance = Acceptance(parts, conductor)
         self._under_way: set[tuple[str, bytes]] = set()
         self._ready: list[Looked] = []
@@ -102,6 +123,7 @@ class Decisions:
 
     def _decide(self, ready: Sequence[Looked], wall: float) -> None:
         usual, together = self._acceptance.usual(), dict[tuple[str, int], bytes]()
+        self._masks_together: dict[tuple[str, int], bytes] = {}
         outcomes = [self._outcome(looked, usual, together) for looked in ready]
         try:
             self._keep(outcomes, wall)
@@ -110,6 +132,8 @@ class Decisions:
         for one in outcomes:
             if one.candidate is not None and not one.candidate.before:
                 self._acceptance.note(one.candidate)
+            if one.masks is not None:
+                self._rounds.note(one.masks.round, one.body.kind, one.masks.message, one.body.device)
             self._answers.answer(one.body.device, one.verdict)
             self._tell(one)
 
@@ -121,6 +145,8 @@ class Decisions:
                 return self._delta(looked.checked, body, usual, together)
             if looked.statistics is not None:
                 return self._statistics(looked.statistics, body)
+            if looked.masks is not None:
+                return self._masks(looked.masks, body)
             raise looked.refusal or WireError(pb.MALFORMED, "a body that is nothing")
         except WireError as error:
             final = body.kind == pb.DELTA and error.code not in _PASSING
@@ -132,10 +158,12 @@ class Decisions:
         together[body.device, delta.round] = body.digest
         verdict = pb.Verdict(kind=pb.DELTA, digest=body.digest, code=pb.ACCEPTED, round=delta.round)
         told = {
-            "round": delta.round, "experts": len(delta.experts), "examples": delta.examples,
+            "round": delta.round, "experts": len(candidate.row.blocks), "examples": delta.examples,
             "loss_first": round(delta.loss_first, 4), "loss_last": round(delta.loss_last, 4),
             "step_ms": round(delta.step_ms, 2), "staleness": candidate.staleness,
         }  # fmt: skip
+        if delta.masked:
+            told["masked"] = True
         return _Outcome(body, verdict, told, candidate)
 
     def _statistics(self, statistics: pb.ClassStatistics, body: Body) -> _Outcome:
@@ -145,6 +173,14 @@ class Decisions:
         verdict = pb.Verdict(kind=pb.STATISTICS, digest=body.digest, code=pb.ACCEPTED)
         return _Outcome(body, verdict, statistics=statistics)
 
+    def _masks(self, message: MaskBody, body: Body) -> _Outcome:
+        check_sender(self._parts.identity(body.device), message.device)
+        if self._masks_together.setdefault((body.device, body.kind), body.digest) != body.digest:
+            raise WireError(pb.DUPLICATE, "another such body of this device came with it")
+        number, before = self._rounds.consider(message, body)
+        verdict = pb.Verdict(kind=body.kind, digest=body.digest, code=pb.ACCEPTED, round=number)
+        return _Outcome(body, verdict, {"round": number}, masks=_Masks(message, number, before=before))
+
     def _keep(self, outcomes: Sequence[_Outcome], wall: float) -> None:
         """Write a group: bodies, synced, then one transaction.
 
@@ -153,7 +189,7 @@ class Decisions:
         """
         fresh = [one for one in outcomes if one.candidate is not None and not one.candidate.before]
         self._store.spool.keep_all([(one.body.digest, one.body.data) for one in fresh])
-        kept = [one for one in outcomes if one.candidate is not None or one.statistics is not None or one.final]
+        kept = [one for one in outcomes if one.keeps or one.final]
         if not kept:
             return
         ledger = self._store.ledger
@@ -161,16 +197,22 @@ class Decisions:
             for one in kept:
                 if one.candidate is not None and not one.candidate.before:
                     ledger.accept(one.candidate.row, wall)
-                if one.statistics is not None:
+                if one.masks is not None:
+                    self._keep_masks(one.masks, one.body)
+                elif one.statistics is not None:
                     ledger.keep_statistics(one.statistics, one.body.digest, wall)
                 else:
                     ledger.decide(one.verdict, one.body.device, wall)
             # With it, so that a kill loses few of the counted bytes.
             ledger.count_bytes(self._roster.take_traffic(), wall)
 
+    def _keep_masks(self, masks: _Masks, body: Body) -> None:
+        if not masks.before:
+            self._store.ledger.keep_mask_body(body.device, masks.round, body.kind, body.digest, body.data)
+
     def _not_kept(self, one: _Outcome, error: StorageError) -> _Outcome:
         """Return what is told when the disk refused: what was refused would be refused again anyway."""
-        if one.candidate is None and one.statistics is None:
+        if not one.keeps:
             return one
         if one.candidate is not None and one.candidate.before:
             return one
@@ -184,4 +226,5 @@ class Decisions:
         elif one.candidate is not None:
             self._events.tell("delta", device=device, code="ACCEPTED", bytes=size, **one.told)
         else:
-            self._events.tell("statistics", device=device, code="ACCEPTED", bytes=size)
+            kind = pb.Kind.Name(one.body.kind).lower()
+            self._events.tell(kind, device=device, code="ACCEPTED", bytes=size, **one.told)

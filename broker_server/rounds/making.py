@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from broker_server.engine.block_merging import BlocksBefore
 from broker_server.rounds.folding import Folded, Folding, How
+from broker_server.rules.opened_sums import OpenedSums
 from broker_server.rules.robust import NO_NORMS, UsualNorms
-from broker_server.rules.updates import Step
+from broker_server.rules.server_optimizer import optimized
+from broker_server.rules.updates import Step, next_blocks
 from broker_server.state.moments import notes_of
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.store import Store
@@ -52,6 +54,27 @@ class Before:
         """It block by block."""
         values = {block: self.bank.block(block) for block in self.bank.shape.ids()}
         return BlocksBefore(values, self.residuals, self.moments)
+
+
+@dataclass(frozen=True)
+class MaskedSums:
+    """What deltas under masks add up to. Args: sums: as opened; digest: of what the spool has of them."""
+
+    sums: OpenedSums
+    digest: bytes
+
+
+def masked_step(opened: OpenedSums, before: Before, how: How) -> Step:
+    """Return the version after ``before`` that opened sums make.
+
+    Args:
+        opened: sums of the blocks that could be opened; others keep their bits.
+        before: what it starts from.
+        how: by which optimizer, and whether in steps of int8.
+    """
+    sums, moments = optimized(opened.sums(), before.moments, how.server.optimizer)
+    blocks = next_blocks(before.bank.block, before.residuals, sums, rounded=how.rounded)
+    return Step(before.bank.replace(blocks.values), blocks.residuals, blocks.updates, moments)
 
 
 def next_step_of(

@@ -17,7 +17,7 @@ from broker_server.engine.engine import Engine
 from broker_server.errors import StateError
 from broker_server.rounds.directions import judged
 from broker_server.rounds.folding import Folding, How
-from broker_server.rounds.making import Before, next_step_of
+from broker_server.rounds.making import Before, MaskedSums, masked_step, next_step_of
 from broker_server.rounds.mending import mended
 from broker_server.rounds.privacy_budget import PrivacyBudget
 from broker_server.rounds.remaking import CAPS, MERGES, Remaking, caps_of, caps_told, newest, parts, total_of
@@ -156,6 +156,7 @@ class Merging:
         hold: bool = False,
         settled: int | None = None,
         settings: Mapping[str, str] | None = None,
+        masked: MaskedSums | None = None,
     ) -> Merged:
         """Fold what was accepted into the next version, which ends round ``number``.
 
@@ -165,12 +166,15 @@ class Merging:
             hold: the version waits for a decision before devices get it.
             settled: as in Origin.
             settings: of the state directory that change with it.
+            masked: what the round's deltas under masks add up to; None: it does not go under masks.
 
         Raises:
             BodyError: when a delta is damaged or gone; nothing is changed.
             StorageError: when the disk refuses; nothing is changed.
         """
         ledger = self._store.ledger
+        if masked is not None:
+            return self._merge_masked(masked, number, wall, hold=hold, settled=settled)
         waiting, removed = ledger.waiting(), set(ledger.revoked_devices())
         rows = [row for row in waiting if row.device not in removed]
         revoked = [row for row in waiting if row.device in removed]
@@ -195,11 +199,31 @@ class Merging:
         self._before = Before(step.bank, step.residuals, step.moments, folded.norms)
         self._merges = [*self._merges[-MERGES + 1 :], version.version]
         self._folding.merged()
+        unheard = [row for row in rows if row.device in judgement.distrusted]
+        trainers = self._trainers(folded.devices)
+        return Merged(version.version, rows, trainers, folded.limited, revoked, unheard)
+
+    def _merge_masked(self, masked: MaskedSums, number: int, wall: float, *, hold: bool, settled: int | None) -> Merged:
+        """Make the next version of sums that were opened; blocks whose sums were not keep their bits."""
+        blocks = masked.sums.blocks
+        waiting = (row for row in self._store.ledger.waiting() if row.round == number)
+        rows = [dataclasses.replace(row, blocks=tuple(one for one in row.blocks if one in blocks)) for row in waiting]
+        step = masked_step(masked.sums, self._before, self._how)
+        origin = Origin(self.row.version, number, len(rows), "merge", None, settled)
+        notes = dataclasses.replace(self._notes(self._before.norms), masked=masked.digest)
+        version = self._written(step, origin, wall, notes)
+        noted = self._noted_caps(version.version) | ({HELD: str(version.version)} if hold else {})
+        self._store.add_version(version, rows, wall, noted)
+        self.row = version
+        self._before = Before(step.bank, step.residuals, step.moments, self._before.norms)
+        self._merges = [*self._merges[-MERGES + 1 :], version.version]
+        self._folding.merged()
+        return Merged(version.version, rows, self._trainers({block: one.devices for block, one in blocks.items()}))
+
+    def _trainers(self, devices: Mapping[ExpertId, int]) -> dict[ExpertId, int]:
         shape = self._architecture.bank_shape
         experts = [ExpertId(layer, index) for layer in shape.layers for index in range(shape.experts)]
-        trainers = {expert: folded.devices.get(expert, 0) for expert in experts}
-        unheard = [row for row in rows if row.device in judgement.distrusted]
-        return Merged(version.version, rows, trainers, folded.limited, revoked, unheard)
+        return {expert: devices.get(expert, 0) for expert in experts}
 
     def _notes(self, norms: UsualNorms, private: Private | None = None) -> ServerNotes:
         """Return what a version notes; without its moments. Args: private: of a private merge."""
@@ -217,7 +241,8 @@ class Merging:
 
     def accepted(self, digest: bytes, delta: pb.Delta) -> None:
         """Take note of an accepted delta. Args: digest: of its body; delta: without values."""
-        self._folding.accepted(digest, delta)
+        if not delta.masked:  # what is under masks is summed, not folded
+            self._folding.accepted(digest, delta)
 
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
         """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.checks import BODIES
 
-KINDS: Final = (pb.DELTA, pb.STATISTICS)
+KINDS: Final = BODIES
 LEASE_S: Final = 20.0
 """How long a grant holds, from the last chunk that came."""
 PENALTY: Final = 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Final
 
 from broker_server.errors import StateError, StorageError
 from broker_server.rounds.answers import Answers
@@ -18,12 +19,16 @@ from broker_server.rules.admission import check_hello, check_sender
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
-from edge_runtime.wire.limits import BODY_LIMIT
+from edge_runtime.wire.limits import BODY_LIMIT, MASKS_LIMIT
 from edge_runtime.wire.messages import decode
 from edge_runtime.wire.topics import Address, Topic, parse
 
 TRAFFIC_S = 5.0
-_KINDS = {Topic.DELTA: pb.DELTA, Topic.STATISTICS: pb.STATISTICS}
+_KINDS: Final[dict[Topic, tuple[pb.Kind, ...]]] = {
+    Topic.DELTA: (pb.DELTA,),
+    Topic.STATISTICS: (pb.STATISTICS,),
+    Topic.MASKS: (pb.KEYS, pb.SHARES, pb.ANSWER),
+}
 
 
 class Reception:
@@ -45,7 +50,8 @@ class Reception:
         shape = store.lineage.shape
         statistics = 4 * shape.labels * (shape.width + 1)
         whole_bank = sum(4 * shape.size(block) + 64 for block in shape.ids())
-        possible = max(statistics, whole_bank) + 64 * 1024
+        masks = MASKS_LIMIT if config.secure.enabled else 0
+        possible = max(statistics, whole_bank, masks) + 64 * 1024
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
         self.transfers = Transfers(parts, body_limit, self._answers.answer)
         self._answers.told = self.transfers.decided
@@ -214,12 +220,14 @@ class Reception:
         ledger = self._store.ledger
         if kind == pb.DELTA:
             return ledger.verdict(device, digest)
-        if ledger.statistics_digest(device) != digest:
+        masks = kind in _KINDS[Topic.MASKS]
+        here = ledger.has_mask_body(device, kind, digest) if masks else ledger.statistics_digest(device) == digest
+        if not here:
             return None
         return pb.Verdict(kind=kind, digest=digest, code=pb.ACCEPTED)
 
     def _chunk(self, address: Address, payload: bytes, now: float, wall: float) -> None:
-        device, kind = address.name, _KINDS[address.topic]
+        device = address.name
         try:
             chunk = decode(pb.Chunk, payload)
         except WireError as error:
@@ -230,7 +238,7 @@ class Reception:
             check_sender(self._parts.identity(device), device)
             if self._decisions.has(device, chunk.digest):
                 return  # its verdict is on the way
-            fresh = kind == pb.DELTA and not self.transfers.began(device, chunk.digest)
+            fresh = chunk.kind == pb.DELTA and not self.transfers.began(device, chunk.digest)
             verdict = self._store.ledger.verdict(device, chunk.digest) if fresh else None
             if verdict is not None:
                 if self._answers.once(device, verdict.digest, now):
@@ -239,13 +247,15 @@ class Reception:
             body = self.transfers.add(device, chunk, now)
         except WireError as error:
             if self._answers.once(device, chunk.digest, now):
+                kinds = _KINDS[address.topic]
+                kind = chunk.kind if chunk.kind in kinds else kinds[0]
                 self._answers.refuse(device, kind, chunk.digest, error)
             return
         if body is not None:
             self._roster.heard(device)
-            self._decisions.submit(Body(device, kind, chunk.digest, body), wall)
+            self._decisions.submit(Body(device, chunk.kind, chunk.digest, body), wall)
 
 
 def _check_kind(chunk: pb.Chunk, address: Address) -> None:
-    if chunk.kind != _KINDS[address.topic]:
+    if chunk.kind not in _KINDS[address.topic]:
         raise WireError(pb.MALFORMED, f"a chunk of kind {chunk.kind} on topic {address.topic}")

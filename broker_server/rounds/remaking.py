@@ -10,9 +10,10 @@ from typing import Final
 
 from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding, How
-from broker_server.rounds.making import Before, next_step_of
+from broker_server.rounds.making import Before, masked_step, next_step_of
 from broker_server.rules.exact import class_sums_on_grid
 from broker_server.rules.head import with_new_labels
+from broker_server.rules.opened_sums import OpenedSums
 from broker_server.rules.privacy import Private, merge_key, private_class_sums, sums_key
 from broker_server.rules.server_rules import ServerNotes
 from broker_server.rules.updates import Step
@@ -84,6 +85,9 @@ class Remaking:
         """Return what a merge can have made: its version as merged, or in steps of int8."""
         merges = [version for version in self._store.ledger.steps()[-MERGES:] if version < row.version]
         before, notes = Before.load(self._store, parent, base), notes_of(row)
+        if notes.masked:
+            opened, how = OpenedSums.decode(self._store.spool.read(notes.masked)), How(Caps(0.0, 1.0, 0.0), notes.rules)
+            return [masked_step(opened, before, replace(how, rounded=rounded)) for rounded in (False, True)]
         rows = [one for one in self._store.ledger.merged_into(row.version) if one.device not in notes.distrusted]
         how = How(caps_of(self._store, row.version), notes.rules, private=self._private_again(rows, notes))
         return [next_step_of(self._folding, rows, merges, before, one)[0] for one in (how, replace(how, rounded=True))]

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from broker_server.config import CODECS
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merging
 from broker_server.rounds.round_status import RoundStatus
+from broker_server.rules.bundles import plan_bundles
+from broker_server.rules.mask_terms import Training, round_terms
 from broker_server.rules.planner import Assignment, Coverage, RoundRequest, plan_round
-from broker_server.rules.plans import Base, plan_message
+from broker_server.rules.plans import Base, plan_message, rate_of
+from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.secure.graph import MOST_MEMBERS
+from edge_runtime.wire.secure.ring import bits_for
 from edge_runtime.wire.topics import Topic
+
+NORM_ROUNDS: Final = 8
+"""Rounds under masks whose norms say what is usual."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,12 @@ class RoundPlans:
         assignments = self._assignments(devices, number, at_work or {})
         if not assignments:
             return None
-        plans = self._payloads(assignments, number, {}, turn)
+        terms, masks = self._masks(assignments, number) if self._config.secure.enabled else (None, {})
+        plans = self._payloads(assignments, number, {}, turn, masks)
         with self._store.ledger.transaction():
             self._store.ledger.open_round(number, self._merging.row.version, plans, wall)
+            if terms is not None:
+                self._store.ledger.open_masks(number, terms.SerializeToString())
         self._store.note_round()
         return Planned(assignments, plans)
 
@@ -100,7 +112,26 @@ class RoundPlans:
         layers = len(self._architecture.bank_shape.layers)
         budgets = [self._roster.budget(device, layers) for device in devices]
         coverage = Coverage(total, self._store.ledger.trained_by(devices), self._store.ledger.distrusted())
-        return plan_round(budgets, self._architecture.bank_shape, number, coverage, request)
+        shape, secure = self._architecture.bank_shape, self._config.secure
+        if not secure.enabled:
+            return plan_round(budgets, shape, number, coverage, request)
+        budgets = budgets[:MOST_MEMBERS]
+        bits = bits_for(max(1, len(budgets)), secure.limit)
+        return plan_bundles(budgets, shape, number, coverage, request, least=secure.trainers, bits=bits)
+
+    def _masks(
+        self, assignments: Mapping[str, Assignment], number: int
+    ) -> tuple[pb.MaskTerms, dict[str, pb.MaskTerms]]:
+        """Return how a round goes under masks, and what each plan says of it."""
+        train, rate = self._config.train, rate_of(self._config, number)
+        rates = {"expert": rate, "shared": rate * train.shared_share, "head": rate * train.head_share}
+        batch = max(tier.batch_size for tier in self._store.manifest.tiers)
+        usual: dict[str, float] = {}
+        for row in self._store.ledger.newest_masks(NORM_ROUNDS):
+            for kind, norm in row.told.get("norms", {}).items():
+                usual[kind] = max(usual.get(kind, 0.0), norm)
+        training = Training(train.steps, rates, batch)
+        return round_terms(assignments, self._architecture.bank_shape, training, self._config.secure, usual)
 
     def _payloads(
         self,
@@ -108,11 +139,14 @@ class RoundPlans:
         number: int,
         attempts: Mapping[str, int],
         turn: int | None = None,
+        masks: Mapping[str, pb.MaskTerms] | None = None,
     ) -> dict[str, bytes]:
         row = self._merging.row
         base = Base(number, row.version, row.digest, self._merging.balance, number if turn is None else turn)
         messages = {
-            device: plan_message(device, part, base, self._config, attempts.get(device, 0))
+            device: plan_message(
+                device, part, base, self._config, attempts.get(device, 0), masks=masks[device] if masks else None
+            )
             for device, part in assignments.items()
         }
         return {device: self._signer.signed(Topic.PLAN, device, payload) for device, payload in messages.items()}

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.round_status import RoundStatus
 from broker_server.rules import round as rules
+from edge_runtime.wire.mask_checks import MASKS_VERSION
 
 
 class Waiting:
@@ -32,7 +33,8 @@ class Waiting:
 
     def present(self, now: float) -> dict[str, rules.Present]:
         """Return who is here, and since when with its class statistics."""
-        return self._roster.present(self._watch.statistics_digests(), now)
+        masks = MASKS_VERSION if self._config.secure.enabled else 0
+        return self._roster.present(self._watch.statistics_digests(), now, masks=masks)
 
     def ready(self, now: float) -> frozenset[str]:
         """Return who is here and may be planned for."""

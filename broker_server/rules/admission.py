@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
@@ -39,6 +39,21 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Masked:
+    """What a delta under masks has to be.
+
+    Args:
+        members: digest of its round's list.
+        sizes: bytes of each circle that its device masks, by number.
+        taken: whether deltas are taken in the round, and its device takes part.
+    """
+
+    members: bytes
+    sizes: Mapping[int, int]
+    taken: bool
+
+
+@dataclass(frozen=True)
 class DeltaContext:
     """What a delta is checked against.
 
@@ -53,6 +68,7 @@ class DeltaContext:
         norm_factor: how many times the typical norm is too large; 0: not checked.
         most_examples: that a delta can have been trained on; a claim of more counts as so many.
         closed: the federation has finished.
+        masked: of a plan under masks: what its delta has to be; None: the plan asks for none.
     """
 
     identity: Identity
@@ -65,6 +81,7 @@ class DeltaContext:
     norm_factor: float = 10.0
     most_examples: float = math.inf
     closed: bool = False
+    masked: Masked | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +93,14 @@ class Checked:
         norms: largest norm by kind of block.
         sizes: values of the largest block by kind.
         refusal: why its values cannot be taken; it is told when nothing else stands against the delta.
+        masked: bytes of each circle under masks, by number.
     """
 
     delta: pb.Delta
     norms: Mapping[str, float]
     sizes: Mapping[str, int]
     refusal: WireError | None = None
+    masked: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,7 +201,7 @@ def check_values(delta: pb.Delta, shape: BankShape) -> Checked:
             norms[kind] = max(norms.get(kind, 0.0), _norm_of(block, values))
     except WireError as error:
         return Checked(delta, {}, {}, error)
-    return Checked(delta, norms, sizes)
+    return Checked(delta, norms, sizes, masked={circle.number: len(circle.words) for circle in delta.masked})
 
 
 def admit(delta: pb.Delta, digest: bytes, context: DeltaContext) -> Accepted:
@@ -217,6 +236,7 @@ def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Acc
     if context.closed or context.age > context.max_staleness:
         why = "the federation has finished" if context.closed else f"at most {context.max_staleness} are taken"
         raise WireError(pb.STALE, f"trained from version {plan.base_version}, {context.age} merges ago; {why}")
+    _check_masked(delta, checked.masked, context.masked)
     planned = set(ids(plan.train))
     for block in ids(delta.experts):
         if block not in planned:
@@ -226,6 +246,23 @@ def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Acc
     _check_norms(checked, plan, context)
     examples = min(delta.examples, context.most_examples)
     return Accepted(read_claims(delta, context.shape, context.age, examples), checked.norms)
+
+
+def _check_masked(delta: pb.Delta, sizes: Mapping[int, int], masked: Masked | None) -> None:
+    """Refuse a delta in the clear where masks were asked for, and the reverse; and what does not fit its round."""
+    if masked is None:
+        if sizes:
+            raise WireError(pb.MALFORMED, "a delta under masks, which its plan does not ask for")
+        return
+    if not sizes:
+        raise WireError(pb.MALFORMED, "a delta that is not under masks, which its plan asks for")
+    if not masked.taken or delta.members != masked.members:
+        raise WireError(pb.STALE, "its round under masks goes on without this device, or is over")
+    if sizes.keys() != masked.sizes.keys():
+        raise WireError(pb.NOT_PLANNED, f"circles {sorted(sizes)} came, {sorted(masked.sizes)} are summed")
+    for number, size in sizes.items():
+        if size != masked.sizes[number]:
+            raise WireError(pb.WRONG_SIZE, f"circle {number}: {size} bytes, expected {masked.sizes[number]}")
 
 
 def read_claims(delta: pb.Delta, shape: BankShape, age: int, examples: float) -> Contribution:

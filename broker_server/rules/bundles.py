@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from broker_server.rules.planner import Assignment, Budget, Coverage, RoundRequest
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId, shared_expert
+from edge_runtime.wire.limits import CIRCLES_LIMIT
 from edge_runtime.wire.secure.ring import Ring
 
 _OVERHEAD = 1.02
@@ -93,7 +94,7 @@ def _always(shape: BankShape, request: RoundRequest) -> list[ExpertId]:
 
 def _room(budget: Budget, shape: BankShape, request: RoundRequest, bits: int) -> int:
     """Return m of a device: its slots, and no more than its uplink has room for."""
-    slots = min(budget.trained_slots, shape.experts)
+    slots = min(budget.trained_slots, shape.experts, CIRCLES_LIMIT - 1)  # one more is of what all train
     if not budget.bytes_up:
         return slots
     left = budget.bytes_up - masked_bytes(shape, _always(shape, request), bits)

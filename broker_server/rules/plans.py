@@ -15,6 +15,13 @@ OPEN_END = 40
 """Rounds over which the learning rate falls when no end is planned."""
 
 
+def rate_of(config: GatewayConfig, turn: int) -> float:
+    """Return the learning rate of a turn, from 1."""
+    train = config.train
+    horizon = train.decay_rounds or config.rounds or OPEN_END
+    return learning_rate(train.learning_rate, turn, horizon, train.final_share)
+
+
 @dataclass(frozen=True)
 class Base:
     """What all plans of a round share.
@@ -33,7 +40,15 @@ class Base:
     turn: int
 
 
-def plan_message(device: str, assignment: Assignment, base: Base, config: GatewayConfig, attempt: int = 0) -> bytes:
+def plan_message(
+    device: str,
+    assignment: Assignment,
+    base: Base,
+    config: GatewayConfig,
+    attempt: int = 0,
+    *,
+    masks: pb.MaskTerms | None = None,
+) -> bytes:
     """Return the payload of a device's plan.
 
     Args:
@@ -43,10 +58,10 @@ def plan_message(device: str, assignment: Assignment, base: Base, config: Gatewa
         config: settings.
         attempt: above 0 for a plan in place of one that was taken back: a device is done with a plan that it gave up,
             and knows plans by their bytes.
+        masks: how its delta goes under masks; None: in the clear.
     """
     train = config.train
-    horizon = train.decay_rounds or config.rounds or OPEN_END
-    rate = learning_rate(train.learning_rate, base.turn, horizon, train.final_share)
+    rate = rate_of(config, base.turn)
     seed = sha256(f"{config.federation}/{device}/{base.round}{f'/{attempt}' if attempt else ''}".encode())
     plan = pb.Plan(
         device=device,
@@ -63,6 +78,8 @@ def plan_message(device: str, assignment: Assignment, base: Base, config: Gatewa
         deadline_s=config.round.deadline_s,
         codec=pb.Codec.Name(assignment.codec),
     )
+    if masks is not None:
+        plan.masks.append(masks)
     if base.balance is not None:
         plan.use.extend(pb.LayerUse(layer=layer, use=use) for layer, use in sorted(base.balance.use.items()))
         plan.balance_pressure = base.balance.pressure

@@ -35,6 +35,7 @@ class Event(StrEnum):
     EXPECTED_IN = "expected in"  # the same of those that are expected, and the others had their time
     DEADLINE = "deadline"  # passed, and enough answered
     SHORT = "short"  # passed, or nobody trains, and too few answered: wait once more, plan for newcomers
+    FAILED = "failed"  # under masks: too few keys, shares, deltas or answers for any sum
     FULL = "buffer full"  # so many deltas came that they are merged, whoever is at work
     MERGED = "merged"
     ON = "goes on"  # merged, and the buffer fills again
@@ -50,6 +51,7 @@ NEXT: Final = {
     (State.OPEN, Event.DEADLINE): State.MERGING,
     (State.OPEN, Event.SHORT): State.OPEN,
     (State.OPEN, Event.FULL): State.MERGING,
+    (State.OPEN, Event.FAILED): State.GATHERING,
     (State.MERGING, Event.DELTA): State.MERGING,  # late, while the version is measured; folded into the next one
     (State.MERGING, Event.MERGED): State.GATHERING,
     (State.MERGING, Event.ON): State.OPEN,
@@ -77,7 +79,8 @@ class Present:
     Args:
         arrived_at: seconds on the gateway's clock, when it came; saying Hello again does not change it.
         ready_at: when it was first here with the class statistics of its present data; None while they are missing.
-        rests: it left too many plans without an answer, and is not planned for now.
+        rests: it left too many plans without an answer, or does not know masks where rounds go under them, and is not
+            planned for now.
     """
 
     arrived_at: float

@@ -88,6 +88,7 @@ class ServerNotes:
         releases: (noise multiplier, how often) up to it; of private merging.
         distrusted: devices whose deltas are of it and not in its bank, ascending: their updates pointed away from the
             others'. So it is made again without any cosine, whose last bits are not the same on every machine.
+        masked: digest of the opened sums in the spool that it was made from; empty: its deltas were not under masks.
     """
 
     rules: ServerRules = PLAIN
@@ -96,6 +97,7 @@ class ServerNotes:
     planned: Mapping[ExpertId, int] = field(default_factory=dict)
     releases: tuple[tuple[float, int], ...] = ()
     distrusted: tuple[str, ...] = ()
+    masked: bytes = b""
 
     def text(self) -> str:
         """Return JSON; "" where there is nothing to note."""
@@ -117,6 +119,8 @@ class ServerNotes:
             tree["distrusted"] = list(self.distrusted)
         if self.rules.exact:
             tree["exact"] = True
+        if self.masked:
+            tree["masked"] = self.masked.hex()
         return json.dumps(tree)
 
     @classmethod
@@ -143,10 +147,11 @@ class ServerNotes:
             planned = {ExpertId(layer, index): int(count) for layer, index, count in tree.get("planned", ())}
             releases = tuple((float(noise), int(times)) for noise, times in tree.get("releases", ()))
             distrusted = tuple(map(str, tree.get("distrusted", ())))
+            masked = bytes.fromhex(tree.get("masked", ""))
         except (KeyError, TypeError, AttributeError) as error:
             msg = f"notes of a merge have another form than expected ({error})"
             raise ValueError(msg) from error
-        return cls(rules, norms, moments, planned, releases, distrusted)
+        return cls(rules, norms, moments, planned, releases, distrusted, masked)
 
 
 def _robust_read(tree: Mapping[str, Any]) -> Robust:

@@ -148,6 +148,18 @@ class DeltaTables(Database):
                  row.device, row.digest),
             )  # fmt: skip
 
+    def drop_masked(self, number: int, kept: Collection[str] = ()) -> None:
+        """Note that deltas under masks of a round are part of no version: it failed, or they are in none of its sums.
+
+        Args:
+            number: of the round.
+            kept: devices whose deltas are.
+        """
+        for row in self._deltas("WHERE round = ? AND version IS NULL", (number,)):
+            if row.device not in kept:
+                values = (LEFT_OUT, row.device, row.round)
+                self._execute("UPDATE deltas SET version = ? WHERE device = ? AND round = ?", values)
+
     def count_trained(self, distrusted: Mapping[int, Collection[str]]) -> None:
         """Count anew who has trained what, from the deltas that are part of versions and whose rows are kept.
 

@@ -20,6 +20,7 @@ class GatewayFacts:
         quorum, rounds: as [round] and ``rounds`` say.
         page: its address; "": there is none.
         buffer: as [round] says; 0: it works in rounds.
+        secure: whether deltas are summed under masks.
     """
 
     started: float
@@ -28,6 +29,7 @@ class GatewayFacts:
     rounds: int
     page: str = ""
     buffer: int = 0
+    secure: bool = False
 
     def keep(self, ledger: Ledger) -> None:
         """Put them into the ledger.

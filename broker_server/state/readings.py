@@ -63,6 +63,10 @@ class Readings(Ledger):
         )
         return dict(self._rows(f"SELECT COUNT(*) AS known, {sums} FROM devices")[0])  # noqa: S608 - keys of ours
 
+    def without_masks(self) -> list[str]:
+        """Return the devices, by name, that are not revoked and whose last Hello knows no sums under masks."""
+        return [row["device"] for row in self.devices() if not row["revoked"] and not row["hello"].masks]
+
     def last_seen_devices(self, count: int) -> list[str]:
         """Return the names of the devices that were seen last, by name. Args: count: at most."""
         rows = self._rows("SELECT device FROM devices ORDER BY last_seen DESC, device LIMIT ?", (count,))

@@ -20,7 +20,9 @@ from broker_server.state.rows import DeltaRow, RoundRow
 from broker_server.state.version_files import VersionRecord
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.messages import decode, ids
+from edge_runtime.wire.secure.terms import masked_blocks
 
 if TYPE_CHECKING:
     from broker_server.state.store import Store
@@ -240,6 +242,8 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
             continue
         plan = store.ledger.plan(delta.device, delta.plan_digest)
         planned = plan is not None
+        if delta.masked and plan is None:
+            continue  # masks hide it from all but the round of its plan
         known = store.ledger.accepted_digest(delta.device, delta.round) is not None or delta.round < pruned
         if known or not (planned or repaired) or delta.base_version > _newest(store):
             continue
@@ -249,11 +253,17 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
         norms = norms_of(read_contribution(delta, store.lineage.shape, 0, examples).deltas)
         row = DeltaRow(
             delta.device, delta.round, digest, len(body), examples, delta.loss_first, delta.loss_last,
-            delta.step_ms, norms, ids(delta.experts),
+            delta.step_ms, norms, _blocks(delta, plan),
         )  # fmt: skip
         with store.ledger.transaction():
             _accept(store, row, now)
         store.notes.append(f"a delta of {row.device} in round {row.round} was not in the ledger: it counts")
+
+
+def _blocks(delta: pb.Delta, plan: bytes | None) -> tuple[ExpertId, ...]:
+    if plan is not None and delta.masked:
+        return masked_blocks(decode(pb.Plan, plan), delta)
+    return ids(delta.experts)
 
 
 def _accept(store: Store, row: DeltaRow, now: float) -> None:

@@ -134,6 +134,7 @@ class Retention:
             ("text_evaluations", _LATER, keep.history_version),
             ("gate", "version < ?", keep.history_version),
             ("rounds", "round < ?", keep.history_round),
+            ("mask_rounds", "round < ?", keep.history_round),
             ("versions", _LATER, keep.history_version),
         ]
         with ledger.transaction():

@@ -35,6 +35,10 @@ class RoundTables(Database):
             "UPDATE rounds SET closed = ?, version = ? WHERE round = ? OR (round < ? AND closed IS NULL)", values
         )
 
+    def fail_round(self, number: int, now: float) -> None:
+        """Close a round that made no version."""
+        self._execute("UPDATE rounds SET closed = ? WHERE round = ?", (now, number))
+
     def keep_round(self, row: RoundRow) -> None:
         """Keep a round that this ledger did not know of, or its end."""
         self._execute(

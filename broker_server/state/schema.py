@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-SCHEMA: Final = 8
+SCHEMA: Final = 9
 """Number of these tables. 1: until HEAD and versions/ came; 2: with them, and with lost deltas; 3: with limits hit;
 4: with counted verdicts, and deltas and plans found by their round; 5: with residuals;
-6: with what a version notes of its merge; 7: with the gate's decisions; 8: with trust by direction."""
+6: with what a version notes of its merge; 7: with the gate's decisions; 8: with trust by direction;
+9: with rounds under masks."""
 
 _VERDICT_COUNTS: Final = """
 CREATE TABLE IF NOT EXISTS verdict_counts ( -- final verdicts, counted for good; "verdicts" keeps the last ones
@@ -29,6 +30,7 @@ INSERT OR IGNORE INTO verdict_counts SELECT device, kind, code, COUNT(*) FROM ve
 """
 
 MIGRATIONS: Final[dict[int, str]] = {
+    9: "",  # likewise
     8: "",  # likewise
     7: "",  # a new table only
     6: "ALTER TABLE versions ADD COLUMN server TEXT NOT NULL DEFAULT '';",
@@ -178,6 +180,25 @@ CREATE TABLE IF NOT EXISTS trust ( -- of devices whose directions were compared,
   device TEXT PRIMARY KEY,
   trust REAL NOT NULL,
   left_out_since INTEGER            -- version; NULL: it is merged
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS mask_rounds ( -- rounds whose deltas are summed under masks, see rules/masking.py
+  round INTEGER PRIMARY KEY,
+  terms BLOB NOT NULL,              -- pb.MaskTerms of all its circles
+  members BLOB,                     -- pb.MaskMembers as published; NULL: keys come
+  dealt BLOB,                       -- bits by place; NULL: shares come
+  survivors BLOB,                   -- pb.MaskSurvivors as published, written once; NULL: deltas come
+  sums BLOB,                        -- digest of the opened sums in the spool; NULL: answers come
+  told TEXT NOT NULL DEFAULT '{}'   -- JSON, what became of it
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS mask_bodies ( -- what devices sent of masks, until their round is over
+  device TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  kind INTEGER NOT NULL,            -- KEYS, SHARES or ANSWER
+  digest BLOB NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (device, round, kind)
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS text_evaluations ( -- of a federation that continues texts

@@ -14,6 +14,8 @@ GATEWAY: Final = "gateway"
 """Setting of the state directory: JSON, what the last start of a gateway was told (gateway_facts.py)."""
 ENGINE: Final = "engine"
 """Setting of the state directory: JSON, {"kind": of the engine that merges, "shards": how each is}."""
+FAILED_ROUNDS: Final = "failed_rounds"
+"""Setting of the state directory: how many rounds under masks made no version."""
 PRUNED: Final = "pruned"
 """Setting of the state directory: rows of deltas and plans of rounds before this one may be gone."""
 

@@ -296,7 +296,7 @@ class Store:
         self.blobs.sweep(wanted.union(*(self.lineage.updates(row) for row in kept[-2:])))
         self.residuals.sweep(self.ledger.residual_rows())
         self.moments.sweep([*self.ledger.residual_rows(), *self.ledger.newest_versions(1)])
-        self.spool.sweep(row.digest for row in self.ledger.spooled())
+        self.spool.sweep([*(row.digest for row in self.ledger.spooled()), *self.ledger.mask_sums()])
 
     def tell_alive(self) -> None:
         """Note for ``broker_server status`` that the gateway is alive: the time of the lock's file."""

@@ -18,6 +18,7 @@ from broker_server.state.settings_table import ENGINE
 from broker_server.views.disk import Disk, disk
 from broker_server.views.evaluations import Evaluation
 from broker_server.views.liveness import Liveness, liveness
+from broker_server.views.masks import read_masks
 from broker_server.views.wording import instant
 
 
@@ -65,6 +66,7 @@ class Status:
         merging: how deltas become versions, where that is no weighted mean, in words.
         engine: what merges: "kind" and, of shards, how each is (``ray_engine.ShardState``); empty: of an older release.
         privacy: what [privacy] counted so far (``PrivacyAccount.told``); empty: nothing was promised.
+        secure: what the gateway could see of single devices (``views.masks``); empty: rounds do not go under masks.
         distrusted: devices that are left out of merges: their updates point away from the others'.
         round: the last.
         late: accepted deltas of other rounds that wait for a version.
@@ -91,6 +93,7 @@ class Status:
     merging: str
     engine: Mapping[str, Any]
     privacy: Mapping[str, Any]
+    secure: Mapping[str, Any]
     distrusted: tuple[TrustRow, ...]
     round: LastRound
     late: int
@@ -146,6 +149,7 @@ class Status:
             "merging": self.merging or None,
             "engine": dict(self.engine) or None,
             "privacy": dict(self.privacy) or None,
+            "secure": dict(self.secure) or None,
             "distrusted": {row.device: row.left_out_since for row in self.distrusted},
             "round": self.round.number,
             "round_open": self.round.open,
@@ -195,6 +199,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         merging=notes_of(version).rules.words() if version else "",
         engine=json.loads(ledger.get(ENGINE) or "{}"),
         privacy=_privacy(folder),
+        secure=read_masks(ledger, enabled=facts is not None and facts.secure),
         distrusted=tuple(row for row in ledger.trust() if row.left_out_since is not None),
         round=last,
         late=ledger.late_deltas(last.number),

@@ -128,6 +128,7 @@ def overview(feed: Feed, figures: Figures) -> dict[str, Any]:
         "directions": _directions(feed.config, figures),
         "engine": engine_words(figures.status.engine),
         "privacy": privacy_words(figures.status.privacy) if figures.status.privacy else "",
+        "masked": bool(figures.status.secure.get("enabled")),
     }
 
 

@@ -40,6 +40,7 @@ class CatchingUp:
         """
         version = self._versions.announce(payload)
         self._work.let_go(version.round)
+        self._work.masks.let_go(version.round)
         self._report.emit(
             "version_announced",
             version=version.version,
@@ -78,7 +79,7 @@ class CatchingUp:
             again: ask also for what was asked for before.
         """
         others = self._work.wanted_versions
-        wanted = self._fetcher.wanted(others)
+        wanted = [*self._work.masks.wanted(), *self._fetcher.wanted(others)]
         if not wanted:
             self._timers.stop("want")
         if self._adopt(others):

@@ -30,6 +30,24 @@ class Origin:
     codec: int
 
 
+@dataclass(frozen=True)
+class PendingDelta:
+    """A delta that waits for its verdict. Args: digest: over the body; round and plan_digest: it belongs to."""
+
+    digest: bytes
+    body: bytes
+    round: int
+    plan_digest: bytes
+
+
+@dataclass(frozen=True)
+class SentDelta:
+    """An accepted delta, kept until a version of its round is announced. Args: digest: over its body."""
+
+    digest: bytes
+    round: int
+
+
 def build(
     origin: Origin, base: Bank, slots: Slots, outcome: Outcome, residuals: Mapping[ExpertId, Array], *, topk: bool
 ) -> tuple[bytes, dict[ExpertId, Array]]:

@@ -19,6 +19,7 @@ from edge_runtime.federation.delta_delivery import DeltaDelivery
 from edge_runtime.federation.fetch import Fetcher
 from edge_runtime.federation.ignored import Ignored
 from edge_runtime.federation.link import Arrived, Down, Link, LinkEvent, Up
+from edge_runtime.federation.mask_delivery import MaskDelivery
 from edge_runtime.federation.membership import Identity, Membership
 from edge_runtime.federation.plan_training import PlanTraining
 from edge_runtime.federation.report import Report
@@ -34,7 +35,7 @@ from edge_runtime.wire.topics import Topic
 
 GATEWAY_S: Final = 10.0  # a broker sends what it retained at once
 LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
-TIMERS: Final = ("hello", "resend", "sent", "want", "release", "pieces", "statistics", "gateway")
+TIMERS: Final = ("hello", "resend", "sent", "want", "release", "pieces", "statistics", "gateway", "masks")
 
 
 class ExpelledError(EdgeError):
@@ -78,10 +79,16 @@ class Device:
         self._catching_up = CatchingUp(work, self._fetcher, timers=self._timers, report=report)
         self._training = PlanTraining(config, work, report, clock)
         self._delivery = DeltaDelivery(config, work, link, timers=self._timers, report=report)
+        self._masks = MaskDelivery(config, work.masks, link, timers=self._timers, report=report, over=self._masks_over)
         self._trust = Trust(config.gateway_key, work.store)
         self._ignored = Ignored(report)
         self._stopped = stopped
         self.session = Session(work=work.resume())
+
+    @property
+    def _at_work(self) -> bool:
+        """Whether there is a training step to make."""
+        return self.session.work is WorkState.TRAINING and self._work.unmasked is None
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -124,7 +131,7 @@ class Device:
 
     def turn(self) -> None:
         """Handle what came, fire what is due, make one training step if there is one to make."""
-        event = self._next(0.0 if self.session.work is WorkState.TRAINING else self._timers.pause(LONGEST_PAUSE_S))
+        event = self._next(0.0 if self._at_work else self._timers.pause(LONGEST_PAUSE_S))
         while event is not None:
             self._handle(event)
             event = None if self._membership.expelled or self._stopped() else self._next(0.0)
@@ -195,6 +202,8 @@ class Device:
             self._catching_up.ask_again()
         elif name == "statistics" and self.session.member:
             self._membership.offer_statistics()
+        elif name == "masks" and self.session.member:
+            self._masks.offer_again()
 
     # --- what came --------------------------------------------------------------------------------------------
 
@@ -224,6 +233,7 @@ class Device:
             Topic.PLAN: self._on_plan,
             Topic.VERDICT: self._on_verdict,
             Topic.BLOB: self._on_blob,
+            Topic.SECURE: self._on_secure,
         }
         handler = handlers.get(topic)
         if handler is None:
@@ -250,6 +260,8 @@ class Device:
         if not event.payload:
             if self._work.waiting is not None or self._work.training is not None:
                 self._report.emit("withdrawn", "the gateway took the plan back")
+            if not self._work.masks_delivered:
+                self._work.masks.drop()  # after its delta, a round under masks still asks for the answer
             self._work.withdraw()
             self._apply(Event.WITHDRAWN)
             return
@@ -258,14 +270,28 @@ class Device:
             return
         experts = len(plan.train)
         self._report.emit("plan", round=plan.round, experts=experts, steps=plan.steps, deadline_s=plan.deadline_s)
+        self._masks.begin(plan, event.payload)
         self._apply(Event.PLAN)
         self._fetch()
+
+    def _on_secure(self, event: Arrived) -> None:
+        self._masks.take(event)
+        self._fetch()
+
+    def _masks_over(self) -> None:
+        """Drop the plan whose round under masks is over for this device."""
+        if self.session.work is WorkState.WAITING:
+            self._work.refuse()
+            self._apply(Event.FAILED)
+        elif self.session.work is WorkState.TRAINING:
+            self._follow(Event.FAILED)
 
     def _on_blob(self, event: Arrived) -> None:
         if self._catching_up.take_blob(event):
             self._fetch()
 
     def _fetch(self, *, again: bool = False) -> None:
+        self._masks.advance(member=self.session.member)
         self._catching_up.fetch(member=self.session.member, again=again)
 
     def _on_verdict(self, event: Arrived) -> None:
@@ -275,6 +301,7 @@ class Device:
             (pb.HELLO, self._fetcher.want_digest): self._catching_up.take_verdict,
             (pb.HELLO, member.hello_digest): self._on_hello_verdict,
             (pb.STATISTICS, member.statistics_digest): member.take_statistics_verdict,
+            self._masks.sent: self._masks.take_verdict,
             (pb.DELTA, kept.digest if kept is not None else b""): self._delivery.take_sent_verdict,
             (pb.DELTA, pending.digest if pending is not None else b""): self._on_delta_verdict,
         }
@@ -296,6 +323,7 @@ class Device:
         if follows is None:
             return
         self._apply(follows)
+        self._masks.greeted()
         if verdict.want_statistics:
             self._membership.offer_statistics()
 

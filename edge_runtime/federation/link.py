@@ -128,6 +128,10 @@ class Link(Protocol):
         """Stop listening on blob topics."""
         ...
 
+    def listen(self, topic: topics.Topic) -> None:
+        """Listen on a further topic of this device from now on, over lost connections too; twice does nothing."""
+        ...
+
     @property
     def busy(self) -> bool:
         """Whether something is still to be sent."""

@@ -20,6 +20,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import code_name
+from edge_runtime.wire.mask_checks import MASKS_VERSION
 from edge_runtime.wire.topics import Topic
 
 _FINAL_CODES: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
@@ -166,6 +167,7 @@ class Membership:
             seconds_per_round=budget.round_seconds,
             codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
             statistics_digest=self.statistics_digest,
+            masks=MASKS_VERSION,
             reaches=[
                 pb.Reach(layers=layers, step_ms=pace.step_ms, trunk_ms=pace.trunk_ms)
                 for layers, pace in self._work.reaches.items()

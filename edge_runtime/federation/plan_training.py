@@ -15,7 +15,7 @@ from edge_runtime.federation.session import Event
 from edge_runtime.federation.work import Training, Work
 from edge_runtime.program.memory import peak_rss_mib
 from edge_runtime.wire import messages
-from edge_runtime.wire.errors import BankError, WireError
+from edge_runtime.wire.errors import BankError, SecureError, WireError
 
 _STEP_EVENTS_S: Final = 0.2
 
@@ -71,11 +71,11 @@ class PlanTraining:
         """Make one step; after the last, or when the budget's time is spent, turn what was learned into a delta.
 
         Returns:
-            TRAINED when the delta is there, FAILED when training diverged, else None.
+            TRAINED when the delta is there, FAILED when training diverged or its round under masks is over, else None.
         """
         training = self._work.training
         if training is None:
-            return None
+            return self._mask() if self._work.unmasked is not None else None
         trainer, limit = training.trainer, self._config.budget.round_seconds
         if trainer.done or (limit and trainer.steps and self._spent_s >= limit):
             return self._finish(training.plan.round)
@@ -94,16 +94,16 @@ class PlanTraining:
             self._work.save()
             self._saved_at = self._clock()
 
-    def _finish(self, number: int) -> Event:
+    def _finish(self, number: int) -> Event | None:
         try:
-            pending, outcome = self._work.finish()
+            outcome = self._work.finish()
         except WireError as error:
             return self._give_up(f"round {number}: training diverged, nothing is sent ({error.detail})")
         fields = {"loss_first": round(outcome.loss_first, 4), "loss_last": round(outcome.loss_last, 4)}
         self._report.emit(
             "trained",
-            f"round {pending.round}: loss {fields['loss_first']:.3f} -> {fields['loss_last']:.3f}; {outcome.fill}",
-            round=pending.round,
+            f"round {number}: loss {fields['loss_first']:.3f} -> {fields['loss_last']:.3f}; {outcome.fill}",
+            round=number,
             steps=len(outcome.losses),
             step_ms=round(outcome.step_ms, 2),
             examples=outcome.examples,
@@ -111,6 +111,22 @@ class PlanTraining:
             **outcome.fill.figures(),
             **fields,
         )
+        return Event.TRAINED if self._work.pending is not None else self._mask()
+
+    def _mask(self) -> Event | None:
+        """Put what was trained under masks, once it is known who dealt; None until then."""
+        unmasked, masks = self._work.unmasked, self._work.masks
+        if unmasked is None:
+            return None
+        if masks.plan_digest != unmasked.plan_digest:
+            return self._give_up(f"round {unmasked.round}: the round under masks is over before this device was done")
+        if not masks.ready:
+            return None
+        try:
+            self._work.mask()
+        except (SecureError, WireError) as error:
+            return self._give_up(f"round {unmasked.round}: nothing is sent ({error})")
+        self._report.emit("masked", f"round {unmasked.round}: the delta is under masks", round=unmasked.round)
         return Event.TRAINED
 
     def _give_up(self, reason: str) -> Event:

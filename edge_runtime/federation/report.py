@@ -24,6 +24,8 @@ Never a user's text. As JSON an event has ``t`` (Unix seconds), ``event``, ``dev
                        fill (share of the steps' places that held a token), texts_per_step
     offer              round, bytes (of a delta that waits for the gateway to ask for it)
     delta              round, bytes (that the gateway lacked and asked for)
+    masks              what, bytes (keys, shares or the answer of a round under masks)
+    masked             round (its delta is under masks and waits for the gateway to ask for it)
     verdict            kind, code, detail, round
     ignored, error     reason
     stopped            rounds, peak_rss_mib

@@ -4,6 +4,8 @@ Order of writes on disk, each atomic:
     begin    plan
     step     checkpoint (every few seconds)
     finish   residuals (named by the delta's digest), delta; then plan and checkpoint go
+             under masks: unmasked, then plan and checkpoint go; once it is known who dealt: residuals, delta, and
+             unmasked goes (masks.py has what else a round under masks keeps)
     settle   feedback (when accepted), done; an accepted delta is renamed to sent, another one goes; residuals go
     version  of that round or a later one: sent goes
 A kill between any two leaves a state from which ``resume`` goes on to the same bytes: training is deterministic, and a
@@ -12,13 +14,17 @@ residual counts only with the delta that it belongs to.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.federation import delta as deltas
+from edge_runtime.federation.delta import PendingDelta, SentDelta
+from edge_runtime.federation.masks import Masks
 from edge_runtime.federation.session import WorkState
+from edge_runtime.federation.unmasked import Unmasked
 from edge_runtime.federation.versions import Versions
 from edge_runtime.program.slots import need_of
 from edge_runtime.store import Record, Store, pack
@@ -29,27 +35,11 @@ from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
-from edge_runtime.wire.errors import BankError, WireError
+from edge_runtime.wire.errors import BankError, SecureError, WireError
+from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.tensors import Array
 
 _REMEMBERED = 32
-
-
-@dataclass(frozen=True)
-class PendingDelta:
-    """A delta that waits for its verdict. Args: digest: over the body; round and plan_digest: it belongs to."""
-
-    digest: bytes
-    body: bytes
-    round: int
-    plan_digest: bytes
-
-
-@dataclass(frozen=True)
-class SentDelta:
-    """An accepted delta, kept until a version of its round is announced. Args: digest: over its body."""
-
-    digest: bytes
-    round: int
 
 
 @dataclass
@@ -84,8 +74,14 @@ class Work:
     training: Training | None = None
     pending: PendingDelta | None = None
     sent: SentDelta | None = None
+    unmasked: Unmasked | None = None
+    masks: Masks = field(init=False)
+    """The round under masks at hand."""
     _waiting_bytes: bytes = b""
     _done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.masks = Masks(self.store, self.device)
 
     @property
     def _watch(self) -> Watch:
@@ -102,7 +98,14 @@ class Work:
             plan_digest = bytes.fromhex(left.head["plan"])
             self.pending = PendingDelta(sha256(left.body), left.body, int(left.head["round"]), plan_digest)
             self._drop_training()
+            Unmasked.forget(self.store)
             return WorkState.UPLOADING
+        self.unmasked = Unmasked.recall(self.store)
+        if self.unmasked is not None:
+            if self.masks.plan_digest == self.unmasked.plan_digest:
+                self._drop_training()
+                return WorkState.TRAINING  # but for its masks
+            self.abandon()
         plan = self.store.recall("plan")
         if plan is None:
             return WorkState.IDLE
@@ -126,12 +129,20 @@ class Work:
             self.waiting_digest,
             self.training and self.training.digest,
             self.pending and self.pending.plan_digest,
+            self.unmasked and self.unmasked.plan_digest,
         ]
         if digest in at_hand or digest.hex() in self._done:
             return None
         self.waiting, self.waiting_digest = plan, digest
         self._waiting_bytes = payload
         return plan
+
+    @property
+    def masks_delivered(self) -> bool:
+        """Whether the delta of the round under masks at hand is made."""
+        pending, sent = self.pending, self.sent
+        made = pending is not None and pending.plan_digest == self.masks.plan_digest
+        return made or (sent is not None and sent.round == self.masks.round)
 
     def withdraw(self) -> None:
         """Forget the plan that waits."""
@@ -214,8 +225,8 @@ class Work:
             head = {**state.numbers, **self._marks(self.training.digest)}
             self.store.write("checkpoint", Record(head, pack(state.tensors)))
 
-    def finish(self) -> tuple[PendingDelta, Outcome]:
-        """Turn the training at hand into a delta that waits for its verdict.
+    def finish(self) -> Outcome:
+        """Turn the training at hand into a delta that waits for its verdict; under masks, for who dealt before that.
 
         Raises:
             WireError: NOT_FINITE when training diverged; the plan is then done with.
@@ -228,18 +239,53 @@ class Work:
         origin = deltas.Origin(self.device, training.digest, plan.round, plan.base_version, plan.codec)
         topk = self.tools.manifest.architecture.gate == "topk"
         try:
-            body, left = deltas.build(origin, training.bank, training.trainer.slots, outcome, residuals, topk=topk)
+            if plan.masks:
+                self._hold(training, outcome, residuals)
+            else:
+                slots = training.trainer.slots
+                body, left = deltas.build(origin, training.bank, slots, outcome, residuals, topk=topk)
+                self._keep_delta(PendingDelta(sha256(body), body, plan.round, training.digest), left)
         except WireError:
             self.abandon()
             raise
-        self.pending = PendingDelta(sha256(body), body, plan.round, training.digest)
-        blocks = [f"{block.layer}.{block.index}" for block in sorted(left)]
-        head = {"delta": self.pending.digest.hex(), "blocks": blocks}
-        self.store.write("residuals", Record(head, pack(deltas.pack_residuals(left))))
-        self.store.write("delta", Record({"round": plan.round, "plan": training.digest.hex()}, body))
         self._remember_pace(training.trainer, outcome.step_ms)
         self._drop_training()
-        return self.pending, outcome
+        return outcome
+
+    def _hold(self, training: Training, outcome: Outcome, residuals: Mapping[ExpertId, Array]) -> None:
+        """Keep what was trained until it can be masked. Raises: WireError: NOT_FINITE, as ``finish``."""
+        record = self.store.recall("plan")
+        try:
+            payload = record.body if record is not None else b""
+            self.unmasked = Unmasked.of(payload, training.bank, outcome, residuals)
+        except SecureError as error:
+            raise WireError(pb.NOT_FINITE, str(error)) from error
+        self.unmasked.keep(self.store)
+
+    def mask(self) -> None:
+        """Turn what was trained into a delta under masks that waits for its verdict.
+
+        Raises:
+            SecureError: when it cannot be masked; the plan is then done with.
+        """
+        unmasked = self.unmasked
+        assert unmasked is not None  # noqa: S101 - the caller looked
+        try:
+            body = unmasked.delta(self.device, self.masks)
+        except SecureError:
+            self.abandon()
+            raise
+        self._keep_delta(PendingDelta(sha256(body), body, unmasked.round, unmasked.plan_digest), unmasked.left)
+        self.unmasked = None
+        Unmasked.forget(self.store)
+
+    def _keep_delta(self, pending: PendingDelta, left: Mapping[ExpertId, Array]) -> None:
+        """Keep a delta, and before it what its codec left behind."""
+        blocks = [f"{block.layer}.{block.index}" for block in sorted(left)]
+        head = {"delta": pending.digest.hex(), "blocks": blocks}
+        self.store.write("residuals", Record(head, pack(deltas.pack_residuals(left))))
+        self.store.write("delta", Record({"round": pending.round, "plan": pending.plan_digest.hex()}, pending.body))
+        self.pending = pending
 
     def settle(self, *, accepted: bool) -> None:
         """Forget the delta; what its codec left behind counts for the next one when it was accepted."""
@@ -286,6 +332,17 @@ class Work:
         """Drop the training at hand; its plan is not taken up again."""
         if self.training is not None:
             self._finished(self.training.digest)
+        if self.unmasked is not None:
+            self._finished(self.unmasked.plan_digest)
+            self.unmasked = None
+            Unmasked.forget(self.store)
+        self._drop_training()
+
+    def refuse(self) -> None:
+        """Drop the plan that waits; it is not taken up again."""
+        if self.waiting is not None:
+            self._finished(self.waiting_digest)
+        self.withdraw()
         self._drop_training()
 
     def _drop_training(self) -> None:

@@ -58,7 +58,9 @@ class FakeLink:
 
     def __init__(self, inbox: queue.Queue[LinkEvent], device: str, weather: Weather | None = None) -> None:
         self.traffic, self.chunk_bytes = Traffic(), PAYLOAD
-        self._inbox, self._device, self._weather = inbox, device, weather or Weather()
+        self._inbox, self.device, self._weather = inbox, device, weather or Weather()
+        self.topics: set[Topic] = set()
+        """Further topics that it listens on."""
         self.gateway: ScriptedGateway | None = None
         self.up = False
         self.listening: set[str] = set()
@@ -113,6 +115,13 @@ class FakeLink:
     def release(self, blobs: Sequence[str]) -> None:
         """Stop listening."""
         self.listening -= set(blobs)
+
+    def listen(self, topic: Topic) -> None:
+        """Listen on a further topic; a broker delivers what it retained there."""
+        if topic not in self.topics:
+            self.topics.add(topic)
+            if self.up and self.gateway is not None:
+                self.gateway.listened(self, topic)
 
     def stop(self, bye: bytes) -> None:
         """Say bye."""
@@ -206,6 +215,9 @@ class ScriptedGateway:
         self._say(Topic.VERSION, self.version())
         if self.plan:
             self._say(Topic.PLAN, self.plan)
+
+    def listened(self, link: FakeLink, topic: Topic) -> None:
+        """Retain nothing on further topics."""
 
     def announce(self, bank: Bank, round_number: int = 0) -> None:
         """Publish a new version. Args: round_number: that made it; 0: a new head."""

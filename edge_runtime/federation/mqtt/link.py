@@ -99,6 +99,7 @@ class MqttLink:
         self._after: dict[int, bytes] = {}
         self._stopping, self._gone = threading.Event(), threading.Event()
         self._reason, self._refused = "", False
+        self._listened: list[topics.Topic] = []
         self._mqtt = mqtt
         self._version = V3 if mqtt is Mqtt.V3 else V5
         self._thread = threading.Thread(target=self._supervise, name="broker", daemon=True)
@@ -133,6 +134,15 @@ class MqttLink:
         client = self._client
         if client is not None:
             client.unsubscribe([str(topics.Address(self._federation, topics.Topic.BLOB, blob)) for blob in blobs])
+
+    def listen(self, topic: topics.Topic) -> None:
+        """Subscribe to a further topic of this device, now and with each new connection."""
+        with self._lock:
+            if topic in self._listened:
+                return
+            self._listened.append(topic)
+            if self._client is not None:
+                self._client.subscribe(self._topic(topic), qos=topics.QOS)
 
     def stop(self, bye: bytes) -> None:
         """Publish Bye after what is queued, close. Waits a few seconds at most; then the will says bye."""
@@ -219,8 +229,10 @@ class MqttLink:
             attempt.refused, attempt.unknown = True, code.value == _UNKNOWN_VERSION
             attempt.over.set()
             return
-        client.subscribe([(name, topics.QOS) for name in topics.device_subscriptions(self._federation, self._device)])
+        own = topics.device_subscriptions(self._federation, self._device)
         with self._lock:
+            names = [*own, *map(self._topic, self._listened)]
+            client.subscribe([(name, topics.QOS) for name in names])
             window = min(WINDOW, getattr(more, "ReceiveMaximum", WINDOW))
             self.chunk_bytes = _chunk_bytes(getattr(more, "MaximumPacketSize", _NO_LIMIT))
             self._client, self._outbox = client, Outbox(partial(client.publish, qos=topics.QOS), self.traffic, window)

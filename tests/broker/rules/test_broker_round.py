@@ -30,6 +30,7 @@ EXPECTED = {
     ("open", "expected in"): "merging",
     ("open", "deadline"): "merging",
     ("open", "buffer full"): "merging",
+    ("open", "failed"): "gathering",
     ("open", "short"): "open",
     ("merging", "delta"): "merging",
     ("merging", "merged"): "gathering",
@@ -50,7 +51,7 @@ def test_every_pair_is_decided(state: State, event: Event) -> None:
 
 
 def test_table_has_no_more_than_expected() -> None:
-    """Nine pairs, no others."""
+    """All pairs, no others."""
     assert len(NEXT) == len(EXPECTED)
 
 

@@ -1,0 +1,88 @@
+"""Sums of a round under masks are opened: deltas come from the spool, answers are at hand, one circle at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from broker_server.rounds.masked_state import MaskedState
+from broker_server.rules import masking
+from broker_server.rules.masked_sums import opened
+from broker_server.rules.opened_sums import OpenedBlock, OpenedSums, opened_blocks
+from broker_server.state.rows import DeltaRow
+from broker_server.state.spool import Spool
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import SecureError
+from edge_runtime.wire.experts import BankShape, ExpertId
+from edge_runtime.wire.messages import decode
+from edge_runtime.wire.secure.members import Attendance, Circle
+from edge_runtime.wire.secure.ring import Words
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What came of it. Args: sums: of the circles that could be opened; circles: what became of each, for people."""
+
+    sums: OpenedSums
+    circles: Sequence[Mapping[str, Any]]
+
+
+def open_sums(
+    state: MaskedState, attendance: Attendance, rows: Sequence[DeltaRow], spool: Spool, shape: BankShape
+) -> Opening:
+    """Open what can be.
+
+    Args:
+        state: of the round.
+        attendance: whose deltas are summed.
+        rows: of these deltas.
+        spool: has their bodies.
+        shape: of the bank.
+
+    Raises:
+        BodyError: when one is damaged or gone.
+    """
+    members = state.listed
+    totals = _totals(state, masking.to_open(members, attendance), rows, spool, shape)
+    blocks: dict[ExpertId, OpenedBlock] = {}
+    told = []
+    for number in sorted(members.circles):
+        circle = members.circles[number]
+        stayed = len(attendance.stayed(circle))
+        why = "" if number in totals else f"{stayed} of {len(circle.places)} are left, {circle.least} are needed"
+        if not why:
+            try:
+                words = opened(totals[number], members, number, attendance, state.answers)
+                blocks |= opened_blocks(number, circle.ring.signed(words), state.terms, shape, stayed)
+            except SecureError as error:
+                why = str(error)
+        told.append(_told(circle, state, stayed, why))
+    return Opening(OpenedSums(dict(sorted(blocks.items()))), told)
+
+
+def _totals(
+    state: MaskedState, circles: Sequence[Circle], rows: Sequence[DeltaRow], spool: Spool, shape: BankShape
+) -> dict[int, Words]:
+    """Return the sums of masked values of circles, by number; one delta at a time is in memory."""
+    totals: dict[int, Words] = {
+        circle.number: np.zeros(state.terms.size(circle.number, shape), circle.ring.word) for circle in circles
+    }
+    for row in rows:
+        for said in decode(pb.Delta, spool.read(row.digest)).masked:
+            if said.number in totals:
+                total = totals[said.number]
+                np.add(total, state.listed.circles[said.number].ring.unpack(said.words, total.size), out=total)
+    return totals
+
+
+def _told(circle: Circle, state: MaskedState, stayed: int, why: str) -> dict[str, Any]:
+    """Return what became of a circle, for people."""
+    blocks = [[block.layer, block.index] for block in state.terms.circles[circle.number]]
+    dealt = sum(place in state.dealt for place in circle.places)
+    return {
+        "circle": circle.number, "blocks": blocks, "members": len(circle.places), "dealt": dealt, "survivors": stayed,
+        "opened": not why, "why": why,
+    }  # fmt: skip

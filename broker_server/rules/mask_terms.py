@@ -1,0 +1,78 @@
+"""What plans of a round under masks say: which blocks are a circle, and how values become integers. Pure.
+
+A step s is such that ``most_move`` times steps times learning rate, which Adam hardly moves a value beyond, is the
+largest integer. The norm C of an update is twice what updates of rounds before were about long, and never more than a
+block of such values has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from broker_server.rules.bundles import circles
+from broker_server.rules.planner import Assignment
+from broker_server.secure_config import Secure
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.experts import BankShape, ExpertId
+from edge_runtime.wire.mask_checks import MASKS_VERSION
+from edge_runtime.wire.messages import refs
+from edge_runtime.wire.secure.terms import kind_of
+
+ROOM: Final = 2.0
+"""How many times the usual norm an update may have."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What devices are asked to do in a round. Args: rates: learning rate by kind of block; batch: texts of a step."""
+
+    steps: int
+    rates: Mapping[str, float]
+    batch: int
+
+
+def round_terms(
+    assignments: Mapping[str, Assignment],
+    shape: BankShape,
+    training: Training,
+    secure: Secure,
+    usual: Mapping[str, float],
+) -> tuple[pb.MaskTerms, dict[str, pb.MaskTerms]]:
+    """Return the terms of a round with all its circles, and those of each device's plan.
+
+    Args:
+        assignments: who trains what.
+        shape: of the bank.
+        training: what they are asked to do.
+        secure: settings.
+        usual: norms of updates in rounds before, by kind; those of a kind that was not trained lack.
+    """
+    listed = list(circles(assignments).items())
+    terms = pb.MaskTerms(
+        version=MASKS_VERSION,
+        limit=secure.limit,
+        most_weight=secure.most_weight,
+        examples_per_weight=max(1.0, training.steps * training.batch / secure.most_weight),
+    )
+    sizes: dict[str, int] = {}
+    for block in {block for _, blocks in listed for block in blocks}:
+        sizes[kind_of(block)] = shape.size(block)
+    for kind, size in sizes.items():
+        move = secure.most_move * training.steps * training.rates[kind]
+        longest = move * math.sqrt(size)
+        setattr(terms, f"{kind}_step", move / secure.limit)
+        setattr(terms, f"{kind}_norm", min(longest, ROOM * usual[kind]) if usual.get(kind) else longest)
+    plans: dict[str, pb.MaskTerms] = {}
+    for device in assignments:
+        plans[device] = _with(terms, ((number, blocks) for number, (who, blocks) in enumerate(listed) if device in who))
+    return _with(terms, ((number, blocks) for number, (_, blocks) in enumerate(listed))), plans
+
+
+def _with(terms: pb.MaskTerms, listed: Iterable[tuple[int, tuple[ExpertId, ...]]]) -> pb.MaskTerms:
+    result = pb.MaskTerms()
+    result.CopyFrom(terms)
+    result.circles.extend(pb.CircleTerms(number=number, blocks=refs(blocks)) for number, blocks in listed)
+    return result

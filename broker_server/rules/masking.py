@@ -1,0 +1,179 @@
+"""A round under masks at the gateway, without I/O or clock: who is listed, who dealt, whose deltas can be summed.
+
+KEYS      plans are out, and keys come; who sends none is not listed.
+SHARES    the list is out, and shares come.
+DELTAS    who dealt is known, and masked deltas come.
+ANSWERS   survivors are named, and their answers come.
+OPENED    sums are open, and a version is made of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.messages import encode
+from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS, in_order, least_for, sizes_for
+from edge_runtime.wire.secure.lists import keys_of, sealed, to_bits, write_members
+from edge_runtime.wire.secure.member import PAIR_BYTES, TAG_BYTES, Share
+from edge_runtime.wire.secure.members import Attendance, Circle, MemberKeys, MemberList
+from edge_runtime.wire.secure.ring import bits_for
+
+Answers = Mapping[int, Mapping[Share, bytes]]
+"""By the place of the member that answered."""
+
+
+class Phase(StrEnum):
+    """How far a round under masks is."""
+
+    KEYS = "keys"
+    SHARES = "shares"
+    DELTAS = "deltas"
+    ANSWERS = "answers"
+    OPENED = "opened"
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What a round is made to bear. Args: dropouts, colluding: shares of its members; limit: R of an integer."""
+
+    dropouts: float
+    colluding: float
+    limit: int
+
+
+def write_list(number: int, bodies: Iterable[bytes], assumed: Assumed) -> bytes | None:
+    """Return the list of a round's members; None where no circle has enough of them.
+
+    A circle of fewer than LEAST_MEMBERS is not listed, nor who is in no other. Of two members that sent one key the
+    second is left out: together they would make the list unsafe for all.
+
+    Args:
+        number: of the round.
+        bodies: MaskKeys that came.
+        assumed: what the round is made to bear.
+    """
+    keys = list(_unlike(map(keys_of, bodies)))
+    sizes = Counter(circle for one in keys for circle in one.masking)
+    listed = {circle for circle, size in sizes.items() if size >= LEAST_MEMBERS}
+    by_digest = {one.digest: one for one in keys if listed & one.masking.keys()}
+    members = [by_digest[digest] for digest in in_order(by_digest)]
+    if not members or len(members) > MOST_MEMBERS:
+        return None
+    circles = []
+    for circle in sorted(listed):
+        places = tuple(place for place, one in enumerate(members) if circle in one.masking)
+        some = sizes_for(len(places), len(members), assumed.dropouts, assumed.colluding)
+        circles.append(Circle(circle, places, some, least_for(len(places)), bits_for(len(places), assumed.limit)))
+    return write_members(number, members, circles)
+
+
+def _unlike(keys: Iterable[MemberKeys]) -> Iterator[MemberKeys]:
+    seen: set[bytes] = set()
+    for one in keys:
+        public = {one.sharing, *one.masking.values()}
+        if seen.isdisjoint(public):
+            seen |= public
+            yield one
+
+
+def who_dealt(members: MemberList, dealt: Collection[int]) -> frozenset[int]:
+    """Return who of those that dealt takes part further: of whom enough holders dealt, too, and a circle runs.
+
+    Whoever is left out leaves fewer holders to others, so it is looked again until nobody goes.
+    """
+    left = frozenset(dealt)
+    while True:
+        running = [circle for circle in members.circles.values() if circle.runs(left)]
+        at_work = {place for circle in running for place in circle.places} & left
+        stays = {
+            place for place in at_work if all(circle.supports(place, left) for circle in running if circle.has(place))
+        }
+        if stays == left:
+            return left
+        left = frozenset(stays)
+
+
+def masked_by(members: MemberList, place: int, dealt: Collection[int]) -> list[Circle]:
+    """Return the circles that a member's delta has, by number."""
+    return [circle for circle in members.circles_of(place) if circle.runs(dealt)]
+
+
+def check_shares(members: MemberList, place: int, shares: Sequence[pb.SealedShares]) -> None:
+    """Refuse what a member deals when it is not for just its neighbours, or of another size.
+
+    Raises:
+        WireError: MALFORMED or WRONG_SIZE.
+    """
+    others = {other for circle in members.circles_of(place) for other in circle.neighbours(place)}
+    if {one.place for one in shares} != others:
+        raise WireError(pb.MALFORMED, f"shares for {len(shares)} members, expected one for each of {len(others)}")
+    for one in shares:
+        want = PAIR_BYTES * len(members.common(place, one.place)) + TAG_BYTES
+        if len(one.data) != want:
+            raise WireError(pb.WRONG_SIZE, f"shares for place {one.place}: {len(one.data)} bytes, expected {want}")
+
+
+def write_dealt(
+    members: MemberList, place: int, dealt: Collection[int], shares: Mapping[int, Mapping[int, bytes]]
+) -> bytes:
+    """Return what a member is told of who dealt.
+
+    Args:
+        members: of the round.
+        place: of the member.
+        dealt: who takes part further.
+        shares: what each of them dealt, by its place and the holder's.
+    """
+    mine = {other: shares[other][place] for other in dealt if place in shares.get(other, {})}
+    bits = to_bits(dealt, len(members.keys))
+    return encode(pb.MaskDealt(members=members.context, dealt=bits, shares=sealed(mine)))
+
+
+def write_survivors(members: MemberList, attendance: Attendance) -> bytes:
+    """Return what members are told of whose deltas are summed."""
+    count = len(members.keys)
+    dealt, survivors = to_bits(attendance.dealt, count), to_bits(attendance.survivors, count)
+    return encode(pb.MaskSurvivors(members=members.context, dealt=dealt, survivors=survivors))
+
+
+def to_open(members: MemberList, attendance: Attendance) -> list[Circle]:
+    """Return the circles with enough survivors, by number."""
+    circles = [members.circles[number] for number in sorted(members.circles)]
+    return [circle for circle in circles if len(attendance.stayed(circle)) >= circle.least]
+
+
+def told(members: MemberList, place: int, attendance: Attendance, answer: pb.MaskAnswer) -> dict[Share, bytes]:
+    """Return the shares of an answer.
+
+    Raises:
+        WireError: MALFORMED for a share of whom the member holds none, or of who did not deal.
+    """
+    shares = {}
+    for one in answer.shares:
+        circle = members.circles.get(one.circle)
+        holds = circle is not None and circle.has(place) and one.place in circle.holders(place)
+        if not holds or one.place not in attendance.dealt:
+            raise WireError(pb.MALFORMED, f"a share of member {one.place} in circle {one.circle}, which it has not")
+        shares[one.circle, one.place] = one.share
+    return shares
+
+
+def lacking(circle: Circle, attendance: Attendance, answers: Answers) -> list[int]:
+    """Return the members of a circle whose secret is needed, and for which too few shares came."""
+    needed = [
+        place
+        for place in circle.places
+        if place in attendance.survivors
+        or (place in attendance.dealt and any(one in attendance.survivors for one in circle.neighbours(place)))
+    ]
+    return [
+        place
+        for place in needed
+        if sum((circle.number, place) in answers.get(holder, {}) for holder in circle.holders(place))
+        < circle.sizes.threshold
+    ]

@@ -1,0 +1,115 @@
+"""The table [secure] of a configuration, and which other settings do not go with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker_server.engine_config import IN_PROCESS
+from broker_server.errors import UsageError
+from edge_runtime.wire.manifest import Architecture
+from edge_runtime.wire.mask_checks import LIMIT_MOST
+from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS
+
+if TYPE_CHECKING:
+    from broker_server.config import GatewayConfig
+
+
+@dataclass(frozen=True)
+class Secure:
+    """Sums under masks: the gateway learns what devices add up to, and no single delta (docs/security.md).
+
+    Args:
+        enabled: plan rounds under masks, for devices that know them. It wants round.quorum of 3 or more,
+            round.max_staleness = 0, round.buffer = 0, round.training_s = 0, robust.enabled = false,
+            server.normalize_steps = false, limits.norm_factor = 0, privacy.enabled = false, a softmax gate, and deltas
+            that are merged in the gateway's own process.
+        trainers: devices that are planned for each expert at least; an expert that fewer have room for rests.
+        keys_s: how long devices may take to send their keys; who is later takes no part in the round.
+        shares_s: how long the listed ones may take to deal their shares; likewise.
+        answer_s: how long those whose delta came may take to answer for the others; then sums are opened whose answers
+            are enough, and the experts of the others stay as they are.
+        dropouts: share of a round's devices that may leave after they dealt, without a sum being lost by it.
+        colluding: share of a round's devices that may tell the gateway all they know, without a delta being seen by it.
+        limit: size of a value under masks at most, in steps; 127 is as coarse as int8. A larger one costs bits.
+        most_weight: weight of a device at most, in units of the examples that a plan's steps hold; up to ``limit``.
+        most_move: how far a value may move in a round, as a multiple of steps times learning rate; what is beyond goes
+            with the device's next delta.
+        class_sums: ask devices for class sums, which the gateway sees device by device; false: the head has to be
+            trained (train.head_share), or stays as it is.
+    """
+
+    enabled: bool = False
+    trainers: int = 3
+    keys_s: float = 60.0
+    shares_s: float = 60.0
+    answer_s: float = 60.0
+    dropouts: float = 0.3
+    colluding: float = 0.1
+    limit: int = 127
+    most_weight: int = 15
+    most_move: float = 1.0
+    class_sums: bool = False
+
+    def fault(self) -> str:
+        """Return what is wrong with the values, for people; "" when nothing is."""
+        if not LEAST_MEMBERS <= self.trainers <= MOST_MEMBERS:
+            return f"secure.trainers {self.trainers}, expected {LEAST_MEMBERS} to {MOST_MEMBERS}"
+        for name in ("keys_s", "shares_s", "answer_s"):
+            if not getattr(self, name) > 0:
+                return f"secure.{name} {getattr(self, name)}, expected more than 0"
+        for name in ("dropouts", "colluding"):
+            if not 0 <= getattr(self, name) < 0.5:
+                return f"secure.{name} {getattr(self, name)}, expected 0 or more and less than 0.5"
+        if not 1 <= self.most_weight <= self.limit <= LIMIT_MOST:
+            most = f"secure.most_weight {self.most_weight} and secure.limit {self.limit}"
+            return f"{most}, expected 1 or more, the first no larger than the second, and that at most {LIMIT_MOST}"
+        if not 0 < self.most_move <= 100:
+            return f"secure.most_move {self.most_move}, expected more than 0, at most 100"
+        return ""
+
+
+def secure_conflict(config: GatewayConfig) -> str:
+    """Return which settings do not go with [secure], why, and what to do; "" when none does."""
+    if not config.secure.enabled:
+        return ""
+    against = {
+        "round.quorum of 3 or more: a sum of two is each one's delta to the other": config.round.quorum < LEAST_MEMBERS,
+        f"round.cohort of {MOST_MEMBERS} at most: a list has no more members": config.round.cohort > MOST_MEMBERS,
+        "round.max_staleness = 0: masks belong to one round's list": config.round.max_staleness != 0,
+        "round.buffer = 0: likewise": config.round.buffer != 0,
+        "round.training_s = 0: steps of one device would weigh otherwise": config.round.training_s != 0,
+        "robust.enabled = false: it looks at single deltas": config.robust.enabled,
+        "server.normalize_steps = false: likewise": config.server.normalize_steps,
+        "limits.norm_factor = 0: likewise": config.limits.norm_factor != 0,
+        "privacy.enabled = false: the gateway sees no delta that it could cut": config.privacy.enabled,
+        f"engine.kind = {IN_PROCESS!r}: shards take deltas apart": config.engine.kind != IN_PROCESS,
+    }
+    wanted = [text for text, broken in against.items() if broken]
+    return f"secure.enabled wants {'; '.join(wanted)}" if wanted else ""
+
+
+def check_package(config: GatewayConfig, architecture: Architecture) -> None:
+    """Refuse a package that does not go with [secure].
+
+    Args:
+        config: settings.
+        architecture: of the package.
+
+    Raises:
+        UsageError: saying what to do.
+    """
+    if not config.secure.enabled:
+        return
+    if architecture.gate == "topk":
+        msg = (
+            "secure.enabled does not go with a top-k gate, whose statistics are those of single deltas: export the "
+            "package with a softmax gate"
+        )
+        raise UsageError(msg)
+    if architecture.labels and not config.secure.class_sums and not config.train.head_share:
+        msg = (
+            "secure.enabled without class sums leaves the head to nobody: let devices train it "
+            "(train.head_share, 1 for example), or let the gateway see class sums of each device (secure.class_sums)"
+        )
+        raise UsageError(msg)

@@ -1,0 +1,65 @@
+"""What a gateway could see of single devices, and what not: of rounds whose deltas are summed under masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from broker_server.state.readings import Readings
+from edge_runtime.wire.text import counted
+
+ROUNDS: Final = 20
+"""The last rounds under masks that are looked through for one that is over."""
+
+
+def read_masks(ledger: Readings, *, enabled: bool) -> dict[str, Any]:
+    """Return what is told of sums under masks; empty where there were none and none are planned.
+
+    Args:
+        ledger: of the state directory.
+        enabled: whether the gateway that started last plans rounds under masks.
+    """
+    rows = ledger.newest_masks(ROUNDS)
+    if not rows and not enabled:
+        return {}
+    over = next((row for row in rows if row.told), None)
+    last: dict[str, Any] | None = None
+    if over is not None:
+        circles = [one for one in over.told.get("circles", ()) if one["opened"]]
+        last = {
+            "round": over.round,
+            "members": over.told["members"],
+            "failed": over.told.get("failed", ""),
+            "opened": [one["survivors"] for one in circles],
+            "not_opened": [one["why"] for one in over.told.get("circles", ()) if not one["opened"]],
+        }
+    return {
+        "enabled": enabled,
+        "last": last,
+        "class_sums_seen": len(ledger.statistics_digests()),
+        "without_masks": ledger.without_masks() if enabled else [],
+    }
+
+
+def masks_words(told: Mapping[str, Any]) -> str:
+    """Return it for people. Args: told: as ``read_masks`` returned it; not empty."""
+    last, parts = told["last"], []
+    if last is None:
+        parts.append("no round under masks is over yet" if told["enabled"] else "no round went under masks")
+    elif last["failed"]:
+        parts.append(f"round {last['round']} was not opened: {last['failed']}")
+    else:
+        sizes = sorted(last["opened"])
+        span = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+        parts.append(f"of round {last['round']} {counted(len(sizes), 'sum')} over {span} devices each, no single delta")
+        if last["not_opened"]:
+            parts.append(f"{counted(len(last['not_opened']), 'sum')} not opened ({last['not_opened'][0]})")
+    if not told["enabled"]:
+        parts.append("from now on the gateway sees each delta")
+    if told["class_sums_seen"]:
+        parts.append(f"class sums of {counted(told['class_sums_seen'], 'device')} were seen one by one")
+    if told["without_masks"]:
+        names = ", ".join(told["without_masks"][:5])
+        more = f" and {len(told['without_masks']) - 5} more" if len(told["without_masks"]) > 5 else ""
+        parts.append(f"not planned for, since their runtime knows no masks: {names}{more}")
+    return "; ".join(parts)

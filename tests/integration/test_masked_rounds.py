@@ -1,0 +1,228 @@
+"""Rounds under masks with a real gateway and real devices: sums are exact, whoever leaves or is killed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy
+from masked_federation import TRAIN, Federation, plain_sum
+
+from broker_server.config import GatewayConfig
+from broker_server.errors import UsageError
+from broker_server.rules.round import State
+from broker_server.secure_config import Secure
+from broker_server.views.masks import masks_words
+from broker_server.views.reading import reading
+from broker_server.views.status import read_status
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.messages import decode, encode, ids
+from edge_runtime.wire.secure.member import public_keys
+from edge_runtime.wire.secure.terms import Terms
+
+FIVE = tuple(f"d{number}" for number in range(5))
+TEN = tuple(f"d{number}" for number in range(10))
+
+
+def terms_of(federation: Federation, number: int = 1) -> Terms:
+    """Return the terms of a round."""
+    row = federation.store.ledger.masks(number)
+    assert row is not None
+    return Terms.of(pb.MaskTerms.FromString(row.terms))
+
+
+def expected(federation: Federation, devices: Collection[str], number: int = 1) -> Bank:
+    """Return the first version that devices' integers make, of all circles."""
+    terms = terms_of(federation, number)
+    return plain_sum(federation, federation.bank(0), terms, devices, terms.circles)
+
+
+def test_thirty_percent_leave_after_dealing_and_the_sum_of_the_others_is_exact(tmp_path: Path) -> None:
+    """The version is, bit for bit, what the survivors' integers make without masks."""
+    federation = Federation(tmp_path)
+    federation.start(*TEN)
+    federation.run(lambda: federation.phase() == "deltas")
+    federation.kill("d1", "d4", "d7")
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    row = federation.store.ledger.masks(1)
+    assert row is not None
+    opened = {one["circle"] for one in row.told["circles"] if one["opened"]}
+    assert opened == set(terms_of(federation).circles)
+    left = set(TEN) - {"d1", "d4", "d7"}
+    base, made = federation.bank(0), federation.bank(1)
+    assert made.digest() == plain_sum(federation, base, terms_of(federation), left, opened).digest()
+    assert made.digest() != base.digest()
+    federation.kill_gateway()
+
+
+@pytest.mark.parametrize("phase", ["keys", "shares", "deltas", "answers"])
+def test_a_gateway_that_is_killed_goes_on_with_the_step_that_it_was_at(tmp_path: Path, phase: str) -> None:
+    """Nothing that was accepted is lost, nobody trains twice, and the version is the same."""
+    federation = Federation(tmp_path)
+    federation.start(*FIVE)
+    federation.run(lambda: federation.phase() == phase)
+    kept = federation.store.ledger.masks(1)
+    federation.kill_gateway()
+    for _ in range(3):
+        federation.step()
+    federation.start_gateway()
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    row = federation.store.ledger.masks(1)
+    assert row is not None
+    assert kept is not None
+    assert [
+        (new, old)
+        for new, old in zip((row.members, row.dealt), (kept.members, kept.dealt), strict=True)
+        if old not in (None, new)
+    ] == []
+    assert federation.bank(1).digest() == expected(federation, FIVE).digest()
+    assert len(federation.events("round")) == 1
+    federation.kill_gateway()
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_a_device_that_is_killed_between_its_shares_and_its_delta_goes_on(tmp_path: Path, steps: int) -> None:
+    """Trained already or not: its root is on its disk, so what it masks fits what it dealt; and so does its answer."""
+    federation = Federation(tmp_path, train=replace(TRAIN, steps=steps))
+    federation.start(*FIVE)
+    if steps == 1:
+        federation.run(lambda: federation.phase() == "shares" and federation.devices["d2"].work.unmasked is not None)
+        federation.kill("d2")
+        federation.start("d2")
+        assert federation.devices["d2"].work.unmasked is not None
+    federation.run(lambda: federation.phase() == "deltas")
+    federation.kill("d2")
+    federation.start("d2")
+    federation.run(lambda: federation.phase() == "answers")
+    federation.kill("d2")
+    federation.step()
+    federation.start("d2")
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    assert federation.bank(1).digest() == expected(federation, FIVE).digest()
+    assert [event["survivors"] for event in federation.events("masks")][-1] == 5
+    federation.kill_gateway()
+
+
+def test_a_device_that_knows_no_masks_gets_no_plan_and_no_delta_in_the_clear_is_taken(tmp_path: Path) -> None:
+    """The operator is told which; a plan under masks is never answered without."""
+    federation = Federation(tmp_path)
+    federation.start(*FIVE, "old")
+    hello = federation.devices["old"].device._membership._hello
+    federation.devices["old"].device._membership._hello = lambda: without_masks(hello())  # type: ignore[method-assign]
+    federation.run(lambda: federation.phase() == "deltas")
+    assert set(federation.store.ledger.plans(1)) == set(FIVE)
+    payload = federation.store.ledger.plans(1)["d0"]
+    plan = decode(pb.Plan, payload)
+    values = [
+        pb.ExpertDelta(layer=b.layer, index=b.index, values=bytes(4 * toy.SHAPE.size(b))) for b in ids(plan.train)
+    ]
+    clear = pb.Delta(
+        device="d0", plan_digest=sha256(payload), round=1, base_version=plan.base_version, examples=3, steps=1,
+        experts=values, label_counts=[1.0, 1.0, 1.0],
+    )  # fmt: skip
+    code, detail = federation.sent("d0", pb.DELTA, encode(clear))
+    assert (code, "not under masks" in detail) == (pb.MALFORMED, True)
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    with reading(federation.folder / "gateway") as ledger:
+        status = read_status(ledger, 0.0)
+    assert status.secure["last"]["round"] == 1
+    assert "no single delta" in masks_words(status.secure)
+    assert federation.bank(1).digest() == expected(federation, FIVE).digest()
+    federation.kill_gateway()
+
+
+def test_hostile_bodies_are_refused_with_a_code_and_change_nothing(tmp_path: Path) -> None:
+    """Another's name, a second body, shares for strangers, answers before their time, values of the wrong size."""
+    federation = Federation(tmp_path)
+    federation.start(*FIVE)
+    federation.run(lambda: federation.phase() == "shares")
+    bodies = federation.store.ledger.mask_bodies(1, pb.KEYS)
+    keys = decode(pb.MaskKeys, bodies["d0"])
+    assert federation.sent("d1", pb.KEYS, bodies["d0"])[0] == pb.MALFORMED  # says d0 on the topic of d1
+    keys.masking[0].key = public_keys(bytes(31) + b"7", [0]).masking[0]
+    assert federation.sent("d0", pb.KEYS, encode(keys))[0] == pb.DUPLICATE
+    row = federation.store.ledger.masks(1)
+    assert row is not None
+    list_digest = sha256(row.members or b"")
+    shares = pb.MaskShares(device="d3", members=list_digest, shares=[pb.SealedShares(place=4000, data=b"x")])
+    assert federation.sent("d3", pb.SHARES, encode(shares))[0] in (pb.MALFORMED, pb.DUPLICATE)
+    other = pb.MaskShares(device="d3", members=bytes(32))
+    assert federation.sent("d3", pb.SHARES, encode(other))[0] in (pb.STALE, pb.DUPLICATE)
+    early = pb.MaskAnswer(device="d3", survivors=bytes(32))
+    assert federation.sent("d3", pb.ANSWER, encode(early))[0] == pb.STALE
+    stranger = pb.MaskAnswer(device="nobody", survivors=bytes(32))
+    assert federation.sent("nobody", pb.ANSWER, encode(stranger))[0] == pb.UNKNOWN_DEVICE
+    federation.run(lambda: federation.phase() == "deltas")
+    small = pb.Delta(
+        device="d0", plan_digest=sha256(federation.store.ledger.plans(1)["d0"]), round=1, examples=1, steps=1,
+        members=list_digest, masked=[pb.MaskedCircle(number=0, words=b"x")],
+    )  # fmt: skip
+    assert federation.sent("d0", pb.DELTA, encode(small))[0] in (pb.NOT_PLANNED, pb.WRONG_SIZE)
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    assert federation.bank(1).digest() == expected(federation, FIVE).digest()
+    assert federation.store.ledger.mask_bodies(1, pb.KEYS) == {}  # nobody can open anything any more
+    federation.kill_gateway()
+
+
+def test_a_round_that_too_many_leave_makes_no_version_and_the_next_one_does(tmp_path: Path) -> None:
+    """What came of it is part of nothing, and it does not count as one of the rounds that were asked for."""
+    federation = Federation(tmp_path)
+    federation.start(*FIVE)
+    federation.run(lambda: federation.phase() == "deltas")
+    federation.kill("d0", "d1", "d2")
+    federation.run(lambda: bool(federation.events("masks_failed")))
+    assert [row.version for row in federation.store.ledger.deltas(1)] == [-1] * len(federation.store.ledger.deltas(1))
+    federation.kill_gateway()
+    federation.start_gateway()
+    federation.start("d0", "d1", "d2")
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    assert federation.conductor.round == 2
+    assert federation.bank(1).digest() == expected(federation, FIVE, 2).digest()
+    federation.kill_gateway()
+
+
+def test_a_version_is_made_again_from_the_sums_alone(tmp_path: Path) -> None:
+    """A damaged block of it is put right by a start, without any key, share or answer."""
+    federation = Federation(tmp_path)
+    federation.start(*FIVE)
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    made = federation.bank(1)
+    row = federation.store.ledger.version(1)
+    assert row is not None
+    changed = [d for b, d in made.digests().items() if federation.bank(0).digests()[b] != d]
+    federation.kill_gateway()
+    for copy in (federation.folder / "gateway/versions").glob("*"):
+        if copy.suffix != ".json":
+            copy.unlink()
+    path = federation.folder / "gateway/blobs" / changed[0].hex()[:2] / changed[0].hex()[2:]
+    path.write_bytes(b"damaged")
+    federation.start_gateway()
+    assert [note for note in federation.store.notes if "made again from version 0" in note]
+    assert federation.bank(1).digest() == made.digest()
+    federation.kill_gateway()
+
+
+def test_settings_that_need_single_deltas_are_refused_by_name() -> None:
+    """All at once, with what to do."""
+    with pytest.raises(UsageError) as caught:
+        GatewayConfig(Path("package"), secure=Secure(enabled=True))
+    for word in ("round.quorum", "round.max_staleness = 0", "server.normalize_steps = false", "limits.norm_factor = 0"):
+        assert word in str(caught.value)
+    for fault in ({"trainers": 2}, {"most_weight": 200}, {"dropouts": 0.5}, {"keys_s": 0.0}, {"most_move": 0.0}):
+        assert Secure(**fault).fault()  # type: ignore[arg-type]
+
+
+def test_a_head_that_nobody_would_make_is_refused_at_the_start(tmp_path: Path) -> None:
+    """Without class sums it has to be trained."""
+    with pytest.raises(UsageError, match=r"secure\.class_sums"):
+        Federation(tmp_path, train=replace(TRAIN, head_share=0.0))
+
+
+def without_masks(hello: pb.Hello) -> pb.Hello:
+    """Return a Hello of a runtime of before."""
+    hello.masks = 0
+    return hello
