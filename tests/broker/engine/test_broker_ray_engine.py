@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from carriers import FEDERATION
-from test_broker_shards import CASES, SHAPE, bits, case
+from test_broker_shards import CASES, SHAPE, TRAINED, bits, case
 
 from broker_server.engine import ray_engine
 from broker_server.engine.in_process import InProcess
@@ -21,6 +24,7 @@ from broker_server.engine.ray_engine import RayShards
 from broker_server.engine.shard import Layout
 from broker_server.engine_config import EngineTable
 from broker_server.errors import UsageError
+from broker_server.state.database import Database
 from broker_server.state.spool import Spool
 
 LAYOUT = Layout(FEDERATION, SHAPE, topk=False, blocks=SHAPE.ids())
@@ -74,6 +78,50 @@ def test_actors_make_the_bytes_of_one_process_whoever_dies(tmp_path: Path) -> No
         engine.close()
     assert not children & _children()
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="the extra [cluster] is not installed")
+def test_an_actor_killed_at_every_write_to_its_ledger_makes_the_bytes_of_one_process(tmp_path: Path) -> None:
+    """Kill -9 before each statement of a merge and of letting go, in turn, until there is none left to be killed at."""
+    spool = Spool(tmp_path / "spool")
+    merge, before = case(spool, CASES["FedAdam, int8 steps"] | {"devices": 2, "blocks": TRAINED[:1]})
+    engine = RayShards(EngineTable("ray", 2), spool, LAYOUT, tmp_path / "state")
+    alone = InProcess(spool, SHAPE, topk=False)
+    try:
+        strike, struck = 0, True
+        while struck:
+            # Of other values, or a shard says what it has made before.
+            moved = replace(before, values={block: one + np.float32(strike) for block, one in before.values.items()})
+            processes = _strike(engine, strike)
+            assert bits(engine.merge(merge, moved)) == bits(alone.merge(merge, moved)), strike
+            engine.merged([])
+            strike, struck = (
+                strike + 1,
+                any(now != then for now, then in zip(_strike(engine, -1), processes, strict=True)),
+            )
+    finally:
+        engine.close()
+    assert strike > 10
+
+
+def _strike(engine: RayShards, strike: int) -> list[int]:
+    """Let each actor's process not survive a write to its ledger, counted from now; return the processes. -1: none."""
+
+    def armed(_shard: object) -> int:
+        def execute(database: Database, statement: str, values: Any = ()) -> Any:
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return plain(database, statement, values)
+
+        left, plain = [strike], getattr(Database, "plain", Database._execute)
+        Database.plain, Database._execute = plain, execute  # type: ignore[attr-defined, method-assign]
+        return os.getpid()
+
+    import ray
+
+    return list(ray.get([actor._handle.__ray_call__.remote(armed) for actor in engine._actors]))
 
 
 def _wait_until_watched(engine: RayShards, restarts: int) -> None:

@@ -122,7 +122,7 @@ def test_predict_has_nothing_to_compute_again(graft: Graft) -> None:
     assert len(_with(module, "layers").graph.nodes) == len(module.graph.nodes)
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("int8", [pytest.param(False, marks=pytest.mark.matrix), True])
 def test_lowered_programs_compute_the_same_with_less_memory(
     graft: Graft, step_inputs: dict[str, Tensor], tmp_path: Path, *, int8: bool
 ) -> None:
