@@ -21,10 +21,11 @@ from edge_runtime.wire.windows import pieces, windows
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Args: name: of the file, and its digest; measure: a bank to its figures."""
+    """Args: name: of the file, and its digest; measure: a bank to its figures; stop: ends that, from another thread."""
 
     name: str
     measure: Callable[[Bank], Figures | TextFigures]
+    stop: Callable[[], None]
 
 
 def held_out(package: Package, data: Path, limit: int = 0, threads: int = 1, columns: Columns = USUAL) -> HeldOut:
@@ -46,7 +47,7 @@ def held_out(package: Package, data: Path, limit: int = 0, threads: int = 1, col
     model = Model(package, threads)
     examples = read_examples(data, package.manifest, limit, columns)
     tokens = model.encode(examples)
-    return HeldOut(examples.name, lambda bank: measure(model.probabilities(bank, tokens), examples.labels))
+    return HeldOut(examples.name, lambda bank: measure(model.probabilities(bank, tokens), examples.labels), model.stop)
 
 
 def _of_text(package: Package, data: Path, limit: int, threads: int, columns: Columns) -> HeldOut:
@@ -57,4 +58,4 @@ def _of_text(package: Package, data: Path, limit: int, threads: int, columns: Co
     if not token_windows:
         raise nothing(str(data), columns, 0, labelled=False)
     name = f"{data.name}@{file_sha256(data)[:12]}" + (f"[{len(rows)}]" if limit else "")
-    return HeldOut(name, lambda bank: model.losses(bank, token_windows))
+    return HeldOut(name, lambda bank: model.losses(bank, token_windows), model.stop)

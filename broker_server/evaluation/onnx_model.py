@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -127,6 +127,7 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
+        self._run_options: Any = onnxruntime.RunOptions()
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(package.path(MODEL)), options, providers=["CPUExecutionProvider"]
@@ -142,6 +143,10 @@ class Model:
             self.tokenizer.enable_truncation(max_length=self.length)
         self._typed = take_special_tokens_as_text(self.tokenizer)
         self._inputs = {tensor.name for tensor in self._session.get_inputs()}
+
+    def stop(self) -> None:
+        """End the computation that another thread is at, and refuse further ones: they raise."""
+        self._run_options.terminate = True
 
     def encode(self, examples: Examples) -> list[list[int]]:
         """Return token ids of every text, once for all versions."""
@@ -161,10 +166,14 @@ class Model:
         total, count = 0.0, 0
         for start in range(0, len(windows), batch):
             ids, mask = _padded(windows[start : start + batch])
-            (losses,) = self._session.run([ports.LOSSES], self._feeds(bank) | {ports.IDS: ids, ports.MASK: mask})
+            losses = self._computed(ports.LOSSES, self._feeds(bank) | {ports.IDS: ids, ports.MASK: mask})
             total += float(losses.sum(dtype=np.float64))
             count += int(mask[:, 1:].sum())
         return TextFigures(total / count, count)
+
+    def _computed(self, name: str, feeds: Mapping[str, object]) -> Array:
+        (output,) = self._session.run([name], feeds, self._run_options)
+        return np.asarray(output)
 
     def _feeds(self, bank: Bank) -> dict[str, Array]:
         tensors = {ports.EXPERTS: bank.experts, ports.SHARED: bank.shared, ports.HEAD: bank.head, ports.MEAN: bank.mean}
@@ -179,7 +188,7 @@ class Model:
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
             ids, mask = _padded([tokens[place] for place in places])
-            (probabilities,) = self._session.run([ports.PROBABILITIES], feeds | {ports.IDS: ids, ports.MASK: mask})
+            probabilities = self._computed(ports.PROBABILITIES, feeds | {ports.IDS: ids, ports.MASK: mask})
             for place, row in zip(places, probabilities, strict=True):
                 rows[place] = row
         return np.stack([row for row in rows if row is not None])

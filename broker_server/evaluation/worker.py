@@ -44,6 +44,7 @@ class Evaluator:
         self._held_out = held_out(package, data, columns=columns)
         self._post = post
         self._queue: queue.Queue[tuple[int, Bank] | None] = queue.Queue()
+        self._stopping = False
         self._thread = threading.Thread(target=self._work, name="evaluator", daemon=True)
         self._thread.start()
         self.pending = 0
@@ -59,13 +60,21 @@ class Evaluator:
         self._queue.put((version, bank))
 
     def stop(self) -> None:
-        """Drop what waits; a running measurement ends by itself."""
+        """Drop what waits and what is being measured, and wait until the thread has ended.
+
+        A process that ends while ONNX Runtime computes is aborted: its own threads are still there.
+        """
+        self._stopping = True
+        self._held_out.stop()
         self._queue.put(None)
+        self._thread.join()
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None and not self._stopping:
             version, bank = item
             try:
                 self._post(Evaluated(version, self.data, self._held_out.measure(bank)))
             except Exception as error:  # noqa: BLE001 - one version that cannot be measured must not end the rounds
+                if self._stopping:
+                    return
                 self._post(Evaluated(version, self.data, None, str(error)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from broker_server.evaluation.onnx_model import Examples, Figures, Model, measur
 from broker_server.evaluation.worker import Evaluated, Evaluator
 from broker_server.state.rows import VersionRow
 from edge_runtime.data.tokenizer import Tokenizer as DeviceTokenizer
+from edge_runtime.wire.bank import Bank
 
 TEXTS = ("rose", "rose leaf", "sky sky rose stone", "leaf leaf leaf")
 
@@ -105,14 +109,35 @@ def test_background_evaluator_goes_on_after_a_failure(tmp_path: Path) -> None:
     """A bank of another shape cannot be measured; the next one can."""
     package = tiny.make_package(tmp_path / "package")
     (tmp_path / "data.csv").write_text("text,label\nrose,red\n")
-    results: list[Evaluated] = []
-    evaluator = Evaluator(package, tmp_path / "data.csv", results.append)
+    results: queue.Queue[Evaluated] = queue.Queue()
+    evaluator = Evaluator(package, tmp_path / "data.csv", results.put)
     good = tiny.bank()
     evaluator.submit(1, None)  # type: ignore[arg-type]
     evaluator.submit(2, good)
+    came = [results.get(timeout=30) for _ in range(2)]
     evaluator.stop()
-    evaluator._thread.join(30)
-    assert [(result.version, result.figures is None, bool(result.failure)) for result in results] == [
+    assert [(result.version, result.figures is None, bool(result.failure)) for result in came] == [
         (1, True, True),
         (2, False, False),
     ]
+
+
+def test_a_measurement_that_would_go_on_ends_when_it_is_stopped(tmp_path: Path) -> None:
+    """Its thread is gone then, and nothing is told of the version, which the next start measures."""
+    package = tiny.make_package(tmp_path / "package")
+    (tmp_path / "data.csv").write_text("text,label\nrose,red\n")
+    results: list[Evaluated] = []
+    evaluator = Evaluator(package, tmp_path / "data.csv", results.append)
+    measured, held_out = threading.Event(), evaluator._held_out
+
+    def endless(bank: Bank) -> Figures:
+        while True:
+            held_out.measure(bank)
+            measured.set()
+
+    evaluator._held_out = replace(held_out, measure=endless)
+    evaluator.submit(1, tiny.bank())
+    assert measured.wait(30)
+    evaluator.stop()
+    assert not evaluator._thread.is_alive()
+    assert results == []
