@@ -52,6 +52,7 @@ class MaskedRounds:
         self._orphan = 0  # number of a round whose plans go under masks, and of which the ledger knows no more
         self.failed = int(self._ledger.get(FAILED_ROUNDS) or 0)
         """Rounds that made no version."""
+        parts.store.blobs.sources.append(self._blob)
         last = self._ledger.last_round()
         over = 0 if last is None else last.round if last.closed is not None else last.round - 1
         if self._ledger.has_mask_bodies(over):  # a kill came between a version and this
@@ -61,6 +62,9 @@ class MaskedRounds:
     def has(self, number: int) -> bool:
         """Return whether a round that runs goes under masks."""
         return (self._current is not None and self._current.row.round == number) or self._orphan == number > 0
+
+    def _blob(self, digest: bytes) -> bytes | None:
+        return self._current.blob(self._store, digest) if self._current is not None else None
 
     def begin(self, status: RoundStatus, now: float) -> None:
         """Take up a round, if it goes under masks: one that was just opened, or that a start finds.

@@ -107,15 +107,29 @@ class MaskedState:
     def _set_dealt(self, store: Store, dealt: frozenset[int]) -> None:
         """Take up who dealt, and make what each of them is told: the same bytes after a start."""
         self.dealt = dealt
-        shares = {}
-        for device, body in store.ledger.mask_bodies(self.row.round, pb.SHARES).items():
-            place = self.places.get(device)
-            if place is not None and place in dealt:
-                message = decode(pb.MaskShares, body)
-                shares[place] = {one.place: one.data for one in message.shares}
+        shares = self._shares(store)
         for place in sorted(dealt):
             data = masking.write_dealt(self.listed, place, dealt, shares)
             self.blobs[place] = store.blobs.put(data, flush=False)
+
+    def _shares(self, store: Store) -> dict[int, dict[int, bytes]]:
+        """Return what each of those that dealt dealt, by its place and the holder's."""
+        shares = {}
+        for device, body in store.ledger.mask_bodies(self.row.round, pb.SHARES).items():
+            place = self.places.get(device)
+            if place is not None and place in self.dealt:
+                message = decode(pb.MaskShares, body)
+                shares[place] = {one.place: one.data for one in message.shares}
+        return shares
+
+    def blob(self, store: Store, digest: bytes) -> bytes | None:
+        """Return what members are told, by its digest: a file of it may have been removed; None for another digest."""
+        if self.members is not None and digest == self.members.context:
+            return self.row.members
+        if self.row.survivors is not None and digest == sha256(self.row.survivors):
+            return self.row.survivors
+        place = next((place for place, told in self.blobs.items() if told == digest), None)
+        return None if place is None else masking.write_dealt(self.listed, place, self.dealt, self._shares(store))
 
     def _set_survivors(self, store: Store, data: bytes) -> None:
         """Take up whose deltas are summed, and the answers that came. Args: data: pb.MaskSurvivors."""

@@ -80,8 +80,8 @@ def _copy(store: Store, part: Path) -> int:
     rows = {row.version: row for row in copy.ledger.versions()}
     newest, last = rows[max(rows)], copy.ledger.last_round()
     # First what a gateway of an older release removes soonest: the deltas of a merge, after the next.
-    for row in copy.ledger.spooled():
-        copy.spool.keep(row.digest, store.spool.read(row.digest))
+    for digest in (*(row.digest for row in copy.ledger.spooled()), *copy.ledger.mask_sums()):
+        copy.spool.keep(digest, store.spool.read(digest))
     copy.residuals.write(store.residuals.load(newest))
     copy.moments.write(store.moments.load(newest))
     for version in copy.ledger.residual_rows():  # to make the newest merge again, which may also be impossible

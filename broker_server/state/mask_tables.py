@@ -103,6 +103,8 @@ class MaskTables(Database):
 
     def mask_sums(self) -> list[bytes]:
         """Return the digests of opened sums that stay: of the open round, and of the last merges."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'mask_rounds'"):
+            return []
         query = (
             "SELECT sums FROM mask_rounds WHERE sums IS NOT NULL AND round IN ("  # noqa: S608 - the clauses are ours
             f"SELECT round FROM versions WHERE version IN ({LAST_MERGES}) "

@@ -46,6 +46,7 @@ from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import decode
 from edge_runtime.wire.secure.fixed_point import Integers
 from edge_runtime.wire.secure.terms import Terms, weights_of
+from edge_runtime.wire.signatures import SigningKey
 from edge_runtime.wire.topics import RETAINED, Address, Topic
 
 SECURE = Secure(enabled=True, keys_s=20.0, shares_s=20.0, answer_s=20.0)
@@ -125,6 +126,7 @@ class Federation:
         self.package: Package = toy.write_package(folder / "package")
         self.config = GatewayConfig(folder / "package", folder / "gateway", **(SETTINGS | settings))
         self.broker = MemoryBroker(self.clock)
+        self.key = SigningKey.create(folder / "signing.pem")
         self.devices: dict[str, Running] = {}
         self.trained: dict[str, dict[int, Integers]] = {}
         """Integers of each device without masks, by circle, as it kept them."""
@@ -140,7 +142,7 @@ class Federation:
         """Start it as a new process would."""
         self.starts += 1
         self.store = GatewayStore.open(self.folder / "gateway", self.package, self.clock.now)
-        signer = Signer(None, "default", self.store.ledger)
+        signer = Signer(self.key, "default", self.store.ledger)
         events = Events(lambda: self.clock.now)
         events.watch(self.told.append)
         parts = GatewayParts(self.config, self.store, Roster(), SigningPublisher(self.broker, signer), events, signer)
@@ -171,10 +173,9 @@ class Federation:
             link.gateway = self.broker  # type: ignore[assignment]
             work = Work(tools, store, Versions(store, self.package), name)
             note_trained(self.trained, work)
-            device = Device(
-                RunConfig(name, checkpoint_s=0.0), work, Identity(self.package.digest, None), link, inbox,
-                report=Report(name, self.heard.append), clock=self.clock, chance=lambda: 0.5,
-            )  # fmt: skip
+            config = RunConfig(name, checkpoint_s=0.0, gateway_key=self.key.public)
+            identity, report = Identity(self.package.digest, None), Report(name, self.heard.append)
+            device = Device(config, work, identity, link, inbox, report=report, clock=self.clock, chance=lambda: 0.5)
             device._timers.pause = lambda _: 0.0  # type: ignore[method-assign]
             link.start()
             self.devices[name] = Running(device, work, store, link)

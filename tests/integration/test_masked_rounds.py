@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import toy
-from masked_federation import TRAIN, Federation, plain_sum
+from masked_federation import RULES, SECURE, TRAIN, Federation, plain_sum
 
 from broker_server.config import GatewayConfig
 from broker_server.errors import UsageError
 from broker_server.rules.round import State
 from broker_server.secure_config import Secure
+from broker_server.state.ledger import NAME
+from broker_server.state.schema import SCHEMA
 from broker_server.views.masks import masks_words
 from broker_server.views.reading import reading
 from broker_server.views.status import read_status
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.errors import SecureError, WireError
 from edge_runtime.wire.messages import decode, encode, ids
+from edge_runtime.wire.secure.lists import to_bits
 from edge_runtime.wire.secure.member import public_keys
 from edge_runtime.wire.secure.terms import Terms
+from edge_runtime.wire.topics import Topic
 
 FIVE = tuple(f"d{number}" for number in range(5))
 TEN = tuple(f"d{number}" for number in range(10))
@@ -46,6 +52,7 @@ def test_thirty_percent_leave_after_dealing_and_the_sum_of_the_others_is_exact(t
     federation = Federation(tmp_path)
     federation.start(*TEN)
     federation.run(lambda: federation.phase() == "deltas")
+    federation.store.tidy()  # files that no version names go; what devices were told of is made again
     federation.kill("d1", "d4", "d7")
     federation.run(lambda: federation.conductor.state is State.FINISHED)
     row = federation.store.ledger.masks(1)
@@ -168,6 +175,45 @@ def test_hostile_bodies_are_refused_with_a_code_and_change_nothing(tmp_path: Pat
     federation.kill_gateway()
 
 
+def test_a_device_takes_part_in_one_list_and_answers_one_set_of_survivors(tmp_path: Path) -> None:
+    """Whoever signs another one: with two, shares of both kinds would open what nobody may see."""
+    federation = Federation(tmp_path)
+    federation.start(*FIVE)
+    masks, store = federation.devices["d0"].work.masks, federation.devices["d0"].store
+    federation.run(lambda: store.recall("mask_members") is not None)
+    said = decode(pb.MaskRound, federation.broker.retained[Topic.SECURE, "d0"])
+    place = masks._part().place
+    without = encode(pb.MaskDealt(members=said.members, dealt=to_bits({0, 1, 2, 3, 4} - {place}, 5)))
+    store.put_blob(sha256(without), without)
+    masks.take(encode(changed(said, dealt=sha256(without))))
+    with pytest.raises(SecureError, match="goes on without this device"):
+        masks.advance()
+    del masks._named["dealt"]  # as if it had not been told
+    federation.run(lambda: federation.phase() == "answers")
+    reception, clock = federation.broker.reception, federation.clock
+    assert reception is not None
+    for _ in range(8):  # the round does not go on meanwhile
+        clock.now += 1.0
+        federation.devices["d0"].device.turn()
+        reception.tick(clock.now, clock.now)
+    said = decode(pb.MaskRound, federation.broker.retained[Topic.SECURE, "d0"])
+    for part in ("members", "dealt", "survivors"):
+        with pytest.raises(WireError, match=f"other {part}"):
+            masks.take(encode(changed(said, **{part: bytes(32)})))
+    with pytest.raises(SecureError, match="other values"):
+        masks.masked({number: values + 1 for number, values in federation.trained["d0"].items()})
+    federation.kill_gateway()
+
+
+def changed(message: pb.MaskRound, **fields: bytes) -> pb.MaskRound:
+    """Return a message with other fields, as a gateway that lies would sign it."""
+    other = pb.MaskRound()
+    other.CopyFrom(message)
+    for name, value in fields.items():
+        setattr(other, name, value)
+    return other
+
+
 def test_a_round_that_too_many_leave_makes_no_version_and_the_next_one_does(tmp_path: Path) -> None:
     """What came of it is part of nothing, and it does not count as one of the rounds that were asked for."""
     federation = Federation(tmp_path)
@@ -226,3 +272,25 @@ def without_masks(hello: pb.Hello) -> pb.Hello:
     """Return a Hello of a runtime of before."""
     hello.masks = 0
     return hello
+
+
+def test_a_ledger_of_before_masks_is_read_as_it_is_and_brought_up_by_a_start(tmp_path: Path) -> None:
+    """Schema 8 had no table of theirs; a round that was open in the clear ends as it began."""
+    federation = Federation(tmp_path, secure=Secure(), round=replace(RULES, quorum=2))
+    federation.start(*FIVE)
+    federation.run(lambda: federation.conductor.state is State.OPEN)
+    federation.kill_gateway()
+    database = sqlite3.connect(tmp_path / "gateway" / NAME)
+    database.executescript("DROP TABLE mask_rounds; DROP TABLE mask_bodies")
+    database.execute("UPDATE meta SET value = '8' WHERE key = 'schema'")
+    database.commit()
+    database.close()
+    with reading(tmp_path / "gateway") as ledger:
+        assert read_status(ledger, 0.0).secure == {}
+    federation.config = replace(federation.config, secure=SECURE, round=RULES)
+    federation.start_gateway()
+    assert federation.store.ledger.get("schema") == str(SCHEMA)
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    assert federation.phase() == "none"
+    assert {row.version for row in federation.store.ledger.deltas(1)} == {1}
+    federation.kill_gateway()
