@@ -329,6 +329,8 @@ class MaskedRounds:
         status.withdrawn |= out
         self._publish(current)
         current.untold, current.since = False, now
+        if current.phase is Phase.DELTAS:  # only now can anybody send one
+            status.deadline_at = now + self._round_rules.deadline_s
         survivors = len(current.attendance.survivors) if current.attendance is not None else None
         self._events.tell(
             "masks", round=current.row.round, phase=current.phase.value, members=len(current.places),

@@ -142,6 +142,27 @@ def test_a_device_that_knows_no_masks_gets_no_plan_and_no_delta_in_the_clear_is_
     federation.kill_gateway()
 
 
+def test_who_is_silent_costs_the_others_time_and_no_sum(tmp_path: Path) -> None:
+    """One sends no keys, one no shares: plans are taken back, and deltas have their time from then on."""
+    federation = Federation(tmp_path, round=replace(RULES, deadline_s=15.0))
+    federation.start(*FIVE)
+    federation.run(lambda: federation.phase() == "keys")
+    federation.kill("d1")  # without a bye: nobody knows that it is gone
+    federation.run(lambda: federation.phase() == "shares")
+    federation.kill("d4")
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    assert [event["members"] for event in federation.events("masks")] == [4, 4, 4]
+    assert [event["dealt"] for event in federation.events("masks")] == [0, 3, 3]
+    row = federation.store.ledger.masks(1)
+    assert row is not None
+    opened = [one["circle"] for one in row.told["circles"] if one["opened"]]
+    assert opened
+    made = plain_sum(federation, federation.bank(0), terms_of(federation), {"d0", "d2", "d3"}, opened)
+    assert federation.bank(1).digest() == made.digest()
+    assert federation.broker.retained[Topic.PLAN, "d1"] == federation.broker.retained[Topic.PLAN, "d4"] == b""
+    federation.kill_gateway()
+
+
 def test_hostile_bodies_are_refused_with_a_code_and_change_nothing(tmp_path: Path) -> None:
     """Another's name, a second body, shares for strangers, answers before their time, values of the wrong size."""
     federation = Federation(tmp_path)
