@@ -15,6 +15,7 @@ from broker_server.gate_config import Gate
 from broker_server.privacy_config import PrivacyTable, conflict
 from broker_server.secure_config import Secure, secure_conflict
 from broker_server.server_config import RobustMerging, Server, exact_conflict
+from broker_server.upstream_config import UpstreamTable, site_conflict
 from broker_server.web_config import Web
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.broker_url import is_loopback
@@ -87,6 +88,7 @@ class GatewayConfig:
     secure: Secure = field(default_factory=Secure)
     web: Web = field(default_factory=Web)
     engine: EngineTable = field(default_factory=EngineTable)
+    upstream: UpstreamTable = field(default_factory=UpstreamTable)
 
     def __post_init__(self) -> None:
         try:
@@ -139,9 +141,9 @@ class GatewayConfig:
         _need(self.mqtt in MQTT, f"mqtt {self.mqtt!r}, expected one of {', '.join(MQTT)}")
         down = self.train.codec_down
         _need(down in CODECS_DOWN, f"codec_down {down!r}, expected one of {', '.join(CODECS_DOWN)}")
-        for fault in (self.server.fault(), self.robust.fault(), self.privacy.fault(), self.secure.fault()):
-            _need(not fault, fault)
-        for fault in (conflict(self), secure_conflict(self), exact_conflict(self)):
+        tables = (self.server, self.robust, self.privacy, self.secure, self.upstream)
+        conflicts = (conflict(self), secure_conflict(self), exact_conflict(self), site_conflict(self))
+        for fault in (*(table.fault() for table in tables), *conflicts):
             _need(not fault, fault)
         _need(
             not self.gate.hold or self.evaluate is not None,

@@ -39,7 +39,7 @@ def load(
 
     Args:
         file: with the keys of GatewayConfig; its tables are [listen], [round], [train], [limits], [server], [robust],
-            [gate], [privacy], [secure], [web] and [engine].
+            [gate], [privacy], [secure], [web], [engine] and [upstream].
             Relative paths in it begin in its folder, and "" is no path.
         overrides: values by dotted key ("round.quorum"); None leaves the file's value.
         package_of: chooses the package for a state directory when neither names one.

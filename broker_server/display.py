@@ -164,6 +164,8 @@ def _version(e: dict[str, Any]) -> str:
         return f"version {e['version']}: head from the class means of {counted(e['devices'], 'device')}{lost}"
     if e["reason"] == "rollback":
         return f"version {e['version']}: the bank of version {e['parent']} again, as the operator asked"
+    if e["reason"] == "upstream":
+        return f"version {e['version']}: came from the gateway above"
     short = f", {counted(e['extensions'], 'extension')}" if e["extensions"] else ""
     short += f", {counted(e['withdrawn'], 'plan')} taken back" if e["withdrawn"] else ""
     short += f", {counted(e['distrusted'], 'delta')} not merged" if e.get("distrusted") else ""
@@ -191,6 +193,13 @@ def _masks_opened(e: dict[str, Any]) -> str:
     more = f"; {counted(len(lost), 'sum')} not opened: {lost[0]}" if lost else ""
     sums = f"{counted(len(opened), 'sum')} opened, over {min(opened)} devices or more{more}"
     return f"round {e['round']} under masks: {sums}"
+
+
+def _upstream(e: dict[str, Any]) -> str:
+    if e["what"] != "sum":
+        return f"gateway above: {e['what']}{': ' + e['detail'] if e['detail'] else ''}"
+    taken = "taken" if e["code"] == "ACCEPTED" else f"refused, {e['code']}: {e['detail']}"
+    return f"gateway above: the sum of round {e['round']} is {taken}"
 
 
 def _not_served(e: dict[str, Any]) -> str:
@@ -242,7 +251,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"it gets none for {e['rests_s']:.0f} s"
     ),
     "limited": lambda e: (
-        f"{e['device']}: {e['limit']} {e['came']:g} counts as {e['counted']:g}, because others have far less"
+        f"{e['device']}: {e['limit']} {e['came']:g} counts as {e['counted']:g}: others have far less, or limits say so"
     ),
     "left_out": lambda e: f"{e['device']}: removed before the merge; its delta of round {e['round']} is left out",
     "distrusted": lambda e: (
@@ -259,6 +268,10 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "not_served": _not_served,
     "evaluated": _evaluated,
     "storage": lambda e: f"storage: {e['detail']}",
+    "sum": lambda e: (
+        f"round {e['round']}: the sum of {counted(e['devices'], 'delta')} ({e['closed']}), {size(e['bytes'])}, goes up"
+    ),
+    "upstream": _upstream,
     "engine": lambda e: (
         f"merging waits: {e['failure']}"
         if e.get("failure")

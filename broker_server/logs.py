@@ -34,6 +34,8 @@ def level_of(event: Mapping[str, Any]) -> int:
     noisy = kind == "privacy" and (not event["left"] or event["noise_to_signal"] >= NOISY)
     if noisy or kind in _WARNINGS or event.get("code", "ACCEPTED") not in (None, "ACCEPTED"):
         return logging.WARNING
+    if kind == "upstream" and event["what"] in ("away", "refused", "unanswered"):
+        return logging.WARNING
     return logging.DEBUG if kind in _DEBUG else logging.INFO
 
 

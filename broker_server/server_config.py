@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
+
+from edge_runtime.wire.errors import MalformedMessage
+from edge_runtime.wire.limits import SITE_DEVICES_LIMIT
+from edge_runtime.wire.topics import check_name
 
 if TYPE_CHECKING:
     from broker_server.config import GatewayConfig
@@ -29,6 +34,8 @@ class Server:
             version through one gateway and through sites (docs/operating.md, "Sites"). What one device may weigh is
             then ``limits.most_examples`` alone; it wants limits.weight_multiple = 0, limits.weight_share = 1 and
             limits.norm_clip = 0, and goes neither with [robust] nor with [privacy].
+        sites: devices of this gateway that are sites, gateways which add up what their own devices send: "NAME:DEVICES"
+            with commas between, DEVICES being for how many one may speak; it wants exact_sums.
     """
 
     optimizer: str = "none"
@@ -38,6 +45,7 @@ class Server:
     tau: float = 1e-3
     normalize_steps: bool = True
     exact_sums: bool = False
+    sites: str = ""
 
     def fault(self) -> str:
         """Return what is wrong with the values, for people; "" when nothing is."""
@@ -48,7 +56,36 @@ class Server:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 return f"server.{name} {getattr(self, name)}, expected 0 or more and less than 1"
-        return "" if 0 < self.tau <= 1 else f"server.tau {self.tau}, expected more than 0, at most 1"
+        if not 0 < self.tau <= 1:
+            return f"server.tau {self.tau}, expected more than 0, at most 1"
+        try:
+            sites = self._sites
+        except ValueError as error:
+            return f"server.sites: {error}; expected NAME:DEVICES with commas between, as in north:500, south:2000"
+        return "server.sites wants server.exact_sums = true" if sites and not self.exact_sums else ""
+
+    def site_of(self, device: str) -> int:
+        """Return for how many devices a name may speak; 0: it is no site."""
+        return self._sites.get(device, 0)
+
+    @cached_property
+    def _sites(self) -> dict[str, int]:
+        sites: dict[str, int] = {}
+        for one in filter(None, map(str.strip, self.sites.split(","))):
+            name, _, devices = one.partition(":")
+            number = int(devices) if devices.isdecimal() and len(devices) <= 9 else 0
+            if not 1 <= number <= SITE_DEVICES_LIMIT:
+                msg = f"{one!r} names no number of devices from 1 to {SITE_DEVICES_LIMIT}"
+                raise ValueError(msg)
+            if name in sites:
+                msg = f"{name} is listed twice"
+                raise ValueError(msg)
+            try:
+                check_name(name, "site")
+            except MalformedMessage as error:
+                raise ValueError(error.detail) from error
+            sites[name] = number
+        return sites
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from broker_server.config_tables import ConnectionLimits
 from broker_server.engine.ray_engine import RayShards, ShardState
 from broker_server.engine.shard import Layout
 from broker_server.engine_config import RAY
-from broker_server.errors import EngineError, StorageError
+from broker_server.errors import EngineError, StorageError, UsageError
 from broker_server.evaluation.worker import Evaluated
 from broker_server.events import Events
 from broker_server.exposure import exposures
@@ -38,6 +38,9 @@ from broker_server.rounds.signer import Signer, SigningPublisher
 from broker_server.state.gateway_facts import GatewayFacts
 from broker_server.state.settings_table import ENGINE
 from broker_server.state.store import Store
+from broker_server.upstream.desk import Desk
+from broker_server.upstream.site_conductor import SiteConductor
+from broker_server.upstream.uplink import Uplink
 from broker_server.views.live import LOOK_S, Live, Load, look
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
@@ -115,6 +118,7 @@ class Service:
         self._link: GatewayLink | None = None
         self._pool: CheckingPool | None = None
         self._engine: RayShards | None = None
+        self._uplink: Uplink | None = None
         self._shards: tuple[ShardState, ...] = ()
         self._rest_until = self._revoked_at = self._alive_at = self._look_at = -1.0
         self._started = time.time()
@@ -165,7 +169,7 @@ class Service:
         self._publisher = SigningPublisher(self._link, signer)
         parts = GatewayParts(config, self._store, Roster(), self._publisher, self._events, signer, self._engine)
         self._roster = parts.roster
-        self._conductor = Conductor(parts, session)
+        self._conductor = self._conductor_of(parts, session)
         self._pool = CheckingPool(self._store.lineage.shape, self._inbox.push)
         self._reception = Reception(parts, self._conductor, self._pool)
         self._ending = Ending(parts, self._conductor, self._reception, self._measuring)
@@ -187,8 +191,22 @@ class Service:
         for note in self._store.notes:
             self._events.tell("repaired", detail=note)
         self._conductor.resume(time.monotonic())
+        if self._uplink is not None:
+            self._uplink.start()
         self._measuring.submit_missed(self._conductor.newest.version, self._conductor.compared)
         self._link.start()
+
+    def _conductor_of(self, parts: GatewayParts, session: bytes) -> Conductor:
+        """Return what conducts rounds: those of a site, where there is a gateway above."""
+        config, gate = self._config, self._package.manifest.architecture.gate
+        if gate == "topk" and (config.upstream.enabled or config.server.sites):
+            msg = "sites want soft gates: statistics of top-k gates are not added up across sites (docs/operating.md)"
+            raise UsageError(msg)
+        if not config.upstream.enabled:
+            return Conductor(parts, session)
+        desk = Desk()
+        self._uplink = Uplink(config.upstream, config.federation, self._package, self._store.folder, desk)
+        return SiteConductor(parts, session, desk, self._uplink.name, self._uplink.url)
 
     def _start_engine(self) -> None:
         """Start what merges, unless this process does."""
@@ -353,6 +371,9 @@ class Service:
         if self._pool is not None:
             self._pool.stop()
         self._measuring.stop()
+        if self._uplink is not None:
+            self._uplink.stop()
+            self._uplink = None
         if self._link is not None:
             if self._up:
                 self._publisher.publish(Topic.GATEWAY, "", [encode(self._conductor.gateway_state(online=False))])

@@ -105,6 +105,7 @@ TABLES: Final = {
     "privacy": "differential privacy of devices",
     "secure": "sums under masks, so that the gateway sees no single delta",
     "engine": "who merges",
+    "upstream": "the gateway above, of a site",
     "web": "the page",
 }
 FILES: Final = {

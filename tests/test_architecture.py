@@ -25,6 +25,14 @@ ARROWS = {
     "edge_runtime/wire": {"edge_runtime.wire"},
     "edge_runtime": {"edge_runtime"},
     "export": {"export", "edge_runtime.wire"},
+    # A site is a device of the gateway above it, and speaks with it as any device does (decision 0058).
+    "broker_server/upstream": {
+        "broker_server",
+        "edge_runtime.wire",
+        "edge_runtime.federation",
+        "edge_runtime.store",
+        "edge_runtime.training.budget",
+    },
     "broker_server": {"broker_server", "edge_runtime.wire"},
     "benchmarks": {"benchmarks", "export", "edge_runtime", "broker_server"},
     "docs": {"docs", "export", "edge_runtime.wire", "broker_server"},
@@ -67,6 +75,7 @@ ROOMS = {
         "web",
         "display+logs+systemd+service",
         "views",
+        "upstream",
         "rounds",
         "evaluation",
         "engine",

@@ -188,7 +188,7 @@ def _device(package: Any, data: Path, folder: Path, config: RunConfig, port: int
         will = messages.encode(pb.Bye(device=name))
         link = MqttLink(Broker.parse(f"mqtt://127.0.0.1:{port}"), "default", name, will, inbox.put, mqtt=Mqtt.V3)
         report.traffic = link.traffic
-        work = Work(tools, store, Versions(store, package), name)
+        work = Work(store, Versions(store, package), name, tools=tools)
         Device(config, work, Identity(package.digest, sums), link, inbox, report=report).run()
 
 

@@ -31,6 +31,7 @@ EXAMPLES = """  broker_server run                                    the only pa
   broker_server run --broker mqtts://gw:secret@broker.example:8883 --ca ca.pem
   broker_server run --broker mosquitto                 certificates and ports as gateway.toml says
   broker_server run --engine ray --shards 4            merging by Ray actors (docs/operating.md)
+  broker_server run --upstream north.enrolment.json    a site of the gateway that wrote this file (docs/operating.md)
   broker_server run --config gateway.toml --evaluate heldout.csv --events runs/events.jsonl
 """
 POLL_S: Final = 0.1
@@ -67,6 +68,7 @@ def add(commands: Subcommands) -> None:
     _add_rounds(command)
     _add_training(command)
     _add_engine(command)
+    _add_upstream(command)
     output = command.add_argument_group("output")
     output.add_argument("--events", type=Path, metavar="JSONL", help="append every event to this file, one JSON a line")
     output.add_argument("--evaluate", type=Path, metavar="FILE", help=f"measure each version on this file: {HELP}")
@@ -187,6 +189,15 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _add_upstream(command: argparse.ArgumentParser) -> None:
+    upstream = command.add_argument_group("gateway above")
+    upstream.add_argument(
+        "--upstream", metavar="URL", help="be a site of the gateway at this broker, mqtts://HOST[:PORT]: add up what"
+        " devices send, hand the sum on; or the enrolment file that it wrote for this site",
+    )  # fmt: skip
+    upstream.add_argument("--site", metavar="NAME", help="name of this site there; with a URL")
+
+
 def main(args: argparse.Namespace) -> int:
     """Do it."""
     config = _settings(args)
@@ -239,6 +250,13 @@ def _log(config: GatewayConfig, *, verbose: bool) -> Lines | LiveTable:
     return LiveTable(console) if table else Lines(sys.stdout, form, least)
 
 
+def _upstream(where: str | None) -> dict[str, Any]:
+    """Return the settings that --upstream stands for: a URL, or an enrolment file."""
+    if where is None or "://" in where:
+        return {"upstream.url": where}
+    return {"upstream.enrolment": Path(where)}
+
+
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "package": args.package,
@@ -261,6 +279,8 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "listen.host": args.host,
         "listen.port": args.port,
         "listen.allow_plaintext": args.allow_plaintext,
+        **_upstream(args.upstream),
+        "upstream.name": args.site,
         "engine.kind": args.engine,
         "engine.shards": args.shards,
         "engine.address": args.ray_address,

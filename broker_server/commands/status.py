@@ -21,6 +21,7 @@ from broker_server.views.wording import (
     privacy_words,
     size,
     times,
+    upstream_words,
 )
 
 EXAMPLES = """  broker_server status
@@ -62,6 +63,7 @@ def _lines(status: Status) -> list[tuple[str, str | Cell]]:
         ("version", version),
         ("merging", status.merging),
         ("engine", engine_words(status.engine)),
+        ("upstream", upstream_words(status.upstream)),
         ("left out", Cell(left_out_words(status.distrusted), "yellow") if status.distrusted else ""),
         ("gate", _gate(status)),
         ("privacy", privacy_words(status.privacy) if status.privacy else ""),

@@ -17,7 +17,17 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from broker_server.rules.admission import norm_of
-from broker_server.rules.aggregate import Contribution, Part, Sums, Wide, Work, combine, fold_all, parts_of, router_row
+from broker_server.rules.aggregate import (
+    Contribution,
+    Part,
+    Sums,
+    Wide,
+    Work,
+    combine,
+    fold_all,
+    parts_of,
+    router_row,
+)
 from broker_server.rules.agreement import compared, gram_of
 from broker_server.rules.capping import Limited, cut
 from broker_server.rules.encoded_block import Block
@@ -27,6 +37,7 @@ from broker_server.rules.privacy import Private, cut_whole, norm_left, private_s
 from broker_server.rules.robust import Robust, add_robust
 from broker_server.rules.server_optimizer import optimized
 from broker_server.rules.server_rules import PLAIN, ServerRules
+from broker_server.rules.summed_block import SummedBlock
 from broker_server.rules.updates import next_blocks
 from broker_server.state.rows import DeltaRow
 from edge_runtime.wire.experts import BankShape, ExpertId
@@ -123,11 +134,15 @@ class Bodies(Protocol):
     """Where the values of accepted deltas are."""
 
     def blocks(self, row: DeltaRow) -> Mapping[ExpertId, Block]:
-        """Return the blocks of a delta that are here, ascending, as they came.
+        """Return the blocks of a delta that are here, ascending, as they came; none of a site's sum.
 
         Raises:
             BodyError: when they are damaged or gone.
         """
+        ...
+
+    def sums(self, row: DeltaRow) -> Mapping[ExpertId, SummedBlock]:
+        """Return the blocks of a site's sum that are here, ascending. Raises: as blocks."""
         ...
 
 
@@ -177,7 +192,7 @@ class BlockMerging:
         Raises:
             BodyError: when a delta is damaged or gone.
         """
-        for every in self._in_blocks(rows):
+        for every in self._in_blocks([row for row in rows if not row.summed]):
             blocks = compared(every)
             deltas: dict[ExpertId, dict[int, Block]] = {block: {} for block in blocks}
             for place, row in enumerate(rows):
@@ -234,16 +249,17 @@ class BlockMerging:
         """
         sums, normalized = ByStaleness(), merge.rules.normalized
         for some in _in_parts(merge.counted):
-            whole = [self._with_deltas(one) for one in some]
+            whole = [self._with_sums(one) if one.row.summed else self._with_deltas(one) for one in some]
             fold_exact(sums, whole, self._shape, topk=self._topk, normalized=normalized, shares=THREADS, run=at_once)
         return sums
 
     def _robust(self, merge: BlockMerge, robust: Robust) -> tuple[Sums, _Limits]:
         """Merge robustly: all deltas at a time, a few of their blocks, since a value is compared with all others."""
         sums, limited = Sums(), _Limits()
-        for blocks in self._in_blocks([one.row for one in merge.counted]):
+        counted = [one for one in merge.counted if not one.row.summed]
+        for blocks in self._in_blocks([one.row for one in counted]):
             parts: dict[ExpertId, list[Part]] = {block: [] for block in blocks}
-            for one in merge.counted:
+            for one in counted:
                 if parts.keys().isdisjoint(one.row.blocks):
                     continue
                 update, limited[one.row.digest] = self._cut(one, merge.limits)
@@ -279,6 +295,9 @@ class BlockMerging:
 
     def _with_deltas(self, one: Counted) -> Contribution:
         return dataclasses.replace(one.claims, deltas=self._bodies.blocks(one.row))
+
+    def _with_sums(self, one: Counted) -> Contribution:
+        return dataclasses.replace(one.claims, sums=self._bodies.sums(one.row))
 
 
 def _in_parts(counted: Sequence[Counted]) -> Iterator[list[Counted]]:

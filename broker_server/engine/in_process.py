@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from broker_server.engine.block_merging import BlockMerge, BlockMerging, BlocksBefore, Gram, MergedBlocks
 from broker_server.rules.admission import read_blocks
 from broker_server.rules.encoded_block import EncodedBlock
+from broker_server.rules.site_sums import read_sums
+from broker_server.rules.summed_block import SummedBlock
 from broker_server.state.rows import DeltaRow
 from broker_server.state.spool import Spool
 from edge_runtime.wire import wire_pb2 as pb
@@ -28,7 +30,17 @@ class SpoolBodies:
         Raises:
             BodyError: when it is damaged or gone.
         """
+        if row.summed:
+            return {}
         return read_blocks(decode(pb.Delta, self.spool.read(row.digest)), self.shape)
+
+    def sums(self, row: DeltaRow) -> dict[ExpertId, SummedBlock]:
+        """Return the blocks of a site's sum, ascending.
+
+        Raises:
+            BodyError: when it is damaged or gone.
+        """
+        return read_sums(decode(pb.PartialSum, self.spool.read(row.digest)), self.shape)
 
 
 class InProcess:

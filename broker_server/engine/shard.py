@@ -26,6 +26,8 @@ from broker_server.rules.admission import read_blocks
 from broker_server.rules.capping import Limited
 from broker_server.rules.encoded_block import EncodedBlock
 from broker_server.rules.ranges import Range
+from broker_server.rules.site_sums import read_sums
+from broker_server.rules.summed_block import SummedBlock
 from broker_server.state.rows import DeltaRow
 from broker_server.state.shard_ledger import DELTA, VALUES, ShardLedger, remove
 from edge_runtime.wire import wire_pb2 as pb
@@ -175,12 +177,19 @@ class Shard:
         Raises:
             BodyError: when they are not here.
         """
-        if not row.blocks:
+        if not row.blocks or row.summed:
             return {}
         data = self._ledger.data(DELTA, row.digest)
         if data is None:
             raise BodyError(f"the shard lacks delta {row.digest.hex()[:12]}")
         return read_blocks(pb.Delta.FromString(data), self._layout.shape)
+
+    def sums(self, row: DeltaRow) -> dict[ExpertId, SummedBlock]:
+        """Return the shard's blocks of a site's sum, ascending. Raises: as blocks."""
+        data = self._ledger.data(DELTA, row.digest) if row.blocks else b""
+        if data is None:
+            raise BodyError(f"the shard lacks a sum of {row.device}")
+        return read_sums(pb.PartialSum.FromString(data), self._layout.shape)
 
     def _guarded(self, rows: Sequence[DeltaRow], values: Collection[bytes], work: Callable[[], T]) -> T | Lacking:
         """Do work, unless something lacks or turns out to be damaged meanwhile."""

@@ -21,13 +21,13 @@ from broker_server.rules.aggregate import Contribution
 from broker_server.rules.privacy import Private, length_of
 from broker_server.rules.ranges import Range
 from broker_server.rules.server_optimizer import MOMENTS
+from broker_server.rules.site_sums import body_of
 from broker_server.state.rows import DeltaRow
 from broker_server.state.shard_ledger import DELTA, VALUES
 from broker_server.state.spool import Spool
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import BankShape, ExpertId
-from edge_runtime.wire.messages import decode
 from edge_runtime.wire.tensors import Array
 
 SENT_BYTES: Final = 32 * 1024 * 1024
@@ -153,12 +153,17 @@ class Sharded:
 
     def _parts(self, spool: Spool, digest: bytes, shards: Iterable[int]) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield (shard, name, data) of a delta's parts. Raises: BodyError."""
-        delta = decode(pb.Delta, spool.read(digest))
+        body = body_of(spool.read(digest))
         for number in shards:
             own = self._ranges[number]
-            experts = [one for one in delta.experts if ExpertId(one.layer, one.index) in own]
+            if isinstance(body, pb.PartialSum):
+                blocks = [one for one in body.blocks if ExpertId(one.layer, one.index) in own]
+                if blocks:
+                    yield number, digest, pb.PartialSum(blocks=blocks).SerializeToString()
+                continue
+            experts = [one for one in body.experts if ExpertId(one.layer, one.index) in own]
             if experts:
-                yield number, digest, pb.Delta(codec=delta.codec, experts=experts).SerializeToString()
+                yield number, digest, pb.Delta(codec=body.codec, experts=experts).SerializeToString()
 
     def _send(self, kind: str, parcels: Iterable[tuple[int, bytes, bytes]]) -> None:
         """Send parcels, SENT_BYTES at a time; return when they are kept."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from broker_server.config import GatewayConfig
 from broker_server.rounds.checking import Body
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
@@ -25,6 +26,7 @@ from broker_server.rules.admission import (
     typical,
 )
 from broker_server.rules.round import State
+from broker_server.rules.site_sums import SumRules
 from broker_server.state.rows import DeltaRow
 from broker_server.state.version_tables import ROLLED_BACK
 from edge_runtime.wire import wire_pb2 as pb
@@ -135,6 +137,7 @@ class Acceptance:
             self._most_examples(device, plan.steps, usual) if plan is not None else 0,
             closed=self._conductor.state is State.FINISHED,
             masked=self._conductor.masks.masked(plan) if plan is not None else None,
+            sums=sum_rules_of(self._config),
         )
 
     def _most_examples(self, device: str, steps: int, usual: Usual) -> int:
@@ -156,6 +159,12 @@ class Acceptance:
             samples = self._norms.setdefault(kind, [])
             samples.append(norm)
             del samples[:-NORM_HISTORY]
+
+
+def sum_rules_of(config: GatewayConfig) -> SumRules | None:
+    """Return the rules by which sites add up; None where no sum is taken."""
+    server = config.server
+    return SumRules(config.limits.most_examples, server.normalize_steps) if server.exact_sums else None
 
 
 def _row(delta: pb.Delta, body: Body, accepted: Accepted, plan: pb.Plan | None) -> DeltaRow:

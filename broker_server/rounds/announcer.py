@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.state.rows import VersionRow
@@ -59,6 +59,16 @@ class Announcer:
         for device in devices:
             self._publisher.publish(Topic.PLAN, device, [b""])
             self.outstanding.pop(device, None)
+
+    def too_late(self, planned: Collection[str], age: Callable[[int], int], limit: int) -> list[str]:
+        """Return who has an older plan whose delta would come too late to count.
+
+        Args:
+            planned: devices that have a newer one.
+            age: merges since a base version.
+            limit: the largest age that is taken.
+        """
+        return [device for device, base in self.outstanding.items() if device not in planned and age(base) > limit]
 
     def again(self, row: VersionRow, plans: Mapping[str, bytes], devices: Iterable[str]) -> None:
         """Publish what a broker may not have: after a start, and when the broker was away.

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from broker_server.rules.admission import Checked, check_values
+from broker_server.rules.site_admission import check_sums
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape
@@ -35,12 +36,21 @@ MASK_BODIES: Final[dict[int, type[MaskBody]]] = {
 
 @dataclass(frozen=True)
 class Body:
-    """A complete body, whose digest was compared. Args: device: on whose topic it came; data: its bytes."""
+    """A complete body, whose digest was compared.
+
+    Args:
+        device: on whose topic it came.
+        kind: DELTA or STATISTICS.
+        digest: of its bytes.
+        data: its bytes.
+        site: whether the device is a site, which sends sums in place of both.
+    """
 
     device: str
     kind: pb.Kind
     digest: bytes
     data: bytes
+    site: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Looked:
 
     body: Body
     checked: Checked | None = None
-    statistics: pb.ClassStatistics | None = None
+    statistics: pb.ClassStatistics | pb.PartialStatistics | None = None
     masks: MaskBody | None = None
     refusal: WireError | None = None
     failure: Exception | None = None
@@ -72,7 +82,11 @@ def look_at(body: Body, shape: BankShape, *, pooled: bool = False) -> Looked:
         if body.kind in MASK_BODIES:
             return Looked(body, masks=decode(MASK_BODIES[body.kind], body.data), pooled=pooled)
         if body.kind != pb.DELTA:
+            if body.site:
+                return Looked(body, statistics=decode(pb.PartialStatistics, body.data), pooled=pooled)
             return Looked(body, statistics=decode(pb.ClassStatistics, body.data), pooled=pooled)
+        if body.site:
+            return Looked(body, checked=check_sums(decode(pb.PartialSum, body.data), shape), pooled=pooled)
         checked = check_values(decode(pb.Delta, body.data), shape)
     except WireError as error:
         return Looked(body, refusal=error, pooled=pooled)

@@ -7,7 +7,7 @@ plans, byte for byte, and the deltas that were accepted.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +21,7 @@ from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.gating import Gate
 from broker_server.rounds.lost_deltas import LostDeltas
 from broker_server.rounds.masked_rounds import MaskedRounds
+from broker_server.rounds.merging import Merging
 from broker_server.rounds.new_versions import NewVersions, merging_of
 from broker_server.rounds.round_plans import RoundPlans
 from broker_server.rounds.round_reports import merged_line, tell_closed, tell_plans
@@ -43,16 +44,18 @@ it is 0.12 s."""
 
 
 class Conductor(RoundViews):
-    """Rounds of one federation. Args: parts: shared parts of the gateway; session: 16 random bytes of this start."""
+    """Rounds of one federation. Args: parts: shared; session: 16 random bytes of a start; merging, plans: of a site."""
 
-    def __init__(self, parts: GatewayParts, session: bytes) -> None:
+    def __init__(
+        self, parts: GatewayParts, session: bytes, merging: Merging | None = None, plans: RoundPlans | None = None
+    ) -> None:
         check_package(parts.config, parts.store.manifest.architecture)
         self._parts, self._config, self._store, self._roster = parts, parts.config, parts.store, parts.roster
         self._events = parts.events
-        self._merging = merging_of(parts)
+        self._merging = merging or merging_of(parts, Merging)
         self._announcer = Announcer(parts, session)
         self._versions = NewVersions(parts, self._merging, self._announcer)
-        self._plans, self._waiting = RoundPlans(parts, self._merging), Waiting(parts)
+        self._plans, self._waiting = plans or RoundPlans(parts, self._merging), Waiting(parts)
         self._lost = LostDeltas(parts, self._merging)
         self.masks = MaskedRounds(parts, self._announcer)
         self._extending = Extending(parts, self._announcer, self._plans, self._waiting, self._lost)
@@ -272,23 +275,26 @@ class Conductor(RoundViews):
             self._begin(self._buffered, now, wall)
             return
         self._versions.refresh_head(wall)
-        number = self.round + 1
+        self._open_round(devices, self.round + 1, self._config.round.deadline_s, now, wall)
+
+    def _open_round(self, devices: Sequence[str], number: int, deadline_s: float, now: float, wall: float) -> bool:
+        """Open a round with plans for devices; return whether any device had room for one."""
         planned = self._plans.open(devices, number, wall)
         if planned is None:
             self._retry_at = now + RETRY_S
             least = self._config.secure.trainers if self._config.secure.enabled else 1
             who = "no device's budget has" if least == 1 else f"under masks, budgets of fewer than {least} devices have"
             self._events.tell("waiting", reason=f"{who} room for one expert", devices=list(devices))
-            return
-        plans = planned.payloads
-        self.state = rules.step(self.state, Event.QUORUM)
-        self._round = RoundStatus(number, plans, now, now + self._config.round.deadline_s)
+            return False
+        plans, self.state = planned.payloads, rules.step(self.state, Event.QUORUM)
+        self._round = RoundStatus(number, plans, now, now + deadline_s)
         self._waiting.expect(self._round, plans, now)
         self.masks.begin(self._round, now)
-        self._announcer.withdraw(self._too_late(plans))
+        self._announcer.withdraw(self._announcer.too_late(plans, self.age, self._config.round.max_staleness))
         self._announcer.plans(plans, self.row.version)
         self.publish_state()
         tell_plans(self._parts, "round", self._round, self.row.version, planned.assignments)
+        return True
 
     def _begin(self, buffered: Buffered, now: float, wall: float) -> None:
         """Give the first plans; from then on the buffer fills."""
@@ -307,11 +313,6 @@ class Conductor(RoundViews):
                 self._round.void |= set(self._round.awaited)  # they train from what is gone back from
         else:
             buffered.plan(self._round, now, wall)
-
-    def _too_late(self, plans: Mapping[str, bytes]) -> list[str]:
-        """Return who has an older plan whose delta would come too late to count."""
-        outstanding, limit = self._announcer.outstanding, self._config.round.max_staleness
-        return [device for device, base in outstanding.items() if device not in plans and self.age(base) > limit]
 
     def _extend(self, now: float, wall: float) -> None:
         self._versions.refresh_head(wall)

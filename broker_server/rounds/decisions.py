@@ -13,6 +13,7 @@ from broker_server.rounds.checking import Body, CheckingPool, Looked, MaskBody, 
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rules.admission import Checked, check_sender, check_statistics
+from broker_server.rules.site_admission import check_partial_statistics
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 
@@ -44,7 +45,7 @@ class _Outcome:
     verdict: pb.Verdict
     told: dict[str, Any] = field(default_factory=dict)
     candidate: Candidate | None = None
-    statistics: pb.ClassStatistics | None = None
+    statistics: pb.ClassStatistics | pb.PartialStatistics | None = None
     masks: _Masks | None = None
     final: bool = False
 
@@ -166,10 +167,13 @@ class Decisions:
             told["masked"] = True
         return _Outcome(body, verdict, told, candidate)
 
-    def _statistics(self, statistics: pb.ClassStatistics, body: Body) -> _Outcome:
+    def _statistics(self, statistics: pb.ClassStatistics | pb.PartialStatistics, body: Body) -> _Outcome:
         lineage, examples = self._store.lineage, self._roster.examples(body.device)
         identity = self._parts.identity(body.device)
-        check_statistics(statistics, identity, lineage.federation, lineage.shape, examples)
+        if isinstance(statistics, pb.PartialStatistics):
+            check_partial_statistics(statistics, identity, lineage.federation, lineage.shape, examples)
+        else:
+            check_statistics(statistics, identity, lineage.federation, lineage.shape, examples)
         verdict = pb.Verdict(kind=pb.STATISTICS, digest=body.digest, code=pb.ACCEPTED)
         return _Outcome(body, verdict, statistics=statistics)
 

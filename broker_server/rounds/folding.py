@@ -11,19 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker_server.engine.block_merging import BlockMerge, BlocksBefore, Counted, MergedBlocks
+from broker_server.engine.block_merging import BlockMerge, BlockMerging, BlocksBefore, Counted, MergedBlocks
 from broker_server.engine.engine import Engine
-from broker_server.engine.in_process import InProcess
+from broker_server.engine.in_process import InProcess, SpoolBodies
 from broker_server.errors import BodyError
 from broker_server.rounds.staleness import Staleness
 from broker_server.rules.admission import read_claims
-from broker_server.rules.aggregate import Contribution
+from broker_server.rules.aggregate import Contribution, Sums
 from broker_server.rules.agreement import Products
 from broker_server.rules.capping import Limited, cap
 from broker_server.rules.norm_cuts import norm_cuts
 from broker_server.rules.privacy import Private
 from broker_server.rules.robust import NO_NORMS, UsualNorms
 from broker_server.rules.server_rules import PLAIN, ServerRules
+from broker_server.rules.site_sums import claims_of
 from broker_server.rules.weights import Caps
 from broker_server.state.rows import DeltaRow
 from broker_server.state.store import Store
@@ -145,6 +146,20 @@ class Folding:
         cut = [one for row in rows for one in merged.limited.get(row.digest, ())]
         return merged, Folded(capped, limited + cut, merged.devices, usual)
 
+    def exact_sums(self, rows: Sequence[DeltaRow], how: How) -> Sums:
+        """Return what deltas of one base add up to, exactly, none of them late: in this process.
+
+        Args:
+            rows: of the deltas.
+            how: they are merged, by exact rules.
+
+        Raises:
+            BodyError: when a delta is damaged or gone.
+        """
+        capped, _ = cap([self._claimed(row, ()) for row in rows], how.caps, self._top_k)
+        merging = BlockMerging(SpoolBodies(self._store.spool, self._shape), self._shape, topk=self._top_k > 0)
+        return merging.exact_sums(BlockMerge(list(map(Counted, rows, capped)), how.server))[0]
+
     def scores(self, rows: Sequence[DeltaRow]) -> dict[str, float]:
         """Return how far the updates of each device point where those of the others do; none where they are few.
 
@@ -169,10 +184,14 @@ class Folding:
 
     def _claimed(self, row: DeltaRow, merges: Sequence[int]) -> Contribution:
         claim = self._claims.get(row.digest)
-        delta = (
-            pb.Delta.FromString(claim) if claim is not None else decode(pb.Delta, self._store.spool.read(row.digest))
-        )
+        delta = pb.Delta.FromString(claim) if claim is not None else self._read(row)
         stale = self._staleness.of(row.blocks, delta.base_version, merges)
+        if row.summed:  # what its deltas weigh was bounded by the site, and the sum has it
+            return Contribution(row.device, row.round, 0.0, min(stale.values(), default=0), {}, stale=stale)
         # What one device may weigh is bounded by the most that any of its blocks weighs.
         claims = read_claims(delta, self._shape, min(stale.values(), default=0), row.examples)
         return dataclasses.replace(claims, stale=stale)
+
+    def _read(self, row: DeltaRow) -> pb.Delta:
+        body = self._store.spool.read(row.digest)
+        return claims_of(decode(pb.PartialSum, body)) if row.summed else decode(pb.Delta, body)

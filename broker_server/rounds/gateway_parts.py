@@ -43,4 +43,4 @@ class GatewayParts:
         revoked = device in self.store.watch.revoked()
         if revoked:
             self.roster.leave(device)  # nobody plans for it any more
-        return Identity(device, self.roster.joined(device), revoked=revoked)
+        return Identity(device, self.roster.joined(device), revoked=revoked, site=self.config.server.site_of(device))

@@ -244,6 +244,10 @@ class Merging:
         if not delta.masked:  # what is under masks is summed, not folded
             self._folding.accepted(digest, delta)
 
+    def merged(self) -> None:
+        """Take note that what waited is part of something."""
+        self._folding.merged()
+
     def unreadable(self) -> list[tuple[DeltaRow, str]]:
         """Return the deltas that wait and whose body is damaged or gone, and what is wrong with it."""
         return self._folding.unreadable()

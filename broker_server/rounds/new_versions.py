@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TypeVar
 
 from broker_server.errors import StateError, StorageError
 from broker_server.rounds.announcer import Announcer
@@ -15,14 +16,16 @@ from broker_server.rules.weights import Caps
 from broker_server.state.retention import Retention
 from broker_server.state.settings_table import ROLLBACK
 
+M = TypeVar("M", bound=Merging)
 
-def merging_of(parts: GatewayParts) -> Merging:
-    """Return what merges by the settings of a gateway."""
+
+def merging_of(parts: GatewayParts, kind: type[M]) -> M:
+    """Return what merges by the settings of a gateway. Args: parts: shared parts of it; kind: Merging, or a site's."""
     limits, train = parts.config.limits, parts.config.train
     caps = Caps(limits.weight_multiple, limits.weight_share, limits.norm_clip, limits.most_examples)
     budget = budget_of(parts.config, parts.store)
     server = ServerRules.of(parts.config.server, parts.config.robust, budget.privacy if budget else None)
-    return Merging(
+    return kind(
         parts.store,
         train_head=train.head_share > 0,
         caps=caps,

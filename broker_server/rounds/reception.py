@@ -16,6 +16,7 @@ from broker_server.rounds.greetings import Greetings
 from broker_server.rounds.roster import wants_statistics
 from broker_server.rounds.transfers import NoRoomError, Transfers
 from broker_server.rules.admission import check_hello, check_sender
+from broker_server.rules.site_admission import check_site
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
@@ -51,7 +52,8 @@ class Reception:
         statistics = 4 * shape.labels * (shape.width + 1)
         whole_bank = sum(4 * shape.size(block) + 64 for block in shape.ids())
         masks = MASKS_LIMIT if config.secure.enabled else 0
-        possible = max(statistics, whole_bank, masks) + 64 * 1024
+        sums = 3 if config.server.sites else 1  # of a site: float64, and the head with a weight for each value
+        possible = max(sums * statistics, sums * whole_bank, masks) + 64 * 1024
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
         self.transfers = Transfers(parts, body_limit, self._answers.answer)
         self._answers.told = self.transfers.decided
@@ -132,7 +134,9 @@ class Reception:
         try:
             self._greetings.check_rate(device, now)
             hello = decode(pb.Hello, payload)
-            check_hello(hello, self._parts.identity(device), self._store.lineage.federation, self._description)
+            identity = self._parts.identity(device)
+            check_hello(hello, identity, self._store.lineage.federation, self._description)
+            check_site(hello, identity, takes_sums=self._config.server.exact_sums)
             if not self._conductor.takes_sums(hello):
                 hello.statistics_digest = b""  # as if it had none: it is not asked for them, and nothing waits for them
             self._check_room(device)
@@ -253,7 +257,8 @@ class Reception:
             return
         if body is not None:
             self._roster.heard(device)
-            self._decisions.submit(Body(device, chunk.kind, chunk.digest, body), wall)
+            site = self._parts.identity(device).site > 0
+            self._decisions.submit(Body(device, chunk.kind, chunk.digest, body, site), wall)
 
 
 def _check_kind(chunk: pb.Chunk, address: Address) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from broker_server.errors import StateError
 from broker_server.rounds.folding import Folding, How
 from broker_server.rounds.making import Before, masked_step, next_step_of
@@ -169,15 +171,30 @@ def newest(store: Store, rederived: Callable[[VersionRow], Step | None]) -> tupl
 
 
 def parts(store: Store, devices: Collection[str]) -> list[ClassSums]:
-    """Return the class sums of some devices, by name."""
+    """Return the class sums of some devices, by name: float32, or of a site float64."""
     listed = store.ledger.statistics()
-    return [ClassSums.from_bytes(counts, sums) for device, counts, sums in listed if device in devices]
+    of_sites = 8 * store.lineage.shape.labels
+
+    def read(counts: bytes, sums: bytes) -> ClassSums:
+        if len(counts) != of_sites:
+            return ClassSums.from_bytes(counts, sums)
+        wide = np.frombuffer(counts, "<f8").astype(np.float64)
+        return ClassSums(wide, np.frombuffer(sums, "<f8").astype(np.float64).reshape(len(wide), -1))
+
+    return [read(counts, sums) for device, counts, sums in listed if device in devices]
 
 
 def total_of(listed: Sequence[ClassSums], caps: Caps, *, exact: bool) -> ClassSums:
-    """Return capped class sums of devices, added up. Args: exact: so that their order does not matter."""
-    capped = capped_sums(listed, caps)
-    return ClassSums.total(map(class_sums_on_grid, capped) if exact else capped)
+    """Return class sums, added up: those of devices capped, those of sites as they are.
+
+    Args:
+        listed: float32 of devices, float64 of sites.
+        caps: what one device may weigh.
+        exact: so that their order does not matter.
+    """
+    sites = [one for one in listed if one.counts.dtype == np.float64]
+    capped = capped_sums([one for one in listed if one.counts.dtype != np.float64], caps)
+    return ClassSums.total([*(map(class_sums_on_grid, capped) if exact else capped), *sites])
 
 
 def caps_told(store: Store) -> list[list[float]]:

@@ -98,8 +98,19 @@ class RoundPlans:
         total = dict(at_work)
         for block, (_, times) in self._store.ledger.trainers_by_block().items():
             total[block] = total.get(block, 0) + times
+        layers = len(self._architecture.bank_shape.layers)
+        budgets = [self._roster.budget(device, layers) for device in devices]
+        coverage = Coverage(total, self._store.ledger.trained_by(devices), self._store.ledger.distrusted())
+        shape, secure = self._architecture.bank_shape, self._config.secure
+        if not secure.enabled:
+            return plan_round(budgets, shape, number, coverage, self._request())
+        budgets = budgets[:MOST_MEMBERS]
+        bits = bits_for(max(1, len(budgets)), secure.limit)
+        return plan_bundles(budgets, shape, number, coverage, self._request(), least=secure.trainers, bits=bits)
+
+    def _request(self) -> RoundRequest:
         train = self._config.train
-        request = RoundRequest(
+        return RoundRequest(
             train.steps,
             CODECS[train.codec],
             train_head=train.head_share > 0,
@@ -109,15 +120,10 @@ class RoundPlans:
             enough_steps=train.enough_steps,
             most_epochs=train.most_epochs,
         )
-        layers = len(self._architecture.bank_shape.layers)
-        budgets = [self._roster.budget(device, layers) for device in devices]
-        coverage = Coverage(total, self._store.ledger.trained_by(devices), self._store.ledger.distrusted())
-        shape, secure = self._architecture.bank_shape, self._config.secure
-        if not secure.enabled:
-            return plan_round(budgets, shape, number, coverage, request)
-        budgets = budgets[:MOST_MEMBERS]
-        bits = bits_for(max(1, len(budgets)), secure.limit)
-        return plan_bundles(budgets, shape, number, coverage, request, least=secure.trainers, bits=bits)
+
+    def _base(self, number: int, turn: int) -> Base:
+        row = self._merging.row
+        return Base(number, row.version, row.digest, self._merging.balance, turn)
 
     def _masks(
         self, assignments: Mapping[str, Assignment], number: int
@@ -141,8 +147,7 @@ class RoundPlans:
         turn: int | None = None,
         masks: Mapping[str, pb.MaskTerms] | None = None,
     ) -> dict[str, bytes]:
-        row = self._merging.row
-        base = Base(number, row.version, row.digest, self._merging.balance, number if turn is None else turn)
+        base = self._base(number, number if turn is None else turn)
         messages = {
             device: plan_message(
                 device, part, base, self._config, attempts.get(device, 0), masks=masks[device] if masks else None

@@ -15,6 +15,7 @@ import numpy as np
 
 from broker_server.rules.aggregate import Contribution
 from broker_server.rules.encoded_block import Block, EncodedBlock, values_of
+from broker_server.rules.site_sums import SUMMED, SumClaims, SumRules, check_sum
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
@@ -31,11 +32,19 @@ COUNT_ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Identity:
-    """The device that a topic names. Args: joined: said hello since this gateway started."""
+    """The device that a topic names.
+
+    Args:
+        device: its name.
+        joined: said hello since this gateway started.
+        revoked: removed by the operator.
+        site: devices that it may speak for; 0: it is a device itself.
+    """
 
     device: str
     joined: bool
     revoked: bool = False
+    site: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class DeltaContext:
         most_examples: that a delta can have been trained on; a claim of more counts as so many.
         closed: the federation has finished.
         masked: of a plan under masks: what its delta has to be; None: the plan asks for none.
+        sums: rules by which sites add up; None: no sum is taken.
     """
 
     identity: Identity
@@ -82,6 +92,7 @@ class DeltaContext:
     most_examples: float = math.inf
     closed: bool = False
     masked: Masked | None = None
+    sums: SumRules | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ class Checked:
         sizes: values of the largest block by kind.
         refusal: why its values cannot be taken; it is told when nothing else stands against the delta.
         masked: bytes of each circle under masks, by number.
+        summed: of a site's sum, whose norms are those of its means.
     """
 
     delta: pb.Delta
@@ -101,11 +113,12 @@ class Checked:
     sizes: Mapping[str, int]
     refusal: WireError | None = None
     masked: Mapping[int, int] = field(default_factory=dict)
+    summed: SumClaims | None = None
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """Args: contribution: decoded; norms: largest norm by kind of block."""
+    """Args: contribution: decoded; norms: largest norm by kind of block; of a site's sum SUMMED."""
 
     contribution: Contribution
     norms: Mapping[str, float]
@@ -244,6 +257,10 @@ def admit_checked(checked: Checked, digest: bytes, context: DeltaContext) -> Acc
     if checked.refusal is not None:
         raise checked.refusal
     _check_norms(checked, plan, context)
+    if checked.summed is not None:
+        check_sum(checked.summed, context.most_examples, context.identity.site, context.sums)
+        norms = {SUMMED: float(checked.summed.devices)}
+        return Accepted(Contribution(delta.device, delta.round, delta.examples, context.age, {}), norms)
     examples = min(delta.examples, context.most_examples)
     return Accepted(read_claims(delta, context.shape, context.age, examples), checked.norms)
 

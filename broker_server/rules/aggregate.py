@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from broker_server.rules import exact
 from broker_server.rules.encoded_block import Block, fill_from, piece_of
+from broker_server.rules.summed_block import SummedBlock
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.experts import HEAD, MEAN, BankShape, ExpertId
 from edge_runtime.wire.tensors import Array
@@ -37,7 +38,7 @@ Run = Callable[[Sequence[Work]], None]
 
 @dataclass(frozen=True)
 class Contribution:
-    """One device's accepted delta, decoded.
+    """One device's accepted delta, decoded; or the sum of a site's.
 
     Args:
         device: its name; the order of folding.
@@ -50,6 +51,7 @@ class Contribution:
         label_counts: [C] examples for each label, weights of the head's rows; empty when the head was frozen.
         steps: optimizer steps that it was trained for, 1 or more.
         stale: likewise by block; ``staleness`` for those that are not here.
+        sums: of a site, in place of deltas, for exact sums alone; examples are 0 then.
     """
 
     device: str
@@ -61,6 +63,7 @@ class Contribution:
     label_counts: tuple[float, ...] = ()
     steps: int = 1
     stale: Mapping[ExpertId, int] = field(default_factory=dict)
+    sums: Mapping[ExpertId, SummedBlock] = field(default_factory=dict)
 
     def staleness_of(self, block: ExpertId) -> int:
         """Return the versions since its base that moved a block."""
@@ -108,11 +111,16 @@ class Part:
         exact: whether products stand on the grid of exact sums.
     """
 
-    block: Block
+    block: Block | SummedBlock
     weights: Wide
     router: Array | None = None
     steps: int | None = None
     exact: bool = False
+
+    @property
+    def devices(self) -> int:
+        """Deltas in it."""
+        return self.block.devices if isinstance(self.block, SummedBlock) else 1
 
     @property
     def scale(self) -> Wide:
@@ -122,6 +130,8 @@ class Part:
     @property
     def weighted_steps(self) -> Wide:
         """What the steps count in their sum, [P] or [1]; zeros where values are not divided by them."""
+        if isinstance(self.block, SummedBlock):
+            return np.zeros(1) if self.block.steps is None else self.block.steps
         if self.steps is None:
             return np.zeros(1)
         return exact.steps_on_grid(self.weights * self.steps) if self.exact else self.weights * self.steps
@@ -199,7 +209,8 @@ def parts_of(
         weights = _weights(block, update, shape, topk=topk)
         return exact.weights_on_grid(weights) if on_grid else weights
 
-    return {
+    summed = {block: Part(one, one.weights, None, steps, exact=True) for block, one in update.sums.items()}
+    return summed | {
         block: Part(values, weights_of(block), routers.get(block), steps, on_grid)
         for block, values in update.deltas.items()
     }
@@ -235,15 +246,20 @@ def _fold_block(sums: Sums, block: ExpertId, parts: Sequence[Part], buffers: tup
         if part.steps is not None:
             steps = part.weighted_steps
             sums.steps[block] = steps if first else sums.steps[block] + steps
-        if part.exact:
+        if isinstance(part.block, SummedBlock):
+            sums.sizes[block] = sums.sizes.get(block, 0.0) + part.block.bound
+        elif part.exact:
             size = exact.size_of(largest[number], part.weights, part.weighted_steps)
             sums.sizes[block] = sums.sizes.get(block, 0.0) + size
-    sums.devices[block] = sums.devices.get(block, 0) + len(parts)
+    sums.devices[block] = sums.devices.get(block, 0) + sum(part.devices for part in parts)
 
 
 def _product(part: Part, start: int, size: int, buffers: tuple[Array, Wide], router: slice) -> Wide:
     """Return weights times values of a piece, in the buffer."""
     values, product = buffers[0][:size], buffers[1][:size]
+    if isinstance(part.block, SummedBlock):
+        np.copyto(product, part.block.values[start : start + size])
+        return product
     fill_part(part, start, values, router)
     np.copyto(product, values)
     scale = part.scale
@@ -253,6 +269,7 @@ def _product(part: Part, start: int, size: int, buffers: tuple[Array, Wide], rou
 
 def fill_part(part: Part, start: int, into: Array, router: slice) -> None:
     """Write some values of a part, the router row recentred. Args: start, into: as EncodedBlock.fill."""
+    assert not isinstance(part.block, SummedBlock)  # noqa: S101 - robust merging has no sums of sites
     fill_from(part.block, start, into)
     if part.router is not None:
         first, last = max(router.start, start), min(router.stop, start + into.size)

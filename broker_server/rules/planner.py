@@ -112,6 +112,7 @@ class RoundRequest:
         enough_steps: a device trains a depth only where its time has room for so many steps.
         depth: layers from the top that anybody trains at most; 0: all.
         most_epochs: passes over its own examples that a device with time left makes in a round at most; 0: any number.
+        only: blocks that may be trained; None: all.
     """
 
     steps: int = 10
@@ -123,6 +124,11 @@ class RoundRequest:
     enough_steps: int = 20
     depth: int = 0
     most_epochs: float = 0.0
+    only: frozenset[ExpertId] | None = None
+
+    def allows(self, block: ExpertId) -> bool:
+        """Return whether a block may be trained."""
+        return self.only is None or block in self.only
 
     def most(self, budget: Budget) -> int:
         """Return how many steps a device makes at most, however much time it has."""
@@ -194,7 +200,10 @@ def plan_round(
             turn = (place + number + rank) % len(layers)
             count = min(shape.experts, blocks // len(layers) + (turn < blocks % len(layers)))
             order = _order(budget.device, number * 3 + rank + place, shape.experts, load, coverage)
-            train += sorted((ExpertId(layer, index) for index in range(shape.experts)), key=order)[:count]
+            allowed = filter(request.allows, (ExpertId(layer, index) for index in range(shape.experts)))
+            train += sorted(allowed, key=order)[:count]
+        if not train:
+            continue
         for block in train if budget.device not in coverage.distrusted else ():
             load[block] = load.get(block, 0) + 1
         plans[budget.device] = Assignment(
@@ -240,6 +249,7 @@ def _fit(
     able = [codec for codec in codecs if codec in (*budget.codecs, pb.FLOAT32)] or [pb.FLOAT32]
     wanted = min(budget.trained_slots, shape.experts) * len(layers)
     shared = [shared_expert(layer) for layer in layers] if shape.shared_rank and request.train_shared else []
+    shared = list(filter(request.allows, shared))
     always = shared + ([HEAD] if request.train_head and shape.labels else [])
     best: tuple[int, int, list[ExpertId]] | None = None
     for extra in (always, []):

@@ -31,6 +31,7 @@ class Base:
         version, digest: to train from.
         balance: with a top-k gate only.
         turn: from 1; the learning rate falls from turn to turn.
+        rates: of experts, shared experts and head, and the weight decay; None: as settings say.
     """
 
     round: int
@@ -38,6 +39,7 @@ class Base:
     digest: bytes
     balance: Balance | None
     turn: int
+    rates: tuple[float, float, float, float] | None = None
 
 
 def plan_message(
@@ -62,6 +64,7 @@ def plan_message(
     """
     train = config.train
     rate = rate_of(config, base.turn)
+    rates = base.rates or (rate, rate * train.shared_share, rate * train.head_share, train.weight_decay)
     seed = sha256(f"{config.federation}/{device}/{base.round}{f'/{attempt}' if attempt else ''}".encode())
     plan = pb.Plan(
         device=device,
@@ -70,10 +73,10 @@ def plan_message(
         version_digest=base.digest,
         train=refs(assignment.train),
         steps=assignment.steps,
-        learning_rate=rate,
-        shared_learning_rate=rate * train.shared_share,
-        head_learning_rate=rate * train.head_share,
-        weight_decay=train.weight_decay,
+        learning_rate=rates[0],
+        shared_learning_rate=rates[1],
+        head_learning_rate=rates[2],
+        weight_decay=rates[3],
         seed=int.from_bytes(seed[:8], "little") >> 1,
         deadline_s=config.round.deadline_s,
         codec=pb.Codec.Name(assignment.codec),

@@ -160,6 +160,13 @@ class DeltaTables(Database):
                 values = (LEFT_OUT, row.device, row.round)
                 self._execute("UPDATE deltas SET version = ? WHERE device = ? AND round = ?", values)
 
+    def put_aside(self, rows: Sequence[DeltaRow]) -> None:
+        """Note that deltas are part of no version: the sum that they were for is not wanted any more."""
+        for row in rows:
+            self._execute(
+                "UPDATE deltas SET version = ? WHERE device = ? AND round = ?", (LEFT_OUT, row.device, row.round)
+            )
+
     def count_trained(self, distrusted: Mapping[int, Collection[str]]) -> None:
         """Count anew who has trained what, from the deltas that are part of versions and whose rows are kept.
 

@@ -115,8 +115,8 @@ class DeviceTables(Database):
 
     # statistics
 
-    def keep_statistics(self, statistics: pb.ClassStatistics, digest: bytes, now: float) -> None:
-        """Keep a device's class sums in place of what it sent before."""
+    def keep_statistics(self, statistics: pb.ClassStatistics | pb.PartialStatistics, digest: bytes, now: float) -> None:
+        """Keep the class sums of a device, or of a site in float64, in place of what it sent before."""
         self._execute(
             "INSERT OR REPLACE INTO statistics VALUES (?, ?, ?, ?, ?)",
             (statistics.device, digest, statistics.counts, statistics.sums, now),

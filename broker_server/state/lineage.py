@@ -24,7 +24,7 @@ from edge_runtime.wire.limits import MESSAGE_LIMIT
 from edge_runtime.wire.messages import block_digests, decode, encode
 from edge_runtime.wire.signatures import TRAILER_BYTES
 
-ONWARD: Final = ("merge", "head", "gate")
+ONWARD: Final = ("merge", "head", "gate", "upstream")
 """Reasons of versions that were made from their parent, so that updates of that one lead to them."""
 
 
@@ -36,7 +36,7 @@ class Origin:
         parent: the version it was made from; None for the initial bank.
         round: that made it; 0 for the initial bank and for a new head.
         contributors: deltas or devices that went into it.
-        reason: "initial", "head", "merge", "rollback" or "gate".
+        reason: "initial", "head", "merge", "rollback", "gate", or of a site "upstream".
         balance: JSON of the top-k statistics after it.
         settled: the last round of which no accepted delta can be in none of the versions up to this one, which devices
             are told: they let go of what they sent up to it. None: ``round``.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
 from broker_server.rules.admission import most_examples, norms_of, read_contribution
+from broker_server.rules.site_sums import SUMMED, body_of, claims_of
 from broker_server.state.announced import Announced
 from broker_server.state.ledger import Ledger
 from broker_server.state.moments import notes_of
@@ -237,9 +238,10 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
     pruned = store.ledger.pruned
     for digest, body in store.spool.bodies(store.ledger.delta_digests()):
         try:
-            delta = decode(pb.Delta, body)
+            said = body_of(body)
         except WireError:
             continue
+        delta = claims_of(said) if isinstance(said, pb.PartialSum) else said
         plan = store.ledger.plan(delta.device, delta.plan_digest)
         planned = plan is not None
         if delta.masked and plan is None:
@@ -250,7 +252,11 @@ def _put_deltas_back(store: Store, now: float, *, repaired: bool) -> None:
         steps = decode(pb.Plan, plan).steps if plan is not None else delta.steps
         own = max(tier.batch_size for tier in store.manifest.tiers)
         examples = min(delta.examples, most_examples(steps, own, own))
-        norms = norms_of(read_contribution(delta, store.lineage.shape, 0, examples).deltas)
+        examples = delta.examples if isinstance(said, pb.PartialSum) else examples
+        if isinstance(said, pb.PartialSum):
+            norms = {SUMMED: float(said.devices)}
+        else:
+            norms = norms_of(read_contribution(delta, store.lineage.shape, 0, examples).deltas)
         row = DeltaRow(
             delta.device, delta.round, digest, len(body), examples, delta.loss_first, delta.loss_last,
             delta.step_ms, norms, _blocks(delta, plan),

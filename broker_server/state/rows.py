@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from broker_server.rules.site_sums import SUMMED
 from edge_runtime.wire.experts import ExpertId
 
 LEFT_OUT: Final = -1
@@ -14,7 +15,12 @@ LEFT_OUT: Final = -1
 
 @dataclass(frozen=True)
 class DeltaRow:
-    """An accepted delta. Args: version: that it is part of; None while it waits in the spool; LEFT_OUT: of none."""
+    """An accepted delta.
+
+    Args:
+        norms: largest by kind of block; of a site's sum, which has no single update, SUMMED: how many deltas it has.
+        version: that it is part of; None while it waits in the spool; LEFT_OUT: of none.
+    """
 
     device: str
     round: int
@@ -27,6 +33,11 @@ class DeltaRow:
     norms: Mapping[str, float]
     blocks: tuple[ExpertId, ...]
     version: int | None = None
+
+    @property
+    def summed(self) -> bool:
+        """Whether it is the sum of a site."""
+        return SUMMED in self.norms
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ CREATE TABLE IF NOT EXISTS limit_hits (
 CREATE TABLE IF NOT EXISTS statistics (
   device TEXT PRIMARY KEY,
   digest BLOB NOT NULL,             -- of the body
-  counts BLOB NOT NULL,             -- [C] float32
-  sums BLOB NOT NULL,               -- [C, d] float32
+  counts BLOB NOT NULL,             -- [C] float32; of a site float64
+  sums BLOB NOT NULL,               -- [C, d] likewise
   received REAL NOT NULL
 ) STRICT;
 
@@ -138,7 +138,7 @@ CREATE TABLE IF NOT EXISTS versions (
   digest BLOB NOT NULL,
   round INTEGER NOT NULL,           -- 0: the initial bank or a new head
   contributors INTEGER NOT NULL,
-  reason TEXT NOT NULL,             -- "initial", "head", "merge", "rollback", "gate"
+  reason TEXT NOT NULL,             -- "initial", "head", "merge", "rollback", "gate", "upstream"
   created REAL NOT NULL,
   payload BLOB NOT NULL,            -- pb.Version as published
   balance TEXT,                     -- JSON; top-k only

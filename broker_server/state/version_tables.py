@@ -10,7 +10,9 @@ from broker_server.state.rows import VersionRow
 
 ROLLED_BACK: Final = "rollback"
 """The reason of a version that has the bank of an earlier one, its parent."""
-STEPS: Final = ("merge", ROLLED_BACK)
+UPSTREAM: Final = "upstream"
+"""Reason of a site's version, which came from the gateway above."""
+STEPS: Final = ("merge", ROLLED_BACK, UPSTREAM)
 """Reasons of versions from which on a delta that was trained before is stale; not a merge that was not served."""
 GATE: Final = "gate"
 """Reason of a version that follows a merge that was not served, and has the bank of the version before that."""
@@ -79,7 +81,7 @@ class VersionTables(Database):
     def steps(self) -> list[int]:
         """Return the versions from which on a delta that was trained before is staler by one, ascending."""
         unserved = "SELECT version - 1 FROM versions WHERE reason = ?"
-        where = f"reason IN (?, ?) AND version NOT IN ({unserved})"
+        where = f"reason IN ({', '.join('?' * len(STEPS))}) AND version NOT IN ({unserved})"
         rows = self._rows(f"SELECT version FROM versions WHERE {where} ORDER BY version", (*STEPS, GATE))  # noqa: S608
         return [int(row["version"]) for row in rows]
 

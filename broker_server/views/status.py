@@ -14,7 +14,7 @@ from broker_server.state.moments import notes_of
 from broker_server.state.privacy_account import PrivacyAccount
 from broker_server.state.readings import Readings
 from broker_server.state.rows import TrustRow
-from broker_server.state.settings_table import ENGINE
+from broker_server.state.settings_table import ENGINE, UPSTREAM_LOOK
 from broker_server.views.disk import Disk, disk
 from broker_server.views.evaluations import Evaluation
 from broker_server.views.liveness import Liveness, liveness
@@ -65,6 +65,8 @@ class Status:
         evaluation: of the newest version that was measured.
         merging: how deltas become versions, where that is no weighted mean, in words.
         engine: what merges: "kind" and, of shards, how each is (``ray_engine.ShardState``); empty: of an older release.
+        upstream: of a site: "url" of the gateway above, its name there ("site"), "state", "detail", and "round" of the
+            last sum that was taken; empty: this gateway is no site.
         privacy: what [privacy] counted so far (``PrivacyAccount.told``); empty: nothing was promised.
         secure: what the gateway could see of single devices (``views.masks``); empty: rounds do not go under masks.
         distrusted: devices that are left out of merges: their updates point away from the others'.
@@ -92,6 +94,7 @@ class Status:
     evaluation: Evaluation | None
     merging: str
     engine: Mapping[str, Any]
+    upstream: Mapping[str, Any]
     privacy: Mapping[str, Any]
     secure: Mapping[str, Any]
     distrusted: tuple[TrustRow, ...]
@@ -148,6 +151,7 @@ class Status:
             "evaluation": {"version": self.evaluation.version, **self.evaluation.plain()} if self.evaluation else None,
             "merging": self.merging or None,
             "engine": dict(self.engine) or None,
+            "upstream": dict(self.upstream) or None,
             "privacy": dict(self.privacy) or None,
             "secure": dict(self.secure) or None,
             "distrusted": {row.device: row.left_out_since for row in self.distrusted},
@@ -198,6 +202,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         evaluation=Evaluation.of(measured) if measured else None,
         merging=notes_of(version).rules.words() if version else "",
         engine=json.loads(ledger.get(ENGINE) or "{}"),
+        upstream=json.loads(ledger.get(UPSTREAM_LOOK) or "{}"),
         privacy=_privacy(folder),
         secure=read_masks(ledger, enabled=facts is not None and facts.secure),
         distrusted=tuple(row for row in ledger.trust() if row.left_out_since is not None),

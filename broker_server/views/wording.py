@@ -77,6 +77,15 @@ def engine_words(engine: Mapping[str, Any]) -> str:
     )
 
 
+def upstream_words(upstream: Mapping[str, Any]) -> str:
+    """Return how things stand with the gateway above; "" where there is none. Args: upstream: as in ``Status``."""
+    if not upstream:
+        return ""
+    detail = f" ({upstream['detail']})" if upstream["detail"] else ""
+    last = f"; last sum taken: round {upstream['round']}" if upstream["round"] else ""
+    return f"{upstream['url']}, as site {upstream['site']}: {upstream['state']}{detail}{last}"
+
+
 def privacy_words(told: Mapping[str, Any]) -> str:
     """Return what of a privacy budget is spent, for people. Args: told: see ``PrivacyAccount``."""
     left = f"room for {counted(told['left'], 'more merge')}" if told["left"] else "no merge is left, and none is made"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from edge_runtime.federation.at_hand import AtHand
 from edge_runtime.federation.fetch import Fetcher
 from edge_runtime.federation.link import Arrived
 from edge_runtime.federation.report import Report
 from edge_runtime.federation.timers import Timers
-from edge_runtime.federation.work import Work
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError
 
@@ -28,7 +28,7 @@ class CatchingUp:
         report: where events are told.
     """
 
-    def __init__(self, work: Work, fetcher: Fetcher, *, timers: Timers, report: Report) -> None:
+    def __init__(self, work: AtHand, fetcher: Fetcher, *, timers: Timers, report: Report) -> None:
         self._work, self._versions, self._fetcher = work, work.versions, fetcher
         self._timers, self._report = timers, report
 

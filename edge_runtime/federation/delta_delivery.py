@@ -5,13 +5,13 @@ Nothing here changes the session: methods say which of its events follows, and t
 
 from __future__ import annotations
 
+from edge_runtime.federation.at_hand import AtHand
 from edge_runtime.federation.config import RunConfig
 from edge_runtime.federation.link import Link
 from edge_runtime.federation.report import Report
 from edge_runtime.federation.session import Event
 from edge_runtime.federation.timers import Timers
 from edge_runtime.federation.upload import Upload
-from edge_runtime.federation.work import Work
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.topics import Topic
 
@@ -27,7 +27,7 @@ class DeltaDelivery:
         report: where events are told.
     """
 
-    def __init__(self, config: RunConfig, work: Work, link: Link, *, timers: Timers, report: Report) -> None:
+    def __init__(self, config: RunConfig, work: AtHand, link: Link, *, timers: Timers, report: Report) -> None:
         self._device, self._work, self._link = config.device, work, link
         self._timers, self._report = timers, report
         self._pending: Upload | None = None

@@ -10,9 +10,10 @@ import queue
 import random
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from edge_runtime.errors import EdgeError, SessionError
+from edge_runtime.federation.at_hand import AtHand
 from edge_runtime.federation.catching_up import CatchingUp
 from edge_runtime.federation.config import RunConfig
 from edge_runtime.federation.delta_delivery import DeltaDelivery
@@ -38,6 +39,18 @@ LONGEST_PAUSE_S: Final = 0.5  # a signal handler cannot wake a queue
 TIMERS: Final = ("hello", "resend", "sent", "want", "release", "pieces", "statistics", "gateway", "masks")
 
 
+class CarryingOut(Protocol):
+    """Does what a plan asks, a little at a time; returns which event of the session follows, or None."""
+
+    def begin(self) -> Event | None:
+        """Begin the waiting plan, or go on with it: FAILED when it cannot be, DAMAGED when its version is."""
+        ...
+
+    def step(self) -> Event | None:
+        """Do a little of it: TRAINED when its delta is there, FAILED when there will be none."""
+        ...
+
+
 class ExpelledError(EdgeError):
     """The gateway will not have this device; the text says why."""
 
@@ -48,6 +61,7 @@ class Device:
     Args:
         config: how it takes part.
         work: the plan at hand and its delta.
+        carrying_out: does what a plan asks; None: trains it, ``work`` being a device's.
         identity: for Hello and the statistics.
         link: to the broker; its events come through ``inbox``.
         inbox: filled by the link.
@@ -60,24 +74,25 @@ class Device:
     def __init__(
         self,
         config: RunConfig,
-        work: Work,
+        work: AtHand,
         identity: Identity,
         link: Link,
         inbox: queue.Queue[LinkEvent],
         *,
         report: Report,
         stopped: Callable[[], bool] = lambda: False,
+        carrying_out: CarryingOut | None = None,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._config, self._work, self._versions, self._link = config, work, work.versions, link
         self._inbox, self._report = inbox, report
-        shape = work.tools.manifest.architecture.bank_shape
+        shape = work.architecture.bank_shape
         self._fetcher = Fetcher(work.versions, link, config.device, shape, work.store.folder / "pieces")
         self._timers = Timers(TIMERS, clock, chance)
         self._membership = Membership(config, work, identity, link, timers=self._timers, report=report)
         self._catching_up = CatchingUp(work, self._fetcher, timers=self._timers, report=report)
-        self._training = PlanTraining(config, work, report, clock)
+        self._carrying_out = carrying_out or _training(config, work, report, clock)
         self._delivery = DeltaDelivery(config, work, link, timers=self._timers, report=report)
         self._masks = MaskDelivery(config, work.masks, link, timers=self._timers, report=report, over=self._masks_over)
         self._trust = Trust(config.gateway_key, work.store)
@@ -110,6 +125,21 @@ class Device:
         if self._membership.expelled:
             raise ExpelledError(self._membership.expelled)
 
+    def greet_again(self, statistics: bytes) -> None:
+        """Say Hello anew, as soon as there is a gateway: what this member can do has changed.
+
+        Args:
+            statistics: class statistics that it has from now on; empty: none.
+        """
+        self._membership.bring_statistics(statistics)
+        if self.session.link in (LinkState.GREETING, LinkState.MEMBER):
+            self._apply(Event.GATEWAY)
+
+    @property
+    def gateway(self) -> pb.GatewayState | None:
+        """The state of the gateway, while it is online and serves this federation."""
+        return self._membership.gateway
+
     @property
     def rounds(self) -> int:
         """Deltas of this device that were decided on since it started."""
@@ -140,7 +170,7 @@ class Device:
         if self.session.work is WorkState.WAITING and (self.session.member or self._work.resumed) and self._work.ready:
             self._apply(Event.READY)
         if self.session.work is WorkState.TRAINING:
-            self._follow(self._training.step())
+            self._follow(self._carrying_out.step())
 
     def _next(self, wait_s: float) -> LinkEvent | None:
         try:
@@ -169,7 +199,7 @@ class Device:
     def _act(self, action: Action) -> None:
         act: dict[Action, Callable[[], None]] = {
             Action.HELLO: self._membership.send_hello,
-            Action.TRAIN: lambda: self._follow(self._training.begin()),
+            Action.TRAIN: lambda: self._follow(self._carrying_out.begin()),
             Action.ABANDON: self._work.abandon,
             Action.OFFER: self._delivery.offer_pending,
             Action.FETCH: lambda: self._fetch(again=True),
@@ -258,7 +288,7 @@ class Device:
 
     def _on_plan(self, event: Arrived) -> None:
         if not event.payload:
-            if self._work.waiting is not None or self._work.training is not None:
+            if self._work.waiting is not None or self._work.under_way is not None:
                 self._report.emit("withdrawn", "the gateway took the plan back")
             if not self._work.masks_delivered:
                 self._work.masks.drop()  # after its delta, a round under masks still asks for the answer
@@ -329,3 +359,8 @@ class Device:
 
     def _on_delta_verdict(self, verdict: pb.Verdict) -> None:
         self._follow(self._delivery.take_pending_verdict(verdict))
+
+
+def _training(config: RunConfig, work: AtHand, report: Report, clock: Callable[[], float]) -> PlanTraining:
+    assert isinstance(work, Work)  # noqa: S101 - who carries plans out otherwise says how
+    return PlanTraining(config, work, report, clock)

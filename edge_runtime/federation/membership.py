@@ -8,19 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, cast
 
+from edge_runtime.federation.at_hand import AtHand
 from edge_runtime.federation.config import RunConfig
 from edge_runtime.federation.link import Link
 from edge_runtime.federation.report import Report
 from edge_runtime.federation.session import Event
 from edge_runtime.federation.timers import Timers
 from edge_runtime.federation.upload import Upload
-from edge_runtime.federation.work import Work
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import code_name
-from edge_runtime.wire.mask_checks import MASKS_VERSION
 from edge_runtime.wire.topics import Topic
 
 _FINAL_CODES: Final = (pb.WRONG_FEDERATION, pb.REVOKED, pb.UNSUPPORTED_WIRE)
@@ -48,7 +47,7 @@ class Membership:
 
     Args:
         config: how it takes part.
-        work: whose tier, step time and examples a Hello tells.
+        work: says what this member can do.
         identity: for Hello and the statistics.
         link: to the broker.
         timers: "hello" and "statistics" among them.
@@ -56,22 +55,27 @@ class Membership:
     """
 
     def __init__(
-        self, config: RunConfig, work: Work, identity: Identity, link: Link, *, timers: Timers, report: Report
+        self, config: RunConfig, work: AtHand, identity: Identity, link: Link, *, timers: Timers, report: Report
     ) -> None:
         self._config, self._work, self._link = config, work, link
         self._timers, self._report = timers, report
-        self._federation = work.tools.manifest.architecture.digest()
+        self._federation = work.architecture.digest()
         self._package_digest = identity.package_digest
         sums = identity.sums
-        self._statistics = sums.message(config.device, self._federation) if sums is not None else b""
         self._greeted = self.hello_digest = b""
         self._unanswered = 0
-        self._upload = Upload(config.device, pb.STATISTICS, self._statistics) if self._statistics else None
-        self.statistics_digest = self._upload.digest if self._upload is not None else b""
+        self.statistics_digest = b""
+        self._upload: Upload | None = None
+        self.bring_statistics(sums.message(config.device, self._federation) if sums is not None else b"")
         self.gateway: pb.GatewayState | None = None
         """The state of a gateway that is online and serves this federation."""
         self.expelled = ""
         """Why the gateway will not have this device; empty while it may."""
+
+    def bring_statistics(self, body: bytes) -> None:
+        """Take other class statistics than before, for the next Hello. Args: body: as it is sent; empty: none."""
+        self._upload = Upload(self._config.device, pb.STATISTICS, body) if body else None
+        self.statistics_digest = self._upload.digest if self._upload is not None else b""
 
     # --- the gateway ------------------------------------------------------------------------------------------
 
@@ -149,30 +153,15 @@ class Membership:
         self._report.emit("no_gateway", text)
 
     def _hello(self) -> pb.Hello:
-        tools, budget = self._work.tools, self._config.budget
-        return pb.Hello(
-            device=self._config.device,
-            federation_digest=self._federation,
-            package_digest=self._package_digest,
-            gateway_session=self.gateway.session if self.gateway is not None else b"",
-            profile=tools.manifest.device,
-            runtime=self._config.driver,
-            trained_slots=tools.tier.trained_slots,
-            held_slots=tools.tier.held_slots,
-            batch_size=tools.tier.batch_size,
-            step_ms=self._work.step_ms,
-            examples=len(tools.source),
-            bytes_up_per_round=int(budget.bytes_up),
-            bytes_down_per_round=int(budget.bytes_down),
-            seconds_per_round=budget.round_seconds,
-            codecs=[cast("pb.Codec", codec) for codec in self._config.codecs],
-            statistics_digest=self.statistics_digest,
-            masks=MASKS_VERSION,
-            reaches=[
-                pb.Reach(layers=layers, step_ms=pace.step_ms, trunk_ms=pace.trunk_ms)
-                for layers, pace in self._work.reaches.items()
-            ],
-        )
+        hello, budget = self._work.hello(), self._config.budget
+        hello.device, hello.runtime = self._config.device, self._config.driver
+        hello.federation_digest, hello.package_digest = self._federation, self._package_digest
+        hello.gateway_session = self.gateway.session if self.gateway is not None else b""
+        hello.bytes_up_per_round, hello.bytes_down_per_round = int(budget.bytes_up), int(budget.bytes_down)
+        hello.seconds_per_round = budget.round_seconds
+        hello.codecs.extend(cast("pb.Codec", codec) for codec in self._config.codecs)
+        hello.statistics_digest = self.statistics_digest
+        return hello
 
     def offer_statistics(self) -> None:
         """Offer the class sums, until their verdict comes."""

@@ -21,13 +21,12 @@ import numpy as np
 
 from edge_runtime.errors import DamagedError, PlanError
 from edge_runtime.federation import delta as deltas
-from edge_runtime.federation.delta import PendingDelta, SentDelta
-from edge_runtime.federation.masks import Masks
+from edge_runtime.federation.at_hand import AtHand, UnderWay
+from edge_runtime.federation.delta import PendingDelta
 from edge_runtime.federation.session import WorkState
 from edge_runtime.federation.unmasked import Unmasked
-from edge_runtime.federation.versions import Versions
 from edge_runtime.program.slots import need_of
-from edge_runtime.store import Record, Store, pack
+from edge_runtime.store import Record, pack
 from edge_runtime.training.pace import Pace, reaches
 from edge_runtime.training.trainer import Checkpoint, Outcome, Task, Tools, Trainer
 from edge_runtime.training.watch import Watch
@@ -37,9 +36,9 @@ from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import BankError, SecureError, WireError
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.manifest import Architecture
+from edge_runtime.wire.mask_checks import MASKS_VERSION
 from edge_runtime.wire.tensors import Array
-
-_REMEMBERED = 32
 
 
 @dataclass
@@ -52,9 +51,9 @@ class Training:
     trainer: Trainer
 
 
-@dataclass
-class Work:
-    """What a device has at hand: a plan that waits, the one that it trains, a delta that is pending; kept on disk.
+@dataclass(kw_only=True)
+class Work(AtHand):
+    """A plan that waits, the one that is trained, a delta that is pending; kept on disk.
 
     Args:
         tools: for training.
@@ -65,23 +64,35 @@ class Work:
     """
 
     tools: Tools
-    store: Store
-    versions: Versions
-    device: str
     watch: Watch | None = None
-    waiting: pb.Plan | None = None
-    waiting_digest: bytes = b""
-    training: Training | None = None
-    pending: PendingDelta | None = None
-    sent: SentDelta | None = None
-    unmasked: Unmasked | None = None
-    masks: Masks = field(init=False)
-    """The round under masks at hand."""
-    _waiting_bytes: bytes = b""
-    _done: list[str] = field(default_factory=list)
+    training: Training | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        self.masks = Masks(self.store, self.device)
+    @property
+    def architecture(self) -> Architecture:
+        """What is served."""
+        return self.tools.manifest.architecture
+
+    @property
+    def under_way(self) -> UnderWay | None:
+        """The plan that is trained."""
+        return UnderWay(self.training.plan, self.training.digest) if self.training is not None else None
+
+    def hello(self) -> pb.Hello:
+        """Return what this device can do, as a Hello tells it."""
+        tools = self.tools
+        return pb.Hello(
+            profile=tools.manifest.device,
+            trained_slots=tools.tier.trained_slots,
+            held_slots=tools.tier.held_slots,
+            batch_size=tools.tier.batch_size,
+            step_ms=self.step_ms,
+            examples=len(tools.source),
+            masks=MASKS_VERSION,
+            reaches=[
+                pb.Reach(layers=layers, step_ms=pace.step_ms, trunk_ms=pace.trunk_ms)
+                for layers, pace in self.reaches.items()
+            ],
+        )
 
     @property
     def _watch(self) -> Watch:
@@ -89,83 +100,23 @@ class Work:
 
     def resume(self) -> WorkState:
         """Read what an earlier process left, and return the work that it was at."""
-        done = self.store.recall("done")
-        self._done = list(done.head["plans"]) if done else []
-        sent = self.store.recall("sent")
-        self.sent = SentDelta(sha256(sent.body), int(sent.head["round"])) if sent is not None else None
-        left = self.store.recall("delta")
-        if left is not None:
-            plan_digest = bytes.fromhex(left.head["plan"])
-            self.pending = PendingDelta(sha256(left.body), left.body, int(left.head["round"]), plan_digest)
-            self._drop_training()
+        state = super().resume()
+        if state is WorkState.UPLOADING:
             Unmasked.forget(self.store)
-            return WorkState.UPLOADING
+        return state
+
+    def _resumed_without_plan(self) -> WorkState | None:
         self.unmasked = Unmasked.recall(self.store)
         if self.unmasked is not None:
             if self.masks.plan_digest == self.unmasked.plan_digest:
-                self._drop_training()
+                self._drop_plan()
                 return WorkState.TRAINING  # but for its masks
             self.abandon()
-        plan = self.store.recall("plan")
-        if plan is None:
-            return WorkState.IDLE
-        if plan.head.get("data", self._data) != self._data:
-            self._drop_training()  # the head may not know these data's labels: the gateway says whether the plan holds
-            return WorkState.IDLE
-        self.waiting, self.waiting_digest = messages.decode(pb.Plan, plan.body), sha256(plan.body)
-        return WorkState.WAITING
+        return None
 
-    def take(self, payload: bytes) -> pb.Plan | None:
-        """Take a plan's bytes; None when it is done, or the one at hand.
-
-        Raises:
-            WireError: when the bytes are no plan for this device.
-        """
-        plan, digest = messages.decode(pb.Plan, payload), sha256(payload)
-        if plan.device != self.device:
-            raise WireError(pb.MALFORMED, f"a plan for {plan.device} came on the topic of {self.device}")
-        # A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
-        at_hand = [
-            self.waiting_digest,
-            self.training and self.training.digest,
-            self.pending and self.pending.plan_digest,
-            self.unmasked and self.unmasked.plan_digest,
-        ]
-        if digest in at_hand or digest.hex() in self._done:
-            return None
-        self.waiting, self.waiting_digest = plan, digest
-        self._waiting_bytes = payload
-        return plan
-
-    @property
-    def masks_delivered(self) -> bool:
-        """Whether the delta of the round under masks at hand is made."""
-        pending, sent = self.pending, self.sent
-        made = pending is not None and pending.plan_digest == self.masks.plan_digest
-        return made or (sent is not None and sent.round == self.masks.round)
-
-    def withdraw(self) -> None:
-        """Forget the plan that waits."""
-        self.waiting, self.waiting_digest, self._waiting_bytes = None, b"", b""
-
-    @property
-    def wanted_versions(self) -> list[bytes]:
-        """Digests of the versions that plans at hand start from."""
-        plans = (self.waiting, self.training.plan if self.training is not None else None)
-        return [plan.version_digest for plan in plans if plan is not None]
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the waiting plan is one that this device had begun: it may go on before a gateway is there."""
-        return self.waiting is not None and not self._waiting_bytes
-
-    @property
-    def ready(self) -> bool:
-        """Whether the waiting plan's version is complete."""
-        if self.waiting is None:
-            return False
-        version = self.versions.find(self.waiting.version_digest)
-        return version is not None and not self.versions.missing(version)
+    def _holds(self, begun: Record) -> bool:
+        """Return whether a plan holds: the head may not know other data's labels, and the gateway says what then."""
+        return bool(begun.head.get("data", self._data) == self._data)
 
     def begin(self) -> Training | None:
         """Start the waiting plan, or go on with its checkpoint; None when a block of its version proved damaged.
@@ -249,7 +200,7 @@ class Work:
             self.abandon()
             raise
         self._remember_pace(training.trainer, outcome.step_ms)
-        self._drop_training()
+        self._drop_plan()
         return outcome
 
     def _hold(self, training: Training, outcome: Outcome, residuals: Mapping[ExpertId, Array]) -> None:
@@ -284,40 +235,13 @@ class Work:
         blocks = [f"{block.layer}.{block.index}" for block in sorted(left)]
         head = {"delta": pending.digest.hex(), "blocks": blocks}
         self.store.write("residuals", Record(head, pack(deltas.pack_residuals(left))))
-        self.store.write("delta", Record({"round": pending.round, "plan": pending.plan_digest.hex()}, pending.body))
-        self.pending = pending
+        self._write_delta(pending)
 
-    def settle(self, *, accepted: bool) -> None:
-        """Forget the delta; what its codec left behind counts for the next one when it was accepted."""
-        if self.pending is None:
-            return
-        if accepted:
-            self._merge_residuals(self.pending.digest)
-        self._finished(self.pending.plan_digest)
-        if accepted:
-            # The gateway's disk may lose what it accepted, and then it asks for the same bytes again.
-            self.store.rename("delta", "sent")
-            self.sent = SentDelta(self.pending.digest, self.pending.round)
-        else:
-            self.store.remove("delta")
+    def _kept(self, digest: bytes) -> None:
+        self._merge_residuals(digest)
+
+    def _left(self) -> None:
         self.store.remove("residuals")
-        self.pending = None
-
-    def sent_body(self) -> bytes | None:
-        """Return the body of the accepted delta that is kept; None when there is none, or it is damaged."""
-        record = self.store.recall("sent") if self.sent is not None else None
-        return record.body if record is not None else None
-
-    def round_of(self, digest: bytes) -> int:
-        """Return the round of the delta at hand with this digest; 0 for another."""
-        at_hand = (one for one in (self.pending, self.sent) if one is not None)
-        return next((one.round for one in at_hand if one.digest == digest), 0)
-
-    def let_go(self, round_number: int | None = None) -> None:
-        """Drop the accepted delta that is kept: a version of round ``round_number`` is announced, or it is refused."""
-        if self.sent is not None and (round_number is None or round_number >= self.sent.round):
-            self.sent = None
-            self.store.remove("sent")
 
     def _merge_residuals(self, digest: bytes) -> None:
         fresh = self.store.recall("residuals")
@@ -336,24 +260,12 @@ class Work:
             self._finished(self.unmasked.plan_digest)
             self.unmasked = None
             Unmasked.forget(self.store)
-        self._drop_training()
+        self._drop_plan()
 
-    def refuse(self) -> None:
-        """Drop the plan that waits; it is not taken up again."""
-        if self.waiting is not None:
-            self._finished(self.waiting_digest)
-        self.withdraw()
-        self._drop_training()
-
-    def _drop_training(self) -> None:
+    def _drop_plan(self) -> None:
         self.training = None
-        self.store.remove("plan")
+        super()._drop_plan()
         self.store.remove("checkpoint")
-
-    def _finished(self, plan_digest: bytes) -> None:
-        if plan_digest.hex() not in self._done:
-            self._done = [*self._done, plan_digest.hex()][-_REMEMBERED:]
-            self.store.write("done", Record({"plans": self._done}))
 
     # --- how fast it is ---------------------------------------------------------------------------------------
 

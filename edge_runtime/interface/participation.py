@@ -115,7 +115,7 @@ def take_part(parts: Parts, how: Participation) -> tuple[JoinReport, Bank | None
         versions = Versions(store, parts.package)
         cache = how.prefixes(state / "prefixes") if watch.uses_prefixes() else None
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=how.rounding)
-        work = Work(tools, store, versions, config.device, watch)
+        work = Work(store, versions, config.device, tools=tools, watch=watch)
         identity = Identity(parts.package.digest, _statistics(store, parts, source, report, how.progress))
         device = Device(config, work, identity, link, inbox, report=report, stopped=how.stopped)
         device.run()

@@ -12,9 +12,10 @@ from edge_runtime.wire import tensors as values
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import version_digest
 from edge_runtime.wire.errors import WireError
-from edge_runtime.wire.experts import HEAD, LABELS_LIMIT, RESERVED
-from edge_runtime.wire.field_checks import Named, ascending, digest_size, need, number
+from edge_runtime.wire.experts import LABELS_LIMIT, RESERVED
+from edge_runtime.wire.field_checks import ascending, digest_size, need, number, trained
 from edge_runtime.wire.mask_checks import MASK_CHECKS, check_masked, check_terms
+from edge_runtime.wire.site_checks import SITE_CHECKS
 from edge_runtime.wire.text import plain
 from edge_runtime.wire.topics import check_name
 
@@ -35,12 +36,6 @@ def _plain(value: str, what: str, limit: int) -> None:
 def _codec(codec: int) -> None:
     if codec not in _CODECS:
         raise WireError(pb.UNSUPPORTED_CODEC, f"codec {codec}; known: 0 (float32), 1 (int8)")
-
-
-def _trained(listed: Sequence[Named], what: str) -> None:
-    need(len(listed) > 0, f"no {what}")
-    others = [str(block) for block in ascending(listed, what) if block.layer == RESERVED and block != HEAD]
-    need(not others, f"{what} name {others[:1]}, which is not trained")
 
 
 def _gateway(state: pb.GatewayState) -> None:
@@ -83,7 +78,7 @@ def _plan(plan: pb.Plan) -> None:
     check_name(plan.device, "device")
     digest_size(plan.version_digest, "version digest")
     _codec(plan.codec)
-    _trained(plan.train, "planned experts")
+    trained(plan.train, "planned experts")
     need(1 <= plan.steps <= limits.STEPS_LIMIT, f"{plan.steps} steps, expected 1 to {limits.STEPS_LIMIT}")
     for name in ("learning_rate", "shared_learning_rate", "head_learning_rate", "weight_decay"):
         number(getattr(plan, name), name, high=limits.RATE_LIMIT)
@@ -107,7 +102,7 @@ def _delta(delta: pb.Delta) -> None:
         check_masked(delta)
     else:
         need(not delta.members, "a list of members, and nothing under masks")
-        _trained(delta.experts, "experts of a delta")
+        trained(delta.experts, "experts of a delta")
     if delta.examples == 0:
         raise WireError(pb.NO_EXAMPLES, "a delta of 0 examples has no weight")
     number(delta.loss_first, "loss_first", low=-math.inf)
@@ -238,4 +233,5 @@ CHECKS: Final[dict[type[Any], Callable[[Any], None]]] = {
     pb.Want: _want,
     pb.Offer: _offer,
     **MASK_CHECKS,
+    **SITE_CHECKS,
 }

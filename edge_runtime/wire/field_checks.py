@@ -1,4 +1,4 @@
-"""What single fields of messages must be; ``checks`` and ``mask_checks`` say which."""
+"""What single fields of messages must be; ``checks``, ``mask_checks`` and ``site_checks`` say which."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import DIGEST_BYTES
 from edge_runtime.wire.errors import MalformedMessage, WireError
-from edge_runtime.wire.experts import BLOCKS_LIMIT, RESERVED, ExpertId
+from edge_runtime.wire.experts import BLOCKS_LIMIT, HEAD, RESERVED, ExpertId
 
 
 class Named(Protocol):
@@ -53,3 +53,10 @@ def ascending(listed: Sequence[Named], what: str) -> tuple[ExpertId, ...]:
     need(all(max(block.layer, block.index) <= RESERVED for block in ids), f"{what} name a number above {RESERVED}")
     need(all(a < b for a, b in pairwise(ids)), f"{what} are not ascending and unique")
     return ids
+
+
+def trained(listed: Sequence[Named], what: str) -> None:
+    """Refuse a list of blocks in which one cannot be trained, or which names none."""
+    need(len(listed) > 0, f"no {what}")
+    others = [str(block) for block in ascending(listed, what) if block.layer == RESERVED and block != HEAD]
+    need(not others, f"{what} name {others[:1]}, which is not trained")

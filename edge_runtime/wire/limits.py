@@ -22,6 +22,8 @@ SLOTS_LIMIT: Final = 65_535
 BATCH_LIMIT: Final = 65_536
 REACHES_LIMIT: Final = 64
 """Depths that a Hello tells of."""
+SITE_DEVICES_LIMIT: Final = 65_535
+"""Devices that a site speaks for: so many deltas of the largest that may be add up exactly."""
 MISSING_BYTES: Final = CHUNKS_LIMIT // 8
 """Bytes that tell which chunks of a body lack."""
 UPDATES_LIMIT: Final = 8

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _LIMITS: Final[dict[type[Message], int]] = {
-    **dict.fromkeys((pb.Delta, pb.ClassStatistics), BODY_LIMIT),
+    **dict.fromkeys((pb.Delta, pb.ClassStatistics, pb.PartialSum, pb.PartialStatistics), BODY_LIMIT),
     **dict.fromkeys((pb.MaskMembers, pb.MaskShares, pb.MaskDealt, pb.MaskAnswer), MASKS_LIMIT),
 }
 """Bytes of bodies and blobs; all others are payloads."""
@@ -91,7 +91,7 @@ def refs(ids: Iterable[ExpertId]) -> list[pb.ExpertRef]:
     return [pb.ExpertRef(layer=block.layer, index=block.index) for block in sorted(set(ids))]
 
 
-def ids(listed: Iterable[pb.ExpertRef | pb.ExpertDelta | pb.Block]) -> tuple[ExpertId, ...]:
+def ids(listed: Iterable[pb.ExpertRef | pb.ExpertDelta | pb.Block | pb.BlockSum]) -> tuple[ExpertId, ...]:
     """Return the ids of listed blocks, in the order listed."""
     return tuple(ExpertId(block.layer, block.index) for block in listed)
 

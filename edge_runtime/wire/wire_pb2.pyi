@@ -113,7 +113,7 @@ class GatewayState(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., online: _Optional[bool] = ..., session: _Optional[bytes] = ..., version: _Optional[int] = ..., round: _Optional[int] = ..., rounds_planned: _Optional[int] = ..., finished: _Optional[bool] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest", "reaches", "masks")
+    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest", "reaches", "masks", "devices")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +133,7 @@ class Hello(_message.Message):
     STATISTICS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REACHES_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     federation_digest: bytes
@@ -152,7 +153,8 @@ class Hello(_message.Message):
     statistics_digest: bytes
     reaches: _containers.RepeatedCompositeFieldContainer[Reach]
     masks: int
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ..., reaches: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., masks: _Optional[int] = ...) -> None: ...
+    devices: int
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ..., reaches: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., masks: _Optional[int] = ..., devices: _Optional[int] = ...) -> None: ...
 
 class Reach(_message.Message):
     __slots__ = ("layers", "step_ms", "trunk_ms")
@@ -295,6 +297,70 @@ class ClassStatistics(_message.Message):
     counts: bytes
     sums: bytes
     def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., width: _Optional[int] = ..., counts: _Optional[bytes] = ..., sums: _Optional[bytes] = ...) -> None: ...
+
+class PartialSum(_message.Message):
+    __slots__ = ("wire_version", "device", "plan_digest", "round", "base_version", "devices", "blocks", "examples", "loss_first", "loss_last", "step_ms", "most_examples")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIRST_FIELD_NUMBER: _ClassVar[int]
+    LOSS_LAST_FIELD_NUMBER: _ClassVar[int]
+    STEP_MS_FIELD_NUMBER: _ClassVar[int]
+    MOST_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    plan_digest: bytes
+    round: int
+    base_version: int
+    devices: int
+    blocks: _containers.RepeatedCompositeFieldContainer[BlockSum]
+    examples: int
+    loss_first: float
+    loss_last: float
+    step_ms: float
+    most_examples: int
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., round: _Optional[int] = ..., base_version: _Optional[int] = ..., devices: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[BlockSum, _Mapping]]] = ..., examples: _Optional[int] = ..., loss_first: _Optional[float] = ..., loss_last: _Optional[float] = ..., step_ms: _Optional[float] = ..., most_examples: _Optional[int] = ...) -> None: ...
+
+class BlockSum(_message.Message):
+    __slots__ = ("layer", "index", "values", "weights", "devices", "steps", "size")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    layer: int
+    index: int
+    values: bytes
+    weights: bytes
+    devices: int
+    steps: bytes
+    size: int
+    def __init__(self, layer: _Optional[int] = ..., index: _Optional[int] = ..., values: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., devices: _Optional[int] = ..., steps: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
+
+class PartialStatistics(_message.Message):
+    __slots__ = ("wire_version", "device", "federation_digest", "width", "devices", "counts", "sums")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    device: str
+    federation_digest: bytes
+    width: int
+    devices: int
+    counts: bytes
+    sums: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., width: _Optional[int] = ..., devices: _Optional[int] = ..., counts: _Optional[bytes] = ..., sums: _Optional[bytes] = ...) -> None: ...
 
 class Chunk(_message.Message):
     __slots__ = ("wire_version", "kind", "digest", "index", "count", "total", "payload")

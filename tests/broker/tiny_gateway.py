@@ -53,6 +53,7 @@ class Gateway:
 
     def __init__(self, folder: Path, package: Any, key: SigningKey | None = None, **fields: Any) -> None:
         accept_loss = fields.pop("accept_loss", False)
+        conductor_of = fields.pop("conductor_of", Conductor)
         chance, engine_of = fields.pop("chance", random.SystemRandom()), fields.pop("engine_of", lambda _: None)
         values = {
             "rounds": 2, "round": RoundRules(quorum=2, join_wait_s=0), "train": TRAIN,
@@ -71,7 +72,7 @@ class Gateway:
             self.config, self.store, Roster(), publisher, events, signer, engine_of(self.store), chance
         )
         try:
-            self.conductor = Conductor(parts, b"s" * 16)
+            self.conductor: Conductor = conductor_of(parts, b"s" * 16)
         except BaseException:
             self.close()
             raise

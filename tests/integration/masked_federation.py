@@ -171,7 +171,7 @@ class Federation:
             inbox: queue.Queue[LinkEvent] = queue.Queue()
             link = FakeLink(inbox, name)
             link.gateway = self.broker  # type: ignore[assignment]
-            work = Work(tools, store, Versions(store, self.package), name)
+            work = Work(store, Versions(store, self.package), name, tools=tools)
             note_trained(self.trained, work)
             config = RunConfig(name, checkpoint_s=0.0, gateway_key=self.key.public)
             identity, report = Identity(self.package.digest, None), Report(name, self.heard.append)

@@ -42,7 +42,7 @@ class Runner:
         tools = Tools(toy.ToyProgram(), package.manifest, tokenizer, source, toy.TIERS[1], lambda: 0.0)
         inbox: queue.Queue[LinkEvent] = queue.Queue()
         link = MqttLink(Broker.parse(url), "default", name, encode(pb.Bye(device=name)), inbox.put)
-        work = Work(tools, self.store, Versions(self.store, package), name)
+        work = Work(self.store, Versions(self.store, package), name, tools=tools)
         self.trained: dict[str, dict[int, Integers]] = {}
         note_trained(self.trained, work)
         self.leaves, self.left = leaves, False

@@ -131,6 +131,7 @@ def _hello() -> Iterator[Case]:
     yield _HELLO.accept(
         "least", "no measurement, no statistics, no codec", step_ms=None, statistics_digest=None, codecs=[]
     )
+    yield _HELLO.accept("site", "a site that speaks for 300 devices", devices=300)
     yield _HELLO.accept("codec_of_tomorrow", "a codec that this gateway will not plan", codecs=[0, 1, 7])
     yield _HELLO.accept("text_200_bytes", "100 letters of two bytes", profile="ü" * 100)
     yield _HELLO.refuse("text_201_bytes", "MALFORMED", "counted in bytes, not letters", profile="ü" * 100 + "x")

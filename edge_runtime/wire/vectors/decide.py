@@ -47,6 +47,7 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     for kind in (
         *(pb.GatewayState, pb.Hello, pb.Bye, pb.Plan, pb.Delta),
         *(pb.ClassStatistics, pb.Chunk, pb.Verdict, pb.Version, pb.Want, pb.Offer),
+        *(pb.PartialSum, pb.PartialStatistics),
     )
 }
 

@@ -20,6 +20,7 @@ from edge_runtime.wire.vectors import (
     programs,
     secure_sums,
     signed,
+    sites,
     training,
     updates,
     values,
@@ -29,7 +30,7 @@ from edge_runtime.wire.vectors.case import CASES, Case, tree_of
 
 def all_cases() -> Iterator[Case]:
     """Yield every case."""
-    messages = (conversation, training, bodies, values, updates)
+    messages = (conversation, training, sites, bodies, values, updates)
     files = (banks, manifests, programs, packings, priors, enrolments, broker_urls, signed)
     return chain.from_iterable(generator.cases() for generator in (*messages, *files, secure_sums))
 

@@ -66,7 +66,7 @@ class Rig:
         inbox: queue.Queue[LinkEvent] = queue.Queue()
         self.link = FakeLink(inbox, "me", self.weather)
         self.link.gateway = self.gateway
-        work = Work(tools, self.store, Versions(self.store, self.package), "me")
+        work = Work(self.store, Versions(self.store, self.package), "me", tools=tools)
         self.lines = EventLines(self.folder / "events.jsonl")
         self.report = Report("me", self.lines)
         self.report.traffic = self.link.traffic

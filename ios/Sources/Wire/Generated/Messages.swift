@@ -172,6 +172,7 @@ public struct Hello: Message {
     public var statisticsDigest: Bytes = []
     public var reaches: [Reach] = []
     public var masks: UInt32 = 0
+    public var devices: UInt32 = 0
 
     public init() {}
 
@@ -196,6 +197,7 @@ public struct Hello: Message {
         case 17: try field.read(&statisticsDigest)
         case 18: try field.read(&reaches)
         case 19: try field.read(&masks)
+        case 20: try field.read(&devices)
         default: break
         }
     }
@@ -220,6 +222,7 @@ public struct Hello: Message {
         writer.write(17, statisticsDigest)
         writer.write(18, reaches)
         writer.write(19, masks)
+        writer.write(20, devices)
     }
 }
 
@@ -505,6 +508,129 @@ public struct ClassStatistics: Message {
         writer.write(4, width)
         writer.write(5, counts)
         writer.write(6, sums)
+    }
+}
+
+public struct PartialSum: Message {
+    public static let name = "PartialSum"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var planDigest: Bytes = []
+    public var round: UInt64 = 0
+    public var baseVersion: UInt64 = 0
+    public var devices: UInt32 = 0
+    public var blocks: [BlockSum] = []
+    public var examples: UInt32 = 0
+    public var lossFirst: Float = 0
+    public var lossLast: Float = 0
+    public var stepMs: Float = 0
+    public var mostExamples: UInt32 = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&planDigest)
+        case 4: try field.read(&round)
+        case 5: try field.read(&baseVersion)
+        case 6: try field.read(&devices)
+        case 7: try field.read(&blocks)
+        case 8: try field.read(&examples)
+        case 9: try field.read(&lossFirst)
+        case 10: try field.read(&lossLast)
+        case 11: try field.read(&stepMs)
+        case 12: try field.read(&mostExamples)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, planDigest)
+        writer.write(4, round)
+        writer.write(5, baseVersion)
+        writer.write(6, devices)
+        writer.write(7, blocks)
+        writer.write(8, examples)
+        writer.write(9, lossFirst)
+        writer.write(10, lossLast)
+        writer.write(11, stepMs)
+        writer.write(12, mostExamples)
+    }
+}
+
+public struct BlockSum: Message {
+    public static let name = "BlockSum"
+    public var layer: UInt32 = 0
+    public var index: UInt32 = 0
+    public var values: Bytes = []
+    public var weights: Bytes = []
+    public var devices: UInt32 = 0
+    public var steps: Bytes = []
+    public var size: UInt64 = 0
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&layer)
+        case 2: try field.read(&index)
+        case 3: try field.read(&values)
+        case 4: try field.read(&weights)
+        case 5: try field.read(&devices)
+        case 6: try field.read(&steps)
+        case 7: try field.read(&size)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, layer)
+        writer.write(2, index)
+        writer.write(3, values)
+        writer.write(4, weights)
+        writer.write(5, devices)
+        writer.write(6, steps)
+        writer.write(7, size)
+    }
+}
+
+public struct PartialStatistics: Message {
+    public static let name = "PartialStatistics"
+    public var wireVersion: UInt32 = 0
+    public var device: String = ""
+    public var federationDigest: Bytes = []
+    public var width: UInt32 = 0
+    public var devices: UInt32 = 0
+    public var counts: Bytes = []
+    public var sums: Bytes = []
+
+    public init() {}
+
+    public mutating func read(_ field: inout FieldReader) throws {
+        switch field.number {
+        case 1: try field.read(&wireVersion)
+        case 2: try field.read(&device)
+        case 3: try field.read(&federationDigest)
+        case 4: try field.read(&width)
+        case 5: try field.read(&devices)
+        case 6: try field.read(&counts)
+        case 7: try field.read(&sums)
+        default: break
+        }
+    }
+
+    public func write(to writer: inout FieldWriter) {
+        writer.write(1, wireVersion)
+        writer.write(2, device)
+        writer.write(3, federationDigest)
+        writer.write(4, width)
+        writer.write(5, devices)
+        writer.write(6, counts)
+        writer.write(7, sums)
     }
 }
 

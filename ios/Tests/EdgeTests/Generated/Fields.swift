@@ -50,6 +50,7 @@ extension Hello: Told {
             ("statistics_digest", .text(hex(statisticsDigest))),
             ("reaches", reaches.told),
             ("masks", masks.told),
+            ("devices", devices.told),
         ])
     }
 }
@@ -159,6 +160,53 @@ extension ClassStatistics: Told {
             ("device", device.told),
             ("federation_digest", .text(hex(federationDigest))),
             ("width", width.told),
+            ("counts", .text(hex(counts))),
+            ("sums", .text(hex(sums))),
+        ])
+    }
+}
+
+extension PartialSum: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("plan_digest", .text(hex(planDigest))),
+            ("round", .text(String(round))),
+            ("base_version", .text(String(baseVersion))),
+            ("devices", devices.told),
+            ("blocks", blocks.told),
+            ("examples", examples.told),
+            ("loss_first", lossFirst.told),
+            ("loss_last", lossLast.told),
+            ("step_ms", stepMs.told),
+            ("most_examples", mostExamples.told),
+        ])
+    }
+}
+
+extension BlockSum: Told {
+    var told: Json {
+        .members([
+            ("layer", layer.told),
+            ("index", index.told),
+            ("values", .text(hex(values))),
+            ("weights", .text(hex(weights))),
+            ("devices", devices.told),
+            ("steps", .text(hex(steps))),
+            ("size", .text(String(size))),
+        ])
+    }
+}
+
+extension PartialStatistics: Told {
+    var told: Json {
+        .members([
+            ("wire_version", wireVersion.told),
+            ("device", device.told),
+            ("federation_digest", .text(hex(federationDigest))),
+            ("width", width.told),
+            ("devices", devices.told),
             ("counts", .text(hex(counts))),
             ("sums", .text(hex(sums))),
         ])

@@ -5,9 +5,10 @@ import XCTest
 /// The kinds that need somebody's Ed25519.
 private let signed: Set = ["SignedMessage", "SignedManifest"]
 
-/// Sums under masks: no message has them yet, and Swift has none of it.
+/// Sums under masks: no message has them yet, and Swift has none of it. Sums of sites: only gateways read them.
 private let leftOut: Set = [
-    "Agreement", "Integers", "Mask", "MemberOrder", "Neighbours", "Packed", "SecureMember", "Shares",
+    "Agreement", "Integers", "Mask", "MemberOrder", "Neighbours", "Packed", "PartialStatistics", "PartialSum",
+    "SecureMember", "Shares",
 ]
 
 final class VectorsTests: XCTestCase {

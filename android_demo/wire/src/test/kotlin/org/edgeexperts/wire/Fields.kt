@@ -63,6 +63,7 @@ private fun Hello.fields() = mapOf(
         mapOf("layers" to it.layers.u32, "step_ms" to it.stepMs.toDouble(), "trunk_ms" to it.trunkMs.toDouble())
     },
     "masks" to masks.u32,
+    "devices" to devices.u32,
 )
 
 private fun Plan.fields() = mapOf(

@@ -7,8 +7,11 @@ import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertTrue
 
+/** Sums of sites, which only gateways read. */
+private val LEFT_OUT = setOf("PartialStatistics", "PartialSum")
+
 class VectorsTest {
-    private val cases = Case.readAll()
+    private val cases = Case.readAll().filter { it.kind !in LEFT_OUT }
 
     /** The same bytes, the same verdict, the same meaning, in every language. */
     @Test
@@ -25,7 +28,9 @@ class VectorsTest {
     @Test
     fun everyCaseIsReplayed() {
         val start = Regex("\"name\": \"[a-z0-9_]+\",\\s+\"expect\"")
-        val named = checkNotNull(casesFolder.listFiles()).sumOf { start.findAll(it.readText()).count() }
+        val files = checkNotNull(casesFolder.listFiles()).groupBy { it.nameWithoutExtension in LEFT_OUT }
+        val named = files.getValue(false).sumOf { start.findAll(it.readText()).count() }
+        assertEquals(LEFT_OUT.size, files.getValue(true).size)
         assertEquals(named, cases.size)
         assertTrue(named > 400, "$named cases")
         assertEquals(KINDS, cases.map { it.kind }.toSet())

@@ -1,0 +1,246 @@
+"""Rounds of a site: one for each plan from above, and its sum in place of a version.
+
+Round R here is round R above. Versions are taken up between rounds. What must not be forgotten is on the disk before
+anybody is told: the plan from above with the round that it opened, the devices' deltas in the spool, the sum where a
+device has its delta. The same deltas give the same sum, so a kill before it was written costs nothing, and after it
+the round is closed by what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Final
+
+from broker_server.errors import BodyError, StateError, StorageError
+from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.new_versions import merging_of
+from broker_server.rules import round as rules
+from broker_server.rules.round import Event, State
+from broker_server.state.rows import LEFT_OUT, DeltaRow
+from broker_server.state.settings_table import ROLLBACK, SITE_PLAN, UPSTREAM_LOOK
+from broker_server.upstream.desk import Desk, Facts, Handed, Look
+from broker_server.upstream.site_merging import SiteMerging
+from broker_server.upstream.site_plans import SiteRoundPlans
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.messages import decode, encode
+
+FACTS_S: Final = 5.0
+"""How often a site says anew above what it can do, at most."""
+DEADLINE_SHARE: Final = 0.8
+"""Of the time that a plan from above gives, for the site's devices; the rest is for the way up."""
+STALE: Final = 1_000_000
+"""Age of a delta that no sum has a place for any more."""
+
+
+class SiteConductor(Conductor):
+    """Rounds of a site.
+
+    Args:
+        parts: shared parts of the gateway.
+        session: 16 random bytes of this start.
+        desk: to the thread that speaks with the gateway above.
+        name: of this site there.
+        url: of its broker, for people.
+    """
+
+    def __init__(self, parts: GatewayParts, session: bytes, desk: Desk, name: str, url: str) -> None:
+        self._site = merging_of(parts, SiteMerging)
+        self._above = SiteRoundPlans(parts, self._site)
+        super().__init__(parts, session, self._site, self._above)
+        self._desk, self._name, self._url = desk, name, url
+        self._handed: Handed | None = None
+        self._facts: Facts | None = None
+        self._facts_at = -FACTS_S
+        self._shown: Look | None = None
+
+    def age(self, base_version: int) -> int:
+        """Return 0 for deltas of the round that is open: a sum that went up has no place for others."""
+        handed = self._handed
+        fits = self.state is State.OPEN and handed is not None and handed.plan.base_version == base_version
+        return 0 if fits else STALE
+
+    # start
+
+    def resume(self, now: float) -> None:
+        """Take up what the ledger says was going on."""
+        super().resume(now)
+        kept = json.loads(self._store.ledger.get(SITE_PLAN) or "{}")
+        if self.state is not State.OPEN or kept.get("round") != self.round:
+            return
+        payload = bytes.fromhex(kept["plan"])
+        self._handed = Handed(decode(pb.Plan, payload), bytes.fromhex(kept["digest"]))
+        self._above.above = self._handed.plan
+        if self._desk.is_kept(self._handed.digest):  # the sum was written, and the end of its round not yet
+            self.state = rules.step(self.state, Event.DEADLINE)
+
+    # the table
+
+    def _advance(self, now: float, wall: float) -> None:
+        self._tell_upstream()
+        if self.state is State.GATHERING:
+            self._gather(now, wall)
+        elif self.state is State.OPEN:
+            self._look_at_round(now, wall)
+        elif self.state is State.MERGING and self._handed is not None:
+            if self._desk.is_kept(self._handed.digest):
+                self._end_round(self._rows(), self._handed.plan.base_version + 1, now, wall)
+            elif self._desk.is_dropped(self._handed.digest):
+                self._end_round(self._rows(), LEFT_OUT, now, wall)
+
+    def _gather(self, now: float, wall: float) -> None:
+        handed = self._desk.plan()
+        self._adopt(handed, wall)
+        present = self._waiting.present(now)
+        starts = rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM
+        if handed is None:
+            if self._desk.finished:
+                self._finish()
+            elif now - self._facts_at >= FACTS_S and (starts or self._facts is not None):
+                self._say_facts(now)
+            return
+        last = self._store.ledger.last_round()
+        too_late = handed.plan.base_version != self.row.version or (
+            last is not None and handed.plan.round <= last.round
+        )
+        if too_late and handed.plan.base_version <= self.row.version:
+            self._desk.give_up(handed.digest)
+        elif not too_late and starts and now >= self._retry_at:
+            self._open_under(handed, sorted(rules.ready(present)), now, wall)
+
+    def _adopt(self, handed: Handed | None, wall: float) -> None:
+        """Take up versions from above; not one beyond the base of a plan that waits."""
+        waiting = self._desk.versions()
+        while waiting:
+            if handed is not None and self.row.version == handed.plan.base_version:
+                self._desk.put_back(waiting)
+                return
+            version = waiting.pop(0)
+            try:
+                if not self._site.adopt(version, wall):
+                    continue
+            except StorageError:
+                self._desk.put_back([version, *waiting])
+                raise
+            except StateError as error:
+                self._events.tell("damaged", detail=str(error))
+                continue
+            self._versions.announce()
+            self.publish_state()
+            self._events.tell("version", reason="upstream", version=self.row.version, parent=self.row.parent)
+
+    def _open_under(self, handed: Handed, devices: list[str], now: float, wall: float) -> None:
+        """Open the round of a plan from above."""
+        self._above.above, number = handed.plan, handed.plan.round
+        kept = {"round": number, "plan": encode(handed.plan).hex(), "digest": handed.digest.hex()}
+        with self._store.ledger.transaction():
+            self._store.ledger.put(SITE_PLAN, json.dumps(kept))
+        deadline_s = min(self._config.round.deadline_s, DEADLINE_SHARE * handed.plan.deadline_s)
+        if self._open_round(self._waiting.cohort(devices), number, deadline_s, now, wall):
+            self._handed = handed
+
+    def _look_at_round(self, now: float, wall: float) -> None:
+        if self._handed is None or self._desk.is_dropped(self._handed.digest):
+            self.state = rules.step(self.state, Event.DEADLINE)
+            self._end_round(self._rows(), LEFT_OUT, now, wall)
+            return
+        due = rules.may_close(self._waiting.opened(self._round, now), self._config.round)
+        if due is Event.SHORT and now >= self._round.deadline_at and self._rows():
+            due = Event.DEADLINE  # above, a quorum is counted in sums
+        if due is Event.SHORT:
+            self._extend(now, wall)
+        elif due is not None:
+            self._sum(due, now, wall)
+
+    def _sum(self, reason: Event, now: float, wall: float) -> None:
+        handed, rows = self._handed, self._rows()
+        if handed is None or not rows:
+            return
+        try:
+            body = self._site.summed(self._name, handed, self._config.limits.most_examples, rows)
+        except BodyError:
+            self._lost.take_back(self._round, wall)
+            return  # the table is looked at again without them
+        self._waiting.note_missed(self._round, now)
+        self.state = rules.step(self.state, reason)
+        self._desk.bring_sum(handed.digest, body)
+        self._events.tell(
+            "sum", round=self.round, closed=reason.value, devices=len(rows), bytes=len(body), digest=sha256(body).hex()
+        )
+
+    def _rows(self) -> list[DeltaRow]:
+        """Return the deltas of the round: all that wait, whose devices were not removed, in the order of the ledger."""
+        ledger = self._store.ledger
+        removed = set(ledger.revoked_devices())
+        return [row for row in ledger.waiting() if row.device not in removed]
+
+    def _end_round(self, rows: list[DeltaRow], version: int, now: float, wall: float) -> None:
+        """Close the round, whose sum is written. Args: version: that its deltas may be in; LEFT_OUT: in none."""
+        ledger = self._store.ledger
+        removed = [row for row in ledger.waiting() if row not in rows]
+        with ledger.transaction():
+            if version == LEFT_OUT:
+                ledger.put_aside(rows)
+            else:
+                ledger.fold(rows, version)
+            ledger.put_aside(removed)
+            ledger.close_round(self.round, max(version, 0), wall)
+            ledger.forget_lost(self.round)
+        self.state = rules.step(self.state, Event.MERGED)
+        self._handed, self._retry_at = None, now
+        self._announcer.withdraw(list(self._announcer.outstanding))
+        self._site.merged()
+        self.publish_state()
+
+    def _finish(self) -> None:
+        self.state = State.FINISHED
+        self._announcer.withdraw(list(self._announcer.outstanding))
+        self.publish_state()
+
+    def _roll_back(self, wall: float) -> bool:  # noqa: ARG002 - as Conductor
+        """Versions are the upstream's: a rollback that was asked for here is taken back, and told."""
+        if not self._versions.rollback_asked:
+            return False
+        with self._store.ledger.transaction():
+            self._store.ledger.put(ROLLBACK, "")
+        self._events.tell("damaged", detail="a site has the versions of the gateway above: roll back there")
+        return False
+
+    # what is said above
+
+    def _say_facts(self, now: float) -> None:
+        """Say above what the devices here can do together, and bring their class sums, when that has changed."""
+        self._facts_at = now
+        here = [self._roster.members[name].hello for name in sorted(self._waiting.ready(now))]
+        if not here:
+            return
+        body, examples, devices = self._site.statistics(self._name)
+        shape = self._store.lineage.shape
+        trained = min(shape.experts, sum(hello.trained_slots for hello in here))
+        hello = pb.Hello(
+            trained_slots=trained,
+            held_slots=max(trained, *(hello.held_slots for hello in here)),
+            batch_size=max(hello.batch_size for hello in here),
+            examples=min(2**32 - 1, max(round(examples), sum(hello.examples for hello in here))),
+            devices=max(devices, len(here)),
+        )
+        facts = Facts(hello.SerializeToString(deterministic=True), body)
+        if facts == self._facts:
+            return
+        self._site.note_sums(self._store.ledger.statistics_digests())
+        self._facts = facts
+        self._desk.bring_facts(facts)
+
+    def _tell_upstream(self) -> None:
+        """Tell what happened above, and let commands beside this process know how things stand."""
+        for event in self._desk.told():
+            self._events.tell("upstream", **event)
+        look = self._desk.look()
+        if look == self._shown:
+            return
+        self._shown = look
+        kept = {"url": self._url, "site": self._name, **vars(look)}
+        with contextlib.suppress(StorageError), self._store.ledger.transaction():
+            self._store.ledger.put(UPSTREAM_LOOK, json.dumps(kept))

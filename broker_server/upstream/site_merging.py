@@ -1,0 +1,121 @@
+"""The bank of a site: versions come from above as they are, and what devices send is added up in place of merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from statistics import fmean
+
+import numpy as np
+
+from broker_server.errors import StateError
+from broker_server.rounds.making import Before
+from broker_server.rounds.merging import Merging
+from broker_server.rounds.remaking import parts, total_of
+from broker_server.rules.site_sums import SumOrigin, sum_message
+from broker_server.state.lineage import Origin
+from broker_server.state.rows import DeltaRow
+from broker_server.state.settings_table import HEAD_SUMS
+from broker_server.state.version_tables import UPSTREAM
+from broker_server.upstream.desk import Complete, Handed
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.grids import write
+from edge_runtime.wire.messages import block_digests, encode
+
+
+class SiteMerging(Merging):
+    """The bank of a site. Args: as Merging; its rules are those of exact sums."""
+
+    def adopt(self, version: Complete, wall: float) -> bool:
+        """Make a version that came from above the newest, with its number, round and digests.
+
+        Args:
+            version: whole.
+            wall: seconds since 1970.
+
+        Returns:
+            Whether it is newer than the newest here.
+
+        Raises:
+            StateError: when the gateway above has another version of that number.
+            StorageError: when the disk refuses; nothing is changed.
+        """
+        message = version.message
+        if message.version <= self.row.version:
+            before = self._store.ledger.version(message.version)
+            if before is not None and before.digest != message.digest:
+                msg = (
+                    f"the gateway above has another version {message.version} than this site: its state was lost, or "
+                    "this site was below another; begin with an empty state directory"
+                )
+                raise StateError(msg)
+            return False
+        store, here = self._store, block_digests(pb.Version.FromString(self.row.payload))
+        blocks = store.lineage.write_blocks(version.bank)
+        of_ours = {block: data for block, (base, data) in version.updates.items() if here.get(block) == base}
+        updates = store.lineage.write_updates(of_ours)
+        origin = Origin(self.row.version, message.round, 0, UPSTREAM)
+        row = store.lineage.row(
+            message.version, blocks, origin, wall, updates=updates, server=self._notes(self._before.norms).text()
+        )
+        if row.digest != message.digest:
+            msg = f"version {message.version} came from above with blocks that are not its own"
+            raise StateError(msg)
+        store.add_version(row, (), wall)
+        self.row, self._before = row, Before(version.bank)
+        self._merges = [*self._merges, row.version]
+        return True
+
+    def refresh_head(self, wall: float) -> int | None:  # noqa: ARG002 - as Merging
+        """Heads are made above: there is nothing to do."""
+        return None
+
+    def summed(self, site: str, handed: Handed, most_examples: int, rows: list[DeltaRow]) -> bytes:
+        """Return what the deltas of a round add up to, as it is sent: the same for the same deltas.
+
+        Args:
+            site: its name above.
+            handed: the plan from there.
+            most_examples: that a delta counts for.
+            rows: of the deltas, in the order of the ledger; one or more.
+
+        Raises:
+            BodyError: when a delta is damaged or gone.
+        """
+        origin = SumOrigin(
+            site, handed.digest, handed.plan.round, handed.plan.base_version, len(rows),
+            sum(row.examples for row in rows), fmean(row.loss_first for row in rows),
+            fmean(row.loss_last for row in rows), fmean(row.step_ms for row in rows), most_examples,
+        )  # fmt: skip
+        return sum_message(origin, self._folding.exact_sums(rows, self._how))
+
+    def statistics(self, site: str) -> tuple[bytes, float, int]:
+        """Return a PartialStatistics of all class sums that came, how many examples it has, and of how many devices.
+
+        The bytes are empty where there are none. Args: site: its name above.
+        """
+        digests = self._store.ledger.statistics_digests()
+        if not digests:
+            return b"", 0.0, 0
+        total = total_of(parts(self._store, digests), self._caps, exact=True)
+        message = pb.PartialStatistics(
+            device=site,
+            federation_digest=self._store.lineage.federation,
+            width=total.sums.shape[1],
+            devices=len(digests),
+            counts=write(total.counts.astype(np.float64)),
+            sums=write(total.sums.astype(np.float64)),
+        )
+        return encode(message), float(total.counts.sum()), len(digests)
+
+    def note_sums(self, digests: Mapping[str, bytes]) -> None:
+        """Note whose class sums were brought above: heads from now on know their labels.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        if digests == self._head_sums:
+            return
+        with self._store.ledger.transaction():
+            self._store.ledger.put(HEAD_SUMS, json.dumps({device: digest.hex() for device, digest in digests.items()}))
+        self._head_sums = dict(digests)

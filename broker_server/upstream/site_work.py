@@ -1,0 +1,140 @@
+"""What a site has at hand above, kept as a device keeps it: a plan that its devices carry out, a pending sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from broker_server.upstream.desk import Desk, Facts, Handed
+from edge_runtime.federation.at_hand import AtHand, UnderWay
+from edge_runtime.federation.delta import PendingDelta
+from edge_runtime.federation.session import Event
+from edge_runtime.store import Record
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.manifest import Architecture
+
+FACTS = "site"
+"""Record in the store: what the site said of itself last, so that a restart speaks before its devices are back."""
+
+
+@dataclass(kw_only=True)
+class SiteWork(AtHand):
+    """A plan of a site, and its sum.
+
+    Args:
+        store: below the state directory of the gateway.
+        versions: of the bank, as they come from above.
+        device: the site's name there.
+        served: what is served.
+        profile: of the package.
+        desk: to the thread that decides.
+    """
+
+    served: Architecture
+    profile: str
+    desk: Desk
+    facts: Facts | None = field(default=None, init=False)
+    _under_way: UnderWay | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        record = self.store.recall(FACTS)
+        if record is not None:
+            self.facts = Facts(bytes.fromhex(record.head["hello"]), record.body)
+
+    def bring_facts(self, facts: Facts) -> None:
+        """Say from now on what the site can do."""
+        if facts != self.facts:
+            self.facts = facts
+            self.store.write(FACTS, Record({"hello": facts.hello.hex()}, facts.statistics))
+
+    @property
+    def decided(self) -> list[bytes]:
+        """Digests of plans that are carried out or given up, whatever the thread that decides knows of it."""
+        done = [bytes.fromhex(digest) for digest in self._done]
+        return [*done, self.pending.plan_digest] if self.pending is not None else done
+
+    @property
+    def architecture(self) -> Architecture:
+        """What is served."""
+        return self.served
+
+    @property
+    def under_way(self) -> UnderWay | None:
+        """The plan that devices carry out."""
+        return self._under_way
+
+    def hello(self) -> pb.Hello:
+        """Return what the site's devices can do together, as a Hello tells it."""
+        hello = pb.Hello.FromString(self.facts.hello if self.facts is not None else b"")
+        hello.profile = self.profile
+        return hello
+
+    def begin(self) -> Handed | None:
+        """Hand the waiting plan over; None: a block of its version proved damaged."""
+        plan, digest = self.waiting, self.waiting_digest
+        version = self.versions.find(plan.version_digest) if plan is not None else None
+        if plan is None or version is None or self.versions.bank(version) is None:
+            return None
+        if self._waiting_bytes:
+            self.store.write("plan", Record({}, self._waiting_bytes))
+        self._under_way = UnderWay(plan, digest)
+        self.withdraw()
+        return Handed(plan, digest)
+
+    def finish(self, body: bytes) -> None:
+        """Turn the plan into a sum that waits for its verdict. Args: body: of it."""
+        assert self._under_way is not None  # noqa: S101 - the session says TRAINING
+        plan, digest = self._under_way.plan, self._under_way.digest
+        self._write_delta(PendingDelta(sha256(body), body, plan.round, digest))
+        self._drop_plan()
+
+    def abandon(self) -> None:
+        """Give the plan up; it is not taken up again."""
+        if self._under_way is not None:
+            digest = self._under_way.digest
+            self._finished(digest)
+            self._drop_plan()
+            self.desk.drop(digest)
+
+    def save(self) -> None:
+        """Nothing is written in between: the devices' deltas are in the gateway's own state."""
+
+    def _drop_plan(self) -> None:
+        self._under_way = None
+        super()._drop_plan()
+
+    def _kept(self, digest: bytes) -> None:
+        """A sum leaves nothing behind: it is exact."""
+
+    def _left(self) -> None:
+        """Nor does its verdict."""
+
+
+class SitePlans:
+    """Carries plans out by having them done here. Args: work: at hand; desk: to the thread that decides."""
+
+    def __init__(self, work: SiteWork, desk: Desk) -> None:
+        self._work, self._desk = work, desk
+
+    def begin(self) -> Event | None:
+        """Hand the waiting plan over; DAMAGED when a block of its version is."""
+        handed = self._work.begin()
+        if handed is None:
+            return Event.DAMAGED
+        self._desk.hand(handed)
+        return None
+
+    def step(self) -> Event | None:
+        """Look whether there is a sum: TRAINED; or whether there will be none: FAILED."""
+        under_way = self._work.under_way
+        if under_way is None:
+            return None
+        body = self._desk.wait_for_sum(under_way.digest)
+        if body is None:
+            return None
+        if not body:
+            return Event.FAILED
+        self._work.finish(body)
+        self._desk.keep(under_way.digest)
+        return Event.TRAINED
