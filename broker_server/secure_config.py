@@ -22,8 +22,8 @@ class Secure:
     Args:
         enabled: plan rounds under masks, for devices that know them. It wants round.quorum of 3 or more,
             round.max_staleness = 0, round.buffer = 0, round.training_s = 0, robust.enabled = false,
-            server.normalize_steps = false, limits.norm_factor = 0, privacy.enabled = false, a softmax gate, and deltas
-            that are merged in the gateway's own process.
+            server.normalize_steps = false, limits.norm_factor = 0, privacy.enabled = false, a softmax gate, deltas that
+            are merged in the gateway's own process, and no sites.
         trainers: devices that are planned for each expert at least; an expert that fewer have room for rests.
         keys_s: how long devices may take to send their keys; who is later takes no part in the round.
         shares_s: how long the listed ones may take to deal their shares; likewise.
@@ -73,6 +73,7 @@ def secure_conflict(config: GatewayConfig) -> str:
     """Return which settings do not go with [secure], why, and what to do; "" when none does."""
     if not config.secure.enabled:
         return ""
+    sites = config.upstream.enabled or bool(config.server.sites)
     against = {
         "round.quorum of 3 or more: a sum of two is each one's delta to the other": config.round.quorum < LEAST_MEMBERS,
         f"round.cohort of {MOST_MEMBERS} at most: a list has no more members": config.round.cohort > MOST_MEMBERS,
@@ -84,6 +85,7 @@ def secure_conflict(config: GatewayConfig) -> str:
         "limits.norm_factor = 0: likewise": config.limits.norm_factor != 0,
         "privacy.enabled = false: the gateway sees no delta that it could cut": config.privacy.enabled,
         f"engine.kind = {IN_PROCESS!r}: shards take deltas apart": config.engine.kind != IN_PROCESS,
+        "no [upstream], and no server.sites: sites and their sums do not go under masks yet": sites,
     }
     wanted = [text for text, broken in against.items() if broken]
     return f"secure.enabled wants {'; '.join(wanted)}" if wanted else ""

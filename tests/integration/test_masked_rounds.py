@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import toy
-from masked_federation import RULES, SECURE, TRAIN, Federation, plain_sum
+from masked_federation import RULES, SECURE, SETTINGS, TRAIN, Federation, plain_sum
 
 from broker_server.config import GatewayConfig
 from broker_server.errors import UsageError
@@ -17,6 +17,7 @@ from broker_server.rules.round import State
 from broker_server.secure_config import Secure
 from broker_server.state.ledger import NAME
 from broker_server.state.schema import SCHEMA
+from broker_server.upstream_config import UpstreamTable
 from broker_server.views.masks import masks_words
 from broker_server.views.reading import reading
 from broker_server.views.status import read_status
@@ -279,6 +280,9 @@ def test_settings_that_need_single_deltas_are_refused_by_name() -> None:
         GatewayConfig(Path("package"), secure=Secure(enabled=True))
     for word in ("round.quorum", "round.max_staleness = 0", "server.normalize_steps = false", "limits.norm_factor = 0"):
         assert word in str(caught.value)
+    above = UpstreamTable(url="mqtt://127.0.0.1:1884", name="site")
+    with pytest.raises(UsageError, match="sites and their sums do not go under masks yet"):
+        GatewayConfig(Path("package"), upstream=above, **SETTINGS)
     for fault in ({"trainers": 2}, {"most_weight": 200}, {"dropouts": 0.5}, {"keys_s": 0.0}, {"most_move": 0.0}):
         assert Secure(**fault).fault()  # type: ignore[arg-type]
 
