@@ -97,6 +97,9 @@ internal class Work(
         if (plan.device != device) {
             throw WireException(Code.MALFORMED, "a plan for ${plan.device} came on the topic of $device")
         }
+        if (plan.masksCount > 0) { // its delta is not to be sent in the clear, whoever asks for it
+            throw WireException(Code.UNSUPPORTED_WIRE, "a plan under masks, which this device does not know")
+        }
         val digest = hex(sha256(payload))
         // A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
         if (digest in done || digest in listOf(waiting?.digest, training?.digest, pending?.planDigest)) return null

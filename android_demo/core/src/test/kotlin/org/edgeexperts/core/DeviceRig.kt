@@ -204,7 +204,8 @@ internal class DeviceRig(
         steps: Int = 3,
         train: List<ExpertId> = listOf(TOY_EXPERT),
         codec: Int = 0,
+        more: Plan.Builder.() -> Unit = {},
     ): ByteArray = Plan.newBuilder().setWireVersion(WIRE_VERSION).setDevice("me").setRound(round).setBaseVersion(1)
         .setVersionDigest(version.asField()).addAllTrain(refs(train)).setSteps(steps).setLearningRate(0.125f).setSeed(9)
-        .setDeadlineS(60f).setCodecValue(codec).build().toByteArray().also { hear(Topic.PLAN, it, "me") }
+        .setDeadlineS(60f).setCodecValue(codec).apply(more).build().toByteArray().also { hear(Topic.PLAN, it, "me") }
 }

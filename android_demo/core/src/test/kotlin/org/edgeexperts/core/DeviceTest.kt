@@ -1,15 +1,18 @@
 package org.edgeexperts.core
 
+import org.edgeexperts.wire.CircleTerms
 import org.edgeexperts.wire.Codec
 import org.edgeexperts.wire.Code
 import org.edgeexperts.wire.Delta
 import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.Kind
+import org.edgeexperts.wire.MaskTerms
 import org.edgeexperts.wire.MessageKind
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.decodeValues
 import org.edgeexperts.wire.encodeValues
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.refs
 import org.edgeexperts.wire.sha256
 import java.io.File
 import java.nio.file.Files
@@ -71,6 +74,19 @@ class DeviceTest {
         rig.blob(junk)
         assertTrue("cannot be used: 4 bytes of values" in rig.board.state.notice, rig.board.state.notice)
         assertEquals(1, rig.board.state.version)
+    }
+
+    /** Its delta would be read where its owner was told that nobody can. */
+    @Test
+    fun aPlanUnderMasksIsNotAnsweredInTheClear() {
+        val (rig, version) = member()
+        val circle = CircleTerms.newBuilder().addAllBlocks(refs(listOf(TOY_EXPERT)))
+        val terms = MaskTerms.newBuilder().setVersion(1).addCircles(circle).setLimit(127).setMostWeight(15)
+            .setExamplesPerWeight(1f).setExpertStep(1e-4f).setExpertNorm(1f)
+        rig.plan(version, steps = 1) { addMasks(terms) }
+        rig.turn(4)
+        assertEquals(emptyList(), rig.deltas())
+        assertTrue("a plan under masks" in rig.board.state.notice, rig.board.state.notice)
     }
 
     /** Hello says what it is; the one changed block is fetched; three steps; the delta is trained - base, by hand. */

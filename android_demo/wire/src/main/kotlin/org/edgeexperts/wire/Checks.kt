@@ -10,13 +10,13 @@ internal inline fun need(condition: Boolean, detail: () -> String) {
     if (!condition) throw malformed(detail())
 }
 
-private fun digest(value: ByteString, what: String) =
+internal fun digest(value: ByteString, what: String) =
     need(value.size() == DIGEST_BYTES) { "$what has ${value.size()} bytes, expected $DIGEST_BYTES" }
 
 private fun session(value: ByteString) =
     need(value.size() == SESSION_BYTES) { "gateway session has ${value.size()} bytes, expected $SESSION_BYTES" }
 
-private fun number(value: Float, what: String, low: Double = 0.0, high: Double = Double.MAX_VALUE) {
+internal fun number(value: Float, what: String, low: Double = 0.0, high: Double = Double.MAX_VALUE) {
     if (value.isNaN() || value.isInfinite()) throw WireException(Code.NOT_FINITE, "$what is $value")
     need(value.toDouble() in low..high) { "$what is $value, expected $low to $high" }
 }
@@ -30,7 +30,7 @@ private fun codec(codec: Int) {
     }
 }
 
-private fun ascending(listed: List<Pair<Int, Int>>, what: String): List<ExpertId> {
+internal fun ascending(listed: List<Pair<Int, Int>>, what: String): List<ExpertId> {
     if (listed.size > BLOCKS_LIMIT) throw WireException(Code.TOO_LARGE, "${listed.size} $what, limit $BLOCKS_LIMIT")
     need(listed.all { (layer, index) -> layer.u32 <= RESERVED && index.u32 <= RESERVED }) {
         "$what name a number above $RESERVED"
@@ -98,13 +98,19 @@ internal fun checkPlan(plan: Plan) {
     need(layers.zipWithNext().all { (a, b) -> a < b }) { "layers of use are not ascending and unique" }
     need(layers.isEmpty() || layers.last() < RESERVED) { "use names a layer above ${RESERVED - 1}" }
     plan.useList.forEach { layer -> layer.useList.forEach { number(it, "use", high = 1.0) } }
+    if (plan.masksCount > 0) checkTerms(plan)
 }
 
 internal fun checkDelta(delta: Delta) {
     checkName(delta.device, "device")
     digest(delta.planDigest, "plan digest")
     codec(delta.codecValue)
-    trained(delta.expertsList.map { it.layer to it.index }, "experts of a delta")
+    if (delta.maskedCount > 0) {
+        checkMasked(delta)
+    } else {
+        need(delta.members.isEmpty) { "a list of members, and nothing under masks" }
+        trained(delta.expertsList.map { it.layer to it.index }, "experts of a delta")
+    }
     if (delta.examples == 0) throw WireException(Code.NO_EXAMPLES, "a delta of 0 examples has no weight")
     number(delta.lossFirst, "loss_first", low = -Double.MAX_VALUE)
     number(delta.lossLast, "loss_last", low = -Double.MAX_VALUE)

@@ -83,9 +83,25 @@ private fun Plan.fields() = mapOf(
     "codec" to codecValue.toLong(),
     "use" to useList.map { mapOf("layer" to it.layer.u32, "use" to numbers(it.useList)) },
     "balance_pressure" to balancePressure.toDouble(),
-    "masks" to masksList.map { error("this device takes no part in rounds under masks") },
+    "masks" to masksList.map { it.fields() },
     "serial" to u64(serial),
     "signature" to hex(signature),
+)
+
+private fun MaskTerms.fields() = mapOf(
+    "version" to version.u32,
+    "circles" to circlesList.map { circle ->
+        mapOf("number" to circle.number.u32, "blocks" to circle.blocksList.map { ref(it.layer, it.index) })
+    },
+    "limit" to limit.u32,
+    "most_weight" to mostWeight.u32,
+    "examples_per_weight" to examplesPerWeight.toDouble(),
+    "expert_step" to expertStep.toDouble(),
+    "shared_step" to sharedStep.toDouble(),
+    "head_step" to headStep.toDouble(),
+    "expert_norm" to expertNorm.toDouble(),
+    "shared_norm" to sharedNorm.toDouble(),
+    "head_norm" to headNorm.toDouble(),
 )
 
 private fun Delta.fields() = mapOf(

@@ -1,0 +1,61 @@
+/** What a plan and a delta say of sums under masks: SPEC.md, "Rounds under masks". */
+package org.edgeexperts.wire
+
+/** Of the rules for rounds under masks, as a plan's terms name them. */
+private const val MASKS_VERSION = 1L
+
+/** Circles of a plan. */
+private const val CIRCLES_LIMIT = 64
+
+/** Of an integer's size. */
+private const val LIMIT_MOST = 1L shl 20
+
+private const val STEP_MOST = 1e6
+
+internal fun checkTerms(plan: Plan) {
+    need(plan.masksCount == 1) { "${plan.masksCount} terms of masks, expected one" }
+    val terms = plan.getMasks(0)
+    if (terms.version.u32 != MASKS_VERSION) {
+        throw WireException(Code.UNSUPPORTED_WIRE, "masks of version ${terms.version.u32}, $MASKS_VERSION is known here")
+    }
+    circles(terms.circlesList.map { it.number.u32 }, "circles of a plan")
+    val listed = terms.circlesList.flatMap { circle ->
+        need(circle.blocksCount > 0) { "circle ${circle.number.u32} has no blocks" }
+        ascending(circle.blocksList.map { it.layer to it.index }, "blocks of a circle")
+    }
+    need(listed.sorted() == ascending(plan.trainList.map { it.layer to it.index }, "planned experts")) {
+        "circles have other blocks than the plan"
+    }
+    val (limit, weight) = terms.limit.u32 to terms.mostWeight.u32
+    need(limit in 1..LIMIT_MOST) { "integers of up to $limit, expected 1 to $LIMIT_MOST" }
+    need(weight in 1..limit) { "weights up to $weight, expected 1 to $limit" }
+    number(terms.examplesPerWeight, "examples_per_weight", high = STEP_MOST)
+    need(terms.examplesPerWeight > 0) { "a weight that stands for no examples" }
+    if (listed.any { it == HEAD }) sizes(terms.headStep, terms.headNorm, "head")
+    if (listed.any { it != HEAD && it.shared }) sizes(terms.sharedStep, terms.sharedNorm, "shared")
+    if (listed.any { it != HEAD && !it.shared }) sizes(terms.expertStep, terms.expertNorm, "expert")
+}
+
+private fun sizes(step: Float, norm: Float, kind: String) {
+    for ((value, what) in listOf(step to "step", norm to "norm")) {
+        number(value, "${kind}_$what", high = STEP_MOST)
+        need(value > 0) { "${kind}_$what is 0, and such a block is trained" }
+    }
+}
+
+internal fun checkMasked(delta: Delta) {
+    digest(delta.members, "digest of a list of members")
+    circles(delta.maskedList.map { it.number.u32 }, "circles of a delta")
+    need(delta.expertsCount == 0 && delta.useCount == 0 && delta.labelCountsCount == 0) {
+        "a delta under masks with values that are not"
+    }
+    need(delta.maskedList.none { it.words.isEmpty }) { "a circle without values" }
+}
+
+private fun circles(numbers: List<Long>, what: String) {
+    if (numbers.size > CIRCLES_LIMIT) {
+        throw WireException(Code.TOO_LARGE, "${numbers.size} $what, limit $CIRCLES_LIMIT")
+    }
+    need(numbers.isNotEmpty()) { "no $what" }
+    need(numbers.zipWithNext().all { (a, b) -> a < b }) { "$what are not ascending and unique" }
+}
