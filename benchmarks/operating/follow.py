@@ -168,7 +168,9 @@ class Follower:
 
     def _write(self, step: Step) -> None:
         """Write a file: a program of the reader's, or settings of others; rules for Prometheus name known metrics."""
-        file = self.folder / Path(step.name).name
+        # A file for /etc has a folder of its own: that of logrotate is called as the environment of --bare.
+        file = self.folder / ("etc" if step.name.startswith("/") else "") / Path(step.name).name
+        file.parent.mkdir(exist_ok=True)
         file.write_text(step.text)
         if step.kind == "python":
             self._tell(step.line, "done", f"wrote {step.name}")
@@ -182,7 +184,7 @@ class Follower:
         if "groups:" not in step.text and file.suffix == ".yml":
             check = ("promtool", "check", "config", "--syntax-only")
         if shutil.which(check[0]):
-            self._run(step.line, shlex.join([*check, file.name]))
+            self._run(step.line, shlex.join([*check, str(file.relative_to(self.folder))]))
         else:
             self._tell(step.line, "checked", f"{step.name}   (metrics are known; {check[0]} is not installed)")
 
