@@ -188,7 +188,10 @@ def test_what_changed_between_settings_is_named_by_key() -> None:
     assert differences(new, new, ["rounds"]) == ([], [])
 
 
-TABLES = ("listen", "round", "train", "limits", "server", "robust", "gate", "privacy", "secure", "web", "engine")
+TABLES = (
+    *("listen", "round", "train", "limits", "server", "robust", "gate", "privacy", "secure", "web", "engine"),
+    "upstream",
+)
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -38,9 +38,11 @@ def test_vectors_are_up_to_date() -> None:
     assert generate.differences() == []
 
 
-def test_generator_repairs_a_changed_tree(tmp_path: Path) -> None:
+def test_generator_repairs_a_changed_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing, a changed and an extra file are seen and put right."""
-    assert generate.write(tmp_path) == len(ALL)
+    some = [case for case in ALL if case.kind in ("Bye", "Want")]  # to generate all of them takes seconds
+    monkeypatch.setattr(generate, "all_cases", lambda: iter(some))
+    assert generate.write(tmp_path) == len(some)
     (tmp_path / "Bye.json").write_bytes(b"changed")
     (tmp_path / "Extra.json").write_bytes(b"[]")
     (tmp_path / "Want.json").unlink()
@@ -54,6 +56,7 @@ def test_generator_check_fails_on_a_stale_tree(
 ) -> None:
     """--check writes nothing and says what is out of date."""
     monkeypatch.setattr(sys, "argv", ["generate", "--check"])
+    monkeypatch.setattr(generate, "differences", list)
     assert generate.main() == 0
     monkeypatch.setattr(generate, "differences", lambda: ["Bye.json"])
     assert generate.main() == 1

@@ -67,7 +67,9 @@ def test_a_long_text_counts_as_several(tmp_path: Path, tokenizer: Tokenizer) -> 
     expected = list(windows([tokenizer.tokens(part.strip()) for part in ("rain", *cut, "sun")], 2, 7))
     from_file = open_windows(_write(tmp_path, "jsonl", texts), tokenizer, 2, 7)
     for source in (from_file, windows_of(texts, tokenizer, 2, 7)):
-        assert source.windows(range(len(source))) == expected
+        assert len(source) == len(expected)
+        some = range(0, len(source), 97)  # each looks for its part again
+        assert source.windows(some) == expected[::97]
         assert sorted(set(source.parts.tolist())) == [0, 1, 2]
 
 
