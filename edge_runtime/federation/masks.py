@@ -72,6 +72,8 @@ class Masks:
         keys = pb.MaskKeys(device=self._device, plan_digest=digest, sharing=public.sharing, masking=masking)
         self._keys = messages.encode(keys)
         self._head = {"plan": digest.hex(), "round": plan.round, "root": root.hex(), "accepted": []}
+        least = {str(circle.number): circle.least for circle in plan.masks[0].circles if circle.least}
+        self._head |= {"least": least} if least else {}
         self._write()
 
     def drop(self) -> None:
@@ -216,6 +218,11 @@ class Masks:
 
     def _member_of(self, data: bytes) -> Member:
         members, own = read_members(data), sha256(self._keys)
+        for number, least in self._head.get("least", {}).items():
+            circle = members.circles.get(int(number))
+            if circle is not None and circle.least < least:
+                msg = f"circle {number} is opened from {circle.least} survivors on, the plan's noise is for {least}"
+                raise SecureError(msg)
         place = next((place for place, keys in enumerate(members.keys) if keys.digest == own), -1)
         return Member(bytes.fromhex(self._head["root"]), members, place)
 

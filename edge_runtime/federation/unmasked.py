@@ -1,7 +1,8 @@
 """What training changed under a plan that asks for masks, as integers, until it is known who dealt shares.
 
 On disk it is the record ``unmasked``: integers of each circle as int32, what rounding left of each block as float32,
-and in its head the plan's message.
+and in its head the plan's message. Noise is in these integers before they are written, and they are written before
+anything is sent: a kill draws no second noise for an update of which anybody has seen the first.
 """
 
 from __future__ import annotations
@@ -56,29 +57,35 @@ class Unmasked:
         return messages.decode(pb.Plan, self.payload).round
 
     @classmethod
-    def of(cls, payload: bytes, base: Bank, outcome: Outcome, residuals: Mapping[ExpertId, Array]) -> Self:
-        """Return what training came to.
+    def of(cls, payload: bytes, base: Bank, outcome: Outcome, residuals: Mapping[ExpertId, Array], seed: bytes) -> Self:
+        """Return what training came to, with noise where the plan asks for it.
 
         Args:
             payload: of the plan.
             base: bank that training started from.
             outcome: of the training.
             residuals: of earlier deltas, by block.
+            seed: 32 random bytes, that noise follows from: for this plan alone, and forgotten.
 
         Raises:
             SecureError: when training diverged.
         """
         terms = Terms.of(messages.decode(pb.Plan, payload).masks[0])
-        values, left = dict[int, Integers](), dict[ExpertId, Array]()
-        for circle, blocks in terms.circles.items():
-            parts = []
-            for block in blocks:
-                with np.errstate(over="ignore", invalid="ignore"):  # refused below
-                    change = outcome.blocks[block] - base.block(block)
-                    change = change + residuals[block] if block in residuals else change
-                said, left[block] = terms.integers(block, change, outcome.examples, outcome.label_counts)
-                parts.append(said)
-            values[circle] = np.concatenate(parts)
+        changes = {}
+        for block in (block for blocks in terms.circles.values() for block in blocks):
+            with np.errstate(over="ignore", invalid="ignore"):  # refused below
+                change = outcome.blocks[block] - base.block(block)
+                changes[block] = change + residuals[block] if block in residuals else change
+        if terms.private:
+            values, left = terms.noised(changes, base.shape, seed)
+        else:
+            values, left = dict[int, Integers](), dict[ExpertId, Array]()
+            for circle, blocks in terms.circles.items():
+                parts = []
+                for block in blocks:
+                    said, left[block] = terms.integers(block, changes[block], outcome.examples, outcome.label_counts)
+                    parts.append(said)
+                values[circle] = np.concatenate(parts)
         return cls(payload, values, left, len(outcome.losses), outcome.step_ms)
 
     def delta(self, device: str, masks: Masks) -> bytes:

@@ -14,6 +14,7 @@ residual counts only with the delta that it belongs to.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -37,7 +38,8 @@ from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import BankError, SecureError, WireError
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Architecture
-from edge_runtime.wire.mask_checks import MASKS_VERSION
+from edge_runtime.wire.mask_checks import NOISE_VERSION
+from edge_runtime.wire.secure.noise import SEED_BYTES
 from edge_runtime.wire.tensors import Array
 
 
@@ -87,7 +89,7 @@ class Work(AtHand):
             batch_size=tools.tier.batch_size,
             step_ms=self.step_ms,
             examples=len(tools.source),
-            masks=MASKS_VERSION,
+            masks=NOISE_VERSION,
             reaches=[
                 pb.Reach(layers=layers, step_ms=pace.step_ms, trunk_ms=pace.trunk_ms)
                 for layers, pace in self.reaches.items()
@@ -208,7 +210,7 @@ class Work(AtHand):
         record = self.store.recall("plan")
         try:
             payload = record.body if record is not None else b""
-            self.unmasked = Unmasked.of(payload, training.bank, outcome, residuals)
+            self.unmasked = Unmasked.of(payload, training.bank, outcome, residuals, secrets.token_bytes(SEED_BYTES))
         except SecureError as error:
             raise WireError(pb.NOT_FINITE, str(error)) from error
         self.unmasked.keep(self.store)

@@ -15,13 +15,17 @@ from edge_runtime.wire.errors import MalformedMessage, SecureError, WireError
 from edge_runtime.wire.experts import HEAD, ExpertId
 from edge_runtime.wire.field_checks import ascending, digest_size, need, number
 from edge_runtime.wire.secure.agreement import KEY_BYTES, check_public
-from edge_runtime.wire.secure.graph import MOST_MEMBERS
+from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS
+from edge_runtime.wire.secure.noise import LEAST_VARIANCE, MOST_VARIANCE
 from edge_runtime.wire.secure.ring import LEAST_BITS, MOST_BITS
 from edge_runtime.wire.secure.shamir import ELEMENT_BYTES
 from edge_runtime.wire.topics import check_name
 
 MASKS_VERSION: Final = 1
 """Of the rules for rounds under masks, as a Hello and a plan's terms name them."""
+NOISE_VERSION: Final = 2
+"""Likewise, with noise: the newest that is known here, and all of version 1."""
+NORM_MOST: Final = 1 << 31
 LIMIT_MOST: Final = 1 << 20
 """R at most: with as many members as a list has, no ring would hold the sum of larger ones."""
 STEP_MOST: Final = 1e6
@@ -35,8 +39,10 @@ def check_terms(plan: pb.Plan) -> None:
     """
     need(len(plan.masks) == 1, f"{len(plan.masks)} terms of masks, expected one")
     terms = plan.masks[0]
-    if terms.version != MASKS_VERSION:
-        raise WireError(pb.UNSUPPORTED_WIRE, f"masks of version {terms.version}, {MASKS_VERSION} is known here")
+    if terms.version not in (MASKS_VERSION, NOISE_VERSION):
+        known = f"{MASKS_VERSION} and {NOISE_VERSION} are known here"
+        raise WireError(pb.UNSUPPORTED_WIRE, f"masks of version {terms.version}, {known}")
+    _noise(terms)
     _circles([circle.number for circle in terms.circles], "circles of a plan")
     listed: list[ExpertId] = []
     for circle in terms.circles:
@@ -52,6 +58,25 @@ def check_terms(plan: pb.Plan) -> None:
             value = getattr(terms, f"{kind}_{what}")
             number(value, f"{kind}_{what}", high=STEP_MOST)
             need(value > 0, f"{kind}_{what} is 0, and such a block is trained")
+
+
+def _noise(terms: pb.MaskTerms) -> None:
+    """Refuse noise that is not told whole, and none where it is asked for."""
+    if terms.version == MASKS_VERSION:
+        told = terms.whole_norm or any(circle.variance or circle.least for circle in terms.circles)
+        need(not told, f"noise in terms of version {MASKS_VERSION}")
+        return
+    need(1 <= terms.whole_norm <= NORM_MOST, f"a norm of {terms.whole_norm}, expected 1 to {NORM_MOST}")
+    need(terms.most_weight == 1, f"weights up to {terms.most_weight} beside noise, expected 1")
+    for circle in terms.circles:
+        need(
+            LEAST_VARIANCE <= circle.variance <= MOST_VARIANCE,
+            f"noise of variance {circle.variance}, expected {LEAST_VARIANCE} to {MOST_VARIANCE}",
+        )
+        need(
+            LEAST_MEMBERS <= circle.least <= MOST_MEMBERS,
+            f"noise for {circle.least} survivors, expected {LEAST_MEMBERS} to {MOST_MEMBERS}",
+        )
 
 
 def check_masked(delta: pb.Delta) -> None:

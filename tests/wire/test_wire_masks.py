@@ -38,6 +38,17 @@ def terms(**changes: Any) -> pb.MaskTerms:
     return pb.MaskTerms(**(fields | changes))
 
 
+def circles(**noise: int) -> list[pb.CircleTerms]:
+    """Return A and B, a circle each, with noise."""
+    return [pb.CircleTerms(number=number, blocks=refs(block), **noise) for number, block in ((0, A), (2, B))]
+
+
+def noisy(**changes: Any) -> pb.MaskTerms:
+    """Return valid terms with noise, changed."""
+    told = {"version": 2, "whole_norm": 9, "most_weight": 1, "circles": circles(variance=400, least=3)}
+    return terms(**(told | changes))
+
+
 def plan(*masks: pb.MaskTerms) -> pb.Plan:
     """Return a plan of A and B."""
     return pb.Plan(device="a", version_digest=DIGEST, train=refs(A, B), steps=1, masks=masks)
@@ -83,7 +94,7 @@ def test_what_is_valid_comes_back_as_it_was_said() -> None:
     answer = pb.MaskAnswer(device="a", survivors=DIGEST, shares=told)
     shares = [pb.SealedShares(place=1, data=b"x"), pb.SealedShares(place=4095, data=b"y")]
     for message in (
-        plan(terms()), delta(), keys(1), listed(), survivors, answer,
+        plan(terms()), plan(noisy()), delta(), keys(1), listed(), survivors, answer,
         pb.MaskRound(device="a", plan_digest=DIGEST, members=DIGEST, dealt=OTHER, survivors=OTHER),
         pb.MaskShares(device="a", members=DIGEST, shares=shares),
         pb.MaskDealt(members=DIGEST, dealt=b"\x07", shares=shares),
@@ -95,7 +106,17 @@ def test_what_is_valid_comes_back_as_it_was_said() -> None:
     ("code", "message"),
     [
         ("MALFORMED", plan(terms(), terms())),
-        ("UNSUPPORTED_WIRE", plan(terms(version=2))),
+        ("UNSUPPORTED_WIRE", plan(terms(version=3))),
+        ("MALFORMED", plan(terms(version=2))),  # noise that is not told
+        ("MALFORMED", plan(terms(whole_norm=9))),  # noise for a device that does not know it
+        ("MALFORMED", plan(terms(circles=circles(variance=16)))),
+        ("MALFORMED", plan(noisy(whole_norm=0))),
+        ("MALFORMED", plan(noisy(whole_norm=2**31 + 1))),
+        ("MALFORMED", plan(noisy(most_weight=2))),
+        ("MALFORMED", plan(noisy(circles=circles(variance=15, least=3)))),
+        ("MALFORMED", plan(noisy(circles=circles(variance=2**25 + 1, least=3)))),
+        ("MALFORMED", plan(noisy(circles=circles(variance=16, least=2)))),
+        ("MALFORMED", plan(noisy(circles=circles(variance=16, least=4097)))),
         ("MALFORMED", plan(terms(circles=[pb.CircleTerms(number=0, blocks=refs(A))]))),  # a block without a circle
         ("MALFORMED", plan(terms(circles=[pb.CircleTerms(number=0, blocks=refs(A, B)), pb.CircleTerms(number=1)]))),
         ("MALFORMED", plan(terms(circles=[pb.CircleTerms(number=n, blocks=refs(x)) for n, x in ((1, A), (1, B))]))),
@@ -191,6 +212,34 @@ def test_a_block_becomes_integers_and_its_weight() -> None:
     assert abs(length - 6.0) < 0.5  # each of four values may be half a step away
     with pytest.raises(SecureError):
         said.integers(A, np.full(4, np.nan, np.float32), examples=1)
+
+
+def test_with_noise_the_whole_update_is_cut_and_what_is_said_is_it_and_the_noise() -> None:
+    """(3, 4) steps of A and (12, 0) of B are 13 long; a norm of 6.5 halves them. Weights are 1 and get no noise."""
+    said, size = Terms.of(noisy(whole_norm=6)), SHAPE.expert_size
+    changes = {A: np.zeros(size, np.float32), B: np.zeros(size, np.float32)}
+    changes[A][:2], changes[B][0] = (1.5, 2.0), 6.0
+    values, left = said.noised(changes, SHAPE, bytes(32))
+    none, _ = said.noised({block: np.zeros(size, np.float32) for block in (A, B)}, SHAPE, bytes(32))
+    cut = {circle: (values[circle] - none[circle]).tolist() for circle in (0, 2)}
+    assert (cut[0][:3], cut[2][:2]) == ([1, 2, 0], [5, 0])  # times 6/13: (1.38, 1.85), 5.54; 6 would be too long
+    assert 1 + 4 + 25 <= 6**2
+    assert values[0][-1] == values[2][-1] == none[0][-1] == 1
+    assert len({tuple(none[circle][:-1]) for circle in (0, 2)}) == 2  # each circle has noise of its own
+    assert none[0][:-1].any()
+    assert none[0].tolist() != said.noised(changes, SHAPE, bytes(range(32)))[0][0].tolist()
+    assert np.abs(left[A][:2]).max() < 0.5 * 0.5 + 1e-6  # of rounding, half a step at most, and nothing of the noise
+    with pytest.raises(SecureError, match="not finite"):
+        said.noised({A: np.full(size, np.nan, np.float32), B: changes[B]}, SHAPE, bytes(32))
+
+
+def test_rows_of_a_head_with_noise_all_weigh_1() -> None:
+    """Whichever labels a device has: the sum of weights tells of none."""
+    listed = [pb.CircleTerms(number=0, blocks=refs(HEAD), variance=16, least=3)]
+    said = Terms.of(noisy(circles=listed, head_step=0.5, head_norm=9.0))
+    values, _ = said.noised({HEAD: np.zeros(9, np.float32)}, SHAPE, bytes(32))
+    assert values[0].size == said.size(0, SHAPE) == 12
+    assert values[0][9:].tolist() == [1, 1, 1]
 
 
 def test_rows_of_a_head_weigh_what_their_labels_have() -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from secure_round import Round
 
 from edge_runtime.wire.errors import SecureError
-from edge_runtime.wire.secure import graph, shamir
+from edge_runtime.wire.secure import graph, noise, shamir
 from edge_runtime.wire.secure.agreement import agree, check_public, derive, public_key
 from edge_runtime.wire.secure.fixed_point import Scale, cut_whole, weight_of
 from edge_runtime.wire.secure.graph import Sizes, in_order, neighbours, sizes_for
-from edge_runtime.wire.secure.noise import multiplier, noise
+from edge_runtime.wire.secure.noise import Stream, discrete_gaussian, most_of_sum, multiplier
 from edge_runtime.wire.secure.ring import Ring, bits_for
 
 # shares
@@ -281,39 +281,91 @@ def test_values_of_a_device_become_integers_and_what_is_left() -> None:
         Scale(1.0, 1).integers(np.array([math.nan, 0], np.float32))
 
 
-@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=30), st.floats(0.5, 50))
-def test_an_update_in_integers_is_no_longer_than_its_limit(values: list[float], clip: float) -> None:
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=30), st.integers(1, 100))
+def test_an_update_in_integers_is_no_longer_than_its_limit(values: list[float], norm: int) -> None:
     """Exactly, rounding and all; what was short enough is rounded only."""
-    parts = [np.array(values, np.float32), np.array(values[:3], np.float32)]
-    cut = cut_whole(parts, 0.5, clip)
-    assert sum(int((part**2).sum()) for part in cut) <= (clip / 0.5) ** 2
-    whole = [np.rint(part.astype(np.float64) / 0.5) for part in parts]
-    if sum(float((part**2).sum()) for part in whole) <= (clip / 0.5) ** 2 and clip > 2 * np.linalg.norm(values):
+    parts = [np.array(values), np.array(values[:3])]
+    cut, factor = cut_whole(parts, norm, 1000)
+    assert sum(int((part**2).sum()) for part in cut) <= norm**2
+    whole = [np.rint(part) for part in parts]
+    if sum(float((part**2).sum()) for part in whole) <= norm**2 and norm > 2 * np.linalg.norm(values):
         assert [part.tolist() for part in cut] == [part.tolist() for part in whole]
+        assert factor == 1.0
+
+
+def test_an_update_in_integers_is_cut_at_each_value_first() -> None:
+    """Norm 5 of (3, 300), 4 at most each: (3, 4) is just so long; (3, 9) with 9 allowed is shortened until it fits."""
+    assert [part.tolist() for part in cut_whole([np.array([3.0, 300.0])], 5, 4)[0]] == [[3, 4]]
+    cut, factor = cut_whole([np.array([3.0, 9.0])], 5, 9)
+    assert [part.tolist() for part in cut] == [[1, 4]]  # times 0.527: (1.58, 4.74) rounds to (2, 5), which is too long
+    assert factor == pytest.approx(5 / math.sqrt(90) * 5 / math.sqrt(29))
 
 
 # noise
 
 
-def test_noise_is_discrete_and_gaussian() -> None:
-    """Shares of the values of deviation 2 against the formula, five deviations of each count; mean and variance."""
-    drawn = noise(bytes(range(32)), 2.0, 200_000)
-    shares = {x: math.exp(-x * x / 8) for x in range(-40, 41)}
-    total = sum(shares.values())
-    for x in range(-6, 7):
-        expected = 200_000 * shares[x] / total
+def share(x: int, variance: int) -> float:
+    """Return P[x], by the formula."""
+    return math.exp(-x * x / (2 * variance)) / sum(math.exp(-y * y / (2 * variance)) for y in range(-400, 401))
+
+
+@pytest.mark.parametrize("variance", [1, 4, 300])
+def test_noise_is_discrete_and_gaussian(variance: int) -> None:
+    """How often each value came against the formula, five deviations of each count; mean and variance likewise."""
+    count = 100_000
+    drawn = discrete_gaussian(bytes(range(32)), variance, count)
+    assert drawn.shape == (count,)
+    reach = 3 * math.isqrt(variance)
+    for x in range(-reach, reach + 1):
+        expected = count * share(x, variance)
         assert abs(int((drawn == x).sum()) - expected) < 5 * math.sqrt(expected)
-    assert abs(drawn.mean()) < 5 * 2 / math.sqrt(200_000)
-    assert drawn.std() == pytest.approx(2.0, rel=0.01)
-    assert drawn.tolist() == noise(bytes(range(32)), 2.0, 200_000).tolist()
-    assert noise(bytes(32), 2.0, 100).tolist() != drawn[:100].tolist()
-    for deviation in (0.4, 1e6):
+    assert abs(drawn.mean()) < 5 * math.sqrt(variance / count)
+    assert drawn.var() == pytest.approx(sum(x * x * share(x, variance) for x in range(-400, 401)), rel=0.03)
+
+
+def test_wide_noise_is_that_of_a_gaussian() -> None:
+    """Shares within one, two and three deviations of the widest; chi-squared quantiles bound its variance."""
+    drawn = discrete_gaussian(bytes(32), 1 << 25, 50_000) / math.sqrt(1 << 25)
+    for reach in (1, 2, 3):
+        inside = math.erf(reach / math.sqrt(2))
+        assert abs((np.abs(drawn) < reach).mean() - inside) < 5 * math.sqrt(inside * (1 - inside) / 50_000)
+    assert abs(drawn.var() - 1) < 5 * math.sqrt(2 / 50_000)
+
+
+def test_noise_follows_from_its_seed_alone() -> None:
+    """The same seed, the same values; another seed, others. No other seed or variance is taken."""
+    drawn = discrete_gaussian(bytes(32), 100, 500).tolist()
+    assert drawn == discrete_gaussian(bytes(32), 100, 500).tolist()
+    assert drawn != discrete_gaussian(bytes(range(32)), 100, 500).tolist()
+    for seed, variance in ((bytes(32), 0), (bytes(32), (1 << 25) + 1), (bytes(31), 4)):
         with pytest.raises(SecureError):
-            noise(bytes(32), deviation, 1)
+            discrete_gaussian(seed, variance, 1)
+
+
+def test_integers_below_a_bound_are_all_as_likely() -> None:
+    """Of 3, and of a bound that a third of all words are beyond: without taking those again, small ones came twice."""
+    for most in (3, (1 << 62) // 3 * 2):
+        drawn = Stream(bytes(32)).below(most, 30_000) * 3 // most if most > 3 else Stream(bytes(32)).below(3, 30_000)
+        for third in range(3):
+            assert abs(int((drawn == third).sum()) - 10_000) < 5 * math.sqrt(10_000 * 2 / 3)
+
+
+def test_a_value_so_far_off_that_its_square_has_no_room_is_judged_in_whole_numbers() -> None:
+    """Its chance is exp(-2^13 and more): never taken, where an overflow would have made some of them likely."""
+    scale = math.isqrt(1 << 25) + 1
+    far = np.arange(1 << 20, (1 << 20) + 1000, dtype=np.int64)
+    assert not noise._accepted(Stream(bytes(32)), far, 1 << 25, scale).any()
 
 
 def test_what_noise_of_many_devices_promises() -> None:
     """Wide noise is a Gaussian's; of narrow noise the theorem takes something off: tau by hand for two devices."""
-    assert multiplier(1.0, 10.0, 70, 400_000) == 1.0
-    tau = 10 * math.exp(-2 * math.pi**2 * 0.25 / 2)
-    assert multiplier(2.0, 0.5, 2, 100) == pytest.approx(1 / math.sqrt(0.25 + 50 * tau))
+    assert multiplier(1.0, 16, 70, 400_000) == 1.0
+    assert multiplier(1.0, 1, 1, 400_000) == 1.0  # one alone is a discrete Gaussian
+    tau = 10 * math.exp(-2 * math.pi**2 / 2)
+    assert multiplier(2.0, 1, 2, 100) == pytest.approx(1 / (0.5 + 10 * tau))
+
+
+def test_sums_with_noise_need_room_for_it() -> None:
+    """Three of 127, and twelve deviations of three times variance 16."""
+    assert most_of_sum(3, 127, 0) == 381
+    assert most_of_sum(3, 127, 16) == 381 + 12 * 7

@@ -86,24 +86,24 @@ def rows_of(weights: Integers, size: int) -> Integers:
     return np.concatenate([np.repeat(weights, width), weights])
 
 
-def cut_whole(parts: Sequence[Array], step: float, clip: float) -> list[Integers]:
-    """Return an update in integers whose norm over all parts is at most clip / step, exactly.
+def cut_whole(parts: Sequence[Wide], norm: int, limit: int) -> tuple[list[Integers], float]:
+    """Return an update in integers whose norm over all parts is at most ``norm``, exactly, and what it was cut by.
 
     Rounding could make it longer than the values were, so it is the integers that are measured, and what is too long is
-    shortened before it is rounded anew.
+    shortened before it is rounded anew. All squares are below 2^63.
 
     Args:
-        parts: values by block.
-        step: s.
-        clip: C.
+        parts: values by block, in steps; finite.
+        norm: B.
+        limit: R, of an integer's size; up to 2^20.
     """
-    most = (clip / step) ** 2
-    wide = [part.astype(np.float64) / step for part in parts]
+    most = norm * norm
+    wide = [np.clip(part, -limit, limit) for part in parts]
     squares = sum(float(np.square(part).sum()) for part in wide)
     factor = 1.0 if squares <= most else math.sqrt(most / squares)
     while True:
         rounded = [np.rint(part * factor).astype(np.int64) for part in wide]
         length = sum(int(np.square(part).sum()) for part in rounded)
         if length <= most:
-            return rounded
+            return rounded, factor
         factor *= min(math.sqrt(most / length), 1 - 1e-6)

@@ -1,14 +1,16 @@
 """How a plan's delta goes under masks: which blocks are a circle, and how each becomes integers. Pure.
 
 What a device says of a circle is one vector: its blocks ascending, of each the P values and behind them the weight, of
-a head the weights of its C rows. Weights are integers from 1 to W, of a row without examples 0.
+a head the weights of its C rows. Weights are integers from 1 to W, of a row without examples 0. With noise all weights
+are 1, whatever the examples are, and what a device says follows the rules of "Noise" in SPEC.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
@@ -17,7 +19,8 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import SecureError
 from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
 from edge_runtime.wire.messages import ids
-from edge_runtime.wire.secure.fixed_point import Integers, Scale, rows_of, weight_of
+from edge_runtime.wire.secure.fixed_point import Integers, Scale, cut_whole, rows_of, weight_of
+from edge_runtime.wire.secure.noise import discrete_gaussian
 from edge_runtime.wire.tensors import Array
 
 KINDS: Final = ("expert", "shared", "head")
@@ -43,6 +46,8 @@ class Terms:
         most_weight: W, of any device.
         examples_per_weight: examples that a weight of 1 stands for.
         steps, norms: s, and C that an update of a block has at most; by kind.
+        whole_norm: B, of all integers of a device together; 0: there is no noise.
+        variances, least: V of a device's noise, and the survivors that it is enough of; by circle.
     """
 
     circles: Mapping[int, tuple[ExpertId, ...]]
@@ -51,6 +56,9 @@ class Terms:
     examples_per_weight: float
     steps: Mapping[str, float]
     norms: Mapping[str, float]
+    whole_norm: int = 0
+    variances: Mapping[int, int] = field(default_factory=dict)
+    least: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, message: pb.MaskTerms) -> Self:
@@ -62,7 +70,15 @@ class Terms:
             message.examples_per_weight,
             {kind: getattr(message, f"{kind}_step") for kind in KINDS},
             {kind: getattr(message, f"{kind}_norm") for kind in KINDS},
+            message.whole_norm,
+            {circle.number: circle.variance for circle in message.circles if circle.variance},
+            {circle.number: circle.least for circle in message.circles if circle.least},
         )
+
+    @property
+    def private(self) -> bool:
+        """Whether devices add noise."""
+        return self.whole_norm > 0
 
     def scale(self, block: ExpertId, weight: int = 1) -> Scale:
         """Return how a block's values become integers. Args: weight: of the device."""
@@ -104,6 +120,46 @@ class Terms:
             rows = every == weight
             result[rows], rest[rows] = self.scale(block, int(weight)).integers(values[rows])
         return np.concatenate([result, weights]), rest
+
+    def noised(
+        self, changes: Mapping[ExpertId, Array], shape: BankShape, seed: bytes
+    ) -> tuple[dict[int, Integers], dict[ExpertId, Array]]:
+        """Return what a device says of all circles, with noise, and what rounding left of each block, float32 [P].
+
+        Args:
+            changes: as ``change`` of ``integers``, of all blocks.
+            shape: of the bank.
+            seed: 32 secret bytes, which serve once: who has two updates under one noise knows how they differ.
+
+        Raises:
+            SecureError: for NaN or infinity.
+        """
+        wide = {block: change.astype(np.float64) / self.scale(block).step for block, change in changes.items()}
+        beyond = [block for block, part in wide.items() if not np.isfinite(part).all()]
+        if beyond:
+            msg = f"block {beyond[0]} of a delta is not finite"
+            raise SecureError(msg)
+        cut, factor = cut_whole(list(wide.values()), self.whole_norm, self.limit)
+        integers = dict(zip(wide, cut, strict=True))
+        left = {
+            block: ((wide[block] * factor - part) * self.scale(block).step).astype(np.float32)
+            for block, part in integers.items()
+        }
+        return {circle: self._with_noise(circle, integers, shape, seed) for circle in self.circles}, left
+
+    def _with_noise(
+        self, circle: int, integers: Mapping[ExpertId, Integers], shape: BankShape, seed: bytes
+    ) -> Integers:
+        """Return what a device says of a circle; weights get no noise, for they are the same whatever the data are."""
+        own = hashlib.sha256(b"noise" + seed + circle.to_bytes(4, "little")).digest()
+        blocks = self.circles[circle]
+        noise = discrete_gaussian(own, self.variances[circle], sum(integers[block].size for block in blocks))
+        parts, start = [], 0
+        for block in blocks:
+            values = integers[block]
+            parts += [values + noise[start : start + values.size], np.ones(weights_of(block, shape), np.int64)]
+            start += values.size
+        return np.concatenate(parts)
 
     def _row_weight(self, count: float) -> int:
         return weight_of(count, self.examples_per_weight, self.most_weight) if count > 0 else 0

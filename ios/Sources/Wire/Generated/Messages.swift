@@ -881,6 +881,7 @@ public struct MaskTerms: Message {
     public var expertNorm: Float = 0
     public var sharedNorm: Float = 0
     public var headNorm: Float = 0
+    public var wholeNorm: UInt64 = 0
 
     public init() {}
 
@@ -897,6 +898,7 @@ public struct MaskTerms: Message {
         case 9: try field.read(&expertNorm)
         case 10: try field.read(&sharedNorm)
         case 11: try field.read(&headNorm)
+        case 14: try field.read(&wholeNorm)
         default: break
         }
     }
@@ -913,6 +915,7 @@ public struct MaskTerms: Message {
         writer.write(9, expertNorm)
         writer.write(10, sharedNorm)
         writer.write(11, headNorm)
+        writer.write(14, wholeNorm)
     }
 }
 
@@ -920,6 +923,8 @@ public struct CircleTerms: Message {
     public static let name = "CircleTerms"
     public var number: UInt32 = 0
     public var blocks: [ExpertRef] = []
+    public var variance: UInt64 = 0
+    public var least: UInt32 = 0
 
     public init() {}
 
@@ -927,6 +932,8 @@ public struct CircleTerms: Message {
         switch field.number {
         case 1: try field.read(&number)
         case 2: try field.read(&blocks)
+        case 3: try field.read(&variance)
+        case 4: try field.read(&least)
         default: break
         }
     }
@@ -934,6 +941,8 @@ public struct CircleTerms: Message {
     public func write(to writer: inout FieldWriter) {
         writer.write(1, number)
         writer.write(2, blocks)
+        writer.write(3, variance)
+        writer.write(4, least)
     }
 }
 

@@ -319,6 +319,7 @@ extension MaskTerms: Told {
             ("expert_norm", expertNorm.told),
             ("shared_norm", sharedNorm.told),
             ("head_norm", headNorm.told),
+            ("whole_norm", .text(String(wholeNorm))),
         ])
     }
 }
@@ -328,6 +329,8 @@ extension CircleTerms: Told {
         .members([
             ("number", number.told),
             ("blocks", blocks.told),
+            ("variance", .text(String(variance))),
+            ("least", least.told),
         ])
     }
 }
