@@ -1,6 +1,6 @@
 /// What each message must be beyond its schema: one `check` a message.
 
-private func checkDigest(_ value: Bytes, _ what: String) throws {
+func checkDigest(_ value: Bytes, _ what: String) throws {
     try need(value.count == Limits.digestBytes, "\(what) has \(value.count) bytes, expected \(Limits.digestBytes)")
 }
 
@@ -8,9 +8,9 @@ private func checkSession(_ value: Bytes) throws {
     try need(value.count == Limits.sessionBytes, "gateway session has \(value.count) bytes, expected \(Limits.sessionBytes)")
 }
 
-private let largest = Double.greatestFiniteMagnitude
+let largest = Double.greatestFiniteMagnitude
 
-private func checkNumber(_ value: Float, _ what: String, low: Double = 0, high: Double = largest) throws {
+func checkNumber(_ value: Float, _ what: String, low: Double = 0, high: Double = largest) throws {
     guard value.isFinite else { throw WireError(.notFinite, "\(what) is \(value)") }
     try need((low...high).contains(Double(value)), "\(what) is \(value), expected \(low) to \(high)")
 }
@@ -21,11 +21,11 @@ private func plainText(_ value: String, _ what: String, _ limit: Int) throws {
 
 private func known(_ codec: Codec) throws { _ = try encodedSize(0, codec) }
 
-private func ascending(_ numbers: [UInt32], _ what: String) throws {
+func ascending(_ numbers: [UInt32], _ what: String) throws {
     try need(zip(numbers, numbers.dropFirst()).allSatisfy(<), "\(what) are not ascending and unique")
 }
 
-private func ascending(_ listed: [(UInt32, UInt32)], _ what: String) throws -> [ExpertId] {
+func ascending(_ listed: [(UInt32, UInt32)], _ what: String) throws -> [ExpertId] {
     guard listed.count <= Limits.blocks else {
         throw WireError(.tooLarge, "\(listed.count) \(what), limit \(Limits.blocks)")
     }
@@ -102,6 +102,7 @@ extension Plan: Payload {
         for layer in use {
             for share in layer.use { try checkNumber(share, "use", high: 1) }
         }
+        if !masks.isEmpty { try checkTerms(self) }
     }
 }
 
@@ -112,7 +113,12 @@ extension Delta: Payload {
         try checkName(device, "device")
         try checkDigest(planDigest, "plan digest")
         try known(codec)
-        try trained(experts.map { ($0.layer, $0.index) }, "experts of a delta")
+        if masked.isEmpty {
+            try need(members.isEmpty, "a list of members, and nothing under masks")
+            try trained(experts.map { ($0.layer, $0.index) }, "experts of a delta")
+        } else {
+            try checkMasked(self)
+        }
         guard examples > 0 else { throw WireError(.noExamples, "a delta of 0 examples has no weight") }
         try checkNumber(lossFirst, "loss_first", low: -largest)
         try checkNumber(lossLast, "loss_last", low: -largest)

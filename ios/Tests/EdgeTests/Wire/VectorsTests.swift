@@ -5,7 +5,7 @@ import XCTest
 /// The kinds that need somebody's Ed25519.
 private let signed: Set = ["SignedMessage", "SignedManifest"]
 
-/// Sums under masks: no message has them yet, and Swift has none of it. Sums of sites: only gateways read them.
+/// Sums under masks, in which Swift takes no part: it decides on plans and deltas that name them, and has none of the sums. Sums of sites: only gateways read them.
 private let leftOut: Set = [
     "Agreement", "Integers", "Mask", "MemberOrder", "Neighbours", "Packed", "PartialStatistics", "PartialSum",
     "SecureMember", "Shares",

@@ -1,0 +1,55 @@
+/// What a plan and a delta say of sums under masks: SPEC.md, "Rounds under masks". Swift takes no part in them.
+
+/// Of the rules for rounds under masks, as a plan's terms name them.
+private let masksVersion: UInt32 = 1
+/// Circles of a plan.
+private let mostCircles = 64
+/// Of an integer's size.
+private let mostLimit: UInt32 = 1 << 20
+private let mostStep = 1e6
+
+func checkTerms(_ plan: Plan) throws {
+    try need(plan.masks.count == 1, "\(plan.masks.count) terms of masks, expected one")
+    let terms = plan.masks[0]
+    guard terms.version == masksVersion else {
+        throw WireError(.unsupportedWire, "masks of version \(terms.version), \(masksVersion) is known here")
+    }
+    try checkCircles(terms.circles.map(\.number), "circles of a plan")
+    var listed: [ExpertId] = []
+    for circle in terms.circles {
+        try need(!circle.blocks.isEmpty, "circle \(circle.number) has no blocks")
+        listed += try ascending(circle.blocks.map { ($0.layer, $0.index) }, "blocks of a circle")
+    }
+    let planned = try ascending(plan.train.map { ($0.layer, $0.index) }, "planned experts")
+    try need(listed.sorted() == planned, "circles have other blocks than the plan")
+    try need((1...mostLimit).contains(terms.limit), "integers of up to \(terms.limit), expected 1 to \(mostLimit)")
+    try need((1...terms.limit).contains(terms.mostWeight), "weights up to \(terms.mostWeight), expected 1 to \(terms.limit)")
+    try checkNumber(terms.examplesPerWeight, "examples_per_weight", high: mostStep)
+    try need(terms.examplesPerWeight > 0, "a weight that stands for no examples")
+    if listed.contains(.head) { try checkSizes(terms.headStep, terms.headNorm, "head") }
+    if listed.contains(where: { $0 != .head && $0.isShared }) { try checkSizes(terms.sharedStep, terms.sharedNorm, "shared") }
+    if listed.contains(where: { $0 != .head && !$0.isShared }) { try checkSizes(terms.expertStep, terms.expertNorm, "expert") }
+}
+
+func checkMasked(_ delta: Delta) throws {
+    try checkDigest(delta.members, "digest of a list of members")
+    try checkCircles(delta.masked.map(\.number), "circles of a delta")
+    let clear = !(delta.experts.isEmpty && delta.use.isEmpty && delta.labelCounts.isEmpty)
+    try need(!clear, "a delta under masks with values that are not")
+    try need(delta.masked.allSatisfy { !$0.words.isEmpty }, "a circle without values")
+}
+
+private func checkSizes(_ step: Float, _ norm: Float, _ kind: String) throws {
+    for (value, what) in [(step, "step"), (norm, "norm")] {
+        try checkNumber(value, "\(kind)_\(what)", high: mostStep)
+        try need(value > 0, "\(kind)_\(what) is 0, and such a block is trained")
+    }
+}
+
+private func checkCircles(_ numbers: [UInt32], _ what: String) throws {
+    guard numbers.count <= mostCircles else {
+        throw WireError(.tooLarge, "\(numbers.count) \(what), limit \(mostCircles)")
+    }
+    try need(!numbers.isEmpty, "no \(what)")
+    try ascending(numbers, what)
+}
