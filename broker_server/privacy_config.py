@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from broker_server.config import GatewayConfig
+
+LEAST_MASKED: Final = 0.01
+MOST_MASKED: Final = 64.0
+"""Of noise that devices add to integers."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class PrivacyTable:
     Args:
         enabled: cut each device's update to a norm, count all alike, and add noise to the sum of each merge. It wants
             limits.norm_factor = 0, round.max_staleness = 0, round.buffer = 0, and a state directory that began with it.
+            With secure.enabled devices cut and add noise themselves, before masks: the gateway sees noised sums alone.
         clip: norm that a device's whole update, over all of its blocks, is cut to when it is longer.
         noise: standard deviation of the noise, as a multiple of clip.
         epsilon: the budget; the gateway merges no more when one more merge would be beyond it.
@@ -51,5 +56,14 @@ def conflict(config: GatewayConfig) -> str:
         "round.buffer = 0: a device that is quick would be in a merge more than once": config.round.buffer != 0,
         "robust.enabled = false: no noise hides one device in a median, or in who is left out": config.robust.enabled,
     }
+    if config.secure.enabled:
+        against |= {
+            f"privacy.noise of {LEAST_MASKED:g} to {MOST_MASKED:g} with [secure]: integers hold no other": not (
+                LEAST_MASKED <= config.privacy.noise <= MOST_MASKED
+            ),
+            "privacy.class_noise = 0 and no secure.class_sums with [secure]: class sums get no noise at devices": bool(
+                config.privacy.class_noise or config.secure.class_sums
+            ),
+        }
     wanted = [text for text, broken in against.items() if broken]
     return f"privacy.enabled wants {'; '.join(wanted)}" if wanted else ""

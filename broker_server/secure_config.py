@@ -22,15 +22,18 @@ class Secure:
     Args:
         enabled: plan rounds under masks, for devices that know them. It wants round.quorum of 3 or more,
             round.max_staleness = 0, round.buffer = 0, round.training_s = 0, robust.enabled = false,
-            server.normalize_steps = false, limits.norm_factor = 0, privacy.enabled = false, a softmax gate, deltas that
-            are merged in the gateway's own process, and no sites.
+            server.normalize_steps = false, limits.norm_factor = 0, a softmax gate, deltas that are merged in the
+            gateway's own process, and no sites.
         trainers: devices that are planned for each expert at least; an expert that fewer have room for rests.
         keys_s: how long devices may take to send their keys; who is later takes no part in the round.
         shares_s: how long the listed ones may take to deal their shares; likewise.
         answer_s: how long those whose delta came may take to answer for the others; then sums are opened whose answers
             are enough, and the experts of the others stay as they are.
-        dropouts: share of a round's devices that may leave after they dealt, without a sum being lost by it.
-        colluding: share of a round's devices that may tell the gateway all they know, without a delta being seen by it.
+        dropouts: share of a round's devices that may leave after they dealt, without a sum being lost by it. With
+            [privacy] a sum that more than this share of its planned devices left has too little noise, and is never
+            opened.
+        colluding: share of a round's devices that may tell the gateway all they know, without a delta being seen by it,
+            or [privacy] promising less.
         limit: size of a value under masks at most, in steps; 127 is as coarse as int8. A larger one costs bits.
         most_weight: weight of a device at most, in units of the examples that a plan's steps hold; up to ``limit``.
         most_move: how far a value may move in a round, as a multiple of steps times learning rate; what is beyond goes
@@ -83,7 +86,6 @@ def secure_conflict(config: GatewayConfig) -> str:
         "robust.enabled = false: it looks at single deltas": config.robust.enabled,
         "server.normalize_steps = false: likewise": config.server.normalize_steps,
         "limits.norm_factor = 0: likewise": config.limits.norm_factor != 0,
-        "privacy.enabled = false: the gateway sees no delta that it could cut": config.privacy.enabled,
         f"engine.kind = {IN_PROCESS!r}: shards take deltas apart": config.engine.kind != IN_PROCESS,
         "no [upstream], and no server.sites: sites and their sums do not go under masks yet": sites,
     }

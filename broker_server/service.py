@@ -183,7 +183,10 @@ class Service:
             gateway_key=key.public.hex() if key is not None else "",
         )  # fmt: skip
         rules, secure = config.round, config.secure.enabled
-        facts = GatewayFacts(self._started, self._url, rules.quorum, config.rounds, buffer=rules.buffer, secure=secure)
+        private = config.privacy.enabled
+        facts = GatewayFacts(
+            self._started, self._url, rules.quorum, config.rounds, buffer=rules.buffer, secure=secure, private=private
+        )
         self._keep_facts(facts)
         self._events.watch(self._note_page)
         for exposure in exposures(config):

@@ -57,7 +57,7 @@ class Conductor(RoundViews):
         self._versions = NewVersions(parts, self._merging, self._announcer)
         self._plans, self._waiting = plans or RoundPlans(parts, self._merging), Waiting(parts)
         self._lost = LostDeltas(parts, self._merging)
-        self.masks = MaskedRounds(parts, self._announcer)
+        self.masks = MaskedRounds(parts, self._announcer, self._merging.budget)
         self._extending = Extending(parts, self._announcer, self._plans, self._waiting, self._lost)
         self._gate = Gate(parts)
         others = (self._merging, self._versions, self._announcer, self._waiting)
@@ -87,7 +87,7 @@ class Conductor(RoundViews):
             self.state = State.MERGING
             self._gate.hold(held)
             self._line = restarted_line(self._store.ledger, held, self._store.lineage.shape)
-        elif self._over() and (last.closed is not None or self._buffered is not None or self._spent):
+        elif self._over() and (last.closed is not None or self._buffered is not None or self._spent_without(last)):
             self.state = State.FINISHED
         elif self._buffered is not None or last.closed is None:
             self._reopen(last, now)
@@ -133,6 +133,10 @@ class Conductor(RoundViews):
     def _spent(self) -> bool:
         """Whether [privacy] has no room for another merge."""
         return self._merging.budget is not None and self._merging.budget.over
+
+    def _spent_without(self, last: RoundRow) -> bool:
+        """Return whether no merge has room, a round under masks that was counted before it closed not among them."""
+        return self._spent and not self.masks.counted(last.round)
 
     def _tell_privacy(self) -> None:
         if self._merging.budget is not None:
@@ -228,12 +232,18 @@ class Conductor(RoundViews):
             if due is Event.SHORT:
                 self._extend(now, wall)
             elif due is Event.FAILED:
-                self.state, self._retry_at = rules.step(self.state, due), now + RETRY_S
-                self.publish_state()
+                self._fail(now)
             elif due is not None:
                 self._merge(due, now, wall)
         elif self.state is State.MERGING and now >= self._retry_at:
             self._decide(now, wall)
+
+    def _fail(self, now: float) -> None:
+        """Go on after a round under masks that made no version; what the budget counted of it stays counted."""
+        self.state = rules.step(self.state, Event.SPENT if self._spent else Event.FAILED)
+        self._retry_at = now + RETRY_S
+        self._tell_privacy()
+        self.publish_state()
 
     def _due(self, now: float, wall: float) -> Event | None:
         """Return what the open round goes on to, or None to wait."""

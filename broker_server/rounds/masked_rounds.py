@@ -19,10 +19,12 @@ from broker_server.rounds.making import MaskedSums
 from broker_server.rounds.masked_bodies import check_body, masked_of
 from broker_server.rounds.masked_opening import open_sums
 from broker_server.rounds.masked_state import MaskedState, taken_up
+from broker_server.rounds.privacy_budget import PrivacyBudget
 from broker_server.rounds.round_status import RoundStatus
 from broker_server.rules import masking
 from broker_server.rules import round as rules
 from broker_server.rules.admission import Masked
+from broker_server.rules.mask_noise import promised
 from broker_server.rules.masking import Assumed, Phase
 from broker_server.rules.opened_sums import OpenedSums, usual_norms
 from broker_server.rules.round import Event
@@ -41,9 +43,10 @@ Told = Mapping[str, Any]
 
 
 class MaskedRounds:
-    """Args: parts: shared parts of the gateway; announcer: takes plans back."""
+    """Args: parts: shared parts of the gateway; announcer: takes plans back; budget: of [privacy], where it is on."""
 
-    def __init__(self, parts: GatewayParts, announcer: Announcer) -> None:
+    def __init__(self, parts: GatewayParts, announcer: Announcer, budget: PrivacyBudget | None = None) -> None:
+        self._budget = budget
         self._config, self._store, self._ledger = parts.config.secure, parts.store, parts.store.ledger
         self._round_rules, self._shape = parts.config.round, parts.store.lineage.shape
         self._roster, self._events, self._publisher = parts.roster, parts.events, parts.publisher
@@ -138,8 +141,8 @@ class MaskedRounds:
             BodyError: when a delta is damaged or gone.
         """
         current = self._current
-        if current is None:
-            return self._fail_orphan(wall)
+        if current is None or (self._budget is not None and not current.terms.private):
+            return self._give_up(current, wall)
         if current.untold:
             self._tell_step(current, status, now)
         if current.phase is Phase.KEYS:
@@ -157,7 +160,8 @@ class MaskedRounds:
         if self._awaits(set(status.plans) - status.void, current.came[pb.KEYS], ends, now):
             return None
         bodies = self._bodies(current, pb.KEYS, status)
-        assumed = Assumed(self._config.dropouts, self._config.colluding, current.terms.limit)
+        terms = current.terms
+        assumed = Assumed(self._config.dropouts, self._config.colluding, terms.limit, terms.variances, terms.least)
         data = masking.write_list(current.row.round, bodies.values(), assumed)
         if data is None:
             return self._fail(current, f"{len(bodies)} devices sent keys, which makes no circle of 3", wall)
@@ -192,6 +196,8 @@ class MaskedRounds:
         attendance = Attendance(current.dealt, frozenset(current.places[row.device] for row in rows))
         if due is Event.SHORT or not masking.to_open(members, attendance):
             return self._fail(current, f"{len(rows)} devices sent a delta, which is too few", wall)
+        if not self._charged(current, attendance):
+            return self._fail(current, "the budget of [privacy] has no room for it", wall)
         data = masking.write_survivors(members, attendance)
         with self._ledger.transaction():
             self._ledger.end_masks(current.row.round, data)
@@ -217,6 +223,8 @@ class MaskedRounds:
 
     def _open(self, current: MaskedState, attendance: Attendance, rows: list[DeltaRow], wall: float) -> Event | None:
         """Open the sums of circles, and keep them; those that cannot be are told of, and not merged."""
+        if not self._charged(current, attendance):  # [privacy] was off when survivors were named
+            return self._fail(current, "the budget of [privacy] has no room for it", wall)
         opening = open_sums(current, attendance, rows, self._store.spool, self._shape)
         if not opening.sums.blocks:
             reason = str(opening.circles[0]["why"])
@@ -225,12 +233,41 @@ class MaskedRounds:
         digest = sha256(data)
         self._store.spool.keep(digest, data)
         report = {"members": len(current.places), "circles": opening.circles, "norms": usual_norms(opening.sums)}
+        report |= {"noise": self._promised(current)} if current.terms.private else {}
         with self._ledger.transaction():
             self._ledger.open_sums(current.row.round, digest)
             self._ledger.tell_masks(current.row.round, report)
         current.row = replace(current.row, sums=digest, told=report)
         self._events.tell("masks_opened", round=current.row.round, circles=opening.circles)
         return current.reason
+
+    def _promised(self, current: MaskedState) -> float:
+        """Return the noise multiplier of a round: what settings want, where its plans are no worse."""
+        promise = promised(current.terms, len(current.plans), self._config.colluding, self._shape)
+        wanted = self._budget.privacy.noise if self._budget is not None else promise
+        return min(wanted, promise)
+
+    def _charged(self, current: MaskedState, attendance: Attendance) -> bool:
+        """Count the round's release, before anybody can open its sums; return whether the budget has room for it.
+
+        Raises:
+            StorageError: when the disk refuses; nothing was counted.
+        """
+        if self._budget is None:
+            return True
+        noise, key = self._promised(current), current.listed.context
+        if not self._budget.room_for(noise, key):
+            return False
+        circles = current.terms.circles.values()
+        values = sum(self._shape.size(block) for blocks in circles for block in blocks)
+        self._budget.count_masked(noise, key, values, len(attendance.survivors))
+        return True
+
+    def counted(self, number: int) -> bool:
+        """Return whether the budget has counted a round that is not closed yet."""
+        row = self._ledger.masks(number)
+        members = row.members if row is not None else None
+        return self._budget is not None and members is not None and self._budget.counted(sha256(members))
 
     # how it ends
 
@@ -260,6 +297,12 @@ class MaskedRounds:
         with self._ledger.transaction():
             self._ledger.forget_mask_bodies(current.row.round)
         self._take_back(current.places)
+
+    def _give_up(self, current: MaskedState | None, wall: float) -> Event:
+        """Close a round that no sum may come of."""
+        if current is None:
+            return self._fail_orphan(wall)
+        return self._fail(current, "it was planned without the noise that [privacy] promises", wall)
 
     def _fail_orphan(self, wall: float) -> Event:
         """Close a round whose plans were put back into a ledger that knows nothing of its masks."""

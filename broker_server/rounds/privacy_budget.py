@@ -128,6 +128,31 @@ class PrivacyBudget:
         values = sum(self._store.lineage.shape.size(block) for block in private.planned)
         self._write(account, noise_to_signal(self.privacy.noise, values, devices))
 
+    def room_for(self, noise: float, key: bytes) -> bool:
+        """Return whether the budget has room for a merge, or has counted it. Args: as ``count_masked``."""
+        if self.account.last == key:
+            return True
+        return noise > 0 and spent([*self._releases, (noise, 1)], self._table.delta) <= self._table.epsilon
+
+    def count_masked(self, noise: float, key: bytes, values: int, devices: int) -> None:
+        """Count a round under masks, before anybody is told to open its sums; once, however often it is asked for.
+
+        Args:
+            noise: multiplier of the Gaussian release that its sums are no worse than.
+            key: of its list of members, which is opened once at most.
+            values: that get noise.
+            devices: whose updates are in the sums.
+
+        Raises:
+            StorageError: when the disk refuses; nothing was counted.
+        """
+        if self.account.last != key:
+            self._write(self.account.with_release(noise, key), noise_to_signal(noise, values, devices))
+
+    def counted(self, key: bytes) -> bool:
+        """Return whether the last release is that of a list of members."""
+        return self.account.last == key
+
     def sums_key(self, digests: Mapping[str, bytes]) -> bytes:
         """Return what the noise of class sums follows from. Args: digests: of each device's."""
         return sums_key(self.account.seed, digests.values(), self.privacy)

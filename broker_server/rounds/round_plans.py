@@ -17,6 +17,7 @@ from broker_server.rules.plans import Base, plan_message, rate_of
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.secure.graph import MOST_MEMBERS
+from edge_runtime.wire.secure.noise import MOST_VARIANCE, most_of_sum
 from edge_runtime.wire.secure.ring import bits_for
 from edge_runtime.wire.topics import Topic
 
@@ -105,7 +106,8 @@ class RoundPlans:
         if not secure.enabled:
             return plan_round(budgets, shape, number, coverage, self._request())
         budgets = budgets[:MOST_MEMBERS]
-        bits = bits_for(max(1, len(budgets)), secure.limit)
+        variance = MOST_VARIANCE if self._merging.budget is not None else 0
+        bits = bits_for(1, most_of_sum(max(1, len(budgets)), secure.limit, variance))
         return plan_bundles(budgets, shape, number, coverage, self._request(), least=secure.trainers, bits=bits)
 
     def _request(self) -> RoundRequest:
@@ -137,7 +139,9 @@ class RoundPlans:
             for kind, norm in row.told.get("norms", {}).items():
                 usual[kind] = max(usual.get(kind, 0.0), norm)
         training = Training(train.steps, rates, batch)
-        return round_terms(assignments, self._architecture.bank_shape, training, self._config.secure, usual)
+        private, shape = self._merging.budget, self._architecture.bank_shape
+        privacy = private.privacy if private is not None else None
+        return round_terms(assignments, shape, training, self._config.secure, usual, privacy=privacy)
 
     def _payloads(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.round_status import RoundStatus
 from broker_server.rules import round as rules
-from edge_runtime.wire.mask_checks import MASKS_VERSION
+from edge_runtime.wire.mask_checks import MASKS_VERSION, NOISE_VERSION
 
 
 class Waiting:
@@ -33,7 +33,8 @@ class Waiting:
 
     def present(self, now: float) -> dict[str, rules.Present]:
         """Return who is here, and since when with its class statistics."""
-        masks = MASKS_VERSION if self._config.secure.enabled else 0
+        known = NOISE_VERSION if self._config.privacy.enabled else MASKS_VERSION
+        masks = known if self._config.secure.enabled else 0
         return self._roster.present(self._watch.statistics_digests(), now, masks=masks)
 
     def ready(self, now: float) -> frozenset[str]:

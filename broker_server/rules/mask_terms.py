@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker_server.rules.bundles import circles
+from broker_server.rules.mask_noise import CircleNoise, RoundNoise, round_noise
 from broker_server.rules.planner import Assignment
+from broker_server.rules.privacy import Privacy
 from broker_server.secure_config import Secure
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import BankShape, ExpertId
-from edge_runtime.wire.mask_checks import MASKS_VERSION
+from edge_runtime.wire.mask_checks import MASKS_VERSION, NOISE_VERSION
 from edge_runtime.wire.messages import refs
 from edge_runtime.wire.secure.terms import kind_of
 
@@ -40,6 +42,8 @@ def round_terms(
     training: Training,
     secure: Secure,
     usual: Mapping[str, float],
+    *,
+    privacy: Privacy | None = None,
 ) -> tuple[pb.MaskTerms, dict[str, pb.MaskTerms]]:
     """Return the terms of a round with all its circles, and those of each device's plan.
 
@@ -49,6 +53,7 @@ def round_terms(
         training: what they are asked to do.
         secure: settings.
         usual: norms of updates in rounds before, by kind; those of a kind that was not trained lack.
+        privacy: what noise of devices promises; None: they add none.
     """
     listed = list(circles(assignments).items())
     terms = pb.MaskTerms(
@@ -65,14 +70,35 @@ def round_terms(
         longest = move * math.sqrt(size)
         setattr(terms, f"{kind}_step", move / secure.limit)
         setattr(terms, f"{kind}_norm", min(longest, ROOM * usual[kind]) if usual.get(kind) else longest)
+    noise: Mapping[int, CircleNoise] = {}
+    if privacy is not None:
+        moves = (secure.most_move * training.steps * training.rates[kind] for kind in sizes)
+        members = {number: len(who) for number, (who, _) in enumerate(listed)}
+        asked = round_noise(members, len(assignments), max(moves), secure, privacy)
+        _ask_noise(terms, asked, sizes, privacy.clip)
+        noise = asked.circles
     plans: dict[str, pb.MaskTerms] = {}
     for device in assignments:
-        plans[device] = _with(terms, ((number, blocks) for number, (who, blocks) in enumerate(listed) if device in who))
-    return _with(terms, ((number, blocks) for number, (_, blocks) in enumerate(listed))), plans
+        own = ((number, blocks) for number, (who, blocks) in enumerate(listed) if device in who)
+        plans[device] = _with(terms, own, noise)
+    return _with(terms, ((number, blocks) for number, (_, blocks) in enumerate(listed)), noise), plans
 
 
-def _with(terms: pb.MaskTerms, listed: Iterable[tuple[int, tuple[ExpertId, ...]]]) -> pb.MaskTerms:
+def _ask_noise(terms: pb.MaskTerms, asked: RoundNoise, kinds: Iterable[str], clip: float) -> None:
+    terms.version, terms.limit, terms.whole_norm = NOISE_VERSION, asked.limit, asked.norm
+    terms.most_weight, terms.examples_per_weight = 1, 1.0
+    for kind in kinds:
+        setattr(terms, f"{kind}_step", asked.step)
+        setattr(terms, f"{kind}_norm", clip)
+
+
+def _with(
+    terms: pb.MaskTerms, listed: Iterable[tuple[int, tuple[ExpertId, ...]]], noise: Mapping[int, CircleNoise]
+) -> pb.MaskTerms:
     result = pb.MaskTerms()
     result.CopyFrom(terms)
-    result.circles.extend(pb.CircleTerms(number=number, blocks=refs(blocks)) for number, blocks in listed)
+    for number, blocks in listed:
+        circle = result.circles.add(number=number, blocks=refs(blocks))
+        if number in noise:
+            circle.variance, circle.least = noise[number].variance, noise[number].least
     return result

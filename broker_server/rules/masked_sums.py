@@ -18,6 +18,7 @@ from edge_runtime.wire.secure.agreement import public_key
 from edge_runtime.wire.secure.fixed_point import Integers, Scale, Wide, rows_of
 from edge_runtime.wire.secure.member import Share, pair_seed, self_seed
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberList
+from edge_runtime.wire.secure.noise import TAIL, most_of_sum
 from edge_runtime.wire.secure.ring import Words
 from edge_runtime.wire.secure.shamir import join
 
@@ -34,12 +35,14 @@ class BlockSum:
         size: P, values of the block.
         weights: 1, or C where each row of a head has a weight.
         norm: that an honest device's update of the block has at most.
+        variance: of the noise that each device added; 0: none.
     """
 
     scale: Scale
     size: int
     weights: int
     norm: float
+    variance: int = 0
 
 
 def mean_of(sums: Integers, block: BlockSum, devices: int) -> tuple[Wide, Integers]:
@@ -63,7 +66,7 @@ def mean_of(sums: Integers, block: BlockSum, devices: int) -> tuple[Wide, Intege
         raise SecureError(msg)
     scale = block.scale
     least = devices if block.weights == 1 else 0
-    if (np.abs(values) > devices * scale.limit).any():
+    if (np.abs(values) > most_of_sum(devices, scale.limit, block.variance)).any():
         msg = f"a value of the sum is beyond {devices} times {scale.limit}: a device or a share lied"
         raise SecureError(msg)
     if (weights < least).any() or (weights > devices * scale.most_weight).any():
@@ -72,7 +75,9 @@ def mean_of(sums: Integers, block: BlockSum, devices: int) -> tuple[Wide, Intege
     total = int(weights.sum())
     length = math.sqrt(float(np.square(values.astype(np.float64)).sum())) * scale.step * scale.most_weight
     rounding = devices * math.sqrt(block.size) * scale.step * scale.most_weight / 2
-    if length > total * block.norm + rounding:
+    # The norm of P Gaussian values is within TAIL deviations of one of them of sqrt(P).
+    noise = math.sqrt(devices * block.variance) * (math.sqrt(block.size) + TAIL) * scale.step
+    if length > total * block.norm + rounding + noise:
         msg = f"the sum of a block has norm {length:.4g}, {total} units of {block.norm:.4g} are expected at most"
         raise SecureError(msg)
     return scale.mean(values, weights if block.weights == 1 else rows_of(weights, block.size)), weights

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from edge_runtime.wire import wire_pb2 as pb
@@ -21,6 +21,7 @@ from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS, in_order
 from edge_runtime.wire.secure.lists import keys_of, sealed, to_bits, write_members
 from edge_runtime.wire.secure.member import PAIR_BYTES, TAG_BYTES, Share
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberKeys, MemberList
+from edge_runtime.wire.secure.noise import most_of_sum
 from edge_runtime.wire.secure.ring import bits_for
 
 Answers = Mapping[int, Mapping[Share, bytes]]
@@ -39,18 +40,34 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Assumed:
-    """What a round is made to bear. Args: dropouts, colluding: shares of its members; limit: R of an integer."""
+    """What a round is made to bear.
+
+    Args:
+        dropouts, colluding: shares of its members.
+        limit: R of an integer.
+        variances, least: of the noise that devices add, and the survivors that it is enough of; by circle.
+    """
 
     dropouts: float
     colluding: float
     limit: int
+    variances: Mapping[int, int] = field(default_factory=dict)
+    least: Mapping[int, int] = field(default_factory=dict)
+
+    def opened_from(self, circle: int, members: int) -> int:
+        """Return from how many survivors on a circle is opened. Args: members: that are listed."""
+        return max(least_for(members), self.least.get(circle, 0))
+
+    def bits(self, circle: int, members: int) -> int:
+        """Return the bits of a circle's ring."""
+        return bits_for(1, most_of_sum(members, self.limit, self.variances.get(circle, 0)))
 
 
 def write_list(number: int, bodies: Iterable[bytes], assumed: Assumed) -> bytes | None:
     """Return the list of a round's members; None where no circle has enough of them.
 
-    A circle of fewer than LEAST_MEMBERS is not listed, nor who is in no other. Of two members that sent one key the
-    second is left out: together they would make the list unsafe for all.
+    A circle of fewer than LEAST_MEMBERS, or of fewer than its noise is for, is not listed, nor who is in no other. Of
+    two members that sent one key the second is left out: together they would make the list unsafe for all.
 
     Args:
         number: of the round.
@@ -59,7 +76,7 @@ def write_list(number: int, bodies: Iterable[bytes], assumed: Assumed) -> bytes 
     """
     keys = list(_unlike(map(keys_of, bodies)))
     sizes = Counter(circle for one in keys for circle in one.masking)
-    listed = {circle for circle, size in sizes.items() if size >= LEAST_MEMBERS}
+    listed = {circle for circle, size in sizes.items() if size >= max(LEAST_MEMBERS, assumed.opened_from(circle, size))}
     by_digest = {one.digest: one for one in keys if listed & one.masking.keys()}
     members = [by_digest[digest] for digest in in_order(by_digest)]
     if not members or len(members) > MOST_MEMBERS:
@@ -68,7 +85,8 @@ def write_list(number: int, bodies: Iterable[bytes], assumed: Assumed) -> bytes 
     for circle in sorted(listed):
         places = tuple(place for place, one in enumerate(members) if circle in one.masking)
         some = sizes_for(len(places), len(members), assumed.dropouts, assumed.colluding)
-        circles.append(Circle(circle, places, some, least_for(len(places)), bits_for(len(places), assumed.limit)))
+        least, bits = assumed.opened_from(circle, len(places)), assumed.bits(circle, len(places))
+        circles.append(Circle(circle, places, some, least, bits))
     return write_members(number, members, circles)
 
 

@@ -108,7 +108,8 @@ def opened_blocks(
     for block in terms.circles[circle]:
         size, weights, scale = shape.size(block), weights_of(block, shape), terms.scale(block)
         part = integers[start : start + size + weights]
-        mean_of(part, BlockSum(scale, size, weights, terms.norm(block)), devices)
+        variance = terms.variances.get(circle, 0)
+        mean_of(part, BlockSum(scale, size, weights, terms.norm(block), variance), devices)
         unit = scale.step * scale.most_weight
         blocks[block] = OpenedBlock(devices, unit, part[:size], part[size:])
         start += size + weights

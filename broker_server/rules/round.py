@@ -36,6 +36,7 @@ class Event(StrEnum):
     DEADLINE = "deadline"  # passed, and enough answered
     SHORT = "short"  # passed, or nobody trains, and too few answered: wait once more, plan for newcomers
     FAILED = "failed"  # under masks: too few keys, shares, deltas or answers for any sum
+    SPENT = "spent"  # likewise, and [privacy] has no room for another round: what was counted stays so
     FULL = "buffer full"  # so many deltas came that they are merged, whoever is at work
     MERGED = "merged"
     ON = "goes on"  # merged, and the buffer fills again
@@ -52,6 +53,7 @@ NEXT: Final = {
     (State.OPEN, Event.SHORT): State.OPEN,
     (State.OPEN, Event.FULL): State.MERGING,
     (State.OPEN, Event.FAILED): State.GATHERING,
+    (State.OPEN, Event.SPENT): State.FINISHED,
     (State.MERGING, Event.DELTA): State.MERGING,  # late, while the version is measured; folded into the next one
     (State.MERGING, Event.MERGED): State.GATHERING,
     (State.MERGING, Event.ON): State.OPEN,

@@ -21,6 +21,7 @@ class GatewayFacts:
         page: its address; "": there is none.
         buffer: as [round] says; 0: it works in rounds.
         secure: whether deltas are summed under masks.
+        private: whether [privacy] is on.
     """
 
     started: float
@@ -30,6 +31,7 @@ class GatewayFacts:
     page: str = ""
     buffer: int = 0
     secure: bool = False
+    private: bool = False
 
     def keep(self, ledger: Ledger) -> None:
         """Put them into the ledger.

@@ -63,9 +63,13 @@ class Readings(Ledger):
         )
         return dict(self._rows(f"SELECT COUNT(*) AS known, {sums} FROM devices")[0])  # noqa: S608 - keys of ours
 
-    def without_masks(self) -> list[str]:
-        """Return the devices, by name, that are not revoked and whose last Hello knows no sums under masks."""
-        return [row["device"] for row in self.devices() if not row["revoked"] and not row["hello"].masks]
+    def without_masks(self, version: int) -> list[str]:
+        """Return the devices, by name, that are not revoked and whose last Hello knows no sums under masks.
+
+        Args:
+            version: of the rules for them that plans need.
+        """
+        return [row["device"] for row in self.devices() if not row["revoked"] and row["hello"].masks < version]
 
     def last_seen_devices(self, count: int) -> list[str]:
         """Return the names of the devices that were seen last, by name. Args: count: at most."""

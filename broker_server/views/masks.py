@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from broker_server.state.readings import Readings
+from edge_runtime.wire.mask_checks import MASKS_VERSION, NOISE_VERSION
 from edge_runtime.wire.text import counted
 
 ROUNDS: Final = 20
 """The last rounds under masks that are looked through for one that is over."""
 
 
-def read_masks(ledger: Readings, *, enabled: bool) -> dict[str, Any]:
+def read_masks(ledger: Readings, *, enabled: bool, private: bool = False) -> dict[str, Any]:
     """Return what is told of sums under masks; empty where there were none and none are planned.
 
     Args:
         ledger: of the state directory.
         enabled: whether the gateway that started last plans rounds under masks.
+        private: whether [privacy] counts what is released.
     """
     rows = ledger.newest_masks(ROUNDS)
     if not rows and not enabled:
@@ -30,14 +32,16 @@ def read_masks(ledger: Readings, *, enabled: bool) -> dict[str, Any]:
             "round": over.round,
             "members": over.told["members"],
             "failed": over.told.get("failed", ""),
+            "noise": over.told.get("noise", 0.0),
             "opened": [one["survivors"] for one in circles],
             "not_opened": [one["why"] for one in over.told.get("circles", ()) if not one["opened"]],
         }
     return {
         "enabled": enabled,
+        "private": private,
         "last": last,
         "class_sums_seen": len(ledger.statistics_digests()),
-        "without_masks": ledger.without_masks() if enabled else [],
+        "without_masks": ledger.without_masks(NOISE_VERSION if private else MASKS_VERSION) if enabled else [],
     }
 
 
@@ -52,6 +56,8 @@ def masks_words(told: Mapping[str, Any]) -> str:
         sizes = sorted(last["opened"])
         span = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
         parts.append(f"of round {last['round']} {counted(len(sizes), 'sum')} over {span} devices each, no single delta")
+        if last["noise"]:
+            parts.append(f"each with noise of {last['noise']:.3g} times the clip that devices added")
         if last["not_opened"]:
             parts.append(f"{counted(len(last['not_opened']), 'sum')} not opened ({last['not_opened'][0]})")
     if not told["enabled"]:
@@ -60,6 +66,7 @@ def masks_words(told: Mapping[str, Any]) -> str:
         parts.append(f"class sums of {counted(told['class_sums_seen'], 'device')} were seen one by one")
     if told["without_masks"]:
         names = ", ".join(told["without_masks"][:5])
+        masks = "masks with noise" if told["private"] else "masks"
         more = f" and {len(told['without_masks']) - 5} more" if len(told["without_masks"]) > 5 else ""
-        parts.append(f"not planned for, since their runtime knows no masks: {names}{more}")
+        parts.append(f"not planned for, since their runtime knows no {masks}: {names}{more}")
     return "; ".join(parts)

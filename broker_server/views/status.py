@@ -204,7 +204,7 @@ def read_status(ledger: Readings, now: float) -> Status:
         engine=json.loads(ledger.get(ENGINE) or "{}"),
         upstream=json.loads(ledger.get(UPSTREAM_LOOK) or "{}"),
         privacy=_privacy(folder),
-        secure=read_masks(ledger, enabled=facts is not None and facts.secure),
+        secure=_masks(ledger, facts),
         distrusted=tuple(row for row in ledger.trust() if row.left_out_since is not None),
         round=last,
         late=ledger.late_deltas(last.number),
@@ -218,6 +218,12 @@ def read_status(ledger: Readings, now: float) -> Status:
         limits=ledger.limits_hit(),
         disk=disk(folder),
     )
+
+
+def _masks(ledger: Readings, facts: GatewayFacts | None) -> Mapping[str, Any]:
+    if facts is None:
+        return read_masks(ledger, enabled=False)
+    return read_masks(ledger, enabled=facts.secure, private=facts.private)
 
 
 def _privacy(folder: Path) -> Mapping[str, Any]:

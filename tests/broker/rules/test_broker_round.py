@@ -31,6 +31,7 @@ EXPECTED = {
     ("open", "deadline"): "merging",
     ("open", "buffer full"): "merging",
     ("open", "failed"): "gathering",
+    ("open", "spent"): "finished",
     ("open", "short"): "open",
     ("merging", "delta"): "merging",
     ("merging", "merged"): "gathering",
