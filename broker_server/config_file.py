@@ -17,6 +17,11 @@ from edge_runtime.wire.manifest import MANIFEST
 
 PACKAGES: Final = Path("packages")
 CONFIG: Final = Path("gateway.toml")
+_RESPELLED: Final = {
+    ("class_sums", True): 'write "seen": the gateway sees those of each device; or "masked", and it sees their sum',
+    ("class_sums", False): 'write "no"',
+}
+"""What to write in the place of values that a setting had before."""
 """What ``broker_server init`` writes; read from the working folder when no other is named."""
 
 T = TypeVar("T")
@@ -128,6 +133,7 @@ def _value(value: Any, kind: Any, where: str) -> Any:  # noqa: ANN401
         msg = f"{where} is {value}, expected a number; 0 stands for no limit where there is one"
         raise UsageError(msg)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        msg = f"{where} is {value!r}, expected {kind.__name__}"
+        instead = _RESPELLED.get((where.rpartition(" ")[2], value), f"expected {kind.__name__}")
+        msg = f"{where} is {value!r}, {instead}"
         raise UsageError(msg)
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker_server.engine_config import IN_PROCESS
 from broker_server.errors import UsageError
@@ -13,6 +13,11 @@ from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS
 
 if TYPE_CHECKING:
     from broker_server.config import GatewayConfig
+
+
+MASKED: Final = "masked"
+SEEN: Final = "seen"
+CLASS_SUMS: Final = (MASKED, SEEN, "no")
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,10 @@ class Secure:
         most_weight: weight of a device at most, in units of the examples that a plan's steps hold; up to ``limit``.
         most_move: how far a value may move in a round, as a multiple of steps times learning rate; what is beyond goes
             with the device's next delta.
-        class_sums: ask devices for class sums, which the gateway sees device by device; false: the head has to be
-            trained (train.head_share), or stays as it is.
+        class_sums: what the head starts from. "masked": each device gives its class sums once, under masks, in the
+            first round that asks it: the gateway sees the sum of all who gave them in that round, and the head is made
+            of it. "seen": in the clear, so that the gateway sees those of each device. "no": nobody is asked, and the
+            head has to be trained (train.head_share), or stays as it is.
     """
 
     enabled: bool = False
@@ -52,7 +59,7 @@ class Secure:
     limit: int = 127
     most_weight: int = 15
     most_move: float = 1.0
-    class_sums: bool = False
+    class_sums: str = MASKED
 
     def fault(self) -> str:
         """Return what is wrong with the values, for people; "" when nothing is."""
@@ -69,7 +76,8 @@ class Secure:
             return f"{most}, expected 1 or more, the first no larger than the second, and that at most {LIMIT_MOST}"
         if not 0 < self.most_move <= 100:
             return f"secure.most_move {self.most_move}, expected more than 0, at most 100"
-        return ""
+        known = self.class_sums in CLASS_SUMS
+        return "" if known else f"secure.class_sums {self.class_sums!r}, expected one of {', '.join(CLASS_SUMS)}"
 
 
 def secure_conflict(config: GatewayConfig) -> str:
@@ -86,6 +94,8 @@ def secure_conflict(config: GatewayConfig) -> str:
         "robust.enabled = false: it looks at single deltas": config.robust.enabled,
         "server.normalize_steps = false: likewise": config.server.normalize_steps,
         "limits.norm_factor = 0: likewise": config.limits.norm_factor != 0,
+        "secure.class_sums = 'no' with [privacy]: their sum has no noise": config.privacy.enabled
+        and config.secure.class_sums == MASKED,
         f"engine.kind = {IN_PROCESS!r}: shards take deltas apart": config.engine.kind != IN_PROCESS,
         "no [upstream], and no server.sites: sites and their sums do not go under masks yet": sites,
     }
@@ -111,9 +121,9 @@ def check_package(config: GatewayConfig, architecture: Architecture) -> None:
             "package with a softmax gate"
         )
         raise UsageError(msg)
-    if architecture.labels and not config.secure.class_sums and not config.train.head_share:
+    if architecture.labels and config.secure.class_sums not in (MASKED, SEEN) and not config.train.head_share:
         msg = (
             "secure.enabled without class sums leaves the head to nobody: let devices train it "
-            "(train.head_share, 1 for example), or let the gateway see class sums of each device (secure.class_sums)"
+            '(train.head_share, 1 for example), or have them summed under masks (secure.class_sums = "masked")'
         )
         raise UsageError(msg)

@@ -31,7 +31,7 @@ from broker_server.rounds.waiting import Waiting
 from broker_server.rules import round as rules
 from broker_server.rules.gate import Decision
 from broker_server.rules.round import Event, State
-from broker_server.secure_config import check_package
+from broker_server.secure_config import MASKED, SEEN, check_package
 from broker_server.state.rows import RoundRow
 from edge_runtime.wire import wire_pb2 as pb
 
@@ -144,7 +144,7 @@ class Conductor(RoundViews):
 
     def takes_sums(self, hello: pb.Hello) -> bool:
         """Return whether the class sums that a Hello tells of are wanted."""
-        if self._config.secure.enabled and not self._config.secure.class_sums:
+        if self._config.secure.enabled and self._config.secure.class_sums != SEEN:
             return False
         return self._merging.budget is None or self._merging.budget.takes_sums(hello)
 
@@ -211,6 +211,8 @@ class Conductor(RoundViews):
         if not self._looked_through:
             self._lost.take_back(self._round, wall)
             self._looked_through = True
+            if self.state is State.FINISHED:
+                self._head_from_masks(wall)  # a kill came between a version and this
         self._heed_revocations()
         if now >= self._say_again_at:
             self._say_again(now)
@@ -354,7 +356,14 @@ class Conductor(RoundViews):
             self._events.tell("held", version=merged.version, round=self.round, before=self.row.version)
             return
         self._versions.announce()
+        self._head_from_masks(wall)
         self._close(None, now)
+
+    def _head_from_masks(self, wall: float) -> None:
+        """Make the head of class sums that a round under masks opened; of those in the clear, the next round does."""
+        if self._config.secure.enabled and self._config.secure.class_sums == MASKED:
+            with contextlib.suppress(StorageError):  # the next round, or a start, makes it
+                self._versions.refresh_head(wall)
 
     def _decide(self, now: float, wall: float) -> None:
         """Serve the version that waits, or the one before it again, as soon as it is known which."""

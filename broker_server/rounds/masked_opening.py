@@ -12,9 +12,11 @@ from broker_server.rounds.masked_state import MaskedState
 from broker_server.rules import masking
 from broker_server.rules.masked_sums import opened
 from broker_server.rules.opened_sums import OpenedBlock, OpenedSums, opened_blocks
+from broker_server.state.ledger import Ledger
 from broker_server.state.rows import DeltaRow
 from broker_server.state.spool import Spool
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.errors import SecureError
 from edge_runtime.wire.experts import BankShape, ExpertId
 from edge_runtime.wire.messages import decode
@@ -24,10 +26,24 @@ from edge_runtime.wire.secure.ring import Words
 
 @dataclass(frozen=True)
 class Opening:
-    """What came of it. Args: sums: of the circles that could be opened; circles: what became of each, for people."""
+    """What came of it.
+
+    Args:
+        sums: of the blocks of circles that could be opened.
+        circles: what became of each, for people.
+        classes: class sums, float64; None: nobody was asked for them, they could not be opened, or a device lied.
+        givers: places of those whose class sums were opened.
+    """
 
     sums: OpenedSums
     circles: Sequence[Mapping[str, Any]]
+    classes: ClassSums | None = None
+    givers: Sequence[int] = ()
+
+    def keep_classes(self, ledger: Ledger, state: MaskedState, wall: float) -> None:
+        """Keep class sums, and whose they are, who is not asked again; in the caller's transaction."""
+        if self.givers:
+            ledger.keep_class_sums(state.row.round, self.classes, sorted(state.names(self.givers)), wall)
 
 
 def open_sums(
@@ -48,19 +64,25 @@ def open_sums(
     members = state.listed
     totals = _totals(state, masking.to_open(members, attendance), rows, spool, shape)
     blocks: dict[ExpertId, OpenedBlock] = {}
-    told = []
+    told, classes, givers = [], None, list[int]()
     for number in sorted(members.circles):
         circle = members.circles[number]
-        stayed = len(attendance.stayed(circle))
+        survivors = attendance.stayed(circle)
+        stayed, asked = len(survivors), state.terms.of_classes(number)
         why = "" if number in totals else f"{stayed} of {len(circle.places)} are left, {circle.least} are needed"
         if not why:
             try:
                 words = opened(totals[number], members, number, attendance, state.answers)
-                blocks |= opened_blocks(number, circle.ring.signed(words), state.terms, shape, stayed)
+                integers = circle.ring.signed(words)
+                if asked is not None:
+                    givers = survivors  # their sum is seen now, whatever it is worth
+                    classes = asked.sums(integers, shape, stayed)
+                else:
+                    blocks |= opened_blocks(number, integers, state.terms, shape, stayed)
             except SecureError as error:
                 why = str(error)
         told.append(_told(circle, state, stayed, why))
-    return Opening(OpenedSums(dict(sorted(blocks.items()))), told)
+    return Opening(OpenedSums(dict(sorted(blocks.items()))), told, classes, givers)
 
 
 def _totals(

@@ -29,7 +29,7 @@ from broker_server.rules.masking import Assumed, Phase
 from broker_server.rules.opened_sums import OpenedSums, usual_norms
 from broker_server.rules.round import Event
 from broker_server.state.rows import DeltaRow
-from broker_server.state.settings_table import FAILED_ROUNDS
+from broker_server.state.settings_table import FAILED_ROUNDS, HEAD_SUMS
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
@@ -160,9 +160,9 @@ class MaskedRounds:
         if self._awaits(set(status.plans) - status.void, current.came[pb.KEYS], ends, now):
             return None
         bodies = self._bodies(current, pb.KEYS, status)
-        terms = current.terms
-        assumed = Assumed(self._config.dropouts, self._config.colluding, terms.limit, terms.variances, terms.least)
-        data = masking.write_list(current.row.round, bodies.values(), assumed)
+        data = masking.write_list(
+            current.row.round, bodies.values(), Assumed.of(current.terms, self._config.dropouts, self._config.colluding)
+        )
         if data is None:
             return self._fail(current, f"{len(bodies)} devices sent keys, which makes no circle of 3", wall)
         with self._ledger.transaction():
@@ -226,15 +226,20 @@ class MaskedRounds:
         if not self._charged(current, attendance):  # [privacy] was off when survivors were named
             return self._fail(current, "the budget of [privacy] has no room for it", wall)
         opening = open_sums(current, attendance, rows, self._store.spool, self._shape)
+        first = bool(current.terms.classes) and self._ledger.get(HEAD_SUMS) is None  # what was trained knew no head yet
         if not opening.sums.blocks:
-            reason = str(opening.circles[0]["why"])
+            reason = next((str(one["why"]) for one in opening.circles if one["why"]), "only class sums came")
+            with self._ledger.transaction():
+                opening.keep_classes(self._ledger, current, wall)
             return self._fail(current, reason, wall, {"circles": opening.circles})
         data = opening.sums.encode()
         digest = sha256(data)
         self._store.spool.keep(digest, data)
-        report = {"members": len(current.places), "circles": opening.circles, "norms": usual_norms(opening.sums)}
+        norms = {} if first else usual_norms(opening.sums)
+        report = {"members": len(current.places), "circles": opening.circles, "norms": norms}
         report |= {"noise": self._promised(current)} if current.terms.private else {}
         with self._ledger.transaction():
+            opening.keep_classes(self._ledger, current, wall)
             self._ledger.open_sums(current.row.round, digest)
             self._ledger.tell_masks(current.row.round, report)
         current.row = replace(current.row, sums=digest, told=report)
@@ -255,6 +260,8 @@ class MaskedRounds:
         """
         if self._budget is None:
             return True
+        if current.terms.classes is not None:  # they have no noise
+            return False
         noise, key = self._promised(current), current.listed.context
         if not self._budget.room_for(noise, key):
             return False

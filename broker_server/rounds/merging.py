@@ -31,6 +31,7 @@ from broker_server.rules.updates import Step
 from broker_server.rules.weights import Caps
 from broker_server.state.gate_tables import HELD
 from broker_server.state.lineage import Origin
+from broker_server.state.mask_tables import counting_sums, rounds_of
 from broker_server.state.moments import notes_of
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS, ROLLBACK
@@ -77,6 +78,7 @@ class Merging:
         rules: how deltas become a version beyond their weighted mean.
         budget: of private merging, whose rules are among these.
         engine: merges; None: this process.
+        masked_sums: whether the head is made of class sums that rounds under masks opened, not of single devices'.
 
     ``row`` and ``bank`` are the newest version: as devices have it, or while it waits for its decision, will have it.
     ``rederived`` makes a version again.
@@ -92,7 +94,9 @@ class Merging:
         rules: ServerRules = PLAIN,
         budget: PrivacyBudget | None = None,
         engine: Engine | None = None,
+        masked_sums: bool = False,
     ) -> None:
+        self._masked_sums = masked_sums
         self._store, self._train_head, self._caps = store, train_head, caps
         self._how, self.budget = How(caps, rules, rounded), budget
         self._architecture = store.manifest.architecture
@@ -333,7 +337,7 @@ class Merging:
         """
         ledger, labels = self._store.ledger, self._architecture.bank_shape.labels
         scale = self._architecture.logit_scale
-        digests = ledger.statistics_digests()
+        digests = counting_sums(ledger.statistics_digests(), masked=self._masked_sums)
         if self.budget is not None:
             digests = self.budget.head_digests(digests, self._head_sums)
         if digests == self._head_sums or self._lost_sums(digests):
@@ -348,7 +352,9 @@ class Merging:
         bank = self.bank.replace(blocks)
         lost = absent_labels(bank.head, labels, scale) & ~absent_labels(self.bank.head, labels, scale)
         labels_lost = int(lost.sum()) if self._head_sums else 0  # the initial head knows of no examples
-        origin = Origin(self.row.version, 0, len(digests), "head")
+        givers = ledger.class_sum_givers()
+        devices = sum(len(givers.get(number, ())) for number in rounds_of(digests)) or len(digests)
+        origin = Origin(self.row.version, 0, devices, "head")
         before = self._before.with_bank(bank)
         version = self._written(Step(bank, moments=before.moments), origin, wall, self._notes(before.norms))
         changed = version.digest != self.row.digest

@@ -13,6 +13,7 @@ from broker_server.rounds.privacy_budget import budget_of
 from broker_server.rules.gate import Decision
 from broker_server.rules.server_rules import ServerRules
 from broker_server.rules.weights import Caps
+from broker_server.secure_config import MASKED
 from broker_server.state.retention import Retention
 from broker_server.state.settings_table import ROLLBACK
 
@@ -33,6 +34,7 @@ def merging_of(parts: GatewayParts, kind: type[M]) -> M:
         rules=server,
         budget=budget,
         engine=parts.engine,
+        masked_sums=parts.config.secure.enabled and parts.config.secure.class_sums == MASKED,
     )
 
 

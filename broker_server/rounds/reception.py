@@ -53,7 +53,8 @@ class Reception:
         whole_bank = sum(4 * shape.size(block) + 64 for block in shape.ids())
         masks = MASKS_LIMIT if config.secure.enabled else 0
         sums = 3 if config.server.sites else 1  # of a site: float64, and the head with a weight for each value
-        possible = max(sums * statistics, sums * whole_bank, masks) + 64 * 1024
+        classes = statistics if config.secure.enabled else 0  # a delta under masks may have class sums, too
+        possible = max(sums * statistics, sums * whole_bank + classes, masks) + 64 * 1024
         body_limit = min(BODY_LIMIT, config.limits.body_bytes or possible)
         self.transfers = Transfers(parts, body_limit, self._answers.answer)
         self._answers.told = self.transfers.decided

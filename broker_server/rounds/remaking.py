@@ -20,6 +20,7 @@ from broker_server.rules.privacy import Private, merge_key, private_class_sums, 
 from broker_server.rules.server_rules import ServerNotes
 from broker_server.rules.updates import Step
 from broker_server.rules.weights import Caps, capped_sums
+from broker_server.state.mask_tables import ROUND_SUMS, counting_sums, rounds_of
 from broker_server.state.moments import notes_of
 from broker_server.state.privacy_account import PrivacyAccount
 from broker_server.state.residuals import digests_of
@@ -115,16 +116,23 @@ class Remaking:
 
     def _heads_again(self, base: Bank, row: VersionRow) -> list[Bank]:
         """Return what a new head on ``base`` can be: all of it made from class sums, or the rows of new labels only."""
-        sums = self._sums_again(row)
-        if sums is None:
-            return []
         labels, scale = self._architecture.bank_shape.labels, self._architecture.logit_scale
-        blocks = class_mean_head(sums, scale)
-        rows = {HEAD: with_new_labels(base.head, blocks[HEAD], labels, scale)}
-        return [base.replace(blocks), base.replace(rows)]
+        banks = []
+        for sums in [self._sums_again(row), *self._masked_sums()]:
+            if sums is not None:
+                blocks = class_mean_head(sums, scale)
+                rows = {HEAD: with_new_labels(base.head, blocks[HEAD], labels, scale)}
+                banks += [base.replace(blocks), base.replace(rows)]
+        return banks
+
+    def _masked_sums(self) -> list[ClassSums]:
+        """Return what the class sums of rounds under masks came to, after each of these rounds."""
+        every = [f"{ROUND_SUMS}{number}" for number in rounds_of(self._store.ledger.statistics_digests())]
+        return [ClassSums.total(parts(self._store, every[: count + 1])) for count in range(len(every))]
 
     def _sums_again(self, row: VersionRow) -> ClassSums | None:
-        here, privacy = self._store.ledger.statistics_digests(), notes_of(row).rules.privacy
+        privacy = notes_of(row).rules.privacy
+        here = counting_sums(self._store.ledger.statistics_digests(), masked=False)
         if privacy is None:
             caps, exact = caps_of(self._store, row.version), notes_of(row).rules.exact
             return total_of(parts(self._store, here), caps, exact=exact) if here else None

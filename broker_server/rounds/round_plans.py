@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from broker_server.config import CODECS
@@ -11,11 +11,14 @@ from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.merging import Merging
 from broker_server.rounds.round_status import RoundStatus
 from broker_server.rules.bundles import plan_bundles
-from broker_server.rules.mask_terms import Training, round_terms
-from broker_server.rules.planner import Assignment, Coverage, RoundRequest, plan_round
+from broker_server.rules.mask_terms import ClassCircle, Training, round_terms
+from broker_server.rules.planner import Assignment, Budget, Coverage, RoundRequest, plan_round
 from broker_server.rules.plans import Base, plan_message, rate_of
+from broker_server.secure_config import MASKED
+from broker_server.state.settings_table import HEAD_SUMS
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.experts import ExpertId
+from edge_runtime.wire.secure.class_sums import class_size
 from edge_runtime.wire.secure.graph import MOST_MEMBERS
 from edge_runtime.wire.secure.noise import MOST_VARIANCE, most_of_sum
 from edge_runtime.wire.secure.ring import bits_for
@@ -40,6 +43,7 @@ class RoundPlans:
         self._config, self._store, self._roster, self._signer = parts.config, parts.store, parts.roster, parts.signer
         self._architecture = parts.store.manifest.architecture
         self._merging = merging
+        self._asked = frozenset[str]()  # for class sums under masks, in the round that is planned
 
     def open(
         self,
@@ -62,6 +66,7 @@ class RoundPlans:
         Raises:
             StorageError: when the disk refuses.
         """
+        self._asked = self._to_ask(devices)
         assignments = self._assignments(devices, number, at_work or {})
         if not assignments:
             return None
@@ -105,15 +110,46 @@ class RoundPlans:
         shape, secure = self._architecture.bank_shape, self._config.secure
         if not secure.enabled:
             return plan_round(budgets, shape, number, coverage, self._request())
-        budgets = budgets[:MOST_MEMBERS]
+        budgets = [self._beside_class_sums(budget) for budget in budgets[:MOST_MEMBERS]]
         variance = MOST_VARIANCE if self._merging.budget is not None else 0
         bits = bits_for(1, most_of_sum(max(1, len(budgets)), secure.limit, variance))
         return plan_bundles(budgets, shape, number, coverage, self._request(), least=secure.trainers, bits=bits)
 
+    def _to_ask(self, devices: Sequence[str]) -> frozenset[str]:
+        """Return who is asked for class sums under masks: who never gave them. Args: devices: that may be planned for.
+
+        Nobody is asked twice: two sums over nearly the same devices would tell by how much one of them differs.
+        """
+        secure, ledger = self._config.secure, self._store.ledger
+        if not (secure.enabled and secure.class_sums == MASKED and self._architecture.labels):
+            return frozenset()
+        gave = {device for given in ledger.class_sum_givers().values() for device in given}
+        asked = frozenset(devices[:MOST_MEMBERS]) - gave - ledger.statistics_digests().keys()
+        return asked if len(asked) >= secure.trainers else frozenset()
+
+    def _beside_class_sums(self, budget: Budget) -> Budget:
+        """Return what a device has left for its delta when it is asked for class sums as well."""
+        if budget.device not in self._asked or not budget.bytes_up:
+            return budget
+        return replace(budget, bytes_up=max(1, budget.bytes_up - 4 * class_size(self._architecture.bank_shape)))
+
+    def _class_circle(self, assignments: Collection[str]) -> ClassCircle | None:
+        limits, asked = self._config.limits, sorted(self._asked & set(assignments))
+        if len(asked) < self._config.secure.trainers:
+            return None
+        examples = {device: self._roster.examples(device) for device in asked}
+        return ClassCircle.of(examples, limits.weight_multiple, limits.most_examples)
+
+    @property
+    def _steps(self) -> int:
+        """Steps of a plan: 1 in the first round where it asks for class sums: the head has nothing of anybody yet."""
+        first = not self._store.ledger.newest_masks(1) and self._store.ledger.get(HEAD_SUMS) is None
+        return 1 if self._asked and first else self._config.train.steps
+
     def _request(self) -> RoundRequest:
         train = self._config.train
         return RoundRequest(
-            train.steps,
+            self._steps,
             CODECS[train.codec],
             train_head=train.head_share > 0,
             train_shared=train.shared_share > 0,
@@ -138,10 +174,10 @@ class RoundPlans:
         for row in self._store.ledger.newest_masks(NORM_ROUNDS):
             for kind, norm in row.told.get("norms", {}).items():
                 usual[kind] = max(usual.get(kind, 0.0), norm)
-        training = Training(train.steps, rates, batch)
+        training, secure = Training(self._steps, rates, batch), self._config.secure
         private, shape = self._merging.budget, self._architecture.bank_shape
-        privacy = private.privacy if private is not None else None
-        return round_terms(assignments, shape, training, self._config.secure, usual, privacy=privacy)
+        privacy, classes = private.privacy if private is not None else None, self._class_circle(assignments)
+        return round_terms(assignments, shape, training, secure, usual, privacy=privacy, classes=classes)
 
     def _payloads(
         self,

@@ -94,7 +94,9 @@ def _always(shape: BankShape, request: RoundRequest) -> list[ExpertId]:
 
 def _room(budget: Budget, shape: BankShape, request: RoundRequest, bits: int) -> int:
     """Return m of a device: its slots, and no more than its uplink has room for."""
-    slots = min(budget.trained_slots, shape.experts, CIRCLES_LIMIT - 1)  # one more is of what all train
+    slots = min(
+        budget.trained_slots, shape.experts, CIRCLES_LIMIT - 2
+    )  # two more are of what all train, and of class sums
     if not budget.bytes_up:
         return slots
     left = budget.bytes_up - masked_bytes(shape, _always(shape, request), bits)

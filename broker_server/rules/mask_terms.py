@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
+
+import numpy as np
 
 from broker_server.rules.bundles import circles
 from broker_server.rules.mask_noise import CircleNoise, RoundNoise, round_noise
@@ -18,9 +21,10 @@ from broker_server.rules.planner import Assignment
 from broker_server.rules.privacy import Privacy
 from broker_server.secure_config import Secure
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.experts import BankShape, ExpertId
+from edge_runtime.wire.experts import CLASS_SUMS, BankShape, ExpertId
 from edge_runtime.wire.mask_checks import MASKS_VERSION, NOISE_VERSION
 from edge_runtime.wire.messages import refs
+from edge_runtime.wire.secure.class_sums import ClassTerms
 from edge_runtime.wire.secure.terms import kind_of
 
 ROOM: Final = 2.0
@@ -36,6 +40,33 @@ class Training:
     batch: int
 
 
+@dataclass(frozen=True)
+class ClassCircle:
+    """The circle of class sums. Args: devices: that are asked; terms: how theirs become integers."""
+
+    devices: frozenset[str]
+    terms: ClassTerms
+
+    @classmethod
+    def of(cls, examples: Mapping[str, int], multiple: float, most: int) -> ClassCircle:
+        """Return the circle of some devices.
+
+        Of no device the gateway sees counts that it could cap, so each caps its own by what Hellos tell.
+
+        Args:
+            examples: that each of them has, as its Hello says.
+            multiple: of the median that one device may have; 0: any.
+            most: that one device may have; 0: any.
+        """
+        highest = float(max(1, *examples.values()))
+        if multiple:
+            highest = min(highest, max(1.0, multiple * median(examples.values())))
+        if most:
+            highest = min(highest, float(most))
+        # As float32, which plans say.
+        return cls(frozenset(examples), ClassTerms.of(float(np.float32(highest)), len(examples)))
+
+
 def round_terms(
     assignments: Mapping[str, Assignment],
     shape: BankShape,
@@ -44,6 +75,7 @@ def round_terms(
     usual: Mapping[str, float],
     *,
     privacy: Privacy | None = None,
+    classes: ClassCircle | None = None,
 ) -> tuple[pb.MaskTerms, dict[str, pb.MaskTerms]]:
     """Return the terms of a round with all its circles, and those of each device's plan.
 
@@ -54,6 +86,7 @@ def round_terms(
         secure: settings.
         usual: norms of updates in rounds before, by kind; those of a kind that was not trained lack.
         privacy: what noise of devices promises; None: they add none.
+        classes: who is asked for class sums; None: nobody.
     """
     listed = list(circles(assignments).items())
     terms = pb.MaskTerms(
@@ -77,6 +110,9 @@ def round_terms(
         asked = round_noise(members, len(assignments), max(moves), secure, privacy)
         _ask_noise(terms, asked, sizes, privacy.clip)
         noise = asked.circles
+    if classes is not None:
+        terms.class_step, terms.class_examples = classes.terms.step, classes.terms.examples
+        listed.append((classes.devices, (CLASS_SUMS,)))
     plans: dict[str, pb.MaskTerms] = {}
     for device in assignments:
         own = ((number, blocks) for number, (who, blocks) in enumerate(listed) if device in who)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
@@ -22,7 +23,8 @@ from edge_runtime.wire.secure.lists import keys_of, sealed, to_bits, write_membe
 from edge_runtime.wire.secure.member import PAIR_BYTES, TAG_BYTES, Share
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberKeys, MemberList
 from edge_runtime.wire.secure.noise import most_of_sum
-from edge_runtime.wire.secure.ring import bits_for
+from edge_runtime.wire.secure.ring import MOST_BITS, bits_for
+from edge_runtime.wire.secure.terms import Terms
 
 Answers = Mapping[int, Mapping[Share, bytes]]
 """By the place of the member that answered."""
@@ -46,6 +48,7 @@ class Assumed:
         dropouts, colluding: shares of its members.
         limit: R of an integer.
         variances, least: of the noise that devices add, and the survivors that it is enough of; by circle.
+        of_classes: circles of class sums, whose rings have 32 bits.
     """
 
     dropouts: float
@@ -53,6 +56,13 @@ class Assumed:
     limit: int
     variances: Mapping[int, int] = field(default_factory=dict)
     least: Mapping[int, int] = field(default_factory=dict)
+    of_classes: Collection[int] = ()
+
+    @classmethod
+    def of(cls, terms: Terms, dropouts: float, colluding: float) -> Self:
+        """Return it by a round's terms. Args: dropouts, colluding: shares of its members."""
+        of_classes = [circle for circle in terms.circles if terms.of_classes(circle)]
+        return cls(dropouts, colluding, terms.limit, terms.variances, terms.least, of_classes)
 
     def opened_from(self, circle: int, members: int) -> int:
         """Return from how many survivors on a circle is opened. Args: members: that are listed."""
@@ -60,6 +70,8 @@ class Assumed:
 
     def bits(self, circle: int, members: int) -> int:
         """Return the bits of a circle's ring."""
+        if circle in self.of_classes:
+            return MOST_BITS
         return bits_for(1, most_of_sum(members, self.limit, self.variances.get(circle, 0)))
 
 

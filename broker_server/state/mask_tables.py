@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from broker_server.state.database import Database
 from broker_server.state.version_tables import LAST_MERGES
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.class_means import ClassSums
+from edge_runtime.wire.digests import sha256
+
+ROUND_SUMS: Final = "round "
+"""How the class sums of a round under masks are named among those of devices, whose names have no space."""
+CLASS_SUM_GIVERS: Final = "class_sum_givers"
+"""Setting of the state directory: JSON, names of devices by the round in which their class sums were opened."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,16 @@ class MaskRow:
     survivors: bytes | None = None
     sums: bytes | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
+
+
+def rounds_of(names: Iterable[str]) -> list[int]:
+    """Return the rounds under masks whose class sums are among statistics, ascending. Args: names: of all of them."""
+    return sorted(int(name.removeprefix(ROUND_SUMS)) for name in names if name.startswith(ROUND_SUMS))
+
+
+def counting_sums(digests: Mapping[str, bytes], *, masked: bool) -> dict[str, bytes]:
+    """Return the class sums that count. Args: digests: of all; masked: those of rounds under masks, not of devices."""
+    return {name: digest for name, digest in digests.items() if name.startswith(ROUND_SUMS) == masked}
 
 
 class MaskTables(Database):
@@ -72,6 +89,28 @@ class MaskTables(Database):
     def tell_masks(self, number: int, told: Mapping[str, Any]) -> None:
         """Keep what became of a round, for people."""
         self._execute("UPDATE mask_rounds SET told = ? WHERE round = ?", (json.dumps(dict(told)), number))
+
+    def keep_class_sums(self, number: int, sums: ClassSums | None, devices: Sequence[str], now: float) -> None:
+        """Keep the class sums that were opened in a round, among those of single devices, and whose they are.
+
+        Args:
+            number: of the round.
+            sums: float64; None: they were opened, and are none that honest devices have.
+            devices: that they are of.
+            now: seconds since 1970.
+        """
+        if sums is not None:
+            parts = (sums.counts.astype("<f8").tobytes(), sums.sums.astype("<f8").tobytes())
+            row = (f"{ROUND_SUMS}{number}", sha256(b"".join(parts)), *parts, now)
+            self._execute("INSERT OR REPLACE INTO statistics VALUES (?, ?, ?, ?, ?)", row)
+        told = {**self.class_sum_givers(), number: list(devices)}
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CLASS_SUM_GIVERS, json.dumps(told)))
+
+    def class_sum_givers(self) -> dict[int, list[str]]:
+        """Return whose class sums were opened in each round under masks, ascending."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (CLASS_SUM_GIVERS,))
+        told = json.loads(rows[0]["value"]) if rows else {}
+        return {int(number): devices for number, devices in sorted(told.items(), key=lambda one: int(one[0]))}
 
     def keep_mask_body(self, device: str, number: int, kind: pb.Kind, digest: bytes, body: bytes) -> None:
         """Keep what a device sent in a round; one of a kind."""

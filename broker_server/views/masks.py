@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from broker_server.state.mask_tables import counting_sums
 from broker_server.state.readings import Readings
 from edge_runtime.wire.mask_checks import MASKS_VERSION, NOISE_VERSION
 from edge_runtime.wire.text import counted
@@ -40,7 +41,8 @@ def read_masks(ledger: Readings, *, enabled: bool, private: bool = False) -> dic
         "enabled": enabled,
         "private": private,
         "last": last,
-        "class_sums_seen": len(ledger.statistics_digests()),
+        "class_sums_seen": len(counting_sums(ledger.statistics_digests(), masked=False)),
+        "class_sums_opened": [len(devices) for devices in ledger.class_sum_givers().values()],
         "without_masks": ledger.without_masks(NOISE_VERSION if private else MASKS_VERSION) if enabled else [],
     }
 
@@ -62,6 +64,11 @@ def masks_words(told: Mapping[str, Any]) -> str:
             parts.append(f"{counted(len(last['not_opened']), 'sum')} not opened ({last['not_opened'][0]})")
     if not told["enabled"]:
         parts.append("from now on the gateway sees each delta")
+    opened = told["class_sums_opened"]
+    if opened:
+        parts.append(
+            f"class sums of {sum(opened)} devices as {counted(len(opened), 'sum')}, the least over {min(opened)}"
+        )
     if told["class_sums_seen"]:
         parts.append(f"class sums of {counted(told['class_sums_seen'], 'device')} were seen one by one")
     if told["without_masks"]:

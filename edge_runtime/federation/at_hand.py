@@ -21,6 +21,7 @@ from edge_runtime.federation.versions import Versions
 from edge_runtime.store import Record, Store
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.manifest import Architecture
@@ -54,6 +55,8 @@ class AtHand(ABC):
     pending: PendingDelta | None = field(default=None, init=False)
     sent: SentDelta | None = field(default=None, init=False)
     unmasked: Unmasked | None = field(default=None, init=False)
+    class_sums: ClassSums | None = field(default=None, init=False)
+    """Of its data; a round under masks may ask for them."""
     masks: Masks = field(init=False)
     """The round under masks at hand."""
     _waiting_bytes: bytes = field(default=b"", init=False)

@@ -61,7 +61,7 @@ class Membership:
         self._timers, self._report = timers, report
         self._federation = work.architecture.digest()
         self._package_digest = identity.package_digest
-        sums = identity.sums
+        sums = work.class_sums = identity.sums
         self._greeted = self.hello_digest = b""
         self._unanswered = 0
         self.statistics_digest = b""

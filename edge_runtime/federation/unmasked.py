@@ -19,6 +19,7 @@ from edge_runtime.training.trainer import Outcome
 from edge_runtime.wire import messages
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.secure.fixed_point import Integers
@@ -57,7 +58,16 @@ class Unmasked:
         return messages.decode(pb.Plan, self.payload).round
 
     @classmethod
-    def of(cls, payload: bytes, base: Bank, outcome: Outcome, residuals: Mapping[ExpertId, Array], seed: bytes) -> Self:
+    def of(
+        cls,
+        payload: bytes,
+        base: Bank,
+        outcome: Outcome,
+        residuals: Mapping[ExpertId, Array],
+        *,
+        seed: bytes,
+        class_sums: ClassSums | None = None,
+    ) -> Self:
         """Return what training came to, with noise where the plan asks for it.
 
         Args:
@@ -66,13 +76,15 @@ class Unmasked:
             outcome: of the training.
             residuals: of earlier deltas, by block.
             seed: 32 random bytes, that noise follows from: for this plan alone, and forgotten.
+            class_sums: of the device's data, which a circle may ask for; None: it has no examples with labels.
 
         Raises:
-            SecureError: when training diverged.
+            SecureError: when training diverged, or class sums are none.
         """
         terms = Terms.of(messages.decode(pb.Plan, payload).masks[0])
+        trained = {circle: blocks for circle, blocks in terms.circles.items() if not terms.of_classes(circle)}
         changes = {}
-        for block in (block for blocks in terms.circles.values() for block in blocks):
+        for block in (block for blocks in trained.values() for block in blocks):
             with np.errstate(over="ignore", invalid="ignore"):  # refused below
                 change = outcome.blocks[block] - base.block(block)
                 changes[block] = change + residuals[block] if block in residuals else change
@@ -80,12 +92,16 @@ class Unmasked:
             values, left = terms.noised(changes, base.shape, seed)
         else:
             values, left = dict[int, Integers](), dict[ExpertId, Array]()
-            for circle, blocks in terms.circles.items():
+            for circle, blocks in trained.items():
                 parts = []
                 for block in blocks:
                     said, left[block] = terms.integers(block, changes[block], outcome.examples, outcome.label_counts)
                     parts.append(said)
                 values[circle] = np.concatenate(parts)
+        for circle in terms.circles.keys() - trained.keys():
+            asked = terms.of_classes(circle)
+            assert asked is not None  # noqa: S101 - it is not among those that are trained
+            values[circle] = asked.integers(class_sums, base.shape)
         return cls(payload, values, left, len(outcome.losses), outcome.step_ms)
 
     def delta(self, device: str, masks: Masks) -> bytes:

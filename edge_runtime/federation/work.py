@@ -210,7 +210,10 @@ class Work(AtHand):
         record = self.store.recall("plan")
         try:
             payload = record.body if record is not None else b""
-            self.unmasked = Unmasked.of(payload, training.bank, outcome, residuals, secrets.token_bytes(SEED_BYTES))
+            seed = secrets.token_bytes(SEED_BYTES)
+            self.unmasked = Unmasked.of(
+                payload, training.bank, outcome, residuals, seed=seed, class_sums=self.class_sums
+            )
         except SecureError as error:
             raise WireError(pb.NOT_FINITE, str(error)) from error
         self.unmasked.keep(self.store)

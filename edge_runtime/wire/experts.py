@@ -38,12 +38,14 @@ class ExpertId:
     def __str__(self) -> str:
         """Short form for people: ``3.5``, ``3.shared``, ``head``, ``mean``."""
         if self.layer == RESERVED:
-            return {0: "head", 1: "mean"}.get(self.index, f"reserved.{self.index}")
+            return {0: "head", 1: "mean", 2: "class sums"}.get(self.index, f"reserved.{self.index}")
         return f"{self.layer}.shared" if self.shared else f"{self.layer}.{self.index}"
 
 
 HEAD: Final = ExpertId(RESERVED, 0)
 MEAN: Final = ExpertId(RESERVED, 1)
+CLASS_SUMS: Final = ExpertId(RESERVED, 2)
+"""No block of a bank: what a circle of class sums has under masks."""
 
 
 def shared_expert(layer: int) -> ExpertId:

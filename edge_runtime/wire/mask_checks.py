@@ -5,6 +5,7 @@ Which devices are members, and of which circles, is not known here: that is for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 from edge_runtime.wire import limits
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import MalformedMessage, SecureError, WireError
-from edge_runtime.wire.experts import HEAD, ExpertId
+from edge_runtime.wire.experts import CLASS_SUMS, HEAD, ExpertId
 from edge_runtime.wire.field_checks import ascending, digest_size, need, number
 from edge_runtime.wire.secure.agreement import KEY_BYTES, check_public
 from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS
@@ -29,6 +30,9 @@ NORM_MOST: Final = 1 << 31
 LIMIT_MOST: Final = 1 << 20
 """R at most: with as many members as a list has, no ring would hold the sum of larger ones."""
 STEP_MOST: Final = 1e6
+CLASS_STEP_LEAST: Final = 2.0**-30
+CLASS_LIMIT_MOST: Final = 1 << 30
+"""Integers of class sums at most: what a device says once stands in a ring of 32 bits."""
 
 
 def check_terms(plan: pb.Plan) -> None:
@@ -45,9 +49,13 @@ def check_terms(plan: pb.Plan) -> None:
     _noise(terms)
     _circles([circle.number for circle in terms.circles], "circles of a plan")
     listed: list[ExpertId] = []
+    asked = 0  # circles of class sums
     for circle in terms.circles:
         need(len(circle.blocks) > 0, f"circle {circle.number} has no blocks")
-        listed += ascending(circle.blocks, "blocks of a circle")
+        blocks = ascending(circle.blocks, "blocks of a circle")
+        asked += blocks == (CLASS_SUMS,)
+        listed += [] if blocks == (CLASS_SUMS,) else blocks
+    need(asked <= 1, f"{asked} circles of class sums, expected one")
     need(sorted(listed) == list(ascending(plan.train, "planned experts")), "circles have other blocks than the plan")
     need(1 <= terms.limit <= LIMIT_MOST, f"integers of up to {terms.limit}, expected 1 to {LIMIT_MOST}")
     need(1 <= terms.most_weight <= terms.limit, f"weights up to {terms.most_weight}, expected 1 to {terms.limit}")
@@ -58,6 +66,15 @@ def check_terms(plan: pb.Plan) -> None:
             value = getattr(terms, f"{kind}_{what}")
             number(value, f"{kind}_{what}", high=STEP_MOST)
             need(value > 0, f"{kind}_{what} is 0, and such a block is trained")
+    if asked:
+        _class_terms(terms)
+
+
+def _class_terms(terms: pb.MaskTerms) -> None:
+    number(terms.class_step, "class_step", low=CLASS_STEP_LEAST, high=STEP_MOST)
+    need(math.frexp(terms.class_step)[0] == 0.5, f"class_step {terms.class_step} is no power of two")
+    number(terms.class_examples, "class_examples", high=CLASS_LIMIT_MOST * terms.class_step)
+    need(terms.class_examples > 0, "class sums of no examples")
 
 
 def _noise(terms: pb.MaskTerms) -> None:

@@ -477,7 +477,7 @@ class Offer(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., digest: _Optional[bytes] = ..., count: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
 class MaskTerms(_message.Message):
-    __slots__ = ("version", "circles", "limit", "most_weight", "examples_per_weight", "expert_step", "shared_step", "head_step", "expert_norm", "shared_norm", "head_norm", "whole_norm")
+    __slots__ = ("version", "circles", "limit", "most_weight", "examples_per_weight", "expert_step", "shared_step", "head_step", "expert_norm", "shared_norm", "head_norm", "class_step", "class_examples", "whole_norm")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CIRCLES_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -489,6 +489,8 @@ class MaskTerms(_message.Message):
     EXPERT_NORM_FIELD_NUMBER: _ClassVar[int]
     SHARED_NORM_FIELD_NUMBER: _ClassVar[int]
     HEAD_NORM_FIELD_NUMBER: _ClassVar[int]
+    CLASS_STEP_FIELD_NUMBER: _ClassVar[int]
+    CLASS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     WHOLE_NORM_FIELD_NUMBER: _ClassVar[int]
     version: int
     circles: _containers.RepeatedCompositeFieldContainer[CircleTerms]
@@ -501,8 +503,10 @@ class MaskTerms(_message.Message):
     expert_norm: float
     shared_norm: float
     head_norm: float
+    class_step: float
+    class_examples: float
     whole_norm: int
-    def __init__(self, version: _Optional[int] = ..., circles: _Optional[_Iterable[_Union[CircleTerms, _Mapping]]] = ..., limit: _Optional[int] = ..., most_weight: _Optional[int] = ..., examples_per_weight: _Optional[float] = ..., expert_step: _Optional[float] = ..., shared_step: _Optional[float] = ..., head_step: _Optional[float] = ..., expert_norm: _Optional[float] = ..., shared_norm: _Optional[float] = ..., head_norm: _Optional[float] = ..., whole_norm: _Optional[int] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., circles: _Optional[_Iterable[_Union[CircleTerms, _Mapping]]] = ..., limit: _Optional[int] = ..., most_weight: _Optional[int] = ..., examples_per_weight: _Optional[float] = ..., expert_step: _Optional[float] = ..., shared_step: _Optional[float] = ..., head_step: _Optional[float] = ..., expert_norm: _Optional[float] = ..., shared_norm: _Optional[float] = ..., head_norm: _Optional[float] = ..., class_step: _Optional[float] = ..., class_examples: _Optional[float] = ..., whole_norm: _Optional[int] = ...) -> None: ...
 
 class CircleTerms(_message.Message):
     __slots__ = ("number", "blocks", "variance", "least")

@@ -36,11 +36,13 @@ from edge_runtime.federation.membership import Identity
 from edge_runtime.federation.report import DeviceEvent, Report
 from edge_runtime.federation.versions import Versions
 from edge_runtime.federation.work import Work
+from edge_runtime.inference.class_sums import class_sums
 from edge_runtime.store import Store
 from edge_runtime.training.trainer import Tools
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.chunks import split
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.experts import HEAD
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import decode
@@ -49,7 +51,7 @@ from edge_runtime.wire.secure.terms import Terms, weights_of
 from edge_runtime.wire.signatures import SigningKey
 from edge_runtime.wire.topics import RETAINED, Address, Topic
 
-SECURE = Secure(enabled=True, keys_s=20.0, shares_s=20.0, answer_s=20.0)
+SECURE = Secure(enabled=True, keys_s=20.0, shares_s=20.0, answer_s=20.0, class_sums="no")
 RULES = RoundRules(quorum=3, join_wait_s=2.0, deadline_s=100.0, max_staleness=0, newcomer_wait_s=5.0)
 TRAIN = Train(steps=3, learning_rate=0.1, codec="float32", codec_down="float32", head_share=1.0)
 SETTINGS: dict[str, Any] = {
@@ -130,6 +132,8 @@ class Federation:
         self.devices: dict[str, Running] = {}
         self.trained: dict[str, dict[int, Integers]] = {}
         """Integers of each device without masks, by circle, as it kept them."""
+        self.class_sums: dict[str, ClassSums] = {}
+        """Of each device's data, where they are asked for."""
         self.told: list[dict[str, Any]] = []
         self.heard: list[DeviceEvent] = []
         """What devices told."""
@@ -174,7 +178,10 @@ class Federation:
             work = Work(store, Versions(store, self.package), name, tools=tools)
             note_trained(self.trained, work)
             config = RunConfig(name, checkpoint_s=0.0, gateway_key=self.key.public)
-            identity, report = Identity(self.package.digest, None), Report(name, self.heard.append)
+            if self.config.secure.enabled and self.config.secure.class_sums != "no":
+                sums = class_sums(program, self.package.manifest, tokenizer, source, lambda _: None)
+                self.class_sums[name] = sums
+            identity, report = Identity(self.package.digest, self.class_sums.get(name)), Report(name, self.heard.append)
             device = Device(config, work, identity, link, inbox, report=report, clock=self.clock, chance=lambda: 0.5)
             device._timers.pause = lambda _: 0.0  # type: ignore[method-assign]
             link.start()

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
 from masked_federation import RULES, SECURE, SETTINGS, TRAIN, Federation, plain_sum
@@ -23,8 +24,10 @@ from broker_server.views.reading import reading
 from broker_server.views.status import read_status
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
+from edge_runtime.wire.class_means import ClassSums, class_mean_head
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import SecureError, WireError
+from edge_runtime.wire.experts import HEAD
 from edge_runtime.wire.messages import decode, encode, ids
 from edge_runtime.wire.secure.lists import to_bits
 from edge_runtime.wire.secure.member import public_keys
@@ -285,12 +288,59 @@ def test_settings_that_need_single_deltas_are_refused_by_name() -> None:
         GatewayConfig(Path("package"), upstream=above, **SETTINGS)
     for fault in ({"trainers": 2}, {"most_weight": 200}, {"dropouts": 0.5}, {"keys_s": 0.0}, {"most_move": 0.0}):
         assert Secure(**fault).fault()  # type: ignore[arg-type]
+    assert Secure(class_sums="yes").fault()
 
 
 def test_a_head_that_nobody_would_make_is_refused_at_the_start(tmp_path: Path) -> None:
     """Without class sums it has to be trained."""
     with pytest.raises(UsageError, match=r"secure\.class_sums"):
         Federation(tmp_path, train=replace(TRAIN, head_share=0.0))
+
+
+def test_class_sums_go_under_masks_once_and_the_head_is_that_of_their_plain_sum(tmp_path: Path) -> None:
+    """Bit for bit that of the survivors' fixed-point sums, whoever is killed; latecomers add theirs once."""
+    secure = replace(SECURE, class_sums="masked")
+    federation = Federation(tmp_path, secure=secure, train=replace(TRAIN, head_share=0.0), rounds=2)
+    federation.start(*FIVE)
+    federation.run(lambda: federation.phase() == "deltas")
+    federation.kill("d1")
+    federation.run(lambda: federation.phase() == "answers")
+    federation.kill_gateway()
+    federation.start_gateway()
+    federation.start("d1", "d5", "d6")
+    federation.run(lambda: bool(federation.events("version")))
+    first = plain_class_sums(federation, 1, set(FIVE) - {"d1"})
+    assert federation.bank(2).digest() == federation.bank(1).replace(class_mean_head(first, toy.SCALE)).digest()
+    assert first.counts.sum() == sum(federation.class_sums[name].counts.sum() for name in set(FIVE) - {"d1"})
+    assert federation.store.ledger.statistics_digest("d0") is None
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    assert federation.store.ledger.class_sum_givers() == {1: ["d0", "d2", "d3", "d4"], 2: ["d1", "d5", "d6"]}
+    both = ClassSums.total([first, plain_class_sums(federation, 2, {"d1", "d5", "d6"})])
+    made = federation.bank(4)
+    assert made.digest() == federation.bank(3).replace(class_mean_head(both, toy.SCALE)).digest()
+    with reading(federation.folder / "gateway") as ledger:
+        told = masks_words(read_status(ledger, 0.0).secure)
+    assert "class sums of 7 devices as 2 sums, the least over 3" in told
+    federation.kill_gateway()
+    for copy in (federation.folder / "gateway/versions").glob("*"):
+        if copy.suffix != ".json":
+            copy.unlink()
+    head = made.digests()[HEAD]
+    (federation.folder / "gateway/blobs" / head.hex()[:2] / head.hex()[2:]).write_bytes(b"damaged")
+    federation.start_gateway()
+    assert [note for note in federation.store.notes if "made again from version 3" in note]
+    assert federation.bank(4).digest() == made.digest()
+    federation.kill_gateway()
+
+
+def plain_class_sums(federation: Federation, number: int, devices: Collection[str]) -> ClassSums:
+    """Return what devices' class sums add up to in a round's fixed point, computed the plain way."""
+    terms = terms_of(federation, number).classes
+    assert terms is not None
+    listed = [federation.class_sums[device] for device in sorted(devices)]
+    scaled = [[np.rint(values.astype(np.float64) / terms.step) for values in (one.counts, one.sums)] for one in listed]
+    counts, sums = (np.sum(parts, axis=0) * terms.step for parts in zip(*scaled, strict=True))
+    return ClassSums(counts, sums)
 
 
 def without_masks(hello: pb.Hello) -> pb.Hello:

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.errors import SecureError, WireError, code_name
-from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
+from edge_runtime.wire.experts import CLASS_SUMS, HEAD, BankShape, ExpertId
 from edge_runtime.wire.messages import decode, encode
+from edge_runtime.wire.secure.class_sums import ClassTerms
 from edge_runtime.wire.secure.graph import Sizes, in_order, least_for
 from edge_runtime.wire.secure.lists import from_bits, keys_of, read_members, to_bits, write_members
 from edge_runtime.wire.secure.member import public_keys
 from edge_runtime.wire.secure.members import Circle, MemberKeys
+from edge_runtime.wire.secure.ring import Ring
 from edge_runtime.wire.secure.terms import Terms
 
 DIGEST, OTHER = bytes(32), bytes(range(32))
@@ -240,6 +243,73 @@ def test_rows_of_a_head_with_noise_all_weigh_1() -> None:
     values, _ = said.noised({HEAD: np.zeros(9, np.float32)}, SHAPE, bytes(32))
     assert values[0].size == said.size(0, SHAPE) == 12
     assert values[0][9:].tolist() == [1, 1, 1]
+
+
+def class_terms(step: float, examples: float, *, among: bool = False) -> pb.Plan:
+    """Return a plan that asks for class sums. Args: among: in one circle with a block of the bank."""
+    sums = [CLASS_SUMS] if not among else [B, CLASS_SUMS]
+    circles = [
+        pb.CircleTerms(number=0, blocks=refs(A, *([] if among else [B]))),
+        pb.CircleTerms(number=1, blocks=refs(*sums)),
+    ]
+    return plan(terms(circles=circles, class_step=step, class_examples=examples))
+
+
+def test_class_sums_are_a_circle_of_their_own_with_a_step_that_is_a_power_of_two() -> None:
+    """Anything else is refused, and so is a second such circle."""
+    asks = class_terms(0.25, 60.0)
+    read = Terms.of(decode(pb.Plan, encode(asks)).masks[0])
+    assert read.of_classes(1) == ClassTerms(0.25, 60.0)
+    assert (read.of_classes(0), read.size(1, SHAPE)) == (None, 3 * (2 + 1))
+    for step, examples in (
+        (0.3, 60.0),
+        (0.0, 60.0),
+        (0.25, 0.0),
+        (0.25, 2.0**29),
+        (float("nan"), 60.0),
+        (0.25, float("inf")),
+    ):
+        with pytest.raises(WireError, match="class"):
+            decode(pb.Plan, encode(class_terms(step, examples)))
+    with pytest.raises(WireError, match="other blocks"):
+        decode(pb.Plan, encode(class_terms(0.25, 60.0, among=True)))
+    asks.masks[0].circles.append(pb.CircleTerms(number=2, blocks=refs(CLASS_SUMS)))
+    with pytest.raises(WireError, match="2 circles of class sums"):
+        decode(pb.Plan, encode(asks))
+
+
+def test_class_sums_add_up_exactly_and_what_honest_devices_cannot_say_is_refused() -> None:
+    """By hand: of at most 4 examples a device, of one with 8 half counts; lies are told by their counts."""
+    rules = ClassTerms.of(4.0, 3)
+    ring = Ring(32)
+    assert ring.holds(3 * rules.limit)
+    assert not ring.holds(3 * 2 * rules.limit)
+    few = ClassSums(np.float32([1, 0, 2]), np.float32([[0.6, 0.8], [0, 0], [-1, 0.5]]))
+    many = ClassSums(np.float32([8, 0, 0]), np.float32([[8, 0], [0, 0], [0, 0]]))
+    listed = [rules.integers(few, SHAPE), rules.integers(many, SHAPE), rules.integers(None, SHAPE)]
+    total = rules.sums(sum(listed[1:], listed[0]), SHAPE, 3)
+    assert total.counts.tolist() == [5.0, 0.0, 2.0]
+    assert total.sums[0, 0] == 4.0 + np.rint(np.float64(np.float32(0.6)) / rules.step) * rules.step
+    assert total.sums[2].tolist() == [-1.0, 0.5]
+    for place, value in (
+        (0, -(2**31)),
+        (0, 2**31 - 1),
+        (3, 2**31 - 1),
+        (5, 2**30),
+    ):  # counts of label 0, sums of 0 and 1
+        lie = listed[0].copy()
+        lie[place] = value
+        with pytest.raises(SecureError):
+            rules.sums(lie, SHAPE, 3)
+    with pytest.raises(SecureError, match="no example"):
+        rules.sums(listed[2], SHAPE, 3)
+    for bad in (
+        ClassSums(few.counts * np.float32(np.nan), few.sums),
+        ClassSums(-few.counts, few.sums),
+        ClassSums(few.counts[:2], few.sums[:2]),
+    ):
+        with pytest.raises(SecureError):
+            rules.integers(bad, SHAPE)
 
 
 def test_rows_of_a_head_weigh_what_their_labels_have() -> None:

@@ -17,8 +17,9 @@ import numpy as np
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import SecureError
-from edge_runtime.wire.experts import HEAD, BankShape, ExpertId
+from edge_runtime.wire.experts import CLASS_SUMS, HEAD, BankShape, ExpertId
 from edge_runtime.wire.messages import ids
+from edge_runtime.wire.secure.class_sums import ClassTerms, class_size
 from edge_runtime.wire.secure.fixed_point import Integers, Scale, cut_whole, rows_of, weight_of
 from edge_runtime.wire.secure.noise import discrete_gaussian
 from edge_runtime.wire.tensors import Array
@@ -48,6 +49,7 @@ class Terms:
         steps, norms: s, and C that an update of a block has at most; by kind.
         whole_norm: B, of all integers of a device together; 0: there is no noise.
         variances, least: V of a device's noise, and the survivors that it is enough of; by circle.
+        classes: how class sums become integers; None: no circle asks for them.
     """
 
     circles: Mapping[int, tuple[ExpertId, ...]]
@@ -59,6 +61,7 @@ class Terms:
     whole_norm: int = 0
     variances: Mapping[int, int] = field(default_factory=dict)
     least: Mapping[int, int] = field(default_factory=dict)
+    classes: ClassTerms | None = None
 
     @classmethod
     def of(cls, message: pb.MaskTerms) -> Self:
@@ -73,6 +76,7 @@ class Terms:
             message.whole_norm,
             {circle.number: circle.variance for circle in message.circles if circle.variance},
             {circle.number: circle.least for circle in message.circles if circle.least},
+            ClassTerms(message.class_step, message.class_examples) if message.class_step > 0 else None,
         )
 
     @property
@@ -90,7 +94,13 @@ class Terms:
 
     def size(self, circle: int, shape: BankShape) -> int:
         """Return how many integers a device says of a circle."""
+        if self.of_classes(circle):
+            return class_size(shape)
         return sum(shape.size(block) + weights_of(block, shape) for block in self.circles[circle])
+
+    def of_classes(self, circle: int) -> ClassTerms | None:
+        """Return how the values of a circle of class sums become integers; None: it has blocks of the bank."""
+        return self.classes if self.circles[circle] == (CLASS_SUMS,) else None
 
     def integers(
         self, block: ExpertId, change: Array, examples: float, label_counts: Array | None = None
@@ -176,7 +186,7 @@ class Terms:
 
 
 def masked_blocks(plan: pb.Plan, delta: pb.Delta) -> tuple[ExpertId, ...]:
-    """Return the blocks that a delta under masks has, ascending. Args: plan: that it answers."""
+    """Return the blocks of the bank that a delta under masks has, ascending. Args: plan: that it answers."""
     told = {circle.number for circle in delta.masked}
     blocks = [block for circle in plan.masks[0].circles if circle.number in told for block in ids(circle.blocks)]
-    return tuple(sorted(blocks))
+    return tuple(sorted(block for block in blocks if block != CLASS_SUMS))

@@ -7,6 +7,11 @@ private let mostCircles = 64
 /// Of an integer's size.
 private let mostLimit: UInt32 = 1 << 20
 private let mostStep = 1e6
+/// Integers of class sums at most, and their smallest step.
+private let mostClassLimit = Double(1 << 30)
+private let leastClassStep = 1 / Double(1 << 30)
+/// What a circle of class sums has in the place of blocks of the bank.
+private let classSums = ExpertId(ExpertId.reserved, 2)
 
 func checkTerms(_ plan: Plan) throws {
     try need(plan.masks.count == 1, "\(plan.masks.count) terms of masks, expected one")
@@ -16,10 +21,13 @@ func checkTerms(_ plan: Plan) throws {
     }
     try checkCircles(terms.circles.map(\.number), "circles of a plan")
     var listed: [ExpertId] = []
+    var asked = 0 // circles of class sums
     for circle in terms.circles {
         try need(!circle.blocks.isEmpty, "circle \(circle.number) has no blocks")
-        listed += try ascending(circle.blocks.map { ($0.layer, $0.index) }, "blocks of a circle")
+        let blocks = try ascending(circle.blocks.map { ($0.layer, $0.index) }, "blocks of a circle")
+        if blocks == [classSums] { asked += 1 } else { listed += blocks }
     }
+    try need(asked <= 1, "\(asked) circles of class sums, expected one")
     let planned = try ascending(plan.train.map { ($0.layer, $0.index) }, "planned experts")
     try need(listed.sorted() == planned, "circles have other blocks than the plan")
     try need((1...mostLimit).contains(terms.limit), "integers of up to \(terms.limit), expected 1 to \(mostLimit)")
@@ -29,6 +37,14 @@ func checkTerms(_ plan: Plan) throws {
     if listed.contains(.head) { try checkSizes(terms.headStep, terms.headNorm, "head") }
     if listed.contains(where: { $0 != .head && $0.isShared }) { try checkSizes(terms.sharedStep, terms.sharedNorm, "shared") }
     if listed.contains(where: { $0 != .head && !$0.isShared }) { try checkSizes(terms.expertStep, terms.expertNorm, "expert") }
+    if asked > 0 { try checkClassTerms(terms) }
+}
+
+private func checkClassTerms(_ terms: MaskTerms) throws {
+    try checkNumber(terms.classStep, "class_step", low: leastClassStep, high: mostStep)
+    try need(terms.classStep.significand == 1, "class_step \(terms.classStep) is no power of two")
+    try checkNumber(terms.classExamples, "class_examples", high: mostClassLimit * Double(terms.classStep))
+    try need(terms.classExamples > 0, "class sums of no examples")
 }
 
 func checkMasked(_ delta: Delta) throws {

@@ -881,6 +881,8 @@ public struct MaskTerms: Message {
     public var expertNorm: Float = 0
     public var sharedNorm: Float = 0
     public var headNorm: Float = 0
+    public var classStep: Float = 0
+    public var classExamples: Float = 0
     public var wholeNorm: UInt64 = 0
 
     public init() {}
@@ -898,6 +900,8 @@ public struct MaskTerms: Message {
         case 9: try field.read(&expertNorm)
         case 10: try field.read(&sharedNorm)
         case 11: try field.read(&headNorm)
+        case 12: try field.read(&classStep)
+        case 13: try field.read(&classExamples)
         case 14: try field.read(&wholeNorm)
         default: break
         }
@@ -915,6 +919,8 @@ public struct MaskTerms: Message {
         writer.write(9, expertNorm)
         writer.write(10, sharedNorm)
         writer.write(11, headNorm)
+        writer.write(12, classStep)
+        writer.write(13, classExamples)
         writer.write(14, wholeNorm)
     }
 }

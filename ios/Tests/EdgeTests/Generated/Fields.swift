@@ -319,6 +319,8 @@ extension MaskTerms: Told {
             ("expert_norm", expertNorm.told),
             ("shared_norm", sharedNorm.told),
             ("head_norm", headNorm.told),
+            ("class_step", classStep.told),
+            ("class_examples", classExamples.told),
             ("whole_norm", .text(String(wholeNorm))),
         ])
     }

@@ -12,6 +12,14 @@ private const val LIMIT_MOST = 1L shl 20
 
 private const val STEP_MOST = 1e6
 
+/** Integers of class sums at most. */
+private const val CLASS_LIMIT_MOST = 1L shl 30
+
+private const val CLASS_STEP_LEAST = 1.0 / (1L shl 30)
+
+/** What a circle of class sums has in the place of blocks of the bank. */
+private val CLASS_SUMS = ExpertId(RESERVED, 2)
+
 internal fun checkTerms(plan: Plan) {
     need(plan.masksCount == 1) { "${plan.masksCount} terms of masks, expected one" }
     val terms = plan.getMasks(0)
@@ -19,10 +27,12 @@ internal fun checkTerms(plan: Plan) {
         throw WireException(Code.UNSUPPORTED_WIRE, "masks of version ${terms.version.u32}, $MASKS_VERSION is known here")
     }
     circles(terms.circlesList.map { it.number.u32 }, "circles of a plan")
-    val listed = terms.circlesList.flatMap { circle ->
+    val (classes, trained) = terms.circlesList.map { circle ->
         need(circle.blocksCount > 0) { "circle ${circle.number.u32} has no blocks" }
         ascending(circle.blocksList.map { it.layer to it.index }, "blocks of a circle")
-    }
+    }.partition { it == listOf(CLASS_SUMS) }
+    need(classes.size <= 1) { "${classes.size} circles of class sums, expected one" }
+    val listed = trained.flatten()
     need(listed.sorted() == ascending(plan.trainList.map { it.layer to it.index }, "planned experts")) {
         "circles have other blocks than the plan"
     }
@@ -34,6 +44,15 @@ internal fun checkTerms(plan: Plan) {
     if (listed.any { it == HEAD }) sizes(terms.headStep, terms.headNorm, "head")
     if (listed.any { it != HEAD && it.shared }) sizes(terms.sharedStep, terms.sharedNorm, "shared")
     if (listed.any { it != HEAD && !it.shared }) sizes(terms.expertStep, terms.expertNorm, "expert")
+    if (classes.isNotEmpty()) classTerms(terms)
+}
+
+private fun classTerms(terms: MaskTerms) {
+    val step = terms.classStep
+    number(step, "class_step", CLASS_STEP_LEAST, STEP_MOST)
+    need(step == Math.scalb(1f, Math.getExponent(step))) { "class_step $step is no power of two" }
+    number(terms.classExamples, "class_examples", high = CLASS_LIMIT_MOST * step.toDouble())
+    need(terms.classExamples > 0) { "class sums of no examples" }
 }
 
 private fun sizes(step: Float, norm: Float, kind: String) {

@@ -102,6 +102,8 @@ private fun MaskTerms.fields() = mapOf(
     "expert_norm" to expertNorm.toDouble(),
     "shared_norm" to sharedNorm.toDouble(),
     "head_norm" to headNorm.toDouble(),
+    "class_step" to classStep.toDouble(),
+    "class_examples" to classExamples.toDouble(),
 )
 
 private fun Delta.fields() = mapOf(
