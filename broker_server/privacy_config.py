@@ -61,8 +61,8 @@ def conflict(config: GatewayConfig) -> str:
             f"privacy.noise of {LEAST_MASKED:g} to {MOST_MASKED:g} with [secure]: integers hold no other": not (
                 LEAST_MASKED <= config.privacy.noise <= MOST_MASKED
             ),
-            "privacy.class_noise = 0 and no secure.class_sums with [secure]: class sums get no noise at devices": bool(
-                config.privacy.class_noise or config.secure.class_sums
+            "privacy.class_noise = 0 and class_sums = 'no' with [secure]: class sums get no noise at devices": bool(
+                config.privacy.class_noise or config.secure.class_sums != "no"
             ),
         }
     wanted = [text for text, broken in against.items() if broken]

@@ -94,8 +94,6 @@ def secure_conflict(config: GatewayConfig) -> str:
         "robust.enabled = false: it looks at single deltas": config.robust.enabled,
         "server.normalize_steps = false: likewise": config.server.normalize_steps,
         "limits.norm_factor = 0: likewise": config.limits.norm_factor != 0,
-        "secure.class_sums = 'no' with [privacy]: their sum has no noise": config.privacy.enabled
-        and config.secure.class_sums == MASKED,
         f"engine.kind = {IN_PROCESS!r}: shards take deltas apart": config.engine.kind != IN_PROCESS,
         "no [upstream], and no server.sites: sites and their sums do not go under masks yet": sites,
     }
