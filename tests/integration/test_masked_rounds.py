@@ -13,6 +13,7 @@ import toy
 from masked_federation import RULES, SECURE, SETTINGS, TRAIN, Federation, plain_sum
 
 from broker_server.config import GatewayConfig
+from broker_server.config_file import load
 from broker_server.errors import UsageError
 from broker_server.rules.round import State
 from broker_server.secure_config import Secure
@@ -289,6 +290,9 @@ def test_settings_that_need_single_deltas_are_refused_by_name() -> None:
     for fault in ({"trainers": 2}, {"most_weight": 200}, {"dropouts": 0.5}, {"keys_s": 0.0}, {"most_move": 0.0}):
         assert Secure(**fault).fault()  # type: ignore[arg-type]
     assert Secure(class_sums="yes").fault()
+    for before, instead in ((True, 'write "seen"'), (False, 'write "no"')):
+        with pytest.raises(UsageError, match=instead):
+            load(None, {"package": "package", "secure.class_sums": before})
 
 
 def test_a_head_that_nobody_would_make_is_refused_at_the_start(tmp_path: Path) -> None:
