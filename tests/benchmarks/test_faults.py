@@ -27,10 +27,10 @@ def test_struck_commit_points_lose_nothing(part: str) -> None:
     """A handful of them, by the command that people run: no delta lost or double, the same bytes."""
     if part == "private":
         pytest.importorskip("dp_accounting", reason="the extra [privacy] is not installed")
-    command = [sys.executable, "-m", "benchmarks.faults", "--only", part, "--count", "0.004", "--seed", "3", "--json"]
+    command = [sys.executable, "-m", "benchmarks.faults", "--only", part, "--count", "0.002", "--seed", "3", "--json"]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert sum(line["injected"] for line in lines) > 3
+    assert sum(line["injected"] for line in lines) > 1
     assert {(line["lost"], line["double"], line["identical"] - line["injected"]) for line in lines} == {(0, 0, 0)}
 
 
