@@ -2,6 +2,11 @@
 
 /// Of the rules for rounds under masks, as a plan's terms name them.
 private let masksVersion: UInt32 = 1
+/// Likewise, with noise.
+private let noiseVersion: UInt32 = 2
+private let mostNorm: UInt64 = 1 << 31
+private let variances: ClosedRange<UInt64> = 16...(1 << 25)
+private let survivors: ClosedRange<UInt32> = 3...4096
 /// Circles of a plan.
 private let mostCircles = 64
 /// Of an integer's size.
@@ -16,9 +21,11 @@ private let classSums = ExpertId(ExpertId.reserved, 2)
 func checkTerms(_ plan: Plan) throws {
     try need(plan.masks.count == 1, "\(plan.masks.count) terms of masks, expected one")
     let terms = plan.masks[0]
-    guard terms.version == masksVersion else {
-        throw WireError(.unsupportedWire, "masks of version \(terms.version), \(masksVersion) is known here")
+    guard terms.version == masksVersion || terms.version == noiseVersion else {
+        let known = "\(masksVersion) and \(noiseVersion) are known here"
+        throw WireError(.unsupportedWire, "masks of version \(terms.version), \(known)")
     }
+    try checkNoise(terms)
     try checkCircles(terms.circles.map(\.number), "circles of a plan")
     var listed: [ExpertId] = []
     var asked = 0 // circles of class sums
@@ -45,6 +52,21 @@ private func checkClassTerms(_ terms: MaskTerms) throws {
     try need(terms.classStep.significand == 1, "class_step \(terms.classStep) is no power of two")
     try checkNumber(terms.classExamples, "class_examples", high: mostClassLimit * Double(terms.classStep))
     try need(terms.classExamples > 0, "class sums of no examples")
+}
+
+/// Noise is told whole, and only where it is asked for.
+private func checkNoise(_ terms: MaskTerms) throws {
+    if terms.version == masksVersion {
+        let told = terms.wholeNorm != 0 || terms.circles.contains { $0.variance != 0 || $0.least != 0 }
+        try need(!told, "noise in terms of version \(masksVersion)")
+        return
+    }
+    try need((1...mostNorm).contains(terms.wholeNorm), "a norm of \(terms.wholeNorm), expected 1 to \(mostNorm)")
+    try need(terms.mostWeight == 1, "weights up to \(terms.mostWeight) beside noise, expected 1")
+    for circle in terms.circles {
+        try need(variances.contains(circle.variance), "noise of variance \(circle.variance), expected 16 to \(1 << 25)")
+        try need(survivors.contains(circle.least), "noise for \(circle.least) survivors, expected 3 to 4096")
+    }
 }
 
 func checkMasked(_ delta: Delta) throws {

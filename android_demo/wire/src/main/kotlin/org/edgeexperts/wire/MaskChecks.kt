@@ -4,6 +4,17 @@ package org.edgeexperts.wire
 /** Of the rules for rounds under masks, as a plan's terms name them. */
 private const val MASKS_VERSION = 1L
 
+/** Likewise, with noise. */
+private const val NOISE_VERSION = 2L
+
+/** Of all integers of a device, in steps. */
+private const val NORM_MOST = 1L shl 31
+
+private const val LEAST_VARIANCE = 16L
+private const val MOST_VARIANCE = 1L shl 25
+private const val LEAST_SURVIVORS = 3L
+private const val MOST_SURVIVORS = 4096L
+
 /** Circles of a plan. */
 private const val CIRCLES_LIMIT = 64
 
@@ -23,9 +34,12 @@ private val CLASS_SUMS = ExpertId(RESERVED, 2)
 internal fun checkTerms(plan: Plan) {
     need(plan.masksCount == 1) { "${plan.masksCount} terms of masks, expected one" }
     val terms = plan.getMasks(0)
-    if (terms.version.u32 != MASKS_VERSION) {
-        throw WireException(Code.UNSUPPORTED_WIRE, "masks of version ${terms.version.u32}, $MASKS_VERSION is known here")
+    val version = terms.version.u32
+    if (version != MASKS_VERSION && version != NOISE_VERSION) {
+        val known = "$MASKS_VERSION and $NOISE_VERSION are known here"
+        throw WireException(Code.UNSUPPORTED_WIRE, "masks of version $version, $known")
     }
+    noise(terms)
     circles(terms.circlesList.map { it.number.u32 }, "circles of a plan")
     val (classes, trained) = terms.circlesList.map { circle ->
         need(circle.blocksCount > 0) { "circle ${circle.number.u32} has no blocks" }
@@ -59,6 +73,25 @@ private fun sizes(step: Float, norm: Float, kind: String) {
     for ((value, what) in listOf(step to "step", norm to "norm")) {
         number(value, "${kind}_$what", high = STEP_MOST)
         need(value > 0) { "${kind}_$what is 0, and such a block is trained" }
+    }
+}
+
+/** Noise is told whole, and only where it is asked for. */
+private fun noise(terms: MaskTerms) {
+    if (terms.version.u32 == MASKS_VERSION) {
+        val told = terms.wholeNorm != 0L || terms.circlesList.any { it.variance != 0L || it.least != 0 }
+        need(!told) { "noise in terms of version $MASKS_VERSION" }
+        return
+    }
+    need(terms.wholeNorm in 1..NORM_MOST) { "a norm of ${terms.wholeNorm.toULong()}, expected 1 to $NORM_MOST" }
+    need(terms.mostWeight == 1) { "weights up to ${terms.mostWeight.u32} beside noise, expected 1" }
+    for (circle in terms.circlesList) {
+        need(circle.variance in LEAST_VARIANCE..MOST_VARIANCE) {
+            "noise of variance ${circle.variance.toULong()}, expected $LEAST_VARIANCE to $MOST_VARIANCE"
+        }
+        need(circle.least.u32 in LEAST_SURVIVORS..MOST_SURVIVORS) {
+            "noise for ${circle.least.u32} survivors, expected $LEAST_SURVIVORS to $MOST_SURVIVORS"
+        }
     }
 }
 

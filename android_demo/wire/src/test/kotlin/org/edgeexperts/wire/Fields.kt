@@ -91,7 +91,12 @@ private fun Plan.fields() = mapOf(
 private fun MaskTerms.fields() = mapOf(
     "version" to version.u32,
     "circles" to circlesList.map { circle ->
-        mapOf("number" to circle.number.u32, "blocks" to circle.blocksList.map { ref(it.layer, it.index) })
+        mapOf(
+            "number" to circle.number.u32,
+            "blocks" to circle.blocksList.map { ref(it.layer, it.index) },
+            "variance" to u64(circle.variance),
+            "least" to circle.least.u32,
+        )
     },
     "limit" to limit.u32,
     "most_weight" to mostWeight.u32,
@@ -104,6 +109,7 @@ private fun MaskTerms.fields() = mapOf(
     "head_norm" to headNorm.toDouble(),
     "class_step" to classStep.toDouble(),
     "class_examples" to classExamples.toDouble(),
+    "whole_norm" to u64(wholeNorm),
 )
 
 private fun Delta.fields() = mapOf(
