@@ -86,9 +86,9 @@ class SiteConductor(Conductor):
             self._look_at_round(now, wall)
         elif self.state is State.MERGING and self._handed is not None:
             if self._desk.is_kept(self._handed.digest):
-                self._end_round(self._rows(), self._handed.plan.base_version + 1, now, wall)
+                self._end_round(self._handed.plan.base_version + 1, now, wall)
             elif self._desk.is_dropped(self._handed.digest):
-                self._end_round(self._rows(), LEFT_OUT, now, wall)
+                self._end_round(LEFT_OUT, now, wall)
 
     def _gather(self, now: float, wall: float) -> None:
         handed = self._desk.plan()
@@ -144,7 +144,7 @@ class SiteConductor(Conductor):
     def _look_at_round(self, now: float, wall: float) -> None:
         if self._handed is None or self._desk.is_dropped(self._handed.digest):
             self.state = rules.step(self.state, Event.DEADLINE)
-            self._end_round(self._rows(), LEFT_OUT, now, wall)
+            self._end_round(LEFT_OUT, now, wall)
             return
         due = rules.may_close(self._waiting.opened(self._round, now), self._config.round)
         if due is Event.SHORT and now >= self._round.deadline_at and self._rows():
@@ -172,14 +172,18 @@ class SiteConductor(Conductor):
 
     def _rows(self) -> list[DeltaRow]:
         """Return the deltas of the round: all that wait, whose devices were not removed, in the order of the ledger."""
-        ledger = self._store.ledger
-        removed = set(ledger.revoked_devices())
-        return [row for row in ledger.waiting() if row.device not in removed]
+        return self._waiting_rows()[0]
 
-    def _end_round(self, rows: list[DeltaRow], version: int, now: float, wall: float) -> None:
+    def _waiting_rows(self) -> tuple[list[DeltaRow], list[DeltaRow]]:
+        """Return the deltas that wait, and those of them whose devices were removed since."""
+        ledger = self._store.ledger
+        waiting, removed = ledger.waiting(), set(ledger.revoked_devices())
+        return [row for row in waiting if row.device not in removed], [row for row in waiting if row.device in removed]
+
+    def _end_round(self, version: int, now: float, wall: float) -> None:
         """Close the round, whose sum is written. Args: version: that its deltas may be in; LEFT_OUT: in none."""
         ledger = self._store.ledger
-        removed = [row for row in ledger.waiting() if row not in rows]
+        rows, removed = self._waiting_rows()
         with ledger.transaction():
             if version == LEFT_OUT:
                 ledger.put_aside(rows)
