@@ -53,8 +53,8 @@ class UpstreamTable:
         if self.url and self.enrolment is not None:
             return "upstream.url and upstream.enrolment both name the gateway above: leave one out"
         if self.enrolment is not None:
-            given = [name for name in ("name", "ca", "certificate", "key", "gateway_key") if getattr(self, name)]
-            return f"upstream.{given[0]} stands in the enrolment: leave it out" if given else ""
+            doubled = [name for name in ("name", "ca", "certificate", "key", "gateway_key") if getattr(self, name)]
+            return f"upstream.{doubled[0]} stands in the enrolment: leave it out" if doubled else ""
         try:
             check_name(self.name, "upstream.name")
             url = BrokerUrl.parse(self.url, allow_plaintext=self.allow_plaintext)

@@ -232,8 +232,8 @@ class AtHand(ABC):
     def masks_delivered(self) -> bool:
         """Whether the delta of the round under masks at hand is made."""
         pending, sent = self.pending, self.sent
-        made = pending is not None and pending.plan_digest == self.masks.plan_digest
-        return made or (sent is not None and sent.round == self.masks.round)
+        waits = pending is not None and pending.plan_digest == self.masks.plan_digest
+        return waits or (sent is not None and sent.round == self.masks.round)
 
     def _finished(self, plan_digest: bytes) -> None:
         if plan_digest.hex() not in self._done:

@@ -72,8 +72,8 @@ def test_a_version_is_the_sum_of_the_survivors_integers_with_their_noise(tmp_pat
     federation.run(lambda: federation.conductor.state is State.FINISHED)
     terms, circles = terms_of(federation), opened(federation)
     assert circles
-    made = plain_sum(federation, federation.bank(0), terms, set(FIVE) - {"d1"}, circles)
-    assert federation.bank(1).digest() == made.digest()
+    plain = plain_sum(federation, federation.bank(0), terms, set(FIVE) - {"d1"}, circles)
+    assert federation.bank(1).digest() == plain.digest()
     for circle in circles:
         said = [values[circle] for values in federation.trained.values() if circle in values]
         # An update has B in all of its coordinates together, noise a deviation of sqrt(V) in each.
@@ -105,8 +105,8 @@ def test_a_kill_draws_no_second_noise_and_counts_no_second_release(tmp_path: Pat
     federation.start_gateway()
     federation.run(lambda: federation.conductor.state is State.FINISHED)
     assert releases(federation) == {NOISE: 1}
-    made = plain_sum(federation, federation.bank(0), terms_of(federation), FIVE, opened(federation))
-    assert federation.bank(1).digest() == made.digest()
+    plain = plain_sum(federation, federation.bank(0), terms_of(federation), FIVE, opened(federation))
+    assert federation.bank(1).digest() == plain.digest()
     federation.kill_gateway()
 
 

@@ -65,9 +65,9 @@ def test_thirty_percent_leave_after_dealing_and_the_sum_of_the_others_is_exact(t
     opened = {one["circle"] for one in row.told["circles"] if one["opened"]}
     assert opened == set(terms_of(federation).circles)
     left = set(TEN) - {"d1", "d4", "d7"}
-    base, made = federation.bank(0), federation.bank(1)
-    assert made.digest() == plain_sum(federation, base, terms_of(federation), left, opened).digest()
-    assert made.digest() != base.digest()
+    base, merged = federation.bank(0), federation.bank(1)
+    assert merged.digest() == plain_sum(federation, base, terms_of(federation), left, opened).digest()
+    assert merged.digest() != base.digest()
     federation.kill_gateway()
 
 
@@ -162,8 +162,8 @@ def test_who_is_silent_costs_the_others_time_and_no_sum(tmp_path: Path) -> None:
     assert row is not None
     opened = [one["circle"] for one in row.told["circles"] if one["opened"]]
     assert opened
-    made = plain_sum(federation, federation.bank(0), terms_of(federation), {"d0", "d2", "d3"}, opened)
-    assert federation.bank(1).digest() == made.digest()
+    plain = plain_sum(federation, federation.bank(0), terms_of(federation), {"d0", "d2", "d3"}, opened)
+    assert federation.bank(1).digest() == plain.digest()
     assert federation.broker.retained[Topic.PLAN, "d1"] == federation.broker.retained[Topic.PLAN, "d4"] == b""
     federation.kill_gateway()
 
@@ -262,10 +262,10 @@ def test_a_version_is_made_again_from_the_sums_alone(tmp_path: Path) -> None:
     federation = Federation(tmp_path)
     federation.start(*FIVE)
     federation.run(lambda: federation.conductor.state is State.FINISHED)
-    made = federation.bank(1)
+    merged = federation.bank(1)
     row = federation.store.ledger.version(1)
     assert row is not None
-    changed = [d for b, d in made.digests().items() if federation.bank(0).digests()[b] != d]
+    changed = [d for b, d in merged.digests().items() if federation.bank(0).digests()[b] != d]
     federation.kill_gateway()
     for copy in (federation.folder / "gateway/versions").glob("*"):
         if copy.suffix != ".json":
@@ -274,7 +274,7 @@ def test_a_version_is_made_again_from_the_sums_alone(tmp_path: Path) -> None:
     path.write_bytes(b"damaged")
     federation.start_gateway()
     assert [note for note in federation.store.notes if "made again from version 0" in note]
-    assert federation.bank(1).digest() == made.digest()
+    assert federation.bank(1).digest() == merged.digest()
     federation.kill_gateway()
 
 
@@ -320,8 +320,8 @@ def test_class_sums_go_under_masks_once_and_the_head_is_that_of_their_plain_sum(
     federation.run(lambda: federation.conductor.state is State.FINISHED)
     assert federation.store.ledger.class_sum_givers() == {1: ["d0", "d2", "d3", "d4"], 2: ["d1", "d5", "d6"]}
     both = ClassSums.total([first, plain_class_sums(federation, 2, {"d1", "d5", "d6"})])
-    made = federation.bank(4)
-    assert made.digest() == federation.bank(3).replace(class_mean_head(both, toy.SCALE)).digest()
+    headed = federation.bank(4)
+    assert headed.digest() == federation.bank(3).replace(class_mean_head(both, toy.SCALE)).digest()
     with reading(federation.folder / "gateway") as ledger:
         told = masks_words(read_status(ledger, 0.0).secure)
     assert "class sums of 7 devices as 2 sums, the least over 3" in told
@@ -329,11 +329,11 @@ def test_class_sums_go_under_masks_once_and_the_head_is_that_of_their_plain_sum(
     for copy in (federation.folder / "gateway/versions").glob("*"):
         if copy.suffix != ".json":
             copy.unlink()
-    head = made.digests()[HEAD]
+    head = headed.digests()[HEAD]
     (federation.folder / "gateway/blobs" / head.hex()[:2] / head.hex()[2:]).write_bytes(b"damaged")
     federation.start_gateway()
     assert [note for note in federation.store.notes if "made again from version 3" in note]
-    assert federation.bank(4).digest() == made.digest()
+    assert federation.bank(4).digest() == headed.digest()
     federation.kill_gateway()
 
 
