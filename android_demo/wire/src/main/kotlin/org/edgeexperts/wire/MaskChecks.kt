@@ -1,6 +1,9 @@
 /** What a plan and a delta say of sums under masks: SPEC.md, "Rounds under masks". */
 package org.edgeexperts.wire
 
+import org.edgeexperts.wire.secure.LEAST_MEMBERS
+import org.edgeexperts.wire.secure.MOST_MEMBERS
+
 /** Of the rules for rounds under masks, as a plan's terms name them. */
 private const val MASKS_VERSION = 1L
 
@@ -12,8 +15,6 @@ private const val NORM_MOST = 1L shl 31
 
 private const val LEAST_VARIANCE = 16L
 private const val MOST_VARIANCE = 1L shl 25
-private const val LEAST_SURVIVORS = 3L
-private const val MOST_SURVIVORS = 4096L
 
 /** Circles of a plan. */
 private const val CIRCLES_LIMIT = 64
@@ -89,8 +90,8 @@ private fun noise(terms: MaskTerms) {
         need(circle.variance in LEAST_VARIANCE..MOST_VARIANCE) {
             "noise of variance ${circle.variance.toULong()}, expected $LEAST_VARIANCE to $MOST_VARIANCE"
         }
-        need(circle.least.u32 in LEAST_SURVIVORS..MOST_SURVIVORS) {
-            "noise for ${circle.least.u32} survivors, expected $LEAST_SURVIVORS to $MOST_SURVIVORS"
+        need(circle.least.u32 in LEAST_MEMBERS..MOST_MEMBERS) {
+            "noise for ${circle.least.u32} survivors, expected $LEAST_MEMBERS to $MOST_MEMBERS"
         }
     }
 }

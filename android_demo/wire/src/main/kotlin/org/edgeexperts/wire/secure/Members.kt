@@ -11,11 +11,11 @@ import org.edgeexperts.wire.SecureException
 import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.sha256
 
-private const val LEAST_MEMBERS = 3
+internal const val LEAST_MEMBERS = 3
 
 private const val LEAST_NEIGHBOURS = 16
 
-private const val MOST_MEMBERS = 4096
+internal const val MOST_MEMBERS = 4096
 
 /**
  * Refuses numbers that are not safe in a circle of [members].
