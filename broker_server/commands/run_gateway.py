@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -208,10 +210,14 @@ def main(args: argparse.Namespace) -> int:
     events.watch(display)
     events.watch(supervisor)
     stop = Stop()
+    asked, ask = socket.socketpair()
+    asked.settimeout(0)
+    ask.settimeout(0)
+    wakes = signal.set_wakeup_fd(ask.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, lambda *_: stop.ask()) for number in (signal.SIGINT, signal.SIGTERM)}
     before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: stop.ask_reload())
     ended = threading.Event()
-    threading.Thread(target=_end_in_time, args=(stop, ended), name="end-in-time", daemon=True).start()
+    threading.Thread(target=_end_in_time, args=(stop, asked, ended), name="end-in-time", daemon=True).start()
     try:
         run(config, events, stop, accept_loss=args.accept_loss, read=lambda: _settings(args), alive=supervisor.alive)
     finally:
@@ -219,6 +225,8 @@ def main(args: argparse.Namespace) -> int:
         display.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakes)
+        ask.close()
     return 0
 
 
@@ -226,11 +234,19 @@ def _settings(args: argparse.Namespace) -> GatewayConfig:
     return load(here(args.config), _overrides(args), lambda state: package_folder(None, state))
 
 
-def _end_in_time(stop: Stop, ended: threading.Event) -> None:
-    """End the process when what it is busy with takes too long: whatever it was, the next start goes on from there."""
-    while not stop.asked:
-        if ended.wait(POLL_S):
-            return
+def _end_in_time(stop: Stop, asked: socket.socket, ended: threading.Event) -> None:
+    """End the process when what it is busy with takes too long: whatever it was, the next start goes on from there.
+
+    Python runs a signal's handler on the main thread alone, between two instructions; that thread may be in the middle
+    of a library's call. So the numbers of signals are read here, too.
+    """
+    with asked:
+        while not stop.asked:
+            if ended.wait(POLL_S):
+                return
+            with contextlib.suppress(BlockingIOError):
+                if set(asked.recv(64)) & {signal.SIGINT, signal.SIGTERM}:
+                    stop.ask()
     if not ended.wait(GIVE_UP_S):
         sys.stderr.write("broker_server: ended in the middle of its work; the next start goes on from there\n")
         sys.stderr.flush()
