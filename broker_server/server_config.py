@@ -133,8 +133,6 @@ def exact_conflict(config: GatewayConfig) -> str:
     """Return which settings go against server.exact_sums, what they do, and what to do; "" when none does."""
     if not config.server.exact_sums:
         return ""
-    if config.server.sites and config.round.buffer:
-        return "server.sites wants round.buffer = 0: a site can miss the version of a plan that another soon follows"
     limits = config.limits
     against = {
         f"limits.weight_multiple = 0 ({limits.weight_multiple:g} came)": limits.weight_multiple != 0,

@@ -192,8 +192,9 @@ class Store:
         # Read again rather than handed over: a copy of what is there, not of what should be.
         self.keep_bank(row)
         self.versions.keep(VersionRecord(row, tuple(deltas), settings or {}, tuple(trust)))
-        last = self.ledger.last_round()
-        Announced(row.version, row.digest, last.round if last else 0).write(self.folder)
+        last, newest = self.ledger.last_round(), self.ledger.version()
+        head = newest if newest is not None and newest.version > row.version else row  # a site may pass versions over
+        Announced(head.version, head.digest, last.round if last else 0).write(self.folder)
         with self.ledger.transaction():
             self.ledger.append_version(row)
             self.ledger.fold(deltas, row.version, notes_of(row).distrusted)

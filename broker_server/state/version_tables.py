@@ -101,6 +101,10 @@ class VersionTables(Database):
             rows = self._rows("SELECT * FROM versions WHERE version = ?", (number,))
         return VersionRow(*rows[0]) if rows else None
 
+    def version_before(self, number: int) -> VersionRow | None:
+        """Return the newest version before a number; None when there is none."""
+        return next(iter(self._versions("WHERE version < ? ORDER BY version DESC LIMIT 1", (number,))), None)
+
     def residual_rows(self) -> list[VersionRow]:
         """Return the versions whose residuals are kept: parents of LAST_MERGES, to make these again, and these."""
         statement = (

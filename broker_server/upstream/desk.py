@@ -16,7 +16,7 @@ WAIT_S: Final = 0.05
 REMEMBERED: Final = 64
 """Plans of which it is known that their sum was written."""
 KEPT: Final = 3
-"""Versions that wait to be taken up; a plan may start from one before the newest."""
+"""Versions that wait to be taken up, at most: while a round is open none is. Of more the newest stay."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,6 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Handed:
-    """A plan that came from above, with its version here. Args: plan: decoded; digest: over its bytes."""
-
-    plan: pb.Plan
-    digest: bytes
-
-
-@dataclass(frozen=True)
 class Complete:
     """A version that is here whole.
 
@@ -53,6 +45,21 @@ class Complete:
     message: pb.Version
     bank: Bank
     updates: Mapping[ExpertId, tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A plan that came from above.
+
+    Args:
+        plan: decoded.
+        digest: over its bytes.
+        base: the version that it starts from, often not the newest any more; None: it is taken up already.
+    """
+
+    plan: pb.Plan
+    digest: bytes
+    base: Complete | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class _Shared:
     kept: list[bytes] = field(default_factory=list)
     dropped: set[bytes] = field(default_factory=set)
     versions: list[Complete] = field(default_factory=list)
+    waiting: tuple[bytes, int] | None = None
     look: Look = field(default_factory=Look)
     told: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
@@ -115,9 +123,17 @@ class Desk:
             return plan_digest in self._shared.kept
 
     def is_dropped(self, plan_digest: bytes) -> bool:
-        """Return whether a plan was taken back, or is at hand no more for another reason."""
+        """Return whether a plan was taken back, or is at hand no more for another reason: another one is."""
         with self._changed:
-            return plan_digest in self._shared.dropped
+            shared = self._shared
+            another = shared.plan is not None and shared.plan.digest != plan_digest and plan_digest not in shared.kept
+            return another or plan_digest in shared.dropped
+
+    def next_base(self, plan_digest: bytes = b"") -> int | None:
+        """Return the base version of the plan that waits to be handed over; None: none does. Args: after this one."""
+        with self._changed:
+            waiting = self._shared.waiting
+            return waiting[1] if waiting is not None and waiting[0] != plan_digest else None
 
     def versions(self) -> list[Complete]:
         """Take the versions that became complete, oldest first."""
@@ -155,10 +171,20 @@ class Desk:
             self._changed.wait_for(lambda: self._shared.facts != before, seconds)
             return self._shared.facts if self._shared.facts != before else None
 
-    def hand(self, plan: Handed) -> None:
-        """Hand a plan over."""
+    def expect(self, plan_digest: bytes, base_version: int) -> None:
+        """Say which version the plan that waits starts from; it is handed over once that is here, and its turn."""
         with self._changed:
-            self._shared.plan = plan
+            self._shared.waiting = plan_digest, base_version
+
+    def expect_none(self) -> None:
+        """Say that no plan waits."""
+        with self._changed:
+            self._shared.waiting = None
+
+    def hand(self, plan: Handed) -> None:
+        """Hand the plan that waited over."""
+        with self._changed:
+            self._shared.plan, self._shared.waiting = plan, None
             self._shared.dropped.discard(plan.digest)
 
     def wait_for_sum(self, plan_digest: bytes) -> bytes | None:
@@ -196,6 +222,6 @@ class Desk:
                 self._shared.told.append(event)
 
     def finish(self) -> None:
-        """Say that the gateway above is done."""
+        """Say that the gateway above is done: no plan is waited for any more."""
         with self._changed:
-            self._shared.finished = True
+            self._shared.finished, self._shared.waiting = True, None

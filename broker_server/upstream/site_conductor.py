@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Final
 
 from broker_server.errors import BodyError, StateError, StorageError
@@ -20,7 +21,7 @@ from broker_server.rules import round as rules
 from broker_server.rules.round import Event, State
 from broker_server.state.rows import LEFT_OUT, DeltaRow
 from broker_server.state.settings_table import ROLLBACK, SITE_PLAN, UPSTREAM_LOOK
-from broker_server.upstream.desk import Desk, Facts, Handed, Look
+from broker_server.upstream.desk import Complete, Desk, Facts, Handed, Look
 from broker_server.upstream.site_merging import SiteMerging
 from broker_server.upstream.site_plans import SiteRoundPlans
 from edge_runtime.wire import wire_pb2 as pb
@@ -52,6 +53,7 @@ class SiteConductor(Conductor):
         super().__init__(parts, session, self._site, self._above)
         self._desk, self._name, self._url = desk, name, url
         self._handed: Handed | None = None
+        self._given_up = b""
         self._facts: Facts | None = None
         self._facts_at = -FACTS_S
         self._shown: Look | None = None
@@ -66,22 +68,28 @@ class SiteConductor(Conductor):
 
     def resume(self, now: float) -> None:
         """Take up what the ledger says was going on."""
+        last, kept = self._store.ledger.last_round(), json.loads(self._store.ledger.get(SITE_PLAN) or "{}")
+        if last is not None and last.closed is None and kept.get("round") == last.round:
+            handed = Handed(decode(pb.Plan, bytes.fromhex(kept["plan"])), bytes.fromhex(kept["digest"]))
+            try:
+                self._site.go_back(handed.plan.base_version)
+                self._handed, self._above.above = handed, handed.plan
+            except StateError as error:  # its round is closed without a sum
+                self._give_up(handed)
+                self._events.tell("damaged", detail=str(error))
         super().resume(now)
-        kept = json.loads(self._store.ledger.get(SITE_PLAN) or "{}")
-        if self.state is not State.OPEN or kept.get("round") != self.round:
+        if self._handed is None:
             return
-        payload = bytes.fromhex(kept["plan"])
-        self._handed = Handed(decode(pb.Plan, payload), bytes.fromhex(kept["digest"]))
-        self._above.above = self._handed.plan
         if self._desk.is_kept(self._handed.digest):  # the sum was written, and the end of its round not yet
             self.state = rules.step(self.state, Event.DEADLINE)
 
     # the table
 
     def _advance(self, now: float, wall: float) -> None:
+        finished = self._desk.finished  # before the look at what came: the last version is among that
         self._tell_upstream()
         if self.state is State.GATHERING:
-            self._gather(now, wall)
+            self._gather(now, wall, finished=finished)
         elif self.state is State.OPEN:
             self._look_at_round(now, wall)
         elif self.state is State.MERGING and self._handed is not None:
@@ -90,43 +98,73 @@ class SiteConductor(Conductor):
             elif self._desk.is_dropped(self._handed.digest):
                 self._end_round(LEFT_OUT, now, wall)
 
-    def _gather(self, now: float, wall: float) -> None:
+    def _gather(self, now: float, wall: float, *, finished: bool) -> None:
+        """Serve the version that the next round starts from, and open it once enough devices are here."""
         handed = self._desk.plan()
-        self._adopt(handed, wall)
+        if handed is None:
+            self._serve_newest(wall)
+        elif handed.digest == self._given_up:
+            return
+        elif not self._serve_base(handed, wall):
+            self._give_up(handed)
+            return
         present = self._waiting.present(now)
         starts = rules.may_start(rules.Gathering(present, now), self._config.round) is Event.QUORUM
         if handed is None:
-            if self._desk.finished:
+            if finished:
                 self._finish()
             elif now - self._facts_at >= FACTS_S and (starts or self._facts is not None):
                 self._say_facts(now)
             return
         last = self._store.ledger.last_round()
-        too_late = handed.plan.base_version != self.row.version or (
-            last is not None and handed.plan.round <= last.round
-        )
-        if too_late and handed.plan.base_version <= self.row.version:
-            self._desk.give_up(handed.digest)
-        elif not too_late and starts and now >= self._retry_at:
+        if (last is not None and handed.plan.round <= last.round) or self._desk.next_base(handed.digest) is not None:
+            self._give_up(handed)
+        elif starts and now >= self._retry_at:
             self._open_under(handed, sorted(rules.ready(present)), now, wall)
 
-    def _adopt(self, handed: Handed | None, wall: float) -> None:
-        """Take up versions from above; not one beyond the base of a plan that waits."""
+    def _give_up(self, handed: Handed) -> None:
+        """Say above that there will be no sum for a plan."""
+        self._given_up = handed.digest
+        self._desk.give_up(handed.digest)
+
+    def _serve_newest(self, wall: float) -> None:
+        """Serve what came from above, oldest first; not beyond the base of the plan that waits there."""
         waiting = self._desk.versions()
         while waiting:
-            if handed is not None and self.row.version == handed.plan.base_version:
+            last = self._desk.next_base()
+            if last is not None and waiting[0].message.version > last:
                 self._desk.put_back(waiting)
                 return
             version = waiting.pop(0)
             try:
-                if not self._site.adopt(version, wall):
-                    continue
+                self._serve(version, wall)
             except StorageError:
                 self._desk.put_back([version, *waiting])
                 raise
             except StateError as error:
                 self._events.tell("damaged", detail=str(error))
-                continue
+
+    def _serve_base(self, handed: Handed, wall: float) -> bool:
+        """Serve the version that a plan starts from, whether or not newer ones came; return whether that can be.
+
+        Devices are told of it as of the newest, and fetch it so. The newer ones wait at the desk until the round is
+        over, the one that was served among them.
+        """
+        if (handed.plan.base_version, handed.plan.version_digest) == (self.row.version, self.row.digest):
+            return True
+        if handed.base is None:
+            return False
+        newer = [self._site.served()] if self.row.version > handed.plan.base_version else []
+        try:
+            self._serve(handed.base, wall, base=True)
+        except StateError as error:
+            self._events.tell("damaged", detail=str(error))
+            return False
+        self._desk.put_back(newer)
+        return True
+
+    def _serve(self, version: Complete, wall: float, *, base: bool = False) -> None:
+        if self._site.adopt(version, wall, base=base):
             self._versions.announce()
             self.publish_state()
             self._events.tell("version", reason="upstream", version=self.row.version, parent=self.row.parent)
@@ -139,7 +177,7 @@ class SiteConductor(Conductor):
             self._store.ledger.put(SITE_PLAN, json.dumps(kept))
         deadline_s = min(self._config.round.deadline_s, DEADLINE_SHARE * handed.plan.deadline_s)
         if self._open_round(self._waiting.cohort(devices), number, deadline_s, now, wall):
-            self._handed = handed
+            self._handed = replace(handed, base=None)
 
     def _look_at_round(self, now: float, wall: float) -> None:
         if self._handed is None or self._desk.is_dropped(self._handed.digest):
@@ -149,7 +187,9 @@ class SiteConductor(Conductor):
         due = rules.may_close(self._waiting.opened(self._round, now), self._config.round)
         if due is Event.SHORT and now >= self._round.deadline_at and self._rows():
             due = Event.DEADLINE  # above, a quorum is counted in sums
-        if due is Event.SHORT:
+        if due is Event.SHORT and self._desk.next_base(self._handed.digest) is not None:
+            self._give_up(self._handed)  # nobody answered, and there is a newer plan
+        elif due is Event.SHORT:
             self._extend(now, wall)
         elif due is not None:
             self._sum(due, now, wall)

@@ -11,50 +11,76 @@ import numpy as np
 from broker_server.errors import StateError
 from broker_server.rounds.making import Before
 from broker_server.rounds.merging import Merging
-from broker_server.rounds.remaking import parts, total_of
+from broker_server.rounds.remaking import MERGES, parts, total_of
 from broker_server.rules.site_sums import SumOrigin, sum_message
 from broker_server.state.lineage import Origin
-from broker_server.state.rows import DeltaRow
+from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS
 from broker_server.state.version_tables import UPSTREAM
 from broker_server.upstream.desk import Complete, Handed
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.grids import write
-from edge_runtime.wire.messages import block_digests, encode
+from edge_runtime.wire.messages import block_digests, decode, encode
 
 
 class SiteMerging(Merging):
     """The bank of a site. Args: as Merging; its rules are those of exact sums."""
 
-    def adopt(self, version: Complete, wall: float) -> bool:
-        """Make a version that came from above the newest, with its number, round and digests.
+    def adopt(self, version: Complete, wall: float, *, base: bool = False) -> bool:
+        """Serve a version that came from above, with its number, round and digests.
 
         Args:
             version: whole.
             wall: seconds since 1970.
+            base: a plan starts from it: it is served even where a newer one was.
 
         Returns:
-            Whether it is newer than the newest here.
+            Whether another version is served now than before.
 
         Raises:
             StateError: when the gateway above has another version of that number.
             StorageError: when the disk refuses; nothing is changed.
         """
-        message = version.message
-        if message.version <= self.row.version:
-            before = self._store.ledger.version(message.version)
-            if before is not None and before.digest != message.digest:
-                msg = (
-                    f"the gateway above has another version {message.version} than this site: its state was lost, or "
-                    "this site was below another; begin with an empty state directory"
-                )
-                raise StateError(msg)
+        row = self._store.ledger.version(version.message.version)
+        if row is not None and row.digest != version.message.digest:
+            msg = (
+                f"the gateway above has another version {row.version} than this site: its state was lost, or "
+                "this site was below another; begin with an empty state directory"
+            )
+            raise StateError(msg)
+        behind = version.message.version < self.row.version and not base
+        if behind or version.message.version == self.row.version:
             return False
-        store, here = self._store, block_digests(pb.Version.FromString(self.row.payload))
+        self._serve(row or self._kept(version, wall), version.bank)
+        return True
+
+    def go_back(self, number: int) -> None:
+        """Serve a version that is kept: the base of the round that a start finds open.
+
+        Raises:
+            StateError: when it is not here any more, or not whole.
+        """
+        if number != self.row.version:
+            self._serve(*self._store.lineage.load(number))
+
+    def served(self) -> Complete:
+        """Return the version that is served, to be put back at the desk while an older one is."""
+        return Complete(decode(pb.Version, self.row.payload), self.bank, {})
+
+    def _serve(self, row: VersionRow, bank: Bank) -> None:
+        self.row, self._before = row, Before(bank)
+        self._merges = [number for number in self._store.ledger.steps()[-MERGES:] if number <= row.version]
+
+    def _kept(self, version: Complete, wall: float) -> VersionRow:
+        """Write a version down; return its row. Where versions were passed over it follows the last one before it."""
+        store, message = self._store, version.message
+        parent = store.ledger.version_before(message.version)
+        here = block_digests(decode(pb.Version, parent.payload)) if parent is not None else {}
         blocks = store.lineage.write_blocks(version.bank)
         of_ours = {block: data for block, (base, data) in version.updates.items() if here.get(block) == base}
         updates = store.lineage.write_updates(of_ours)
-        origin = Origin(self.row.version, message.round, 0, UPSTREAM)
+        origin = Origin(parent.version if parent is not None else None, message.round, 0, UPSTREAM)
         row = store.lineage.row(
             message.version, blocks, origin, wall, updates=updates, server=self._notes(self._before.norms).text()
         )
@@ -62,9 +88,7 @@ class SiteMerging(Merging):
             msg = f"version {message.version} came from above with blocks that are not its own"
             raise StateError(msg)
         store.add_version(row, (), wall)
-        self.row, self._before = row, Before(version.bank)
-        self._merges = [*self._merges, row.version]
-        return True
+        return row
 
     def refresh_head(self, wall: float) -> int | None:  # noqa: ARG002 - as Merging
         """Heads are made above: there is nothing to do."""

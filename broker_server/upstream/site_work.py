@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from broker_server.upstream.desk import Desk, Facts, Handed
+from broker_server.upstream.desk import Complete, Desk, Facts, Handed
 from edge_runtime.federation.at_hand import AtHand, UnderWay
 from edge_runtime.federation.delta import PendingDelta
-from edge_runtime.federation.session import Event
+from edge_runtime.federation.session import Event, WorkState
 from edge_runtime.store import Record
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Architecture
 
 FACTS = "site"
@@ -70,17 +71,55 @@ class SiteWork(AtHand):
         hello.profile = self.profile
         return hello
 
+    def resume(self) -> WorkState:
+        """As AtHand; the plan that was begun waits again."""
+        state = super().resume()
+        self._expect()
+        return state
+
+    def take(self, payload: bytes) -> pb.Plan | None:
+        """As AtHand; versions beyond the plan's base wait from now on, so that devices are told of that one first."""
+        plan = super().take(payload)
+        self._expect()
+        return plan
+
+    def withdraw(self) -> None:
+        """As AtHand."""
+        super().withdraw()
+        self._expect()
+
+    def _expect(self) -> None:
+        if self.waiting is not None:
+            self.desk.expect(self.waiting_digest, self.waiting.base_version)
+        else:
+            self.desk.expect_none()
+
     def begin(self) -> Handed | None:
-        """Hand the waiting plan over; None: a block of its version proved damaged."""
+        """Return the waiting plan with its version, to be handed over; None: a block of that proved damaged."""
         plan, digest = self.waiting, self.waiting_digest
-        version = self.versions.find(plan.version_digest) if plan is not None else None
-        if plan is None or version is None or self.versions.bank(version) is None:
+        base = self.complete(self.versions.find(plan.version_digest)) if plan is not None else None
+        if plan is None or base is None:
             return None
+        message = pb.Version()
+        message.CopyFrom(base.message)
+        message.version = plan.base_version  # of versions with the same blocks (after a rollback) one message is kept
         if self._waiting_bytes:
             self.store.write("plan", Record({}, self._waiting_bytes))
         self._under_way = UnderWay(plan, digest)
-        self.withdraw()
-        return Handed(plan, digest)
+        super().withdraw()  # the desk goes on expecting it until it is handed over
+        return Handed(plan, digest, replace(base, message=message))
+
+    def complete(self, version: pb.Version | None) -> Complete | None:
+        """Return a version with its bank, and the updates that are here; None when a block lacks or is damaged."""
+        bank = self.versions.bank(version) if version is not None else None
+        if version is None or bank is None:
+            return None
+        updates: dict[ExpertId, tuple[bytes, bytes]] = {}
+        for block in version.blocks:
+            data = self.store.blob(block.updates[0].digest) if block.updates else None
+            if data is not None:
+                updates[ExpertId(block.layer, block.index)] = (block.updates[0].base, data)
+        return Complete(version, bank, updates)
 
     def finish(self, body: bytes) -> None:
         """Turn the plan into a sum that waits for its verdict. Args: body: of it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from broker_server.errors import StateError, UsageError
-from broker_server.upstream.desk import Complete, Desk, Look
+from broker_server.upstream.desk import Desk, Look
 from broker_server.upstream.site_work import SitePlans, SiteWork
 from broker_server.upstream_config import UpstreamTable
 from edge_runtime.federation.config import RunConfig
@@ -23,7 +23,6 @@ from edge_runtime.store import Store
 from edge_runtime.training.budget import Budget
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import FederationError
-from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.limits import BODY_LIMIT
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import encode
@@ -186,12 +185,6 @@ class Uplink:
         newest = self._versions.newest
         if newest is None or self._versions.missing(newest):
             return
-        bank = self._versions.bank(newest)
-        if bank is None:
-            return
-        updates: dict[ExpertId, tuple[bytes, bytes]] = {}
-        for block in newest.blocks:
-            data = self._store.blob(block.updates[0].digest) if block.updates else None
-            if data is not None:
-                updates[ExpertId(block.layer, block.index)] = (block.updates[0].base, data)
-        self._desk.bring_version(Complete(newest, bank, updates))
+        complete = self.work.complete(newest)
+        if complete is not None:
+            self._desk.bring_version(complete)

@@ -11,7 +11,7 @@ from broker_server.config_tables import Limits, RoundRules
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rules.round import State
 from broker_server.server_config import Server
-from broker_server.upstream.desk import Complete, Desk, Facts
+from broker_server.upstream.desk import Desk, Facts
 from broker_server.upstream.site_conductor import SiteConductor
 from broker_server.upstream.site_work import SitePlans, SiteWork
 from broker_server.upstream.uplink import FOLDER
@@ -61,6 +61,7 @@ class SiteBox:
             self.work.resume()
             for digest in self.work.decided:
                 self.desk.keep(digest)
+            self.tell_complete()
             return SiteConductor(parts, session, self.desk, self.name, "mqtt://above")
 
         values = {
@@ -68,6 +69,7 @@ class SiteBox:
             "round": RoundRules(quorum=2, join_wait_s=0), "upstream": UpstreamTable("mqtt://127.0.0.1", self.name),
         }  # fmt: skip
         self.gateway = Gateway(self.folder, self.above.package, **(values | self._fields))
+        self.gateway.conductor.announce()
         self.plans = SitePlans(self.work, self.desk)
         self.hello(*getattr(self, "devices", ()))
 
@@ -111,19 +113,46 @@ class SiteBox:
 
     def listen(self) -> None:
         """Hear of the newest version above, fetch it, and take the plan at hand."""
+        self.hear_version()
+        self.fetch()
+        self.hear_plan()
+        if self.work.waiting is not None:
+            self.begin()
+
+    def hear_version(self) -> None:
+        """Hear of the newest version above; nothing is fetched yet."""
         newest = self.versions.announce(self.above.store.ledger.version().payload)  # type: ignore[union-attr]
-        for digest in self.versions.wanted(newest):
-            self.versions.keep(digest, self.above.store.blobs.get(digest))
         self.work.let_go(newest.round)
+
+    def hear_plan(self) -> None:
+        """Take the plan that is retained above for this site, which may have been taken back."""
+        payload = self.above.out.last(Topic.PLAN, self.name)
+        if payload:
+            self.work.take(payload)
+        else:
+            self.work.withdraw()
+            self.work.abandon()
+
+    def fetch(self) -> None:
+        """Fetch what the newest version and those of plans lack, and tell of the newest."""
+        of_plans = [self.versions.find(digest) for digest in self.work.wanted_versions]
+        for version in (self.versions.newest, *of_plans):
+            for digest in self.versions.wanted(version) if version is not None else ():
+                self.versions.keep(digest, self.above.store.blobs.get(digest))
         self.versions.adopt_newest(self.work.wanted_versions)
-        bank = self.versions.bank(newest)
-        assert bank is not None
-        self.desk.bring_version(Complete(newest, bank, {}))
-        plan = self.above.store.ledger.plans(self.above.conductor.round).get(self.name)
-        came = plan is not None and self.work.take(plan) is not None
-        if came or self.work.waiting is not None:
-            assert self.work.ready
-            assert self.plans.begin() is None
+        self.tell_complete()
+
+    def tell_complete(self) -> None:
+        """Hand the newest version over, when it is complete."""
+        newest = self.versions.newest
+        complete = self.work.complete(newest) if newest is not None and not self.versions.missing(newest) else None
+        if complete is not None:
+            self.desk.bring_version(complete)
+
+    def begin(self) -> None:
+        """Hand the plan that waits over."""
+        assert self.work.ready
+        assert self.plans.begin() is None
 
     def step(self) -> Event | None:
         """Look whether there is a sum, and write it."""
