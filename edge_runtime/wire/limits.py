@@ -11,6 +11,12 @@ BODY_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one chunked body."""
 MASKS_LIMIT: Final = 2 * 1024 * 1024
 """Bytes of a body or blob that concerns masks; of a MaskKeys MESSAGE_LIMIT."""
+MEMBERS_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes of a list of members, which has the certificate of each where keys are signed."""
+CERTIFICATE_LIMIT: Final = 2_048
+"""Bytes of a certificate that comes with keys for masks."""
+KEYS_SIGNATURE_LIMIT: Final = 72
+"""Bytes of a signature by ECDSA on P-256, in DER."""
 CIRCLES_LIMIT: Final = 64
 """Circles of one device."""
 CHUNKS_LIMIT: Final = 65_536

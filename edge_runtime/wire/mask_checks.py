@@ -152,6 +152,15 @@ def _keys(keys: pb.MaskKeys) -> None:
         except SecureError as error:
             raise MalformedMessage(str(error)) from error
     need(len(set(public)) == len(public), "one key is sent twice")
+    certificate, signature = len(keys.certificate), len(keys.signature)
+    need(bool(certificate) == bool(signature), "a certificate and a signature go together; one of them is missing")
+    need(bool(certificate) or not keys.round, "a round, and no signature for it")
+    for size, limit, what in (
+        (certificate, limits.CERTIFICATE_LIMIT, "a certificate"),
+        (signature, limits.KEYS_SIGNATURE_LIMIT, "a signature"),
+    ):
+        if size > limit:
+            raise WireError(pb.TOO_LARGE, f"{what} of {size} bytes, limit {limit}")
 
 
 def _members(listed: pb.MaskMembers) -> None:
@@ -168,6 +177,12 @@ def _members(listed: pb.MaskMembers) -> None:
         need(largest <= MOST_MEMBERS, f"circle {circle.number} names {largest} members, limit {MOST_MEMBERS}")
     every = set(numbers)
     for member in listed.members:
+        if member.keys:  # what is in them is checked where they are decoded
+            size = len(member.keys)
+            need(not (member.digest or member.sharing or member.masking), "a member that signed its keys, and others")
+            if size > limits.MESSAGE_LIMIT:
+                raise WireError(pb.TOO_LARGE, f"keys of {size} bytes, limit {limits.MESSAGE_LIMIT}")
+            continue
         digest_size(member.digest, "digest of keys")
         _key(member.sharing, "a public key")
         own = [key.circle for key in member.masking]

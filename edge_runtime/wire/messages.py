@@ -19,6 +19,7 @@ from edge_runtime.wire.limits import (
     BODY_LIMIT,
     FIELDS_LIMIT,
     MASKS_LIMIT,
+    MEMBERS_LIMIT,
     MESSAGE_LIMIT,
     STEPS_LIMIT,
     WIRE_VERSION,
@@ -39,7 +40,8 @@ __all__ = [
 
 _LIMITS: Final[dict[type[Message], int]] = {
     **dict.fromkeys((pb.Delta, pb.ClassStatistics, pb.PartialSum, pb.PartialStatistics), BODY_LIMIT),
-    **dict.fromkeys((pb.MaskMembers, pb.MaskShares, pb.MaskDealt, pb.MaskAnswer), MASKS_LIMIT),
+    **dict.fromkeys((pb.MaskShares, pb.MaskDealt, pb.MaskAnswer), MASKS_LIMIT),
+    pb.MaskMembers: MEMBERS_LIMIT,
 }
 """Bytes of bodies and blobs; all others are payloads."""
 

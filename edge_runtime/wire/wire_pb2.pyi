@@ -113,7 +113,7 @@ class GatewayState(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., federation_digest: _Optional[bytes] = ..., online: _Optional[bool] = ..., session: _Optional[bytes] = ..., version: _Optional[int] = ..., round: _Optional[int] = ..., rounds_planned: _Optional[int] = ..., finished: _Optional[bool] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest", "reaches", "masks", "devices")
+    __slots__ = ("wire_version", "device", "federation_digest", "package_digest", "gateway_session", "profile", "runtime", "trained_slots", "held_slots", "batch_size", "step_ms", "examples", "bytes_up_per_round", "bytes_down_per_round", "seconds_per_round", "codecs", "statistics_digest", "reaches", "masks", "devices", "signs_keys")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +134,7 @@ class Hello(_message.Message):
     REACHES_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
+    SIGNS_KEYS_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     federation_digest: bytes
@@ -154,7 +155,8 @@ class Hello(_message.Message):
     reaches: _containers.RepeatedCompositeFieldContainer[Reach]
     masks: int
     devices: int
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ..., reaches: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., masks: _Optional[int] = ..., devices: _Optional[int] = ...) -> None: ...
+    signs_keys: bool
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., federation_digest: _Optional[bytes] = ..., package_digest: _Optional[bytes] = ..., gateway_session: _Optional[bytes] = ..., profile: _Optional[str] = ..., runtime: _Optional[str] = ..., trained_slots: _Optional[int] = ..., held_slots: _Optional[int] = ..., batch_size: _Optional[int] = ..., step_ms: _Optional[float] = ..., examples: _Optional[int] = ..., bytes_up_per_round: _Optional[int] = ..., bytes_down_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., statistics_digest: _Optional[bytes] = ..., reaches: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., masks: _Optional[int] = ..., devices: _Optional[int] = ..., signs_keys: _Optional[bool] = ...) -> None: ...
 
 class Reach(_message.Message):
     __slots__ = ("layers", "step_ms", "trunk_ms")
@@ -543,18 +545,24 @@ class MaskRound(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., plan_digest: _Optional[bytes] = ..., members: _Optional[bytes] = ..., dealt: _Optional[bytes] = ..., survivors: _Optional[bytes] = ..., serial: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class MaskKeys(_message.Message):
-    __slots__ = ("wire_version", "device", "plan_digest", "sharing", "masking")
+    __slots__ = ("wire_version", "device", "plan_digest", "sharing", "masking", "round", "certificate", "signature")
     WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SHARING_FIELD_NUMBER: _ClassVar[int]
     MASKING_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     wire_version: int
     device: str
     plan_digest: bytes
     sharing: bytes
     masking: _containers.RepeatedCompositeFieldContainer[CircleKey]
-    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., sharing: _Optional[bytes] = ..., masking: _Optional[_Iterable[_Union[CircleKey, _Mapping]]] = ...) -> None: ...
+    round: int
+    certificate: bytes
+    signature: bytes
+    def __init__(self, wire_version: _Optional[int] = ..., device: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., sharing: _Optional[bytes] = ..., masking: _Optional[_Iterable[_Union[CircleKey, _Mapping]]] = ..., round: _Optional[int] = ..., certificate: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class CircleKey(_message.Message):
     __slots__ = ("circle", "key")
@@ -577,14 +585,16 @@ class MaskMembers(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., round: _Optional[int] = ..., members: _Optional[_Iterable[_Union[MaskMember, _Mapping]]] = ..., circles: _Optional[_Iterable[_Union[MaskCircle, _Mapping]]] = ...) -> None: ...
 
 class MaskMember(_message.Message):
-    __slots__ = ("digest", "sharing", "masking")
+    __slots__ = ("digest", "sharing", "masking", "keys")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SHARING_FIELD_NUMBER: _ClassVar[int]
     MASKING_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
     digest: bytes
     sharing: bytes
     masking: _containers.RepeatedCompositeFieldContainer[CircleKey]
-    def __init__(self, digest: _Optional[bytes] = ..., sharing: _Optional[bytes] = ..., masking: _Optional[_Iterable[_Union[CircleKey, _Mapping]]] = ...) -> None: ...
+    keys: bytes
+    def __init__(self, digest: _Optional[bytes] = ..., sharing: _Optional[bytes] = ..., masking: _Optional[_Iterable[_Union[CircleKey, _Mapping]]] = ..., keys: _Optional[bytes] = ...) -> None: ...
 
 class MaskCircle(_message.Message):
     __slots__ = ("number", "neighbours", "threshold", "least", "bits")

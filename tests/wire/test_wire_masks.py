@@ -70,6 +70,21 @@ def keys(device: int, circles: tuple[int, ...] = (0, 2)) -> pb.MaskKeys:
     return pb.MaskKeys(device=f"d{device}", plan_digest=DIGEST, sharing=public.sharing, masking=masking)
 
 
+def signed(**changes: bytes) -> pb.MaskKeys:
+    """Return a device's keys, signed as it seems, changed."""
+    message = keys(1)
+    message.round, message.certificate, message.signature = 7, bytes(2048), bytes(72)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+def of_members(*members: pb.MaskMember) -> pb.MaskMembers:
+    """Return a list of these."""
+    circle = pb.MaskCircle(number=0, neighbours=2, threshold=2, least=3, bits=12)
+    return pb.MaskMembers(members=members, circles=[circle])
+
+
 def listed() -> pb.MaskMembers:
     """Return the list of three members, all in circles 0 and 2."""
     members = sorted_keys([keys_of(encode(keys(device))) for device in range(3)])
@@ -97,7 +112,8 @@ def test_what_is_valid_comes_back_as_it_was_said() -> None:
     answer = pb.MaskAnswer(device="a", survivors=DIGEST, shares=told)
     shares = [pb.SealedShares(place=1, data=b"x"), pb.SealedShares(place=4095, data=b"y")]
     for message in (
-        plan(terms()), plan(noisy()), delta(), keys(1), listed(), survivors, answer,
+        plan(terms()), plan(noisy()), delta(), keys(1), signed(), listed(), survivors, answer,
+        of_members(pb.MaskMember(keys=encode(signed()))),
         pb.MaskRound(device="a", plan_digest=DIGEST, members=DIGEST, dealt=OTHER, survivors=OTHER),
         pb.MaskShares(device="a", members=DIGEST, shares=shares),
         pb.MaskDealt(members=DIGEST, dealt=b"\x07", shares=shares),
@@ -139,6 +155,14 @@ def test_what_is_valid_comes_back_as_it_was_said() -> None:
         ("MALFORMED", delta(masked=[pb.MaskedCircle(number=1, words=b"w")] * 2)),
         ("MALFORMED", delta(masked=[pb.MaskedCircle(number=1)])),
         ("NO_EXAMPLES", delta(examples=0)),
+        ("MALFORMED", signed(signature=b"")),
+        ("MALFORMED", signed(certificate=b"")),
+        ("MALFORMED", signed(certificate=b"", signature=b"")),  # a round, and nobody signed for it
+        ("TOO_LARGE", signed(certificate=bytes(2049))),
+        ("TOO_LARGE", signed(signature=bytes(73))),
+        ("TOO_LARGE", of_members(pb.MaskMember(keys=bytes(128 * 1024 + 1)))),
+        ("MALFORMED", of_members(pb.MaskMember(keys=b"k", digest=DIGEST))),
+        ("MALFORMED", of_members(pb.MaskMember(keys=b"k", sharing=DIGEST))),
         ("MALFORMED", pb.MaskRound(device="a", plan_digest=DIGEST, members=DIGEST, survivors=DIGEST)),
         ("MALFORMED", pb.MaskRound(device="a/b", plan_digest=DIGEST, members=DIGEST)),
         ("MALFORMED", pb.MaskShares(device="a", members=DIGEST, shares=[pb.SealedShares(place=4096)])),
@@ -190,6 +214,23 @@ def test_a_list_is_read_as_it_was_written_and_a_list_that_is_not_safe_is_refused
     stranger = listed()
     stranger.members[0].masking[0].circle = 1
     assert refused(stranger) == "MALFORMED"
+
+
+def test_keys_stand_in_a_list_as_they_were_signed() -> None:
+    """The digest is that of what was sent; a member's keys that nobody signed, or that are none, are no member."""
+    sent = sorted_keys([keys_of(encode(keys(device))) for device in range(2)])
+    bodies = [encode(signed())]
+    members = sorted_keys([*sent[:1], keys_of(bodies[0])])
+    circle = Circle(2, (0, 1), Sizes(1, 2), 3, 12)
+    message = decode(pb.MaskMembers, write_members(7, members, [circle]))
+    place = next(place for place, one in enumerate(members) if one.signed)
+    assert message.members[place] == pb.MaskMember(keys=bodies[0])
+    with pytest.raises(SecureError, match="opened from 3"):  # all else is as a list has to be
+        read_members(encode(message))
+    for lie, error in ((encode(keys(1)), SecureError), (b"none", WireError), (encode(plan(terms())), WireError)):
+        message.members[place].keys = lie
+        with pytest.raises(error):
+            read_members(encode(message))
 
 
 def test_sets_of_members_are_bits_by_place() -> None:

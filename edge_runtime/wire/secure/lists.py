@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
@@ -15,7 +16,8 @@ from edge_runtime.wire.secure.members import Circle, MemberKeys, MemberList
 def keys_of(body: bytes) -> MemberKeys:
     """Return a device's public keys. Args: body: of its MaskKeys. Raises: WireError."""
     message = decode(pb.MaskKeys, body)
-    return MemberKeys(sha256(body), message.sharing, {key.circle: key.key for key in message.masking})
+    masking = {key.circle: key.key for key in message.masking}
+    return MemberKeys(sha256(body), message.sharing, masking, body if message.signature else b"")
 
 
 def write_members(number: int, keys: Sequence[MemberKeys], circles: Iterable[Circle]) -> bytes:
@@ -23,7 +25,7 @@ def write_members(number: int, keys: Sequence[MemberKeys], circles: Iterable[Cir
 
     Args:
         number: of the round.
-        keys: of the members, in order; those of circles that are not listed are left out.
+        keys: of the members, in order; those of circles that are not listed are left out, unless they are signed.
         circles: whose members are those with a key for it.
     """
     listed = sorted(circles, key=lambda circle: circle.number)
@@ -31,17 +33,7 @@ def write_members(number: int, keys: Sequence[MemberKeys], circles: Iterable[Cir
     return encode(
         pb.MaskMembers(
             round=number,
-            members=[
-                pb.MaskMember(
-                    digest=one.digest,
-                    sharing=one.sharing,
-                    masking=[
-                        pb.CircleKey(circle=circle, key=one.masking[circle])
-                        for circle in sorted(numbers & one.masking.keys())
-                    ],
-                )
-                for one in keys
-            ],
+            members=[_member(one, numbers) for one in keys],
             circles=[
                 pb.MaskCircle(
                     number=circle.number,
@@ -56,6 +48,25 @@ def write_members(number: int, keys: Sequence[MemberKeys], circles: Iterable[Cir
     )
 
 
+def _member(keys: MemberKeys, circles: Collection[int]) -> pb.MaskMember:
+    if keys.signed:
+        return pb.MaskMember(keys=keys.signed)
+    masking = [
+        pb.CircleKey(circle=circle, key=keys.masking[circle]) for circle in sorted(keys.masking.keys() & circles)
+    ]
+    return pb.MaskMember(digest=keys.digest, sharing=keys.sharing, masking=masking)
+
+
+def _keys(member: pb.MaskMember, circles: Collection[int]) -> MemberKeys:
+    if not member.keys:
+        return MemberKeys(member.digest, member.sharing, {key.circle: key.key for key in member.masking})
+    keys = keys_of(member.keys)
+    if not keys.signed:
+        msg = "a member's keys stand in the list as it sent them, and are not signed"
+        raise SecureError(msg)
+    return replace(keys, masking={number: keys.masking[number] for number in circles if number in keys.masking})
+
+
 def read_members(data: bytes) -> MemberList:
     """Return the list of a round, checked.
 
@@ -64,12 +75,11 @@ def read_members(data: bytes) -> MemberList:
 
     Raises:
         WireError: when the bytes are none.
-        SecureError: for a list that is not safe.
+        SecureError: for a list that is not safe. Whose signatures stand in it is for ``signed_keys`` to check.
     """
     message = decode(pb.MaskMembers, data)
-    keys = tuple(
-        MemberKeys(one.digest, one.sharing, {key.circle: key.key for key in one.masking}) for one in message.members
-    )
+    numbers = [one.number for one in message.circles]
+    keys = tuple(_keys(one, numbers) for one in message.members)
     circles = {
         one.number: Circle(
             one.number,

@@ -24,11 +24,13 @@ class MemberKeys:
         digest: of the message in which the device sent them.
         sharing: X25519 key by which shares are sealed for it.
         masking: X25519 key by circle, for masks.
+        signed: that message as it was sent, where the device signed it; else empty.
     """
 
     digest: bytes
     sharing: bytes
     masking: Mapping[int, bytes]
+    signed: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class MemberList:
     context: bytes
     keys: tuple[MemberKeys, ...]
     circles: Mapping[int, Circle]
+
+    @property
+    def signed(self) -> bool:
+        """Whether every member signed its keys."""
+        return all(one.signed for one in self.keys)
 
     def check(self) -> None:
         """Refuse a list that is not safe to mask with.

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
+from cryptography import x509
 
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.messages import decode
 from edge_runtime.wire.secure import graph, shamir
 from edge_runtime.wire.secure.agreement import agree, public_key
 from edge_runtime.wire.secure.fixed_point import Scale
 from edge_runtime.wire.secure.member import Member
 from edge_runtime.wire.secure.members import Attendance, Circle, MemberKeys, MemberList
 from edge_runtime.wire.secure.ring import Ring
+from edge_runtime.wire.secure.signed_keys import Authority, Federation
 
 Meaning = dict[str, Any]
 
@@ -92,6 +97,13 @@ def _member(data: bytes, **told: Any) -> Meaning:  # noqa: ANN401 - as README.md
     }
 
 
+def _signed_keys(data: bytes, authority: str, federation: str, federation_digest: str, at: int) -> Meaning:
+    known = Authority([x509.load_der_x509_certificate(bytes.fromhex(authority))])
+    listed, of = decode(pb.MaskMembers, data), Federation(federation, bytes.fromhex(federation_digest))
+    known.check_list(listed, of, datetime.fromtimestamp(at, UTC))
+    return {"devices": [decode(pb.MaskKeys, member.keys).device for member in listed.members]}
+
+
 SECURE: Final[dict[str, Callable[..., Meaning]]] = {
     "Agreement": _agreement,
     "Shares": _shares,
@@ -101,4 +113,5 @@ SECURE: Final[dict[str, Callable[..., Meaning]]] = {
     "MemberOrder": _order,
     "Integers": _integers,
     "SecureMember": _member,
+    "SignedKeys": _signed_keys,
 }

@@ -12,6 +12,7 @@ from edge_runtime.wire.vectors import (
     banks,
     bodies,
     broker_urls,
+    certified,
     conversation,
     enrolments,
     manifests,
@@ -32,7 +33,7 @@ def all_cases() -> Iterator[Case]:
     """Yield every case."""
     messages = (conversation, training, sites, bodies, values, updates)
     files = (banks, manifests, programs, packings, priors, enrolments, broker_urls, signed)
-    return chain.from_iterable(generator.cases() for generator in (*messages, *files, secure_sums))
+    return chain.from_iterable(generator.cases() for generator in (*messages, *files, secure_sums, certified))
 
 
 def differences(folder: Path = CASES) -> list[str]:

@@ -173,6 +173,7 @@ public struct Hello: Message {
     public var reaches: [Reach] = []
     public var masks: UInt32 = 0
     public var devices: UInt32 = 0
+    public var signsKeys: Bool = false
 
     public init() {}
 
@@ -198,6 +199,7 @@ public struct Hello: Message {
         case 18: try field.read(&reaches)
         case 19: try field.read(&masks)
         case 20: try field.read(&devices)
+        case 21: try field.read(&signsKeys)
         default: break
         }
     }
@@ -223,6 +225,7 @@ public struct Hello: Message {
         writer.write(18, reaches)
         writer.write(19, masks)
         writer.write(20, devices)
+        writer.write(21, signsKeys)
     }
 }
 
@@ -1001,6 +1004,9 @@ public struct MaskKeys: Message {
     public var planDigest: Bytes = []
     public var sharing: Bytes = []
     public var masking: [CircleKey] = []
+    public var round: UInt64 = 0
+    public var certificate: Bytes = []
+    public var signature: Bytes = []
 
     public init() {}
 
@@ -1011,6 +1017,9 @@ public struct MaskKeys: Message {
         case 3: try field.read(&planDigest)
         case 4: try field.read(&sharing)
         case 5: try field.read(&masking)
+        case 6: try field.read(&round)
+        case 7: try field.read(&certificate)
+        case 8: try field.read(&signature)
         default: break
         }
     }
@@ -1021,6 +1030,9 @@ public struct MaskKeys: Message {
         writer.write(3, planDigest)
         writer.write(4, sharing)
         writer.write(5, masking)
+        writer.write(6, round)
+        writer.write(7, certificate)
+        writer.write(8, signature)
     }
 }
 
@@ -1077,6 +1089,7 @@ public struct MaskMember: Message {
     public var digest: Bytes = []
     public var sharing: Bytes = []
     public var masking: [CircleKey] = []
+    public var keys: Bytes = []
 
     public init() {}
 
@@ -1085,6 +1098,7 @@ public struct MaskMember: Message {
         case 1: try field.read(&digest)
         case 2: try field.read(&sharing)
         case 3: try field.read(&masking)
+        case 4: try field.read(&keys)
         default: break
         }
     }
@@ -1093,6 +1107,7 @@ public struct MaskMember: Message {
         writer.write(1, digest)
         writer.write(2, sharing)
         writer.write(3, masking)
+        writer.write(4, keys)
     }
 }
 

@@ -51,6 +51,7 @@ extension Hello: Told {
             ("reaches", reaches.told),
             ("masks", masks.told),
             ("devices", devices.told),
+            ("signs_keys", signsKeys.told),
         ])
     }
 }
@@ -361,6 +362,9 @@ extension MaskKeys: Told {
             ("plan_digest", .text(hex(planDigest))),
             ("sharing", .text(hex(sharing))),
             ("masking", masking.told),
+            ("round", .text(String(round))),
+            ("certificate", .text(hex(certificate))),
+            ("signature", .text(hex(signature))),
         ])
     }
 }
@@ -391,6 +395,7 @@ extension MaskMember: Told {
             ("digest", .text(hex(digest))),
             ("sharing", .text(hex(sharing))),
             ("masking", masking.told),
+            ("keys", .text(hex(keys))),
         ])
     }
 }

@@ -12,6 +12,12 @@ public const val BODY_LIMIT: Int = 64 * 1024 * 1024
 /** Chunks of one body. */
 public const val CHUNKS_LIMIT: Int = 65_536
 
+/** Bytes of a certificate that comes with keys for masks. */
+public const val CERTIFICATE_LIMIT: Int = 2_048
+
+/** Bytes of a signature by ECDSA on P-256, in DER. */
+public const val KEYS_SIGNATURE_LIMIT: Int = 72
+
 /** Fields at the top level of a message, as written; unknown ones count. */
 public const val FIELDS_LIMIT: Int = 100_000
 

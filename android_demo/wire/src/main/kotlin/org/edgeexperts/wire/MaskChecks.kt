@@ -105,7 +105,7 @@ internal fun checkMasked(delta: Delta) {
     need(delta.maskedList.none { it.words.isEmpty }) { "a circle without values" }
 }
 
-private fun circles(numbers: List<Long>, what: String) {
+internal fun circles(numbers: List<Long>, what: String) {
     if (numbers.size > CIRCLES_LIMIT) {
         throw WireException(Code.TOO_LARGE, "${numbers.size} $what, limit $CIRCLES_LIMIT")
     }

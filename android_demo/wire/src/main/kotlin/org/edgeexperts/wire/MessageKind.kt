@@ -88,7 +88,13 @@ public class MessageKind<M : MessageLite> private constructor(
         public val OFFER: MessageKind<Offer> =
             MessageKind("Offer", MESSAGE_LIMIT, Offer.parser(), Offer::getWireVersion, ::checkOffer)
 
-        /** All of them. */
+        /** A device writes it; what others sent stands in a list of members. No shared cases decide on it. */
+        public val MASK_KEYS: MessageKind<MaskKeys> = MessageKind(
+            "MaskKeys", MESSAGE_LIMIT, MaskKeys.parser(), MaskKeys::getWireVersion, ::checkMaskKeys,
+            Nested(setOf(MaskKeys.MASKING_FIELD_NUMBER)),
+        )
+
+        /** Those that shared cases decide on. */
         public val ALL: List<MessageKind<*>> = listOf(
             GATEWAY_STATE, HELLO, BYE, PLAN, DELTA, CLASS_STATISTICS, CHUNK, VERDICT, VERSION, WANT, OFFER,
         )

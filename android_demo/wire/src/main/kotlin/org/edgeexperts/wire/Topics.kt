@@ -1,7 +1,7 @@
 /** Topic names, with quality of service and retention of each: edge_runtime/wire/SPEC.md, "Topics". */
 package org.edgeexperts.wire
 
-private const val ROOT = "fl/v1"
+internal const val ROOT = "fl/v1"
 private val NAME = Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 private val BLOB = Regex("[0-9a-f]{64}")
 

@@ -1,8 +1,14 @@
 /** Replays cases of sums under masks; edge_runtime/wire/vectors/decide_secure.py has the same table. */
 package org.edgeexperts.wire
 
+import java.io.ByteArrayInputStream
+import java.security.cert.CertificateFactory
+import java.security.cert.X509Certificate
+import java.util.Date
 import org.edgeexperts.wire.secure.Attendance
 import org.edgeexperts.wire.secure.Circle
+import org.edgeexperts.wire.secure.FederationScope
+import org.edgeexperts.wire.secure.KeyAuthority
 import org.edgeexperts.wire.secure.Member
 import org.edgeexperts.wire.secure.MemberKeys
 import org.edgeexperts.wire.secure.MemberList
@@ -52,6 +58,13 @@ internal val SECURE_RULES: Map<String, Rule> = mapOf(
         mapOf("integers" to made.integers.map(Int::toLong), "left" to made.left.map(Float::toDouble))
     },
     "SecureMember" to Rule(*MEMBER_KEYS) { _, context -> member(context) },
+    "SignedKeys" to Rule("authority", "federation", "federation_digest", "at") { data, context ->
+        val issuer = ByteArrayInputStream(context.bytes("authority"))
+        val authority = CertificateFactory.getInstance("X.509").generateCertificate(issuer) as X509Certificate
+        val scope = FederationScope(context.any("federation") as String, context.bytes("federation_digest"))
+        val listed = MaskMembers.parseFrom(data)
+        mapOf("devices" to KeyAuthority(authority).checkList(listed, scope, Date(1000 * context.long("at"))))
+    },
 )
 
 private fun Context.ints(name: String) = (any(name) as List<*>).map { (it as Long).toInt() }

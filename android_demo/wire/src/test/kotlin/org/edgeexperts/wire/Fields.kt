@@ -64,6 +64,7 @@ private fun Hello.fields() = mapOf(
     },
     "masks" to masks.u32,
     "devices" to devices.u32,
+    "signs_keys" to signsKeys,
 )
 
 private fun Plan.fields() = mapOf(
