@@ -158,6 +158,11 @@ class GatewayConfig:
         return self.listen.certificate is not None and self.broker in ("", MOSQUITTO)
 
     @property
+    def key_authority(self) -> Path | None:
+        """PEM file of the authority whose devices sign their keys for masks; None: they need not."""
+        return self.secure.authority or (self.listen.ca if self.certified else None)
+
+    @property
     def kept_versions(self) -> int:
         """The newest versions whose blocks stay: devices may still train from one that is max_staleness merges old."""
         return self.limits.keep_versions and max(self.limits.keep_versions, self.round.max_staleness + 2)

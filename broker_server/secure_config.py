@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from broker_server.engine_config import IN_PROCESS
@@ -47,6 +48,8 @@ class Secure:
             first round that asks it: the gateway sees the sum of all who gave them in that round, and the head is made
             of it. "seen": in the clear, so that the gateway sees those of each device. "no": nobody is asked, and the
             head has to be trained (train.head_share), or stays as it is.
+        authority: PEM file of the authority that issues devices' certificates, where the broker is an external one:
+            then devices have to sign their keys, as they have to where ``listen.ca`` lets them in.
     """
 
     enabled: bool = False
@@ -60,6 +63,7 @@ class Secure:
     most_weight: int = 15
     most_move: float = 1.0
     class_sums: str = MASKED
+    authority: Path | None = None
 
     def fault(self) -> str:
         """Return what is wrong with the values, for people; "" when nothing is."""

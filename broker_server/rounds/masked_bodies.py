@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from broker_server.rounds.checking import MaskBody
+from broker_server.rounds.key_authority import KeyAuthority
 from broker_server.rounds.masked_state import MaskedState
 from broker_server.rules import masking
 from broker_server.rules.admission import Masked
@@ -18,7 +19,7 @@ from edge_runtime.wire.messages import decode
 _LATE: Final = "the round is past that step, or goes on without this device"
 
 
-def check_body(state: MaskedState, message: MaskBody, device: str, plan: bytes) -> None:
+def check_body(state: MaskedState, message: MaskBody, device: str, plan: bytes, authority: KeyAuthority) -> None:
     """Refuse a body that the round does not wait for, or that is not what it has to be.
 
     Args:
@@ -26,12 +27,14 @@ def check_body(state: MaskedState, message: MaskBody, device: str, plan: bytes) 
         message: the body.
         device: its sender.
         plan: its plan in this round.
+        authority: whose certificates keys have to be signed with.
 
     Raises:
         WireError: STALE when the round is past that step or the device takes no part, or what is wrong.
     """
     if isinstance(message, pb.MaskKeys):
         _check_keys(state, message, plan)
+        authority.check(message, state.row.round)
     elif isinstance(message, pb.MaskShares):
         _check_shares(state, message, device)
     else:

@@ -15,6 +15,7 @@ from broker_server.errors import BodyError, StorageError
 from broker_server.rounds.announcer import Announcer
 from broker_server.rounds.checking import Body, MaskBody
 from broker_server.rounds.gateway_parts import GatewayParts
+from broker_server.rounds.key_authority import KeyAuthority
 from broker_server.rounds.making import MaskedSums
 from broker_server.rounds.masked_bodies import check_body, masked_of
 from broker_server.rounds.masked_opening import open_sums
@@ -36,6 +37,7 @@ from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.messages import decode, encode
 from edge_runtime.wire.secure.lists import to_bits
 from edge_runtime.wire.secure.members import Attendance
+from edge_runtime.wire.secure.signed_keys import Federation
 from edge_runtime.wire.topics import Topic
 
 Told = Mapping[str, Any]
@@ -51,6 +53,8 @@ class MaskedRounds:
         self._round_rules, self._shape = parts.config.round, parts.store.lineage.shape
         self._roster, self._events, self._publisher = parts.roster, parts.events, parts.publisher
         self._announcer = announcer
+        federation = Federation(parts.config.federation, parts.store.lineage.federation)
+        self._authority = KeyAuthority(parts.config.key_authority if self._config.enabled else None, federation)
         self._current: MaskedState | None = None
         self._orphan = 0  # number of a round whose plans go under masks, and of which the ledger knows no more
         self.failed = int(self._ledger.get(FAILED_ROUNDS) or 0)
@@ -76,6 +80,7 @@ class MaskedRounds:
             status: of the round; who takes no part any more is void.
             now: monotonic seconds.
         """
+        self._authority.read_again()
         self._current, self._orphan = taken_up(self._store, status, now), 0
         if self._current is None and any(decode(pb.Plan, plan).masks for plan in [*status.plans.values()][:1]):
             self._orphan = status.number
@@ -111,7 +116,7 @@ class MaskedRounds:
         if earlier is not None and earlier != body.digest:
             raise WireError(pb.DUPLICATE, "another such body of this device was accepted in the round")
         if earlier is None:
-            check_body(current, message, device, plan)
+            check_body(current, message, device, plan, self._authority)
         return current.row.round, earlier is not None
 
     def note(self, number: int, kind: pb.Kind, message: MaskBody, device: str) -> None:
@@ -164,7 +169,7 @@ class MaskedRounds:
             current.row.round, bodies.values(), Assumed.of(current.terms, self._config.dropouts, self._config.colluding)
         )
         if data is None:
-            return self._fail(current, f"{len(bodies)} devices sent keys, which makes no circle of 3", wall)
+            return self._fail(current, f"{len(bodies)} devices sent keys, which makes no circle of 3, or no list", wall)
         with self._ledger.transaction():
             self._ledger.list_masks(current.row.round, data)
         current.row = replace(current.row, members=data)
@@ -237,6 +242,7 @@ class MaskedRounds:
         self._store.spool.keep(digest, data)
         norms = {} if first else usual_norms(opening.sums)
         report = {"members": len(current.places), "circles": opening.circles, "norms": norms}
+        report |= {"signed": current.listed.signed}
         report |= {"noise": self._promised(current)} if current.terms.private else {}
         with self._ledger.transaction():
             opening.keep_classes(self._ledger, current, wall)

@@ -141,13 +141,16 @@ class Roster:
         """Return who of ``devices`` said bye."""
         return frozenset(one for one in devices if one in self.members and one not in self._here)
 
-    def present(self, statistics: Mapping[str, bytes], now: float, *, masks: int = 0) -> dict[str, Present]:
+    def present(
+        self, statistics: Mapping[str, bytes], now: float, *, masks: int = 0, signed: bool = False
+    ) -> dict[str, Present]:
         """Return who is here, and since when with its class statistics.
 
         Args:
             statistics: digests of those that came, by device.
             now: monotonic seconds.
             masks: version of sums under masks that a device has to know to be planned for; 0: none.
+            signed: whether it has to sign its keys for them.
         """
         result = {}
         for name, member in self.members.items():
@@ -157,7 +160,8 @@ class Roster:
                 member.ready_at = None
             elif member.ready_at is None:
                 member.ready_at = now
-            rests = self.standing(name).rests(now) or member.hello.masks < masks
+            lacks = member.hello.masks < masks or (signed and not member.hello.signs_keys)
+            rests = lacks or self.standing(name).rests(now)
             result[name] = Present(member.arrived_at, member.ready_at, rests)
         return result
 

@@ -17,6 +17,7 @@ from typing import Self
 
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.limits import MEMBERS_LIMIT
 from edge_runtime.wire.messages import encode
 from edge_runtime.wire.secure.graph import LEAST_MEMBERS, MOST_MEMBERS, in_order, least_for, sizes_for
 from edge_runtime.wire.secure.lists import keys_of, sealed, to_bits, write_members
@@ -76,17 +77,18 @@ class Assumed:
 
 
 def write_list(number: int, bodies: Iterable[bytes], assumed: Assumed) -> bytes | None:
-    """Return the list of a round's members; None where no circle has enough of them.
+    """Return the list of a round's members; None where no circle has enough of them, or the list would be too large.
 
     A circle of fewer than LEAST_MEMBERS, or of fewer than its noise is for, is not listed, nor who is in no other. Of
-    two members that sent one key the second is left out: together they would make the list unsafe for all.
+    two members that sent one key the second is left out: together they would make the list unsafe for all. Who
+    signs masks only with others that do, so of those who did and those who did not the fewer are left out.
 
     Args:
         number: of the round.
         bodies: MaskKeys that came.
         assumed: what the round is made to bear.
     """
-    keys = list(_unlike(map(keys_of, bodies)))
+    keys = _alike(_unlike(map(keys_of, bodies)))
     sizes = Counter(circle for one in keys for circle in one.masking)
     listed = {circle for circle, size in sizes.items() if size >= max(LEAST_MEMBERS, assumed.opened_from(circle, size))}
     by_digest = {one.digest: one for one in keys if listed & one.masking.keys()}
@@ -99,7 +101,14 @@ def write_list(number: int, bodies: Iterable[bytes], assumed: Assumed) -> bytes 
         some = sizes_for(len(places), len(members), assumed.dropouts, assumed.colluding)
         least, bits = assumed.opened_from(circle, len(places)), assumed.bits(circle, len(places))
         circles.append(Circle(circle, places, some, least, bits))
-    return write_members(number, members, circles)
+    data = write_members(number, members, circles)
+    return data if len(data) <= MEMBERS_LIMIT else None
+
+
+def _alike(keys: Iterable[MemberKeys]) -> list[MemberKeys]:
+    listed = list(keys)
+    signed = [one for one in listed if one.signed]
+    return signed if 2 * len(signed) >= len(listed) else [one for one in listed if not one.signed]
 
 
 def _unlike(keys: Iterable[MemberKeys]) -> Iterator[MemberKeys]:

@@ -22,6 +22,7 @@ class GatewayFacts:
         buffer: as [round] says; 0: it works in rounds.
         secure: whether deltas are summed under masks.
         private: whether [privacy] is on.
+        signed: whether devices have to sign their keys for masks.
     """
 
     started: float
@@ -32,6 +33,7 @@ class GatewayFacts:
     buffer: int = 0
     secure: bool = False
     private: bool = False
+    signed: bool = False
 
     def keep(self, ledger: Ledger) -> None:
         """Put them into the ledger.

@@ -63,13 +63,15 @@ class Readings(Ledger):
         )
         return dict(self._rows(f"SELECT COUNT(*) AS known, {sums} FROM devices")[0])  # noqa: S608 - keys of ours
 
-    def without_masks(self, version: int) -> list[str]:
+    def without_masks(self, version: int, *, signed: bool = False) -> list[str]:
         """Return the devices, by name, that are not revoked and whose last Hello knows no sums under masks.
 
         Args:
             version: of the rules for them that plans need.
+            signed: whether their keys have to be signed.
         """
-        return [row["device"] for row in self.devices() if not row["revoked"] and row["hello"].masks < version]
+        hellos = {row["device"]: row["hello"] for row in self.devices() if not row["revoked"]}
+        return [name for name, one in hellos.items() if one.masks < version or (signed and not one.signs_keys)]
 
     def last_seen_devices(self, count: int) -> list[str]:
         """Return the names of the devices that were seen last, by name. Args: count: at most."""

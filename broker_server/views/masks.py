@@ -14,17 +14,19 @@ ROUNDS: Final = 20
 """The last rounds under masks that are looked through for one that is over."""
 
 
-def read_masks(ledger: Readings, *, enabled: bool, private: bool = False) -> dict[str, Any]:
+def read_masks(ledger: Readings, *, enabled: bool, private: bool = False, signed: bool = False) -> dict[str, Any]:
     """Return what is told of sums under masks; empty where there were none and none are planned.
 
     Args:
         ledger: of the state directory.
         enabled: whether the gateway that started last plans rounds under masks.
         private: whether [privacy] counts what is released.
+        signed: whether devices have to sign their keys.
     """
     rows = ledger.newest_masks(ROUNDS)
     if not rows and not enabled:
         return {}
+    version = NOISE_VERSION if private else MASKS_VERSION
     over = next((row for row in rows if row.told), None)
     last: dict[str, Any] | None = None
     if over is not None:
@@ -34,6 +36,7 @@ def read_masks(ledger: Readings, *, enabled: bool, private: bool = False) -> dic
             "members": over.told["members"],
             "failed": over.told.get("failed", ""),
             "noise": over.told.get("noise", 0.0),
+            "signed": over.told.get("signed", False),
             "opened": [one["survivors"] for one in circles],
             "not_opened": [one["why"] for one in over.told.get("circles", ()) if not one["opened"]],
         }
@@ -43,7 +46,8 @@ def read_masks(ledger: Readings, *, enabled: bool, private: bool = False) -> dic
         "last": last,
         "class_sums_seen": len(counting_sums(ledger.statistics_digests(), masked=False)),
         "class_sums_opened": [len(devices) for devices in ledger.class_sum_givers().values()],
-        "without_masks": ledger.without_masks(NOISE_VERSION if private else MASKS_VERSION) if enabled else [],
+        "signed": signed,
+        "without_masks": ledger.without_masks(version, signed=signed) if enabled else [],
     }
 
 
@@ -60,6 +64,8 @@ def masks_words(told: Mapping[str, Any]) -> str:
         parts.append(f"of round {last['round']} {counted(len(sizes), 'sum')} over {span} devices each, no single delta")
         if last["noise"]:
             parts.append(f"each with noise of {last['noise']:.3g} times the clip that devices added")
+        if not last["signed"]:
+            parts.append("devices did not sign their keys, so that a gateway could have put others in their place")
         if last["not_opened"]:
             parts.append(f"{counted(len(last['not_opened']), 'sum')} not opened ({last['not_opened'][0]})")
     if not told["enabled"]:
@@ -73,7 +79,7 @@ def masks_words(told: Mapping[str, Any]) -> str:
         parts.append(f"class sums of {counted(told['class_sums_seen'], 'device')} were seen one by one")
     if told["without_masks"]:
         names = ", ".join(told["without_masks"][:5])
-        masks = "masks with noise" if told["private"] else "masks"
+        masks = f"{'signed keys for ' * told['signed']}masks{' with noise' * told['private']}"
         more = f" and {len(told['without_masks']) - 5} more" if len(told["without_masks"]) > 5 else ""
         parts.append(f"not planned for, since their runtime knows no {masks}: {names}{more}")
     return "; ".join(parts)

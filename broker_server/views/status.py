@@ -223,7 +223,7 @@ def read_status(ledger: Readings, now: float) -> Status:
 def _masks(ledger: Readings, facts: GatewayFacts | None) -> Mapping[str, Any]:
     if facts is None:
         return read_masks(ledger, enabled=False)
-    return read_masks(ledger, enabled=facts.secure, private=facts.private)
+    return read_masks(ledger, enabled=facts.secure, private=facts.private, signed=facts.signed)
 
 
 def _privacy(folder: Path) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.manifest import Architecture
+from edge_runtime.wire.secure.signed_keys import KeySigner
 
 _REMEMBERED = 32
 
@@ -45,11 +46,13 @@ class AtHand(ABC):
         store: of this member.
         versions: of the bank.
         device: its id.
+        signer: of its keys under masks, where it has a certificate.
     """
 
     store: Store
     versions: Versions
     device: str
+    signer: KeySigner | None = None
     waiting: pb.Plan | None = field(default=None, init=False)
     waiting_digest: bytes = field(default=b"", init=False)
     pending: PendingDelta | None = field(default=None, init=False)
@@ -63,7 +66,7 @@ class AtHand(ABC):
     _done: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.masks = Masks(self.store, self.device)
+        self.masks = Masks(self.store, self.device, self.signer)
 
     # --- what a plan comes to is for others to say ------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""From an enrolment file to what a device runs with: its name, the broker, its keys."""
+"""From an enrolment file to what a device runs with: its name, the broker, its keys, what signs with them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from edge_runtime.errors import ConfigError, StoreError
 from edge_runtime.federation.link import Broker
 from edge_runtime.wire.broker_url import BrokerUrl
 from edge_runtime.wire.enrolment import ENROLMENT_LIMIT, Enrolment
+from edge_runtime.wire.errors import SecureError
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.private_files import write_private
+from edge_runtime.wire.secure.signed_keys import Federation, KeySigner
 
 FOLDER: Final = "tls"
 """In the state directory: the enrolment's PEM texts as files, which is how OpenSSL takes them."""
@@ -62,6 +64,28 @@ def broker_of(enrolment: Enrolment, state: Path) -> Broker:
     url = BrokerUrl(at.host, at.port, at.tls, enrolment.user, enrolment.password, at.websocket)
     texts = {"ca": enrolment.ca, "certificate": enrolment.certificate, "key": enrolment.key}
     return Broker(url, **{name: _file(state / FOLDER / f"{name}.pem", text) for name, text in texts.items()})
+
+
+def signer_of(broker: Broker, federation: Federation) -> KeySigner | None:
+    """Return what signs a device's keys for masks; None where it has no certificate.
+
+    Args:
+        broker: as the device reaches it, with its certificate.
+        federation: in which it takes part.
+
+    Raises:
+        ConfigError: when a file cannot be read.
+    """
+    if broker.certificate is None or broker.key is None:
+        return None
+    try:
+        certificate, key = (path.read_text(encoding="utf-8") for path in (broker.certificate, broker.key))
+        ca = broker.ca.read_text(encoding="utf-8") if broker.ca is not None else ""
+        return KeySigner(certificate, key, ca, federation)
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+    except (SecureError, UnicodeDecodeError) as error:
+        raise ConfigError(f"certificate {broker.certificate} or what goes with it cannot be used: {error}") from error
 
 
 def _file(path: Path, text: str) -> Path | None:

@@ -13,7 +13,7 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import BankShape
-from edge_runtime.wire.limits import MASKS_LIMIT
+from edge_runtime.wire.limits import MEMBERS_LIMIT
 from edge_runtime.wire.piece_files import PieceFiles
 from edge_runtime.wire.resumable import ResumableBodies
 
@@ -38,7 +38,7 @@ class Fetcher:
     def __init__(self, versions: Versions, link: Link, device: str, shape: BankShape, folder: Path) -> None:
         self._versions, self._link, self._device = versions, link, device
         sizes = [4 * shape.size(block) for block in shape.ids()]
-        most = max(*sizes, MASKS_LIMIT)  # a list of a round under masks comes as a blob, too
+        most = max(*sizes, MEMBERS_LIMIT)  # a list of a round under masks comes as a blob, too
         assembler = chunks.Assembler(limit=max(2 * sum(sizes), 2 * most), body_limit=most)
         self._bodies = ResumableBodies(assembler, PieceFiles(folder))
         self._asked: set[str] = set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from edge_runtime.store import Record, Store
@@ -21,6 +22,7 @@ from edge_runtime.wire.secure.fixed_point import Integers
 from edge_runtime.wire.secure.lists import from_bits, read_members, sealed
 from edge_runtime.wire.secure.member import Member, public_keys
 from edge_runtime.wire.secure.members import Attendance
+from edge_runtime.wire.secure.signed_keys import KeySigner
 
 _RECORD: Final = "masks"
 _PARTS: Final = ("members", "dealt", "survivors")
@@ -29,10 +31,13 @@ ROOT_BYTES: Final = 32
 
 
 class Masks:
-    """Args: store: of this device; device: its id."""
+    """Args: store: of this device; device: its id; signer: signs its keys, and checks those of others; None: nobody's.
 
-    def __init__(self, store: Store, device: str) -> None:
-        self._store, self._device = store, device
+    What this device has decides, not what a plan says: with a signer it masks among members who signed, or not at all.
+    """
+
+    def __init__(self, store: Store, device: str, signer: KeySigner | None = None) -> None:
+        self._store, self._device, self._signer = store, device, signer
         record = store.recall(_RECORD)
         self._head: dict[str, Any] = dict(record.head) if record is not None else {}
         self._keys = record.body if record is not None else b""
@@ -70,6 +75,9 @@ class Masks:
         public = public_keys(root, [circle.number for circle in plan.masks[0].circles])
         masking = [pb.CircleKey(circle=circle, key=key) for circle, key in public.masking.items()]
         keys = pb.MaskKeys(device=self._device, plan_digest=digest, sharing=public.sharing, masking=masking)
+        if self._signer is not None and not self._signer.fault:
+            keys.round = plan.round
+            self._signer.sign(keys)
         self._keys = messages.encode(keys)
         self._head = {"plan": digest.hex(), "round": plan.round, "root": root.hex(), "accepted": []}
         least = {str(circle.number): circle.least for circle in plan.masks[0].circles if circle.least}
@@ -121,6 +129,8 @@ class Masks:
         Raises:
             WireError, SecureError: when one is none, or not safe; the round is over for this device.
         """
+        if self._head and self._signer is not None and self._signer.fault:
+            raise SecureError(self._signer.fault)
         for part in _PARTS:
             if part in self._head:
                 continue
@@ -192,6 +202,12 @@ class Masks:
     # checks
 
     def _check_members(self, data: bytes) -> None:
+        if self._signer is not None:
+            listed = messages.decode(pb.MaskMembers, data)
+            if listed.round != self.round:
+                msg = f"a list of members of round {listed.round}, this is round {self.round}"
+                raise SecureError(msg)
+            self._signer.check_list(listed, datetime.now(UTC))
         self._member = self._member_of(data)
 
     def _check_dealt(self, data: bytes) -> None:

@@ -62,6 +62,7 @@ class Work(AtHand):
         store: of this device.
         versions: of the bank.
         device: its id.
+        signer: of its keys under masks, where it has a certificate.
         watch: chooses the tier of each plan; None takes the best for it.
     """
 
@@ -89,7 +90,8 @@ class Work(AtHand):
             batch_size=tools.tier.batch_size,
             step_ms=self.step_ms,
             examples=len(tools.source),
-            masks=NOISE_VERSION,
+            masks=0 if self.signer is not None and self.signer.fault else NOISE_VERSION,
+            signs_keys=self.signer is not None and not self.signer.fault,
             reaches=[
                 pb.Reach(layers=layers, step_ms=pace.step_ms, trunk_ms=pace.trunk_ms)
                 for layers, pace in self.reaches.items()

@@ -13,7 +13,7 @@ from edge_runtime.data.windows import WindowSource
 from edge_runtime.errors import ConfigError, StoreError
 from edge_runtime.federation.config import RunConfig, credentials, default_state
 from edge_runtime.federation.device import Device
-from edge_runtime.federation.enrolled import broker_of, check_package, read_enrolment
+from edge_runtime.federation.enrolled import broker_of, check_package, read_enrolment, signer_of
 from edge_runtime.federation.link import Broker, LinkEvent, Mqtt
 from edge_runtime.federation.membership import Identity
 from edge_runtime.federation.mqtt.link import MqttLink
@@ -37,6 +37,7 @@ from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.enrolment import Enrolment
 from edge_runtime.wire.errors import PackageError
 from edge_runtime.wire.manifest import Architecture, Package
+from edge_runtime.wire.secure.signed_keys import Federation
 from edge_runtime.wire.text import counted
 
 _INBOX = 64  # messages that wait here; beyond, the broker waits
@@ -115,7 +116,10 @@ def take_part(parts: Parts, how: Participation) -> tuple[JoinReport, Bank | None
         versions = Versions(store, parts.package)
         cache = how.prefixes(state / "prefixes") if watch.uses_prefixes() else None
         tools = Tools(parts.program, parts.manifest, parts.tokenizer, source, tier, cache=cache, rounding=how.rounding)
-        work = Work(store, versions, config.device, tools=tools, watch=watch)
+        signer = signer_of(broker, Federation(config.federation, parts.manifest.architecture.digest()))
+        if signer is not None and signer.fault:
+            report.emit("masks", f"no part in rounds under masks: {signer.fault}", reason=signer.fault)
+        work = Work(store, versions, config.device, signer, tools=tools, watch=watch)
         identity = Identity(parts.package.digest, _statistics(store, parts, source, report, how.progress))
         device = Device(config, work, identity, link, inbox, report=report, stopped=how.stopped)
         device.run()

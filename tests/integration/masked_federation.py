@@ -7,8 +7,8 @@ program; only sockets and waiting are left out, so that anybody can be killed be
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from fakes import Clock, FakeLink
 from broker_server.config import GatewayConfig
 from broker_server.config_tables import Limits, RoundRules, Train
 from broker_server.events import Events
+from broker_server.identity.certificates import Identity as Certified
+from broker_server.identity.certificates import new_device, utc_now
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.reception import Reception
@@ -47,6 +49,8 @@ from edge_runtime.wire.experts import HEAD
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.messages import decode
 from edge_runtime.wire.secure.fixed_point import Integers
+from edge_runtime.wire.secure.signed_keys import Federation as Scope
+from edge_runtime.wire.secure.signed_keys import KeySigner
 from edge_runtime.wire.secure.terms import Terms, weights_of
 from edge_runtime.wire.signatures import SigningKey
 from edge_runtime.wire.topics import RETAINED, Address, Topic
@@ -121,10 +125,19 @@ class Running:
 
 
 class Federation:
-    """Gateway and devices of one test. Args: folder: for all of it; settings: of the gateway, in place of SETTINGS."""
+    """Gateway and devices of one test.
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder, self.clock = folder, Clock(1.0)
+    Args:
+        folder: for all of it.
+        authority: issues certificates, with whose keys devices sign; None: they have none.
+        settings: of the gateway, in place of SETTINGS.
+    """
+
+    def __init__(self, folder: Path, authority: Certified | None = None, **settings: Any) -> None:
+        self.folder, self.clock, self.authority = folder, Clock(1.0), authority
+        if authority is not None:
+            (folder / "authority.pem").write_text(authority.certificate)
+            settings["secure"] = replace(SETTINGS["secure"], authority=folder / "authority.pem")
         self.package: Package = toy.write_package(folder / "package")
         self.config = GatewayConfig(folder / "package", folder / "gateway", **(SETTINGS | settings))
         self.broker = MemoryBroker(self.clock)
@@ -175,7 +188,7 @@ class Federation:
             inbox: queue.Queue[LinkEvent] = queue.Queue()
             link = FakeLink(inbox, name)
             link.gateway = self.broker  # type: ignore[assignment]
-            work = Work(store, Versions(store, self.package), name, tools=tools)
+            work = Work(store, Versions(store, self.package), name, self.signer(name), tools=tools)
             note_trained(self.trained, work)
             config = RunConfig(name, checkpoint_s=0.0, gateway_key=self.key.public)
             if self.config.secure.enabled and self.config.secure.class_sums != "no":
@@ -186,6 +199,14 @@ class Federation:
             device._timers.pause = lambda _: 0.0  # type: ignore[method-assign]
             link.start()
             self.devices[name] = Running(device, work, store, link)
+
+    def signer(self, name: str) -> KeySigner | None:
+        """Return what signs a device's keys: with a new certificate, as after an enrolment; None without authority."""
+        if self.authority is None:
+            return None
+        own = new_device(self.authority, name, utc_now())
+        scope = Scope("default", self.package.manifest.architecture.digest())
+        return KeySigner(own.certificate, own.key, self.authority.certificate, scope)
 
     def kill(self, *names: str) -> None:
         """End devices; the broker says the bye that they left with it."""
@@ -257,11 +278,15 @@ def note_trained(trained: dict[str, dict[int, Integers]], work: Work) -> None:
 
 
 def plain_sum(
-    federation: Federation, base: Bank, terms: Terms, devices: Collection[str], circles: Collection[int]
+    noted: Mapping[str, Mapping[int, Integers]],
+    base: Bank,
+    terms: Terms,
+    devices: Collection[str],
+    circles: Collection[int],
 ) -> Bank:
-    """Return the bank that devices' integers make without any mask, computed the plain way."""
+    """Return the bank that devices' integers make without any mask, computed the plain way. Args: noted: by device."""
     shape, blocks = base.shape, {}
-    trained = [federation.trained[device] for device in sorted(devices)]
+    trained = [noted[device] for device in sorted(devices)]
     for circle in circles:
         said = [values[circle] for values in trained if circle in values]
         total, start = np.sum(said, axis=0), 0

@@ -72,7 +72,7 @@ def test_a_version_is_the_sum_of_the_survivors_integers_with_their_noise(tmp_pat
     federation.run(lambda: federation.conductor.state is State.FINISHED)
     terms, circles = terms_of(federation), opened(federation)
     assert circles
-    plain = plain_sum(federation, federation.bank(0), terms, set(FIVE) - {"d1"}, circles)
+    plain = plain_sum(federation.trained, federation.bank(0), terms, set(FIVE) - {"d1"}, circles)
     assert federation.bank(1).digest() == plain.digest()
     for circle in circles:
         said = [values[circle] for values in federation.trained.values() if circle in values]
@@ -105,7 +105,7 @@ def test_a_kill_draws_no_second_noise_and_counts_no_second_release(tmp_path: Pat
     federation.start_gateway()
     federation.run(lambda: federation.conductor.state is State.FINISHED)
     assert releases(federation) == {NOISE: 1}
-    plain = plain_sum(federation, federation.bank(0), terms_of(federation), FIVE, opened(federation))
+    plain = plain_sum(federation.trained, federation.bank(0), terms_of(federation), FIVE, opened(federation))
     assert federation.bank(1).digest() == plain.digest()
     federation.kill_gateway()
 

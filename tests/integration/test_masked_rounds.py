@@ -49,7 +49,7 @@ def terms_of(federation: Federation, number: int = 1) -> Terms:
 def expected(federation: Federation, devices: Collection[str], number: int = 1) -> Bank:
     """Return the first version that devices' integers make, of all circles."""
     terms = terms_of(federation, number)
-    return plain_sum(federation, federation.bank(0), terms, devices, terms.circles)
+    return plain_sum(federation.trained, federation.bank(0), terms, devices, terms.circles)
 
 
 def test_thirty_percent_leave_after_dealing_and_the_sum_of_the_others_is_exact(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_thirty_percent_leave_after_dealing_and_the_sum_of_the_others_is_exact(t
     assert opened == set(terms_of(federation).circles)
     left = set(TEN) - {"d1", "d4", "d7"}
     base, merged = federation.bank(0), federation.bank(1)
-    assert merged.digest() == plain_sum(federation, base, terms_of(federation), left, opened).digest()
+    assert merged.digest() == plain_sum(federation.trained, base, terms_of(federation), left, opened).digest()
     assert merged.digest() != base.digest()
     federation.kill_gateway()
 
@@ -162,7 +162,7 @@ def test_who_is_silent_costs_the_others_time_and_no_sum(tmp_path: Path) -> None:
     assert row is not None
     opened = [one["circle"] for one in row.told["circles"] if one["opened"]]
     assert opened
-    plain = plain_sum(federation, federation.bank(0), terms_of(federation), {"d0", "d2", "d3"}, opened)
+    plain = plain_sum(federation.trained, federation.bank(0), terms_of(federation), {"d0", "d2", "d3"}, opened)
     assert federation.bank(1).digest() == plain.digest()
     assert federation.broker.retained[Topic.PLAN, "d1"] == federation.broker.retained[Topic.PLAN, "d4"] == b""
     federation.kill_gateway()
