@@ -29,7 +29,7 @@ def begin(store: Store, package: Package, now: float) -> None:
     """
     initial = package.bank()
     own = {digest: tensors.encode(initial.block(block)) for block, digest in initial.digests().items()}
-    store.blobs.sources.extend((own.get, store.copies()))
+    store.blobs.sources.extend((own.get, store.block_list, store.copies()))
     if store.ledger.version() is None:
         architecture = package.manifest.architecture
         digests = store.lineage.write_blocks(initial)

@@ -44,7 +44,11 @@ from broker_server.state.rows import DeltaRow, TrustRow, VersionRow
 from broker_server.state.spool import Spool
 from broker_server.state.starting import begin
 from broker_server.state.version_files import VersionFiles, VersionRecord
+from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.digests import block_list
+from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.manifest import Manifest, Package
+from edge_runtime.wire.messages import block_digests, decode
 
 KEEP_VERSIONS: Final = 50
 
@@ -168,6 +172,18 @@ class Store:
             return blocks.get(digest)
 
         return look
+
+    def block_list(self, digest: bytes) -> bytes | None:
+        """Return the list of blocks of a version, a blob of whose digest a device asks that missed its announcement.
+
+        None: the digest is of no version whose blocks stay.
+        """
+        row = self.ledger.version_with(digest, self.keep_versions or KEEP_VERSIONS)
+        if row is None:
+            return None
+        with contextlib.suppress(WireError):
+            return block_list(block_digests(decode(pb.Version, row.payload)))
+        return None
 
     def add_version(
         self,

@@ -101,6 +101,11 @@ class VersionTables(Database):
             rows = self._rows("SELECT * FROM versions WHERE version = ?", (number,))
         return VersionRow(*rows[0]) if rows else None
 
+    def version_with(self, digest: bytes, among: int) -> VersionRow | None:
+        """Return the newest version with a digest; None when there is none. Args: among: so many of the last ones."""
+        where = "WHERE version IN (SELECT version FROM versions ORDER BY version DESC LIMIT ?) AND digest = ?"
+        return next(iter(self._versions(f"{where} ORDER BY version DESC LIMIT 1", (among, digest))), None)
+
     def version_before(self, number: int) -> VersionRow | None:
         """Return the newest version before a number; None when there is none."""
         return next(iter(self._versions("WHERE version < ? ORDER BY version DESC LIMIT 1", (number,))), None)

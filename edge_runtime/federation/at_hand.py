@@ -171,8 +171,21 @@ class AtHand(ABC):
     @property
     def wanted_versions(self) -> list[bytes]:
         """Digests of the versions that plans at hand start from."""
+        return [plan.version_digest for plan in self._plans]
+
+    def missed_versions(self) -> list[bytes]:
+        """Return which of these were announced while this member was away; their lists of blocks are to be fetched.
+
+        Lists that came are taken up; what came and is no list is not asked for again.
+        """
+        known = self.versions.knows
+        missed = [plan.version_digest for plan in self._plans if not known(plan.version_digest, plan.base_version)]
+        return [digest for digest in missed if not self.store.has_blob(digest)]
+
+    @property
+    def _plans(self) -> list[pb.Plan]:
         plans = (self.waiting, self.under_way.plan if self.under_way is not None else None)
-        return [plan.version_digest for plan in plans if plan is not None]
+        return [plan for plan in plans if plan is not None]
 
     @property
     def resumed(self) -> bool:

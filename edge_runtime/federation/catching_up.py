@@ -78,8 +78,8 @@ class CatchingUp:
             member: the gateway knows this device; else nothing is asked for.
             again: ask also for what was asked for before.
         """
-        others = self._work.wanted_versions
-        wanted = [*self._work.masks.wanted(), *self._fetcher.wanted(others)]
+        lists, others = self._work.missed_versions(), self._work.wanted_versions
+        wanted = [*self._work.masks.wanted(), *lists, *self._fetcher.wanted(others)]
         if not wanted:
             self._timers.stop("want")
         if self._adopt(others):

@@ -14,7 +14,7 @@ from edge_runtime.store import Record, Store
 from edge_runtime.wire import messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.digests import sha256
+from edge_runtime.wire.digests import read_block_list, sha256
 from edge_runtime.wire.errors import BankError, WireError
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.manifest import Package
@@ -131,6 +131,27 @@ class Versions:
             return self.newest
         message = self._store.version(digest)
         return messages.decode(pb.Version, message) if message is not None else None
+
+    def knows(self, digest: bytes, number: int) -> bool:
+        """Return whether a version's message is here, or its list of blocks is, which is made one of.
+
+        Args:
+            digest: of the version, as a plan names it; its list of blocks is asked for as a blob of this digest.
+            number: of the version.
+        """
+        if self.find(digest) is not None:
+            return True
+        data = self._store.blob(digest)
+        try:
+            listed = read_block_list(data) if data is not None else {}
+        except WireError:
+            return False
+        if tuple(listed) != self._shape.ids():
+            return False
+        blocks = [pb.Block(layer=block.layer, index=block.index, digest=listed[block]) for block in listed]
+        message = pb.Version(federation_digest=self._federation, version=number, digest=digest, blocks=blocks)
+        self._store.put_version(digest, messages.encode(message))
+        return True
 
     def missing(self, version: pb.Version) -> list[bytes]:
         """Return the digests of the blocks that lack, each once."""

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from edge_runtime.wire.errors import MalformedMessage
 from edge_runtime.wire.experts import ExpertId
 
 DIGEST_BYTES: Final = 32
+_ENTRY: Final = struct.Struct(f"<II{DIGEST_BYTES}s")
 
 
 def sha256(data: bytes | memoryview) -> bytes:
@@ -31,5 +33,25 @@ def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can hol
 
 
 def version_digest(blocks: Mapping[ExpertId, bytes]) -> bytes:
-    """Return the digest of a version: over (layer u32, index u32, block digest), little-endian, ascending."""
-    return sha256(b"".join(struct.pack("<II", block.layer, block.index) + blocks[block] for block in sorted(blocks)))
+    """Return the digest of a version: over its list of blocks."""
+    return sha256(block_list(blocks))
+
+
+def block_list(blocks: Mapping[ExpertId, bytes]) -> bytes:
+    """Return a version's list of blocks: (layer u32, index u32, block digest), little-endian, ascending; 40 B each."""
+    return b"".join(struct.pack("<II", block.layer, block.index) + blocks[block] for block in sorted(blocks))
+
+
+def read_block_list(data: bytes) -> dict[ExpertId, bytes]:
+    """Return the digest of each block of a version's list, in its order.
+
+    Raises:
+        MalformedMessage: when the bytes are no list of blocks, ascending, unique.
+    """
+    if len(data) % _ENTRY.size:
+        raise MalformedMessage(f"a list of blocks of {len(data)} bytes, expected {_ENTRY.size} for each")
+    entries = list(_ENTRY.iter_unpack(data))
+    blocks = {ExpertId(layer, index): digest for layer, index, digest in entries}
+    if len(blocks) < len(entries) or list(blocks) != sorted(blocks):
+        raise MalformedMessage("a list of blocks that do not ascend")
+    return blocks

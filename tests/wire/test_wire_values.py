@@ -12,8 +12,15 @@ from hypothesis.extra.numpy import arrays
 
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.digests import canonical_json, file_sha256, sha256, version_digest
-from edge_runtime.wire.errors import WireError
+from edge_runtime.wire.digests import (
+    block_list,
+    canonical_json,
+    file_sha256,
+    read_block_list,
+    sha256,
+    version_digest,
+)
+from edge_runtime.wire.errors import MalformedMessage, WireError
 from edge_runtime.wire.experts import ExpertId
 from edge_runtime.wire.order import epoch_order
 
@@ -92,6 +99,19 @@ def test_version_digest_does_not_depend_on_the_order_of_blocks() -> None:
     """Ascending by number, whatever the mapping's order."""
     blocks = {ExpertId(0, index): hashlib.sha256(bytes([index])).digest() for index in range(5)}
     assert version_digest(blocks) == version_digest(dict(reversed(blocks.items())))
+
+
+def test_a_list_of_blocks_is_what_a_versions_digest_is_over() -> None:
+    """40 bytes a block; what does not ascend, or is cut, is refused."""
+    first, second = bytes(range(32)), bytes(range(32, 64))
+    data = bytes.fromhex("00000000 02000000") + first + bytes.fromhex("01000000 00000000") + second
+    blocks = {ExpertId(0, 2): first, ExpertId(1, 0): second}
+    assert block_list(blocks) == data
+    assert read_block_list(data) == blocks
+    assert version_digest(blocks) == hashlib.sha256(data).digest()
+    for bad in (data[:-1], data[40:] + data[:40], data[:40] * 2):
+        with pytest.raises(MalformedMessage, match="list of blocks"):
+            read_block_list(bad)
 
 
 def test_canonical_json_refuses_nan() -> None:

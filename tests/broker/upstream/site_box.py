@@ -135,6 +135,10 @@ class SiteBox:
 
     def fetch(self) -> None:
         """Fetch what the newest version and those of plans lack, and tell of the newest."""
+        for digest in self.work.missed_versions():
+            assert self.above.store.blobs.offered(digest)
+            self.versions.keep(digest, self.above.store.blobs.get(digest))
+        assert self.work.missed_versions() == []
         of_plans = [self.versions.find(digest) for digest in self.work.wanted_versions]
         for version in (self.versions.newest, *of_plans):
             for digest in self.versions.wanted(version) if version is not None else ():

@@ -146,8 +146,19 @@ def plan_waits_behind_a_sum(box: SiteBox) -> None:
     box.begin()
 
 
+def site_was_away(box: SiteBox) -> None:
+    """It comes back to what is retained: the newer version, and the plan, whose version it never heard of."""
+    answer(box.above, "phone")
+    box.hear_version()
+    box.hear_plan()
+    assert not box.work.ready
+    box.fetch()
+    box.begin()
+
+
 @pytest.mark.parametrize(
-    "order", [version_passes_it, newer_one_is_served, newer_one_was_passed_over, plan_waits_behind_a_sum]
+    "order",
+    [version_passes_it, newer_one_is_served, newer_one_was_passed_over, plan_waits_behind_a_sum, site_was_away],
 )
 def test_a_round_starts_from_its_plans_version_whatever_followed_it(
     box: SiteBox, order: Callable[[SiteBox], None]
@@ -362,10 +373,10 @@ def test_a_plan_of_another_history_is_given_up(box: SiteBox) -> None:
 def test_the_end_above_lets_go_of_a_plan_that_never_began(box: SiteBox) -> None:
     """What is beyond the base of that plan is served all the same."""
     first_round(box)
-    box.hear_plan()  # of a version that it has not heard of
     answer(box.above, "phone")
     box.hear_version()
     box.fetch()
+    box.hear_plan()  # of a version that it has not heard of
     box.tick()
     assert not box.work.ready
     assert told(box) == 0

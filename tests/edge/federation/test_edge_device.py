@@ -33,7 +33,7 @@ from edge_runtime.training.trainer import Tools
 from edge_runtime.wire import chunks, messages, tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
-from edge_runtime.wire.digests import sha256, version_digest
+from edge_runtime.wire.digests import block_list, sha256, version_digest
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert
 from edge_runtime.wire.manifest import Package
 from edge_runtime.wire.signatures import SigningKey
@@ -594,6 +594,42 @@ def test_a_version_with_an_impossible_block_is_told_and_left_alone(rig: Rig) -> 
     rig.turn()
     assert rig.device.session.work is WorkState.IDLE
     assert len(rig.events("error")) == 1
+
+
+def test_a_plan_from_a_version_that_was_announced_while_away_is_carried_out(rig: Rig) -> None:
+    """What is retained is the version after it: its list of blocks comes as a blob of its digest, then its blocks."""
+    gateway, ones = rig.gateway, np.ones(toy.SHAPE.head_size, np.float32)
+    missed, newest = (gateway.bank.replace({HEAD: ones * value}) for value in (1, 2))
+    gateway.announce(missed)
+    gateway.give_plan("me", TRAIN)
+    gateway.announce(newest)
+    rig.start()
+    rig.run(lambda: any(missed.digest() in want.digests for want in gateway.wants))
+    for body in (block_list(missed.digests()), tensors.encode(missed.head)):
+        for chunk in chunks.split(body, pb.BLOB):
+            rig.link.deliver(Topic.BLOB, chunk, sha256(body).hex())
+        rig.turn()
+    rig.run(lambda: bool(gateway.deltas))
+    assert (gateway.deltas[0].message.base_version, rig.device._versions.latest_bank()[1]) == (1, 2)
+
+
+@pytest.mark.parametrize("body", [b"no list", block_list({ExpertId(0, 0): bytes(32)})])
+def test_a_version_whose_list_is_no_bank_is_asked_for_once(rig: Rig, body: bytes) -> None:
+    """A plan that names the digest of other bytes waits for the next one."""
+    rig.start()
+    rig.run(lambda: rig.device.session.member)
+    plan = messages.decode(pb.Plan, rig.gateway.give_plan("me", TRAIN))
+    rig.gateway.withdraw_plan()
+    plan.version_digest, plan.round = sha256(body), 9
+    rig.link.deliver(Topic.PLAN, messages.encode(plan))
+    rig.run(lambda: bool(rig.gateway.wants))
+    for chunk in chunks.split(body, pb.BLOB):
+        rig.link.deliver(Topic.BLOB, chunk, sha256(body).hex())
+    wants = len(rig.gateway.wants)
+    for _ in range(3):
+        rig.turn()
+    assert len(rig.gateway.wants) == wants
+    assert rig.device.session.work is WorkState.WAITING
 
 
 def test_blobs_of_a_superseded_version_are_let_go(rig: Rig) -> None:
