@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -39,6 +40,8 @@ from edge_runtime.wire.experts import BankShape
 MISSING: Final = "engine.kind = \"ray\" needs Ray, which is not installed: pip install 'edge-experts[cluster]'"
 PLACED_S: Final = 120.0
 """How long shards may take to be placed and started."""
+HEAD_S: Final = 10.0
+"""How long a cluster's head may take to answer at all."""
 PATIENCE_S: Final = 60.0
 """A shard that has not said how it is for so long is given up for now; a merge is tried again later."""
 WATCH_S: Final = 2.0
@@ -247,6 +250,8 @@ class RayShards:
         handlers = {number: signal.getsignal(number) for number in numbers}
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # what becomes of shards is told by the gateway
         try:
+            if table.address:
+                _reach(table.address)
             ray.init(log_to_driver=False, configure_logging=False, **options)
         except Exception as error:
             where = table.address or "this machine"
@@ -280,6 +285,23 @@ class RayShards:
             shutil.rmtree(self._folder, ignore_errors=True)
             for name in (*_LOCAL_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH"):
                 os.environ.pop(name, None)
+
+
+def _reach(address: str) -> None:
+    """Connect once to a cluster's head. Ray itself goes on trying for twelve minutes where none answers.
+
+    Raises:
+        OSError: when nobody listens there.
+    """
+    from ray._private.services import canonicalize_bootstrap_address  # noqa: PLC0415 - what "auto" stands for
+
+    head = canonicalize_bootstrap_address(address)
+    if head is not None:
+        host, _, port = head.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), HEAD_S).close()
+        except OSError as error:
+            raise ConnectionError(f"no head answers at {head} ({error.strerror or error}); ray start --head") from error
 
 
 def _begun(folder: Path, layout: Layout, cpus: float) -> Any:  # noqa: ANN401 - Ray's
