@@ -20,7 +20,6 @@ import java.security.cert.CertificateFactory
 import java.security.cert.X509Certificate
 import java.security.interfaces.ECPublicKey
 import java.util.Date
-import javax.security.auth.x500.X500Principal
 import org.edgeexperts.wire.MaskKeys
 import org.edgeexperts.wire.MaskMembers
 import org.edgeexperts.wire.MessageKind
@@ -98,7 +97,7 @@ public class KeyAuthority(private val certificate: X509Certificate) {
         if (!ofDevice(leaf)) throw SecureException("the certificate that came for $who is not one of a device")
         val public = leaf.publicKey
         if (!onP256(public)) throw SecureException("the certificate of $who has a key that is not ECDSA on P-256")
-        if (commonName(leaf.subjectX500Principal) != who) {
+        if (commonName(leaf.subjectX500Principal.getName("RFC2253")) != who) {
             throw SecureException("keys of $who came with the certificate of another")
         }
         if (!verified(public, keys.signature.toByteArray(), statement(keys, federation))) {
@@ -178,7 +177,6 @@ private fun verified(public: PublicKey, signature: ByteArray, text: ByteArray): 
     false
 }
 
-/** Returns the only common name of [subject]; null where there is none, or more. What is escaped in it makes no name of a device. */
-private fun commonName(subject: X500Principal): String? =
-    subject.getName(X500Principal.RFC2253).split(Regex("(?<!\\\\)[,+]")).filter { it.startsWith("CN=") }
-        .map { it.removePrefix("CN=") }.singleOrNull()
+/** Returns the only CN of [subject], written as RFC 2253 says; null where there is none, or more. What is escaped names no device. */
+private fun commonName(subject: String): String? =
+    subject.split(Regex("(?<!\\\\)[,+]")).filter { it.startsWith("CN=") }.map { it.removePrefix("CN=") }.singleOrNull()
