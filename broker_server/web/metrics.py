@@ -6,6 +6,7 @@ No name of a device, round or version is a label, so the number of series is bou
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -131,6 +132,17 @@ def _of_figures(figures: Figures) -> Iterator[Metric]:
     yield _gauge("experts_trained", "Experts that at least one device trained.", coverage.trained)
     yield _gauge("expert_trainers_min", "Devices that trained the expert with the fewest.", coverage.fewest)
     yield _gauge("expert_trainers_max", "Devices that trained the expert with the most.", coverage.most)
+    if shards := status.engine.get("shards"):
+        states = Counter(str(one["state"]) for one in shards)
+        by_state = {name: float(states[name]) for name in ("ok", "away")}
+        yield _by(GaugeMetricFamily, "shards", "Shards that merge, by how they are.", "state", by_state)
+        restarts, held = (sum(one[name] for one in shards) for name in ("restarts", "ledger_bytes"))
+        yield _gauge("shard_restarts", "Times that a shard was begun again since the gateway started.", restarts)
+        yield _gauge("shards_used_bytes", "Disk space of the shards' ledgers.", held)
+    if status.upstream:
+        joined = float(status.upstream["state"] == "joined")
+        yield _gauge("upstream_joined", "Whether this site is a member above (1) or not (0).", joined)
+        yield _gauge("upstream_round", "Round of the last sum that was taken above.", status.upstream["round"])
     if status.privacy:
         yield _gauge("privacy_epsilon", "What of the privacy budget is spent.", float(status.privacy["epsilon"]))
         yield _gauge("privacy_budget", "Epsilon beyond which nothing is merged.", float(status.privacy["budget"]))

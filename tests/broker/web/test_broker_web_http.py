@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ from served import TOKEN, Served, ask
 
 from broker_server.cli import run
 from broker_server.config import GatewayConfig
+from broker_server.engine.ray_engine import ShardState
 from broker_server.state.settings_table import ROLLBACK
+from broker_server.upstream.desk import Look
 from broker_server.web import connections, guard
+from broker_server.web.feed import Feed
+from broker_server.web.metrics import Metrics
 from broker_server.web.page import Page, listen
 from broker_server.web_config import Web
 
@@ -117,6 +122,25 @@ def test_prometheus_reads_with_the_token(gateway: Served) -> None:
     labels = {value for family in families.values() for sample in family.samples for value in sample.labels.values()}
     assert not labels & {"a", "b", "c"}
     assert len(answer.text.splitlines()) < 400
+
+
+def test_shards_and_the_gateway_above_have_metrics(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `status` tells of them; a gateway that has neither has none of these."""
+    feed = Feed(gateway.config, lambda: None)
+    figures = feed.figures()
+    assert not re.search(r"shard|upstream", Metrics(feed).text().decode())
+    shards = [asdict(ShardState(0, 8, "away", 2, "box", 70)), asdict(ShardState(1, 8, "ok", 1, "box", 7))]
+    above = vars(Look("joined", "", 3))
+    status = replace(figures.status, engine={"kind": "ray", "shards": shards}, upstream=above)
+    monkeypatch.setattr(feed, "figures", lambda: replace(figures, status=status))
+    assert {
+        'edge_gateway_shards{state="ok"} 1.0',
+        'edge_gateway_shards{state="away"} 1.0',
+        "edge_gateway_shard_restarts 3.0",
+        "edge_gateway_shards_used_bytes 77.0",
+        "edge_gateway_upstream_joined 1.0",
+        "edge_gateway_upstream_round 3.0",
+    } <= set(Metrics(feed).text().decode().splitlines())
 
 
 def test_health_is_open_and_says_one_word(gateway: Served) -> None:
