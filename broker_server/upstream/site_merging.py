@@ -16,7 +16,7 @@ from broker_server.rules.site_sums import SumOrigin, sum_message
 from broker_server.state.lineage import Origin
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS
-from broker_server.state.version_tables import UPSTREAM
+from broker_server.state.version_tables import ROLLED_BACK, UPSTREAM
 from broker_server.upstream.desk import Complete, Handed
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
@@ -26,6 +26,9 @@ from edge_runtime.wire.messages import block_digests, decode, encode
 
 class SiteMerging(Merging):
     """The bank of a site. Args: as Merging; its rules are those of exact sums."""
+
+    _summed: tuple[dict[str, bytes], tuple[bytes, float, int]] = {}, (b"", 0.0, 0)
+    """What class sums came to last, and whose these were: they are asked for every few seconds."""
 
     def adopt(self, version: Complete, wall: float, *, base: bool = False) -> bool:
         """Serve a version that came from above, with its number, round and digests.
@@ -81,6 +84,8 @@ class SiteMerging(Merging):
         of_ours = {block: data for block, (base, data) in version.updates.items() if here.get(block) == base}
         updates = store.lineage.write_updates(of_ours)
         origin = Origin(parent.version if parent is not None else None, message.round, 0, UPSTREAM)
+        if parent is not None and message.parent < parent.version and store.ledger.version(message.parent) is not None:
+            origin = Origin(message.parent, message.round, 0, ROLLED_BACK)  # above, from a version that was served here
         row = store.lineage.row(
             message.version, blocks, origin, wall, updates=updates, server=self._notes(self._before.norms).text()
         )
@@ -121,6 +126,8 @@ class SiteMerging(Merging):
         digests = self._store.ledger.statistics_digests()
         if not digests:
             return b"", 0.0, 0
+        if digests == self._summed[0]:
+            return self._summed[1]
         total = total_of(parts(self._store, digests), self._caps, exact=True)
         message = pb.PartialStatistics(
             device=site,
@@ -130,7 +137,8 @@ class SiteMerging(Merging):
             counts=write(total.counts.astype(np.float64)),
             sums=write(total.sums.astype(np.float64)),
         )
-        return encode(message), float(total.counts.sum()), len(digests)
+        self._summed = digests, (encode(message), float(total.counts.sum()), len(digests))
+        return self._summed[1]
 
     def note_sums(self, digests: Mapping[str, bytes]) -> None:
         """Note whose class sums were brought above: heads from now on know their labels.

@@ -102,7 +102,9 @@ class SiteWork(AtHand):
             return None
         message = pb.Version()
         message.CopyFrom(base.message)
-        message.version = plan.base_version  # of versions with the same blocks (after a rollback) one message is kept
+        if message.version != plan.base_version:  # of versions with the same blocks (after a rollback) one is kept
+            earlier, message.version = message.version, plan.base_version
+            message.parent = earlier if earlier < plan.base_version else max(0, plan.base_version - 1)
         if self._waiting_bytes:
             self.store.write("plan", Record({}, self._waiting_bytes))
         self._under_way = UnderWay(plan, digest)

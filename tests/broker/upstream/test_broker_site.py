@@ -13,9 +13,11 @@ from site_box import LIMITS, SiteBox, gateway_above
 from tiny_gateway import Gateway
 
 from broker_server.config_tables import RoundRules
+from broker_server.rounds.remaking import total_of
 from broker_server.rules.round import State
 from broker_server.server_config import Server
 from broker_server.state.rows import LEFT_OUT
+from broker_server.upstream import site_merging
 from edge_runtime.federation.session import Event
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import decode
@@ -312,4 +314,30 @@ def test_a_device_cannot_send_a_sum(above: Gateway, tmp_path: Path) -> None:
     above.deliver("phone", total.SerializeToString())
     assert above.verdict("phone").code == pb.MALFORMED
     assert LIMITS.most_examples == 0
+    box.close()
+
+
+def test_class_sums_are_added_up_once(above: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site looks every few seconds whether it has something new to say, and adds up only when devices brought it."""
+    totals: list[int] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        totals.append(1)
+        return total_of(*args, **kwargs)
+
+    monkeypatch.setattr(site_merging, "total_of", counted)
+    box = SiteBox(above, tmp_path / "north", "north")
+    for device in "ab":
+        box.gateway.statistics(device, box.gateway.hello_with(device, [tiny.WORDS[0]], [0]))
+    box.tick(4)
+    first = box.desk.wait_for_facts(0.0)
+    assert len(totals) == 1
+    box.gateway.statistics("b", box.gateway.hello_with("b", list(tiny.WORDS[:2]), [0, 1]))
+    box.tick(4)
+    second = box.desk.wait_for_facts(0.0, first)
+    assert len(totals) == 2
+    assert first is not None
+    assert second is not None
+    sums = [decode(pb.PartialStatistics, facts.statistics) for facts in (first, second)]
+    assert [np.frombuffer(one.counts, "<f8").sum() for one in sums] == [2.0, 3.0]
     box.close()

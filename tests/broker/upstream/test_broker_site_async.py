@@ -384,3 +384,26 @@ def test_the_end_above_lets_go_of_a_plan_that_never_began(box: SiteBox) -> None:
     box.tick()
     assert told(box) == 2
     assert box.gateway.conductor.state is State.FINISHED
+
+
+def test_a_rollback_above_is_one_at_the_site_too(box: SiteBox) -> None:
+    """Norms of what was trained from versions that were gone back from are compared with no more."""
+    first_round(box)
+    box.open()
+    assert finish(box).code == pb.ACCEPTED
+    box.hear_version()
+    box.fetch()
+    box.tick()
+    assert told(box) == 2
+    ledger, above = box.gateway.store.ledger, box.above.store.ledger
+    assert [row.round for row in ledger.recent_deltas(9)] == [1, 1, 2, 2]
+    with above.transaction():
+        above.put(ROLLBACK, "1")
+    box.above.tick()
+    box.hear_version()
+    box.fetch()
+    box.tick()
+    row = ledger.version()
+    assert row is not None
+    assert (told(box), row.version, row.reason, row.parent) == (3, 3, "rollback", 1)
+    assert [row.round for row in ledger.recent_deltas(9)] == [1, 1]
