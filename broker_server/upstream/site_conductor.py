@@ -22,7 +22,7 @@ from broker_server.rules.round import Event, State
 from broker_server.state.rows import LEFT_OUT, DeltaRow
 from broker_server.state.settings_table import ROLLBACK, SITE_PLAN, UPSTREAM_LOOK
 from broker_server.upstream.desk import Complete, Desk, Facts, Handed, Look
-from broker_server.upstream.site_merging import SiteMerging
+from broker_server.upstream.site_merging import SiteMerging, deltas_in, devices_of
 from broker_server.upstream.site_plans import SiteRoundPlans
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.digests import sha256
@@ -206,9 +206,8 @@ class SiteConductor(Conductor):
         self._waiting.note_missed(self._round, now)
         self.state = rules.step(self.state, reason)
         self._desk.bring_sum(handed.digest, body)
-        self._events.tell(
-            "sum", round=self.round, closed=reason.value, devices=len(rows), bytes=len(body), digest=sha256(body).hex()
-        )
+        deltas, digest = sum(map(deltas_in, rows)), sha256(body).hex()
+        self._events.tell("sum", round=self.round, closed=reason.value, devices=deltas, bytes=len(body), digest=digest)
 
     def _rows(self) -> list[DeltaRow]:
         """Return the deltas of the round: all that wait, whose devices were not removed, in the order of the ledger."""
@@ -268,7 +267,7 @@ class SiteConductor(Conductor):
             held_slots=max(trained, *(hello.held_slots for hello in here)),
             batch_size=max(hello.batch_size for hello in here),
             examples=min(2**32 - 1, max(round(examples), sum(hello.examples for hello in here))),
-            devices=max(devices, len(here)),
+            devices=max(devices, sum(map(devices_of, here))),
         )
         facts = Facts(hello.SerializeToString(deterministic=True), body)
         if facts == self._facts:

@@ -12,7 +12,7 @@ from broker_server.errors import StateError
 from broker_server.rounds.making import Before
 from broker_server.rounds.merging import Merging
 from broker_server.rounds.remaking import MERGES, parts, total_of
-from broker_server.rules.site_sums import SumOrigin, sum_message
+from broker_server.rules.site_sums import SUMMED, SumOrigin, sum_message
 from broker_server.state.lineage import Origin
 from broker_server.state.rows import DeltaRow, VersionRow
 from broker_server.state.settings_table import HEAD_SUMS
@@ -22,6 +22,16 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
 from edge_runtime.wire.grids import write
 from edge_runtime.wire.messages import block_digests, decode, encode
+
+
+def devices_of(hello: pb.Hello) -> int:
+    """Return for how many devices a Hello speaks: of a site below this one, for its own."""
+    return max(1, hello.devices)
+
+
+def deltas_in(row: DeltaRow) -> int:
+    """Return how many deltas are in what was accepted: in the sum of a site below this one, those that it added up."""
+    return int(row.norms.get(SUMMED, 1))
 
 
 class SiteMerging(Merging):
@@ -112,7 +122,7 @@ class SiteMerging(Merging):
             BodyError: when a delta is damaged or gone.
         """
         origin = SumOrigin(
-            site, handed.digest, handed.plan.round, handed.plan.base_version, len(rows),
+            site, handed.digest, handed.plan.round, handed.plan.base_version, sum(map(deltas_in, rows)),
             sum(row.examples for row in rows), fmean(row.loss_first for row in rows),
             fmean(row.loss_last for row in rows), fmean(row.step_ms for row in rows), most_examples,
         )  # fmt: skip
@@ -128,16 +138,17 @@ class SiteMerging(Merging):
             return b"", 0.0, 0
         if digests == self._summed[0]:
             return self._summed[1]
+        devices = sum(devices_of(row["hello"]) for row in self._store.ledger.devices() if row["device"] in digests)
         total = total_of(parts(self._store, digests), self._caps, exact=True)
         message = pb.PartialStatistics(
             device=site,
             federation_digest=self._store.lineage.federation,
             width=total.sums.shape[1],
-            devices=len(digests),
+            devices=devices,
             counts=write(total.counts.astype(np.float64)),
             sums=write(total.sums.astype(np.float64)),
         )
-        self._summed = digests, (encode(message), float(total.counts.sum()), len(digests))
+        self._summed = digests, (encode(message), float(total.counts.sum()), devices)
         return self._summed[1]
 
     def note_sums(self, digests: Mapping[str, bytes]) -> None:

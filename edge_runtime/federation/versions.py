@@ -149,7 +149,9 @@ class Versions:
         if tuple(listed) != self._shape.ids():
             return False
         blocks = [pb.Block(layer=block.layer, index=block.index, digest=listed[block]) for block in listed]
-        message = pb.Version(federation_digest=self._federation, version=number, digest=digest, blocks=blocks)
+        message = pb.Version(
+            federation_digest=self._federation, version=number, parent=max(0, number - 1), digest=digest, blocks=blocks
+        )
         self._store.put_version(digest, messages.encode(message))
         return True
 
