@@ -94,8 +94,9 @@ class SiteMerging(Merging):
         of_ours = {block: data for block, (base, data) in version.updates.items() if here.get(block) == base}
         updates = store.lineage.write_updates(of_ours)
         origin = Origin(parent.version if parent is not None else None, message.round, 0, UPSTREAM)
-        if parent is not None and message.parent < parent.version and store.ledger.version(message.parent) is not None:
-            origin = Origin(message.parent, message.round, 0, ROLLED_BACK)  # above, from a version that was served here
+        old = store.ledger.version(message.parent)
+        if parent is not None and old is not None and old.version < parent.version and old.digest == message.digest:
+            origin = Origin(old.version, message.round, 0, ROLLED_BACK)  # above, from a version that was served here
         row = store.lineage.row(
             message.version, blocks, origin, wall, updates=updates, server=self._notes(self._before.norms).text()
         )
