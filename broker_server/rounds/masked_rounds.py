@@ -18,6 +18,7 @@ from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.key_authority import KeyAuthority
 from broker_server.rounds.making import MaskedSums
 from broker_server.rounds.masked_bodies import check_body, masked_of
+from broker_server.rounds.masked_budget import MaskedBudget
 from broker_server.rounds.masked_opening import open_sums
 from broker_server.rounds.masked_state import MaskedState, taken_up
 from broker_server.rounds.privacy_budget import PrivacyBudget
@@ -25,7 +26,6 @@ from broker_server.rounds.round_status import RoundStatus
 from broker_server.rules import masking
 from broker_server.rules import round as rules
 from broker_server.rules.admission import Masked
-from broker_server.rules.mask_noise import promised
 from broker_server.rules.masking import Assumed, Phase
 from broker_server.rules.opened_sums import OpenedSums, usual_norms
 from broker_server.rules.round import Event
@@ -48,11 +48,11 @@ class MaskedRounds:
     """Args: parts: shared parts of the gateway; announcer: takes plans back; budget: of [privacy], where it is on."""
 
     def __init__(self, parts: GatewayParts, announcer: Announcer, budget: PrivacyBudget | None = None) -> None:
-        self._budget = budget
         self._config, self._store, self._ledger = parts.config.secure, parts.store, parts.store.ledger
         self._round_rules, self._shape = parts.config.round, parts.store.lineage.shape
         self._roster, self._events, self._publisher = parts.roster, parts.events, parts.publisher
         self._announcer = announcer
+        self._budget = MaskedBudget(budget, self._config.colluding, self._shape, self._ledger)
         federation = Federation(parts.config.federation, parts.store.lineage.federation)
         self._authority = KeyAuthority(parts.config.key_authority if self._config.enabled else None, federation)
         self._current: MaskedState | None = None
@@ -146,7 +146,7 @@ class MaskedRounds:
             BodyError: when a delta is damaged or gone.
         """
         current = self._current
-        if current is None or (self._budget is not None and not current.terms.private):
+        if current is None or not self._budget.allows(current):
             return self._give_up(current, wall)
         if current.untold:
             self._tell_step(current, status, now)
@@ -201,7 +201,7 @@ class MaskedRounds:
         attendance = Attendance(current.dealt, frozenset(current.places[row.device] for row in rows))
         if due is Event.SHORT or not masking.to_open(members, attendance):
             return self._fail(current, f"{len(rows)} devices sent a delta, which is too few", wall)
-        if not self._charged(current, attendance):
+        if not self._budget.charged(current, attendance):
             return self._fail(current, "the budget of [privacy] has no room for it", wall)
         data = masking.write_survivors(members, attendance)
         with self._ledger.transaction():
@@ -215,12 +215,12 @@ class MaskedRounds:
         attendance = current.attendance
         if attendance is None:
             return None
-        circles = masking.to_open(current.listed, attendance)
-        lack = any(masking.lacking(circle, attendance, current.answers) for circle in circles)
         over = now >= current.since + self._config.answer_s
+        if current.lacks and not over:
+            return None
         rows = {row.device: row for row in self._deltas(current)}
         gone = current.names(attendance.survivors) - set(rows)  # accepted, and the disk did not keep it
-        if (lack or gone) and not over:
+        if gone and not over:
             return None
         if gone:
             return self._fail(current, f"{len(gone)} deltas were lost on the disk, and did not come again", wall)
@@ -228,7 +228,7 @@ class MaskedRounds:
 
     def _open(self, current: MaskedState, attendance: Attendance, rows: list[DeltaRow], wall: float) -> Event | None:
         """Open the sums of circles, and keep them; those that cannot be are told of, and not merged."""
-        if not self._charged(current, attendance):  # [privacy] was off when survivors were named
+        if not self._budget.charged(current, attendance):  # [privacy] was off when survivors were named
             return self._fail(current, "the budget of [privacy] has no room for it", wall)
         opening = open_sums(current, attendance, rows, self._store.spool, self._shape)
         first = bool(current.terms.classes) and self._ledger.get(HEAD_SUMS) is None  # what was trained knew no head yet
@@ -243,7 +243,7 @@ class MaskedRounds:
         norms = {} if first else usual_norms(opening.sums)
         report = {"members": len(current.places), "circles": opening.circles, "norms": norms}
         report |= {"signed": current.listed.signed}
-        report |= {"noise": self._promised(current)} if current.terms.private else {}
+        report |= {"noise": self._budget.promised(current)} if current.terms.private else {}
         with self._ledger.transaction():
             opening.keep_classes(self._ledger, current, wall)
             self._ledger.open_sums(current.row.round, digest)
@@ -252,35 +252,9 @@ class MaskedRounds:
         self._events.tell("masks_opened", round=current.row.round, circles=opening.circles)
         return current.reason
 
-    def _promised(self, current: MaskedState) -> float:
-        """Return the noise multiplier of a round: what settings want, where its plans are no worse."""
-        promise = promised(current.terms, len(current.plans), self._config.colluding, self._shape)
-        wanted = self._budget.privacy.noise if self._budget is not None else promise
-        return min(wanted, promise)
-
-    def _charged(self, current: MaskedState, attendance: Attendance) -> bool:
-        """Count the round's release, before anybody can open its sums; return whether the budget has room for it.
-
-        Raises:
-            StorageError: when the disk refuses; nothing was counted.
-        """
-        if self._budget is None:
-            return True
-        if current.terms.classes is not None:  # they have no noise
-            return False
-        noise, key = self._promised(current), current.listed.context
-        if not self._budget.room_for(noise, key):
-            return False
-        circles = current.terms.circles.values()
-        values = sum(self._shape.size(block) for blocks in circles for block in blocks)
-        self._budget.count_masked(noise, key, values, len(attendance.survivors))
-        return True
-
     def counted(self, number: int) -> bool:
         """Return whether the budget has counted a round that is not closed yet."""
-        row = self._ledger.masks(number)
-        members = row.members if row is not None else None
-        return self._budget is not None and members is not None and self._budget.counted(sha256(members))
+        return self._budget.counted(number)
 
     # how it ends
 

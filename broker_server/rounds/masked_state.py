@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from broker_server.rounds.round_status import RoundStatus
 from broker_server.rules import masking
-from broker_server.rules.masking import Phase
+from broker_server.rules.masking import Lacking, Phase
 from broker_server.rules.round import Event
 from broker_server.state.mask_tables import MaskRow
 from broker_server.state.store import Store
@@ -35,7 +35,7 @@ class MaskedState:
         places: in it, by device.
         dealt: who takes part further; blobs: digest of what each of them is told, by place.
         attendance: once survivors are named.
-        answers: by place.
+        answers: by place; lacks: what of them does not yet do.
         reason: why no more deltas are taken.
         untold: its last step is in the ledger, and not all members were told.
     """
@@ -51,6 +51,7 @@ class MaskedState:
     blobs: dict[int, bytes] = field(default_factory=dict)
     attendance: Attendance | None = None
     answers: dict[int, dict[Share, bytes]] = field(default_factory=dict)
+    lacks: Lacking | None = None
     reason: Event = Event.DEADLINE
     untold: bool = False
 
@@ -136,14 +137,16 @@ class MaskedState:
         message, count = decode(pb.MaskSurvivors, data), len(self.listed.keys)
         self.attendance = Attendance(from_bits(message.dealt, count), from_bits(message.survivors, count))
         store.blobs.put(data, flush=False)
+        self.answers, self.lacks = {}, Lacking(self.listed, self.attendance)
         for device, body in store.ledger.mask_bodies(self.row.round, pb.ANSWER).items():
             self.take_answer(device, decode(pb.MaskAnswer, body))
 
     def take_answer(self, device: str, answer: pb.MaskAnswer) -> None:
-        """Take up an answer that is in the ledger."""
-        if self.attendance is not None:
-            place = self.places[device]
+        """Take up an answer that is in the ledger; the same once more changes nothing."""
+        place = self.places[device]
+        if self.attendance is not None and self.lacks is not None and place not in self.answers:
             self.answers[place] = masking.told(self.listed, place, self.attendance, answer)
+            self.lacks.take(self.answers[place])
 
 
 def taken_up(store: Store, status: RoundStatus, now: float) -> MaskedState | None:

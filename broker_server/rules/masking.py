@@ -27,9 +27,6 @@ from edge_runtime.wire.secure.noise import most_of_sum
 from edge_runtime.wire.secure.ring import MOST_BITS, bits_for
 from edge_runtime.wire.secure.terms import Terms
 
-Answers = Mapping[int, Mapping[Share, bytes]]
-"""By the place of the member that answered."""
-
 
 class Phase(StrEnum):
     """How far a round under masks is."""
@@ -202,17 +199,38 @@ def told(members: MemberList, place: int, attendance: Attendance, answer: pb.Mas
     return shares
 
 
-def lacking(circle: Circle, attendance: Attendance, answers: Answers) -> list[int]:
-    """Return the members of a circle whose secret is needed, and for which too few shares came."""
-    needed = [
-        place
-        for place in circle.places
-        if place in attendance.survivors
-        or (place in attendance.dealt and any(one in attendance.survivors for one in circle.neighbours(place)))
-    ]
-    return [
-        place
-        for place in needed
-        if sum((circle.number, place) in answers.get(holder, {}) for holder in circle.holders(place))
-        < circle.sizes.threshold
-    ]
+class Lacking:
+    """The shares that are still needed to open all circles that can be opened; each answer is looked at once.
+
+    Args:
+        members: of the round.
+        attendance: whose deltas are summed.
+    """
+
+    def __init__(self, members: MemberList, attendance: Attendance) -> None:
+        self._left = {
+            (circle.number, place): circle.sizes.threshold
+            for circle in to_open(members, attendance)
+            for place in _needed(circle, attendance)
+        }
+
+    def __bool__(self) -> bool:
+        """Return whether any are."""
+        return bool(self._left)
+
+    def take(self, shares: Iterable[Share]) -> None:
+        """Take an answer, checked by ``told``. Args: shares: whose shares it has; of a device once."""
+        for share in shares:
+            left = self._left.get(share)
+            if left == 1:
+                del self._left[share]
+            elif left is not None:
+                self._left[share] = left - 1
+
+
+def _needed(circle: Circle, attendance: Attendance) -> Iterator[int]:
+    """Yield the members of a circle whose secret opens it: survivors, and who dealt and has one for a neighbour."""
+    for place in circle.places:
+        near = () if place not in attendance.dealt else circle.neighbours(place)
+        if place in attendance.survivors or any(one in attendance.survivors for one in near):
+            yield place
