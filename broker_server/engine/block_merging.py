@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
-from broker_server.rules.admission import norm_of
 from broker_server.rules.aggregate import (
     Contribution,
     Part,
@@ -33,6 +32,7 @@ from broker_server.rules.capping import Limited, cut
 from broker_server.rules.encoded_block import Block
 from broker_server.rules.exact_folding import ByStaleness, discounted, fold_exact
 from broker_server.rules.norm_cuts import NormCuts
+from broker_server.rules.norms import norm_of
 from broker_server.rules.privacy import Private, cut_whole, norm_left, private_sums
 from broker_server.rules.robust import Robust, add_robust
 from broker_server.rules.server_optimizer import optimized

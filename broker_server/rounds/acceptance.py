@@ -16,15 +16,8 @@ from broker_server.config import GatewayConfig
 from broker_server.rounds.checking import Body
 from broker_server.rounds.conductor import Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
-from broker_server.rules.admission import (
-    Accepted,
-    Checked,
-    DeltaContext,
-    Identity,
-    admit_checked,
-    most_examples,
-    typical,
-)
+from broker_server.rules.admission import Accepted, Checked, DeltaContext, Identity, admit_checked, most_examples
+from broker_server.rules.norms import typical
 from broker_server.rules.round import State
 from broker_server.rules.site_sums import SumRules
 from broker_server.state.rows import DeltaRow

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import median
 
 import numpy as np
 
 from broker_server.rules.aggregate import Contribution
-from broker_server.rules.encoded_block import Block, EncodedBlock, values_of
+from broker_server.rules.encoded_block import EncodedBlock
+from broker_server.rules.norms import kind_of, norm_by_name
 from broker_server.rules.site_sums import SUMMED, SumClaims, SumRules, check_sum
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import BankError, WireError
@@ -25,7 +25,6 @@ from edge_runtime.wire.tensors import decode
 ADAM_STEP = 3.2
 """Adam moves a value by at most lr * (1 - b1) / sqrt(1 - b2) = 3.17 lr a step (Kingma and Ba, 1412.6980, 2.1)."""
 WEIGHT_LIMIT = 100.0
-NORM_SAMPLES = 20
 COUNT_ROUNDING = 1e-6
 """Counts are float32: of many examples the last few are lost in rounding."""
 
@@ -211,7 +210,7 @@ def check_values(delta: pb.Delta, shape: BankShape) -> Checked:
         for block, values in _each_block(delta, shape):
             kind = kind_of(block)
             sizes[kind] = max(sizes.get(kind, 0), values.size)
-            norms[kind] = max(norms.get(kind, 0.0), _norm_of(block, values))
+            norms[kind] = max(norms.get(kind, 0.0), norm_by_name(block, values))
     except WireError as error:
         return Checked(delta, {}, {}, error)
     return Checked(delta, norms, sizes, masked={circle.number: len(circle.words) for circle in delta.masked})
@@ -360,44 +359,6 @@ def most_examples(steps: int, batch_size: int, own: int, usual: int = 0) -> int:
     return steps * min(batch_size, max(own, usual))
 
 
-def kind_of(block: ExpertId) -> str:
-    """Return which norms a block's norm is compared with."""
-    return "head" if block == HEAD else "shared" if block.shared else "expert"
-
-
-def norm_of(block: Block) -> float:
-    """Return the Euclidean norm of a block: squares in float64, summed by NumPy's pairwise rule.
-
-    Not by BLAS, whose threads cost more than the sum and whose bits depend on how many there are.
-
-    Raises:
-        WireError: NOT_FINITE or MALFORMED, for a block that was not looked at before.
-    """
-    squares = values_of(block).astype(np.float64)
-    np.multiply(squares, squares, out=squares)
-    return math.sqrt(float(squares.sum()))
-
-
-def norms_of(deltas: Mapping[ExpertId, Block]) -> dict[str, float]:
-    """Return the largest norm of an update by kind of block.
-
-    Raises:
-        WireError: as norm_of, with the block.
-    """
-    norms: dict[str, float] = {}
-    for block, values in deltas.items():
-        kind = kind_of(block)
-        norms[kind] = max(norms.get(kind, 0.0), _norm_of(block, values))
-    return norms
-
-
-def _norm_of(block: ExpertId, values: Block) -> float:
-    try:
-        return norm_of(values)
-    except WireError as error:
-        raise WireError(error.code, f"block {block}: {error.detail}") from error
-
-
 def _check_norms(checked: Checked, plan: pb.Plan, context: DeltaContext) -> None:
     if context.norm_factor <= 0:
         return
@@ -408,12 +369,3 @@ def _check_norms(checked: Checked, plan: pb.Plan, context: DeltaContext) -> None
         limit = min(possible, context.norm_factor * context.typical_norms.get(kind, math.inf))
         if not norm <= limit:
             raise WireError(pb.NORM_TOO_LARGE, f"the update of a block ({kind}) has norm {norm:.4g}, limit {limit:.4g}")
-
-
-def typical(samples: Mapping[str, list[float]]) -> dict[str, float]:
-    """Return the median norm for each kind that has enough samples to tell (and is not all zeros)."""
-    return {
-        kind: middle
-        for kind, values in samples.items()
-        if len(values) >= NORM_SAMPLES and (middle := float(median(values))) > 0
-    }

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from broker_server.rules.admission import kind_of, norm_of
 from broker_server.rules.aggregate import Contribution, discount
 from broker_server.rules.encoded_block import Block, EncodedBlock
+from broker_server.rules.norms import kind_of, norm_of
 from broker_server.rules.weights import Caps, Wide, bounded_use, factors, label_factors
 from edge_runtime.wire.experts import ExpertId
 

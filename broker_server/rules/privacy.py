@@ -22,9 +22,9 @@ from typing import Final
 
 import numpy as np
 
-from broker_server.rules.admission import norm_of
 from broker_server.rules.aggregate import Contribution, Sums, Wide
 from broker_server.rules.encoded_block import EncodedBlock
+from broker_server.rules.norms import norm_of
 from edge_runtime.wire.class_means import ClassSums
 from edge_runtime.wire.experts import BankShape, ExpertId
 

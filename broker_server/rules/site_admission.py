@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from broker_server.rules.admission import COUNT_ROUNDING, Checked, Identity, check_sender, kind_of
+from broker_server.rules.admission import COUNT_ROUNDING, Checked, Identity, check_sender
+from broker_server.rules.norms import kind_of
 from broker_server.rules.site_sums import SumClaims, SumRules, claims_of, mean_norm, read_sums, sum_claims
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError

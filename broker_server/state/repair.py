@@ -11,7 +11,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from broker_server.errors import StateError
-from broker_server.rules.admission import most_examples, norms_of, read_contribution
+from broker_server.rules.admission import most_examples, read_contribution
+from broker_server.rules.norms import norms_of
 from broker_server.rules.site_sums import SUMMED, body_of, claims_of
 from broker_server.state.announced import Announced
 from broker_server.state.ledger import Ledger

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.federation.arms.base import Learned, State
-from broker_server.rules.admission import norms_of
 from broker_server.rules.aggregate import Contribution, Sums, close, fold_all
 from broker_server.rules.agreement import Agreement, left_out, scores
 from broker_server.rules.capping import cap, cut
 from broker_server.rules.norm_cuts import norm_cuts
+from broker_server.rules.norms import norms_of
 from broker_server.rules.robust import Robust, robust_sums
 from broker_server.rules.server_optimizer import ServerOptimizer, optimized
 from broker_server.rules.server_rules import ServerRules

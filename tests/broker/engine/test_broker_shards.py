@@ -17,10 +17,11 @@ from broker_server.engine.block_merging import BlockMerge, BlockMerging, BlocksB
 from broker_server.engine.in_process import InProcess, SpoolBodies
 from broker_server.engine.shard import Lacking, Shard, raw
 from broker_server.errors import EngineError, UsageError
-from broker_server.rules.admission import norms_of, read_claims, read_contribution
+from broker_server.rules.admission import read_claims, read_contribution
 from broker_server.rules.aggregate import Contribution
 from broker_server.rules.agreement import Agreement
 from broker_server.rules.norm_cuts import NormCuts
+from broker_server.rules.norms import norms_of
 from broker_server.rules.privacy import Privacy, Private
 from broker_server.rules.ranges import ranges_of
 from broker_server.rules.robust import Robust

@@ -17,12 +17,11 @@ from broker_server.rules.admission import (
     admit,
     check_hello,
     check_statistics,
-    kind_of,
     most_examples,
     read_contribution,
-    typical,
 )
 from broker_server.rules.encoded_block import values_of
+from broker_server.rules.norms import kind_of, typical
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.experts import HEAD, ExpertId, shared_expert

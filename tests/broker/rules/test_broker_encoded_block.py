@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from broker_server.engine.block_merging import at_once
 from broker_server.rules import aggregate
-from broker_server.rules.admission import norm_of
 from broker_server.rules.aggregate import Contribution, Sums, fold, fold_all
 from broker_server.rules.encoded_block import EncodedBlock, fill_from, piece_of, values_of
+from broker_server.rules.norms import norm_of
 from edge_runtime.wire import tensors
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.errors import WireError

@@ -16,11 +16,11 @@ from broker_server.rules.admission import (
     admit,
     check_hello,
     check_statistics,
-    kind_of,
     read_contribution,
 )
 from broker_server.rules.aggregate import merge
 from broker_server.rules.capping import cap
+from broker_server.rules.norms import kind_of
 from broker_server.rules.weights import Caps, capped_sums
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.bank import Bank
