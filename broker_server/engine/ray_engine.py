@@ -301,8 +301,7 @@ def _reach(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), HEAD_S).close()
         except OSError as error:
-            why = error.strerror or error
-            raise ConnectionError(f"no head answers at {head} ({why}): start Ray there first") from error
+            raise ConnectionError(f"no head answers at {head} ({error.strerror or error}); ray start --head") from error
 
 
 def _begun(folder: Path, layout: Layout, cpus: float) -> Any:  # noqa: ANN401 - Ray's

@@ -98,6 +98,11 @@ class DeltaTables(Database):
         """Return the deltas that are part of a version, in the order of folding."""
         return self._deltas("WHERE version = ? ORDER BY device, round", (version,))
 
+    def first_version_with(self, number: int) -> int | None:
+        """Return the first version that deltas of a round, or of those after it, are part of; None: of none."""
+        rows = self._rows("SELECT MIN(version) AS version FROM deltas WHERE round >= ? AND version > 0", (number,))
+        return None if rows[0]["version"] is None else int(rows[0]["version"])
+
     def merged_keys(self, version: int) -> set[tuple[str, int]]:
         """Return (device, round) of the deltas that are part of a version."""
         rows = self._rows("SELECT device, round FROM deltas WHERE version = ?", (version,))

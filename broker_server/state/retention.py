@@ -5,6 +5,9 @@ plan needs to be known for as long as its delta may still count; and which delta
 until no body of theirs can be left in the spool, or it would count again. What is older than all of that goes. Of
 rounds and versions, which are small, ``keep_rounds`` stay for people to look at.
 
+At a site, versions come from above: they count as merges of their round, which may be one that the site had no part in.
+What is older than a round that it may still open stays, and so does the version that it serves.
+
 Rows are removed a little at a time. A delta that went is never taken from the spool again: PRUNED says up to which
 round, in the same transaction.
 """
@@ -22,12 +25,13 @@ from broker_server.state.ledger import Ledger
 from broker_server.state.rows import LEFT_OUT, VersionRow
 from broker_server.state.settings_table import PRUNED
 from broker_server.state.store import Store
+from broker_server.state.version_tables import MERGED, UPSTREAM
 
 ROWS: Final = 1000
 """Of each table, removed in one transaction."""
 PAGES: Final = 1000
 """Of the database's file, given back at once."""
-_LATER: Final = "version < ? AND version > (SELECT MIN(version) FROM versions WHERE reason = 'merge')"
+_LATER: Final = f"version < ? AND version > (SELECT MIN(version) FROM versions WHERE {MERGED})"  # noqa: S608 - ours
 """The first versions stay, up to the first that was merged: what was gained is told against class means alone."""
 JOURNAL_EVERY: Final = 100
 """Versions between two looks at the journal, which may grow by so many lines beyond ``keep_rounds``."""
@@ -60,19 +64,25 @@ def bounds(store: Store, keep_rounds: int, oldest_base: int) -> Bounds:
     """
     ledger, last = store.ledger, store.ledger.last_round()
     merge = ledger.newest_merge()
-    if store.keep_versions == 0 or last is None or merge is None:
+    if store.keep_versions == 0 or merge is None:
         return Bounds()
+    newest = last.round if last is not None else 0  # of a site whose devices never came
     kept = [row for row in store.kept() if row.version > 0]
-    needed = [last.round, merge.round, *(row.round for row in kept if row.reason == "merge")]
+    merges = [row for row in kept if row.reason in ("merge", UPSTREAM) and row.round > 0]
     # With a buffer a merge has plans of many rounds: whoever answers one too late is told just that.
-    parents = [row.parent for row in kept if row.reason == "merge" and row.parent is not None]
+    parents = [row.parent for row in merges if row.parent is not None]
+    needed = [newest, merge.round, *(row.round for row in merges)]
     needed += [row.round for row in ledger.rounds_from(min([oldest_base, *parents]))[:1]]
-    first = min(*needed, ledger.oldest_waiting() or last.round)
-    version = min(kept[0].version, ledger.first_version_since(first))
+    first = min(*needed, ledger.oldest_waiting() or newest)
+    since = ledger.first_version_since(first)
+    # A site notes its deltas by the base of their plan: with a buffer above, by an older version than their round's.
+    version = min(kept[0].version, since, ledger.first_version_with(first) or since)
     if keep_rounds == 0:
         return Bounds(first, version)
-    history = min(first, last.round - keep_rounds + 1)
-    needed = [version, merge.parent or 0, oldest_base, ledger.first_version_since(history)]
+    history = min(first, newest - keep_rounds + 1)
+    # Versions go on coming to a site that has no part in their rounds.
+    seen = merge.round - keep_rounds + 1 if merge.round > newest else history
+    needed = [kept[0].version, merge.parent or 0, oldest_base, ledger.first_version_since(seen)]
     if store.manifest.architecture.gate == "topk":
         needed += [_with_balance(ledger, row) for row in kept]
     return Bounds(first, version, history, min(needed))
@@ -120,7 +130,7 @@ class Retention:
             _shorten(self._store, self._keep_rounds)
         self._versions += 1
         keep = bounds(self._store, self._keep_rounds, oldest_base)
-        return keep if keep.round > 1 else None
+        return keep if max(keep.round, keep.history_version) > 1 else None
 
     def _prune(self, keep: Bounds) -> bool:
         """Remove up to ROWS rows of each table; return whether there may be more."""

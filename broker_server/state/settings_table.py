@@ -20,6 +20,8 @@ SITE_PLAN: Final = "site_plan"
 """Setting of the state directory: JSON, of a site: the plan from above that its last round was opened for."""
 UPSTREAM_LOOK: Final = "upstream"
 """Setting of the state directory: JSON, of a site: how things stand with the gateway above."""
+SITE_BASE: Final = "site_base"
+"""Setting of the state directory: of a site: the version that it serves although newer ones are here; empty: none."""
 PRUNED: Final = "pruned"
 """Setting of the state directory: rows of deltas and plans of rounds before this one may be gone."""
 
@@ -42,3 +44,8 @@ class SettingsTable(Database):
     def pruned(self) -> int:
         """The round before which rows of deltas and plans may be gone; 0: none are."""
         return int(self.get(PRUNED) or 0)
+
+    @property
+    def site_base(self) -> int:
+        """The version that a site serves although newer ones are here, whose blocks stay; 0: none."""
+        return int(self.get(SITE_BASE) or 0)

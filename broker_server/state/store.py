@@ -285,11 +285,12 @@ class Store:
         raise StateError(msg)
 
     def kept(self) -> list[VersionRow]:
-        """Return the versions whose blocks stay, oldest first: version 0 and the newest."""
+        """Return the versions whose blocks stay, oldest first: version 0, what a site serves, and the newest."""
         if self.keep_versions == 0:
             return self.ledger.versions()
-        first, newest = self.ledger.version(0), self.ledger.newest_versions(self.keep_versions)
-        return [*([first] if first is not None and first not in newest else []), *newest]
+        newest = self.ledger.newest_versions(self.keep_versions)
+        older = [self.ledger.version(number) for number in sorted({0, self.ledger.site_base})]
+        return [*(row for row in older if row is not None and row not in newest), *newest]
 
     def tidy(self) -> bool:
         """Remove what nothing names any more: blocks and files of old versions, deltas of older merges.

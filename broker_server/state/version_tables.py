@@ -12,6 +12,8 @@ ROLLED_BACK: Final = "rollback"
 """The reason of a version that has the bank of an earlier one, its parent."""
 UPSTREAM: Final = "upstream"
 """Reason of a site's version, which came from the gateway above."""
+MERGED: Final = f"reason IN ('merge', '{UPSTREAM}') AND round > 0"
+"""Which versions have deltas in them: of a round, merged here or, of a site, above."""
 STEPS: Final = ("merge", ROLLED_BACK, UPSTREAM)
 """Reasons of versions from which on a delta that was trained before is stale; not a merge that was not served."""
 GATE: Final = "gate"
@@ -52,7 +54,7 @@ class VersionTables(Database):
 
     def first_versions(self) -> list[VersionRow]:
         """Return the versions up to the first that was merged, oldest first."""
-        first = "(SELECT MIN(version) FROM versions WHERE reason = 'merge')"
+        first = f"(SELECT MIN(version) FROM versions WHERE {MERGED})"  # noqa: S608 - the clause is ours
         return self._versions(f"WHERE version <= COALESCE({first}, version) ORDER BY version")
 
     def newest_versions(self, count: int) -> list[VersionRow]:
@@ -60,8 +62,8 @@ class VersionTables(Database):
         return self._versions("ORDER BY version DESC LIMIT ?", (count,))[::-1]
 
     def newest_merge(self) -> VersionRow | None:
-        """Return the newest version that was merged from deltas."""
-        return next(iter(self._versions("WHERE reason = 'merge' ORDER BY version DESC LIMIT 1")), None)
+        """Return the newest version that was merged from deltas, here or at the gateway above."""
+        return next(iter(self._versions(f"WHERE {MERGED} ORDER BY version DESC LIMIT 1")), None)
 
     def first_version_since(self, number: int) -> int:
         """Return the first version that a round made, of this round and those after it; 0 when there is none."""

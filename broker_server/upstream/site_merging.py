@@ -15,7 +15,7 @@ from broker_server.rounds.remaking import MERGES, parts, total_of
 from broker_server.rules.site_sums import SUMMED, SumOrigin, sum_message
 from broker_server.state.lineage import Origin
 from broker_server.state.rows import DeltaRow, VersionRow
-from broker_server.state.settings_table import HEAD_SUMS
+from broker_server.state.settings_table import HEAD_SUMS, SITE_BASE
 from broker_server.state.version_tables import ROLLED_BACK, UPSTREAM
 from broker_server.upstream.desk import Complete, Handed
 from edge_runtime.wire import wire_pb2 as pb
@@ -65,6 +65,12 @@ class SiteMerging(Merging):
         behind = version.message.version < self.row.version and not base
         if behind or version.message.version == self.row.version:
             return False
+        newest, number = self._store.ledger.version(), version.message.version
+        with self._store.ledger.transaction():  # before its blocks are written: they stay from now on
+            older = newest is not None and number < newest.version
+            self._store.ledger.put(SITE_BASE, str(number) if older else "")
+        if row is not None and base:
+            self._store.lineage.write_blocks(version.bank)  # which may have gone since it was the newest
         self._serve(row or self._kept(version, wall), version.bank)
         return True
 
