@@ -262,6 +262,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "delta": _delta,
     "version": _version,
     "masks": _masks,
+    "masks_opening": lambda e: f"round {e['round']} under masks: sums of {e['devices']} devices are being opened",
     "masks_opened": _masks_opened,
     "masks_failed": lambda e: f"round {e['round']} under masks made no version: {e['reason']}",
     "held": lambda e: f"version {e['version']} from round {e['round']} is measured before devices get it",

@@ -374,6 +374,7 @@ class Service:
         self._inbox.close()
         if self._pool is not None:
             self._pool.stop()
+            self._conductor.masks.stop()
         self._measuring.stop()
         if self._uplink is not None:
             self._uplink.stop()

@@ -301,7 +301,8 @@ def _reach(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), HEAD_S).close()
         except OSError as error:
-            raise ConnectionError(f"no head answers at {head} ({error.strerror or error}); ray start --head") from error
+            why = error.strerror or error
+            raise ConnectionError(f"no head answers at {head} ({why}): start Ray there first") from error
 
 
 def _begun(folder: Path, layout: Layout, cpus: float) -> Any:  # noqa: ANN401 - Ray's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +47,9 @@ class Opening:
 
 
 def open_sums(
-    state: MaskedState, attendance: Attendance, rows: Sequence[DeltaRow], spool: Spool, shape: BankShape
-) -> Opening:
+    state: MaskedState, attendance: Attendance, rows: Sequence[DeltaRow], spool: Spool, shape: BankShape,
+    *, goes_on: Callable[[], None] = lambda: None,
+) -> Opening:  # fmt: skip
     """Open what can be.
 
     Args:
@@ -57,12 +58,13 @@ def open_sums(
         rows: of these deltas.
         spool: has their bodies.
         shape: of the bank.
+        goes_on: called again and again; what it raises ends this.
 
     Raises:
         BodyError: when one is damaged or gone.
     """
     members = state.listed
-    totals = _totals(state, masking.to_open(members, attendance), rows, spool, shape)
+    totals = _totals(state, masking.to_open(members, attendance), rows, spool, shape, goes_on=goes_on)
     blocks: dict[ExpertId, OpenedBlock] = {}
     told, classes, givers = [], None, list[int]()
     for number in sorted(members.circles):
@@ -72,7 +74,7 @@ def open_sums(
         why = "" if number in totals else f"{stayed} of {len(circle.places)} are left, {circle.least} are needed"
         if not why:
             try:
-                words = opened(totals[number], members, number, attendance, state.answers)
+                words = opened(totals[number], members, number, attendance, state.answers, goes_on=goes_on)
                 integers = circle.ring.signed(words)
                 if asked is not None:
                     givers = survivors  # their sum is seen now, whatever it is worth
@@ -86,13 +88,15 @@ def open_sums(
 
 
 def _totals(
-    state: MaskedState, circles: Sequence[Circle], rows: Sequence[DeltaRow], spool: Spool, shape: BankShape
-) -> dict[int, Words]:
+    state: MaskedState, circles: Sequence[Circle], rows: Sequence[DeltaRow], spool: Spool, shape: BankShape,
+    *, goes_on: Callable[[], None],
+) -> dict[int, Words]:  # fmt: skip
     """Return the sums of masked values of circles, by number; one delta at a time is in memory."""
     totals: dict[int, Words] = {
         circle.number: np.zeros(state.terms.size(circle.number, shape), circle.ring.word) for circle in circles
     }
     for row in rows:
+        goes_on()
         for said in decode(pb.Delta, spool.read(row.digest)).masked:
             if said.number in totals:
                 total = totals[said.number]

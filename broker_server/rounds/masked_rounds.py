@@ -19,7 +19,8 @@ from broker_server.rounds.key_authority import KeyAuthority
 from broker_server.rounds.making import MaskedSums
 from broker_server.rounds.masked_bodies import check_body, masked_of
 from broker_server.rounds.masked_budget import MaskedBudget
-from broker_server.rounds.masked_opening import open_sums
+from broker_server.rounds.masked_opener import Opener
+from broker_server.rounds.masked_opening import Opening
 from broker_server.rounds.masked_state import MaskedState, taken_up
 from broker_server.rounds.privacy_budget import PrivacyBudget
 from broker_server.rounds.round_status import RoundStatus
@@ -52,6 +53,7 @@ class MaskedRounds:
         self._round_rules, self._shape = parts.config.round, parts.store.lineage.shape
         self._roster, self._events, self._publisher = parts.roster, parts.events, parts.publisher
         self._announcer = announcer
+        self._opener = Opener(parts.store.spool, self._shape)
         self._budget = MaskedBudget(budget, self._config.colluding, self._shape, self._ledger)
         federation = Federation(parts.config.federation, parts.store.lineage.federation)
         self._authority = KeyAuthority(parts.config.key_authority if self._config.enabled else None, federation)
@@ -212,25 +214,36 @@ class MaskedRounds:
         return None
 
     def _answers_due(self, current: MaskedState, now: float, wall: float) -> Event | None:
-        attendance = current.attendance
+        attendance, rows = current.attendance, list[DeltaRow]()
         if attendance is None:
             return None
-        over = now >= current.since + self._config.answer_s
-        if current.lacks and not over:
-            return None
+        if not self._opener.at_work(current):
+            rows, failure = self._to_open(current, attendance, over=now >= current.since + self._config.answer_s)
+            if failure:
+                return self._fail(current, failure, wall)
+            if not rows:
+                return None
+        opening = self._opener.opening(current, attendance, rows)
+        if opening is not None:
+            return self._keep(current, opening, wall)
+        if rows:
+            self._events.tell("masks_opening", round=current.row.round, devices=len(rows))
+        return None
+
+    def _to_open(self, current: MaskedState, attendance: Attendance, *, over: bool) -> tuple[list[DeltaRow], str]:
+        """Return the deltas whose sums can be opened now, none to wait, and why none will be. Args: over: the time."""
         rows = {row.device: row for row in self._deltas(current)}
         gone = current.names(attendance.survivors) - set(rows)  # accepted, and the disk did not keep it
-        if gone and not over:
-            return None
+        if not over and (current.lacks or gone):
+            return [], ""
         if gone:
-            return self._fail(current, f"{len(gone)} deltas were lost on the disk, and did not come again", wall)
-        return self._open(current, attendance, list(rows.values()), wall)
-
-    def _open(self, current: MaskedState, attendance: Attendance, rows: list[DeltaRow], wall: float) -> Event | None:
-        """Open the sums of circles, and keep them; those that cannot be are told of, and not merged."""
+            return [], f"{len(gone)} deltas were lost on the disk, and did not come again"
         if not self._budget.charged(current, attendance):  # [privacy] was off when survivors were named
-            return self._fail(current, "the budget of [privacy] has no room for it", wall)
-        opening = open_sums(current, attendance, rows, self._store.spool, self._shape)
+            return [], "the budget of [privacy] has no room for it"
+        return list(rows.values()), ""
+
+    def _keep(self, current: MaskedState, opening: Opening, wall: float) -> Event | None:
+        """Keep the sums of circles; those that could not be opened are told of, and not merged."""
         first = bool(current.terms.classes) and self._ledger.get(HEAD_SUMS) is None  # what was trained knew no head yet
         if not opening.sums.blocks:
             reason = next((str(one["why"]) for one in opening.circles if one["why"]), "only class sums came")
@@ -258,6 +271,10 @@ class MaskedRounds:
 
     # how it ends
 
+    def stop(self) -> None:
+        """Give up what is at work beside this thread; it begins anew."""
+        self._opener.stop()
+
     def sums(self) -> MaskedSums:
         """Return the opened sums of the round that runs.
 
@@ -279,6 +296,7 @@ class MaskedRounds:
     def closed(self) -> None:
         """Forget the round, whose version is in the ledger: what could open it is removed."""
         current, self._current = self._current, None
+        self.stop()
         if current is None:
             return
         with self._ledger.transaction():
@@ -316,6 +334,7 @@ class MaskedRounds:
         self._announcer.withdraw(sorted(current.plans))
         self._take_back(current.places)
         self._current = None
+        self.stop()
         return Event.FAILED
 
     def _close_failed(self, number: int, wall: float) -> None:
@@ -368,19 +387,7 @@ class MaskedRounds:
         )  # fmt: skip
 
     def _publish(self, current: MaskedState) -> None:
-        row = current.row
-        if row.members is None:
-            return
-        for device in sorted(current.places):
-            place = current.places[device]
-            if row.dealt is not None and place not in current.dealt:
-                continue
-            message = pb.MaskRound(
-                device=device, round=row.round, plan_digest=current.plans[device], members=current.listed.context
-            )
-            message.dealt = current.blobs.get(place, b"")
-            if row.survivors is not None:
-                message.survivors = sha256(row.survivors)
-            payload = encode(message)
+        for message in current.messages():
+            device, payload = message.device, encode(message)
             self._publisher.publish(Topic.SECURE, device, [payload])
             self._roster.count(device, down=len(payload))

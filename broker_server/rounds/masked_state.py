@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from broker_server.rounds.round_status import RoundStatus
@@ -80,6 +80,17 @@ class MaskedState:
             return set()
         stays = set(self.places) if self.row.dealt is None else self.names(self.dealt)
         return set(planned) - stays
+
+    def messages(self) -> Iterator[pb.MaskRound]:
+        """Yield what members are told of how far it is, each of those that take part further."""
+        row = self.row
+        for device, place in sorted(self.places.items()):
+            if row.dealt is None or place in self.dealt:
+                message = pb.MaskRound(device=device, round=row.round, plan_digest=self.plans[device])
+                message.members, message.dealt = self.listed.context, self.blobs.get(place, b"")
+                if row.survivors is not None:
+                    message.survivors = sha256(row.survivors)
+                yield message
 
     def take_up(self, store: Store) -> None:
         """Take up all that the ledger has of the round; blobs are written again.

@@ -8,7 +8,7 @@ members that dropped out would have taken off: their halves of the masks that th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +83,18 @@ def mean_of(sums: Integers, block: BlockSum, devices: int) -> tuple[Wide, Intege
     return scale.mean(values, weights if block.weights == 1 else rows_of(weights, block.size)), weights
 
 
-def opened(total: Words, members: MemberList, number: int, attendance: Attendance, answers: Answers) -> Words:
+def masks_of(members: MemberList, number: int, attendance: Attendance) -> int:
+    """Return how many masks at most are left in the sum of a circle. Args: as ``opened``."""
+    circle = members.circles[number]
+    stayed = len(attendance.stayed(circle))
+    dropped = sum(place in attendance.dealt - attendance.survivors for place in circle.places)
+    return stayed + dropped * min(stayed, circle.sizes.neighbours)
+
+
+def opened(
+    total: Words, members: MemberList, number: int, attendance: Attendance, answers: Answers,
+    *, goes_on: Callable[[], None] = lambda: None,
+) -> Words:  # fmt: skip
     """Return the sum of the survivors' values.
 
     Args:
@@ -92,6 +103,7 @@ def opened(total: Words, members: MemberList, number: int, attendance: Attendanc
         number: of the circle.
         attendance: whose survivors' values are in ``total``.
         answers: of members.
+        goes_on: called before each mask; what it raises ends this.
 
     Raises:
         SecureError: for fewer survivors than ``least``, fewer shares of somebody's secret than are needed, or shares
@@ -100,6 +112,7 @@ def opened(total: Words, members: MemberList, number: int, attendance: Attendanc
     circle = members.circles[number]
     ring, result = circle.ring, total.astype(circle.ring.word)
     for seed, negative in _masks(members, circle, attendance, answers):
+        goes_on()
         ring.add_mask(result, seed, negative=negative)
     return ring.words(result)
 

@@ -26,6 +26,7 @@ from edge_runtime.wire.digests import sha256
 from edge_runtime.wire.errors import WireError
 from edge_runtime.wire.manifest import Architecture
 from edge_runtime.wire.secure.signed_keys import KeySigner
+from edge_runtime.wire.secure.terms import Terms
 
 _REMEMBERED = 32
 
@@ -147,6 +148,11 @@ class AtHand(ABC):
         plan, digest = messages.decode(pb.Plan, payload), sha256(payload)
         if plan.device != self.device:
             raise WireError(pb.MALFORMED, f"a plan for {plan.device} came on the topic of {self.device}")
+        terms = [Terms.of(one) for one in plan.masks]
+        if any(one.private and one.of_classes(circle) for one in terms for circle in one.circles):
+            raise WireError(
+                pb.UNSUPPORTED_WIRE, "a plan that asks for class sums beside noise, which they would not have"
+            )
         # A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
         at_hand = [
             self.waiting_digest,

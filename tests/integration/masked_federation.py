@@ -137,7 +137,7 @@ class Federation:
         self.folder, self.clock, self.authority = folder, Clock(1.0), authority
         if authority is not None:
             (folder / "authority.pem").write_text(authority.certificate)
-            settings["secure"] = replace(SETTINGS["secure"], authority=folder / "authority.pem")
+            settings["secure"] = replace((SETTINGS | settings)["secure"], authority=folder / "authority.pem")
         self.package: Package = toy.write_package(folder / "package")
         self.config = GatewayConfig(folder / "package", folder / "gateway", **(SETTINGS | settings))
         self.broker = MemoryBroker(self.clock)

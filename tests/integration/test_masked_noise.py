@@ -20,8 +20,9 @@ from broker_server.views.masks import masks_words, read_masks
 from broker_server.views.reading import reading
 from broker_server.views.status import read_status
 from edge_runtime.wire import wire_pb2 as pb
-from edge_runtime.wire.errors import SecureError
-from edge_runtime.wire.messages import decode, encode
+from edge_runtime.wire.errors import SecureError, WireError
+from edge_runtime.wire.experts import CLASS_SUMS
+from edge_runtime.wire.messages import decode, encode, refs
 from edge_runtime.wire.secure.terms import Terms
 
 pytest.importorskip("dp_accounting", reason="the extra [privacy] is not installed")
@@ -196,3 +197,17 @@ def test_settings_that_devices_noise_does_not_cover_are_refused_by_name() -> Non
     ):
         with pytest.raises(UsageError, match=word):
             GatewayConfig(Path("package"), **(SETTINGS | changed))
+
+
+def test_a_device_refuses_class_sums_beside_noise(tmp_path: Path) -> None:
+    """Their sum would have none; it was a KeyError once, after training."""
+    federation = private(tmp_path)
+    federation.start(*FIVE)
+    federation.run(lambda: federation.phase() == "keys")
+    plan = decode(pb.Plan, federation.store.ledger.plans(1)["d0"])
+    terms = plan.masks[0]
+    terms.class_step, terms.class_examples = 1.0, 3.0
+    terms.circles.append(pb.CircleTerms(number=63, blocks=refs([CLASS_SUMS]), variance=16, least=3))
+    with pytest.raises(WireError, match="class sums beside noise"):
+        federation.devices["d0"].work.take(encode(plan))
+    federation.kill_gateway()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from masked_federation import RULES, SECURE, SETTINGS, TRAIN, Federation, plain_
 from broker_server.config import GatewayConfig
 from broker_server.config_file import load
 from broker_server.errors import UsageError
+from broker_server.rounds import masked_opener
+from broker_server.rounds.masked_opening import Opening, open_sums
 from broker_server.rules.round import State
 from broker_server.secure_config import Secure
 from broker_server.state.ledger import NAME
@@ -93,6 +97,42 @@ def test_a_gateway_that_is_killed_goes_on_with_the_step_that_it_was_at(tmp_path:
     ] == []
     assert federation.bank(1).digest() == expected(federation, FIVE).digest()
     assert len(federation.events("round")) == 1
+    federation.kill_gateway()
+
+
+def test_sums_that_take_long_are_opened_beside_the_gateway_which_stays_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with devices meanwhile; a stop does not wait for the sums, and the next start makes the same ones."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any, goes_on: Callable[[], None]) -> Opening:
+        begun.set()
+        while not go_on.wait(0.001):
+            goes_on()
+        return open_sums(*arguments, goes_on=goes_on)
+
+    monkeypatch.setattr(masked_opener, "AT_ONCE", 0)
+    monkeypatch.setattr(masked_opener, "open_sums", slowly)
+    federation = Federation(tmp_path)
+    federation.start(*FIVE)
+    federation.run(begun.is_set)
+    for _ in range(5):
+        federation.step()
+    assert federation.phase() == "answers"
+    assert [event["devices"] for event in federation.events("masks_opening")] == [5]
+    assert "masks" in {thread.name for thread in threading.enumerate()}
+    federation.conductor.masks.stop()
+    assert "masks" not in {thread.name for thread in threading.enumerate()}
+    federation.kill_gateway()
+    federation.start_gateway()
+    federation.run(lambda: len(federation.events("masks_opening")) == 2)
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "masks":
+            thread.join()
+    federation.run(lambda: federation.conductor.state is State.FINISHED)
+    assert federation.bank(1).digest() == expected(federation, FIVE).digest()
     federation.kill_gateway()
 
 

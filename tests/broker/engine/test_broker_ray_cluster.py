@@ -115,7 +115,7 @@ def test_without_a_head_it_does_not_start(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         began = time.monotonic()
-        with pytest.raises(EngineError, match=r"no head answers at .*ray start --head"):
+        with pytest.raises(EngineError, match=r"no head answers at .*start Ray there first"):
             RayShards(EngineTable("ray", 2, address=address), Spool(tmp_path), LAYOUT, tmp_path)
         assert time.monotonic() - began < STARTED_S
 

@@ -116,7 +116,7 @@ public fun buildDelta(
     return BuiltDelta(message.build().toByteArray(), left)
 }
 
-private fun change(trained: FloatArray, base: FloatArray, residual: FloatArray?): FloatArray =
+internal fun change(trained: FloatArray, base: FloatArray, residual: FloatArray?): FloatArray =
     FloatArray(trained.size) { place ->
         val moved = trained[place] - base[place]
         if (residual == null) moved else moved + residual[place]

@@ -11,6 +11,7 @@ import org.edgeexperts.wire.Bye
 import org.edgeexperts.wire.Code
 import org.edgeexperts.wire.Kind
 import org.edgeexperts.wire.MessageKind
+import org.edgeexperts.wire.SecureException
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.Verdict
 import org.edgeexperts.wire.WIRE_VERSION
@@ -48,15 +49,13 @@ internal class Device(
     private val fetcher =
         Fetcher(versions, link, identity.device, architecture.bankShape(), PieceFiles(work.store.pieces))
     private val timers = Timers(clock.seconds, clock.chance)
-    private val membership =
-        Membership(identity, work, link, timers, board, clock.millis) { Hindrance.METERED in against }
+    private val membership = Membership(identity, work, link, timers, board, clock.millis) { metered }
     private val trust = Trust(identity.gatewayKey, work.store)
     private var savedAt = 0.0
     private var spentMs = 0.0
-    private var roundsSettled = 0
-    private var upload: Upload? = null
-    private var sentUpload: Upload? = null
     private var against = emptySet<Hindrance>()
+    private val delivery = DeltaDelivery(identity.device, work, link, timers) { metered }
+    private val masks = MaskDelivery(identity.device, work.masks, link, timers, board, { metered }, ::masksOver)
 
     /** Where it stands. */
     internal var session = Session(work = work.resume())
@@ -86,7 +85,7 @@ internal class Device(
     internal fun finished(): Boolean {
         if (membership.expelled.isNotEmpty() || stopped() || Hindrance.TIME_IS_UP in against) return true
         if (session.work == WorkState.TRAINING || session.work == WorkState.UPLOADING) return false
-        if (options.rounds > 0 && roundsSettled >= options.rounds) return true
+        if (options.rounds > 0 && delivery.settled >= options.rounds) return true
         val state = membership.gateway ?: return false
         val newest = versions.newest ?: return false
         return state.finished && newest.version == state.version && versions.missing(newest).isEmpty()
@@ -95,17 +94,22 @@ internal class Device(
     /** Handles what came, fires what is due, makes one training step if there is one to make. */
     internal fun turn() {
         lookAround()
-        val training = session.work == WorkState.TRAINING && against.isEmpty()
-        var event = next(if (training) 0.0 else timers.pause(clock.pauseSeconds))
+        var event = next(if (atWork && against.isEmpty()) 0.0 else timers.pause(clock.pauseSeconds))
         while (event != null) {
             handle(event)
             event = if (membership.expelled.isNotEmpty() || stopped()) null else next(0.0)
         }
         timers.takeDue().forEach(::due)
         if (session.work == WorkState.WAITING && (session.member || work.resumed) && work.ready) apply(Event.READY)
-        if (session.work == WorkState.TRAINING && against.isEmpty()) trainStep()
+        when {
+            atWork && against.isEmpty() -> trainStep()
+            session.work == WorkState.TRAINING && !atWork -> mask()
+        }
         tell()
     }
+
+    /** Whether there is a training step to make: what waits for its masks is trained. */
+    private val atWork get() = session.work == WorkState.TRAINING && work.unmasked == null
 
     /** Asks the gate; when it closes, progress is kept at once: the app may end soon. */
     private fun lookAround() {
@@ -118,6 +122,7 @@ internal class Device(
     private fun sendWhatWaited() {
         if (!session.member) return
         fetch()
+        masks.offerAgain()
         if (session.work == WorkState.UPLOADING) apply(Event.RESEND_DUE)
     }
 
@@ -136,17 +141,16 @@ internal class Device(
                 Action.HELLO -> membership.sendHello()
                 Action.TRAIN -> begin()
                 Action.ABANDON -> work.abandon()
-                Action.OFFER -> offerDelta()
+                Action.OFFER -> delivery.offerPending()
                 Action.FETCH -> fetch(again = true)
             }
         }
     }
 
     private fun tell() = board.change {
-        val training = session.work == WorkState.TRAINING
         copy(
-            doing = if (!training) Doing.IDLE else if (against.isEmpty()) Doing.TRAINING else Doing.PAUSED,
-            hindrances = if (training) against else emptySet(),
+            doing = if (!atWork) Doing.IDLE else if (against.isEmpty()) Doing.TRAINING else Doing.PAUSED,
+            hindrances = if (atWork) against else emptySet(),
             link = session.link,
             work = session.work,
             roundsPlanned = membership.gateway?.roundsPlanned ?: roundsPlanned,
@@ -164,7 +168,8 @@ internal class Device(
             link.busy -> timers.again(name, FIRST_RESEND_S) // a slow link is not helped by more
             name == Due.HELLO && session.link == LinkState.GREETING -> apply(Event.HELLO_DUE)
             name == Due.RESEND && session.work == WorkState.UPLOADING -> apply(Event.RESEND_DUE)
-            name == Due.SENT && session.member -> offerSent()
+            name == Due.SENT && session.member -> delivery.offerSent()
+            name == Due.MASKS && session.member -> masks.offerAgain()
             name == Due.STATISTICS && session.member -> membership.offerStatistics()
             name == Due.WANT && session.member -> {
                 if (fetcher.againSeconds <= 0) versions.unanswered() // else it was told to ask again
@@ -202,6 +207,7 @@ internal class Device(
                 Topic.PLAN -> onPlan(event.payload)
                 Topic.VERDICT -> onVerdict(event.payload)
                 Topic.BLOB -> onBlob(event.address.name, event.payload)
+                Topic.SECURE -> onSecure(event.payload)
                 else -> Unit // what other devices say
             }
         } catch (error: WireException) {
@@ -215,18 +221,34 @@ internal class Device(
 
     private fun onVersion(payload: ByteArray) {
         if (payload.isEmpty()) return
-        work.letGo(versions.announce(payload).round)
+        val round = versions.announce(payload).round
+        work.letGo(round)
+        work.masks.letGo(round)
         fetch()
     }
 
     private fun onPlan(payload: ByteArray) {
         if (payload.isEmpty()) {
+            if (!work.masksDelivered) masks.drop() // after its delta, a round under masks still asks for the answer
             work.withdraw()
-            apply(Event.WITHDRAWN)
-        } else if (work.take(payload) != null) {
-            apply(Event.PLAN)
-            fetch()
+            return apply(Event.WITHDRAWN)
         }
+        val plan = work.take(payload) ?: return
+        masks.begin(plan, payload)
+        apply(Event.PLAN)
+        fetch()
+    }
+
+    private fun onSecure(payload: ByteArray) {
+        masks.take(payload)
+        fetch()
+    }
+
+    /** Drops the plan whose round under masks is over for this device. */
+    private fun masksOver() {
+        if (session.work == WorkState.WAITING) work.refuse() else if (session.work != WorkState.TRAINING) return
+        apply(Event.FAILED)
+        takeNext()
     }
 
     private fun onBlob(name: String, payload: ByteArray) {
@@ -242,8 +264,9 @@ internal class Device(
 
     /** Asks for what is missing, [again] also for what was asked before; notes when the newest version became complete. */
     private fun fetch(again: Boolean = false) {
+        masks.advance(session.member)
         val others = work.wantedVersions
-        val wanted = fetcher.wanted(others)
+        val wanted = work.masks.wanted() + fetcher.wanted(others)
         if (wanted.isEmpty()) timers.stop(Due.WANT)
         if (adopt(others)) {
             board.change { copy(version = versions.latest().first, personal = false) }
@@ -266,20 +289,20 @@ internal class Device(
             membership.onHello(verdict) -> ::onHelloVerdict
             verdict.kind == Kind.HELLO && digest.contentEquals(fetcher.wantDigest) -> ::onWantVerdict
             membership.onStatistics(verdict) -> membership::takeStatisticsVerdict
+            masks.onSent(verdict) -> masks::takeVerdict
             verdict.kind == Kind.DELTA && digest.contentEquals(work.pending?.digest) -> ::onDeltaVerdict
-            verdict.kind == Kind.DELTA && digest.contentEquals(work.sent?.digest) -> ::onSentVerdict
+            verdict.kind == Kind.DELTA && digest.contentEquals(work.sent?.digest) -> delivery::takeSentVerdict
             else -> return // about something that was decided already, or sent before a restart
         }
         val follows = membership.takeVerdict(verdict)
-        if (verdict.kind == Kind.DELTA && verdict.code != Code.INCOMPLETE) {
-            listOfNotNull(upload, sentUpload).filter { it.digest.contentEquals(digest) }.forEach(Upload::stop)
-        }
+        if (verdict.kind == Kind.DELTA && verdict.code != Code.INCOMPLETE) delivery.stop(digest)
         if (follows != null) apply(follows) else handle(verdict)
     }
 
     private fun onHelloVerdict(verdict: Verdict) {
         if (session.link != LinkState.GREETING) return
         val follows = membership.takeHelloVerdict(verdict) ?: return
+        masks.forget() // a gateway that meets this device is offered it anew
         apply(follows)
         if (verdict.wantStatistics) membership.offerStatistics()
     }
@@ -293,27 +316,8 @@ internal class Device(
     }
 
     private fun onDeltaVerdict(verdict: Verdict) {
-        if (verdict.code == Code.INCOMPLETE) deltaUpload()?.let { sendChunks(it, verdict) }
-        if (verdict.retryAfterS > 0) return timers.again(Due.RESEND, verdict.retryAfterS.toDouble())
-        timers.stop(Due.RESEND)
-        work.settle(verdict.code == Code.ACCEPTED)
-        roundsSettled++
-        apply(Event.SETTLED)
+        apply(delivery.takePendingVerdict(verdict) ?: return)
         takeNext()
-    }
-
-    /** The gateway accepted this delta, and speaks of it again: its disk lost it, or it takes no more of it. */
-    private fun onSentVerdict(verdict: Verdict) {
-        if (verdict.code == Code.INCOMPLETE) sentUpload?.let { sendChunks(it, verdict) }
-        if (verdict.retryAfterS > 0) return timers.again(Due.SENT, verdict.retryAfterS.toDouble())
-        timers.stop(Due.SENT)
-        sentUpload = null
-        if (verdict.code != Code.ACCEPTED) work.letGo()
-    }
-
-    private fun sendChunks(upload: Upload, verdict: Verdict) {
-        val asked = upload.asked(verdict.missing.toByteArray())
-        if (!metered) link.send(Topic.DELTA, asked) // else it is offered again once the network costs nothing
     }
 
     /** After one plan, the newest that came meanwhile. */
@@ -322,32 +326,6 @@ internal class Device(
     }
 
     // --- what to do -------------------------------------------------------------------------------------------
-
-    private fun offerDelta() {
-        val upload = deltaUpload() ?: return
-        if (metered) return timers.later(Due.RESEND)
-        link.send(Topic.OFFER, sequenceOf(upload.offer()))
-        timers.again(Due.RESEND)
-    }
-
-    private fun deltaUpload(): Upload? {
-        val pending = work.pending ?: return null
-        return upload?.takeIf { it.digest.contentEquals(pending.digest) }
-            ?: Upload(identity.device, Kind.DELTA, pending.body).also { upload = it }
-    }
-
-    /** Offers the accepted delta that is kept, if it is; where it is not, the gateway plans anew. */
-    private fun offerSent() {
-        val body = work.sentBody()
-        if (body == null) {
-            sentUpload = null
-            return
-        }
-        if (metered) return timers.later(Due.SENT)
-        val offered = sentUpload ?: Upload(identity.device, Kind.DELTA, body).also { sentUpload = it }
-        link.send(Topic.OFFER, sequenceOf(offered.offer()))
-        timers.again(Due.SENT)
-    }
 
     private fun begin() {
         val training = try {
@@ -389,6 +367,24 @@ internal class Device(
             work.finish()
         } catch (error: WireException) {
             return giveUp("round ${training.plan.round}: training diverged, nothing is sent (${error.detail})")
+        }
+        if (work.pending != null) apply(Event.TRAINED) else mask()
+    }
+
+    /** Puts what was trained under masks, once it is known who dealt. */
+    private fun mask() {
+        val unmasked = work.unmasked ?: return
+        val round = "round ${unmasked.origin.round}"
+        if (work.masks.planDigest != unmasked.planDigest) {
+            return giveUp("$round: the round under masks is over before this device was done")
+        }
+        if (!work.masks.ready) return
+        try {
+            work.mask()
+        } catch (error: SecureException) {
+            return giveUp("$round: nothing is sent (${error.message})")
+        } catch (error: WireException) {
+            return giveUp("$round: nothing is sent (${error.message})")
         }
         apply(Event.TRAINED)
     }

@@ -3,6 +3,7 @@ package org.edgeexperts.core
 import org.edgeexperts.wire.Assembler
 import org.edgeexperts.wire.BankShape
 import org.edgeexperts.wire.Kind
+import org.edgeexperts.wire.MEMBERS_LIMIT
 import org.edgeexperts.wire.MESSAGE_LIMIT
 import org.edgeexperts.wire.MessageKind
 import org.edgeexperts.wire.WIRE_VERSION
@@ -37,7 +38,8 @@ internal class Fetcher(
     private val files: PieceFiles,
 ) {
     private val sizes = shape.ids().map { 4 * shape.size(it) }
-    private val assembler = Assembler(limit = 2 * sizes.sumOf(Int::toLong), bodyLimit = sizes.maxOrNull()!!)
+    private val most = maxOf(sizes.maxOrNull()!!, MEMBERS_LIMIT) // a list of a round under masks comes as a blob, too
+    private val assembler = Assembler(limit = 2 * maxOf(sizes.sumOf(Int::toLong), most.toLong()), bodyLimit = most)
     private val kept = HashMap<String, Set<Int>>() // pieces in files, by blob
     private val asked = LinkedHashSet<String>()
     private val leaving = LinkedHashSet<String>() // came, or nobody wants them any more, and still listened to

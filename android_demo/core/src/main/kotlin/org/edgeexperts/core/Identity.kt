@@ -5,6 +5,7 @@ import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.Codec
 import org.edgeexperts.wire.GatewayState
 import org.edgeexperts.wire.Hello
+import org.edgeexperts.wire.NOISE_VERSION
 import org.edgeexperts.wire.Reach
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.asField
@@ -63,6 +64,7 @@ internal fun helloOf(identity: Identity, work: Work, statisticsDigest: ByteArray
         .setBytesUpPerRound(budget.bytesUp).setBytesDownPerRound(budget.bytesDown)
         .setSecondsPerRound(budget.roundSeconds.toFloat()).addAllCodecs(CODECS)
         .setStatisticsDigest(statisticsDigest.asField())
+        .setMasks(if (work.signer?.fault.isNullOrEmpty()) NOISE_VERSION else 0).setSignsKeys(work.signer?.fault == "")
         .addAllReaches(work.reaches.map { (layers, pace) -> reachOf(layers, pace) })
     gateway?.let { hello.gatewaySession = it.session }
     return hello.build().toByteArray()

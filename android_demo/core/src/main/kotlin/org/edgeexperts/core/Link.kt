@@ -62,6 +62,9 @@ public interface Link {
     /** Stops listening on the topics of [blobs]. */
     public fun release(blobs: Set<String>)
 
+    /** Listens on a further [topic] of this device from now on, over lost connections too; twice does nothing. */
+    public fun listen(topic: Topic)
+
     /** Says [bye] after what is queued, and closes. Waits a few seconds at most; then the will says it. */
     public fun stop(bye: ByteArray)
 }

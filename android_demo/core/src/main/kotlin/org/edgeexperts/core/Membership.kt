@@ -49,6 +49,10 @@ internal class Membership(
     private var helloDigest = ByteArray(0)
     private var unanswered = 0
 
+    init {
+        work.classSums = identity.sums
+    }
+
     /** The state of a gateway that is online and serves this federation. */
     var gateway: GatewayState? = null
         private set

@@ -21,6 +21,7 @@ import org.edgeexperts.wire.QOS
 import org.edgeexperts.wire.Topic
 import org.edgeexperts.wire.WireException
 import org.edgeexperts.wire.deviceSubscriptions
+import java.util.concurrent.CopyOnWriteArraySet
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicLong
@@ -57,6 +58,7 @@ public class MqttLink(
     private val post: (LinkEvent) -> Unit,
 ) : Link {
     private val listened = deviceSubscriptions(federation, device).toTypedArray()
+    private val further = CopyOnWriteArraySet<Topic>()
     private val sockets = if (broker.url.tls) socketFactory(broker.identity) else null
     private val up = AtomicLong()
     private val down = AtomicLong()
@@ -86,6 +88,10 @@ public class MqttLink(
 
     override fun release(blobs: Set<String>) {
         connection?.unsubscribe(blobs.map { Address(federation, Topic.BLOB, it).toString() }.toTypedArray())
+    }
+
+    override fun listen(topic: Topic) {
+        if (further.add(topic)) connection?.subscribe(arrayOf(Address(federation, topic, device).toString()))
     }
 
     override fun stop(bye: ByteArray) {
@@ -166,6 +172,7 @@ public class MqttLink(
             }
             post(LinkEvent.Up) // before the subscriptions, and so before what they bring
             subscribe(listened, failed = ::ended)
+            further.forEach { subscribe(arrayOf(Address(federation, it, device).toString())) }
             answered.countDown()
         }
 

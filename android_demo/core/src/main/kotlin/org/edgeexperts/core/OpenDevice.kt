@@ -9,6 +9,7 @@ import org.edgeexperts.wire.NamedTensor
 import org.edgeexperts.wire.PackageFolder
 import org.edgeexperts.wire.WIRE_VERSION
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.secure.FederationScope
 import org.edgeexperts.wire.unhex
 import java.io.Closeable
 import java.io.File
@@ -256,6 +257,8 @@ private class OpenDevice(
         checkEnrolment(enrolment, packageFolder)
         val broker = brokerOf(enrolment)
         if (broker.url.tls) socketFactory(broker.identity) // certificates that cannot be used are told to the caller
+        val signer = MaskSigner.of(broker.identity, FederationScope(enrolment.federation, architecture.digest()))
+        signer?.fault?.takeIf(String::isNotEmpty)?.let { board.notice("no part in rounds under masks: $it") }
         val source = kept.snapshot()
         val budget = options.budget ?: Budget.fromProfile(manifest.profile)
         val watch = watch(budget, source)
@@ -266,7 +269,8 @@ private class OpenDevice(
                 bindDevice(enrolment)
                 releaseReader()
                 val sums = sums(source, options.gate, stopped) ?: return@Part
-                member(enrolment, broker, Work(tools(source), store, versions, enrolment.device, watch), budget, sums, options, stopped)
+                val work = Work(tools(source), store, versions, enrolment.device, watch, signer)
+                member(enrolment, broker, work, budget, sums, options, stopped)
             } finally {
                 predictWithOther()
                 rest()

@@ -8,7 +8,7 @@ internal const val FIRST_RESEND_S = 5.0
 internal const val LAST_RESEND_S = 300.0
 
 /** What a device sends until somebody answers. */
-internal enum class Due { HELLO, RESEND, SENT, WANT, RELEASE, PIECES, STATISTICS }
+internal enum class Due { HELLO, RESEND, SENT, WANT, RELEASE, PIECES, STATISTICS, MASKS }
 
 /**
  * Timers.

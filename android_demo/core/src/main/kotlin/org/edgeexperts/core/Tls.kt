@@ -57,13 +57,13 @@ private fun TlsIdentity.keyManagers(): Array<KeyManager>? {
 
 private fun emptyStore(): KeyStore = KeyStore.getInstance(KeyStore.getDefaultType()).apply { load(null, null) }
 
-private fun certificates(pem: String, what: String): List<Certificate> {
+internal fun certificates(pem: String, what: String): List<Certificate> {
     val certificates = CertificateFactory.getInstance("X.509").generateCertificates(ByteArrayInputStream(pem.toByteArray()))
     if (certificates.isEmpty()) throw ConfigException("$what is no PEM text of a certificate")
     return certificates.toList()
 }
 
-private fun privateKey(pem: String): PrivateKey {
+internal fun privateKey(pem: String): PrivateKey {
     val text = PKCS8.find(pem)?.groupValues?.get(1) ?: throw ConfigException(
         "the device's key is no PKCS#8 PEM text (BEGIN PRIVATE KEY); convert it with: openssl pkcs8 -topk8 -nocrypt",
     )

@@ -9,7 +9,7 @@ import org.edgeexperts.wire.hex
 import org.edgeexperts.wire.verifyMessage
 
 private const val TRUST = "trust"
-private val SIGNED = setOf(Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT)
+private val SIGNED = setOf(Topic.GATEWAY, Topic.VERSION, Topic.PLAN, Topic.VERDICT, Topic.SECURE)
 
 /**
  * What a device takes as its gateway's word: signed with the gateway's key, and no older than what came before it; as

@@ -5,6 +5,8 @@
  *     begin    plan
  *     step     checkpoint (every few seconds)
  *     finish   residuals (named by the delta's digest), delta; then plan and checkpoint go
+ *              under masks: unmasked, then plan and checkpoint go; once it is known who dealt: residuals, delta, and
+ *              unmasked goes (Masks.kt has what else a round under masks keeps)
  *     settle   feedback (when accepted), done; an accepted delta is renamed to sent, another one goes; residuals go
  *     version  of that round or a later one: sent goes
  * A kill between any two leaves a state from which [Work.resume] goes on to the same bytes: training is deterministic,
@@ -14,17 +16,24 @@ package org.edgeexperts.core
 
 import org.edgeexperts.wire.Bank
 import org.edgeexperts.wire.BankException
+import org.edgeexperts.wire.ClassSums
 import org.edgeexperts.wire.Code
+import org.edgeexperts.wire.ExpertId
 import org.edgeexperts.wire.MessageKind
 import org.edgeexperts.wire.Plan
+import org.edgeexperts.wire.SecureException
 import org.edgeexperts.wire.WireException
 import org.edgeexperts.wire.hex
+import org.edgeexperts.wire.secure.SEED_BYTES
+import org.edgeexperts.wire.secure.Terms
 import org.edgeexperts.wire.sha256
+import java.security.SecureRandom
 
 private const val REMEMBERED = 32
 
 /** Records of the plan at hand; another device's are of no use to this one. */
-internal val WORK_RECORDS = listOf("plan", "checkpoint", "delta", "sent", "residuals", "feedback", "done")
+internal val WORK_RECORDS =
+    listOf("plan", "checkpoint", "delta", "sent", "residuals", "feedback", "done", UNMASKED) + MASK_RECORDS
 
 /**
  * A delta that waits for its verdict.
@@ -48,6 +57,7 @@ internal class Training(val plan: Plan, val digest: String, val bank: Bank, val 
  *
  * @param tools for training.
  * @param watch chooses the tier of each plan.
+ * @property signer of its keys under masks, where it has a certificate.
  */
 internal class Work(
     val tools: Tools,
@@ -55,6 +65,7 @@ internal class Work(
     val versions: Versions,
     private val device: String,
     private val watch: Watch,
+    val signer: MaskSigner? = null,
 ) {
     var waiting: Planned? = null
         private set
@@ -64,6 +75,16 @@ internal class Work(
         private set
     var sent: SentDelta? = null
         private set
+
+    /** What was trained under masks, until it is known who dealt. */
+    var unmasked: Unmasked? = null
+        private set
+
+    /** The round under masks at hand. */
+    val masks = Masks(store, device, signer)
+
+    /** Of its data; a round under masks may ask for them. */
+    var classSums: ClassSums? = null
     private var done = emptyList<String>()
 
     /** The tier that is offered for plans. */
@@ -76,7 +97,16 @@ internal class Work(
         store.recall("delta")?.let { left ->
             pending = PendingDelta(sha256(left.body), left.body, left.head["round"] as Long, left.head["plan"] as String)
             dropTraining()
+            store.remove(UNMASKED)
             return WorkState.UPLOADING
+        }
+        unmasked = Unmasked.recall(store)
+        unmasked?.let { trained ->
+            if (masks.planDigest == trained.planDigest) {
+                dropTraining()
+                return WorkState.TRAINING // but for its masks
+            }
+            abandon()
         }
         val plan = store.recall("plan") ?: return WorkState.IDLE
         if ((plan.head["data"] ?: data) != data) {
@@ -97,15 +127,17 @@ internal class Work(
         if (plan.device != device) {
             throw WireException(Code.MALFORMED, "a plan for ${plan.device} came on the topic of $device")
         }
-        if (plan.masksCount > 0) { // its delta is not to be sent in the clear, whoever asks for it
-            throw WireException(Code.UNSUPPORTED_WIRE, "a plan under masks, which this device does not know")
+        if (plan.masksList.any { Terms(it).run { private && circles.keys.any { circle -> ofClasses(circle) != null } } }) {
+            throw WireException(Code.UNSUPPORTED_WIRE, "a plan that asks for class sums beside noise, which they would not have")
         }
         val digest = hex(sha256(payload))
         // A plan is retained: it comes again with every connection, also while its delta waits for the verdict.
-        if (digest in done || digest in listOf(waiting?.digest, training?.digest, pending?.planDigest)) return null
+        if (digest in done || digest in atHand()) return null
         waiting = Planned(plan, digest, payload)
         return plan
     }
+
+    private fun atHand() = listOf(waiting?.digest, training?.digest, pending?.planDigest, unmasked?.planDigest)
 
     /** Forgets the plan that waits. */
     fun withdraw() {
@@ -181,32 +213,64 @@ internal class Work(
     }
 
     /**
-     * Turns the training at hand into a delta that waits for its verdict.
+     * Turns the training at hand into a delta that waits for its verdict; under masks, for who dealt before that.
      *
      * @throws WireException NOT_FINITE when training diverged; the plan is then done with.
      */
-    fun finish(): Pair<PendingDelta, Outcome> {
+    fun finish() {
         val at = checkNotNull(training) { "the session says TRAINING" }
         val outcome = at.trainer.outcome()
         val residuals = unpackResiduals(store.recall("feedback")?.tensors().orEmpty(), at.bank.shape)
         val plan = at.plan
         val origin = Origin(device, fromHex(at.digest), plan.round, plan.baseVersion, plan.codecValue)
         val topk = tools.manifest.architecture.gate == "topk"
-        val built = try {
-            buildDelta(origin, at.bank, at.trainer.slots, outcome, residuals, topk)
+        try {
+            if (plan.masksCount > 0) {
+                val trained = Unmasked.of(origin, plan.getMasks(0), at.bank, outcome, residuals, classSums, seed())
+                store.write(UNMASKED, trained.record())
+                unmasked = trained
+            } else {
+                val built = buildDelta(origin, at.bank, at.trainer.slots, outcome, residuals, topk)
+                keepDelta(PendingDelta(sha256(built.body), built.body, plan.round, at.digest), built.residuals)
+            }
         } catch (error: WireException) {
             abandon()
             throw error
+        } catch (error: SecureException) {
+            abandon()
+            throw WireException(Code.NOT_FINITE, error.message.orEmpty(), error)
         }
-        val left = PendingDelta(sha256(built.body), built.body, plan.round, at.digest)
-        pending = left
-        val blocks = built.residuals.keys.sorted().map { "${it.layer}.${it.index}" }
-        val head = mapOf("delta" to hex(left.digest), "blocks" to blocks)
-        store.write("residuals", Record.of(head, packResiduals(built.residuals)))
-        store.write("delta", Record(mapOf("round" to plan.round, "plan" to at.digest), left.body))
         rememberPace(at.trainer, outcome.stepMs)
         dropTraining()
-        return left to outcome
+    }
+
+    /**
+     * Turns what was trained into a delta under masks that waits for its verdict.
+     *
+     * @throws SecureException when it cannot be masked; the plan is then done with.
+     */
+    fun mask() {
+        val trained = checkNotNull(unmasked) { "the caller looked" }
+        val body = try {
+            trained.delta(masks)
+        } catch (error: SecureException) {
+            abandon()
+            throw error
+        }
+        keepDelta(PendingDelta(sha256(body), body, trained.origin.round, trained.planDigest), trained.left)
+        unmasked = null
+        store.remove(UNMASKED)
+    }
+
+    private fun seed() = ByteArray(SEED_BYTES).also(SecureRandom()::nextBytes)
+
+    /** Keeps a delta, and before it what its codec left behind. */
+    private fun keepDelta(left: PendingDelta, residuals: Map<ExpertId, FloatArray>) {
+        val blocks = residuals.keys.sorted().map { "${it.layer}.${it.index}" }
+        val head = mapOf("delta" to hex(left.digest), "blocks" to blocks)
+        store.write("residuals", Record.of(head, packResiduals(residuals)))
+        store.write("delta", Record(mapOf("round" to left.round, "plan" to left.planDigest), left.body))
+        pending = left
     }
 
     /** Forgets the delta; what its codec left behind counts for the next one when it was [accepted]. */
@@ -246,8 +310,24 @@ internal class Work(
     /** Drops the training at hand; its plan is not taken up again. */
     fun abandon() {
         training?.let { finished(it.digest) }
+        unmasked?.let {
+            finished(it.planDigest)
+            unmasked = null
+            store.remove(UNMASKED)
+        }
         dropTraining()
     }
+
+    /** Drops the plan that waits; it is not taken up again. */
+    fun refuse() {
+        waiting?.let { finished(it.digest) }
+        withdraw()
+        dropTraining()
+    }
+
+    /** Whether the delta of the round under masks at hand is made. */
+    val masksDelivered: Boolean
+        get() = pending?.let { it.planDigest == masks.planDigest } ?: false || sent?.let { it.round == masks.round } ?: false
 
     private fun dropTraining() {
         training = null

@@ -30,6 +30,7 @@ class FakeLink : Link {
     val asked = ArrayList<String>()
     val wants = ArrayList<ByteArray>()
     val released = ArrayList<String>()
+    val listened = LinkedHashSet<Topic>()
     var called = 0
     override var busy = false
     override val bytesUp: Long get() = said.sumOf { (_, payloads) -> payloads.sumOf { it.size.toLong() } }
@@ -51,6 +52,10 @@ class FakeLink : Link {
         released += blobs
     }
 
+    override fun listen(topic: Topic) {
+        listened += topic
+    }
+
     override fun stop(bye: ByteArray) = send(Topic.BYE, sequenceOf(bye))
 
     fun bodies(topic: Topic): List<ByteArray> = said.filter { it.first == topic }.map { joinedBody(it.second) }
@@ -66,11 +71,13 @@ internal class DeviceRig(
     private val options: PartOptions = PartOptions(checkpointSeconds = 0.0),
     private val gatewayKey: ByteArray = ByteArray(0),
     deep: Boolean = false,
+    private val signer: (ByteArray) -> MaskSigner? = { null },
 ) {
     private val toy = writeToy(File(folder, "package"), deep = deep)
     private val federation = toy.manifest.architecture.digest()
     private val inbox = LinkedBlockingQueue<LinkEvent>()
-    private var store = Store(File(folder, "state"))
+    var store = Store(File(folder, "state"))
+        private set
     val program = ToyProgram(toy)
     val board = StateBoard(DeviceState())
     var now = 0.0
@@ -91,7 +98,7 @@ internal class DeviceRig(
         val tokenizer = Tokenizer.read(toy.path("tokenizer.json"))
         val tools = Tools(named, toy.manifest, tokenizer, examples.snapshot(), { stopwatch() }, null)
         val tiers = toy.manifest.tiers
-        val work = Work(tools, store, Versions(store, toy), "me", Watch(tiers, tiers[0], ::Signal, ::now))
+        val work = Work(tools, store, Versions(store, toy), "me", Watch(tiers, tiers[0], ::Signal, ::now), signer(federation))
         val sums = checkNotNull(classSums(named, toy.manifest, tokenizer, tools.source))
         val clock = Clock(0.0, { now }, { 0 }, { 0.0 })
         val identity = Identity("me", toy.digest, "toy", budget, sums, gatewayKey)

@@ -56,6 +56,8 @@ class DeviceTest {
         rig.up()
         rig.gateway()
         rig.plan(rig.version(toyBank()))
+        rig.hear(Topic.SECURE, byteArrayOf(1), "me")
+        assertTrue("ignored a message on secure: BAD_SIGNATURE" in rig.board.state.notice)
         rig.verdict(Kind.HELLO, ByteArray(0), Code.REVOKED)
         assertEquals(emptyList(), rig.link.said)
         assertEquals(Session(link = LinkState.LISTENING), rig.device.session)
@@ -76,17 +78,20 @@ class DeviceTest {
         assertEquals(1, rig.board.state.version)
     }
 
-    /** Its delta would be read where its owner was told that nobody can. */
+    /** Their sum would have none, and say how many examples of each label a device has. */
     @Test
-    fun aPlanUnderMasksIsNotAnsweredInTheClear() {
+    fun classSumsBesideNoiseAreRefused() {
         val (rig, version) = member()
-        val circle = CircleTerms.newBuilder().addAllBlocks(refs(listOf(TOY_EXPERT)))
-        val terms = MaskTerms.newBuilder().setVersion(1).addCircles(circle).setLimit(127).setMostWeight(15)
-            .setExamplesPerWeight(1f).setExpertStep(1e-4f).setExpertNorm(1f)
+        fun circle(number: Int, block: ExpertId) =
+            CircleTerms.newBuilder().setNumber(number).addAllBlocks(refs(listOf(block))).setVariance(16).setLeast(3)
+        val terms = MaskTerms.newBuilder().setVersion(2).addCircles(circle(0, TOY_EXPERT)).addCircles(circle(1, ExpertId(65535, 2)))
+            .setLimit(127).setMostWeight(1).setExamplesPerWeight(1f).setExpertStep(1e-4f).setExpertNorm(1f).setWholeNorm(100)
+            .setClassStep(1f).setClassExamples(3f)
+        val said = rig.link.said.size
         rig.plan(version, steps = 1) { addMasks(terms) }
         rig.turn(4)
-        assertEquals(emptyList(), rig.deltas())
-        assertTrue("a plan under masks" in rig.board.state.notice, rig.board.state.notice)
+        assertEquals(said, rig.link.said.size)
+        assertTrue("class sums beside noise" in rig.board.state.notice, rig.board.state.notice)
     }
 
     /** Hello says what it is; the one changed block is fetched; three steps; the delta is trained - base, by hand. */

@@ -164,7 +164,8 @@ class ToyProgram(private val folder: PackageFolder) : Program {
         val token = (named["ids"] as TensorValue.Longs?)?.values?.average()?.toFloat() ?: named.floats("prefix").average().toFloat()
         val hyper = named.floats("hyper")
         val outputs = HashMap<String, FloatArray>()
-        for ((name, rate) in listOf("trained" to hyper[0], "head" to hyper[1])) {
+        val rates = mapOf("trained" to hyper[0], "head" to hyper[1], "shared" to hyper[5])
+        for ((name, rate) in rates.filterKeys(named::containsKey)) {
             val moment = named.floats("${name}_m1")
             val first = FloatArray(moment.size) { 0.5f * moment[it] + token * (1 + it) }
             val value = named.floats(name)
@@ -172,8 +173,9 @@ class ToyProgram(private val folder: PackageFolder) : Program {
             outputs["${name}_m2"] = named.floats("${name}_m2")
             outputs[name] = FloatArray(value.size) { if (diverges) Float.NaN else value[it] - rate * first[it] }
         }
-        val usage = spec.outputs.single { it.name == "usage" }.shape.fold(1L, Long::times).toInt()
-        return outputs + mapOf("loss" to floatArrayOf(token), "logits" to FloatArray(6), "usage" to FloatArray(usage) { 1f })
+        fun size(name: String) = spec.outputs.single { it.name == name }.shape.fold(1L, Long::times).toInt()
+        return outputs +
+            mapOf("loss" to floatArrayOf(token), "logits" to FloatArray(size("logits")), "usage" to FloatArray(size("usage")) { 1f })
     }
 
     override fun close() = Unit

@@ -6,6 +6,9 @@ import com.google.protobuf.ByteString
 /** Unsigned 32 bits, as the schema means them. */
 internal val Int.u32: Long get() = toLong() and 0xFFFFFFFFL
 
+/** What is offered and sent in chunks. */
+private val BODIES = setOf(Kind.DELTA, Kind.STATISTICS, Kind.KEYS, Kind.SHARES, Kind.ANSWER)
+
 internal inline fun need(condition: Boolean, detail: () -> String) {
     if (!condition) throw malformed(detail())
 }
@@ -139,9 +142,7 @@ internal fun checkClassStatistics(statistics: ClassStatistics) {
 
 internal fun checkChunk(chunk: Chunk) {
     digest(chunk.digest, "chunk digest")
-    need(chunk.kind == Kind.DELTA || chunk.kind == Kind.STATISTICS || chunk.kind == Kind.BLOB) {
-        "chunk of kind ${chunk.kindValue}"
-    }
+    need(chunk.kind in BODIES || chunk.kind == Kind.BLOB) { "chunk of kind ${chunk.kindValue}" }
     need(chunk.index.u32 < chunk.count.u32) { "chunk ${chunk.index.u32} of ${chunk.count.u32}" }
     body(chunk.total, chunk.count.u32)
     pieceSize(chunk)
@@ -174,9 +175,7 @@ internal fun pieceSize(chunk: Chunk): Long {
 
 internal fun checkVerdict(verdict: Verdict) {
     digest(verdict.digest, "verdict digest")
-    need(verdict.kind == Kind.HELLO || verdict.kind == Kind.DELTA || verdict.kind == Kind.STATISTICS) {
-        "verdict on kind ${verdict.kindValue}"
-    }
+    need(verdict.kind in BODIES || verdict.kind == Kind.HELLO) { "verdict on kind ${verdict.kindValue}" }
     need(verdict.codeValue > 0) { "verdict with code ${verdict.codeValue}" }
     number(verdict.retryAfterS, "retry_after_s", high = RETRY_LIMIT_S)
     plainText(verdict.detail, "detail", DETAIL_BYTES)
@@ -226,7 +225,7 @@ internal fun checkWant(want: Want) {
 internal fun checkOffer(offer: Offer) {
     checkName(offer.device, "device")
     digest(offer.digest, "digest of an offer")
-    need(offer.kind == Kind.DELTA || offer.kind == Kind.STATISTICS) { "an offer of kind ${offer.kindValue}" }
+    need(offer.kind in BODIES) { "an offer of kind ${offer.kindValue}" }
     val (total, count) = offer.total to offer.count.u32
     body(total, count)
     need(count > 0 && (count - 1) * ((total + count - 1) / count) < total) {

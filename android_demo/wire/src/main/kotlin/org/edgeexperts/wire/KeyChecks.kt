@@ -20,7 +20,7 @@ internal fun checkMaskKeys(keys: MaskKeys) {
     bounded(keys.signature, KEYS_SIGNATURE_LIMIT, "a signature")
 }
 
-private fun bounded(bytes: ByteString, limit: Int, what: String) {
+internal fun bounded(bytes: ByteString, limit: Int, what: String) {
     if (bytes.size() > limit) throw WireException(Code.TOO_LARGE, "$what of ${bytes.size()} bytes, limit $limit")
 }
 

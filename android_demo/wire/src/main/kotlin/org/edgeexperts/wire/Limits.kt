@@ -9,6 +9,12 @@ public const val MESSAGE_LIMIT: Int = 128 * 1024
 /** Bytes of one chunked body. */
 public const val BODY_LIMIT: Int = 64 * 1024 * 1024
 
+/** Bytes of a body or blob that concerns masks; of a MaskKeys [MESSAGE_LIMIT]. */
+public const val MASKS_LIMIT: Int = 2 * 1024 * 1024
+
+/** Bytes of a list of members, which has the certificate of each where keys are signed. */
+public const val MEMBERS_LIMIT: Int = 4 * 1024 * 1024
+
 /** Chunks of one body. */
 public const val CHUNKS_LIMIT: Int = 65_536
 

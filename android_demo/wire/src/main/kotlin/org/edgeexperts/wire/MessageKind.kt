@@ -65,11 +65,18 @@ public class MessageKind<M : MessageLite> private constructor(
             MessageKind("Bye", MESSAGE_LIMIT, Bye.parser(), Bye::getWireVersion, ::checkBye)
         public val PLAN: MessageKind<Plan> = MessageKind(
             "Plan", MESSAGE_LIMIT, Plan.parser(), Plan::getWireVersion, ::checkPlan,
-            Nested(setOf(Plan.TRAIN_FIELD_NUMBER, Plan.USE_FIELD_NUMBER)),
+            Nested(
+                setOf(Plan.TRAIN_FIELD_NUMBER, Plan.USE_FIELD_NUMBER),
+                inside = mapOf(
+                    Plan.MASKS_FIELD_NUMBER to Nested(
+                        inside = mapOf(MaskTerms.CIRCLES_FIELD_NUMBER to Nested(setOf(CircleTerms.BLOCKS_FIELD_NUMBER))),
+                    ),
+                ),
+            ),
         )
         public val DELTA: MessageKind<Delta> = MessageKind(
             "Delta", BODY_LIMIT, Delta.parser(), Delta::getWireVersion, ::checkDelta,
-            Nested(setOf(Delta.EXPERTS_FIELD_NUMBER, Delta.USE_FIELD_NUMBER)),
+            Nested(setOf(Delta.EXPERTS_FIELD_NUMBER, Delta.USE_FIELD_NUMBER, Delta.MASKED_FIELD_NUMBER)),
         )
         public val CLASS_STATISTICS: MessageKind<ClassStatistics> = MessageKind(
             "ClassStatistics", BODY_LIMIT, ClassStatistics.parser(), ClassStatistics::getWireVersion,
@@ -92,6 +99,24 @@ public class MessageKind<M : MessageLite> private constructor(
         public val MASK_KEYS: MessageKind<MaskKeys> = MessageKind(
             "MaskKeys", MESSAGE_LIMIT, MaskKeys.parser(), MaskKeys::getWireVersion, ::checkMaskKeys,
             Nested(setOf(MaskKeys.MASKING_FIELD_NUMBER)),
+        )
+
+        /** What a gateway tells of a round under masks; no shared cases decide on these either. */
+        public val MASK_ROUND: MessageKind<MaskRound> =
+            MessageKind("MaskRound", MESSAGE_LIMIT, MaskRound.parser(), MaskRound::getWireVersion, ::checkMaskRound)
+        public val MASK_MEMBERS: MessageKind<MaskMembers> = MessageKind(
+            "MaskMembers", MEMBERS_LIMIT, MaskMembers.parser(), MaskMembers::getWireVersion, ::checkMembers,
+            Nested(
+                setOf(MaskMembers.CIRCLES_FIELD_NUMBER),
+                inside = mapOf(MaskMembers.MEMBERS_FIELD_NUMBER to Nested(setOf(MaskMember.MASKING_FIELD_NUMBER))),
+            ),
+        )
+        public val MASK_DEALT: MessageKind<MaskDealt> = MessageKind(
+            "MaskDealt", MASKS_LIMIT, MaskDealt.parser(), MaskDealt::getWireVersion, ::checkDealt,
+            Nested(setOf(MaskDealt.SHARES_FIELD_NUMBER)),
+        )
+        public val MASK_SURVIVORS: MessageKind<MaskSurvivors> = MessageKind(
+            "MaskSurvivors", MESSAGE_LIMIT, MaskSurvivors.parser(), MaskSurvivors::getWireVersion, ::checkSurvivors,
         )
 
         /** Those that shared cases decide on. */

@@ -26,6 +26,8 @@ public enum class Topic(public val word: String, public val retained: Boolean) {
     STATISTICS("statistics", false),
     WANT("want", false),
     OFFER("offer", false),
+    MASKS("masks", false),
+    SECURE("secure", true),
 }
 
 /** A parsed topic; [name] is the device, or the hex digest of a blob, or empty. */
@@ -73,7 +75,10 @@ public fun checkName(name: String, what: String): String {
 }
 
 /**
- * Returns what a device listens to (blobs it wants come on top, one by one).
+ * Returns what a device listens to from the start.
+ *
+ * On top come the blobs that it wants, one by one, and SECURE with the first plan under masks: a broker that knows nothing of
+ * those would refuse it.
  *
  * @throws WireException MALFORMED for a name that may not stand in a topic.
  */

@@ -43,11 +43,18 @@ public data class Secret(public val circle: Int, public val place: Int)
  *
  * @param root 32 random bytes that nobody else knows, for this plan alone.
  * @param members as the gateway listed them.
- * @param place of this device in the list.
+ * @property place of this device in the list.
  * @throws SecureException for a list that is not safe, or that has other keys for this device than it sent.
  */
-public class Member(private val root: ByteArray, private val members: MemberList, private val place: Int) {
-    private val circles: List<Circle>
+public class Member(private val root: ByteArray, private val members: MemberList, public val place: Int) {
+    /** The circles that this device is in, by number. */
+    public val circles: List<Circle>
+
+    /** Members of the list. */
+    public val count: Int get() = members.keys.size
+
+    /** Digest of the list. */
+    public val context: ByteArray get() = members.context
 
     private val sharing = sharingKey(root)
 
@@ -142,8 +149,7 @@ public class Member(private val root: ByteArray, private val members: MemberList
      */
     public fun masked(number: Int, values: IntArray, dealt: Set<Int>): IntArray {
         val circle = circles.find { it.number == number } ?: throw SecureException("this device is not in circle $number")
-        val holders = circle.holders(place).count { it in dealt }
-        if (place !in dealt || dealt.count(circle::contains) < circle.least || holders < circle.threshold) {
+        if (place !in dealt || !circle.runs(dealt) || !circle.supports(place, dealt)) {
             throw SecureException(
                 "circle $number has fewer members with shares than the ${circle.least} that it is opened from",
             )

@@ -95,6 +95,12 @@ public class Circle(
     /** Returns the places of those who hold shares of a member's secrets: its neighbours and itself, ascending. */
     internal fun holders(place: Int): List<Int> = (neighbours(place) + place).sorted()
 
+    /** Returns whether enough members [dealt] their shares for the circle to be masked at all. */
+    public fun runs(dealt: Set<Int>): Boolean = places.count(dealt::contains) >= least
+
+    /** Returns whether enough holders of a member's secrets [dealt], so that the secrets can be recovered. */
+    public fun supports(place: Int, dealt: Set<Int>): Boolean = holders(place).count(dealt::contains) >= threshold
+
     internal fun check() {
         if (places != places.distinct().sorted()) {
             throw SecureException("members of circle $number are not in ascending order, each once")

@@ -18,6 +18,9 @@ private const val PIECE = 1 shl 14 // values that a mask is made of at once
 
 private const val BLOCK_BYTES = 16
 
+internal const val LEAST_BITS = 8
+internal const val MOST_BITS = 32
+
 /** Returns the stream of AES-256 in counter mode from 0, which [key] begins. */
 internal fun streamOf(key: ByteArray): Cipher = Cipher.getInstance("AES/CTR/NoPadding").apply {
     init(Cipher.ENCRYPT_MODE, SecretKeySpec(key, "AES"), IvParameterSpec(ByteArray(BLOCK_BYTES)))
@@ -31,7 +34,7 @@ internal fun streamOf(key: ByteArray): Cipher = Cipher.getInstance("AES/CTR/NoPa
  */
 public class Ring(public val bits: Int) {
     init {
-        if (bits !in 8..32) throw SecureException("a ring of $bits bits, expected 8 to 32")
+        if (bits !in LEAST_BITS..MOST_BITS) throw SecureException("a ring of $bits bits, expected $LEAST_BITS to $MOST_BITS")
     }
 
     private val mask = (1L shl bits) - 1
