@@ -28,6 +28,13 @@ class RoundTables(Database):
         """Note that a round waits once more."""
         self._execute("UPDATE rounds SET extensions = extensions + 1 WHERE round = ?", (number,))
 
+    def reopen_round(self, number: int) -> None:
+        """Open a round anew that came to nothing, as one that waits once more: without its plans and deltas."""
+        for table in ("plans", "deltas", "lost"):
+            self._execute(f"DELETE FROM {table} WHERE round = ?", (number,))  # noqa: S608 - the names are ours
+        self._execute("UPDATE rounds SET closed = NULL, version = NULL WHERE round = ?", (number,))
+        self.extend_round(number)
+
     def close_round(self, number: int, version: int, now: float) -> None:
         """Note what a round made; of buffered merging, also those before it that are open."""
         values = (now, version, number, number)

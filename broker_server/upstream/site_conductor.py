@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Final
 
 from broker_server.errors import BodyError, StateError, StorageError
-from broker_server.rounds.conductor import Conductor
+from broker_server.rounds.conductor import RETRY_S, Conductor
 from broker_server.rounds.gateway_parts import GatewayParts
 from broker_server.rounds.new_versions import merging_of
 from broker_server.rules import round as rules
 from broker_server.rules.round import Event, State
-from broker_server.state.rows import LEFT_OUT, DeltaRow
+from broker_server.state.rows import LEFT_OUT, DeltaRow, RoundRow
 from broker_server.state.settings_table import ROLLBACK, SITE_PLAN, UPSTREAM_LOOK
 from broker_server.upstream.desk import Complete, Desk, Facts, Handed, Look
 from broker_server.upstream.site_merging import SiteMerging, deltas_in, devices_of
@@ -34,6 +34,18 @@ DEADLINE_SHARE: Final = 0.8
 """Of the time that a plan from above gives, for the site's devices; the rest is for the way up."""
 STALE: Final = 1_000_000
 """Age of a delta that no sum has a place for any more."""
+
+
+def came_to_nothing(last: RoundRow, plan: pb.Plan) -> bool:
+    """Return whether a plan is of the last round again, which is over and of which no sum was written."""
+    ended = last.closed is not None and last.version == 0  # a sum's deltas are noted by the version after their base
+    return ended and (last.round, last.base_version) == (plan.round, plan.base_version)
+
+
+def kept_plan(handed: Handed) -> str:
+    """Return what the ledger keeps of a plan from above."""
+    kept = {"round": handed.plan.round, "plan": encode(handed.plan).hex(), "digest": handed.digest.hex()}
+    return json.dumps(kept)
 
 
 class SiteConductor(Conductor):
@@ -117,10 +129,13 @@ class SiteConductor(Conductor):
                 self._say_facts(now)
             return
         last = self._store.ledger.last_round()
-        if (last is not None and handed.plan.round <= last.round) or self._desk.next_base(handed.digest) is not None:
+        anew = last is not None and came_to_nothing(last, handed.plan)
+        late = last is not None and handed.plan.round <= last.round and not anew
+        if late or self._desk.next_base(handed.digest) is not None:
             self._give_up(handed)
         elif starts and now >= self._retry_at:
-            self._open_under(handed, sorted(rules.ready(present)), now, wall)
+            open_under = self._open_anew if anew else self._open_under
+            open_under(handed, sorted(rules.ready(present)), now, wall)
 
     def _give_up(self, handed: Handed) -> None:
         """Say above that there will be no sum for a plan."""
@@ -171,18 +186,51 @@ class SiteConductor(Conductor):
 
     def _open_under(self, handed: Handed, devices: list[str], now: float, wall: float) -> None:
         """Open the round of a plan from above."""
-        self._above.above, number = handed.plan, handed.plan.round
-        kept = {"round": number, "plan": encode(handed.plan).hex(), "digest": handed.digest.hex()}
+        self._above.above = handed.plan
         with self._store.ledger.transaction():
-            self._store.ledger.put(SITE_PLAN, json.dumps(kept))
-        deadline_s = min(self._config.round.deadline_s, DEADLINE_SHARE * handed.plan.deadline_s)
-        if self._open_round(self._waiting.cohort(devices), number, deadline_s, now, wall):
+            self._store.ledger.put(SITE_PLAN, kept_plan(handed))
+        deadline_s = self._deadline_s(handed.plan)
+        if self._open_round(self._waiting.cohort(devices), handed.plan.round, deadline_s, now, wall):
             self._handed = replace(handed, base=None)
+
+    def _open_anew(self, handed: Handed, devices: list[str], now: float, wall: float) -> None:
+        """Open the last round once more, of whose first plan nothing went up, for the plan that came in its place.
+
+        What devices sent for the first is gone before the round is open: none of it may count in the second's sum.
+        """
+        if not self._store.tidy():
+            self._retry_at = now + RETRY_S  # somebody copies the state
+            return
+        number = handed.plan.round
+        with self._store.ledger.transaction():
+            self._store.ledger.put(SITE_PLAN, kept_plan(handed))
+            self._store.ledger.reopen_round(number)
+        self._above.above, self._handed = handed.plan, replace(handed, base=None)
+        row = self._store.ledger.round(number)
+        assert row is not None  # noqa: S101 - it was opened just now
+        self._reopen(row, now)
+        self._plan_anew(handed, devices, now, wall)
+
+    def _plan_anew(self, handed: Handed, devices: list[str], now: float, wall: float) -> None:
+        """Plan in a round that is open and has no plans: it is open anew. Args: devices: that are ready."""
+        if self._desk.next_base(handed.digest) is not None:
+            self._give_up(handed)
+        elif devices and now >= self._retry_at:
+            self._retry_at = now + RETRY_S  # whether the disk refuses, or no device has room
+            self._round.void |= set(devices)  # no plan may have the bytes of the first: its device is done with these
+            self._extend(now, wall)
+            self._round.deadline_at = now + self._deadline_s(handed.plan)
+
+    def _deadline_s(self, plan: pb.Plan) -> float:
+        return min(self._config.round.deadline_s, DEADLINE_SHARE * plan.deadline_s)
 
     def _look_at_round(self, now: float, wall: float) -> None:
         if self._handed is None or self._desk.is_dropped(self._handed.digest):
             self.state = rules.step(self.state, Event.DEADLINE)
             self._end_round(LEFT_OUT, now, wall)
+            return
+        if not self._round.plans:
+            self._plan_anew(self._handed, sorted(self._waiting.ready(now)), now, wall)
             return
         due = rules.may_close(self._waiting.opened(self._round, now), self._config.round)
         if due is Event.SHORT and now >= self._round.deadline_at and self._rows():

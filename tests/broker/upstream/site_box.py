@@ -27,6 +27,8 @@ from edge_runtime.wire.topics import Topic
 
 LIMITS = Limits(weight_multiple=0, weight_share=1, norm_clip=0)
 SITES = "north:9, south:9"
+VALUES = {"a": 0.013, "b": 0.37}
+"""That devices move theirs by."""
 
 
 def gateway_above(folder: Path, package: Any, **fields: Any) -> Gateway:
@@ -189,3 +191,12 @@ class SiteBox:
         digest = self.work.pending.digest if self.work.pending is not None else b""
         assert self.deliver().code == pb.ACCEPTED
         return digest
+
+
+def site(above: Gateway, folder: Path, name: str, devices: str = "ab", **fields: Any) -> SiteBox:
+    """Return a site whose devices are here, and which said so above."""
+    box = SiteBox(above, folder, name, **fields)
+    box.hello(*devices)
+    box.tick(3)
+    box.speak()
+    return box

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-from site_box import LIMITS, SiteBox, gateway_above
+from site_box import LIMITS, VALUES, SiteBox, gateway_above, site
 from tiny_gateway import Gateway
 
 from broker_server.config_tables import RoundRules
@@ -23,7 +23,6 @@ from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.messages import decode
 from edge_runtime.wire.topics import Topic
 
-VALUES = {"a": 0.013, "b": 0.37}
 QUORUM_OF_ONE = RoundRules(quorum=1, join_wait_s=0, max_staleness=2)
 
 
@@ -33,15 +32,6 @@ def above(tmp_path: Path) -> Iterator[Gateway]:
     gateway = gateway_above(tmp_path / "above", tiny.make_package(tmp_path / "package"))
     yield gateway
     gateway.close()
-
-
-def site(above: Gateway, folder: Path, name: str, devices: str = "ab", **fields: Any) -> SiteBox:
-    """Return a site whose devices are here, and which said so above."""
-    box = SiteBox(above, folder, name, **fields)
-    box.hello(*devices)
-    box.tick(3)
-    box.speak()
-    return box
 
 
 def alone(folder: Path, package: Any, values: dict[str, float], plans: dict[str, pb.Plan]) -> bytes:

@@ -53,6 +53,15 @@ def play(above: Gateway, box: SiteBox, rounds: int) -> None:
             del one.out.sent[:-100]
 
 
+def pass_by(above: Gateway, box: SiteBox, versions: int) -> None:
+    """Let a phone above make versions, which the site serves."""
+    for _ in range(versions):
+        box.hear_version()
+        box.fetch()
+        box.tick(2)
+        answer(above, "phone")
+
+
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is killed by a power cut here."""
@@ -197,11 +206,7 @@ def test_an_old_base_stays_while_its_round_waits_and_is_open(tmp_path: Path) -> 
             above.tick()
     base = above.conductor.row
     payload = above.out.last(Topic.PLAN, "north")
-    for _ in range(KEEP_VERSIONS + 1):
-        box.hear_version()
-        box.fetch()
-        box.tick()
-        answer(above, "phone")
+    pass_by(above, box, KEEP_VERSIONS + 1)
     store = box.gateway.store
     assert base.version not in {row.version for row in store.kept()}
     with pytest.raises(StateError, match="version 2 is not whole"):
@@ -225,11 +230,10 @@ def test_an_old_base_stays_while_its_round_waits_and_is_open(tmp_path: Path) -> 
     box.tick()
     assert box.step() is Event.TRAINED
     assert box.deliver().code == pb.ACCEPTED
-    for _ in range(2):
-        box.hear_version()
-        box.fetch()
-        box.tick(2)
-        above.tick()
+    pass_by(above, box, KEEP_VERSIONS + 2)
+    box.hear_version()
+    box.fetch()
+    box.tick(2)
     assert box.gateway.conductor.row.version == above.conductor.row.version
     assert base.version not in {row.version for row in store.kept()}
     assert rows(store.ledger)["versions"] <= KEEP_VERSIONS + KEEP_ROUNDS + 3
