@@ -58,6 +58,38 @@ def test_two_sites_make_the_versions_of_one_gateway(tmp_path: Path) -> None:
         assert sorted(federated) == [0, 1, 2, 3]
 
 
+def test_three_levels_make_the_versions_of_one_gateway(tmp_path: Path) -> None:
+    """A site below a site, and a device beside it: head and a round, with the digests that one gateway makes."""
+    package, names = toy.write_package(tmp_path / "package", toy.fresh_bank()), list(PEOPLE)[:3]
+    rules, one = (RoundRules(quorum=quorum, join_wait_s=0.1) for quorum in (2, 1))
+    with ExitStack() as open_:
+        above = Box(tmp_path / "above", package, one, rounds=1, server=Server(exact_sums=True, sites="middle:9"))
+        middle = Box(
+            tmp_path / "middle", package, rules, (above, "middle"), server=Server(exact_sums=True, sites=SITES)
+        )
+        low = Box(tmp_path / "low", package, rules, (middle, "north"))
+        open_.callback(above.end)
+        for name, box in zip(names, (low, low, middle), strict=True):
+            open_.callback(Person(box, package, name, tmp_path, PEOPLE[name]).end)
+        open_.callback(middle.end)
+        open_.callback(low.end)
+        above.wait(lambda: above.events("version", reason="merge"))
+        low.wait(lambda: max(low.digests()) == max(above.digests()))
+        federated = above.digests()
+        for box, deltas in ((low, 2), (middle, 3)):
+            assert box.digests().items() <= federated.items()
+            assert [event["devices"] for event in box.events("sum")] == [deltas]
+    with ExitStack() as open_:
+        alone = Box(tmp_path / "alone", package, RoundRules(quorum=3, join_wait_s=0.1), rounds=1)
+        open_.callback(alone.end)
+        (tmp_path / "again").mkdir()
+        for name in names:
+            open_.callback(Person(alone, package, name, tmp_path / "again", PEOPLE[name]).end)
+        alone.wait(lambda: alone.events("version", reason="merge"))
+        assert alone.digests() == federated
+        assert sorted(federated) == [0, 1, 2]
+
+
 def test_a_site_that_dies_with_a_plan_leaves_the_versions_of_those_who_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
