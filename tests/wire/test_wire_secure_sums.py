@@ -234,6 +234,15 @@ def test_wrong_shares_do_not_open_a_sum() -> None:
         SEVEN.opened(0, masked, ALL, four)
 
 
+def test_a_wrong_share_that_is_not_needed_keeps_nothing_closed() -> None:
+    """Four of six shares are needed, and a fifth is compared with them."""
+    survivors = frozenset(range(1, 7))
+    masked = SEVEN.masked(0, values_of(survivors), ALL)
+    answers = SEVEN.answers(ALL, survivors, survivors)
+    wrong = {**answers, 6: dict.fromkeys(answers[6], answers[1][0, 2])}
+    assert (SEVEN.opened(0, masked, ALL, wrong) == SEVEN.opened(0, masked, ALL, answers)).all()
+
+
 def test_a_list_that_was_changed_is_refused_by_the_device_it_is_about() -> None:
     """Another key in its name, or a place that is not its own."""
     root = root_of(99)
