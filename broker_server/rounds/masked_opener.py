@@ -1,7 +1,7 @@
 """Sums that take long are opened beside the thread that decides, which stays there for devices and the watchdog.
 
-Of a thousand devices of which three hundred left it takes minutes: each that left has a mask with each of its hundreds
-of neighbours. What is opened depends on what is on the disk alone, so a kill costs the time and nothing else.
+Of a thousand devices of which three hundred left it takes most of a minute: each that left has a mask with each of its
+hundreds of neighbours. What is opened depends on what is on the disk alone, so a kill costs the time and nothing else.
 """
 
 from __future__ import annotations
