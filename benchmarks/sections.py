@@ -287,7 +287,7 @@ def secure_aggregation(lines: Sequence[dict[str, Any]]) -> str:
         "\n## Sums under masks\n\n"
         "A device's part in a round whose deltas are summed under masks (decision 0050), four of eight bundles of the\n"
         "default bank, values as int8's, beside the same values as a plain int8 delta. Bytes without the framing of\n"
-        "messages; one core. Rounds were carried out whole, with 30 % of the devices dropping out after their shares.\n\n"
+        "messages; one core. Rounds were carried out whole; 30 % of the devices dropped out after their shares.\n\n"
         + table(head, rows)
         + "\n"
         + "".join(f"- {one}\n" for one in dict.fromkeys(map(source, runs)))
