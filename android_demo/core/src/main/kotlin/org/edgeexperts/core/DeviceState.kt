@@ -27,8 +27,8 @@ public data class LossPoint(public val step: Int, public val loss: Double)
  * What the gateway decided about something that this device sent.
  *
  * @property atMillis when it came, in milliseconds since 1970.
- * @property kind "hello", "statistics" or "delta".
- * @property round of a delta; else 0.
+ * @property kind "hello", "statistics", "delta", or in rounds under masks "keys", "shares" or "answer".
+ * @property round of a delta; else as the gateway says it, or 0.
  * @property code its name in wire.proto: "ACCEPTED", or why it was refused.
  * @property detail for people; empty when nothing is to be said.
  */

@@ -98,7 +98,9 @@ class FederationScreen(parent: ViewGroup, pick: Pickers, leave: () -> Unit) : Sc
     }
 
     private fun title(note: VerdictNote) = when {
-        note.kind != DELTA -> context.getString(if (note.kind == HELLO) R.string.verdict_hello else R.string.verdict_sums)
+        note.kind == HELLO -> context.getString(R.string.verdict_hello)
+        note.kind == STATISTICS -> context.getString(R.string.verdict_sums)
+        note.kind != DELTA -> context.getString(R.string.verdict_masks)
         note.accepted -> context.getString(R.string.verdict_accepted, note.round)
         else -> context.getString(R.string.verdict_refused, note.round)
     }
@@ -106,5 +108,6 @@ class FederationScreen(parent: ViewGroup, pick: Pickers, leave: () -> Unit) : Sc
     private companion object {
         const val DELTA = "delta"
         const val HELLO = "hello"
+        const val STATISTICS = "statistics"
     }
 }
