@@ -55,7 +55,8 @@ here = Path(__file__).resolve().parent
 if not (here / "payload" / "arms.json").is_file():
     pieces = b"".join(piece.read_bytes() for piece in sorted(here.glob("payload.tar.xz.*")))
     with tarfile.open(fileobj=io.BytesIO(pieces)) as archive:
-        archive.extractall(here / "payload", filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and later have filters
+        archive.extractall(here / "payload", **safe)
 sys.path.insert(0, str(here / "payload"))
 from benchmarks.train_step.bundled import main
 
