@@ -160,6 +160,8 @@ class GatewayConfig:
     @property
     def key_authority(self) -> Path | None:
         """PEM file of the authority whose devices sign their keys for masks; None: they need not."""
+        if not self.secure.enabled:
+            return None
         return self.secure.authority or (self.listen.ca if self.certified else None)
 
     @property

@@ -186,7 +186,7 @@ class Service:
         private = config.privacy.enabled
         facts = GatewayFacts(
             self._started, self._url, rules.quorum, config.rounds, buffer=rules.buffer, secure=secure, private=private,
-            signed=secure and config.key_authority is not None,
+            signed=config.key_authority is not None,
         )  # fmt: skip
         self._keep_facts(facts)
         self._events.watch(self._note_page)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from broker_server.rounds.masked_opening import Opening, open_sums
@@ -30,10 +30,11 @@ class _StoppedError(Exception):
 
 @dataclass
 class _Work:
-    """Sums that are being opened. Args: state: of their round; stopping: asks for the end; the rest: what came."""
+    """Sums that are being opened. Args: state: of their round; opening, error: what came of it."""
 
     state: MaskedState
-    stopping: threading.Event
+    stopping: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread = field(init=False)
     opening: Opening | None = None
     error: BaseException | None = None
 
@@ -44,7 +45,6 @@ class Opener:
     def __init__(self, spool: Spool, shape: BankShape) -> None:
         self._spool, self._shape = spool, shape
         self._work: _Work | None = None
-        self._thread: threading.Thread | None = None
 
     def at_work(self, state: MaskedState) -> bool:
         """Return whether sums of a round are being opened here, or were."""
@@ -67,7 +67,7 @@ class Opener:
             self.stop()
             self._begin(state, attendance, rows)
         work = self._work
-        if work is None or (self._thread is not None and self._thread.is_alive()):
+        if work is None or work.thread.is_alive():
             return None
         if work.error is not None:
             self.stop()
@@ -76,13 +76,13 @@ class Opener:
 
     def stop(self) -> None:
         """Give up what is under way, and wait until it has ended: within a mask or a delta."""
-        if self._work is not None and self._thread is not None:
+        if self._work is not None:
             self._work.stopping.set()
-            self._thread.join()
-        self._work = self._thread = None
+            self._work.thread.join()
+        self._work = None
 
     def _begin(self, state: MaskedState, attendance: Attendance, rows: Sequence[DeltaRow]) -> None:
-        work = self._work = _Work(state, threading.Event())
+        work = self._work = _Work(state)
         # Answers go on coming while this works.
         as_now = replace(state, answers=dict(state.answers))
 
@@ -96,8 +96,8 @@ class Opener:
             except BaseException as error:  # noqa: BLE001 - raised where somebody waits for it
                 work.error = error
 
-        self._thread = threading.Thread(target=run, name="masks", daemon=True)
-        self._thread.start()
+        work.thread = threading.Thread(target=run, name="masks", daemon=True)
+        work.thread.start()
 
 
 def _values(state: MaskedState, attendance: Attendance, shape: BankShape) -> int:

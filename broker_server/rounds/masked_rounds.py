@@ -56,7 +56,7 @@ class MaskedRounds:
         self._opener = Opener(parts.store.spool, self._shape)
         self._budget = MaskedBudget(budget, self._config.colluding, self._shape, self._ledger)
         federation = Federation(parts.config.federation, parts.store.lineage.federation)
-        self._authority = KeyAuthority(parts.config.key_authority if self._config.enabled else None, federation)
+        self._authority = KeyAuthority(parts.config.key_authority, federation)
         self._current: MaskedState | None = None
         self._orphan = 0  # number of a round whose plans go under masks, and of which the ledger knows no more
         self.failed = int(self._ledger.get(FAILED_ROUNDS) or 0)

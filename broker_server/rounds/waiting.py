@@ -34,9 +34,8 @@ class Waiting:
     def present(self, now: float) -> dict[str, rules.Present]:
         """Return who is here, and since when with its class statistics."""
         known = NOISE_VERSION if self._config.privacy.enabled else MASKS_VERSION
-        secure = self._config.secure.enabled
-        signed = secure and self._config.key_authority is not None
-        return self._roster.present(self._watch.statistics_digests(), now, masks=known if secure else 0, signed=signed)
+        masks, signed = known if self._config.secure.enabled else 0, self._config.key_authority is not None
+        return self._roster.present(self._watch.statistics_digests(), now, masks=masks, signed=signed)
 
     def ready(self, now: float) -> frozenset[str]:
         """Return who is here and may be planned for."""

@@ -87,7 +87,7 @@ def masks_of(members: MemberList, number: int, attendance: Attendance) -> int:
     """Return how many masks at most are left in the sum of a circle. Args: as ``opened``."""
     circle = members.circles[number]
     stayed = len(attendance.stayed(circle))
-    dropped = sum(place in attendance.dealt - attendance.survivors for place in circle.places)
+    dropped = len((attendance.dealt - attendance.survivors).intersection(circle.places))
     return stayed + dropped * min(stayed, circle.sizes.neighbours)
 
 

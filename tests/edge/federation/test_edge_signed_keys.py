@@ -168,9 +168,9 @@ def test_what_a_device_has_in_its_files_says_whether_it_can_sign(tmp_path: Path)
         ("kind", replace(own, key=rsa), AUTHORITY.certificate),
         ("unreadable", replace(own, key="-----BEGIN PRIVATE KEY-----\n"), AUTHORITY.certificate),
     ):
-        made = signer_of(broker(identity, ca), HOME)
-        assert made is not None
-        faults[name] = made.fault
+        signer = signer_of(broker(identity, ca), HOME)
+        assert signer is not None
+        faults[name] = signer.fault
     assert faults["whole"] == faults["behind"] == ""
     assert "ca" in faults["stranger"]
     assert "P-256" in faults["kind"]
