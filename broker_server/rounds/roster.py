@@ -13,6 +13,7 @@ from broker_server.rules.planner import Budget, Reach, measured
 from broker_server.rules.round import Present
 from broker_server.rules.standing import NEWCOMER, Standing
 from edge_runtime.wire import wire_pb2 as pb
+from edge_runtime.wire.mask_checks import knows_masks
 
 
 @dataclass
@@ -160,8 +161,7 @@ class Roster:
                 member.ready_at = None
             elif member.ready_at is None:
                 member.ready_at = now
-            lacks = member.hello.masks < masks or (signed and not member.hello.signs_keys)
-            rests = lacks or self.standing(name).rests(now)
+            rests = not knows_masks(member.hello, masks, signed=signed) or self.standing(name).rests(now)
             result[name] = Present(member.arrived_at, member.ready_at, rests)
         return result
 

@@ -16,6 +16,7 @@ from broker_server.state.ledger import NAME, Ledger
 from broker_server.state.rows import RoundRow
 from edge_runtime.wire import wire_pb2 as pb
 from edge_runtime.wire.manifest import Architecture
+from edge_runtime.wire.mask_checks import knows_masks
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Readings(Ledger):
             signed: whether their keys have to be signed.
         """
         hellos = {row["device"]: row["hello"] for row in self.devices() if not row["revoked"]}
-        return [name for name, one in hellos.items() if one.masks < version or (signed and not one.signs_keys)]
+        return [name for name, hello in hellos.items() if not knows_masks(hello, version, signed=signed)]
 
     def last_seen_devices(self, count: int) -> list[str]:
         """Return the names of the devices that were seen last, by name. Args: count: at most."""

@@ -35,6 +35,17 @@ CLASS_LIMIT_MOST: Final = 1 << 30
 """Integers of class sums at most: what a device says once stands in a ring of 32 bits."""
 
 
+def knows_masks(hello: pb.Hello, version: int, *, signed: bool) -> bool:
+    """Return whether a device can be planned for in a round under masks.
+
+    Args:
+        hello: what it said of itself.
+        version: of the rules that plans need; 0: they have no masks.
+        signed: whether keys have to be signed.
+    """
+    return hello.masks >= version and (hello.signs_keys or not signed)
+
+
 def check_terms(plan: pb.Plan) -> None:
     """Refuse a plan's terms of masks.
 
